@@ -1,0 +1,45 @@
+# Two commands on a fresh machine: `make demo` and `make test`. Needs Python 3.11+, make, a C compiler.
+
+PYTHON ?= python3
+STORE ?= results
+BIN := .venv/bin
+export PIP_DISABLE_PIP_VERSION_CHECK = 1
+
+.PHONY: demo test drills check format bench lock clean
+
+demo: .venv/ready
+	$(BIN)/segprint --store $(STORE) sweep quickstart
+	$(BIN)/segprint --store $(STORE) fingerprint quickstart
+	$(BIN)/segprint --store $(STORE) report quickstart -o report.html
+
+test: .venv/ready
+	$(BIN)/pytest
+
+drills: .venv/ready
+	$(BIN)/pytest -m slow
+
+check: .venv/ready
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports --no-logo
+	$(BIN)/pyright
+
+format: .venv/ready
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+bench: .venv/ready
+	$(BIN)/python -m bench
+
+# The stamp is made last, so that an interrupted installation is done again.
+.venv/ready: pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+lock: .venv/ready
+	(head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//') > .venv/lock
+	mv .venv/lock constraints.txt
+
+clean:
+	rm -rf .venv build *.egg-info .pytest_cache .ruff_cache .hypothesis

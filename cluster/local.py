@@ -1,0 +1,66 @@
+"""The machine at hand: a Ray of our own, bound to loopback, ended with the sweep."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from cluster import Cluster, Resources
+
+
+def usable_cpus() -> int:
+    """CPUs that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+QUIET = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0",
+    "RAY_TRAIN_METRICS_ENABLED": "0",
+    "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
+    "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+}
+LOOPBACK = {
+    # Named for other systems, this makes Ray take 127.0.0.1 for the node's address, and with it
+    # every one of its servers binds to loopback; an address given to ray.init does not.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+}
+
+
+@dataclass(frozen=True)
+class Local(Cluster):
+    """``cpus=None`` takes all that the process may use."""
+
+    cpus: int | None = None
+
+    def environment(self) -> dict[str, str]:
+        return QUIET | LOOPBACK
+
+    @contextmanager
+    def connect(self) -> Generator[Resources]:
+        import ray
+
+        try:
+            ray.init(
+                # "local" starts a fresh one: a stray cluster file cannot capture the sweep.
+                address="local",
+                num_cpus=self.cpus or usable_cpus(),
+                resources={"trial_driver": 1},
+                # Ray's cleaner of leaked placement groups asks the dashboard's State API.
+                include_dashboard=True,
+                dashboard_host="127.0.0.1",
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:
+            raise ConnectionError(f"Ray did not start on this machine: {error}") from error
+        try:
+            offered = ray.cluster_resources()
+            yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
+        finally:
+            ray.shutdown()

@@ -1,0 +1,1 @@
+"""The trunk: plans, sweeps, the ledger, analyses, the report and the command line."""

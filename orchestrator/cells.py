@@ -1,0 +1,129 @@
+"""From a space to its cells, and from a cell to checked configs."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from search_spaces import Choice, Each, Hole, Integer, Space, Uniform, put, walk
+from trainables.config import Config, parse
+from trainables.record import Outcome
+
+Values = dict[str, Any]
+"""What fills the searched holes, by path; a Choice is filled by one of its names."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One combination of grid values and arm: what a study compares."""
+
+    name: str
+    arm: str
+    template: Mapping[str, Any]
+    """A config in plain form; only searched holes are left in it."""
+
+    @property
+    def searched(self) -> bool:
+        """Whether anything is left to search."""
+        return any(True for _ in walk(self.template))
+
+    def config(self, values: Values, overrides: Mapping[str, Any], seed: int) -> Config:
+        """The config with its holes filled.
+
+        Raises:
+            ValueError: a value is outside its domain; the message starts with the cell's name.
+        """
+        filled: Any = fill(self.template, values)
+        for path, value in overrides.items():
+            filled = put(filled, path, value)
+        try:
+            return parse({**filled, "seed": seed})
+        except ValueError as error:
+            raise ValueError(f"cell {self.name}: {error}") from None
+
+
+@dataclass(frozen=True)
+class Past:
+    """One searched trial that was suggested before; not yet committed where outcome is None."""
+
+    values: Values
+    outcome: Outcome | None
+    score: float | None
+
+
+def cells(space: Space) -> list[Cell]:
+    """All cells of a space, tasks outermost, arms in the order given."""
+    found: list[Cell] = []
+    for arm, overrides in space.arms.items():
+        template: dict[str, Any] = dict(space.config)
+        for path, value in overrides.items():
+            template = put(template, path, value)
+        grid = [(path, hole) for path, hole in walk(template) if isinstance(hole, Each)]
+        for picked in itertools.product(*(hole.values for _, hole in grid)):
+            labels = [_label(value) for value in picked]
+            filled = template
+            for (path, _), value in zip(grid, picked, strict=True):
+                filled = put(filled, path, value)
+            found.append(Cell("_".join([*labels, arm]), arm, filled))
+    repeated = {c.name for c in found if sum(c.name == d.name for d in found) > 1}
+    if repeated:
+        raise ValueError(f"space: cells must differ in name, these do not: {sorted(repeated)}")
+    if any(cell.searched for cell in found) and space.search is None:
+        raise ValueError("space: it has searched holes, so it needs search=Search(trials=...)")
+    order = {arm: i for i, arm in enumerate(space.arms)}
+    return sorted(found, key=lambda c: (_first_seen(found, c), order[c.arm]))
+
+
+def fill(template: Any, values: Values, path: str = "") -> Any:
+    """The template with every searched hole replaced by its value."""
+    if isinstance(template, Choice):
+        name = values[path]
+        return {name: fill(template.values[name], values, f"{path}.{name}")}
+    if isinstance(template, Hole):
+        return values[path]
+    if isinstance(template, Mapping):
+        items: Mapping[str, Any] = template
+        return {k: fill(v, values, f"{path}.{k}" if path else k) for k, v in items.items()}
+    return template
+
+
+def corners(template: Mapping[str, Any]) -> Iterator[Values]:
+    """Values that between them use every choice and both ends of every range."""
+    holes = list(walk(template))
+    choices = [(path, hole) for path, hole in holes if isinstance(hole, Choice)]
+    for end in ("low", "high"):
+        ends = {p: getattr(h, end) for p, h in holes if isinstance(h, (Uniform, Integer))}
+        first = {path: next(iter(hole.values)) for path, hole in choices}
+        yield {**ends, **first}
+        for path, hole in choices:
+            for name in list(hole.values)[1:]:
+                yield {**ends, **first, path: name}
+
+
+def check(space: Space) -> list[Cell]:
+    """All cells, after every corner of every one was parsed: errors come before Ray starts."""
+    checked = cells(space)
+    for cell in checked:
+        stages: list[Mapping[str, Any]] = [{}]
+        if cell.searched and space.search is not None:
+            stages.append(space.search.overrides)
+        for overrides in stages:
+            for values in corners(cell.template):
+                cell.config(values, overrides, seed=0)
+    return checked
+
+
+def _label(value: Any) -> str:
+    """A short name for a grid value: a part's name, or the value itself."""
+    if isinstance(value, Mapping):
+        (value, *_) = value
+    return re.sub(r"[^A-Za-z0-9.]+", "", str(value)) or "value"
+
+
+def _first_seen(found: list[Cell], cell: Cell) -> int:
+    """Position of the first cell with the same grid values."""
+    grid = cell.name.removesuffix(cell.arm)
+    return next(i for i, other in enumerate(found) if other.name.startswith(grid))

@@ -1,0 +1,54 @@
+"""The verbs, one file each: ``main(options)`` returns the exit code."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from orchestrator.ledger import Ledger
+from orchestrator.store import Store
+
+WIDE = 10_000
+
+
+def ledger_of(options: Namespace) -> Ledger:
+    """The ledger that ``--store`` names."""
+    return Ledger(Store(options.store))
+
+
+def console() -> Console:
+    """A console that does not fold lines where there is no terminal."""
+    made = Console(highlight=False)
+    return made if made.is_terminal else Console(highlight=False, width=WIDE)
+
+
+def emit(
+    rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str] | None, as_json: bool
+) -> None:
+    """Print rows as JSON, or as a table whose columns are given as key to heading."""
+    listed = [dict(row) for row in rows]
+    if as_json:
+        print(json.dumps(listed, indent=1, default=str))
+        return
+    if columns is None:
+        columns = {k: k for k in listed[0]} if listed else {}
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    numeric = {k for k in columns if any(isinstance(r.get(k), (int, float)) for r in listed)}
+    for key, heading in columns.items():
+        table.add_column(heading, justify="right" if key in numeric else "left", no_wrap=True)
+    for row in listed:
+        table.add_row(*(_cell(row.get(key)) for key in columns))
+    console().print(table)
+
+
+def _cell(value: Any) -> str:
+    if value is None:
+        return "–"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return str(value)

@@ -1,0 +1,78 @@
+"""``segprint doctor``: say whether everything is there that a sweep will need."""
+
+from __future__ import annotations
+
+import os
+import platform
+import shutil
+import time
+from argparse import Namespace
+from collections.abc import Callable, Iterator
+from importlib.metadata import version
+
+import torch
+
+from cluster.local import Local, usable_cpus
+from orchestrator.commands import emit, ledger_of
+from orchestrator.ledger import Ledger
+from trainables.wheel import cache_dir
+
+Check = Iterator[tuple[str, str, str]]
+
+
+def main(options: Namespace) -> int:
+    """One line per check: ok, warning or failure, with the cure; 1 if anything failed."""
+    ledger = ledger_of(options)
+    checks: list[Callable[[], Check]] = [_machine, lambda: _store(ledger), _cache, _ray]
+    rows = [
+        {"check": name, "state": state, "found": found}
+        for check in checks
+        for name, state, found in check()
+    ]
+    emit(rows, None, options.json)
+    return 1 if any(row["state"] == "failure" for row in rows) else 0
+
+
+def _machine() -> Check:
+    yield "python", "ok", platform.python_version()
+    for name in ("torch", "ray", "optuna", "pyarrow", "duckdb"):
+        yield name, "ok", version(name)
+    yield "cpus", "ok", f"{usable_cpus()} usable of {os.cpu_count()}"
+    gpus = torch.cuda.device_count()
+    yield "gpus", "ok", ", ".join(map(torch.cuda.get_device_name, range(gpus))) or "none: CPU only"
+
+
+def _store(ledger: Ledger) -> Check:
+    began = time.perf_counter()
+    try:
+        ledger.store.check()
+    except OSError as error:
+        yield "store", "failure", str(error)
+        return
+    milliseconds = 1000 * (time.perf_counter() - began)
+    yield (
+        "store",
+        "ok",
+        f"{ledger.store.url}: write, create once, read, list, delete in {milliseconds:.0f} ms",
+    )
+
+
+def _cache() -> Check:
+    folder = cache_dir()
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        yield "cache", "failure", f"{error}; set SEGPRINT_CACHE to a writable directory"
+        return
+    free = shutil.disk_usage(folder).free / 2**30
+    yield "cache", "ok" if free > 1 else "warning", f"{folder}, {free:.0f} GiB free"
+
+
+def _ray() -> Check:
+    where = Local()
+    os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
+    try:
+        with where.connect() as resources:
+            yield "ray", "ok", f"started and stopped, {resources.cpus} CPUs, {resources.gpus} GPUs"
+    except ConnectionError as error:
+        yield "ray", "failure", str(error)

@@ -1,0 +1,50 @@
+"""``segprint ls``: the choices of a kind."""
+
+from __future__ import annotations
+
+import ast
+from argparse import Namespace
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import cluster
+import search_spaces
+from orchestrator.commands import emit, ledger_of
+from orchestrator.tables import ANALYSES, Tables, analyses
+from trainables import part
+from trainables.record import SCHEMAS
+
+KINDS = (*part.KINDS, "spaces", "clusters", "analyses", "views", "studies")
+
+
+def main(options: Namespace) -> int:
+    """Print the kinds, or the choices of one."""
+    kinds = [{"name": k} for k in KINDS]
+    rows = kinds if options.kind is None else choices(options.kind, options)
+    emit(rows, None, options.json)
+    return 0
+
+
+def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
+    """The choices of a kind, each with the first line of its docstring."""
+    if kind in part.KINDS:
+        return [{"name": n, "about": part.summary(kind, n)} for n in part.names(kind)]
+    if kind == "spaces":
+        return [{"name": n, "about": search_spaces.summary(n)} for n in search_spaces.names()]
+    if kind == "clusters":
+        return [{"name": n, "about": _doc(cluster.HERE / f"{n}.py")} for n in cluster.names()]
+    if kind == "analyses":
+        return [{"name": n, "about": _doc(ANALYSES / f"{n}.py")} for n in analyses()]
+    if kind == "views":
+        columns = {n: ", ".join(SCHEMAS[n].names) if n in SCHEMAS else "" for n in Tables.names()}
+        return [{"name": n, "columns": c} for n, c in columns.items()]
+    if kind == "studies":
+        counted = Counter(d.study for d in ledger_of(options).declared())
+        return [{"name": n, "trials": c} for n, c in sorted(counted.items())]
+    raise part.unknown("kind", kind, KINDS)
+
+
+def _doc(path: Path) -> str:
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    return (ast.get_docstring(tree) or "").partition("\n")[0]

@@ -1,0 +1,73 @@
+"""``segprint run``: one config, in this process, without Ray."""
+
+from __future__ import annotations
+
+import json
+from argparse import Namespace
+from typing import Any
+
+import torch
+
+import search_spaces
+from cluster.local import usable_cpus
+from orchestrator.cells import Cell, check, corners
+from orchestrator.commands import ledger_of
+from orchestrator.ledger import LedgerSink
+from orchestrator.provenance import code_version
+from trainables.attempt import attempt
+from trainables.config import Config
+from trainables.part import unknown
+from trainables.place import Place, best_device
+
+
+def main(options: Namespace) -> int:
+    """Train and commit; a config that is committed already is not trained again."""
+    _, space = search_spaces.load(options.space)
+    config = chosen(check(space), options.cell, options.set)
+    ledger, digest = ledger_of(options), config.digest()
+    commit = ledger.commits().get(digest)
+    if commit is None or commit.outcome not in ("finished", "diverged"):
+        torch.set_num_threads(usable_cpus())
+        run = attempt(config, LedgerSink(ledger, code_version()), Place(device=best_device()))
+        for progress in run:
+            if not options.json:
+                print(
+                    f"step {progress.step} of {progress.steps}:"
+                    f" validation Dice {progress.score:.4f}"
+                )
+    (row,) = ledger.table("trials", [digest]).to_pylist()
+    row["config"] = json.loads(row["config"])
+    if options.json:
+        print(json.dumps(row, indent=1, default=str))
+    else:
+        score = "–" if row["score"] is None else f"{row['score']:.4f}"
+        print(f"{digest}: {row['outcome']}, best validation Dice {score} at {row['best_step']}")
+        if row["reason"]:
+            print(f"reason: {row['reason']}")
+    return 0 if row["outcome"] == "finished" else 1
+
+
+def chosen(cells: list[Cell], name: str | None, settings: list[str]) -> Config:
+    """The named cell, or the first with something to learn, with values replaced.
+
+    Searched holes take the first choice and the low end unless they are set.
+    """
+    by_name = {cell.name: cell for cell in cells}
+    if name is not None and name not in by_name:
+        raise unknown("cell", name, by_name)
+    overrides = dict(_setting(text) for text in settings)
+    for cell in [by_name[name]] if name is not None else cells:
+        config = cell.config(next(corners(cell.template)), overrides, seed=0)
+        if name is not None or config.model.learns:
+            return config
+    return cells[0].config(next(corners(cells[0].template)), overrides, seed=0)
+
+
+def _setting(text: str) -> tuple[str, Any]:
+    path, found, value = text.partition("=")
+    if not found or not path:
+        raise ValueError(f"--set {text!r} must be PATH=VALUE, e.g. train.steps=20")
+    try:
+        return path, json.loads(value)
+    except json.JSONDecodeError:
+        return path, value

@@ -1,0 +1,82 @@
+"""``segprint sweep``: train whatever a study still lacks, under Ray."""
+
+from __future__ import annotations
+
+import json
+import os
+from argparse import Namespace
+
+import cluster
+import search_spaces
+from cluster.local import usable_cpus
+from orchestrator.commands import console, emit, ledger_of
+from orchestrator.estimate import Estimator
+from orchestrator.screen import Screen
+from orchestrator.tables import Tables
+
+
+def main(options: Namespace) -> int:
+    """Sweep, then print the leaderboard; 0 only if the study is complete and nothing failed."""
+    where = cluster.load(options.on)
+    study, space = search_spaces.load(options.space)
+    ledger = ledger_of(options)
+    ledger.store.check()
+    # Ray reads these when it is first imported, so they come before anything that imports it.
+    os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
+    from orchestrator.sweep import sweep
+
+    screen = Screen(console(), Estimator(ledger), usable_cpus())
+    made = sweep(study, space, ledger, where, screen)
+    given_up = [t for t in made.trials if t.state == "given up" or t.outcome == "diverged"]
+    tables = Tables(ledger, (study,))
+    summary = {
+        "study": study,
+        "complete": made.complete,
+        "done": sum(t.state == "done" for t in made.trials),
+        "failed_or_diverged": [t.digest for t in given_up],
+        "hopeless": made.hopeless,
+    }
+    if options.json:
+        board = tables["leaderboard"].to_pylist()
+        print(json.dumps({**summary, "leaderboard": board}, indent=1, default=str))
+    else:
+        leaderboard(tables)
+        for trial in given_up:
+            print(f"{trial.label} ({trial.digest}): {trial.outcome}, see `segprint show`")
+        for name in made.hopeless:
+            print(f"{name}: no search trial finished, so nothing could be chosen")
+        if not made.complete:
+            print(f"{study}: stopped before the end; the same command continues")
+    if screen.interrupted:
+        return 130
+    return 0 if made.complete and not given_up and not made.hopeless else 1
+
+
+def leaderboard(tables: Tables) -> None:
+    """The table a sweep ends with."""
+    rows = [
+        {
+            **row,
+            **{
+                k: None
+                if row[k] is None
+                else f"{row[k]:.3f} [{row[f'{k}_low']:.3f}, {row[f'{k}_high']:.3f}]"
+                for k in ("dice", "iou", "ece")
+            },
+            "seconds_per_image": round(row["seconds_per_image"], 4),
+            "train_seconds": round(row["train_seconds"], 1),
+        }
+        for row in tables["leaderboard"].to_pylist()
+    ]
+    columns = {
+        "task": "task",
+        "arm": "arm",
+        "dice": "Dice [95 %]",
+        "iou": "IoU [95 %]",
+        "ece": "ECE [95 %]",
+        "passes_per_image": "passes",
+        "seconds_per_image": "s per tile",
+        "train_seconds": "training s",
+    }
+    print()
+    emit(rows, columns, False)

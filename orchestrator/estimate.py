@@ -1,0 +1,93 @@
+"""What a trial should cost: from committed trials like it, else from timing a step here."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import torch
+
+from orchestrator.ledger import Ledger
+from trainables.config import Config
+from trainables.data import prepare
+from trainables.loop import State
+from trainables.modes.diffusion import Diffusion
+from trainables.place import Place, best_device
+
+SETUP_SECONDS = 2.0
+"""Of a trial in a warm process: reading the data, building the network."""
+RAY_TRAIN_SECONDS = 16.0
+"""Of starting one Ray Train run (measured with two gloo workers on two cores)."""
+
+
+@dataclass(frozen=True)
+class Cost:
+    """Device-seconds of one trial, and where the figure comes from."""
+
+    device_seconds: float
+    source: str
+
+
+class Estimator:
+    """Costs by task, model and mode; reads the ledger once."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        seen: dict[tuple[str, str, str], list[float]] = {}
+        for row in ledger.table("trials").to_pylist():
+            if row["device_seconds"] is not None and row["outcome"] in ("finished", "pruned"):
+                per_step = row["device_seconds"] / max(1, row["steps"])
+                seen.setdefault((row["task"], row["model"], row["mode"]), []).append(per_step)
+        self._seen = seen
+
+    def cost(self, config: Config) -> Cost:
+        """What one trial of this config should cost on one device."""
+        steps = max(1, config.train.steps)
+        seen = self._seen.get((config.task.name, config.model.name, config.mode.name))
+        if seen:
+            seconds = statistics.median(seen) * steps + SETUP_SECONDS
+            return Cost(seconds, f"{len(seen)} committed trials")
+        if not config.model.learns:
+            return Cost(SETUP_SECONDS, "no training")
+        return Cost(SETUP_SECONDS + _by_timing(config), "timing a step here")
+
+
+def wall_seconds(costs: Iterable[tuple[float, int]], cpus: int) -> float:
+    """Wall time of (device-seconds, workers) trials packed onto the CPUs."""
+    listed = list(costs)
+    overhead = sum(RAY_TRAIN_SECONDS for _, workers in listed if workers > 1)
+    return overhead + sum(seconds for seconds, _ in listed) / max(1, cpus)
+
+
+def _by_timing(config: Config) -> float:
+    """Training plus evaluation, in units of one timed training step."""
+    step = _step_seconds(config)
+    one_pass = step / (3 * config.train.batch)  # a backward pass costs two forward ones
+    mode, data = config.mode, prepare(config.task)
+    checks = 1 + config.train.steps // config.train.validate_every
+    tiles = checks * len(data.val.names) + len(data.test.names) + len(data.val.names)
+    passes = tiles * mode.passes
+    if isinstance(mode, Diffusion):
+        passes += 4 * config.probe.bins * config.probe.draws * len(data.test.names)
+    return step * config.train.steps + one_pass * passes
+
+
+_steps_timed: dict[object, float] = {}
+
+
+def _step_seconds(config: Config) -> float:
+    """Seconds of one training step on one thread: the second of two; once per kind of step."""
+    key = (config.model, config.mode.name, config.task.size, config.train.batch)
+    if key not in _steps_timed:
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        data, device = prepare(config.task), best_device()
+        state = State(config, data, Place(device=device))
+        for step in range(2):
+            began = time.perf_counter()
+            batch = data.batch(0, step, config.train.batch, config.train.flips).to(device)
+            config.mode.loss(state.network, batch).mean().backward()
+            _steps_timed[key] = time.perf_counter() - began
+        torch.set_num_threads(threads)
+    return _steps_timed[key]

@@ -1,0 +1,180 @@
+"""What a study still has to run: declared minus committed, and what is yet to be suggested."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from orchestrator import policy
+from orchestrator.cells import Cell, Past, Values, check, corners
+from orchestrator.ledger import Commit, Ledger
+from search_spaces import Space
+from trainables.config import Config
+from trainables.record import Outcome
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One run that a study wants."""
+
+    cell: Cell
+    stage: str
+    """``search``, or ``final`` for what the comparison is made of."""
+    index: int
+    """Number of the search trial, or the seed of the final one."""
+    config: Config
+    values: Values
+    workers: int
+    outcome: Outcome | None
+    state: policy.State
+
+    @property
+    def digest(self) -> str:
+        return self.config.digest()
+
+    @property
+    def label(self) -> str:
+        """What progress and status call it."""
+        return f"{self.cell.name} {self.stage} {self.index}"
+
+
+@dataclass
+class Plan:
+    """A study against the ledger."""
+
+    study: str
+    space: Space
+    cells: list[Cell]
+    trials: list[Trial] = field(default_factory=list[Trial])
+    """All trials known so far: enumerated, suggested, and final ones whose search is over."""
+    unsuggested: dict[str, int] = field(default_factory=dict[str, int])
+    """Per cell, search trials that Optuna was not asked for yet."""
+    unchosen: dict[str, int] = field(default_factory=dict[str, int])
+    """Per cell, final trials that wait for the search to end."""
+    examples: dict[str, tuple[Config, Config]] = field(
+        default_factory=dict[str, "tuple[Config, Config]"]
+    )
+    """Per searched cell, a config of its search and one of its final trial, to estimate costs."""
+    hopeless: list[str] = field(default_factory=list[str])
+    """Cells whose search ended without a single usable trial."""
+
+    @property
+    def pending(self) -> list[Trial]:
+        """Known trials to run now (those that seem to be running included)."""
+        return [t for t in self.trials if t.state in ("pending", "running")]
+
+    @property
+    def complete(self) -> bool:
+        """Whether nothing is left to run."""
+        return not self.pending and not self.unsuggested and not self.unchosen
+
+    def past(self, cell: Cell, scores: dict[str, float]) -> list[Past]:
+        """The cell's search so far, as Optuna is told."""
+        return [
+            Past(
+                t.values,
+                t.outcome if t.state in ("done", "given up") else None,
+                scores.get(t.digest),
+            )
+            for t in self.trials
+            if t.cell is cell and t.stage == "search"
+        ]
+
+
+def plan(study: str, space: Space, ledger: Ledger) -> Plan:
+    """Compare a space with the ledger; changes nothing.
+
+    Raises:
+        ValueError: the space asks for something that no config can be.
+    """
+    made = Plan(study, space, check(space))
+    known = _Known(ledger, study)
+    for cell in made.cells:
+        if not cell.searched:
+            made.trials += [
+                known.trial(cell, "final", seed, cell.config({}, {}, seed), {}, workers=1)
+                for seed in range(space.replicates)
+            ]
+            continue
+        assert space.search is not None
+        example = next(corners(cell.template))
+        made.examples[cell.name] = (
+            cell.config(example, space.search.overrides, space.search.seed),
+            cell.config(example, {}, 0),
+        )
+        search = known.search(cell, space)
+        made.trials += search
+        if len(search) < space.search.trials:
+            made.unsuggested[cell.name] = space.search.trials - len(search)
+        if cell.name in made.unsuggested or any(t.state in ("pending", "running") for t in search):
+            made.unchosen[cell.name] = space.replicates
+            continue
+        chosen = known.best(search)
+        if chosen is None:
+            made.hopeless.append(cell.name)
+            continue
+        made.trials += [
+            known.trial(
+                cell,
+                "final",
+                seed,
+                cell.config(chosen.values, {}, seed),
+                chosen.values,
+                workers=space.workers,
+            )
+            for seed in range(space.replicates)
+        ]
+    return made
+
+
+def scores(ledger: Ledger, digests: set[str] | None = None) -> dict[str, float]:
+    """Best validation score of every committed trial that has one."""
+    table = ledger.table("trials", digests)
+    pairs = zip(table["digest"].to_pylist(), table["score"].to_pylist(), strict=True)
+    return {digest: score for digest, score in pairs if score is not None}
+
+
+class _Known:
+    """The ledger as one plan sees it: three listings, and reads only where they are needed."""
+
+    def __init__(self, ledger: Ledger, study: str) -> None:
+        self.ledger, self.study = ledger, study
+        self.commits: dict[str, Commit] = ledger.commits()
+        self.failures = ledger.failures()
+        self.leases = ledger.leases()
+        self.declared = ledger.declared(study)
+
+    def trial(
+        self, cell: Cell, stage: str, index: int, config: Config, values: Values, workers: int
+    ) -> Trial:
+        digest = config.digest()
+        commit = self.commits.get(digest)
+        outcome = commit.outcome if commit else None
+        if outcome is not None and not policy.counts_as_done(outcome, stage):
+            outcome = "failed" if outcome == "failed" else None
+        state = policy.state(outcome, self.failures.get(digest, 0), self.leases.get(digest))
+        return Trial(cell, stage, index, config, values, workers, outcome, state)
+
+    def search(self, cell: Cell, space: Space) -> list[Trial]:
+        """The cell's suggested trials whose values still fit the space, in order."""
+        assert space.search is not None
+        mine = [d for d in self.declared if d.cell == cell.name and d.stage == "search"]
+        about = self.ledger.about(mine)
+        found: dict[int, Trial] = {}
+        for d in mine:
+            values: dict[str, Any] = about[d.key]["values"]
+            try:
+                config = cell.config(values, space.search.overrides, space.search.seed)
+            except (ValueError, KeyError):  # the space has changed since
+                continue
+            if config.digest() == d.digest and d.index not in found:
+                found[d.index] = self.trial(cell, "search", d.index, config, values, workers=1)
+        return [found[i] for i in sorted(found)][: space.search.trials]
+
+    def best(self, search: list[Trial]) -> Trial | None:
+        digests = {t.digest for t in search}
+        outcomes: dict[str, Outcome] = {
+            t.digest: t.outcome for t in search if t.outcome is not None
+        }
+        winner = policy.best(scores(self.ledger, digests), outcomes)
+        return next((t for t in search if t.digest == winner), None)

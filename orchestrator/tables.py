@@ -1,0 +1,151 @@
+"""Everything committed, as tables: Arrow, pandas, or SQL over views (read-only, sandboxed)."""
+
+from __future__ import annotations
+
+import importlib
+import json
+import re
+import threading
+from functools import cached_property
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import duckdb
+import pyarrow as pa
+
+from orchestrator.ledger import Ledger
+from orchestrator.store import Store
+from trainables.part import unknown
+from trainables.record import SCHEMAS
+
+ANALYSES = Path(__file__).parent / "analyses"
+QUERY_SECONDS = 60.0
+QUERY_MEMORY = "2GB"
+
+
+class QueryError(ValueError):
+    """The SQL is wrong, not allowed, or took too long."""
+
+
+class Tables:
+    """Views by name: the ledger's tables, ``studies``, and one per analysis."""
+
+    def __init__(self, ledger: Ledger, studies: tuple[str, ...] = ()) -> None:
+        self.ledger, self.studies = ledger, studies
+        self._read: dict[str, pa.Table] = {}
+
+    @staticmethod
+    def names() -> list[str]:
+        """Names of all views."""
+        return [*SCHEMAS, "studies", *analyses()]
+
+    def __getitem__(self, name: str) -> pa.Table:
+        """A view's rows, read once.
+
+        Raises:
+            ValueError: there is no such view.
+        """
+        if name not in self._read:
+            if name in SCHEMAS:
+                self._read[name] = self.ledger.table(name, self._digests)
+            elif name == "studies":
+                self._read[name] = self._studies()
+            elif name in analyses():
+                self._read[name] = analysis(name).rows(self)
+            else:
+                raise unknown("view", name, self.names())
+        return self._read[name]
+
+    @cached_property
+    def _digests(self) -> set[str] | None:
+        """The digests of the chosen studies; None for all that is committed."""
+        if not self.studies:
+            return None
+        return {d.digest for study in self.studies for d in self.ledger.declared(study)}
+
+    def _studies(self) -> pa.Table:
+        """One row per declared trial: which study wanted it, and as what."""
+        chosen = [d for study in self.studies or (None,) for d in self.ledger.declared(study)]
+        about = self.ledger.about(chosen)
+        rows = [
+            {
+                "study": d.study,
+                "cell": d.cell,
+                "arm": about[d.key]["arm"],
+                "stage": d.stage,
+                "index": d.index,
+                "digest": d.digest,
+                "config": json.dumps(about[d.key]["config"], sort_keys=True),
+            }
+            for d in chosen
+        ]
+        return pa.Table.from_pylist(rows, schema=STUDIES)
+
+    def sql(self, query: str) -> pa.Table:
+        """One SELECT over the views.
+
+        Raises:
+            QueryError: bad SQL, anything but a SELECT, a look outside the views, or a time-out.
+        """
+        with duckdb.connect(":memory:", config=_SANDBOX) as connection:
+            try:
+                statements = connection.extract_statements(query)
+            except duckdb.Error as error:
+                raise QueryError(f"query: {error}") from None
+            if len(statements) != 1 or statements[0].type not in _ALLOWED:
+                raise QueryError("query: exactly one SELECT, DESCRIBE or EXPLAIN is allowed")
+            words = set(re.findall(r"\w+", query.lower()))
+            for name in self.names():
+                if name in words:
+                    connection.register(name, self[name])
+            connection.execute("SET lock_configuration = true")
+            timer = threading.Timer(QUERY_SECONDS, connection.interrupt)
+            timer.start()
+            try:
+                return connection.sql(statements[0].query).to_arrow_table()
+            except duckdb.InterruptException:
+                raise QueryError(f"query: stopped after {QUERY_SECONDS:.0f} s") from None
+            except duckdb.CatalogException as error:
+                choices = ", ".join(self.names())
+                raise QueryError(f"query: {error} (views: {choices})") from None
+            except duckdb.Error as error:
+                raise QueryError(f"query: {error}") from None
+            finally:
+                timer.cancel()
+
+
+STUDIES = pa.schema(
+    [
+        ("study", pa.string()),
+        ("cell", pa.string()),
+        ("arm", pa.string()),
+        ("stage", pa.string()),
+        ("index", pa.int64()),
+        ("digest", pa.string()),
+        ("config", pa.string()),
+    ]
+)
+_SANDBOX: dict[str, Any] = {
+    "enable_external_access": "false",
+    "python_enable_replacements": "false",
+    "autoinstall_known_extensions": "false",
+    "autoload_known_extensions": "false",
+    "memory_limit": QUERY_MEMORY,
+}
+_ALLOWED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+
+
+def open_store(url: str, *studies: str) -> Tables:
+    """All committed results under a directory or ``s3://bucket/prefix``, or some studies' only."""
+    return Tables(Ledger(Store(url)), studies)
+
+
+def analyses() -> list[str]:
+    """Names of the analyses."""
+    return sorted(p.stem for p in ANALYSES.glob("*.py") if not p.stem.startswith("_"))
+
+
+def analysis(name: str) -> ModuleType:
+    """An analysis's module: it has ``rows(tables) -> pyarrow.Table``."""
+    return importlib.import_module(f"orchestrator.analyses.{name}")

@@ -1,0 +1,1 @@
+"""One run: a Config in, Records out. Needs torch, and Ray only in ``trainables.worker``."""

@@ -1,0 +1,209 @@
+"""One attempt at one config: train, keep checkpoints, hand over a complete record at the end."""
+
+from __future__ import annotations
+
+import json
+import platform
+import resource
+import sys
+import traceback
+import warnings
+from collections.abc import Generator
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Protocol
+
+import torch
+
+from trainables.config import Config
+from trainables.loop import DivergedError, Measured, Progress, Row, read_checkpoint, train
+from trainables.modes.diffusion import Diffusion
+from trainables.place import Place
+from trainables.record import Outcome, Tables
+
+
+class Sink(Protocol):
+    """Where checkpoints and records go; picklable, so that it can travel to a worker."""
+
+    @property
+    def code(self) -> str:
+        """The version of the code that runs."""
+        ...
+
+    def resume(self, digest: str) -> bytes | None:
+        """The newest checkpoint of this config, if there is one."""
+        ...
+
+    def keep(self, digest: str, checkpoint: bytes) -> None:
+        """Replace the config's checkpoint."""
+        ...
+
+    def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
+        """Make the attempt's record visible, whole or not at all."""
+        ...
+
+
+def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, None, Outcome]:
+    """Drive one worker through a run; rank 0 keeps checkpoints and commits how it ended.
+
+    A divergence or an exception is an outcome, recorded with its reason, not raised: the sweep
+    goes on. With several workers an exception is raised, so that the others are not left waiting
+    for this one; who started them records it.
+    """
+    began = datetime.now(UTC)
+    digest = config.digest()
+    history: list[Row] = []
+    try:
+        resume = place.first_has(_readable(sink, digest) if place.rank == 0 else None)
+        run = train(config, place, resume)
+        while True:
+            try:
+                progress = next(run)
+            except StopIteration as end:
+                measured: Measured = end.value
+                break
+            history = progress.history
+            if progress.state is not None:
+                sink.keep(digest, progress.state)
+            yield progress
+    except Exception as error:
+        outcome: Outcome = "diverged" if isinstance(error, DivergedError) else "failed"
+        if place.world > 1 and outcome == "failed":
+            raise
+        if place.rank == 0:
+            trial = {**about(config, sink, place, began), "reason": _reason(error)}
+            sink.commit(digest, outcome, _unfinished(trial, outcome, history))
+        return outcome
+    if place.rank == 0:
+        trial = {**about(config, sink, place, began), **_costs(config, measured, place)}
+        sink.commit(
+            digest,
+            "finished",
+            {
+                "trials": [{**trial, "outcome": "finished"}],
+                "steps": measured.tally.history,
+                "cases": measured.cases,
+                "calibration": measured.calibration,
+                "probes": measured.probes,
+            },
+        )
+    return "finished"
+
+
+def commit_unfinished(config: Config, sink: Sink, outcome: Outcome, reason: str) -> None:
+    """Commit an attempt that was ended from outside, with the history in its checkpoint."""
+    digest = config.digest()
+    checkpoint = _readable(sink, digest)
+    history: list[Row] = []
+    if checkpoint is not None:
+        history = read_checkpoint(checkpoint)[1]["tally"]["history"]
+    trial = {**about(config, sink, Place(), datetime.now(UTC)), "reason": reason}
+    sink.commit(digest, outcome, _unfinished(trial, outcome, history))
+
+
+def about(config: Config, sink: Sink, place: Place, began: datetime) -> Row:
+    """The part of a ``trials`` row that is known before training."""
+    mode = config.mode
+    packages = {name: version(name) for name in ("torch", "numpy", "pyarrow")}
+    return {
+        "task": config.task.name,
+        "model": config.model.name,
+        "mode": mode.name,
+        "schedule": mode.schedule.name if isinstance(mode, Diffusion) else None,
+        "seed": config.seed,
+        "config": json.dumps(config.plain(), sort_keys=True),
+        "data_hash": config.task.content_hash(),
+        "passes_per_image": mode.passes,
+        "world_size": place.world,
+        "device": _device_name(place),
+        "started_at": began,
+        "ended_at": datetime.now(UTC),
+        "code": sink.code,
+        "packages": json.dumps({"python": platform.python_version(), **packages}),
+    }
+
+
+def _costs(config: Config, measured: Measured, place: Place) -> Row:
+    tally = measured.tally
+    busy = (
+        tally.train_seconds
+        + tally.validate_seconds
+        + measured.test_seconds
+        + measured.probe_seconds
+    )
+    test = {row["case"] for row in measured.cases if row["split"] == "test"}
+    return {
+        "steps": tally.history[-1]["step"],
+        "best_step": tally.best_step,
+        "score": tally.best_score,
+        "parameters": measured.parameters,
+        "macs_per_pass": measured.macs_per_pass,
+        "train_seconds": tally.train_seconds,
+        "validate_seconds": tally.validate_seconds,
+        "test_seconds": measured.test_seconds,
+        "probe_seconds": measured.probe_seconds,
+        "test_images": len(test),
+        "device_seconds": busy * place.world,
+        "peak_memory_bytes": _peak_memory(place),
+    }
+
+
+def _unfinished(trial: Row, outcome: Outcome, history: list[Row]) -> dict[str, list[Row]]:
+    best = max(history, key=lambda row: row["score_sum"] / row["score_count"], default=None)
+    seconds = sum(row["seconds"] for row in history) if history else None
+    trial = {
+        **trial,
+        "outcome": outcome,
+        "steps": history[-1]["step"] if history else 0,
+        "best_step": best["step"] if best else None,
+        "score": best["score_sum"] / best["score_count"] if best else None,
+        "train_seconds": seconds,
+        "device_seconds": seconds * trial["world_size"] if seconds is not None else None,
+    }
+    return {"trials": [trial], "steps": history}
+
+
+def _readable(sink: Sink, digest: str) -> bytes | None:
+    """The checkpoint, unless it is damaged or foreign: then the run starts over, with a warning."""
+    checkpoint = sink.resume(digest)
+    if checkpoint is None:
+        return None
+    try:
+        _, about = read_checkpoint(checkpoint)
+        if about["digest"] != digest:
+            raise ValueError(f"it belongs to {about['digest']}")
+    except ValueError as error:
+        warnings.warn(f"checkpoint of {digest} ignored, starting over: {error}", stacklevel=2)
+        return None
+    return checkpoint
+
+
+def _reason(error: Exception) -> str:
+    """The error in one line, and where it was raised."""
+    frames = traceback.extract_tb(error.__traceback__)
+    where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
+    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")[:2000]
+
+
+def _device_name(place: Place) -> str:
+    if place.device == "cpu":
+        return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
+    return torch.cuda.get_device_name(place.device)
+
+
+def _peak_memory(place: Place) -> int:
+    """Bytes: of the device where there is one, else the process's largest resident size."""
+    if place.device != "cpu":
+        return torch.cuda.max_memory_allocated(place.device)
+    kilobyte = 1 if sys.platform == "darwin" else 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
+
+
+def outcome_of(run: Generator[Progress, None, Outcome]) -> Outcome:
+    """Drive a generator to its end and return its outcome."""
+    while True:
+        try:
+            next(run)
+        except StopIteration as end:
+            result: Any = end.value
+            return result

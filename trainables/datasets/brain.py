@@ -1,0 +1,78 @@
+"""Grey and white matter in T1 MR: axial slices of the ICBM 2009a average brain, split in slabs."""
+
+from __future__ import annotations
+
+import gzip
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import nibabel
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.datasets import Dataset, Image, Split
+from trainables.part import require
+from trainables.wheel import Wheel
+
+WHEEL = Wheel(
+    project="nilearn",
+    version="0.14.1",
+    filename="nilearn-0.14.1-py3-none-any.whl",
+    sha256="725206484e9fb3f6691f9c2d20204a068759d5072f12055324702ee0cb2bbe8a",
+)
+STEP = 3
+"""Millimetres per pixel and between slices; at the volume's one, neighbours are near copies."""
+SLABS: tuple[tuple[Split, int, int], ...] = (
+    ("train", 15, 51),
+    ("test", 57, 72),
+    ("train", 78, 93),
+    ("val", 99, 108),
+    ("train", 114, 129),
+    ("test", 135, 147),
+)
+"""First and last millimetre of each slab; two sampled slices are left out between slabs."""
+
+
+@dataclass(frozen=True)
+class Brain(Dataset):
+    """Grey matter, white matter, and everything else."""
+
+    classes: ClassVar[tuple[str, ...]] = ("other", "grey matter", "white matter")
+    channels: ClassVar[int] = 1
+    licence: ClassVar[str] = "ICBM 2009 (free use with attribution; McGill University)"
+    citation: ClassVar[str] = "Fonov et al. 2011, NeuroImage 54, 313-327"
+
+    size: int = 64
+
+    def __post_init__(self) -> None:
+        require(0 < self.size <= 64, f"size={self.size} must lie in 1..64, the slice at 3 mm")
+
+    def read(self) -> list[Image]:
+        t1, grey, white = (_at_3mm(_volume(kind)) for kind in ("t1", "gm", "wm"))
+        other = (255 - grey - white).clip(min=0)
+        labels = np.stack([other, grey, white]).argmax(0).astype(np.uint8)
+        return [
+            Image(
+                name=f"z{z:03d}",
+                group=f"slab-{first:03d}",
+                split=split,
+                pixels=t1[None, :, :, z // STEP],
+                labels=labels[:, :, z // STEP],
+            )
+            for split, first, last in SLABS
+            for z in range(first, last, STEP)
+        ]
+
+
+def _volume(kind: str) -> NDArray[np.float32]:
+    """One of the three volumes, [197, 233, 189] at 1 mm, 0..255."""
+    file = f"nilearn/datasets/data/mni_icbm152_{kind}_tal_nlin_sym_09a_converted.nii.gz"
+    image: Any = nibabel.Nifti1Image.from_bytes(gzip.decompress(WHEEL.read(file)))
+    return np.asarray(image.dataobj, np.float32)
+
+
+def _at_3mm(volume: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Block means over 3 mm, cut to the 64 × 64 pixels that hold the whole brain."""
+    x, y, z = (n // STEP for n in volume.shape)
+    blocks = volume[: x * STEP, : y * STEP, : z * STEP].reshape(x, STEP, y, STEP, z, STEP)
+    return np.ascontiguousarray(blocks.mean((1, 3, 5))[:64, 7:71])

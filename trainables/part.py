@@ -1,0 +1,189 @@
+"""A part is a frozen dataclass of its numbers plus its formula, named by the file it lives in.
+
+A *kind* is a folder of this package (``schedules``, ``models``, ...) whose ``__init__`` holds the
+abstract class of the kind; every other file in the folder is one choice. There is no registry:
+adding a file adds the choice.
+
+The plain form of a part is ``{name: {field: value}}``, or just ``name`` where every field keeps
+its default. It is JSON, it is what a study file writes, and it is what the digest hashes.
+"""
+
+from __future__ import annotations
+
+import abc
+import ast
+import dataclasses
+import difflib
+import functools
+import importlib
+import types
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+HERE = Path(__file__).parent
+KINDS = ("datasets", "models", "modes", "schedules", "samplers", "metrics")
+
+T = TypeVar("T")
+
+
+class Part(abc.ABC):
+    """Base of every choice: a frozen dataclass whose fields are the numbers that matter."""
+
+    kind: ClassVar[str]
+    version: ClassVar[int] = 1
+    """Bumped when the formula changes: it enters the digest, so old results are not reused."""
+
+    @property
+    def name(self) -> str:
+        """The file's name, which is the part's name."""
+        return type(self).__module__.rpartition(".")[2]
+
+
+def names(kind: str) -> list[str]:
+    """Names of all choices of a kind, without importing them.
+
+    >>> names("schedules")
+    ['cosine', 'linear', 'sigmoid']
+    """
+    if kind not in KINDS:
+        raise unknown("kind", kind, KINDS)
+    return sorted(p.stem for p in (HERE / kind).glob("*.py") if not p.stem.startswith("_"))
+
+
+def summary(kind: str, name: str) -> str:
+    """First line of a choice's module docstring, read without importing the module."""
+    source = (HERE / kind / f"{name}.py").read_text(encoding="utf-8")
+    return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
+
+
+def unknown(what: str, value: object, choices: typing.Iterable[str]) -> ValueError:
+    """The error for a name that is none of the choices, with the nearest one suggested."""
+    listed = list(choices)
+    near = difflib.get_close_matches(str(value), listed, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else ""
+    return ValueError(f"unknown {what} {value!r}{hint} (choices: {', '.join(listed) or 'none'})")
+
+
+@functools.cache
+def part_class(kind: str, name: str) -> type[Part]:
+    """The one concrete class that a choice's file defines."""
+    if name not in names(kind):
+        raise unknown(kind.removesuffix("s"), name, names(kind))
+    module = importlib.import_module(f"trainables.{kind}.{name}")
+    found = [
+        member
+        for member in vars(module).values()
+        if isinstance(member, type)
+        and issubclass(member, Part)
+        and member.__module__ == module.__name__
+    ]
+    if len(found) != 1:
+        raise TypeError(f"{module.__name__} must define exactly one Part, it defines {len(found)}")
+    return found[0]
+
+
+def parse_part(kind: str, spec: object, where: str = "") -> Part:
+    """Build a part from its plain form; every error names the path, the value and the choices."""
+    where = where or kind.removesuffix("s")
+    if isinstance(spec, str):
+        spec = {spec: {}}
+    if not isinstance(spec, Mapping) or len(typing.cast("Mapping[str, object]", spec)) != 1:
+        raise ValueError(
+            f"{where}: {spec!r} must be a name or {{name: {{field: value}}}}"
+            f" (choices: {', '.join(names(kind))})"
+        )
+    ((name, fields),) = typing.cast("Mapping[str, object]", spec).items()
+    if name not in names(kind):
+        raise unknown(where, name, names(kind))
+    return parse_dataclass(part_class(kind, name), fields, f"{where}.{name}")
+
+
+def parse_dataclass(cls: type[T], fields: object, where: str) -> T:
+    """Build a (frozen) dataclass from a mapping, type by type, refusing unknown fields."""
+    if not isinstance(fields, Mapping):
+        raise ValueError(f"{where}: {fields!r} must be a mapping of field to value")
+    given = typing.cast("Mapping[str, object]", fields)
+    hints = typing.get_type_hints(cls)
+    known = {f.name: f for f in dataclasses.fields(typing.cast("Any", cls)) if f.init}
+    for field in given:
+        if field not in known:
+            raise unknown(f"{where} field", field, known)
+    missing = [
+        f.name
+        for f in known.values()
+        if f.name not in given
+        and f.default is dataclasses.MISSING
+        and f.default_factory is dataclasses.MISSING
+    ]
+    if missing:
+        raise ValueError(f"{where}: no value for {', '.join(missing)}")
+    values = {k: _parse_value(hints[k], v, f"{where}.{k}") for k, v in given.items()}
+    try:
+        return cls(**values)
+    except ValueError as error:
+        raise ValueError(f"{where}: {error}") from None
+
+
+def _parse_value(hint: Any, value: object, where: str) -> object:
+    """One field's value, checked against its type hint."""
+    if isinstance(hint, type) and issubclass(hint, Part):
+        return value if isinstance(value, hint) else parse_part(hint.kind, value, where)
+    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
+        return value if isinstance(value, hint) else parse_dataclass(hint, value, where)
+    origin = typing.get_origin(hint)
+    if origin is typing.Literal:
+        choices = typing.get_args(hint)
+        if value not in choices:
+            raise unknown(where, value, choices)
+        return value
+    if origin is tuple:
+        (item, *_) = typing.get_args(hint)
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{where}: {value!r} must be a list")
+        return tuple(
+            _parse_value(item, v, f"{where}[{i}]")
+            for i, v in enumerate(typing.cast("list[object]", value))
+        )
+    if origin is types.UnionType:
+        if value is None:
+            return None
+        (hint,) = (h for h in typing.get_args(hint) if h is not types.NoneType)
+    scalar: Any = hint
+    if scalar is float and isinstance(value, int) and not isinstance(value, bool):
+        value = float(value)
+    if not isinstance(value, scalar) or (scalar is int and isinstance(value, bool)):
+        raise ValueError(f"{where}: {value!r} must be {scalar.__name__}")
+    if isinstance(value, float) and value - value != 0.0:
+        raise ValueError(f"{where}: {value!r} must be a finite number")
+    return value
+
+
+def plain(value: Any) -> Any:
+    """The JSON form of a part, a dataclass or a value, with every default written out.
+
+    >>> plain(parse_part("schedules", "cosine"))
+    {'cosine': {'shift': 0.0, 'span': 10.0}}
+    """
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
+        return {value.name: fields} if isinstance(value, Part) else fields
+    if isinstance(value, tuple):
+        return [plain(v) for v in typing.cast("tuple[Any, ...]", value)]
+    return value
+
+
+def parts_in(value: Any) -> list[Part]:
+    """All parts reachable from a dataclass, depth first."""
+    found: list[Part] = [value] if isinstance(value, Part) else []
+    if dataclasses.is_dataclass(value):
+        for f in dataclasses.fields(value):
+            found += parts_in(getattr(value, f.name))
+    return found
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise ``ValueError(message)`` unless the condition holds: the rule of a part's field."""
+    if not condition:
+        raise ValueError(message)

@@ -1,0 +1,47 @@
+"""Where one worker of a run stands: its rank among the workers, and its device."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, cast
+
+import torch
+from torch import Tensor
+from torch import distributed as dist
+
+
+@dataclass(frozen=True)
+class Place:
+    """One worker alone by default; with ``world > 1`` torch.distributed is already initialised."""
+
+    rank: int = 0
+    world: int = 1
+    device: str = "cpu"
+
+    def total(self, x: Tensor) -> Tensor:
+        """The sum over workers."""
+        if self.world > 1:
+            x = x.clone()
+            dist.all_reduce(x)
+        return x
+
+    def gather(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+        """All workers' rows, in order of rank."""
+        if self.world == 1:
+            return rows
+        parts: list[Any] = [None] * self.world
+        dist.all_gather_object(parts, rows)
+        return [row for part in cast("list[list[dict[str, Any]]]", parts) for row in part]
+
+    def first_has(self, value: bytes | None) -> bytes | None:
+        """Rank 0's value, everywhere."""
+        if self.world == 1:
+            return value
+        box: list[Any] = [value]
+        dist.broadcast_object_list(box, src=0)
+        return box[0]
+
+
+def best_device() -> str:
+    """``cuda`` where there is one, else ``cpu``."""
+    return "cuda" if torch.cuda.is_available() else "cpu"

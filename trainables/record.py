@@ -1,0 +1,131 @@
+"""What a run leaves: additive rows in five tables, each with one Arrow schema.
+
+A row holds sums and counts; ratios, means and intervals are computed from Parquet. Rows add: the
+sum over tiles, ranks or members is the row of the union. A number that was not measured is null.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal
+
+import pyarrow as pa
+
+SCHEMA_VERSION = 1
+
+Outcome = Literal["finished", "pruned", "diverged", "failed"]
+"""How an attempt ended. Pruned: stopped early. Diverged: a NaN or inf. Failed: it raised."""
+
+Row = Mapping[str, Any]
+Tables = Mapping[str, Sequence[Row]]
+
+_KEY = [("digest", pa.string()), ("attempt", pa.string())]
+_COUNTS = [(name, pa.int64()) for name in ("tp", "fp", "fn", "tn")]
+_CASE = [
+    ("split", pa.string()),
+    ("case", pa.string()),
+    ("group", pa.string()),
+    ("class", pa.string()),
+]
+
+SCHEMAS: dict[str, pa.Schema] = {
+    # One row per attempt: what ran, how it ended, what it cost.
+    "trials": pa.schema(
+        [
+            *_KEY,
+            ("outcome", pa.string()),
+            ("reason", pa.string()),
+            ("task", pa.string()),
+            ("model", pa.string()),
+            ("mode", pa.string()),
+            ("schedule", pa.string()),
+            ("seed", pa.int64()),
+            ("config", pa.string()),
+            ("data_hash", pa.string()),
+            ("steps", pa.int64()),
+            ("best_step", pa.int64()),
+            ("score", pa.float64()),
+            ("world_size", pa.int64()),
+            ("device", pa.string()),
+            ("parameters", pa.int64()),
+            ("macs_per_pass", pa.int64()),
+            ("passes_per_image", pa.int64()),
+            ("train_seconds", pa.float64()),
+            ("validate_seconds", pa.float64()),
+            ("test_seconds", pa.float64()),
+            ("probe_seconds", pa.float64()),
+            ("test_images", pa.int64()),
+            ("device_seconds", pa.float64()),
+            ("peak_memory_bytes", pa.int64()),
+            ("started_at", pa.timestamp("us", tz="UTC")),
+            ("ended_at", pa.timestamp("us", tz="UTC")),
+            ("code", pa.string()),
+            ("packages", pa.string()),
+        ]
+    ),
+    # One row per validation: the training loss since the last one, and the validation score.
+    "steps": pa.schema(
+        [
+            *_KEY,
+            ("step", pa.int64()),
+            ("loss_sum", pa.float64()),
+            ("loss_count", pa.int64()),
+            ("score_sum", pa.float64()),
+            ("score_count", pa.int64()),
+            ("seconds", pa.float64()),
+        ]
+    ),
+    # One row per held-out tile and foreground class: pixels of the ensemble's mask.
+    "cases": pa.schema([*_KEY, *_CASE, *_COUNTS]),
+    # One row per tile, foreground class and non-empty bin of the foreground probability.
+    "calibration": pa.schema(
+        [
+            *_KEY,
+            *_CASE,
+            ("bin", pa.int64()),
+            ("count", pa.int64()),
+            ("p_sum", pa.float64()),
+            ("y_sum", pa.float64()),
+            ("square_sum", pa.float64()),
+            ("nll_sum", pa.float64()),
+        ]
+    ),
+    # One row per tile, stratum and control: errors of one denoising pass, summed over draws.
+    "probes": pa.schema(
+        [
+            *_KEY,
+            ("case", pa.string()),
+            ("group", pa.string()),
+            ("axis", pa.string()),
+            ("bin", pa.int64()),
+            ("low", pa.float64()),
+            ("high", pa.float64()),
+            ("control", pa.string()),
+            ("pixels", pa.int64()),
+            ("draws", pa.int64()),
+            ("t_sum", pa.float64()),
+            ("log_snr_sum", pa.float64()),
+            ("x0_error_sum", pa.float64()),
+            ("x0_error_square_sum", pa.float64()),
+            ("eps_error_sum", pa.float64()),
+            ("x0_gap_sum", pa.float64()),
+            ("eps_gap_sum", pa.float64()),
+            *_COUNTS,
+        ]
+    ),
+}
+
+
+def to_arrow(table: str, rows: Sequence[Row], digest: str, attempt: str) -> pa.Table:
+    """Rows as a typed table with their key columns filled in.
+
+    Raises:
+        ValueError: a row has a column that the table's schema does not know.
+    """
+    schema = SCHEMAS[table]
+    for row in rows:
+        if not row.keys() <= set(schema.names):
+            strangers = sorted(row.keys() - set(schema.names))
+            raise ValueError(f"{table}: unknown column {strangers} (choices: {schema.names})")
+    keyed = [{**row, "digest": digest, "attempt": attempt} for row in rows]
+    return pa.Table.from_pylist(keyed, schema=schema)

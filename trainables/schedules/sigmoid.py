@@ -1,0 +1,40 @@
+"""Sigmoid: signal power falls along a piece of the logistic curve."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from trainables.part import require
+from trainables.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class Sigmoid(Schedule):
+    """γ(t) of Chen 2023 (arXiv 2301.10972, algorithm 1), γ = α², between ``start`` and ``end``.
+
+    γ reaches 1 and 0 at the ends, where λ is infinite; it is mapped affinely into the interval
+    whose ends are λ = ±``span``, which keeps it strictly monotone where clipping would not.
+    """
+
+    start: float = -3.0
+    end: float = 3.0
+    temperature: float = 1.0
+    span: float = 10.0
+
+    def __post_init__(self) -> None:
+        require(self.start < self.end, f"start={self.start} must be below end={self.end}")
+        require(self.temperature > 0, f"temperature={self.temperature} must be positive")
+        require(self.span > 0, f"span={self.span} must be positive")
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        def logistic(x: Tensor | float) -> Tensor:
+            return torch.sigmoid(torch.as_tensor(x, dtype=torch.float64) / self.temperature)
+
+        first, last = logistic(self.start), logistic(self.end)
+        here = logistic(self.start + t * (self.end - self.start))
+        gamma = (last - here) / (last - first)
+        noisiest, cleanest = torch.sigmoid(torch.tensor([-self.span, self.span]).double())
+        return torch.logit(noisiest + (cleanest - noisiest) * gamma)
