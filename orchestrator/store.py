@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import fsspec
-from botocore.exceptions import BotoCoreError
+from botocore.exceptions import BotoCoreError, ClientError
 
 
 class StoreError(OSError):
@@ -23,6 +23,8 @@ class StoreError(OSError):
 
 
 FAILURES = (OSError, BotoCoreError)
+CONFLICTS = 8
+"""How often a conditional PUT is tried again while S3 answers 409."""
 CLIENT = {
     "connect_timeout": 5,
     "read_timeout": 60,
@@ -88,16 +90,23 @@ class Store:
 
         On S3 this is a conditional PUT (``If-None-Match: *``).
         """
-        try:
-            if self.remote:
-                self._files.pipe_file(self._path(key), value, mode="create")
+        for _ in range(CONFLICTS):
+            try:
+                if self.remote:
+                    self._files.pipe_file(self._path(key), value, mode="create")
+                else:
+                    _place(Path(self._path(key)), value, replace=False)
+            except FileExistsError:
+                return False
+            except FAILURES as error:
+                code = _s3_code(error)
+                if code == "PreconditionFailed":
+                    return False
+                if code != "ConditionalRequestConflict":  # another creator is at it right now
+                    raise self._error("write", key, error) from error
             else:
-                _place(Path(self._path(key)), value, replace=False)
-        except FileExistsError:
-            return False
-        except FAILURES as error:
-            raise self._error("write", key, error) from error
-        return True
+                return True
+        raise StoreError(f"store {self.url}: {key} is contested, {CONFLICTS} tries to create it")
 
     def get(self, key: str) -> bytes:
         """The bytes of one object.
@@ -138,7 +147,12 @@ class Store:
         except FAILURES as error:
             raise self._error("list", prefix, error) from error
         keys = (path[len(self._root) + 1 :] for path in paths)
-        return sorted(key for key in keys if not Path(key).name.startswith(".tmp-"))
+        # Some S3 servers list a folder as an object; unfinished local writes are not objects yet.
+        return sorted(
+            key
+            for key in keys
+            if key.startswith(prefix) and not Path(key).name.startswith(".tmp-")
+        )
 
     def delete(self, key: str) -> None:
         """Remove one object; nothing happens if it does not exist."""
@@ -156,9 +170,9 @@ class Store:
             StoreError: one of these does not work; names it.
         """
         key = f"checks/{uuid.uuid4().hex}"
+        if not self.create(key, b"first"):
+            raise StoreError(f"store {self.url}: a new object {key} seems to exist")
         try:
-            if not self.create(key, b"first"):
-                raise StoreError(f"store {self.url}: a new object {key} seems to exist")
             if self.create(key, b"second"):
                 raise StoreError(
                     f"store {self.url}: it lets two writers create the same object,"
@@ -174,6 +188,15 @@ class Store:
         if self.remote:
             hint = "; check the bucket, AWS_ENDPOINT_URL and the credentials"
         return StoreError(f"store {self.url}: cannot {verb} {key}: {error}{hint}")
+
+
+def _s3_code(error: BaseException | None) -> str | None:
+    """The error code that S3 answered with; s3fs wraps it in an OSError."""
+    while error is not None:
+        if isinstance(error, ClientError):
+            return str(error.response.get("Error", {}).get("Code"))
+        error = error.__cause__
+    return None
 
 
 def _place(path: Path, value: bytes, *, replace: bool) -> None:

@@ -92,7 +92,7 @@ class Tables:
             try:
                 statements = connection.extract_statements(query)
             except duckdb.Error as error:
-                raise QueryError(f"query: {error}") from None
+                raise QueryError(f"query: {_first_line(error)}") from None
             if len(statements) != 1 or statements[0].type not in _ALLOWED:
                 raise QueryError("query: exactly one SELECT, DESCRIBE or EXPLAIN is allowed")
             words = set(re.findall(r"\w+", query.lower()))
@@ -108,9 +108,9 @@ class Tables:
                 raise QueryError(f"query: stopped after {QUERY_SECONDS:.0f} s") from None
             except duckdb.CatalogException as error:
                 choices = ", ".join(self.names())
-                raise QueryError(f"query: {error} (views: {choices})") from None
+                raise QueryError(f"query: {_first_line(error)} (views: {choices})") from None
             except duckdb.Error as error:
-                raise QueryError(f"query: {error}") from None
+                raise QueryError(f"query: {_first_line(error)}") from None
             finally:
                 timer.cancel()
 
@@ -134,6 +134,11 @@ _SANDBOX: dict[str, Any] = {
     "memory_limit": QUERY_MEMORY,
 }
 _ALLOWED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+
+
+def _first_line(error: duckdb.Error) -> str:
+    """DuckDB goes on to quote the query and to suggest its own system tables."""
+    return str(error).partition("\n")[0]
 
 
 def open_store(url: str, *studies: str) -> Tables:

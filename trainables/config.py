@@ -6,7 +6,7 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal
 
 from trainables import masks
 from trainables.datasets import Dataset
@@ -25,6 +25,10 @@ class Train:
     steps: int = 200
     batch: int = 16
     learning_rate: float = 1e-3
+    warmup: int = 0
+    """Steps over which the learning rate rises from 0."""
+    decay: Literal["none", "linear"] = "none"
+    """Whether it then falls to 0 at the last step."""
     weight_decay: float = 0.0
     ema: float = 0.99
     """Decay of the averaged weights, reached from below: min(ema, (1 + step)/(10 + step))."""
@@ -39,10 +43,18 @@ class Train:
         require(self.steps >= 0, f"steps={self.steps} must not be negative")
         require(self.batch >= 1, f"batch={self.batch} must be at least 1")
         require(self.learning_rate > 0, f"learning_rate={self.learning_rate} must be positive")
+        require(self.warmup >= 0, f"warmup={self.warmup} must not be negative")
         require(self.weight_decay >= 0, f"weight_decay={self.weight_decay} must not be negative")
         require(0 <= self.ema < 1, f"ema={self.ema} must lie in [0, 1)")
         require(self.clip > 0, f"clip={self.clip} must be positive")
         require(self.validate_every >= 1, f"validate_every={self.validate_every} must be >= 1")
+
+
+    def rate(self, step: int) -> float:
+        """The learning rate of a step, counted from 0."""
+        rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
+        fall = 1 - step / self.steps if self.decay == "linear" else 1.0
+        return self.learning_rate * min(rise, fall)
 
 
 @dataclass(frozen=True)

@@ -203,6 +203,8 @@ def _step(config: Config, state: State, learner: nn.Module, data: Prepared, plac
     for what, value in (("loss", float(total)), ("gradient norm", float(norm))):
         if value - value != 0.0:
             raise DivergedError(f"{what} is {value} at step {state.step} of {settings.steps}")
+    for group in state.optimizer.param_groups:
+        group["lr"] = settings.rate(state.step)
     state.optimizer.step()
     decay = min(settings.ema, (1 + state.step) / (10 + state.step))
     with torch.no_grad():

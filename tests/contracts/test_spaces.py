@@ -1,0 +1,44 @@
+"""What every named space and cluster owes."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import cluster
+import search_spaces
+from orchestrator.cells import check
+
+
+@pytest.mark.parametrize("name", search_spaces.names())
+def test_every_corner_of_every_cell_is_a_valid_config(name: str) -> None:
+    _, space = search_spaces.load(name)
+    assert len(check(space)) >= 1
+
+
+@pytest.mark.parametrize("name", search_spaces.names())
+def test_says_its_question_its_cost_and_what_to_expect(name: str) -> None:
+    text = search_spaces.file_of(name).read_text(encoding="utf-8")
+    assert "Cost:" in text
+    assert "Expect" in text
+
+
+def test_listing_spaces_imports_nothing_heavy() -> None:
+    code = (
+        "import sys, search_spaces; [search_spaces.load(n) for n in search_spaces.names()];"
+        "print(*{'torch', 'ray', 'optuna', 'pyarrow', 'numpy'} & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+@pytest.mark.parametrize("name", cluster.names())
+def test_every_cluster_loads_by_its_name(name: str) -> None:
+    assert isinstance(cluster.load(name), cluster.Cluster)
+
+
+def test_an_unknown_cluster_is_named_with_the_choices() -> None:
+    with pytest.raises(ValueError, match=r"unknown cluster 'locl'; did you mean 'local'\?"):
+        cluster.load("locl")

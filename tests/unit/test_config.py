@@ -1,0 +1,77 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from tests.conftest import SMALL
+from trainables.config import Config, Train, parse
+
+
+def test_digest_does_not_depend_on_how_defaults_are_written(small: Callable[..., Config]) -> None:
+    written_out = parse(small().plain())
+    assert written_out == small()
+    assert written_out.digest() == small().digest()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"seed": 1},
+        {"train": {**SMALL["train"], "learning_rate": 1.1e-3}},  # type: ignore[dict-item]
+        {"mode": {"diffusion": {"schedule": {"cosine": {"shift": 1e-9}}}}},
+        {"task": {"synthetic": {"size": 16, "cases": 4, "noise": 0.6}}},
+    ],
+)
+def test_digest_changes_with_every_number(
+    small: Callable[..., Config], change: dict[str, Any]
+) -> None:
+    assert small(**change).digest() != small().digest()
+
+
+def test_digest_changes_with_a_formula_version(
+    small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = small().digest()
+    monkeypatch.setattr(type(small().model), "version", 2)
+    assert small().digest() != before
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"mdoel": 1}, r"unknown config field 'mdoel'; did you mean 'model'\?"),
+        ({"task": "nucleii"}, r"unknown config.task 'nucleii'; did you mean 'nuclei'\?"),
+        ({"task": {"synthetic": {"size": 15}}}, "size=15 must be a multiple of 2, the stride"),
+        ({"mode": {"diffusion": {"t_low": 0.9, "t_high": 0.1}}}, "0 <= t_low < t_high <= 1"),
+        ({"mode": {"diffusion": {"scale": -1.0}}}, "scale=-1.0 must be positive"),
+        ({"mode": {"diffusion": {"target": "eps"}}}, "target='eps' must be 'x0'"),
+        ({"train": {"steps": -1}}, "steps=-1 must not be negative"),
+        ({"train": {"steps": "many"}}, "config.train.steps: 'many' must be int"),
+        ({"train": {"steps": True}}, "config.train.steps: True must be int"),
+        ({"train": {"learning_rate": float("inf")}}, "inf must be a finite number"),
+        ({"model": "intensity"}, "train.steps=6 must be 0: model intensity has no gradient"),
+        ({"model": ["a"]}, "must be a name or"),
+    ],
+)
+def test_bad_values_are_named_with_their_rule(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse({**SMALL, **change})
+
+
+def test_missing_fields_are_named() -> None:
+    with pytest.raises(ValueError, match="no value for task, model, mode"):
+        parse({})
+
+
+@given(steps=st.integers(2, 500), warmup=st.integers(0, 50))
+def test_learning_rate_rises_then_falls_and_never_exceeds_its_peak(steps: int, warmup: int) -> None:
+    train = Train(steps=steps, warmup=warmup, decay="linear", learning_rate=0.1)
+    rates = [train.rate(step) for step in range(steps)]
+    assert 0 < min(rates)
+    assert max(rates) <= 0.1
+    peak = rates.index(max(rates))
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)

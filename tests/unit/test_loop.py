@@ -1,0 +1,140 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import Any
+
+import pytest
+import torch
+
+from trainables.attempt import attempt, outcome_of
+from trainables.config import Config
+from trainables.loop import DivergedError, Measured, Progress, read_checkpoint, train
+from trainables.place import Place
+from trainables.record import SCHEMAS, Outcome, Tables, to_arrow
+
+
+class Memory:
+    """A sink that keeps everything in this process."""
+
+    code = "test"
+
+    def __init__(self) -> None:
+        self.checkpoint: bytes | None = None
+        self.committed: list[tuple[Outcome, Tables]] = []
+
+    def resume(self, digest: str) -> bytes | None:
+        return self.checkpoint
+
+    def keep(self, digest: str, checkpoint: bytes) -> None:
+        self.checkpoint = checkpoint
+
+    def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
+        self.committed.append((outcome, tables))
+
+
+def finish(run: Generator[Progress, None, Measured]) -> Measured:
+    while True:
+        try:
+            next(run)
+        except StopIteration as end:
+            return end.value
+
+
+@pytest.mark.parametrize("mode", ["diffusion", "feedforward"])
+def test_a_killed_run_resumes_to_the_identical_numbers(
+    small: Callable[..., Config], mode: str
+) -> None:
+    config = small(mode=mode, train={"steps": 20, "batch": 4, "validate_every": 10})
+    straight = finish(train(config, Place()))
+    killed = train(config, Place())
+    half = next(killed)
+    killed.close()
+    resumed = finish(train(config, Place(), half.state))
+
+    def losses(measured: Measured) -> list[float]:
+        return [row["loss_sum"] for row in measured.tally.history]
+
+    assert losses(resumed) == losses(straight)
+    assert resumed.cases == straight.cases
+    assert resumed.calibration == straight.calibration
+    assert resumed.probes == straight.probes
+
+
+def test_a_nan_stops_the_run_with_its_step_and_is_recorded_as_diverged(
+    small: Callable[..., Config],
+) -> None:
+    wild = small(
+        train={"steps": 30, "batch": 4, "validate_every": 2, "learning_rate": 1e30, "clip": 1e30}
+    )
+    with pytest.raises(DivergedError, match=r"(loss|gradient norm) is (nan|inf) at step \d+ of 30"):
+        finish(train(wild, Place()))
+    sink = Memory()
+    assert outcome_of(attempt(wild, sink, Place())) == "diverged"
+    ((outcome, tables),) = sink.committed
+    (trial,) = tables["trials"]
+    assert outcome == trial["outcome"] == "diverged"
+    assert "at step" in trial["reason"]
+
+
+def test_an_exception_is_recorded_as_failed_with_its_reason(
+    small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small()
+
+    def explode(*_: Any) -> None:
+        raise MemoryError("out of memory")
+
+    monkeypatch.setattr(type(config.mode), "loss", explode)
+    sink = Memory()
+    assert outcome_of(attempt(config, sink, Place())) == "failed"
+    assert "MemoryError: out of memory" in sink.committed[0][1]["trials"][0]["reason"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "foreign", "garbage"])
+def test_a_bad_checkpoint_is_named_and_the_run_starts_over(
+    small: Callable[..., Config], damage: str
+) -> None:
+    config, sink = small(), Memory()
+    other = next(train(small(seed=9) if damage == "foreign" else config, Place())).state
+    assert other is not None
+    sink.checkpoint = {"truncated": other[:-100], "foreign": other, "garbage": b"x"}[damage]
+    with pytest.warns(UserWarning, match=f"checkpoint of {config.digest()} ignored"):
+        assert outcome_of(attempt(config, sink, Place())) == "finished"
+
+
+def test_a_checkpoint_holds_tensors_and_json_only(small: Callable[..., Config]) -> None:
+    state = next(train(small(), Place())).state
+    assert state is not None
+    parts, about = read_checkpoint(state)
+    assert about["digest"] == small().digest()
+    assert all(isinstance(v, torch.Tensor) for v in parts["network"].values())
+
+
+def test_every_row_of_a_finished_attempt_fits_its_schema(small: Callable[..., Config]) -> None:
+    sink = Memory()
+    outcome_of(attempt(small(), sink, Place()))
+    ((_, tables),) = sink.committed
+    assert set(tables) == set(SCHEMAS)
+    for name, rows in tables.items():
+        table = to_arrow(name, rows, "d", "a")
+        assert table.num_rows == len(rows) > 0
+    (trial,) = tables["trials"]
+    unset = {k for k in SCHEMAS["trials"].names if trial.get(k) is None}
+    assert unset == {"digest", "attempt", "reason"}
+
+
+def test_the_schedule_is_shared_by_every_seed_and_the_weights_are_not(
+    small: Callable[..., Config],
+) -> None:
+    a, b = (finish(train(small(seed=s), Place())) for s in (0, 1))
+    assert a.tally.history[0]["loss_sum"] != b.tally.history[0]["loss_sum"]
+    assert [r["case"] for r in a.cases] == [r["case"] for r in b.cases]
+
+
+def test_a_small_network_overfits_four_tiles(small: Callable[..., Config]) -> None:
+    config = small(
+        task={"synthetic": {"size": 16, "cases": 4, "noise": 0.1}},
+        mode="feedforward",
+        train={"steps": 150, "batch": 8, "validate_every": 50, "learning_rate": 5e-3},
+    )
+    assert finish(train(config, Place())).tally.best_score > 0.9

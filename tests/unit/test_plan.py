@@ -1,0 +1,119 @@
+from __future__ import annotations
+
+from typing import Any
+
+
+from orchestrator.ledger import Ledger
+from orchestrator.plan import Plan, plan
+from search_spaces import Choice, Search, Space
+from tests.conftest import SMALL
+from trainables.record import Outcome
+
+ARMS: dict[str, Any] = {
+    "plain": {"mode": "feedforward"},
+    "searched": {"mode": {"diffusion": {"schedule": Choice(["linear", "cosine", "sigmoid"])}}},
+}
+
+
+def space(replicates: int = 2, trials: int = 2, **changes: Any) -> Space:
+    search = Search(trials=trials, overrides={"train.steps": 2})
+    settings: dict[str, Any] = {"config": SMALL, "arms": ARMS, **changes}
+    return Space(question="?", replicates=replicates, search=search, **settings)
+
+
+def finish(ledger: Ledger, digest: str, outcome: Outcome = "finished", score: float = 0.5) -> None:
+    ledger.commit(digest, outcome, {"trials": [{"outcome": outcome, "score": score}]})
+
+
+def suggest(ledger: Ledger, made: Plan, index: int, schedule: str) -> str:
+    """Declare a search trial as the sweep does."""
+    cell = next(c for c in made.cells if c.searched)
+    assert made.space.search is not None
+    values = {"mode.diffusion.schedule": schedule}
+    config = cell.config(values, made.space.search.overrides, 0)
+    about = {"arm": cell.arm, "config": config.plain(), "values": values}
+    ledger.declare(made.study, cell.name, "search", index, config.digest(), about)
+    return config.digest()
+
+
+def test_a_new_study_has_everything_before_it(ledger: Ledger) -> None:
+    made = plan("s", space(), ledger)
+    assert [t.label for t in made.pending] == ["plain final 0", "plain final 1"]
+    assert made.unsuggested == {"searched": 2}
+    assert made.unchosen == {"searched": 2}
+    assert not made.complete
+    assert ledger.store.list("studies/") == []
+
+
+def test_seeds_pair_across_arms(ledger: Ledger) -> None:
+    arms = {"a": {"mode": "feedforward"}, "b": {"mode": "diffusion"}}
+    made = plan("s", space(arms=arms), ledger)
+    seeds = {c.name: [t.config.seed for t in made.trials if t.cell is c] for c in made.cells}
+    assert seeds == {"a": [0, 1], "b": [0, 1]}
+
+
+def test_the_best_of_a_finished_search_is_trained_in_full(ledger: Ledger) -> None:
+    made = plan("s", space(), ledger)
+    worse, better = (suggest(ledger, made, i, s) for i, s in enumerate(("linear", "sigmoid")))
+    finish(ledger, worse, score=0.4)
+    half = plan("s", space(), ledger)
+    assert half.unchosen == {"searched": 2}
+    finish(ledger, better, score=0.6)
+    finals = [t for t in plan("s", space(), ledger).pending if t.cell.searched]
+    assert [t.config.mode.schedule.name for t in finals] == ["sigmoid"] * 2  # type: ignore[attr-defined]
+    assert {t.config.train.steps for t in finals} == {6}
+
+
+def test_a_search_where_everything_failed_is_named_not_waited_for(ledger: Ledger) -> None:
+    made = plan("s", space(), ledger)
+    for i, schedule in enumerate(("linear", "cosine")):
+        finish(ledger, suggest(ledger, made, i, schedule), "diverged")
+    made = plan("s", space(), ledger)
+    assert made.hopeless == ["searched"]
+    assert made.unchosen == {}
+
+
+def test_what_another_study_committed_is_not_trained_again(ledger: Ledger) -> None:
+    first = plan("one", space(), ledger)
+    finish(ledger, first.pending[0].digest)
+    second = plan("two", space(), ledger)
+    assert [t.label for t in second.pending] == ["plain final 1"]
+
+
+def test_a_diverged_config_is_done_and_a_failed_one_is_tried_three_times(ledger: Ledger) -> None:
+    one, two = plan("s", space(), ledger).pending
+    finish(ledger, one.digest, "diverged")
+    for expected in ("pending", "pending", "pending", "given up"):
+        states = {t.digest: t.state for t in plan("s", space(), ledger).trials}
+        assert states[one.digest] == "done"
+        assert states[two.digest] == expected
+        finish(ledger, two.digest, "failed")
+
+
+def test_a_changed_default_runs_the_search_again_and_keeps_the_old_rows(ledger: Ledger) -> None:
+    made = plan("s", space(), ledger)
+    finish(ledger, suggest(ledger, made, 0, "linear"))
+    changed = plan("s", space(config={**SMALL, "probe": {"bins": 2}}), ledger)
+    assert changed.unsuggested == {"searched": 2}
+    assert plan("s", space(), ledger).unsuggested == {"searched": 1}
+
+
+def test_more_seeds_add_only_the_new_ones(ledger: Ledger) -> None:
+    for trial in plan("s", space(), ledger).pending:
+        finish(ledger, trial.digest)
+    assert [t.index for t in plan("s", space(replicates=3), ledger).pending] == [2]
+
+
+def test_a_pruned_search_trial_does_not_stand_in_for_the_same_config_as_final(
+    ledger: Ledger,
+) -> None:
+    (trial, _) = plan("s", space(), ledger).pending
+    finish(ledger, trial.digest, "pruned")
+    assert trial.digest in {t.digest for t in plan("s", space(), ledger).pending}
+
+
+def test_a_run_in_flight_is_told_apart(ledger: Ledger) -> None:
+    (trial, _) = plan("s", space(), ledger).pending
+    ledger.lease(trial.digest)
+    states = {t.digest: t.state for t in plan("s", space(), ledger).trials}
+    assert states[trial.digest] == "running"

@@ -1,0 +1,134 @@
+"""The fingerprint's oracles: closed forms for independent pixels (I-MMSE)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+
+from trainables import probe
+from trainables.config import Config, Probe, Train
+from trainables.data import Tiles
+from trainables.datasets.synthetic import Synthetic
+from trainables.diffusion import alpha_sigma
+from trainables.models import Model, Network
+from trainables.modes.diffusion import Diffusion
+from trainables.schedules.cosine import Cosine
+
+SCHEDULE = Cosine(span=16.0)
+FLIP = 0.1
+
+
+class Exact(Network):
+    """The best denoiser of independent ±1 pixels, given a label that is wrong with probability 0.1.
+
+    The image is the label's log-odds, so dropping it (zero) leaves the prior.
+    """
+
+    def __init__(self, prevalence: float) -> None:
+        super().__init__()
+        self.prior = math.log(prevalence / (1 - prevalence))
+
+    def forward(self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor) -> Tensor:
+        alpha, sigma = alpha_sigma(SCHEDULE.log_snr(t_B.double()))
+        pull = (2 * alpha / sigma.square())[:, None, None, None] * mask_BMHW
+        return pull + self.prior + image_BCHW
+
+
+@dataclass(frozen=True)
+class ExactModel(Model):
+    @property
+    def stride(self) -> int:
+        return 1
+
+    def build(self, image_channels: int, mask_channels: int, out_channels: int) -> Network:
+        return Exact(0.5)
+
+
+def areas(prevalence: float, bins: int = 64) -> dict[str, float]:
+    """Nats per pixel under each density, from one tile of many independent pixels."""
+    draws = torch.Generator().manual_seed(0)
+    side = 96
+    label = torch.rand(1, side, side, generator=draws) < prevalence
+    flipped = label ^ (torch.rand(1, side, side, generator=draws) < FLIP)
+    odds = math.log((1 - FLIP) / FLIP)
+    image = torch.where(flipped, odds, -odds).float()[:, None]
+    config = _config(side, bins)
+    tiles = Tiles(["case"], ["group"], image, label.byte())
+    rows = [
+        r for r in probe.measure(config, Exact(prevalence), tiles, "cpu") if r["axis"] == "log_snr"
+    ]
+    found = {"image": 0.0, "dropped": 0.0, "gap": 0.0}
+    for r in rows:
+        weight = 0.5 * (r["high"] - r["low"]) / (r["pixels"] * r["draws"])
+        found[r["control"]] += weight * r["eps_error_sum"]
+        if r["control"] == "image":
+            found["gap"] += weight * r["eps_gap_sum"]
+    return found
+
+
+def _config(side: int, bins: int, draws: int = 8) -> Config:
+    return Config(
+        task=Synthetic(size=side),
+        model=ExactModel(),
+        mode=Diffusion(schedule=SCHEDULE),
+        train=Train(steps=0),
+        probe=Probe(bins=bins, draws=draws),
+    )
+
+
+def entropy(p: float) -> float:
+    return -p * math.log(p) - (1 - p) * math.log(1 - p)
+
+
+@pytest.mark.parametrize(
+    ("prevalence", "nats"), [(0.5, 0.693147), (0.3, 0.610864), (0.02, 0.098039)]
+)
+def test_half_the_error_over_log_snr_has_the_masks_entropy_as_its_area(
+    prevalence: float, nats: float
+) -> None:
+    assert entropy(prevalence) == pytest.approx(nats, abs=1e-6)
+    assert areas(prevalence)["dropped"] == pytest.approx(nats, abs=0.01)
+
+
+def test_both_estimators_find_the_information_in_a_flipped_label() -> None:
+    """p = 0.3, flip 0.1: H = 0.6109, H(·|image) = 0.2949, I = 0.3160 nats."""
+    found = areas(0.3)
+    assert found["image"] == pytest.approx(0.2949, abs=0.01)
+    assert found["dropped"] - found["image"] == pytest.approx(0.3160, abs=0.01)
+    assert found["gap"] == pytest.approx(0.3160, abs=0.01)
+
+
+def test_a_balanced_pixels_half_information_is_at_its_known_log_snr() -> None:
+    from orchestrator.analyses.fingerprints import half_information
+
+    edges = np.linspace(-12, 12, 2001)
+    middle = torch.from_numpy((edges[1:] + edges[:-1]) / 2)
+    alpha, sigma = alpha_sigma(middle)
+    z = torch.linspace(-8, 8, 801).double()[:, None]
+    weight = torch.exp(-z.square() / 2)
+    x = alpha + sigma * z  # by symmetry, the pixel is +1
+    square = (1 - torch.tanh(alpha / sigma.square() * x)).square()
+    error = (weight * square).sum(0) / weight.sum() * middle.exp()
+    found = half_information(error.numpy() * np.diff(edges) / 2, edges)
+    assert found == pytest.approx(0.042, abs=2e-3)
+
+
+def test_x0_and_eps_errors_differ_by_the_snr() -> None:
+    config = _config(16, 8, draws=1)
+    tiles = Tiles(["c"], ["g"], torch.zeros(1, 1, 16, 16), torch.ones(1, 16, 16).byte())
+    for row in probe.measure(config, Exact(0.3), tiles, "cpu"):
+        snr = math.exp(row["log_snr_sum"] / row["draws"])
+        assert row["eps_error_sum"] == pytest.approx(snr * row["x0_error_sum"], rel=1e-6)
+
+
+def test_strata_tile_the_trained_range() -> None:
+    mode = Diffusion(schedule=SCHEDULE, t_low=0.1, t_high=0.8)
+    ends = SCHEDULE.log_snr(torch.tensor([0.8, 0.1]).double())
+    edges = probe.strata(mode, "log_snr", 5)
+    torch.testing.assert_close(edges[[0, -1]], ends, atol=1e-6, rtol=0)
+    assert (edges.diff() > 0).all()
