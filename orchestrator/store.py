@@ -149,9 +149,7 @@ class Store:
         keys = (path[len(self._root) + 1 :] for path in paths)
         # Some S3 servers list a folder as an object; unfinished local writes are not objects yet.
         return sorted(
-            key
-            for key in keys
-            if key.startswith(prefix) and not Path(key).name.startswith(".tmp-")
+            key for key in keys if key.startswith(prefix) and not Path(key).name.startswith(".tmp-")
         )
 
     def delete(self, key: str) -> None:

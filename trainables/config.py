@@ -49,7 +49,6 @@ class Train:
         require(self.clip > 0, f"clip={self.clip} must be positive")
         require(self.validate_every >= 1, f"validate_every={self.validate_every} must be >= 1")
 
-
     def rate(self, step: int) -> float:
         """The learning rate of a step, counted from 0."""
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0

@@ -5,14 +5,19 @@ The only file of this package that imports ray.
 
 from __future__ import annotations
 
+import socket
 import tempfile
 from collections.abc import Generator, Mapping
-from typing import Any
+from typing import Any, cast
 
+import ray
 import torch
 from ray import train, tune
-from ray.train.torch import TorchConfig, TorchTrainer, get_device
+from ray.train.collective import broadcast_from_rank_zero
+from ray.train.torch import get_device
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
+from torch import distributed as dist
 
 from trainables.attempt import attempt
 from trainables.config import parse
@@ -59,10 +64,9 @@ def ray_train_trial(job: Job) -> None:
     """A Tune trial that trains with ``job['workers']`` Ray Train workers (DDP)."""
     gpu = torch.cuda.is_available()
     with tempfile.TemporaryDirectory() as folder:
-        TorchTrainer(
+        DataParallelTrainer(
             train_worker,
             train_loop_config=dict(job),
-            torch_config=TorchConfig(backend="nccl" if gpu else "gloo"),
             scaling_config=train.ScalingConfig(
                 num_workers=job["workers"],
                 use_gpu=gpu,
@@ -81,12 +85,34 @@ def train_worker(job: Job) -> None:
     """The loop under Ray Train: the shim for rank, device and report."""
     torch.set_num_threads(max(1, int(job["cpus"])))
     context = train.get_context()
-    device = str(get_device())
-    place = Place(context.get_world_rank(), context.get_world_size(), device)
+    place = Place(context.get_world_rank(), context.get_world_size(), str(get_device()))
+    meet(place)
     run = attempt(parse(job["config"]), job["sink"], place)
-    while True:
-        try:
+    try:
+        while True:
             train.report(report_of(next(run)))
-        except StopIteration as end:
-            train.report({"outcome": end.value})
-            return
+    except StopIteration as end:
+        train.report({"outcome": end.value})
+    finally:
+        dist.destroy_process_group()
+
+
+def meet(place: Place) -> None:
+    """Form the process group at rank 0, which listens on its node's address only.
+
+    The rendezvous of ``TorchTrainer`` listens on every interface of the machine.
+    """
+    listener = None
+    if place.rank == 0:
+        listener = socket.create_server((ray.util.get_node_ip_address(), 0))
+    address = listener.getsockname()[:2] if listener else None
+    host, port = cast("tuple[str, int]", broadcast_from_rank_zero(address))
+    store = dist.TCPStore(
+        host,
+        port,
+        place.world,
+        is_master=listener is not None,
+        master_listen_fd=listener.detach() if listener else None,
+    )
+    backend = "gloo" if place.device == "cpu" else "nccl"
+    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world)

@@ -56,11 +56,11 @@ def chosen(cells: list[Cell], name: str | None, settings: list[str]) -> Config:
     if name is not None and name not in by_name:
         raise unknown("cell", name, by_name)
     overrides = dict(_setting(text) for text in settings)
-    for cell in [by_name[name]] if name is not None else cells:
-        config = cell.config(next(corners(cell.template)), overrides, seed=0)
-        if name is not None or config.model.learns:
-            return config
-    return cells[0].config(next(corners(cells[0].template)), overrides, seed=0)
+    learning = (
+        cell for cell in cells if cell.config(next(corners(cell.template)), {}, seed=0).model.learns
+    )
+    cell = by_name[name] if name is not None else next(learning, cells[0])
+    return cell.config(next(corners(cell.template)), overrides, seed=0)
 
 
 def _setting(text: str) -> tuple[str, Any]:

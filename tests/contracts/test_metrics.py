@@ -24,9 +24,7 @@ def made(name: str) -> Metric:
 def sums_of(p: torch.Tensor, truth: torch.Tensor, table: str) -> dict[str, Array]:
     if table == "cases":
         return {k: np.array([float(v)]) for k, v in counts(p > 0.5, truth).items()}
-    dense = {
-        k: np.zeros((1, BINS)) for k in ("count", "p_sum", "y_sum", "square_sum", "nll_sum")
-    }
+    dense = {k: np.zeros((1, BINS)) for k in ("count", "p_sum", "y_sum", "square_sum", "nll_sum")}
     for row in histogram(p, truth):
         for k, values in dense.items():
             values[0, row["bin"]] = row[k]

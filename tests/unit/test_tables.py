@@ -46,17 +46,42 @@ def commit_final(
         for i, (tp, fp, fn) in enumerate(counts)
     ]
     calibration = [
-        {**key, "case": f"c{i}", "bin": BINS - 1, "count": 10, "p_sum": 10.0, "y_sum": 8.0,
-         "square_sum": 2.0, "nll_sum": 1.0}
+        {
+            **key,
+            "case": f"c{i}",
+            "bin": BINS - 1,
+            "count": 10,
+            "p_sum": 10.0,
+            "y_sum": 8.0,
+            "square_sum": 2.0,
+            "nll_sum": 1.0,
+        }
         for i in range(len(counts))
     ]
     edges = np.linspace(-4, 4, 5)
     probes = [
-        {"case": f"c{i}", "group": "g", "axis": axis, "bin": b, "low": edges[b],
-         "high": edges[b + 1], "control": control, "pixels": 10, "draws": 2, "t_sum": 1.0,
-         "log_snr_sum": edges[b] + edges[b + 1], "x0_error_sum": 1.0, "x0_error_square_sum": 1.0,
-         "eps_error_sum": error, "x0_gap_sum": 1.0, "eps_gap_sum": 8.0,
-         "tp": 1, "fp": 0, "fn": 0, "tn": 9}
+        {
+            "case": f"c{i}",
+            "group": "g",
+            "axis": axis,
+            "bin": b,
+            "low": edges[b],
+            "high": edges[b + 1],
+            "control": control,
+            "pixels": 10,
+            "draws": 2,
+            "t_sum": 1.0,
+            "log_snr_sum": edges[b] + edges[b + 1],
+            "x0_error_sum": 1.0,
+            "x0_error_square_sum": 1.0,
+            "eps_error_sum": error,
+            "x0_gap_sum": 1.0,
+            "eps_gap_sum": 8.0,
+            "tp": 1,
+            "fp": 0,
+            "fn": 0,
+            "tn": 9,
+        }
         for i in range(len(counts))
         for axis in ("log_snr", "t")
         for b in range(4)

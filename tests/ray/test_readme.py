@@ -1,0 +1,192 @@
+"""The README's commands, run as written on a miniature quickstart, and what they leave behind."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from orchestrator.ledger import Ledger
+from orchestrator.store import Store
+from orchestrator.tables import Tables, open_store
+from tests.conftest import ROOT
+from trainables.config import parse
+from trainables.loop import train
+from trainables.place import Place
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
+BIN = Path(sys.executable).parent
+
+
+@dataclass
+class Ran:
+    """A directory in which the README's commands were run."""
+
+    folder: Path
+    output: dict[str, str] = field(default_factory=dict[str, str])
+    open_ports: set[str] = field(default_factory=set[str])
+
+    @property
+    def tables(self) -> Tables:
+        return open_store(str(self.folder / "results"), "quickstart")
+
+
+def readme_commands() -> list[str]:
+    """Lines of the README's sh blocks; ``make demo`` stands for its recipe."""
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert recipe is not None
+    demo = [
+        line.strip().replace("$(BIN)/", "").replace("$(STORE)", "results")
+        for line in recipe[1].splitlines()
+    ]
+    lines: list[str] = []
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        for line in block.splitlines():
+            command = line.partition("  #")[0].strip()
+            if command == "make demo":
+                lines += demo
+            elif command and not command.startswith("make "):
+                lines.append(command)
+    return lines
+
+
+def miniature(command: str) -> str:
+    """The same command on the miniature; a study's name stays, a space's becomes its file."""
+    taking_a_space = r"(show|plan|run|sweep) quickstart"
+    return re.sub(taking_a_space, r"\1 ./quickstart.py", command)
+
+
+def foreign_ports(before: set[str]) -> set[str]:
+    """Listening addresses beyond loopback that were not there before."""
+    found: set[str] = set()
+    for table in ("/proc/net/tcp", "/proc/net/tcp6"):
+        for line in Path(table).read_text().splitlines()[1:]:
+            local, state = line.split()[1], line.split()[3]
+            if state == "0A" and not local.startswith(("0100007F", "0" * 24 + "01000000")):
+                v4_mapped = local.startswith("0000000000000000FFFF0000")
+                if not (v4_mapped and local[24:32] == "0100007F"):
+                    found.add(local)
+    return found - before
+
+
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+    made = Ran(tmp_path_factory.mktemp("readme"))
+    space = Path(__file__).with_name("space_quickstart.py")
+    (made.folder / "quickstart.py").write_text(space.read_text())
+    env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
+    before = foreign_ports(set())
+    for command in readme_commands():
+        log = made.folder / "log"
+        with log.open("w") as out:
+            process = subprocess.Popen(
+                miniature(command), shell=True, cwd=made.folder, env=env, stdout=out, stderr=out
+            )
+            deadline = time.monotonic() + 200
+            while process.poll() is None and time.monotonic() < deadline:
+                made.open_ports |= foreign_ports(before)
+                time.sleep(0.5)
+            process.kill()
+        made.output[command] = log.read_text()
+        # The miniature has an arm that diverges on purpose: a sweep says so by its exit code.
+        expected = 1 if " sweep " in f" {command} " else 0
+        assert process.returncode == expected, f"{command}\n{made.output[command][-3000:]}"
+    yield made
+
+
+def test_the_readme_runs_the_demo_and_every_verb() -> None:
+    verbs = {re.sub(r"--store \S+ ", "", c).split()[1] for c in readme_commands()}
+    assert {"sweep", "plan", "status", "query", "report", "fingerprint", "run", "ls"} <= verbs
+
+
+def test_the_study_is_complete_with_every_outcome_where_it_belongs(ran: Ran) -> None:
+    trials = {r["digest"]: r for r in ran.tables["trials"].to_pylist()}
+    studies = ran.tables["studies"].to_pylist()
+    finals = {r["arm"]: trials[r["digest"]] for r in studies if r["stage"] == "final"}
+    assert {arm: t["outcome"] for arm, t in finals.items()} == {
+        "grey_level": "finished",
+        "feedforward": "finished",
+        "diverging": "diverged",
+        "diffusion": "finished",
+    }
+    searched = [trials[r["digest"]]["outcome"] for r in studies if r["stage"] == "search"]
+    assert len(searched) == 4
+    assert set(searched) <= {"finished", "pruned"}
+    assert "at step" in finals["diverging"]["reason"]
+
+
+def test_the_final_diffusion_trial_was_trained_by_two_workers(ran: Ran) -> None:
+    rows = ran.tables.sql(
+        "SELECT t.world_size, t.config, t.digest FROM trials t JOIN studies s USING (digest)"
+        " WHERE s.stage = 'final' AND s.arm = 'diffusion'"
+    ).to_pylist()
+    assert [row["world_size"] for row in rows] == [2]
+    alone = train(parse(json.loads(rows[0]["config"])), Place())
+    progress = list(alone)
+    steps = ran.tables.sql(
+        f"SELECT loss_sum, score_sum FROM steps WHERE digest = '{rows[0]['digest']}' ORDER BY step"
+    ).to_pylist()
+    # Two workers share the very batches that one would see.
+    for theirs, mine in zip(steps, progress[-1].history, strict=True):
+        assert theirs["loss_sum"] == pytest.approx(mine["loss_sum"], rel=1e-3)
+        assert theirs["score_sum"] == pytest.approx(mine["score_sum"], abs=0.05)
+
+
+def test_nothing_listened_beyond_loopback(ran: Ran) -> None:
+    assert ran.open_ports == set()
+
+
+def test_the_end_of_a_sweep_shows_the_leaderboard(ran: Ran) -> None:
+    (sweep,) = (
+        v for k, v in ran.output.items() if k.startswith("segprint --store") and "sweep" in k
+    )
+    assert "Dice [95 %]" in sweep
+    assert "left, about" in sweep
+    assert "Traceback" not in sweep
+
+
+def test_the_report_is_self_contained_and_the_same_each_time(ran: Ran) -> None:
+    page = (ran.folder / "report.html").read_text(encoding="utf-8")
+    assert "<svg" in page
+    assert "diverged: <code>" in page
+    outside = re.findall(r"""(?:src|href)\s*=\s*["']?(?!#)[^"'>\s]+""", page)
+    assert [link for link in outside if "xlink" not in link and "#" not in link] == []
+    again = ran.folder / "again"
+    again.mkdir()
+    command = ["--store", "results", "report", "quickstart", "-o", "again/report.html"]
+    subprocess.run([BIN / "segprint", *command], cwd=ran.folder, check=True)
+    assert (again / "report.html").read_text(encoding="utf-8") == page
+    assert (ran.folder / "report-fingerprints.png").stat().st_size > 10_000
+
+
+def test_sweeping_again_trains_nothing_and_starts_no_ray(ran: Ran) -> None:
+    store = Store(str(ran.folder / "results"))
+    before = store.list("")
+    done = subprocess.run(
+        [BIN / "segprint", "--store", "results", "sweep", "./quickstart.py", "--json"],
+        cwd=ran.folder,
+        env={**os.environ, "RAY_ADDRESS": "nowhere:1", "PATH": "/nowhere"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    summary = json.loads(done.stdout)
+    assert summary["complete"]
+    assert len(summary["leaderboard"]) == 3
+    assert store.list("") == before
+
+
+def test_no_lease_or_checkpoint_is_left(ran: Ran) -> None:
+    ledger = Ledger(Store(str(ran.folder / "results")))
+    assert ledger.leases() == {}
+    assert ledger.store.list("checkpoints/") == []
