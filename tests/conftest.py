@@ -75,10 +75,20 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
     """A real S3 server on loopback, and the environment that leads to it."""
     folder = tmp_path_factory.mktemp("s3")
     ports = _free_ports(12)
-    flags = (
-        "master.port master.port.grpc volume.port volume.port.grpc filer.port filer.port.grpc"
-        " s3.port s3.port.grpc s3.port.iceberg webdav.port admin.port admin.port.grpc"
-    ).split()
+    flags = [
+        "master.port",
+        "master.port.grpc",
+        "volume.port",
+        "volume.port.grpc",
+        "filer.port",
+        "filer.port.grpc",
+        "s3.port",
+        "s3.port.grpc",
+        "s3.port.iceberg",
+        "webdav.port",
+        "admin.port",
+        "admin.port.grpc",
+    ]
     env = {
         "AWS_ACCESS_KEY_ID": "planted-key",
         "AWS_SECRET_ACCESS_KEY": "planted-secret",

@@ -1,4 +1,4 @@
-"""What every sampler owes: with the exact denoiser it samples the distribution that it came from."""
+"""What every sampler owes: with the exact denoiser, samples of the distribution behind it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SCHEDULE = Cosine()
 
 
 def denoise(x: Tensor, t_B: Tensor) -> Tensor:
-    """E[x0 | x] of independent ±1 pixels of known prevalence: tanh of the posterior half log-odds."""
+    """E[x0 | x] of independent ±1 pixels of known prevalence."""
     alpha, sigma = alpha_sigma(SCHEDULE.log_snr(t_B.double()))
     pull = (alpha / sigma.square())[:, None, None, None] * x
     return torch.tanh(pull + torch.logit(PREVALENCE)[None, :, None, None] / 2).float()

@@ -8,7 +8,6 @@ import re
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -80,7 +79,7 @@ def foreign_ports(before: set[str]) -> set[str]:
 
 
 @pytest.fixture(scope="module")
-def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     made = Ran(tmp_path_factory.mktemp("readme"))
     space = Path(__file__).with_name("space_quickstart.py")
     (made.folder / "quickstart.py").write_text(space.read_text())
@@ -101,7 +100,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Ran]:
         # The miniature has an arm that diverges on purpose: a sweep says so by its exit code.
         expected = 1 if " sweep " in f" {command} " else 0
         assert process.returncode == expected, f"{command}\n{made.output[command][-3000:]}"
-    yield made
+    return made
 
 
 def test_the_readme_runs_the_demo_and_every_verb() -> None:

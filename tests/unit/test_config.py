@@ -71,7 +71,7 @@ def test_missing_fields_are_named() -> None:
 def test_learning_rate_rises_then_falls_and_never_exceeds_its_peak(steps: int, warmup: int) -> None:
     train = Train(steps=steps, warmup=warmup, decay="linear", learning_rate=0.1)
     rates = [train.rate(step) for step in range(steps)]
-    assert 0 < min(rates)
+    assert min(rates) > 0
     assert max(rates) <= 0.1
     peak = rates.index(max(rates))
     assert rates[peak:] == sorted(rates[peak:], reverse=True)

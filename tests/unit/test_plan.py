@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from typing import Any
 
-
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan, plan
 from search_spaces import Choice, Search, Space

@@ -1,0 +1,68 @@
+"""The driver killed and stopped: the same command completes the study."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+
+import pytest
+
+from orchestrator.ledger import Ledger
+from orchestrator.store import Store
+from tests.faults.drill import Drill, checkpoint_beside, commits
+from trainables.loop import read_checkpoint
+
+pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+HERE = Path(__file__).parent
+WHOLE = {"search": 4, "final": 4}
+
+
+def test_a_driver_killed_and_terminated_on_s3_completes_with_nothing_twice_and_no_secret(
+    s3: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, value in s3.items():
+        monkeypatch.setenv(name, value)
+    ledger = Ledger(Store(f"s3://segprint-test/{tmp_path.name}"))
+    drill = Drill(tmp_path, HERE / "space_faults.py", ledger, s3)
+
+    assert drill.strike(checkpoint_beside(0), signal.SIGKILL) == -signal.SIGKILL
+    in_flight = ledger.store.list("checkpoints/")
+    reached = {
+        about["digest"]: about["step"]
+        for key in in_flight
+        for _, about in [read_checkpoint(ledger.store.get(key))]
+    }
+    assert drill.strike(checkpoint_beside(2), signal.SIGTERM) == 130
+    assert "the same command continues" in drill.log.read_text()
+    drill.complete()
+    drill.assert_whole(WHOLE)
+    for digest in reached:  # a resumed trial has every step once, those before the kill included
+        steps = sorted(r["step"] for r in ledger.table("steps", [digest]).to_pylist())
+        assert steps == list(range(5, steps[-1] + 1, 5))
+
+    everything = b"".join(ledger.store.get(k) for k in ledger.store.list(""))
+    logs = b"".join(p.read_bytes() for p in tmp_path.glob("log-*"))
+    assert b"planted-secret" not in everything + logs
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("at", [0, 1, 3, 5, 7])
+def test_a_driver_killed_at_any_point_completes(tmp_path: Path, at: int) -> None:
+    drill = Drill(tmp_path, HERE / "space_faults.py", Ledger(Store(str(tmp_path / "store"))))
+    drill.strike(commits(at), signal.SIGKILL)
+    drill.strike(checkpoint_beside(min(7, at + 1)), signal.SIGKILL)
+    drill.complete()
+    drill.assert_whole(WHOLE)
+
+
+@pytest.mark.slow
+def test_a_driver_killed_while_two_workers_train_completes(tmp_path: Path) -> None:
+    space = tmp_path / "space_two.py"
+    text = (HERE / "space_faults.py").read_text()
+    space.write_text(text.replace("replicates=2", "replicates=1, workers=2"))
+    drill = Drill(tmp_path, space, Ledger(Store(str(tmp_path / "store"))))
+    drill.strike(checkpoint_beside(5), signal.SIGKILL, patience=200)
+    drill.complete()
+    drill.assert_whole({"search": 4, "final": 2})
+    worlds = drill.ledger.table("trials")["world_size"].to_pylist()
+    assert sorted(worlds) == [1, 1, 1, 1, 1, 2]

