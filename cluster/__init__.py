@@ -29,6 +29,10 @@ class Cluster(abc.ABC):
         """Variables to set before Ray is imported anywhere in the process."""
 
     @abc.abstractmethod
+    def expected(self) -> Resources | None:
+        """What it will offer, where that is known without starting or reaching anything."""
+
+    @abc.abstractmethod
     @contextmanager
     def connect(self) -> Generator[Resources]:
         """Ray is usable inside the block.

@@ -44,6 +44,9 @@ class Local(Cluster):
     def environment(self) -> dict[str, str]:
         return QUIET | LOOPBACK
 
+    def expected(self) -> Resources | None:
+        return Resources(self.cpus or usable_cpus(), 0)
+
     @contextmanager
     def connect(self) -> Generator[Resources]:
         import ray

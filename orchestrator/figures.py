@@ -28,7 +28,7 @@ def fingerprints(table: pa.Table) -> Figure:
     """Loss over t; error over log-SNR with and without the image; information over log-SNR."""
     frame = cast("pd.DataFrame", table.to_pandas())
     with rc_context(STYLE):
-        figure = Figure(figsize=(11, 3.6), layout="constrained")
+        figure = Figure(figsize=(12, 3.6), layout="constrained")
         over_t, error, information = cast("list[Axes]", list(figure.subplots(1, 3)))
         for i, (cell, part) in enumerate(frame.groupby(["study", "cell"], sort=False)):
             colour, label = COLOURS[i % len(COLOURS)], _label(part, frame, cell)
@@ -38,16 +38,18 @@ def fingerprints(table: pa.Table) -> Figure:
             _line(error, curves["log_snr", "eps_error_dropped"], colour, style="--", band=False)
             _line(information, curves["log_snr", "information_orthogonal"], colour, label=label)
             _line(information, curves["log_snr", "information"], colour, style=":", band=False)
-        over_t.set(title="Loss over timesteps", xlabel="t (0 clean, 1 noise)", ylabel="ε-MSE")
+        over_t.set(
+            title="Loss over timesteps", xlabel="t (from clean to noise)", ylabel="ε-MSE per pixel"
+        )
         over_t.set_yscale("log")
         error.set(
             title="Error with the image (dashed: without)",
-            xlabel="log-SNR λ (clean to the right)",
+            xlabel="log-SNR λ (from clean to noise)",
             ylabel="ε-MSE per pixel",
         )
         information.set(
-            title="What the image tells (dotted: by difference)",
-            xlabel="log-SNR λ (clean to the right)",
+            title="The image's information (dotted: by difference)",
+            xlabel="log-SNR λ (from clean to noise)",
             ylabel="bits per pixel per unit λ",
         )
         information.legend(frameon=False)

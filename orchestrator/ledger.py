@@ -164,6 +164,13 @@ class Ledger:
             found[key.removeprefix("leases/").removesuffix(".json")] = now - at
         return found
 
+    def tidy(self) -> None:
+        """Drop what a kill between a commit record and its clean-up left behind."""
+        done = {d for d, c in self.commits().items() if c.outcome in ("finished", "diverged")}
+        for key in [*self.store.list("checkpoints/"), *self.store.list("leases/")]:
+            if key.partition("/")[2].partition(".")[0] in done:
+                self.store.delete(key)
+
     # -- what was asked -----------------------------------------------------------------------
 
     def declare(

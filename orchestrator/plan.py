@@ -55,6 +55,8 @@ class Plan:
         default_factory=dict[str, "tuple[Config, Config]"]
     )
     """Per searched cell, a config of its search and one of its final trial, to estimate costs."""
+    failures: int = 0
+    """Failed attempts at the known trials."""
     hopeless: list[str] = field(default_factory=list[str])
     """Cells whose search ended without a single usable trial."""
 
@@ -124,6 +126,7 @@ def plan(study: str, space: Space, ledger: Ledger) -> Plan:
             )
             for seed in range(space.replicates)
         ]
+    made.failures = sum(known.failures.get(t.digest, 0) for t in made.trials)
     return made
 
 

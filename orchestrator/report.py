@@ -16,7 +16,7 @@ from orchestrator.screen import clock
 from orchestrator.tables import Tables
 
 BASELINE = "intensity"
-"""The model that knows a pixel's grey level only: what a network has to beat."""
+"""The model that knows a pixel's grey level at most: what a network has to beat."""
 
 
 def write(tables: Tables, path: Path) -> list[Path]:
@@ -61,24 +61,26 @@ def interval(row: dict[str, Any], name: str) -> str:
 
 
 def verdicts(board: list[dict[str, Any]]) -> list[str]:
-    """Per task, whether each network beats the grey level on held-out tiles: either way."""
+    """Per task and network, whether it beats each baseline on held-out tiles: either way."""
     said: list[str] = []
-    for base in (row for row in board if row["model"] == BASELINE):
-        for row in board:
-            if row["study"] != base["study"] or row["task"] != base["task"] or row is base:
-                continue
-            gain = row["dice"] - base["dice"]
-            clear = "intervals apart" if _apart(row, base) else "intervals overlap"
-            verb = "beats" if gain > 0 else "does not beat"
-            said.append(
-                f"{row['task']}: {row['arm']} {verb} the grey level,"
-                f" Dice {row['dice']:.3f} against {base['dice']:.3f} ({clear})."
-            )
+    for row in (r for r in board if r["model"] != BASELINE):
+        bases = [
+            r
+            for r in board
+            if r["model"] == BASELINE and (r["study"], r["task"]) == (row["study"], row["task"])
+        ]
+        if not bases:
+            continue
+        against = "; ".join(_against(row, base) for base in bases)
+        said.append(f"{row['task']}, {row['arm']} (Dice {row['dice']:.3f}) {against}.")
     return said
 
 
-def _apart(a: dict[str, Any], b: dict[str, Any]) -> bool:
-    return a["dice_low"] > b["dice_high"] or b["dice_low"] > a["dice_high"]
+def _against(row: dict[str, Any], base: dict[str, Any]) -> str:
+    apart = row["dice_low"] > base["dice_high"] or base["dice_low"] > row["dice_high"]
+    verb = "beats" if row["dice"] > base["dice"] else "does not beat"
+    clear = "intervals apart" if apart else "intervals overlap"
+    return f"{verb} {base['arm'].replace('_', ' ')} ({base['dice']:.3f}, {clear})"
 
 
 def searches(tables: Tables) -> list[dict[str, Any]]:
@@ -88,18 +90,13 @@ def searches(tables: Tables) -> list[dict[str, Any]]:
     for row in tables["studies"].to_pylist():
         trial = trials.get(row["digest"])
         if row["stage"] == "search" and trial is not None:
-            settings = json.loads(row["config"])["mode"]["diffusion"]
-            ((schedule, numbers),) = settings["schedule"].items()
-            shown = {k: v for k, v in numbers.items() if isinstance(v, float)}
-            found.append(
-                {
-                    **row,
-                    **{k: trial[k] for k in ("outcome", "score", "steps")},
-                    "schedule": schedule,
-                    "numbers": ", ".join(f"{k} {v:.3g}" for k, v in shown.items()),
-                    "range": f"{settings['t_low']:.2f} to {settings['t_high']:.2f}",
-                }
+            values = json.loads(row["searched"])
+            shown = ", ".join(
+                f"{path.rpartition('.')[2]} {f'{v:.3g}' if isinstance(v, float) else v}"
+                for path, v in sorted(values.items())
             )
+            wanted = ("outcome", "score", "steps")
+            found.append({**row, **{k: trial[k] for k in wanted}, "tried": shown})
     return sorted(found, key=lambda r: (r["study"], r["cell"], -(r["score"] or -1.0)))
 
 

@@ -62,9 +62,9 @@ class Screen:
         if step < steps:
             self._line(f"  {trial.label}: step {step} of {steps}, validation Dice {score:.3f}")
 
-    def dropped(self, tune_id: str) -> None:
-        """A trial was stopped with the sweep; it will be resumed."""
-        self._running.pop(tune_id, None)
+    def stopped(self) -> None:
+        """The sweep was told to stop; trials in flight will be resumed from their checkpoints."""
+        self._running.clear()
         self.interrupted = True
 
     def ended(self, tune_id: str, trial: Trial, outcome: str, best: float | None) -> None:
@@ -132,7 +132,7 @@ def clock(seconds: float) -> str:
     """Seconds as a person says them.
 
     >>> clock(42.3), clock(200), clock(7300)
-    ('42 s', '3 min 20 s', '2 h 02 min')
+    ('42 s', '3 min 20 s', '2 h 01 min')
     """
     whole = round(seconds)
     if whole < 60:

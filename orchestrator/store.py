@@ -28,9 +28,9 @@ CONFLICTS = 8
 CLIENT = {
     "connect_timeout": 5,
     "read_timeout": 60,
-    "retries": {"mode": "standard", "max_attempts": 5},
+    "retries": {"mode": "standard", "max_attempts": 2},
 }
-"""Of botocore: standard retries back off exponentially with jitter."""
+"""Of botocore; s3fs tries each call five times on top, backing off exponentially."""
 
 
 @dataclass(frozen=True)

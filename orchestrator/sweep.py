@@ -25,7 +25,7 @@ from trainables.worker import Inline, ray_train_trial
 Result = dict[str, Any]
 
 
-class SweepError(RuntimeError):
+class SweepError(ValueError):
     """The sweep cannot go on."""
 
 
@@ -41,6 +41,9 @@ def sweep(study: str, space: Space, ledger: Ledger, cluster: Cluster, screen: Sc
     _declare(made, ledger)
     if made.complete:
         return made
+    expected = cluster.expected()
+    if expected is not None:
+        feasible(made, expected)
     with cluster.connect() as resources:
         feasible(made, resources)
         screen.begin(made)
@@ -52,6 +55,7 @@ def sweep(study: str, space: Space, ledger: Ledger, cluster: Cluster, screen: Sc
             if screen.interrupted or _progress(made) == before:
                 break
     screen.end()
+    ledger.tidy()
     return made
 
 
@@ -183,8 +187,8 @@ class Run:
         outcome = "failed" if error else "pruned" if handed.pruned else result.get("outcome")
         if error:
             commit_unfinished(handed.trial.config, self.sink, "failed", error)
-        if outcome is None:  # stopped by Ctrl-C: neither told nor recorded, it will be resumed
-            self.screen.dropped(tune_id)
+        if outcome is None:  # stopped with the sweep: neither told nor recorded, to be resumed
+            self.screen.stopped()
             return
         if handed.search is not None:
             handed.search.tell(tune_id, outcome, handed.best)
@@ -231,16 +235,18 @@ def _tune(run: Run, workers: int, resources: Resources) -> None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             tuner.fit()
+    if run.handed:  # trials without an end: Tune left its loop on a signal
+        run.screen.stopped()
 
 
 def _trial_name(trial: Any) -> str:
     return f"{trial.config['digest']}-{trial.trial_id}"
 
 
-def _progress(made: Plan) -> tuple[int, int]:
+def _progress(made: Plan) -> tuple[int, int, int]:
     """Changes whenever a round achieved something."""
     done = sum(t.state in ("done", "given up") for t in made.trials)
-    return done, sum(made.unsuggested.values())
+    return done, sum(made.unsuggested.values()), made.failures
 
 
 def _rungs(made: Plan, ledger: Ledger) -> dict[tuple[str, int], list[float]]:

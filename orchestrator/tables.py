@@ -77,6 +77,7 @@ class Tables:
                 "index": d.index,
                 "digest": d.digest,
                 "config": json.dumps(about[d.key]["config"], sort_keys=True),
+                "searched": json.dumps(about[d.key]["values"], sort_keys=True),
             }
             for d in chosen
         ]
@@ -124,6 +125,7 @@ STUDIES = pa.schema(
         ("index", pa.int64()),
         ("digest", pa.string()),
         ("config", pa.string()),
+        ("searched", pa.string()),
     ]
 )
 _SANDBOX: dict[str, Any] = {

@@ -20,7 +20,7 @@ SPACE = Space(
         "model": {
             "ensemdiff": {"channels": 16, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
         },
-        "train": {"steps": 120, "batch": 8, "learning_rate": 2e-3, "validate_every": 30},
+        "train": {"steps": 150, "batch": 8, "learning_rate": 2e-3, "validate_every": 30},
         "probe": {"bins": 12, "draws": 1},
     },
     arms={
@@ -55,7 +55,12 @@ SPACE = Space(
     },
     search=Search(
         trials=4,
-        overrides={"train.steps": 36, "train.validate_every": 12, "probe.bins": 0},
+        overrides={
+            "train.steps": 36,
+            "train.validate_every": 12,
+            "mode.diffusion.members": 1,
+            "probe.bins": 0,
+        },
         rungs=(12, 24),
     ),
     workers=2,

@@ -9,6 +9,7 @@ from argparse import Namespace
 import cluster
 import search_spaces
 from cluster.local import usable_cpus
+from orchestrator.cells import check
 from orchestrator.commands import console, emit, ledger_of
 from orchestrator.estimate import Estimator
 from orchestrator.screen import Screen
@@ -20,6 +21,7 @@ def main(options: Namespace) -> int:
     where = cluster.load(options.on)
     study, space = search_spaces.load(options.space)
     ledger = ledger_of(options)
+    check(space)
     ledger.store.check()
     # Ray reads these when it is first imported, so they come before anything that imports it.
     os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from pathlib import Path
 
@@ -43,6 +44,31 @@ def test_a_driver_killed_and_terminated_on_s3_completes_with_nothing_twice_and_n
     everything = b"".join(ledger.store.get(k) for k in ledger.store.list(""))
     logs = b"".join(p.read_bytes() for p in tmp_path.glob("log-*"))
     assert b"planted-secret" not in everything + logs
+
+
+@pytest.mark.slow
+def test_a_killed_worker_process_costs_one_checkpoint_interval_at_most(tmp_path: Path) -> None:
+    drill = Drill(tmp_path, HERE / "space_faults.py", Ledger(Store(str(tmp_path / "store"))))
+    driver = drill.start()
+    while not checkpoint_beside(1)(drill.ledger):
+        assert driver.poll() is None, drill.log.read_text()[-3000:]
+    workers = [
+        int(p.name)
+        for p in Path("/proc").iterdir()
+        if p.name.isdigit() and b"ray::ResourceTrainable" in _command(p)
+    ]
+    assert workers
+    for pid in workers:
+        os.kill(pid, signal.SIGKILL)
+    assert driver.wait(timeout=300) == 0, drill.log.read_text()[-3000:]
+    drill.assert_whole(WHOLE)
+
+
+def _command(process: Path) -> bytes:
+    try:
+        return (process / "cmdline").read_bytes()
+    except OSError:  # it has just ended
+        return b""
 
 
 @pytest.mark.slow

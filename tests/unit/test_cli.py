@@ -37,12 +37,13 @@ def test_bad_input_is_one_clear_line(
     segprint: Segprint, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "mine.py").write_text(MINE)
-    cosin = "{'diffusion': {'schedule': 'cosin'}}"
-    (tmp_path / "bad_part.py").write_text(MINE.replace("'mode': ", f"'mode': {cosin}, 'x': "))
-    reversed_range = "{'diffusion': {'t_low': 0.9, 't_high': 0.1}}"
-    (tmp_path / "bad_value.py").write_text(
-        MINE + f"SPACE = Space(question='?', config={{**{SMALL!r}, 'mode': {reversed_range}}})\n"
-    )
+    for name, settings in (
+        ("part", {"schedule": "cosin"}),
+        ("value", {"t_low": 0.9, "t_high": 0.1}),
+    ):
+        config = {**SMALL, "mode": {"diffusion": settings}}
+        text = f"from search_spaces import *\nSPACE = Space(question='?', config={config!r})\n"
+        (tmp_path / f"bad_{name}.py").write_text(text)
     done = segprint(*arguments)
     assert done.returncode == 2
     assert message in done.stderr

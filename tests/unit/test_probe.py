@@ -26,14 +26,18 @@ FLIP = 0.1
 class Exact(Network):
     """The best denoiser of independent ±1 pixels, given a label that is wrong with probability 0.1.
 
-    The image is the label's log-odds, so dropping it (zero) leaves the prior.
+    The image is the label's log-odds, so dropping it (zero) leaves the prior. The noisy pixel's own
+    evidence is the mode's part, or the network's where the mode is told to leave it out.
     """
 
-    def __init__(self, prevalence: float) -> None:
+    def __init__(self, prevalence: float, evidence: bool = False) -> None:
         super().__init__()
+        self.evidence = evidence
         self.prior = math.log(prevalence / (1 - prevalence))
 
     def forward(self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor) -> Tensor:
+        if not self.evidence:
+            return self.prior + image_BCHW
         alpha, sigma = alpha_sigma(SCHEDULE.log_snr(t_B.double()))
         pull = (2 * alpha / sigma.square())[:, None, None, None] * mask_BMHW
         return pull + self.prior + image_BCHW
@@ -132,3 +136,27 @@ def test_strata_tile_the_trained_range() -> None:
     edges = probe.strata(mode, "log_snr", 5)
     torch.testing.assert_close(edges[[0, -1]], ends, atol=1e-6, rtol=0)
     assert (edges.diff() > 0).all()
+
+
+@pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (0.5, 0.5), (0.3, -1.0)])
+def test_the_modes_evidence_is_bayes_rule_for_every_encoding(scale: float, offset: float) -> None:
+    mode = Diffusion(schedule=SCHEDULE, scale=scale, offset=offset)
+    x, log_snr = torch.linspace(-2, 2, 41).reshape(41, 1, 1, 1), torch.full((41,), 0.7).double()
+    alpha, sigma = alpha_sigma(log_snr[:1])
+    likelihood = [
+        torch.distributions.Normal(alpha * mode.encode(torch.tensor(float(m))), sigma).log_prob(x)
+        for m in (0, 1)
+    ]
+    expected = -1.5 + likelihood[1] - likelihood[0]
+    found = mode.logits(torch.full_like(x, -1.5), x, log_snr)
+    torch.testing.assert_close(found.double(), expected.double(), atol=1e-4, rtol=1e-4)
+
+
+def test_leaving_the_evidence_to_the_network_gives_the_same_denoiser() -> None:
+    x, image = torch.randn(5, 1, 4, 4), torch.randn(5, 1, 4, 4)
+    t = torch.rand(5, dtype=torch.float64)
+    ours = Diffusion(schedule=SCHEDULE).denoise(Exact(0.3), x, t, image)
+    theirs = Diffusion(schedule=SCHEDULE, evidence=False).denoise(
+        Exact(0.3, evidence=True), x, t, image
+    )
+    torch.testing.assert_close(ours.double(), theirs, atol=1e-5, rtol=1e-4)

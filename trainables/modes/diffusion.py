@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from trainables import masks
-from trainables.diffusion import Target, add_noise, as_images, target_of, to_x0
+from trainables.diffusion import Target, add_noise, alpha_sigma, as_images, target_of, to_x0
 from trainables.draws import generator
 from trainables.models import Network
 from trainables.modes import Batch, Mode
@@ -29,6 +29,10 @@ class Diffusion(Mode):
     ``loss='bce'`` the head is read as logits of the mask, so ``target`` must be ``x0``; ``'mse'``
     is the mean squared error of the target. ``image_dropout`` is the share of cases trained
     without their image, which makes the network the unconditional denoiser as well.
+
+    With ``evidence`` the log-odds that a pixel's own noisy value gives are added to the logits in
+    closed form, so the network only learns what the rest of the mask and the image tell. Near the
+    clean end, where the noisy mask already decides, the estimate is then exact.
     """
 
     schedule: Schedule = field(default_factory=Linear)
@@ -40,6 +44,7 @@ class Diffusion(Mode):
     offset: float = 0.0
     target: Target = "x0"
     loss_on: Literal["bce", "mse"] = "bce"
+    evidence: bool = True
     image_dropout: float = 0.1
 
     def __post_init__(self) -> None:
@@ -76,10 +81,21 @@ class Diffusion(Mode):
 
     def denoise(self, network: Network, x: Tensor, t_B: Tensor, images: Tensor) -> Tensor:
         """The estimate of x0, [B, M, H, W]: one network pass."""
-        output = network(x, t_B, images)
+        output, log_snr = network(x, t_B, images), self.log_snr(t_B)
         if self.loss_on == "bce":
-            return self.encode(masks.probabilities(output))
-        return to_x0(output, x, self.log_snr(t_B), self.target)
+            return self.encode(masks.probabilities(self.logits(output, x, log_snr)))
+        return to_x0(output, x, log_snr, self.target)
+
+    def logits(self, output: Tensor, x: Tensor, log_snr_B: Tensor) -> Tensor:
+        """Log-odds of the mask: log p(x | 1) − log p(x | 0) = 2αb(x − αc)/σ² is the evidence.
+
+        For one-hot channels the same term per channel is the log-likelihood of its class, up to a
+        constant that the softmax drops.
+        """
+        if not self.evidence:
+            return output
+        alpha, sigma = map(as_images, alpha_sigma(log_snr_B))
+        return output + 2 * self.scale * alpha * (x - alpha * self.offset) / sigma.square()
 
     def log_snr(self, t_B: Tensor) -> Tensor:
         """λ(t) on the CPU in float64, brought back to the device."""
@@ -93,7 +109,7 @@ class Diffusion(Mode):
         images = batch.images_BCHW * as_images(batch.drop_B >= self.image_dropout)
         output = network(x, t, images)
         if self.loss_on == "bce":
-            return masks.cross_entropy(output, batch.masks_BMHW)
+            return masks.cross_entropy(self.logits(output, x, log_snr), batch.masks_BMHW)
         target = target_of(x0, batch.noise_BMHW, log_snr, self.target)
         return (output - target).square().flatten(1).mean(1)
 

@@ -1,0 +1,27 @@
+"""Benchmarks: each compares two things in one run and prints a ratio.
+
+``python -m bench`` runs all; ``python -m bench NAME`` runs one.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).parent
+
+
+def main() -> int:
+    known = sorted(p.stem for p in HERE.glob("*.py") if not p.stem.startswith("_"))
+    wanted = sys.argv[1:] or known
+    for name in wanted:
+        if name not in known:
+            print(f"unknown benchmark {name!r} (choices: {', '.join(known)})", file=sys.stderr)
+            return 2
+        importlib.import_module(f"bench.{name}").main()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
