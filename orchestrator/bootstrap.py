@@ -1,4 +1,4 @@
-"""Percentile bootstrap over cases, nested in seeds (Efron & Tibshirani 1993, chapter 13)."""
+"""Percentile bootstrap over cases and training seeds (Efron & Tibshirani 1993, chapter 13)."""
 
 from __future__ import annotations
 
@@ -13,27 +13,28 @@ RESAMPLES = 1000
 LEVEL = 0.95
 
 
-def weights(groups: list[str], seed: int = 0, resamples: int = RESAMPLES) -> Array:
-    """How often each case counts in each resample: [resamples, cases], rows sum to cases.
+def weights(runs: list[str], cases: list[str], resamples: int = RESAMPLES, seed: int = 0) -> Array:
+    """How often each row counts in each resample: [resamples, rows].
 
-    ``groups`` names the training run of each case: runs are resampled first, then cases within
-    each; pixels never. The draws depend on the groups only, so two arms over the same cases are
-    resampled alike.
+    A row is one case as one training run (seed) saw it. Runs and cases are both resampled, and
+    all runs share the draw of cases, since they share the cases; pixels are never resampled. The
+    draw depends on the names' order only, so two arms over the same cases are resampled alike.
     """
-    return _weights(tuple(groups), seed, resamples)
+    return _weights(tuple(runs), tuple(cases), resamples, seed)
 
 
 @functools.lru_cache(maxsize=32)
-def _weights(groups: tuple[str, ...], seed: int, resamples: int) -> Array:
+def _weights(runs: tuple[str, ...], cases: tuple[str, ...], resamples: int, seed: int) -> Array:
     draws = np.random.default_rng(seed)
-    order = sorted(set(groups))
-    members = {g: np.array([i for i, x in enumerate(groups) if x == g]) for g in order}
-    counted = np.zeros((resamples, len(groups)))
-    for r in range(resamples):
-        for g in draws.choice(len(order), len(order)):
-            mine = members[order[g]]
-            np.add.at(counted[r], draws.choice(mine, len(mine)), 1)
-    return counted
+    of_case = _counts(cases, resamples, draws)
+    return of_case * _counts(runs, resamples, draws)
+
+
+def _counts(names: tuple[str, ...], resamples: int, draws: np.random.Generator) -> Array:
+    """How often each name is drawn when as many are drawn as there are, for every row."""
+    order = {name: i for i, name in enumerate(sorted(set(names)))}
+    drawn = draws.multinomial(len(order), np.full(len(order), 1 / len(order)), resamples)
+    return drawn[:, [order[name] for name in names]].astype(np.float64)
 
 
 def interval(resampled: Array) -> tuple[Array, Array]:

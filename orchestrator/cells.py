@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from search_spaces import Choice, Each, Hole, Integer, Space, Uniform, put, walk
+from search_spaces import Choice, Each, Hole, Integer, Search, Space, Uniform, put, walk
 from trainables.config import Config, parse
 from trainables.record import Outcome
 
@@ -40,7 +40,7 @@ class Cell:
         for path, value in overrides.items():
             filled = put(filled, path, value)
         try:
-            return parse({**filled, "seed": seed})
+            return parse({"seed": seed, **filled})
         except ValueError as error:
             raise ValueError(f"cell {self.name}: {error}") from None
 
@@ -58,6 +58,8 @@ def cells(space: Space) -> list[Cell]:
     """All cells of a space, tasks outermost, arms in the order given."""
     found: list[Cell] = []
     for arm, overrides in space.arms.items():
+        if "seed" in {*space.config, *overrides}:
+            raise ValueError("space: seed is not set in a config; use replicates=N")
         template: dict[str, Any] = dict(space.config)
         for path, value in overrides.items():
             template = put(template, path, value)
@@ -67,6 +69,9 @@ def cells(space: Space) -> list[Cell]:
             filled = template
             for (path, _), value in zip(grid, picked, strict=True):
                 filled = put(filled, path, value)
+            nested = [path for path, hole in walk(filled) if isinstance(hole, Each)]
+            if nested:
+                raise ValueError(f"space: Each at {nested[0]} is inside another hole; use an arm")
             found.append(Cell("_".join([*labels, arm]), arm, filled))
     repeated = {c.name for c in found if sum(c.name == d.name for d in found) > 1}
     if repeated:
@@ -90,6 +95,26 @@ def fill(template: Any, values: Values, path: str = "") -> Any:
     return template
 
 
+def fits(template: Any, values: Values) -> bool:
+    """Whether the values fill exactly the holes that they open, each within its domain."""
+    open_holes: dict[str, Hole] = {}
+
+    def visit(value: Any, path: str) -> bool:
+        if isinstance(value, Choice):
+            open_holes[path] = value
+            name = str(values.get(path))
+            return name in value.values and visit(value.values[name], f"{path}.{name}")
+        if isinstance(value, (Uniform, Integer)):
+            open_holes[path] = value
+            return path in values and value.low <= values[path] <= value.high
+        if isinstance(value, Mapping):
+            items: Mapping[str, Any] = value
+            return all(visit(v, f"{path}.{k}" if path else k) for k, v in items.items())
+        return True
+
+    return visit(template, "") and open_holes.keys() == values.keys()
+
+
 def corners(template: Mapping[str, Any]) -> Iterator[Values]:
     """Values that between them use every choice and both ends of every range."""
     holes = list(walk(template))
@@ -110,17 +135,33 @@ def check(space: Space) -> list[Cell]:
         stages: list[Mapping[str, Any]] = [{}]
         if cell.searched and space.search is not None:
             stages.append(space.search.overrides)
+            _check_rungs(cell, space.search)
         for overrides in stages:
             for values in corners(cell.template):
-                cell.config(values, overrides, seed=0)
+                config = cell.config(values, overrides, seed=0)
+                if config.train.batch < space.workers:
+                    raise ValueError(
+                        f"cell {cell.name}: train.batch={config.train.batch} must be at least"
+                        f" {space.workers}, the number of workers"
+                    )
     return checked
+
+
+def _check_rungs(cell: Cell, search: Search) -> None:
+    """A rung that is no validation step would never stop anything."""
+    every = cell.config(next(corners(cell.template)), search.overrides, 0).train.validate_every
+    for rung in search.rungs:
+        if rung % every != 0:
+            raise ValueError(
+                f"cell {cell.name}: rung {rung} must be a multiple of train.validate_every={every}"
+            )
 
 
 def _label(value: Any) -> str:
     """A short name for a grid value: a part's name, or the value itself."""
     if isinstance(value, Mapping):
         (value, *_) = value
-    return re.sub(r"[^A-Za-z0-9.]+", "", str(value)) or "value"
+    return re.sub(r"[^A-Za-z0-9.-]+", "", str(value)) or "value"
 
 
 def _first_seen(found: list[Cell], cell: Cell) -> int:

@@ -29,16 +29,20 @@ class CellSearch:
     def __init__(self, cell: Cell, past: list[Past], trials: int, seed: int) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.cell = cell
-        self.left = trials - sum(1 for p in past if p.outcome is not None)
+        interrupted = [
+            p for i, p in enumerate(past) if p.outcome is None and p not in past[:i]
+        ]  # a suggestion may repeat an earlier one
+        self.left = trials - len(past) + len(interrupted)
         storage = optuna.storages.InMemoryStorage()
         study = optuna.create_study(storage=storage, study_name=NAME, direction="maximize")
+        for p in interrupted:
+            study.enqueue_trial(p.values)  # first in line
         for p in past:
-            if p.outcome is None:
-                study.enqueue_trial(p.values)  # suggested, then interrupted: first in line
-            else:
+            if p.outcome is not None:
                 study.add_trial(_frozen(cell, p))
         draws = generator(seed, cell.name, len(past), "optuna").initial_seed() % 2**32
         sampler = optuna.samplers.TPESampler(seed=draws, n_startup_trials=max(2, trials // 4))
+        self._names: dict[str, str] = {}
         self._searcher = OptunaSearch(
             lambda trial: suggest(trial, cell.template),
             metric=SCORE,
@@ -55,12 +59,19 @@ class CellSearch:
         assert values is not None
         return values
 
+    def rename(self, asked: str, tune_id: str) -> None:
+        """Give a suggestion the name of the Tune trial that runs it."""
+        self._names[tune_id] = asked
+
     def report(self, trial_id: str, step: int, score: float) -> None:
         """An intermediate score."""
-        self._searcher.on_trial_result(trial_id, {SCORE: score, "training_iteration": step})
+        self._searcher.on_trial_result(
+            self._names.get(trial_id, trial_id), {SCORE: score, "training_iteration": step}
+        )
 
     def tell(self, trial_id: str, outcome: Outcome, score: float | None) -> None:
         """How a trial ended: pruned and failed ones are told as such, not as results."""
+        trial_id = self._names.get(trial_id, trial_id)
         if outcome == "finished" and score is not None:
             self._searcher.on_trial_complete(trial_id, {SCORE: score})
         else:

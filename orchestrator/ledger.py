@@ -2,8 +2,8 @@
 
 Keys below the store's root::
 
-    studies/STUDY/space.json                            the question
-    studies/STUDY/CELL/STAGE-INDEX-DIGEST.json          one declared trial
+    studies/STUDY/space.json                            the question, and its current revision
+    studies/STUDY/REVISION/CELL/STAGE-INDEX-DIGEST.json one declared trial
     trials/DIGEST/ATTEMPT/TABLE.parquet                 an attempt's rows, immutable
     commits/DIGEST.OUTCOME[-ATTEMPT].json               what makes an attempt visible
     checkpoints/DIGEST.pt, leases/DIGEST.json           of a run in flight
@@ -49,14 +49,24 @@ class Commit:
 
 @dataclass(frozen=True)
 class Declared:
-    """One trial of a study, as its key tells."""
+    """One trial of a study, as its key tells.
+
+    A study whose space, data or formulas changed has a new revision: results of the old one stay,
+    and are not averaged with those of the new.
+    """
 
     study: str
+    revision: str
     cell: str
     stage: str
     index: int
     digest: str
-    key: str
+
+    @property
+    def key(self) -> str:
+        """Where it rests."""
+        place = f"studies/{self.study}/{self.revision}/{self.cell}"
+        return f"{place}/{self.stage}-{self.index:04d}-{self.digest}.json"
 
 
 @dataclass(frozen=True)
@@ -87,6 +97,16 @@ class Ledger:
                 count[digest] = count.get(digest, 0) + 1
         return count
 
+    def done(self, digest: str) -> Outcome | None:
+        """Whether a config is finished or diverged: there is nothing more to train."""
+        for outcome in RANK[:2]:
+            try:
+                self.store.get(f"commits/{digest}.{outcome}.json")
+            except KeyError:
+                continue
+            return outcome
+        return None
+
     def table(self, name: str, digests: Iterable[str] | None = None) -> pa.Table:
         """Rows of one table, over all counted attempts or those of some digests.
 
@@ -102,7 +122,10 @@ class Ledger:
             for part in [json.loads(record)["tables"].get(name)]
             if part is not None
         ]
-        objects = self.store.get_many([part["key"] for part in parts])
+        try:
+            objects = self.store.get_many([part["key"] for part in parts])
+        except KeyError as error:
+            raise DamagedError(f"a committed object is missing: {error}") from None
         tables = [_verified(part, objects[part["key"]]) for part in parts]
         return pa.concat_tables([SCHEMAS[name].empty_table(), *tables])
 
@@ -130,7 +153,8 @@ class Ledger:
         }
         name = f"{outcome}-{attempt}" if outcome == "failed" else outcome
         won = self.store.create(f"commits/{digest}.{name}.json", _json(record))
-        self.store.delete(f"checkpoints/{digest}.pt")
+        if outcome != "failed":  # what failed is tried again, from where it was
+            self.store.delete(f"checkpoints/{digest}.pt")
         self.store.delete(f"leases/{digest}.json")
         return won
 
@@ -164,31 +188,45 @@ class Ledger:
             found[key.removeprefix("leases/").removesuffix(".json")] = now - at
         return found
 
-    def tidy(self) -> None:
-        """Drop what a kill between a commit record and its clean-up left behind."""
-        done = {d for d, c in self.commits().items() if c.outcome in ("finished", "diverged")}
+    def tidy(self, wanted: set[str], alive_seconds: float) -> None:
+        """Drop what a kill between a commit record and its clean-up left behind.
+
+        Spared: digests that are ``wanted``, and runs whose lease is younger than ``alive_seconds``.
+        """
+        alive = {d for d, age in self.leases().items() if age < alive_seconds}
+        ended = {d for d, c in self.commits().items() if c.outcome != "failed"} - wanted
         for key in [*self.store.list("checkpoints/"), *self.store.list("leases/")]:
-            if key.partition("/")[2].partition(".")[0] in done:
+            digest = key.partition("/")[2].partition(".")[0]
+            finished = digest in ended and self.done(digest) is not None
+            if finished or digest in ended - alive:
                 self.store.delete(key)
 
     # -- what was asked -----------------------------------------------------------------------
 
-    def declare(
-        self, study: str, cell: str, stage: str, index: int, digest: str, about: dict[str, Any]
-    ) -> None:
+    def declare(self, declared: Declared, about: dict[str, Any]) -> None:
         """Note that a study wants this trial; the first word for a place in the study stands."""
-        key = f"studies/{study}/{cell}/{stage}-{index:04d}-{digest}.json"
-        self.store.create(key, _json(about))
+        self.store.create(declared.key, _json(about))
 
-    def declared(self, study: str | None = None) -> list[Declared]:
-        """All trials of one study, or of all, in order. One listing, no reads."""
-        prefix = f"studies/{study}/" if study else "studies/"
+    def declared(self, study: str | None = None, revision: str | None = None) -> list[Declared]:
+        """Trials of one study or of all, of one revision or of all, in order; one listing."""
+        prefix = "/".join(["studies", *filter(None, (study, revision)), ""])
         found: list[Declared] = []
         for key in self.store.list(prefix):
-            path = key.split("/")
-            if len(path) == 4:
-                stage, index, digest = path[3].removesuffix(".json").split("-")
-                found.append(Declared(path[1], path[2], stage, int(index), digest, key))
+            path = key.removesuffix(".json").split("/")
+            if len(path) == 5:
+                stage, index, digest = path[4].split("-")
+                found.append(Declared(path[1], path[2], path[3], stage, int(index), digest))
+        return found
+
+    def current(self, study: str | None = None) -> list[Declared]:
+        """Trials of the current revision of one study, or of every study."""
+        found: list[Declared] = []
+        for name in [study] if study else sorted({d.study for d in self.declared()}):
+            try:
+                about = json.loads(self.store.get(f"studies/{name}/space.json"))
+            except KeyError:  # no sweep of this study has started
+                continue
+            found += self.declared(name, about["revision"])
         return found
 
     def about(self, declared: Iterable[Declared]) -> dict[str, dict[str, Any]]:
@@ -207,6 +245,9 @@ class LedgerSink:
 
     ledger: Ledger
     code: str
+
+    def done(self, digest: str) -> Outcome | None:
+        return self.ledger.done(digest)
 
     def resume(self, digest: str) -> bytes | None:
         self.ledger.lease(digest)

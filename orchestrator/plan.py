@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator import policy
-from orchestrator.cells import Cell, Past, Values, check, corners
+from orchestrator.cells import Cell, Past, Values, check, corners, fits
 from orchestrator.ledger import Commit, Ledger
 from search_spaces import Space
 from trainables.config import Config
@@ -45,6 +46,8 @@ class Plan:
     study: str
     space: Space
     cells: list[Cell]
+    revision: str = ""
+    """Of the space, the data and the formulas: results of another revision are not averaged."""
     trials: list[Trial] = field(default_factory=list[Trial])
     """All trials known so far: enumerated, suggested, and final ones whose search is over."""
     unsuggested: dict[str, int] = field(default_factory=dict[str, int])
@@ -90,6 +93,7 @@ def plan(study: str, space: Space, ledger: Ledger) -> Plan:
         ValueError: the space asks for something that no config can be.
     """
     made = Plan(study, space, check(space))
+    made.revision = _revision(made)
     known = _Known(ledger, study)
     for cell in made.cells:
         if not cell.searched:
@@ -130,6 +134,12 @@ def plan(study: str, space: Space, ledger: Ledger) -> Plan:
     return made
 
 
+def _revision(made: Plan) -> str:
+    """A hash of the space and of one digest per cell, which covers data and formula versions."""
+    digests = [c.config(next(corners(c.template)), {}, 0).digest() for c in made.cells]
+    return hashlib.sha256(f"{made.space!r} {digests}".encode()).hexdigest()[:12]
+
+
 def scores(ledger: Ledger, digests: set[str] | None = None) -> dict[str, float]:
     """Best validation score of every committed trial that has one."""
     table = ledger.table("trials", digests)
@@ -166,11 +176,10 @@ class _Known:
         found: dict[int, Trial] = {}
         for d in mine:
             values: dict[str, Any] = about[d.key]["values"]
-            try:
-                config = cell.config(values, space.search.overrides, space.search.seed)
-            except (ValueError, KeyError):  # the space has changed since
-                continue
-            if config.digest() == d.digest and d.index not in found:
+            if d.index in found or not fits(cell.template, values):
+                continue  # the space has changed since
+            config = cell.config(values, space.search.overrides, space.search.seed)
+            if config.digest() == d.digest:
                 found[d.index] = self.trial(cell, "search", d.index, config, values, workers=1)
         return [found[i] for i in sorted(found)][: space.search.trials]
 

@@ -95,7 +95,7 @@ class Screen:
         return planned * min(4.0, max(0.25, speed))
 
     def _line(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True)
+        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
         self._refresh()
 
     def _refresh(self) -> None:

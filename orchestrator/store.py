@@ -41,10 +41,10 @@ class Store:
 
     def __post_init__(self) -> None:
         scheme, found, rest = self.url.partition("://")
+        if found and "@" in rest:
+            raise ValueError("store: credentials belong in the environment, not in the URL")
         if found and (scheme != "s3" or not rest.strip("/")):
             raise ValueError(f"store {self.url!r} must be a directory or s3://BUCKET[/PREFIX]")
-        if "@" in self.url.partition("?")[0] and found:
-            raise ValueError("store: credentials belong in the environment, not in the URL")
         if not found:
             object.__setattr__(self, "url", str(Path(self.url).expanduser().absolute()))
 

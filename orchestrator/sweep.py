@@ -14,7 +14,7 @@ from typing import Any
 from cluster import Cluster, Resources
 from orchestrator import policy
 from orchestrator.fill import SCORE, CellSearch
-from orchestrator.ledger import Ledger, LedgerSink
+from orchestrator.ledger import Declared, Ledger, LedgerSink
 from orchestrator.plan import Plan, Trial, plan, scores
 from orchestrator.provenance import code_version
 from orchestrator.screen import Screen
@@ -37,13 +37,15 @@ def sweep(study: str, space: Space, ledger: Ledger, cluster: Cluster, screen: Sc
         SweepError: the cluster cannot run the study's trials.
     """
     made = plan(study, space, ledger)
-    ledger.describe(study, {"question": space.question, "arms": list(space.arms)})
-    _declare(made, ledger)
-    if made.complete:
-        return made
     expected = cluster.expected()
     if expected is not None:
         feasible(made, expected)
+    about = {"question": space.question, "arms": list(space.arms), "revision": made.revision}
+    ledger.describe(study, about)
+    _declare(made, ledger)
+    _tidy(made, ledger)
+    if made.complete:
+        return made
     with cluster.connect() as resources:
         feasible(made, resources)
         screen.begin(made)
@@ -55,8 +57,12 @@ def sweep(study: str, space: Space, ledger: Ledger, cluster: Cluster, screen: Sc
             if screen.interrupted or _progress(made) == before:
                 break
     screen.end()
-    ledger.tidy()
+    _tidy(made, ledger)
     return made
+
+
+def _tidy(made: Plan, ledger: Ledger) -> None:
+    ledger.tidy({t.digest for t in made.pending}, policy.LEASE_SECONDS)
 
 
 def feasible(made: Plan, resources: Resources) -> None:
@@ -76,8 +82,9 @@ def _round(made: Plan, ledger: Ledger, resources: Resources, screen: Screen) -> 
     else:
         queue, workers = made.pending, max(t.workers for t in made.pending)
         queue = [t for t in queue if t.workers == workers]
+    queue = list({t.digest: t for t in queue}.values())  # cells may share a config
     sink = LedgerSink(ledger, code_version())
-    known = scores(ledger)
+    known = scores(ledger, {t.digest for t in made.trials})
     searches = [
         search
         for cell in made.cells
@@ -89,7 +96,7 @@ def _round(made: Plan, ledger: Ledger, resources: Resources, screen: Screen) -> 
         ]
         if search.left > 0
     ]
-    run = Run(made, queue, searches, ledger, sink, screen)
+    run = Run(made, queue, searches, ledger, sink, screen, known)
     _tune(run, workers, resources)
 
 
@@ -114,6 +121,7 @@ class Run:
         ledger: Ledger,
         sink: LedgerSink,
         screen: Screen,
+        scores: dict[str, float],
     ) -> None:
         self.made, self.queue, self.searches = made, list(queue), searches
         self.ledger, self.sink, self.screen = ledger, sink, screen
@@ -123,10 +131,22 @@ class Run:
             cell.name: [t.index for t in made.trials if t.cell is cell and t.stage == "search"]
             for cell in made.cells
         }
-        self.suggested = {t.digest: t for t in made.trials if t.stage == "search"}
+        self.known = {t.digest for t in made.trials}
+        self.waiting = {t.digest: t for t in made.pending if t.stage == "search"}
+        self.scores = scores
+        self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         return {}  # Tune pickles its hooks, to restore them later; here the ledger is the memory
+
+    @contextmanager
+    def remembering(self) -> Generator[None]:
+        """Keep an error that is raised into Tune, which would hide it in one of its own."""
+        try:
+            yield
+        except Exception as error:
+            self.error = error
+            raise
 
     def next(self, tune_id: str) -> Trial | None:
         """The next trial to run: enumerated ones first, then the searches in turn."""
@@ -139,24 +159,32 @@ class Run:
                 continue
             self.searches.append(search)
             trial = self._suggest(search, tune_id)
-            self.handed[tune_id] = Handed(trial, search)
-            return trial
+            if trial is not None:
+                self.handed[tune_id] = Handed(trial, search)
+                return trial
         return None
 
-    def _suggest(self, search: CellSearch, tune_id: str) -> Trial:
-        """Ask Optuna, and declare what it said before anything runs."""
+    def _suggest(self, search: CellSearch, tune_id: str) -> Trial | None:
+        """Ask Optuna, and declare what it said before anything runs; None if it repeats itself."""
         assert self.made.space.search is not None
         settings, cell = self.made.space.search, search.cell
-        values = search.ask(tune_id)
+        asked = f"{tune_id}-{search.left}"
+        values = search.ask(asked)
         config = cell.config(values, settings.overrides, settings.seed)
-        known = self.suggested.get(config.digest())
-        if known is not None:
-            return known
+        digest = config.digest()
+        if digest in self.waiting:
+            search.rename(asked, tune_id)
+            return self.waiting.pop(digest)
         index = max(self.index[cell.name], default=-1) + 1
         self.index[cell.name].append(index)
         trial = Trial(cell, "search", index, config, values, 1, None, "pending")
-        self.suggested[trial.digest] = trial
-        _declare_one(self.made.study, trial, self.ledger)
+        _declare_one(self.made, trial, self.ledger)
+        if digest in self.known:  # trained already, or right now: it counts, and is told as such
+            score = self.scores.get(digest)
+            search.tell(asked, "finished" if score is not None else "pruned", score)
+            return None
+        self.known.add(digest)
+        search.rename(asked, tune_id)
         return trial
 
     def reported(self, tune_id: str, result: Result) -> bool:
@@ -166,6 +194,7 @@ class Run:
             return True
         step, score = int(result["step"]), float(result["score"])
         handed.best = max(score, handed.best if handed.best is not None else score)
+        self.scores[handed.trial.digest] = handed.best
         self.screen.progress(tune_id, handed.trial, step, int(result["steps"]), score)
         if handed.search is None or self.made.space.search is None:
             return True
@@ -228,13 +257,18 @@ def _tune(run: Run, workers: int, resources: Resources) -> None:
                 storage_path=folder,
                 callbacks=[Watch(run)],
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=1),
+                failure_config=tune.FailureConfig(max_failures=1 if workers == 1 else 0),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            tuner.fit()
+            try:
+                tuner.fit()
+            except Exception:
+                if run.error is not None:  # Tune wraps it in its own, traceback and all
+                    raise run.error from None
+                raise
     if run.handed:  # trials without an end: Tune left its loop on a signal
         run.screen.stopped()
 
@@ -263,20 +297,27 @@ def _rungs(made: Plan, ledger: Ledger) -> dict[tuple[str, int], list[float]]:
 
 
 def _declare(made: Plan, ledger: Ledger) -> None:
-    known = {d.digest for d in ledger.declared(made.study)}
+    known = {d.key for d in ledger.declared(made.study, made.revision)}
     for trial in made.trials:
-        if trial.digest not in known:
-            _declare_one(made.study, trial, ledger)
+        if _place(made, trial).key not in known:
+            _declare_one(made, trial, ledger)
 
 
-def _declare_one(study: str, trial: Trial, ledger: Ledger) -> None:
+def _declare_one(made: Plan, trial: Trial, ledger: Ledger) -> None:
     about = {
         "arm": trial.cell.arm,
         "config": trial.config.plain(),
         "values": trial.values,
         "workers": trial.workers,
     }
-    ledger.declare(study, trial.cell.name, trial.stage, trial.index, trial.digest, about)
+    ledger.declare(_place(made, trial), about)
+
+
+def _place(made: Plan, trial: Trial) -> Declared:
+    """Where a trial stands in its study."""
+    return Declared(
+        made.study, made.revision, trial.cell.name, trial.stage, trial.index, trial.digest
+    )
 
 
 @contextmanager

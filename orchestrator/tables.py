@@ -14,7 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Declared, Ledger
 from orchestrator.store import Store
 from trainables.part import unknown
 from trainables.record import SCHEMAS
@@ -62,11 +62,14 @@ class Tables:
         """The digests of the chosen studies; None for all that is committed."""
         if not self.studies:
             return None
-        return {d.digest for study in self.studies for d in self.ledger.declared(study)}
+        return {d.digest for d in self._declared()}
+
+    def _declared(self) -> list[Declared]:
+        return [d for study in self.studies or (None,) for d in self.ledger.current(study)]
 
     def _studies(self) -> pa.Table:
         """One row per declared trial: which study wanted it, and as what."""
-        chosen = [d for study in self.studies or (None,) for d in self.ledger.declared(study)]
+        chosen = self._declared()
         about = self.ledger.about(chosen)
         rows = [
             {
@@ -134,6 +137,7 @@ _SANDBOX: dict[str, Any] = {
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "memory_limit": QUERY_MEMORY,
+    "temp_directory": "",  # nothing spills to disk
 }
 _ALLOWED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
 

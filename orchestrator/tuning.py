@@ -23,7 +23,8 @@ class Order(Searcher):
         self._run, self._workers = run, workers
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        trial = self._run.next(trial_id)
+        with self._run.remembering():
+            trial = self._run.next(trial_id)
         if trial is None:
             return Searcher.FINISHED  # pyright: ignore[reportReturnType]
         return {
@@ -54,7 +55,8 @@ class Rungs(FIFOScheduler):
         self._run = run
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        goes_on = self._run.reported(trial.trial_id, result)
+        with self._run.remembering():
+            goes_on = self._run.reported(trial.trial_id, result)
         return FIFOScheduler.CONTINUE if goes_on else FIFOScheduler.STOP
 
 
@@ -74,11 +76,13 @@ class Watch(tune.Callback):
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._run.ended(trial.trial_id, trial.last_result or {}, None)
+        with self._run.remembering():
+            self._run.ended(trial.trial_id, trial.last_result or {}, None)
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         error: Any = trial.get_error() if hasattr(trial, "get_error") else None
         lines = str(error or "the worker process died").strip().splitlines()
-        self._run.ended(trial.trial_id, {}, lines[-1][:500])
+        with self._run.remembering():
+            self._run.ended(trial.trial_id, {}, lines[-1][:500])

@@ -45,8 +45,8 @@ SPACE = Space(
                             "sigmoid": {"temperature": Uniform(0.3, 1.5)},
                         }
                     ),
-                    "t_low": Uniform(0.0, 0.2),
-                    "t_high": Uniform(0.8, 1.0),
+                    "t_low": Uniform(0.0, 0.1),
+                    "t_high": Uniform(0.9, 1.0),
                     "sampler": {"ddim": {"steps": 4}},
                     "members": 3,
                 }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import platform
 import resource
@@ -11,15 +12,16 @@ import warnings
 from collections.abc import Generator
 from datetime import UTC, datetime
 from importlib.metadata import version
-from typing import Any, Protocol
+from pathlib import Path
+from typing import Any, Protocol, cast
 
 import torch
 
 from trainables.config import Config
-from trainables.loop import DivergedError, Measured, Progress, Row, read_checkpoint, train
+from trainables.loop import Measured, Progress, Row, read_checkpoint, train
 from trainables.modes.diffusion import Diffusion
 from trainables.place import Place
-from trainables.record import Outcome, Tables
+from trainables.record import DivergedError, Outcome, Tables
 
 
 class Sink(Protocol):
@@ -28,6 +30,10 @@ class Sink(Protocol):
     @property
     def code(self) -> str:
         """The version of the code that runs."""
+        ...
+
+    def done(self, digest: str) -> Outcome | None:
+        """How this config ended for good, if somebody committed it already."""
         ...
 
     def resume(self, digest: str) -> bytes | None:
@@ -53,8 +59,14 @@ def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, Non
     began = datetime.now(UTC)
     digest = config.digest()
     history: list[Row] = []
+    _reset_peak_memory(place)
     try:
+        # A worker may die after its commit and before its report, and be started again.
+        done = place.first_has(_committed(sink, digest) if place.rank == 0 else None)
+        if done is not None:
+            return cast("Outcome", done.decode())
         resume = place.first_has(_readable(sink, digest) if place.rank == 0 else None)
+        history = _history(resume)
         run = train(config, place, resume)
         while True:
             try:
@@ -94,9 +106,7 @@ def commit_unfinished(config: Config, sink: Sink, outcome: Outcome, reason: str)
     """Commit an attempt that was ended from outside, with the history in its checkpoint."""
     digest = config.digest()
     checkpoint = _readable(sink, digest)
-    history: list[Row] = []
-    if checkpoint is not None:
-        history = read_checkpoint(checkpoint)[1]["tally"]["history"]
+    history = _history(checkpoint)
     trial = {**about(config, sink, Place(), datetime.now(UTC)), "reason": reason}
     sink.commit(digest, outcome, _unfinished(trial, outcome, history))
 
@@ -163,6 +173,16 @@ def _unfinished(trial: Row, outcome: Outcome, history: list[Row]) -> dict[str, l
     return {"trials": [trial], "steps": history}
 
 
+def _committed(sink: Sink, digest: str) -> bytes | None:
+    outcome = sink.done(digest)
+    return outcome.encode() if outcome is not None else None
+
+
+def _history(checkpoint: bytes | None) -> list[Row]:
+    """Rows of the ``steps`` table that a checkpoint carries."""
+    return [] if checkpoint is None else read_checkpoint(checkpoint)[1]["tally"]["history"]
+
+
 def _readable(sink: Sink, digest: str) -> bytes | None:
     """The checkpoint, unless it is damaged or foreign: then the run starts over, with a warning."""
     checkpoint = sink.resume(digest)
@@ -189,6 +209,15 @@ def _device_name(place: Place) -> str:
     if place.device == "cpu":
         return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
     return torch.cuda.get_device_name(place.device)
+
+
+def _reset_peak_memory(place: Place) -> None:
+    """Forget the peak of the trials before this one in the same process."""
+    if place.device != "cpu":
+        torch.cuda.reset_peak_memory_stats(place.device)
+    else:
+        with contextlib.suppress(OSError):  # Linux only; elsewhere the peak is the process's
+            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
 def _peak_memory(place: Place) -> int:

@@ -13,6 +13,7 @@ from trainables.config import Config
 from trainables.data import Tiles
 from trainables.draws import generator
 from trainables.models import Network
+from trainables.record import DivergedError
 
 BINS = 1200
 """Fine bins of the stored probability histogram: 10, 15 and 20 divide it, 1,000 they do not."""
@@ -31,7 +32,10 @@ def probabilities(
         some = tiles[start : start + TILES_AT_ONCE]
         seeds = [generator(config.seed, case, "predict").initial_seed() for case in some.names]
         images = some.images.to(device, memory_format=torch.channels_last)
-        yield some, config.mode.predict(network, images, config.mask_channels, seeds).cpu()
+        p = config.mode.predict(network, images, config.mask_channels, seeds).cpu()
+        if not p.isfinite().all():
+            raise DivergedError("a predicted probability is not finite: the weights are broken")
+        yield some, p
 
 
 def counts(predicted: Tensor, truth: Tensor) -> Row:

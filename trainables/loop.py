@@ -25,12 +25,9 @@ from trainables.data import Prepared, prepare
 from trainables.draws import generator
 from trainables.models import Network
 from trainables.place import Place
+from trainables.record import DivergedError
 
 Row = dict[str, Any]
-
-
-class DivergedError(ArithmeticError):
-    """A NaN or inf in the loss or the gradient."""
 
 
 @dataclass(frozen=True)

@@ -16,6 +16,11 @@ SCHEMA_VERSION = 1
 Outcome = Literal["finished", "pruned", "diverged", "failed"]
 """How an attempt ended. Pruned: stopped early. Diverged: a NaN or inf. Failed: it raised."""
 
+
+class DivergedError(ArithmeticError):
+    """A NaN or inf in the loss, the gradient or the weights: the outcome is ``diverged``."""
+
+
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]
 

@@ -76,7 +76,7 @@ def ray_train_trial(job: Job) -> None:
                 name=job["digest"],
                 storage_path=folder,
                 callbacks=[TuneReportCallback()],
-                failure_config=train.FailureConfig(max_failures=2, controller_failure_limit=3),
+                failure_config=train.FailureConfig(max_failures=1, controller_failure_limit=3),
             ),
         ).fit()
 
@@ -107,12 +107,12 @@ def meet(place: Place) -> None:
         listener = socket.create_server((ray.util.get_node_ip_address(), 0))
     address = listener.getsockname()[:2] if listener else None
     host, port = cast("tuple[str, int]", broadcast_from_rank_zero(address))
-    store = dist.TCPStore(
+    store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage] - public, not re-exported
         host,
         port,
         place.world,
         is_master=listener is not None,
         master_listen_fd=listener.detach() if listener else None,
     )
-    backend = "gloo" if place.device == "cpu" else "nccl"
+    backend = "gloo" if place.device == "cpu" else "cpu:gloo,cuda:nccl"
     dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world)

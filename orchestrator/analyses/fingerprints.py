@@ -37,7 +37,8 @@ def rows(tables: Tables) -> pa.Table:
     Curves, all per pixel: ``eps_error`` and ``eps_error_dropped``, the mean squared ε-error with
     and without the image; ``information``, half their difference, and ``information_orthogonal``,
     half the squared distance of the two estimates: nats per unit of λ turned into bits. Their
-    areas over λ estimate I(mask; image). ``one_step_dice``: of the x0 estimate with the image.
+    areas over λ estimate what the image tells within the λ range that the network was trained on:
+    I(mask; image) less the tails beyond it. ``one_step_dice``: of the x0 estimate with the image.
     """
     probes = finals(tables)
     if probes.empty:
@@ -100,7 +101,9 @@ def _per_case(part: pd.DataFrame, axis: str) -> tuple[dict[str, Array], Array, f
         "information_orthogonal": gap / (2 * math.log(2)),
         "one_step_dice": (2 * tp + 1e-9) / (2 * tp + fp + fn + 1e-9),
     }
-    counted = bootstrap.weights([str(digest) for digest, _ in wide.index])
+    counted = bootstrap.weights(
+        [str(digest) for digest, _ in wide.index], [str(case) for _, case in wide.index]
+    )
     at = float((with_image[f"{axis}_sum"].to_numpy(np.float64) / draws).mean())
     return values, counted, at
 

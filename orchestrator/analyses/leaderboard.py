@@ -16,7 +16,7 @@ from trainables.part import names, parse_part
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
-COSTS = ("train_seconds", "device_seconds", "parameters", "macs_per_pass", "peak_memory_bytes")
+COSTS = ("device_seconds", "parameters", "macs_per_pass", "peak_memory_bytes")
 
 
 def metrics() -> list[Metric]:
@@ -33,7 +33,11 @@ def schema() -> pa.Schema:
     ]
     keys = [(k, pa.string()) for k in ("study", "task", "arm", "model", "mode", "cell")]
     counts = [("seeds", pa.int64()), ("images", pa.int64()), ("passes_per_image", pa.int64())]
-    costs = [("seconds_per_image", pa.float64()), *((c, pa.float64()) for c in COSTS)]
+    costs = [
+        ("seconds_per_image", pa.float64()),
+        ("train_device_seconds", pa.float64()),
+        *((c, pa.float64()) for c in COSTS),
+    ]
     return pa.schema([*keys, *counts, *measured, *costs, ("settings", pa.string())])
 
 
@@ -60,7 +64,10 @@ def rows(tables: Tables) -> pa.Table:
             **{k: first[k] for k in ("task", "arm", "model", "mode", "passes_per_image")},
             "seeds": len(mine),
             "images": int(first["test_images"]),
-            "seconds_per_image": float((group["test_seconds"] / group["test_images"]).mean()),
+            "seconds_per_image": float(
+                (group["test_seconds"] * group["world_size"] / group["test_images"]).mean()
+            ),
+            "train_device_seconds": float((group["train_seconds"] * group["world_size"]).mean()),
             **{c: float(group[c].mean()) for c in COSTS},
             "settings": first["config"],
         }
@@ -90,7 +97,7 @@ def _measured(metric: Metric, table: pd.DataFrame) -> dict[str, float]:
 def _one_class(metric: Metric, table: pd.DataFrame) -> tuple[float, Array]:
     """Value over all cases, and over each bootstrap resample of them."""
     keys, sums = case_sums(metric, table)
-    counted = bootstrap.weights([digest for digest, _ in keys])
+    counted = bootstrap.weights([digest for digest, _ in keys], [case for _, case in keys])
     if metric.pooled:
         pooled = {k: counted @ v for k, v in sums.items()}
         total = {k: v.sum(0, keepdims=True) for k, v in sums.items()}

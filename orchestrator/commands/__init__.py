@@ -9,9 +9,12 @@ from typing import Any
 
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from orchestrator.ledger import Ledger
 from orchestrator.store import Store
+from orchestrator.tables import Tables
+from trainables.part import unknown
 
 WIDE = 10_000
 
@@ -19,6 +22,20 @@ WIDE = 10_000
 def ledger_of(options: Namespace) -> Ledger:
     """The ledger that ``--store`` names."""
     return Ledger(Store(options.store))
+
+
+def tables_of(options: Namespace) -> Tables:
+    """The views of the studies that were named, or of all.
+
+    Raises:
+        ValueError: a study is not in the store.
+    """
+    ledger = ledger_of(options)
+    known = sorted({d.study for d in ledger.current()})
+    for study in options.studies:
+        if study not in known:
+            raise unknown("study", study, known)
+    return Tables(ledger, tuple(options.studies))
 
 
 def console() -> Console:
@@ -42,7 +59,7 @@ def emit(
     for key, heading in columns.items():
         table.add_column(heading, justify="right" if key in numeric else "left", no_wrap=True)
     for row in listed:
-        table.add_row(*(_cell(row.get(key)) for key in columns))
+        table.add_row(*(Text(_cell(row.get(key))) for key in columns))
     console().print(table)
 
 

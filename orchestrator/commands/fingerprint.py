@@ -8,15 +8,14 @@ from typing import Any, cast
 import pandas as pd
 
 from orchestrator.analyses.fingerprints import summaries
-from orchestrator.commands import emit, ledger_of
-from orchestrator.tables import Tables
+from orchestrator.commands import emit, tables_of
 
 BARS = " ▁▂▃▄▅▆▇█"
 
 
 def main(options: Namespace) -> int:
     """One line per fingerprint: totals with intervals, and the density over log-SNR as bars."""
-    tables = Tables(ledger_of(options), tuple(options.studies))
+    tables = tables_of(options)
     found = summaries(tables)
     if not found and not options.json:
         print("no final diffusion trial has finished yet")
@@ -34,7 +33,7 @@ def main(options: Namespace) -> int:
         "task": "task",
         "schedule": "schedule",
         "images": "tiles",
-        "information_orthogonal": "bits per pixel",
+        "information_orthogonal": "bits per pixel in range",
         "information": "by difference",
         "half": "half below λ",
         "range": "λ, clean to noise",

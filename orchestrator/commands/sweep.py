@@ -66,7 +66,7 @@ def leaderboard(tables: Tables) -> None:
                 for k in ("dice", "iou", "ece")
             },
             "seconds_per_image": round(row["seconds_per_image"], 4),
-            "train_seconds": round(row["train_seconds"], 1),
+            "train_device_seconds": round(row["train_device_seconds"], 1),
         }
         for row in tables["leaderboard"].to_pylist()
     ]
@@ -78,7 +78,7 @@ def leaderboard(tables: Tables) -> None:
         "ece": "ECE [95 %]",
         "passes_per_image": "passes",
         "seconds_per_image": "s per tile",
-        "train_seconds": "training s",
+        "train_device_seconds": "training s",
     }
     print()
     emit(rows, columns, False)

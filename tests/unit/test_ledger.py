@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ledger import DamagedError, Ledger
+from orchestrator.ledger import DamagedError, Declared, Ledger
 from trainables.record import SCHEMAS
 
 
@@ -84,12 +84,44 @@ def test_committing_ends_the_lease_and_drops_the_checkpoint(ledger: Ledger) -> N
 
 
 def test_the_first_declaration_stands(ledger: Ledger) -> None:
+    place = Declared("study", "r1", "cell", "search", 0, "0123456789abcdef")
     for values in ({"x": 1}, {"x": 2}):
-        ledger.declare("study", "cell", "search", 0, "0123456789abcdef", {"values": values})
-    (declared,) = ledger.declared("study")
-    assert (declared.cell, declared.stage, declared.index) == ("cell", "search", 0)
-    assert ledger.about([declared])[declared.key] == {"values": {"x": 1}}
+        ledger.declare(place, {"values": values})
+    assert ledger.declared("study") == [place]
+    assert ledger.about([place])[place.key] == {"values": {"x": 1}}
     assert ledger.declared("other") == []
+    assert ledger.current("study") == []
+    ledger.describe("study", {"revision": "r1"})
+    assert ledger.current("study") == ledger.current() == [place]
+
+
+def test_what_failed_keeps_its_checkpoint_for_the_next_try(ledger: Ledger) -> None:
+    ledger.keep("d1", b"weights")
+    ledger.commit("d1", "failed", {"trials": [trial("failed")]})
+    assert ledger.checkpoint("d1") == b"weights"
+
+
+def test_tidy_drops_what_a_kill_left_and_spares_what_is_wanted(ledger: Ledger) -> None:
+    for digest, outcome in (("d1", "finished"), ("d2", "pruned"), ("d3", "pruned")):
+        ledger.commit(digest, outcome, {"trials": [trial(outcome)]})  # type: ignore[arg-type]
+    for digest in ("d1", "d2", "d3", "d4"):
+        ledger.keep(digest, b"left")
+    ledger.tidy(wanted={"d3"}, alive_seconds=0.0)
+    assert ledger.store.list("checkpoints/") == ["checkpoints/d3.pt", "checkpoints/d4.pt"]
+
+
+def test_a_missing_committed_object_is_named(ledger: Ledger) -> None:
+    ledger.commit("d1", "finished", {"trials": [trial("finished")]})
+    (key,) = ledger.store.list("trials/")
+    ledger.store.delete(key)
+    with pytest.raises(DamagedError, match="a committed object is missing.*trials.parquet"):
+        ledger.table("trials")
+
+
+def test_only_a_lasting_outcome_is_done(ledger: Ledger) -> None:
+    for outcome, expected in (("failed", None), ("pruned", None), ("finished", "finished")):
+        ledger.commit("d1", outcome, {"trials": [trial(outcome)]})  # type: ignore[arg-type]
+        assert ledger.done("d1") == expected
 
 
 def test_a_commit_record_names_its_objects_with_hashes_and_rows(ledger: Ledger) -> None:

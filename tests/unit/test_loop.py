@@ -8,9 +8,9 @@ import torch
 
 from trainables.attempt import attempt, outcome_of
 from trainables.config import Config
-from trainables.loop import DivergedError, Measured, Progress, read_checkpoint, train
+from trainables.loop import Measured, Progress, read_checkpoint, train
 from trainables.place import Place
-from trainables.record import SCHEMAS, Outcome, Tables, to_arrow
+from trainables.record import SCHEMAS, DivergedError, Outcome, Tables, to_arrow
 
 
 class Memory:
@@ -21,6 +21,9 @@ class Memory:
     def __init__(self) -> None:
         self.checkpoint: bytes | None = None
         self.committed: list[tuple[Outcome, Tables]] = []
+
+    def done(self, digest: str) -> Outcome | None:
+        return None
 
     def resume(self, digest: str) -> bytes | None:
         return self.checkpoint
@@ -138,3 +141,26 @@ def test_a_small_network_overfits_four_tiles(small: Callable[..., Config]) -> No
         train={"steps": 150, "batch": 8, "validate_every": 50, "learning_rate": 5e-3},
     )
     assert finish(train(config, Place())).tally.best_score > 0.9
+
+
+def test_what_is_committed_already_is_not_trained_again(small: Callable[..., Config]) -> None:
+    class Committed(Memory):
+        def done(self, digest: str) -> Outcome | None:
+            return "diverged"
+
+    sink = Committed()
+    assert list(attempt(small(), sink, Place())) == []
+    assert sink.committed == []
+
+
+def test_a_divergence_after_a_resume_keeps_the_steps_before_it(
+    small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config, sink = small(), Memory()
+    sink.checkpoint = next(train(config, Place())).state
+    broken = torch.tensor([float("nan")] * 4, requires_grad=True)
+    monkeypatch.setattr(type(config.mode), "loss", lambda *_: broken)
+    assert outcome_of(attempt(config, sink, Place())) == "diverged"
+    tables = sink.committed[0][1]
+    assert [row["step"] for row in tables["steps"]] == [2]
+    assert tables["trials"][0]["steps"] == 2

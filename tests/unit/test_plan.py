@@ -2,9 +2,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from orchestrator.ledger import Ledger
+import pytest
+
+from orchestrator.ledger import Declared, Ledger
 from orchestrator.plan import Plan, plan
-from search_spaces import Choice, Search, Space
+from search_spaces import Choice, Each, Search, Space, Uniform
 from tests.conftest import SMALL
 from trainables.record import Outcome
 
@@ -31,7 +33,8 @@ def suggest(ledger: Ledger, made: Plan, index: int, schedule: str) -> str:
     values = {"mode.diffusion.schedule": schedule}
     config = cell.config(values, made.space.search.overrides, 0)
     about = {"arm": cell.arm, "config": config.plain(), "values": values}
-    ledger.declare(made.study, cell.name, "search", index, config.digest(), about)
+    place = Declared(made.study, made.revision, cell.name, "search", index, config.digest())
+    ledger.declare(place, about)
     return config.digest()
 
 
@@ -116,3 +119,54 @@ def test_a_run_in_flight_is_told_apart(ledger: Ledger) -> None:
     ledger.lease(trial.digest)
     states = {t.digest: t.state for t in plan("s", space(), ledger).trials}
     assert states[trial.digest] == "running"
+
+
+def test_a_changed_space_is_a_new_revision_and_an_unchanged_one_is_not(ledger: Ledger) -> None:
+    first = plan("s", space(), ledger).revision
+    assert plan("s", space(), ledger).revision == first
+    assert plan("s", space(replicates=3), ledger).revision != first
+    longer = {**SMALL, "train": {**SMALL["train"], "steps": 8}}  # type: ignore[dict-item]
+    assert plan("s", space(config=longer), ledger).revision != first
+
+
+def test_a_narrowed_range_forgets_the_suggestions_outside_it(ledger: Ledger) -> None:
+    def searching(low: float) -> Space:
+        arms = {"searched": {"mode": {"diffusion": {"t_high": Uniform(low, 1.0)}}}}
+        return space(arms=arms)
+
+    made = plan("s", searching(0.5), ledger)
+    cell = made.cells[0]
+    for index, t_high in enumerate((0.6, 0.95)):
+        values = {"mode.diffusion.t_high": t_high}
+        config = cell.config(values, {"train.steps": 2}, 0)
+        place = Declared("s", made.revision, cell.name, "search", index, config.digest())
+        ledger.declare(place, {"arm": cell.arm, "config": config.plain(), "values": values})
+        finish(ledger, config.digest())
+    assert plan("s", searching(0.5), ledger).unsuggested == {}
+    narrowed = plan("s", searching(0.9), ledger)
+    assert narrowed.unsuggested == {"searched": 1}
+    assert [t.values["mode.diffusion.t_high"] for t in narrowed.trials] == [0.95]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"config": {**SMALL, "seed": 5}}, "seed is not set in a config; use replicates"),
+        ({"workers": 9}, "train.batch=4 must be at least 9, the number of workers"),
+        (
+            {"arms": {"a": {"mode": Each({"diffusion": {"t_high": Each(0.9, 1.0)}})}}},
+            "Each at mode.diffusion.t_high is inside another hole",
+        ),
+    ],
+)
+def test_what_no_config_can_be_is_refused(
+    ledger: Ledger, changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        plan("s", space(**changes), ledger)
+
+
+def test_a_rung_between_validations_is_refused(ledger: Ledger) -> None:
+    made = Space(question="?", config=SMALL, arms=ARMS, search=Search(trials=2, rungs=(3,)))
+    with pytest.raises(ValueError, match="rung 3 must be a multiple of train.validate_every=2"):
+        plan("s", made, ledger)

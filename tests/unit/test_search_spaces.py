@@ -45,7 +45,7 @@ def test_corners_use_every_choice_and_both_ends() -> None:
 def test_grids_multiply_and_arms_share_them() -> None:
     made = cells(
         space(
-            config={**SMALL, "seed": 0, "task": Each("nuclei", "brain")},
+            config={**SMALL, "task": Each("nuclei", "brain")},
             arms={"a": {"mode": "feedforward"}, "b": {"mode": {"diffusion": {}}}},
         )
     )

@@ -94,9 +94,10 @@ def test_other_urls_are_refused(url: str) -> None:
         Store(url)
 
 
-def test_credentials_in_the_url_are_refused_and_not_repeated() -> None:
+@pytest.mark.parametrize("scheme", ["s3", "https"])
+def test_credentials_in_the_url_are_refused_and_not_repeated(scheme: str) -> None:
     with pytest.raises(ValueError, match="credentials belong in the environment") as caught:
-        Store("s3://key:planted-secret@bucket/x")
+        Store(f"{scheme}://key:planted-secret@bucket/x")
     assert "planted-secret" not in str(caught.value)
 
 

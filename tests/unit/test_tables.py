@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from orchestrator import bootstrap
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Declared, Ledger
 from orchestrator.tables import QueryError, Tables
 from trainables.evaluate import BINS
 
@@ -23,7 +23,8 @@ def commit_final(
 ) -> None:
     """A finished final trial with these (tp, fp, fn) per test case."""
     about = {"arm": arm, "config": CONFIG, "values": {}}
-    ledger.declare("study", f"task_{arm}", "final", seed, digest, about)
+    ledger.describe("study", {"revision": "r1"})
+    ledger.declare(Declared("study", "r1", f"task_{arm}", "final", seed, digest), about)
     trial = {
         "outcome": "finished",
         "task": "task",
@@ -32,6 +33,7 @@ def commit_final(
         "schedule": "linear",
         "config": json.dumps(CONFIG),
         "passes_per_image": 3,
+        "world_size": 1,
         "train_seconds": 10.0,
         "device_seconds": 12.0,
         "test_seconds": 2.0,
@@ -191,14 +193,25 @@ def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say() -> Non
     draws, covered = np.random.default_rng(0), 0
     for i in range(200):
         values = draws.normal(0.0, 1.0, 40)
-        counted = bootstrap.weights(["seed"] * 40, seed=i, resamples=400)
+        counted = bootstrap.weights(["run"] * 40, list(map(str, range(40))), 400, i)
         _, low, high = bootstrap.mean_interval(values, counted)
         covered += int(low <= 0 <= high)
     assert 0.89 <= covered / 200 <= 0.98  # 95 % within Monte-Carlo error, a little low at n = 40
 
 
-def test_bootstrap_resamples_cases_within_seeds_and_is_shared_by_arms() -> None:
-    counted = bootstrap.weights(["a", "a", "b", "b"])
+def test_bootstrap_draws_the_cases_once_for_all_runs() -> None:
+    counted = bootstrap.weights(["a", "a", "b", "b"], ["x", "y", "x", "y"])
     assert (counted.sum(1) == 4).all()
-    assert set(counted[:, :2].sum(1)) == {0.0, 2.0, 4.0}
-    np.testing.assert_array_equal(counted, bootstrap.weights(["a", "a", "b", "b"]))
+    first, second = counted[:, :2], counted[:, 2:]
+    both = (first.sum(1) > 0) & (second.sum(1) > 0)
+    np.testing.assert_array_equal(first[both], second[both])
+    np.testing.assert_array_equal(counted[:, :2].sum(1) + counted[:, 2:].sum(1), 4)
+
+
+def test_results_of_an_older_revision_are_kept_apart(ledger: Ledger) -> None:
+    commit_final(ledger, "1" * 16, "net", [(1, 0, 0)] * 2)
+    ledger.describe("study", {"revision": "r2"})
+    assert Tables(ledger)["leaderboard"].num_rows == 0
+    assert Tables(ledger)["trials"].num_rows == 1
+    ledger.describe("study", {"revision": "r1"})
+    assert Tables(ledger)["leaderboard"].num_rows == 1

@@ -23,7 +23,7 @@ class Image:
 
     name: str
     group: str
-    """Patient, slide or slab: what a bootstrap resamples and a split must not share."""
+    """Patient, slide or slab: images of one group are not independent of each other."""
     split: Split
     pixels: NDArray[np.float32]
     """[C, H, W], any scale; normalised later by the training images' statistics."""

@@ -34,7 +34,8 @@ class DDIM(Sampler):
         first = noise()
         times = torch.linspace(t_high, t_low, self.steps + 1, dtype=torch.float64)
         log_snr = schedule.log_snr(times)
-        # At t_high the noise is taken to hide the mask: x starts at zero signal.
+        # At t_high the noise is taken to hide the mask: x starts without signal, which is only
+        # right while alpha there is small.
         _, sigma = alpha_sigma(log_snr[:1])
         x = as_images(sigma).to(first.device) * first
         x0 = x

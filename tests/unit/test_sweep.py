@@ -1,0 +1,80 @@
+"""The order in which a sweep hands out trials, driven without Ray."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from rich.console import Console
+
+from orchestrator.estimate import Estimator
+from orchestrator.fill import CellSearch
+from orchestrator.ledger import Ledger, LedgerSink
+from orchestrator.plan import plan, scores
+from orchestrator.screen import Screen
+from orchestrator.sweep import Run, _declare
+from search_spaces import Choice, Search, Space
+from tests.conftest import SMALL
+
+SPACE = Space(
+    question="?",
+    config=SMALL,
+    arms={"searched": {"mode": {"diffusion": {"schedule": Choice(["linear", "cosine"])}}}},
+    search=Search(trials=6),
+)
+
+
+def drive(ledger: Ledger, most: int = 100) -> list[str]:
+    """One round: every handed trial is committed as finished; the digests, in order."""
+    made = plan("s", SPACE, ledger)
+    ledger.describe("s", {"revision": made.revision})
+    _declare(made, ledger)
+    known = scores(ledger, {t.digest for t in made.trials})
+    assert SPACE.search is not None
+    searches = [
+        CellSearch(c, made.past(c, known), SPACE.search.trials, 0) for c in made.cells if c.searched
+    ]
+    queue = [t for t in made.pending if t.stage != "search"]
+    screen = Screen(Console(quiet=True), Estimator(ledger), 1)
+    run = Run(made, queue, searches, ledger, LedgerSink(ledger, "test"), screen, known)
+    handed: list[str] = []
+    while len(handed) < most:
+        name = f"tune{len(handed)}"
+        trial = run.next(name)
+        if trial is None:
+            break
+        run.reported(name, {"step": 6, "steps": 6, "score": 0.5})
+        row: dict[str, Any] = {"outcome": "finished", "score": 0.5}
+        ledger.commit(trial.digest, "finished", {"trials": [row]})
+        run.ended(name, {"outcome": "finished"}, None)
+        handed.append(trial.digest)
+    return handed
+
+
+def test_a_search_that_repeats_itself_ends_and_trains_nothing_twice(ledger: Ledger) -> None:
+    first = drive(ledger)
+    assert len(first) == len(set(first)) == 2  # six suggestions over two configs
+    made = plan("s", SPACE, ledger)
+    assert made.unsuggested == {}
+    assert made.complete  # the chosen config is one that was searched at full length
+    assert [t.state for t in made.trials if t.stage == "final"] == ["done"]
+    drive(ledger)
+    declared = ledger.current("s")
+    assert [d.stage for d in declared].count("final") == 1
+    assert [d.stage for d in declared].count("search") == 6
+
+
+def test_an_interrupted_round_goes_on_where_it_was(ledger: Ledger) -> None:
+    first = drive(ledger, most=1)
+    second = drive(ledger)
+    assert not set(first) & set(second)
+    assert plan("s", SPACE, ledger).complete
+
+
+def test_an_error_inside_tunes_hooks_is_remembered(ledger: Ledger) -> None:
+    made = plan("s", SPACE, ledger)
+    screen = Screen(Console(quiet=True), Estimator(ledger), 1)
+    run = Run(made, [], [], ledger, LedgerSink(ledger, "test"), screen, {})
+    with pytest.raises(OSError, match="away"), run.remembering():
+        raise OSError("the store is away")
+    assert str(run.error) == "the store is away"
