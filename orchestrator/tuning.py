@@ -1,4 +1,4 @@
-"""Ray Tune's three hooks (searcher, scheduler, callback), each a thin face of one Run."""
+"""Ray Tune's three hooks (searcher, scheduler, callback), each a thin face of one Round."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from ray.tune.search import Searcher
 from orchestrator.fill import SCORE
 
 if TYPE_CHECKING:
-    from orchestrator.sweep import Run
+    from orchestrator.round import Round
 
 
 class Order(Searcher):
     """Hands Tune the trials in the order that the run decides."""
 
-    def __init__(self, run: Run, workers: int) -> None:
+    def __init__(self, run: Round, workers: int) -> None:
         super().__init__(metric=SCORE, mode="max")
         self._run, self._workers = run, workers
 
@@ -50,7 +50,7 @@ class Order(Searcher):
 class Rungs(FIFOScheduler):
     """First come, first served, with early stopping as the run decides."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Round) -> None:
         super().__init__()
         self._run = run
 
@@ -63,7 +63,7 @@ class Rungs(FIFOScheduler):
 class Watch(tune.Callback):
     """Sees every trial start and end."""
 
-    def __init__(self, run: Run) -> None:
+    def __init__(self, run: Round) -> None:
         self._run = run
 
     def on_trial_start(

@@ -11,8 +11,8 @@ from orchestrator.estimate import Estimator
 from orchestrator.fill import CellSearch
 from orchestrator.ledger import Ledger, LedgerSink
 from orchestrator.plan import plan, scores
+from orchestrator.round import Round, declare
 from orchestrator.screen import Screen
-from orchestrator.sweep import Run, _declare
 from search_spaces import Choice, Search, Space
 from tests.conftest import SMALL
 
@@ -28,7 +28,7 @@ def drive(ledger: Ledger, most: int = 100) -> list[str]:
     """One round: every handed trial is committed as finished; the digests, in order."""
     made = plan("s", SPACE, ledger)
     ledger.describe("s", {"revision": made.revision})
-    _declare(made, ledger)
+    declare(made, ledger)
     known = scores(ledger, {t.digest for t in made.trials})
     assert SPACE.search is not None
     searches = [
@@ -36,7 +36,7 @@ def drive(ledger: Ledger, most: int = 100) -> list[str]:
     ]
     queue = [t for t in made.pending if t.stage != "search"]
     screen = Screen(Console(quiet=True), Estimator(ledger), 1)
-    run = Run(made, queue, searches, ledger, LedgerSink(ledger, "test"), screen, known)
+    run = Round(made, queue, searches, ledger, LedgerSink(ledger, "test"), screen, known)
     handed: list[str] = []
     while len(handed) < most:
         name = f"tune{len(handed)}"
@@ -74,7 +74,7 @@ def test_an_interrupted_round_goes_on_where_it_was(ledger: Ledger) -> None:
 def test_an_error_inside_tunes_hooks_is_remembered(ledger: Ledger) -> None:
     made = plan("s", SPACE, ledger)
     screen = Screen(Console(quiet=True), Estimator(ledger), 1)
-    run = Run(made, [], [], ledger, LedgerSink(ledger, "test"), screen, {})
+    run = Round(made, [], [], ledger, LedgerSink(ledger, "test"), screen, {})
     with pytest.raises(OSError, match="away"), run.remembering():
         raise OSError("the store is away")
     assert str(run.error) == "the store is away"

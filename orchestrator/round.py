@@ -1,0 +1,180 @@
+"""One round of a sweep: which trial is next, what a report means, and how a trial ends."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Generator
+from contextlib import contextmanager
+from typing import Any
+
+from orchestrator import policy
+from orchestrator.fill import CellSearch
+from orchestrator.ledger import Declared, Ledger, LedgerSink
+from orchestrator.plan import Plan, Trial
+from orchestrator.screen import Screen
+from trainables.attempt import commit_unfinished
+
+Result = dict[str, Any]
+
+
+@dataclasses.dataclass
+class Handed:
+    """A trial that Tune is working on."""
+
+    trial: Trial
+    search: CellSearch | None
+    best: float | None = None
+    pruned: bool = False
+
+
+class Round:
+    """What Tune's searcher, scheduler and callback share: which trial is what, and the ledger."""
+
+    def __init__(
+        self,
+        made: Plan,
+        queue: list[Trial],
+        searches: list[CellSearch],
+        ledger: Ledger,
+        sink: LedgerSink,
+        screen: Screen,
+        scores: dict[str, float],
+    ) -> None:
+        self.made, self.queue, self.searches = made, list(queue), searches
+        self.ledger, self.sink, self.screen = ledger, sink, screen
+        self.handed: dict[str, Handed] = {}
+        self.rungs = _rungs(made, ledger)
+        self.index = {
+            cell.name: [t.index for t in made.trials if t.cell is cell and t.stage == "search"]
+            for cell in made.cells
+        }
+        self.known = {t.digest for t in made.trials}
+        self.waiting = {t.digest: t for t in made.pending if t.stage == "search"}
+        self.scores = scores
+        self.error: Exception | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {}  # Tune pickles its hooks, to restore them later; here the ledger is the memory
+
+    @contextmanager
+    def remembering(self) -> Generator[None]:
+        """Keep an error that is raised into Tune, which would hide it in one of its own."""
+        try:
+            yield
+        except Exception as error:
+            self.error = error
+            raise
+
+    def next(self, tune_id: str) -> Trial | None:
+        """The next trial to run: enumerated ones first, then the searches in turn."""
+        if self.queue:
+            self.handed[tune_id] = Handed(self.queue.pop(0), None)
+            return self.handed[tune_id].trial
+        while self.searches:
+            search = self.searches.pop(0)
+            if search.left <= 0:
+                continue
+            self.searches.append(search)
+            trial = self._suggest(search, tune_id)
+            if trial is not None:
+                self.handed[tune_id] = Handed(trial, search)
+                return trial
+        return None
+
+    def _suggest(self, search: CellSearch, tune_id: str) -> Trial | None:
+        """Ask Optuna, and declare what it said before anything runs; None if it repeats itself."""
+        assert self.made.space.search is not None
+        settings, cell = self.made.space.search, search.cell
+        asked = f"{tune_id}-{search.left}"
+        values = search.ask(asked)
+        config = cell.config(values, settings.overrides, settings.seed)
+        digest = config.digest()
+        if digest in self.waiting:
+            search.rename(asked, tune_id)
+            return self.waiting.pop(digest)
+        index = max(self.index[cell.name], default=-1) + 1
+        self.index[cell.name].append(index)
+        trial = Trial(cell, "search", index, config, values, 1, None, "pending")
+        declare_one(self.made, trial, self.ledger)
+        if digest in self.known:  # trained already, or right now: it counts, and is told as such
+            score = self.scores.get(digest)
+            search.tell(asked, "finished" if score is not None else "pruned", score)
+            return None
+        self.known.add(digest)
+        search.rename(asked, tune_id)
+        return trial
+
+    def reported(self, tune_id: str, result: Result) -> bool:
+        """Take a validation; whether the trial goes on."""
+        handed = self.handed[tune_id]
+        if "score" not in result or result["score"] is None:
+            return True
+        step, score = int(result["step"]), float(result["score"])
+        handed.best = max(score, handed.best if handed.best is not None else score)
+        self.scores[handed.trial.digest] = handed.best
+        self.screen.progress(tune_id, handed.trial, step, int(result["steps"]), score)
+        if handed.search is None or self.made.space.search is None:
+            return True
+        handed.search.report(tune_id, step, score)
+        if step not in self.made.space.search.rungs or step >= int(result["steps"]):
+            return True
+        others = self.rungs.setdefault((handed.trial.cell.name, step), [])
+        stop = policy.stop_early(score, others)
+        others.append(score)
+        if stop:
+            handed.pruned = True
+            reason = f"score {score:.4f} in the lower half at step {step}"
+            commit_unfinished(handed.trial.config, self.sink, "pruned", reason)
+        return not stop
+
+    def ended(self, tune_id: str, result: Result, error: str | None) -> None:
+        """Take the end of a trial: tell Optuna and the screen, record what nobody else could."""
+        handed = self.handed.pop(tune_id)
+        outcome = "failed" if error else "pruned" if handed.pruned else result.get("outcome")
+        if error:
+            commit_unfinished(handed.trial.config, self.sink, "failed", error)
+        if outcome is None:  # stopped with the sweep: neither told nor recorded, to be resumed
+            self.screen.stopped()
+            return
+        if handed.search is not None:
+            handed.search.tell(tune_id, outcome, handed.best)
+        self.screen.ended(tune_id, handed.trial, outcome, handed.best)
+
+
+def _rungs(made: Plan, ledger: Ledger) -> dict[tuple[str, int], list[float]]:
+    """Scores that committed search trials had at each rung, by cell and step."""
+    found: dict[tuple[str, int], list[float]] = {}
+    if made.space.search is None:
+        return found
+    cell_of = {t.digest: t.cell.name for t in made.trials if t.stage == "search"}
+    for row in ledger.table("steps", set(cell_of)).to_pylist():
+        if row["step"] in made.space.search.rungs and row["score_count"]:
+            key = (cell_of[row["digest"]], row["step"])
+            found.setdefault(key, []).append(row["score_sum"] / row["score_count"])
+    return found
+
+
+def declare(made: Plan, ledger: Ledger) -> None:
+    """Note every known trial of the plan that is not noted yet."""
+    known = {d.key for d in ledger.declared(made.study, made.revision)}
+    for trial in made.trials:
+        if _place(made, trial).key not in known:
+            declare_one(made, trial, ledger)
+
+
+def declare_one(made: Plan, trial: Trial, ledger: Ledger) -> None:
+    """Note one trial, with what it is and what was searched for it."""
+    about = {
+        "arm": trial.cell.arm,
+        "config": trial.config.plain(),
+        "values": trial.values,
+        "workers": trial.workers,
+    }
+    ledger.declare(_place(made, trial), about)
+
+
+def _place(made: Plan, trial: Trial) -> Declared:
+    """Where a trial stands in its study."""
+    return Declared(
+        made.study, made.revision, trial.cell.name, trial.stage, trial.index, trial.digest
+    )
