@@ -85,9 +85,9 @@ def test_a_study_that_needs_more_cpus_than_there_are_is_refused(
     segprint: Segprint, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(
-        MINE.replace("config=", "workers=512, search=Search(trials=1), config=").replace(
-            "'diffusion': {", "'diffusion': {'t_high': Uniform(0.8, 1.0), "
-        )
+        MINE.replace("'batch': 4", "'batch': 1024")
+        .replace("config=", "workers=512, search=Search(trials=1), config=")
+        .replace("'diffusion': {", "'diffusion': {'t_high': Uniform(0.8, 1.0), ")
     )
     done = segprint("sweep", "./mine.py")
     assert done.returncode == 2
