@@ -48,7 +48,7 @@ def fingerprints(table: pa.Table) -> Figure:
             ylabel="ε-MSE per pixel",
         )
         information.set(
-            title="The image's information (dotted: by difference)",
+            title="Information (dotted: by difference)",
             xlabel="log-SNR λ (from clean to noise)",
             ylabel="bits per pixel per unit λ",
         )
