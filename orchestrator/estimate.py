@@ -10,11 +10,12 @@ from dataclasses import dataclass
 import torch
 
 from orchestrator.ledger import Ledger
+from trainables import probe
 from trainables.config import Config
-from trainables.data import prepare
-from trainables.loop import State
-from trainables.modes.diffusion import Diffusion
+from trainables.data import Case, prepare, tiles
 from trainables.place import Place, best_device
+from trainables.state import State
+from trainables.tiling import windows
 
 SETUP_SECONDS = 2.0
 """Of a trial in a warm process: reading the data, building the network."""
@@ -64,13 +65,20 @@ def _by_timing(config: Config) -> float:
     """Training plus evaluation, in units of one timed training step."""
     step = _step_seconds(config)
     one_pass = step / (3 * config.train.batch)  # a backward pass costs two forward ones
-    mode, data = config.mode, prepare(config.task)
+    data = prepare(config.task, config.test.unit)
     checks = 1 + config.train.steps // config.train.validate_every
-    tiles = checks * len(data.val.names) + len(data.test.names) + len(data.val.names)
-    passes = tiles * mode.passes
-    if isinstance(mode, Diffusion):
-        passes += 4 * config.probe.bins * config.probe.draws * len(data.test.names)
+    controls = 1 + len(config.test.controls)
+    patches = checks * _patches(config, data.val) + controls * _patches(config, data.test)
+    passes = (patches + _patches(config, data.val)) * config.mode.passes
+    passes += probe.passes(config, len(tiles(data.test, data.size)))
     return step * config.train.steps + one_pass * passes
+
+
+def _patches(config: Config, cases: list[Case]) -> int:
+    """Patches that a network sees of held-out cases."""
+    side, overlap = config.task.size, config.test.overlap
+    sizes = [case.labels.shape for case in cases]
+    return sum(len(windows(height, width, side, overlap)) for height, width in sizes)
 
 
 _steps_timed: dict[object, float] = {}
@@ -82,12 +90,15 @@ def _step_seconds(config: Config) -> float:
     if key not in _steps_timed:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        data, device = prepare(config.task), best_device()
+        data, device = prepare(config.task, config.test.unit), best_device()
         state = State(config, data, Place(device=device))
         for step in range(2):
             began = time.perf_counter()
-            batch = data.batch(0, step, config.train.batch, config.train.flips).to(device)
-            config.mode.loss(state.network, batch).mean().backward()
+            batch = data.batch(config, step, Place()).to(device)
+            state.network.seed(batch.seeds_B)
+            config.mode.losses(
+                state.network, batch, config.classes, config.train.control
+            ).mean().backward()
             _steps_timed[key] = time.perf_counter() - began
         torch.set_num_threads(threads)
     return _steps_timed[key]

@@ -12,7 +12,8 @@ from markupsafe import Markup
 
 from orchestrator import figures
 from orchestrator.analyses.fingerprints import summaries
-from orchestrator.screen import clock
+from orchestrator.measured import SAMPLE
+from orchestrator.screen import clock, memory
 from orchestrator.tables import Tables
 
 BASELINE = "intensity"
@@ -37,12 +38,15 @@ def write(tables: Tables, path: Path) -> list[Path]:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    environment.filters.update(cast("Any", {"interval": interval, "clock": clock}))
+    environment.filters.update(
+        cast("Any", {"interval": interval, "clock": clock, "memory": memory})
+    )
     board = tables["leaderboard"].to_pylist()
     page = environment.get_template("report.html.j2").render(
         studies=tables.studies,
         board=board,
         verdicts=verdicts(board),
+        readings=readings(tables),
         picture=picture,
         fingerprints=summaries(tables) if fingerprints.num_rows else [],
         searches=searches(tables),
@@ -61,7 +65,7 @@ def interval(row: dict[str, Any], name: str) -> str:
 
 
 def verdicts(board: list[dict[str, Any]]) -> list[str]:
-    """Per task and network, whether it beats each baseline on held-out tiles: either way."""
+    """Per task and network, whether it beats each baseline on held-out cases: either way."""
     said: list[str] = []
     for row in (r for r in board if r["model"] != BASELINE):
         bases = [
@@ -81,6 +85,13 @@ def _against(row: dict[str, Any], base: dict[str, Any]) -> str:
     verb = "beats" if row["dice"] > base["dice"] else "does not beat"
     clear = "intervals apart" if apart else "intervals overlap"
     return f"{verb} {base['arm'].replace('_', ' ')} ({base['dice']:.3f}, {clear})"
+
+
+def readings(tables: Tables) -> list[dict[str, Any]]:
+    """Every reading of the arms that have more than their sample."""
+    rows = tables["readings"].to_pylist()
+    several = {(r["study"], r["cell"]) for r in rows if r["reading"] != SAMPLE}
+    return [r for r in rows if (r["study"], r["cell"]) in several]
 
 
 def searches(tables: Tables) -> list[dict[str, Any]]:

@@ -18,10 +18,11 @@ from typing import Any, Protocol, cast
 import torch
 
 from trainables.config import Config
-from trainables.loop import Measured, Progress, Row, read_checkpoint, train
+from trainables.loop import Measured, Progress, Row, train
 from trainables.modes.diffusion import Diffusion
 from trainables.place import Place
 from trainables.record import DivergedError, Outcome, Tables
+from trainables.state import read_checkpoint
 
 
 class Sink(Protocol):
@@ -94,8 +95,7 @@ def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, Non
             {
                 "trials": [{**trial, "outcome": "finished"}],
                 "steps": measured.tally.history,
-                "cases": measured.cases,
-                "calibration": measured.calibration,
+                **vars(measured.rows),
                 "probes": measured.probes,
             },
         )
@@ -141,7 +141,6 @@ def _costs(config: Config, measured: Measured, place: Place) -> Row:
         + measured.test_seconds
         + measured.probe_seconds
     )
-    test = {row["case"] for row in measured.cases if row["split"] == "test"}
     return {
         "steps": tally.history[-1]["step"],
         "best_step": tally.best_step,
@@ -152,9 +151,11 @@ def _costs(config: Config, measured: Measured, place: Place) -> Row:
         "validate_seconds": tally.validate_seconds,
         "test_seconds": measured.test_seconds,
         "probe_seconds": measured.probe_seconds,
-        "test_images": len(test),
+        "probe_passes": measured.probe_passes,
+        "test_images": measured.test_images,
         "device_seconds": busy * place.world,
-        "peak_memory_bytes": _peak_memory(place),
+        "peak_host_bytes": _peak_host(),
+        "peak_device_bytes": _peak_device(place),
     }
 
 
@@ -215,15 +216,21 @@ def _reset_peak_memory(place: Place) -> None:
     """Forget the peak of the trials before this one in the same process."""
     if place.device != "cpu":
         torch.cuda.reset_peak_memory_stats(place.device)
-    else:
-        with contextlib.suppress(OSError):  # Linux only; elsewhere the peak is the process's
-            Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+    with contextlib.suppress(OSError):  # Linux only; elsewhere the peak is the process's
+        Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def _peak_memory(place: Place) -> int:
-    """Bytes: of the device where there is one, else the process's largest resident size."""
-    if place.device != "cpu":
-        return torch.cuda.max_memory_allocated(place.device)
+def _peak_device(place: Place) -> int | None:
+    """Most bytes allocated on the device at once; None without one."""
+    return None if place.device == "cpu" else torch.cuda.max_memory_allocated(place.device)
+
+
+def _peak_host() -> int:
+    """The process's largest resident size, bytes."""
+    with contextlib.suppress(OSError):
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
+        return 1024 * int(peak.split()[1])
     kilobyte = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
 

@@ -8,13 +8,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from trainables import masks
+from trainables import controls
+from trainables.controls import Control, ImageControl
 from trainables.datasets import Dataset
-from trainables.models import Model
+from trainables.models import Model, Ports
 from trainables.modes import Mode
+from trainables.modes.diffusion import Diffusion
 from trainables.part import parse_dataclass, parts_in, plain, require
 
-VERSION = 1
+VERSION = 2
 """Bumped when the loop or the evaluation changes the numbers of an unchanged Config."""
 
 
@@ -24,6 +26,8 @@ class Train:
 
     steps: int = 200
     batch: int = 16
+    accumulate: int = 1
+    """Parts that each worker's share of a batch is passed in, one after the other."""
     learning_rate: float = 1e-3
     warmup: int = 0
     """Steps over which the learning rate rises from 0."""
@@ -36,12 +40,29 @@ class Train:
     """Largest gradient norm."""
     validate_every: int = 50
     """Steps between validations, each of which is also a checkpoint."""
+    patience: int = 0
+    """Validations without a better score after which training stops; 0: never."""
     flips: bool = True
     """Augment by the eight symmetries of the square."""
+    control: Control = "none"
+    """What the network is shown instead, in training and when it is tested."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """bfloat16: autocast, weights and optimiser stay in float32."""
+    compile: bool = False
+    """Train with torch.compile."""
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"steps={self.steps} must not be negative")
         require(self.batch >= 1, f"batch={self.batch} must be at least 1")
+        require(
+            1 <= self.accumulate <= self.batch,
+            f"accumulate={self.accumulate} must lie in 1..batch={self.batch}",
+        )
+        require(self.patience >= 0, f"patience={self.patience} must not be negative")
+        require(
+            self.control == "none" or self.batch >= 2,
+            f"batch={self.batch} must be at least 2 with control={self.control!r}",
+        )
         require(self.learning_rate > 0, f"learning_rate={self.learning_rate} must be positive")
         require(self.warmup >= 0, f"warmup={self.warmup} must not be negative")
         require(self.weight_decay >= 0, f"weight_decay={self.weight_decay} must not be negative")
@@ -57,13 +78,30 @@ class Train:
 
 
 @dataclass(frozen=True)
+class Evaluation:
+    """How held-out data are read."""
+
+    unit: Literal["tiles", "images"] = "tiles"
+    """Tiles of the training size side by side, or whole images at native size."""
+    overlap: float = 0.5
+    """Share of its side that a patch has in common with the next, where images are larger."""
+    controls: tuple[ImageControl, ...] = ()
+    """Readings beside the sample, of test cases only."""
+
+    def __post_init__(self) -> None:
+        require(0 <= self.overlap < 1, f"overlap={self.overlap} must lie in [0, 1)")
+
+
+@dataclass(frozen=True)
 class Probe:
     """How finely the timestep fingerprint is measured; diffusion only."""
 
     bins: int = 16
     """Strata in λ, and as many in t."""
     draws: int = 2
-    """Noise draws per case and stratum."""
+    """Noise draws per case and stratum; pairs of them are antithetic in the noise level."""
+    controls: tuple[Literal["shuffled_image", "random_mask", "shuffled_mask"], ...] = ()
+    """Measured beside ``image`` and ``dropped``, a network pass each."""
 
     def __post_init__(self) -> None:
         require(self.bins >= 0, f"bins={self.bins} must not be negative")
@@ -78,6 +116,7 @@ class Config:
     model: Model
     mode: Mode
     train: Train = field(default_factory=Train)
+    test: Evaluation = field(default_factory=Evaluation)
     probe: Probe = field(default_factory=Probe)
     seed: int = 0
 
@@ -91,11 +130,40 @@ class Config:
             self.model.learns or self.train.steps == 0,
             f"train.steps={self.train.steps} must be 0: model {self.model.name} has no gradient",
         )
+        require(
+            self.mode.denoises or self.train.control not in controls.MASK,
+            f"train.control={self.train.control!r} needs a mode that sees a noisy mask, mode"
+            f" {self.mode.name} does not (choices: none, shuffled_image, dropped_image)",
+        )
+        if isinstance(self.mode, Diffusion):
+            self._check_diffusion(self.mode)
+
+    def _check_diffusion(self, mode: Diffusion) -> None:
+        learned = plain(mode.sampler)[mode.sampler.name].get("variance") == "learned"
+        require(
+            not learned or mode.loss == "hybrid",
+            "sampler.ddpm.variance='learned' needs a network that learns one: loss="
+            f"{mode.loss!r} must be 'hybrid'",
+        )
+        require(
+            mode.start != "auxiliary" or self.model.auxiliary,
+            f"start='auxiliary' needs a model with an auxiliary output, {self.model.name} has none",
+        )
+        require(
+            not (self.train.control in controls.MASK and mode.evidence),
+            f"train.control={self.train.control!r} needs evidence=false: the evidence of another"
+            " mask misleads",
+        )
 
     @property
-    def mask_channels(self) -> int:
-        """Channels of the task's mask."""
-        return masks.channels(len(self.task.classes))
+    def classes(self) -> int:
+        """Classes of the task, background included."""
+        return len(self.task.classes)
+
+    @property
+    def ports(self) -> Ports:
+        """Channels of the network."""
+        return self.mode.ports(self.task.channels, self.classes)
 
     def plain(self) -> dict[str, Any]:
         """JSON form with every default written out; :func:`parse` is its inverse."""

@@ -6,6 +6,7 @@ from typing import Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 Target = Literal["x0", "eps", "v"]
 
@@ -54,3 +55,41 @@ def to_eps(x0: Tensor, x_BCHW: Tensor, log_snr_B: Tensor) -> Tensor:
     """The ε that an x0 means: ε = (x − αx0)/σ."""
     alpha, sigma = map(as_images, alpha_sigma(log_snr_B))
     return (x_BCHW - alpha * x0) / sigma
+
+
+def error_ratio(log_snr: Tensor, target: Target) -> Tensor:
+    """The squared error of a target over that of x0: 1 for x0, SNR for ε, 1 + SNR for v.
+
+    Salimans & Ho 2022 (arXiv 2202.00512, section 4), variance preserving.
+    """
+    if target == "x0":
+        return torch.ones_like(log_snr)
+    return log_snr.exp() + (target == "v")
+
+
+def step_divergence(error_BMHW: Tensor, here_B: Tensor, there_B: Tensor, spread: Tensor) -> Tensor:
+    """KL of a learned-range step from the true posterior, per element, in nats.
+
+    The true one is N(mean of x0, c·σ_there²), the learned one N(mean of its own x0 estimate,
+    c·σ_there²·ρ), with c = 1 − SNR_here/SNR_there, ρ = (σ_here²/σ_there²)^spread (Nichol & Dhariwal
+    2021, arXiv 2102.09672, eq. 15) and ``error`` = estimate − x0.
+    """
+    change = as_images(-torch.expm1(here_B - there_B))
+    log_ratio = spread * as_images(functional.logsigmoid(-here_B) - functional.logsigmoid(-there_B))
+    distance = as_images(there_B.exp()) * change * error_BMHW.square()
+    return (log_ratio + (1 + distance) * torch.exp(-log_ratio) - 1) / 2
+
+
+def bin_cost(
+    x0: Tensor, mean: Tensor, log_variance: Tensor, half_width: float, ends: float
+) -> Tensor:
+    """−log probability of the bin around x0 under N(mean, variance), per element, in nats.
+
+    Bins are 2·``half_width`` wide; the outermost, around values at ±``ends``, are open (Ho et al.
+    2020, eq. 13).
+    """
+    scale = torch.exp(-log_variance / 2)
+    above = torch.where(x0 >= ends - half_width, torch.inf, (x0 - mean + half_width) * scale)
+    below = torch.where(x0 <= half_width - ends, -torch.inf, (x0 - mean - half_width) * scale)
+    mass = torch.special.ndtr(above) - torch.special.ndtr(below)
+    return -mass.clamp(min=1e-12).log()

@@ -1,41 +1,132 @@
-"""From a trained network and held-out tiles to additive rows: pixel counts and calibration."""
+"""From a trained network and held-out cases to additive rows: counts, calibration and more."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import contextlib
+from collections.abc import Generator, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from trainables import masks
+from trainables import controls, masks, objects, spread
 from trainables.config import Config
-from trainables.data import Tiles
+from trainables.controls import Control
+from trainables.data import Case
 from trainables.draws import generator
 from trainables.models import Network
+from trainables.modes import Prediction
+from trainables.place import Place
 from trainables.record import DivergedError
+from trainables.tiling import Canvas, Window, windows
 
 BINS = 1200
 """Fine bins of the stored probability histogram: 10, 15 and 20 divide it, 1,000 they do not."""
-TILES_AT_ONCE = 16
+SAMPLES_AT_ONCE = 64
+"""Patches times members in one pass."""
 
 Row = dict[str, Any]
 
 
-@torch.no_grad()
-def probabilities(
-    config: Config, network: Network, tiles: Tiles, device: str
-) -> Iterator[tuple[Tiles, Tensor]]:
-    """Tiles, a few at a time, with their class probabilities [n, M, H, W] on the CPU."""
+@dataclass
+class Rows:
+    """Rows of the tables that evaluation fills."""
+
+    cases: list[Row] = field(default_factory=list[Row])
+    calibration: list[Row] = field(default_factory=list[Row])
+    samples: list[Row] = field(default_factory=list[Row])
+    instances: list[Row] = field(default_factory=list[Row])
+
+
+@contextlib.contextmanager
+def reading(config: Config, network: Network, place: Place) -> Generator[None]:
+    """No gradients, evaluation mode, and the precision that the network was trained in."""
     network.eval()
-    for start in range(0, len(tiles.names), TILES_AT_ONCE):
-        some = tiles[start : start + TILES_AT_ONCE]
-        seeds = [generator(config.seed, case, "predict").initial_seed() for case in some.names]
-        images = some.images.to(device, memory_format=torch.channels_last)
-        p = config.mode.predict(network, images, config.mask_channels, seeds).cpu()
-        if not p.isfinite().all():
+    with torch.no_grad(), autocast(config, place):
+        yield
+
+
+def autocast(config: Config, place: Place) -> torch.autocast:
+    """The config's precision on the worker's device."""
+    kind = torch.device(place.device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=config.train.precision == "bfloat16")
+
+
+def predictions(
+    config: Config,
+    network: Network,
+    cases: Sequence[Case],
+    mine: Sequence[int],
+    place: Place,
+    control: Control = "none",
+) -> Iterator[tuple[Case, Prediction]]:
+    """Each of ``mine`` (places in ``cases``) with its prediction [1, ...] at native size, on CPU.
+
+    Patches of several small cases share a pass; a large case has several, blended.
+    """
+    at_once = max(1, SAMPLES_AT_ONCE // config.mode.ensemble)
+    waiting: list[tuple[int, list[Window]]] = []
+    for i in mine:
+        height, width = cases[i].labels.shape
+        waiting.append((i, windows(height, width, config.task.size, config.test.overlap)))
+        if sum(len(over) for _, over in waiting) >= at_once:
+            yield from _predicted(config, network, cases, waiting, place, control)
+            waiting = []
+    yield from _predicted(config, network, cases, waiting, place, control)
+
+
+def _predicted(
+    config: Config,
+    network: Network,
+    cases: Sequence[Case],
+    waiting: list[tuple[int, list[Window]]],
+    place: Place,
+    control: Control,
+) -> Iterator[tuple[Case, Prediction]]:
+    at_once = max(1, SAMPLES_AT_ONCE // config.mode.ensemble)
+    patches = [(i, window) for i, over in waiting for window in over]
+    found: list[Prediction] = []
+    for first in range(0, len(patches), at_once):
+        some = patches[first : first + at_once]
+        words = [(cases[i].name, w.top, w.left) for i, w in some]
+        seeds = [generator(config.seed, *word, "predict").initial_seed() for word in words]
+        images = torch.stack([_seen(cases, i, window, control) for i, window in some])
+        images = images.to(place.device, memory_format=torch.channels_last)
+        with reading(config, network, place):
+            p = config.mode.predict(network, images, config.classes, seeds, control)
+        if not p.members.isfinite().all():
             raise DivergedError("a predicted probability is not finite: the weights are broken")
-        yield some, p
+        members = p.members.float().cpu()
+        side = None if p.auxiliary is None else p.auxiliary.float().cpu()
+        found += [
+            Prediction(members[k : k + 1], None if side is None else side[k : k + 1])
+            for k in range(len(some))
+        ]
+    for i, over in waiting:
+        mine, found = found[: len(over)], found[len(over) :]
+        blended = _blend([p.members for p in mine], over, cases[i])
+        sides = [p.auxiliary for p in mine if p.auxiliary is not None]
+        yield cases[i], Prediction(blended, _blend(sides, over, cases[i]) if sides else None)
+
+
+def _seen(cases: Sequence[Case], i: int, window: Window, control: Control) -> Tensor:
+    """What the network is shown for a patch of a case."""
+    own = window.cut(cases[i].image)
+    if control != "shuffled_image":
+        return controls.image(control, own, own)
+    return window.cut(cases[controls.partner(i, len(cases))].image)
+
+
+def _blend(patches: list[Tensor], over: list[Window], case: Case) -> Tensor:
+    """Patches [..., size, size] at the case's own size."""
+    height, width = case.labels.shape
+    if len(over) == 1:
+        return patches[0][..., :height, :width]
+    canvas = Canvas(tuple(patches[0].shape[:-2]), height, width)
+    for window, patch in zip(over, patches, strict=True):
+        canvas.add(window, patch)
+    return canvas.mean()
 
 
 def counts(predicted: Tensor, truth: Tensor) -> Row:
@@ -65,19 +156,69 @@ def histogram(p: Tensor, truth: Tensor) -> list[Row]:
 
 
 def measure(
-    config: Config, network: Network, tiles: Tiles, split: str, device: str
-) -> tuple[list[Row], list[Row]]:
-    """Rows of ``cases`` and of ``calibration``: one tile and foreground class each."""
-    cases: list[Row] = []
-    calibration: list[Row] = []
-    for some, p_BMHW in probabilities(config, network, tiles, device):
-        predicted = masks.to_labels(p_BMHW)
-        p_foreground = masks.foreground(p_BMHW)
-        for i, name in enumerate(some.names):
-            for k, label in enumerate(config.task.classes[1:], start=1):
-                key = {"split": split, "case": name, "group": some.groups[i], "class": label}
-                truth = some.labels[i] == k
-                cases.append({**key, **counts(predicted[i] == k, truth)})
-                bins = histogram(p_foreground[i, k - 1], truth)
-                calibration += [{**key, **row} for row in bins]
-    return cases, calibration
+    config: Config, network: Network, cases: Sequence[Case], split: str, place: Place
+) -> Rows:
+    """Rows of this worker's share of the cases, once per reading."""
+    mine = range(place.rank, len(cases), place.world)
+    rows = Rows()
+    own = config.train.control
+    for case, p in predictions(config, network, cases, mine, place, own):
+        mean = p.members.mean(1)
+        _count(config, rows, case, split, "sample", mean)
+        _spread(config, rows, case, split, p.members[0])
+        _objects(config, rows, case, split, mean)
+        if p.auxiliary is not None:
+            _count(config, rows, case, split, "auxiliary", p.auxiliary)
+            _count(config, rows, case, split, "blend", (mean + p.auxiliary) / 2)
+    for control in config.test.controls if split == "test" else ():
+        for case, p in predictions(config, network, cases, mine, place, control):
+            _count(config, rows, case, split, control, p.members.mean(1))
+    return rows
+
+
+def score(config: Config, network: Network, cases: Sequence[Case], place: Place) -> Tensor:
+    """Σ of Dice over this worker's cases and foreground classes, and their number: float64 [2].
+
+    An empty prediction of an empty mask counts as 1.
+    """
+    found: list[float] = []
+    mine = range(place.rank, len(cases), place.world)
+    for case, p in predictions(config, network, cases, mine, place, config.train.control):
+        predicted = masks.to_labels(p.members.mean(1))[0]
+        for k in range(1, config.classes):
+            row = counts(predicted == k, case.labels == k)
+            size = 2 * row["tp"] + row["fp"] + row["fn"]
+            found.append(2 * row["tp"] / size if size else 1.0)
+    return torch.tensor([sum(found), len(found)], dtype=torch.float64)
+
+
+def _keys(config: Config, case: Case, split: str) -> Iterator[tuple[int, Row]]:
+    """Each foreground class with the key columns of its row."""
+    for k, label in enumerate(config.task.classes[1:], start=1):
+        yield k, {"split": split, "case": case.name, "group": case.group, "class": label}
+
+
+def _count(
+    config: Config, rows: Rows, case: Case, split: str, reading: str, p_1MHW: Tensor
+) -> None:
+    predicted, foreground = masks.to_labels(p_1MHW)[0], masks.foreground(p_1MHW)[0]
+    for k, about in _keys(config, case, split):
+        key, truth = {**about, "reading": reading}, case.labels == k
+        rows.cases.append({**key, **counts(predicted == k, truth)})
+        rows.calibration += [{**key, **row} for row in histogram(foreground[k - 1], truth)]
+
+
+def _spread(config: Config, rows: Rows, case: Case, split: str, p_NMHW: Tensor) -> None:
+    predicted = masks.to_labels(p_NMHW)
+    for k, key in _keys(config, case, split):
+        rows.samples.append({**key, **spread.row(predicted == k, (case.labels == k)[None])})
+
+
+def _objects(config: Config, rows: Rows, case: Case, split: str, p_1MHW: Tensor) -> None:
+    if case.instances is None:
+        return
+    predicted = masks.to_labels(p_1MHW)[0]
+    for k, key in _keys(config, case, split):
+        found = objects.components(predicted == k)
+        truth = case.instances * (case.labels == k)
+        rows.instances.append({**key, **objects.row(found, truth)})

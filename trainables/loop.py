@@ -6,26 +6,27 @@ more workers, goes through the same numbers.
 
 from __future__ import annotations
 
-import copy
+import contextlib
 import dataclasses
-import io
-import json
 import time
 from collections.abc import Generator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
+from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from trainables import evaluate, probe
+from trainables import controls, evaluate, probe
 from trainables.config import Config
-from trainables.data import Prepared, prepare
-from trainables.draws import generator
+from trainables.data import Prepared, prepare, tiles
+from trainables.evaluate import Rows, autocast
 from trainables.models import Network
+from trainables.modes import Batch
 from trainables.place import Place
 from trainables.record import DivergedError
+from trainables.state import LAYOUT, State, Tally
 
 Row = dict[str, Any]
 
@@ -42,96 +43,19 @@ class Progress:
     state: bytes | None
 
 
-@dataclass
-class Tally:
-    """What a run accumulates besides weights; part of its checkpoint."""
-
-    history: list[Row] = field(default_factory=list[Row])
-    best_step: int = 0
-    best_score: float = -1.0
-    train_seconds: float = 0.0
-    validate_seconds: float = 0.0
-
-
 @dataclass(frozen=True)
 class Measured:
     """What a finished run leaves, complete on rank 0."""
 
     tally: Tally
-    cases: list[Row]
-    calibration: list[Row]
+    rows: Rows
     probes: list[Row]
     parameters: int
     macs_per_pass: int
+    probe_passes: int
+    test_images: int
     test_seconds: float
     probe_seconds: float
-
-
-def on(network: Network, device: str) -> Network:
-    """The network on a device with channels last, which CPU and GPU convolutions prefer."""
-    moved: Any = network
-    return moved.to(device, memory_format=torch.channels_last)
-
-
-class State:
-    """Everything that changes while training."""
-
-    def __init__(self, config: Config, data: Prepared, place: Place) -> None:
-        torch.manual_seed(generator(config.seed, "weights").initial_seed())
-        network = config.model.build(
-            config.task.channels, config.mask_channels, config.mask_channels
-        )
-        network.fit(*data.training_tiles())
-        self.network = on(network, place.device)
-        self.ema = copy.deepcopy(self.network).requires_grad_(False)
-        self.best = copy.deepcopy(self.ema)
-        self.optimizer = torch.optim.AdamW(
-            self.network.parameters() if config.model.learns else [torch.zeros(1)],
-            lr=config.train.learning_rate,
-            weight_decay=config.train.weight_decay,
-            foreach=True,
-        )
-        self.step = 0
-        self.tally = Tally()
-
-    def save(self, digest: str) -> bytes:
-        """A checkpoint: tensors and JSON only."""
-        buffer = io.BytesIO()
-        parts = {
-            "network": self.network.state_dict(),
-            "ema": self.ema.state_dict(),
-            "best": self.best.state_dict(),
-            "optimizer": self.optimizer.state_dict(),
-        }
-        about = {"digest": digest, "step": self.step, "tally": dataclasses.asdict(self.tally)}
-        torch.save({**parts, "about": json.dumps(about)}, buffer)
-        return buffer.getvalue()
-
-    def load(self, checkpoint: bytes, digest: str) -> None:
-        """Continue from a checkpoint of the same config.
-
-        Raises:
-            ValueError: the checkpoint belongs to another config.
-        """
-        parts, about = read_checkpoint(checkpoint)
-        if about["digest"] != digest:
-            raise ValueError(f"checkpoint of {about['digest']} cannot resume {digest}")
-        for name in ("network", "ema", "best", "optimizer"):
-            getattr(self, name).load_state_dict(parts[name])
-        self.step, self.tally = about["step"], Tally(**about["tally"])
-
-
-def read_checkpoint(checkpoint: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
-    """The state dicts, and the JSON beside them (``digest``, ``step``, ``tally``).
-
-    Raises:
-        ValueError: the bytes are truncated or not a checkpoint; nothing but tensors is unpickled.
-    """
-    try:
-        parts = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
-        return parts, json.loads(parts["about"])
-    except Exception as error:
-        raise ValueError(f"not a readable checkpoint ({len(checkpoint)} bytes): {error}") from None
 
 
 def train(
@@ -144,17 +68,15 @@ def train(
         ValueError: ``resume`` is not a checkpoint of this config.
     """
     digest = config.digest()
-    data = prepare(config.task)
+    data = prepare(config.task, config.test.unit)
     state = State(config, data, place)
     if resume is not None:
         state.load(resume, digest)
-    learner: nn.Module = state.network
-    if place.world > 1 and config.model.learns:
-        learner = DistributedDataParallel(learner)
+    learner = _learner(config, state.network, place)
 
     loss_sum, began = torch.zeros(1, dtype=torch.float64), time.perf_counter()
     steps, every = config.train.steps, config.train.validate_every
-    while state.step < steps or not state.tally.history:
+    while not _over(config, state):
         if state.step < steps:
             loss_sum += _step(config, state, learner, data, place)
         if state.step < steps and state.step % every != 0:
@@ -177,77 +99,110 @@ def train(
         )
         if score_sum / count > tally.best_score:
             tally.best_score, tally.best_step = score_sum / count, state.step
+            tally.worse = 0
             state.best.load_state_dict(state.ema.state_dict())
+        else:
+            tally.worse += 1
         saved = state.save(digest) if place.rank == 0 else None
         yield Progress(state.step, steps, score_sum / count, list(tally.history), saved)
         loss_sum, began = torch.zeros(1, dtype=torch.float64), time.perf_counter()
     return _test(config, state, data, place)
 
 
+def _over(config: Config, state: State) -> bool:
+    """All steps are done, or the score has not improved for long; validated at least once."""
+    tally, settings = state.tally, config.train
+    tired = 0 < settings.patience <= tally.worse
+    return bool(tally.history) and (state.step >= settings.steps or tired)
+
+
+def _learner(config: Config, network: Network, place: Place) -> nn.Module:
+    """The network as it is trained: compiled where asked for, shared by the workers."""
+    learner: nn.Module = network
+    if config.train.compile:
+        learner = cast("nn.Module", torch.compile(network))
+    if place.world > 1 and config.model.learns:
+        learner = DistributedDataParallel(learner)
+    return learner
+
+
 def _step(config: Config, state: State, learner: nn.Module, data: Prepared, place: Place) -> Tensor:
     """One optimiser step on the global batch; returns the sum of its case losses, float64 [1]."""
     settings = config.train
     learner.train()
-    batch = data.batch(
-        config.seed, state.step, settings.batch, settings.flips, place.rank, place.world
-    ).to(place.device)
-    losses = config.mode.loss(cast("Network", learner), batch)
-    # DDP averages gradients over workers: the factor makes that the mean over the global batch.
     state.optimizer.zero_grad(set_to_none=True)
-    (losses.sum() * (place.world / settings.batch)).backward()
+    loss = torch.zeros(1, dtype=torch.float64)
+    parts = data.batch(config, state.step, place).to(place.device).chunks(settings.accumulate)
+    for i, part in enumerate(parts):
+        waits = contextlib.nullcontext()
+        if isinstance(learner, DistributedDataParallel) and i + 1 < len(parts):
+            waits = learner.no_sync()  # gradients are shared once, with the last part
+        with waits:
+            loss += _backward(config, state, learner, part, place)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip)
-    total = place.total(losses.detach().sum().double().cpu()[None])
+    total = place.total(loss)
     for what, value in (("loss", float(total)), ("gradient norm", float(norm))):
         if value - value != 0.0:
             raise DivergedError(f"{what} is {value} at step {state.step} of {settings.steps}")
     for group in state.optimizer.param_groups:
         group["lr"] = settings.rate(state.step)
     state.optimizer.step()
-    decay = min(settings.ema, (1 + state.step) / (10 + state.step))
-    with torch.no_grad():
-        for mean, weight in zip(state.ema.parameters(), state.network.parameters(), strict=True):
-            mean.lerp_(weight, 1 - decay)
-        for mean, value in zip(state.ema.buffers(), state.network.buffers(), strict=True):
-            mean.copy_(value)
+    _average(state, min(settings.ema, (1 + state.step) / (10 + state.step)))
     state.step += 1
     return total
 
 
+def _backward(
+    config: Config, state: State, learner: nn.Module, batch: Batch, place: Place
+) -> Tensor:
+    """Add the gradient of a part of the batch; returns the sum of its case losses."""
+    images = batch.images_BCHW
+    if batch.other_images_BCHW is not None:
+        images = controls.image(config.train.control, images, batch.other_images_BCHW)
+    batch = batch._replace(images_BCHW=images.contiguous(memory_format=LAYOUT))
+    state.network.seed(batch.seeds_B)
+    with autocast(config, place):
+        losses = config.mode.losses(
+            cast("Network", learner), batch, config.classes, config.train.control
+        )
+    # DDP averages gradients over workers: the factor makes that the mean over the global batch.
+    (losses.sum() * (place.world / config.train.batch)).backward()
+    return losses.detach().sum().double().cpu()[None]
+
+
+@torch.no_grad()
+def _average(state: State, decay: float) -> None:
+    """Move the averaged weights towards the trained ones; buffers are copied."""
+    means, weights = tuple(state.ema.parameters()), tuple(state.network.parameters())
+    get_ema_multi_avg_fn(decay)(means, weights, 0)
+    for mean, value in zip(state.ema.buffers(), state.network.buffers(), strict=True):
+        mean.copy_(value)
+
+
 def _validate(config: Config, state: State, data: Prepared, place: Place) -> tuple[float, int]:
-    """Σ of Dice over validation tiles and foreground classes, and how many there are."""
-    share = data.val[place.rank :: place.world]
-    cases, _ = evaluate.measure(config, state.ema, share, "val", place.device)
-    dice = [_dice(row) for row in cases]
-    total = place.total(torch.tensor([sum(dice), len(dice)], dtype=torch.float64))
+    """Σ of Dice over validation cases and foreground classes, and how many there are."""
+    total = place.total(evaluate.score(config, state.ema, data.val, place))
     return float(total[0]), int(total[1])
 
 
-def _dice(row: Row) -> float:
-    """Dice of one row of counts; an empty prediction of an empty mask counts as 1."""
-    size = 2 * row["tp"] + row["fp"] + row["fn"]
-    return 2 * row["tp"] / size if size else 1.0
-
-
 def _test(config: Config, state: State, data: Prepared, place: Place) -> Measured:
-    """Evaluate the best weights once on the test tiles, and on validation for later fits."""
+    """Evaluate the best weights once on the test cases, and on validation for later fits."""
     began = time.perf_counter()
-    cases, calibration = evaluate.measure(
-        config, state.best, data.test[place.rank :: place.world], "test", place.device
-    )
+    test = evaluate.measure(config, state.best, data.test, "test", place)
     tested = time.perf_counter()
-    val_cases, val_calibration = evaluate.measure(
-        config, state.best, data.val[place.rank :: place.world], "val", place.device
-    )
+    val = evaluate.measure(config, state.best, data.val, "val", place)
     probing = time.perf_counter()
-    probes = probe.measure(config, state.best, data.test[place.rank :: place.world], place.device)
+    probes = probe.measure(config, state.best, data.test, place)
     probed = time.perf_counter()
+    both = {f.name: getattr(test, f.name) + getattr(val, f.name) for f in dataclasses.fields(Rows)}
     return Measured(
         tally=state.tally,
-        cases=place.gather(cases + val_cases),
-        calibration=place.gather(calibration + val_calibration),
+        rows=Rows(**{name: place.gather(rows) for name, rows in both.items()}),
         probes=place.gather(probes),
         parameters=sum(p.numel() for p in state.network.parameters()),
         macs_per_pass=multiply_adds(config, state.network),
+        probe_passes=probe.passes(config, len(tiles(data.test, data.size))),
+        test_images=len(data.test),
         test_seconds=tested - began,
         probe_seconds=probed - probing,
     )
@@ -255,15 +210,16 @@ def _test(config: Config, state: State, data: Prepared, place: Place) -> Measure
 
 @torch.no_grad()
 def multiply_adds(config: Config, network: Network) -> int:
-    """Multiply-adds of one network pass on one tile."""
+    """Multiply-adds of one whole network pass on one tile, the image's features included."""
     from torch.utils.flop_counter import FlopCounterMode
 
+    network.eval()
     device = next(iter([*network.parameters(), *network.buffers()])).device
     side = config.task.size
     with FlopCounterMode(display=False) as counter:
         network(
-            torch.zeros(1, config.mask_channels, side, side, device=device),
+            torch.zeros(1, config.ports.mask, side, side, device=device),
             torch.zeros(1, device=device),
-            torch.zeros(1, config.task.channels, side, side, device=device),
+            torch.zeros(1, config.ports.image, side, side, device=device),
         )
     return counter.get_total_flops() // 2

@@ -31,6 +31,11 @@ def probabilities(logits_BMHW: Tensor) -> Tensor:
     return logits_BMHW.sigmoid() if logits_BMHW.shape[1] == 1 else logits_BMHW.softmax(1)
 
 
+def normalised(p_BMHW: Tensor) -> Tensor:
+    """Class probabilities scaled to add up to one; a single channel is the foreground's, as is."""
+    return p_BMHW if p_BMHW.shape[1] == 1 else p_BMHW / p_BMHW.sum(1, keepdim=True).clamp(min=1e-6)
+
+
 def logits_of(probabilities_BMHW: Tensor, least: float = 1e-6) -> Tensor:
     """Logits whose :func:`probabilities` are these, each kept at least ``least`` from 0 and 1."""
     p = probabilities_BMHW.clamp(least, 1 - least)
@@ -58,11 +63,11 @@ def cross_entropy(logits_BMHW: Tensor, mask_BMHW: Tensor) -> Tensor:
     return loss.flatten(1).mean(1)
 
 
-def soft_dice_loss(logits_BMHW: Tensor, mask_BMHW: Tensor) -> Tensor:
+def soft_dice_loss(p_BMHW: Tensor, mask_BMHW: Tensor) -> Tensor:
     """1 − soft Dice, mean over foreground classes, [B] (Milletari et al. 2016, arXiv 1606.04797).
 
     One pixel of smoothing keeps the gradient finite where a tile has no foreground.
     """
-    p, y = foreground(probabilities(logits_BMHW)), foreground(mask_BMHW)
+    p, y = foreground(p_BMHW), foreground(mask_BMHW)
     overlap = 2 * (p * y).sum((2, 3)) + 1
     return (1 - overlap / (p.sum((2, 3)) + y.sum((2, 3)) + 1)).mean(1)

@@ -23,7 +23,16 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 HERE = Path(__file__).parent
-KINDS = ("datasets", "models", "modes", "schedules", "samplers", "metrics")
+KINDS = (
+    "datasets",
+    "models",
+    "modes",
+    "schedules",
+    "encodings",
+    "weights",
+    "samplers",
+    "metrics",
+)
 
 T = TypeVar("T")
 
@@ -44,8 +53,8 @@ class Part(abc.ABC):
 def names(kind: str) -> list[str]:
     """Names of all choices of a kind, without importing them.
 
-    >>> names("schedules")
-    ['cosine', 'linear', 'sigmoid']
+    >>> names("encodings")
+    ['bits', 'onehot']
     """
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)

@@ -1,54 +1,81 @@
 """The per-noise-level measurement that timestep fingerprints are made of.
 
 Each held-out mask is noised at levels stratified over log-SNR, and over t, and denoised in one
-pass, once with the image and once without, with the same noise. What is stored are sums of squared
-errors per case and stratum; information densities are made of them later (Guo, Shamai & Verdú
-2005, arXiv cs/0412108: dI/dλ is half the squared ε-error of the best denoiser).
+pass, once with the image, once without, and once per further control, all with the same noise.
+What is stored are sums of squared errors per case and stratum; information densities are made of
+them later (Guo, Shamai & Verdú 2005, arXiv cs/0412108: dI/dλ is half the squared ε-error of the
+best denoiser).
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from trainables import masks
+from trainables import controls, masks
 from trainables.config import Config
-from trainables.data import Tiles
+from trainables.controls import Control
+from trainables.data import Case, tiles
 from trainables.diffusion import add_noise
 from trainables.draws import generator
-from trainables.evaluate import counts
+from trainables.evaluate import counts, reading
 from trainables.models import Network
 from trainables.modes.diffusion import Diffusion
+from trainables.place import Place
 
-CONTROLS = ("image", "dropped")
-"""With the image, and with the image dropped as in training: the unconditional denoiser."""
+CONTROLS: dict[str, Control] = {"image": "none", "dropped": "dropped_image"}
+"""What is always measured: with the image, and with the image dropped as in training, which is the
+unconditional denoiser."""
+AT_ONCE = 64
+"""Noise levels of a case in one pass."""
 
 Row = dict[str, Any]
 
 
-@torch.no_grad()
-def measure(config: Config, network: Network, tiles: Tiles, device: str) -> list[Row]:
-    """Rows of ``probes``; none unless the mode is diffusion."""
-    mode = config.mode
-    if not isinstance(mode, Diffusion) or config.probe.bins == 0:
+class Noised(NamedTuple):
+    """One case at L noise levels, stratum by stratum, and its stand-in's."""
+
+    times: Tensor
+    """[L], float64, on the CPU."""
+    log_snr: Tensor
+    """[L], float64, on the CPU."""
+    x0: Tensor
+    """[1, M, H, W]."""
+    x: Tensor
+    """[L, M, H, W]."""
+    noise: Tensor
+    """[L, M, H, W], what a random mask is made of; independent of x."""
+    other: Tensor
+    """[L, M, H, W], another case's noisy masks."""
+
+
+def passes(config: Config, cases: int) -> int:
+    """Network passes that probing so many tiles takes."""
+    if not isinstance(config.mode, Diffusion):
+        return 0
+    each = len(CONTROLS) + len(config.probe.controls)
+    return 2 * config.probe.bins * config.probe.draws * each * cases
+
+
+def measure(config: Config, network: Network, cases: Sequence[Case], place: Place) -> list[Row]:
+    """Rows of ``probes`` about this worker's share of the tiles; none without diffusion."""
+    mode, bins = config.mode, config.probe.bins
+    if not isinstance(mode, Diffusion) or bins == 0:
         return []
-    network.eval()
+    cut = tiles(list(cases), config.task.size)
     rows: list[Row] = []
     for axis in ("log_snr", "t"):
-        edges = strata(mode, axis, config.probe.bins)
-        for i, case in enumerate(tiles.names):
-            key = {"case": case, "group": tiles.groups[i], "axis": axis}
-            draws = generator(config.seed, case, axis, "probe")
-            times = _times(mode, axis, edges, config.probe.draws, draws)
-            mask = masks.to_channels(tiles.labels[i : i + 1], len(config.task.classes))
-            noise = torch.randn(len(times), *mask.shape[1:], generator=draws)
-            image = tiles.images[i : i + 1].to(device)
-            bins = config.probe.bins
-            for row in _errors(
-                mode, network, mask.to(device), image, times, noise.to(device), bins
-            ):
+        edges = strata(mode, axis, bins)
+        for i in range(place.rank, len(cut), place.world):
+            key = {"case": cut[i].name, "group": cut[i].group, "axis": axis}
+            other = cut[controls.partner(i, len(cut))] if len(cut) > 1 else cut[i]
+            noised = _noised(config, mode, cut[i], other, axis, edges)
+            with reading(config, network, place):
+                found = _errors(config, mode, network, cut[i], other, noised, place)
+            for row in found:
                 low, high = edges[row["bin"]].item(), edges[row["bin"] + 1].item()
                 rows.append({**key, "low": low, "high": high, **row})
     return rows
@@ -61,53 +88,77 @@ def strata(mode: Diffusion, axis: str, bins: int) -> Tensor:
     return torch.linspace(float(ends[0]), float(ends[1]), bins + 1, dtype=torch.float64)
 
 
-def _times(
-    mode: Diffusion, axis: str, edges: Tensor, per_bin: int, draws: torch.Generator
-) -> Tensor:
-    """Times, ``per_bin`` in each stratum, bin by bin: [bins · per_bin], float64."""
-    inside = torch.rand(len(edges) - 1, per_bin, generator=draws, dtype=torch.float64)
-    at = (edges[:-1, None] + inside * edges.diff()[:, None]).flatten()
-    return at if axis == "t" else mode.schedule.time(at)
+def inside(bins: int, per_bin: int, draws: torch.Generator) -> Tensor:
+    """Places within the strata, in [0, 1): [bins, per_bin], float64.
+
+    Every second one mirrors the one before (antithetic), which cancels an error curve's slope.
+    """
+    half = torch.rand(bins, (per_bin + 1) // 2, generator=draws, dtype=torch.float64)
+    return torch.stack([half, 1 - half], 2).flatten(1)[:, :per_bin]
+
+
+def _noised(
+    config: Config, mode: Diffusion, case: Case, other: Case, axis: str, edges: Tensor
+) -> Noised:
+    draws = generator(config.seed, case.name, axis, "probe")
+    at = inside(config.probe.bins, config.probe.draws, draws)
+    at = (edges[:-1, None] + at * edges.diff()[:, None]).flatten()
+    times = at if axis == "t" else mode.schedule.time(at)
+    log_snr = mode.log_snr(times)
+
+    def encoded(labels: Tensor) -> Tensor:
+        return mode.encoding.to_x0(mode.encoding.mask(labels[None], config.classes))
+
+    x0, other_x0 = encoded(case.labels), encoded(other.labels)
+    shape = (len(times), *x0.shape[1:])
+    first, second = torch.randn(shape, generator=draws), torch.randn(shape, generator=draws)
+    return Noised(
+        times,
+        log_snr,
+        x0,
+        add_noise(x0, log_snr, first),
+        second,
+        add_noise(other_x0, log_snr, second),
+    )
 
 
 def _errors(
+    config: Config,
     mode: Diffusion,
     network: Network,
-    mask: Tensor,
-    image: Tensor,
-    times: Tensor,
-    noise: Tensor,
-    bins: int,
+    case: Case,
+    other: Case,
+    noised: Noised,
+    place: Place,
 ) -> list[Row]:
-    """One row per stratum and control for one case; all its noise levels in two passes.
-
-    ``times`` [L] on the CPU, stratum by stratum; ``noise`` [L, M, H, W]; the rest one case.
-    """
-    log_snr = mode.log_snr(times)
-    x0 = mode.encode(mask).expand(len(times), -1, -1, -1)
-    x = add_noise(x0, log_snr.to(x0.device), noise)
-    images = image.expand(len(times), -1, -1, -1)
-    t = times.to(x0.device)
-    with_image = mode.denoise(network, x, t, images)
-    without = mode.denoise(network, x, t, torch.zeros_like(images))
-    gap = _square_sum(with_image - without)
-    truth = masks.foreground(mask.bool()).cpu()
-
+    """One row per stratum and control for one case."""
+    wanted = dict(CONTROLS)
+    if other is not case:
+        wanted |= {name: name for name in config.probe.controls}
+    estimates = {
+        name: _estimate(mode, network, case, other, noised, control, place)
+        for name, control in wanted.items()
+    }
+    gap = _square_sum(estimates["image"] - estimates["dropped"])
+    truth = masks.foreground(masks.to_channels(case.labels[None], config.classes)).bool()
     rows: list[Row] = []
-    for control, estimate in zip(CONTROLS, (with_image, without), strict=True):
-        error = _square_sum(estimate - x0)
+    for control, estimate in estimates.items():
+        error = _square_sum(estimate - noised.x0)
+        # epsilon's error is the SNR times x0's error (variance preserving).
+        snr = noised.log_snr.exp()
         sums = {
-            "t_sum": times,
-            "log_snr_sum": log_snr,
+            "t_sum": noised.times,
+            "log_snr_sum": noised.log_snr,
             "x0_error_sum": error,
             "x0_error_square_sum": error.square(),
-            # epsilon's error is the SNR times x0's error (variance preserving).
-            "eps_error_sum": log_snr.exp() * error,
-            "x0_gap_sum": gap,
-            "eps_gap_sum": log_snr.exp() * gap,
+            "eps_error_sum": snr * error,
         }
+        if control in CONTROLS:
+            sums |= {"x0_gap_sum": gap, "eps_gap_sum": snr * gap}
+        bins = config.probe.bins
         binned = {name: value.reshape(bins, -1).sum(1) for name, value in sums.items()}
-        hit = (masks.foreground(mode.decode(estimate)).cpu() > 0.5).unflatten(0, (bins, -1))
+        p = mode.encoding.classes(mode.encoding.to_mask(estimate), config.classes)
+        hit = (masks.foreground(p) > 0.5).unflatten(0, (bins, -1))
         rows += [
             {
                 "bin": b,
@@ -122,6 +173,33 @@ def _errors(
     return rows
 
 
+def _estimate(
+    mode: Diffusion,
+    network: Network,
+    case: Case,
+    other: Case,
+    noised: Noised,
+    control: Control,
+    place: Place,
+) -> Tensor:
+    """The estimates of x0 at all levels, [L, M, H, W], on the CPU: one pass each."""
+    image = controls.image(control, case.image, other.image)[None].to(place.device)
+    features = network.features(image)
+    found: list[Tensor] = []
+    for part in torch.arange(len(noised.times)).split(AT_ONCE):
+        seen = controls.mask(control, noised.x[part], noised.other[part], noised.noise[part])
+        n = len(part)
+        estimate = mode.denoise(
+            network,
+            seen.to(place.device, memory_format=torch.channels_last),
+            noised.times[part].to(place.device),
+            image.expand(n, -1, -1, -1),
+            tuple(f.expand(n, *f.shape[1:]) for f in features),
+        )
+        found.append(estimate.x0.float().cpu())
+    return torch.cat(found)
+
+
 def _square_sum(difference_LMHW: Tensor) -> Tensor:
-    """Sum of squares over channels and pixels: [L], float64, on the CPU."""
-    return difference_LMHW.square().flatten(1).sum(1).double().cpu()
+    """Sum of squares over channels and pixels: [L], float64."""
+    return difference_LMHW.square().flatten(1).sum(1).double()

@@ -1,4 +1,4 @@
-"""What a run leaves: additive rows in five tables, each with one Arrow schema.
+"""What a run leaves: additive rows in seven tables, each with one Arrow schema.
 
 A row holds sums and counts; ratios, means and intervals are computed from Parquet. Rows add: the
 sum over tiles, ranks or members is the row of the union. A number that was not measured is null.
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 
 Outcome = Literal["finished", "pruned", "diverged", "failed"]
 """How an attempt ended. Pruned: stopped early. Diverged: a NaN or inf. Failed: it raised."""
@@ -32,6 +32,9 @@ _CASE = [
     ("group", pa.string()),
     ("class", pa.string()),
 ]
+_READING = ("reading", pa.string())
+"""What was read of the network: the ``sample``, its ``auxiliary`` output, their ``blend``, or the
+sample under a control (:mod:`trainables.controls`)."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     # One row per attempt: what ran, how it ended, what it cost.
@@ -61,7 +64,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("probe_seconds", pa.float64()),
             ("test_images", pa.int64()),
             ("device_seconds", pa.float64()),
-            ("peak_memory_bytes", pa.int64()),
+            ("probe_passes", pa.int64()),
+            ("peak_host_bytes", pa.int64()),
+            ("peak_device_bytes", pa.int64()),
             ("started_at", pa.timestamp("us", tz="UTC")),
             ("ended_at", pa.timestamp("us", tz="UTC")),
             ("code", pa.string()),
@@ -80,13 +85,42 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("seconds", pa.float64()),
         ]
     ),
-    # One row per held-out tile and foreground class: pixels of the ensemble's mask.
-    "cases": pa.schema([*_KEY, *_CASE, *_COUNTS]),
-    # One row per tile, foreground class and non-empty bin of the foreground probability.
+    # One row per held-out case, foreground class and reading: pixels of the ensemble's mask.
+    "cases": pa.schema([*_KEY, *_CASE, _READING, *_COUNTS]),
+    # One row per case and foreground class: how the ensemble's members spread. Sums of IoU over
+    # all ordered pairs (a member with itself included), and over the best one-to-one matching.
+    "samples": pa.schema(
+        [
+            *_KEY,
+            *_CASE,
+            ("members", pa.int64()),
+            ("annotations", pa.int64()),
+            ("truth_iou_sum", pa.float64()),
+            ("member_iou_sum", pa.float64()),
+            ("annotation_iou_sum", pa.float64()),
+            ("matched", pa.int64()),
+            ("matched_iou_sum", pa.float64()),
+        ]
+    ),
+    # One row per case and foreground class of data with instances: objects found and missed.
+    "instances": pa.schema(
+        [
+            *_KEY,
+            *_CASE,
+            ("true_instances", pa.int64()),
+            ("predicted_instances", pa.int64()),
+            ("matched", pa.int64()),
+            ("matched_iou_sum", pa.float64()),
+            ("aji_intersection", pa.int64()),
+            ("aji_union", pa.int64()),
+        ]
+    ),
+    # One row per case, foreground class, reading and non-empty bin of the probability.
     "calibration": pa.schema(
         [
             *_KEY,
             *_CASE,
+            _READING,
             ("bin", pa.int64()),
             ("count", pa.int64()),
             ("p_sum", pa.float64()),

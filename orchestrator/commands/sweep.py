@@ -12,7 +12,7 @@ from cluster.local import usable_cpus
 from orchestrator.cells import check
 from orchestrator.commands import console, emit, ledger_of
 from orchestrator.estimate import Estimator
-from orchestrator.screen import Screen
+from orchestrator.screen import Screen, memory
 from orchestrator.tables import Tables
 
 
@@ -67,6 +67,7 @@ def leaderboard(tables: Tables) -> None:
             },
             "seconds_per_image": round(row["seconds_per_image"], 4),
             "train_device_seconds": round(row["train_device_seconds"], 1),
+            "memory": memory(row),
         }
         for row in tables["leaderboard"].to_pylist()
     ]
@@ -76,9 +77,11 @@ def leaderboard(tables: Tables) -> None:
         "dice": "Dice [95 %]",
         "iou": "IoU [95 %]",
         "ece": "ECE [95 %]",
+        "brier": "Brier",
         "passes_per_image": "passes",
-        "seconds_per_image": "s per tile",
+        "seconds_per_image": "s per case",
         "train_device_seconds": "training s",
+        "memory": "memory",
     }
     print()
     emit(rows, columns, False)

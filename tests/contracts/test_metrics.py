@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import cast
 
 import numpy as np
@@ -9,26 +10,53 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import Tensor
 
+from trainables import objects, spread
 from trainables.evaluate import BINS, counts, histogram
 from trainables.metrics import Array, Metric
 from trainables.part import names, parse_part
+from trainables.record import SCHEMAS
 
 ALL = names("metrics")
+CALIBRATION = ("count", "p_sum", "y_sum", "square_sum", "nll_sum")
 
 
-def made(name: str) -> Metric:
-    return cast("Metric", parse_part("metrics", name))
+def made(name: str, **fields: object) -> Metric:
+    return cast("Metric", parse_part("metrics", {name: fields}))
 
 
-def sums_of(p: torch.Tensor, truth: torch.Tensor, table: str) -> dict[str, Array]:
-    if table == "cases":
-        return {k: np.array([float(v)]) for k, v in counts(p > 0.5, truth).items()}
-    dense = {k: np.zeros((1, BINS)) for k in ("count", "p_sum", "y_sum", "square_sum", "nll_sum")}
+def histogram_sums(p: Tensor, truth: Tensor) -> dict[str, Array]:
+    dense = {k: np.zeros((1, BINS)) for k in CALIBRATION}
     for row in histogram(p, truth):
         for k, values in dense.items():
             values[0, row["bin"]] = row[k]
     return dense
+
+
+def sums_of(p: Tensor, truth: Tensor, table: str) -> dict[str, Array]:
+    """One case's sums: a probability [H, W] and a bool mask."""
+    found = p > 0.5
+    if table == "calibration":
+        return histogram_sums(p, truth)
+    row = {
+        "cases": lambda: counts(found, truth),
+        "samples": lambda: spread.row(torch.stack([found, found]), truth[None]),
+        "instances": lambda: objects.row(objects.components(found), objects.components(truth)),
+    }[table]()
+    return {k: np.array([float(v)]) for k, v in row.items()}
+
+
+def some(seed: int) -> tuple[Tensor, Tensor]:
+    """A rough probability and a mask, 8 × 8, empty rows in the middle so that no object is cut."""
+    draws = torch.Generator().manual_seed(seed)
+    p, truth = torch.rand(8, 8, generator=draws), torch.rand(8, 8, generator=draws) < 0.4
+    p[3:5], truth[3:5] = p[3:5] / 2, False
+    return p, truth
+
+
+def added(*parts: dict[str, Array]) -> dict[str, Array]:
+    return {k: np.sum([part[k] for part in parts], axis=0) for k in parts[0]}
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -36,20 +64,60 @@ def test_a_perfect_prediction_is_best(name: str) -> None:
     metric = made(name)
     truth = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) < 0.3
     value = metric.value(sums_of(truth.double(), truth, metric.table))
-    assert value[0] == pytest.approx(1.0 if metric.better == "higher" else 0.0)
+    assert value[0] == pytest.approx(1.0 if metric.better == "higher" else 0.0, abs=2e-7)
 
 
 @pytest.mark.parametrize("name", ALL)
+def test_a_wrong_prediction_is_worse_than_a_rough_one(name: str) -> None:
+    metric = made(name)
+    draws = torch.Generator().manual_seed(1)
+    truth = torch.rand(32, 32, generator=draws) < 0.3
+    blurred = truth * 0.8 + 0.1 + 0.1 * torch.rand(32, 32, generator=draws)
+    flipped = torch.rand(32, 32, generator=draws) < 0.05
+    rough = torch.where(flipped, 1 - blurred, blurred)
+    good, bad = (
+        metric.value(sums_of(p, truth, metric.table))[0] for p in (rough, (~truth).double())
+    )
+    assert good > bad if metric.better == "higher" else good < bad
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if made(n).table != "samples"])
 @given(seed=st.integers(0, 1000))
 def test_sums_add(name: str, seed: int) -> None:
     """The value of two halves' added sums is the value of the whole."""
     metric = made(name)
-    draws = torch.Generator().manual_seed(seed)
-    p, truth = torch.rand(8, 8, generator=draws), torch.rand(8, 8, generator=draws) < 0.4
+    p, truth = some(seed)
     halves = [sums_of(p[i : i + 4], truth[i : i + 4], metric.table) for i in (0, 4)]
-    added = {k: halves[0][k] + halves[1][k] for k in halves[0]}
     whole = metric.value(sums_of(p, truth, metric.table))
-    np.testing.assert_allclose(metric.value(added), whole, atol=1e-12)
+    np.testing.assert_allclose(metric.value(added(*halves)), whole, atol=1e-12)
+
+
+@given(seed=st.integers(0, 1000))
+def test_spreads_of_cases_add(seed: int) -> None:
+    """IoU is of a whole mask, so halves do not add; the matched pairs of two cases do."""
+    metric = made("hm_iou")
+    one, other = (sums_of(*some(s), "samples") for s in (seed, seed + 1))
+    apart = (metric.value(one) + metric.value(other)) / 2
+    np.testing.assert_allclose(metric.value(added(one, other)), apart, atol=1e-12)
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_a_metric_takes_many_cases_at_once(name: str) -> None:
+    metric = made(name)
+    each = [sums_of(*some(seed), metric.table) for seed in range(4)]
+    stacked = {k: np.concatenate([sums[k] for sums in each]) for k in each[0]}
+    assert metric.value(stacked).shape == (4,)
+    np.testing.assert_allclose(
+        metric.value(stacked), np.concatenate([metric.value(sums) for sums in each]), atol=1e-15
+    )
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if made(n).table != "cases"])
+def test_where_nothing_was_measured_the_value_is_unknown(name: str) -> None:
+    table = made(name).table
+    shape = (2, BINS) if table == "calibration" else (2,)
+    sums = {column: np.zeros(shape) for column in SCHEMAS[table].names}
+    assert np.isnan(made(name).value(sums)).tolist() == [True, True]
 
 
 def test_dice_and_iou_are_set_overlaps() -> None:
@@ -65,30 +133,17 @@ def test_dice_and_iou_are_set_overlaps() -> None:
     assert made("iou").value(sums)[0] == pytest.approx(len(a & b) / len(a | b))
 
 
-def test_nothing_found_where_nothing_is_counts_as_right() -> None:
+def test_nothing_found_where_nothing_is_counts_as_right_for_pixels_and_not_for_objects() -> None:
     nothing = torch.zeros(4, 4)
-    sums = sums_of(nothing, nothing.bool(), "cases")
-    assert made("dice").value(sums)[0] == made("iou").value(sums)[0] == 1.0
+    pixels, found = (sums_of(nothing, nothing.bool(), t) for t in ("cases", "instances"))
+    assert made("dice").value(pixels)[0] == made("iou").value(pixels)[0] == 1.0
+    assert math.isnan(made("aji").value(found)[0])
+    assert math.isnan(made("pq").value(found)[0])
 
 
-@pytest.mark.parametrize("bins", [10, 15, 20])
-def test_ece_is_its_definition_bin_by_bin(bins: int) -> None:
-    draws = torch.Generator().manual_seed(3)
-    p = torch.rand(4000, generator=draws).double()
-    truth = torch.rand(4000, generator=draws) < p.square()  # over-confident on purpose
-    expected = 0.0
-    for b in range(bins):
-        inside = (p >= b / bins) & ((p < (b + 1) / bins) | (b == bins - 1))
-        gap = (p[inside].mean() - truth[inside].double().mean()).abs()
-        expected += float(inside.double().mean() * gap)
-    metric = cast("Metric", parse_part("metrics", {"ece": {"bins": bins}}))
-    assert metric.value(sums_of(p, truth, "calibration"))[0] == pytest.approx(expected, abs=1e-9)
-
-
-def test_ece_refuses_bins_that_do_not_divide_the_stored_ones() -> None:
-    metric = cast("Metric", parse_part("metrics", {"ece": {"bins": 7}}))
-    with pytest.raises(ValueError, match="bins=7 must divide 1200"):
-        metric.value(sums_of(torch.rand(8), torch.rand(8) > 0.5, "calibration"))
+def test_an_object_where_none_is_counts_as_wrong() -> None:
+    found = sums_of(torch.eye(4), torch.zeros(4, 4, dtype=torch.bool), "instances")
+    assert made("aji").value(found)[0] == made("pq").value(found)[0] == 0.0
 
 
 def test_a_probability_of_exactly_one_is_in_the_last_bin() -> None:

@@ -7,100 +7,164 @@ from typing import cast
 import pytest
 import torch
 
-from trainables.models import Model, Network
-from trainables.models.ensemdiff import EnsemDiff
+from tests.small import MODELS
+from trainables.models import Model, Network, Ports, published_parameters
 from trainables.part import names, parse_part
 
-SMALL = {"ensemdiff": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention": [2]}}
 ALL = names("models")
+LEARN = [name for name in ALL if cast("Model", parse_part("models", name)).learns]
+BOTH = [Ports(image=3, mask=3, out=3, classes=3), Ports(image=3, mask=0, out=3, classes=3)]
 
 
 def small(name: str) -> Model:
-    return cast("Model", parse_part("models", {name: SMALL.get(name, {})}))
+    return cast("Model", parse_part("models", {name: MODELS.get(name, {})}))
 
 
-def built(name: str, image: int = 3, mask: int = 3) -> Network:
+def built(name: str, ports: Ports = BOTH[0]) -> Network:
     torch.manual_seed(0)
-    network = small(name).build(image, mask, mask)
+    network = small(name).build(ports)
     for parameter in network.parameters():  # published zero initialisations would hide a fault
         torch.nn.init.normal_(parameter, std=0.1)
-    network.fit(torch.randn(4, image, 16, 16), torch.randint(0, mask, (4, 16, 16)).byte())
+    network.fit(torch.randn(4, ports.image, 16, 16), torch.randint(0, 3, (4, 16, 16)).byte())
     return network.eval()
 
 
-def inputs(batch: int = 3, side: int = 16) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
+def inputs(
+    ports: Ports = BOTH[0], batch: int = 3, side: int = 16
+) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
     draws = torch.Generator().manual_seed(1)
     return (
-        torch.randn(batch, 3, side, side, generator=draws),
+        torch.randn(batch, ports.mask, side, side, generator=draws),
         torch.rand(batch, generator=draws),
-        torch.randn(batch, 3, side, side, generator=draws),
+        torch.randn(batch, ports.image, side, side, generator=draws),
     )
 
 
+def test_every_architecture_has_a_small_one_here() -> None:
+    assert set(MODELS) == {n for n in ALL if small(n).published is not None}
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters"),
+    [
+        ("ensemdiff", 113_674_370),
+        ("segdiff", 164_154_753),
+        ("medsegdiff_v1", 130_527_814),
+        ("medsegdiff_new", 129_400_450),
+    ],
+)
+def test_the_preset_has_as_many_parameters_as_published(name: str, parameters: int) -> None:
+    assert published_parameters(cast("Model", parse_part("models", name))) == parameters
+
+
+@pytest.mark.parametrize("ports", BOTH)
 @pytest.mark.parametrize("name", ALL)
-@pytest.mark.parametrize("side", [8, 16])
-def test_output_has_one_finite_map_per_mask_channel_at_any_allowed_size(
-    name: str, side: int
+@pytest.mark.parametrize("side", [8, 16, 24])
+def test_output_has_one_finite_map_per_channel_at_any_allowed_size(
+    name: str, side: int, ports: Ports
 ) -> None:
-    out = built(name)(*inputs(side=side))
-    assert out.shape == (3, 3, side, side)
-    assert out.isfinite().all()
+    assert side % small(name).stride == 0
+    out = built(name, ports)(*inputs(ports, side=side))
+    assert out.main.shape == (3, ports.out, side, side)
+    assert out.main.isfinite().all()
+    assert (out.auxiliary is not None) == small(name).auxiliary
+    if out.auxiliary is not None:
+        assert out.auxiliary.shape == (3, ports.classes, side, side)
 
 
 @pytest.mark.parametrize("name", ALL)
 def test_a_case_does_not_depend_on_its_batch(name: str) -> None:
     network = built(name)
     mask, t, image = inputs()
-    alone = torch.cat([network(mask[i : i + 1], t[i : i + 1], image[i : i + 1]) for i in range(3)])
-    torch.testing.assert_close(network(mask, t, image), alone, atol=1e-5, rtol=1e-5)
+    alone = [network(mask[i : i + 1], t[i : i + 1], image[i : i + 1]).main for i in range(3)]
+    torch.testing.assert_close(network(mask, t, image).main, torch.cat(alone), atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.parametrize("ports", BOTH)
 @pytest.mark.parametrize("name", ALL)
-def test_every_parameter_learns(name: str) -> None:
-    network = built(name)
-    out = network(*inputs())
-    if out.requires_grad:
-        out.square().sum().backward()
+def test_every_parameter_learns(name: str, ports: Ports) -> None:
+    network = built(name, ports).train()
+    network.seed(torch.arange(3))
+    out = network(*inputs(ports))
+    if out.main.requires_grad:
+        side = 0.0 if out.auxiliary is None else out.auxiliary.square().sum()
+        (out.main.square().sum() + side).backward()
     idle = [k for k, p in network.named_parameters() if p.grad is None or not p.grad.any()]
     assert idle == []
     assert small(name).learns == bool(list(network.parameters()))
 
 
+@pytest.mark.parametrize("ports", BOTH)
 @pytest.mark.parametrize("name", ALL)
-def test_the_image_matters(name: str) -> None:
-    network = built(name)
-    mask, t, image = inputs()
-    assert not torch.equal(network(mask, t, image), network(mask, t, image.flip(0)))
+def test_the_image_matters(name: str, ports: Ports) -> None:
+    network = built(name, ports)
+    mask, t, image = inputs(ports)
+    assert not torch.equal(network(mask, t, image).main, network(mask, t, image.flip(0)).main)
 
 
-@pytest.mark.parametrize("name", [n for n in ALL if small(n).learns])
+@pytest.mark.parametrize("name", LEARN)
 def test_mask_and_time_matter_to_what_denoises(name: str) -> None:
     network = built(name)
     mask, t, image = inputs()
-    assert not torch.allclose(network(mask, t, image), network(mask.flip(0), t, image))
-    assert not torch.allclose(network(mask, t, image), network(mask, 1 - t, image))
+    out = network(mask, t, image).main
+    assert not torch.allclose(out, network(mask.flip(0), t, image).main)
+    assert not torch.allclose(out, network(mask, 1 - t, image).main)
 
 
-def test_ensemdiff_has_the_published_number_of_parameters() -> None:
-    with torch.device("meta"):
-        network = EnsemDiff().build(image_channels=4, mask_channels=1, out_channels=2)
-    millions = sum(p.numel() for p in network.parameters()) / 1e6
-    assert millions == pytest.approx(113.67, abs=0.005)
+@pytest.mark.parametrize("name", LEARN)
+def test_the_image_only_twin_has_no_time_branch_and_no_mask_channel(name: str) -> None:
+    network = built(name, BOTH[1])
+    mask, t, image = inputs(BOTH[1])
+    assert torch.equal(network(mask, t, image).main, network(mask, 1 - t, image).main)
+    more = sum(p.numel() for p in built(name).parameters())
+    assert sum(p.numel() for p in network.parameters()) < more
 
 
-def test_intensity_with_one_level_is_the_class_prevalence() -> None:
-    labels = (torch.arange(64).reshape(1, 8, 8) < 16).byte()
-    network = cast("Model", parse_part("models", {"intensity": {"levels": 1}})).build(1, 1, 1)
-    image = torch.randn(1, 1, 8, 8)
-    network.fit(image, labels)
-    p = network(torch.zeros(1, 1, 8, 8), torch.zeros(1), image).sigmoid()
-    torch.testing.assert_close(p, torch.full_like(p, 0.25))
+@pytest.mark.parametrize("name", ALL)
+@torch.no_grad()
+def test_features_computed_once_change_nothing_to_the_last_bit(name: str) -> None:
+    network = built(name)
+    mask, t, image = inputs()
+    features = network.features(image)
+    again = network(mask, t, image, features)
+    for a, b in zip(network(mask, t, image), again, strict=True):
+        assert a is b is None or torch.equal(torch.as_tensor(a), torch.as_tensor(b))
 
 
-def test_intensity_finds_the_threshold_that_made_the_mask() -> None:
-    image = torch.randn(1, 1, 64, 64, generator=torch.Generator().manual_seed(0))
-    labels = (image[:, 0] > 0.5).byte()
-    network = cast("Model", parse_part("models", "intensity")).build(1, 1, 1)
-    network.fit(image, labels)
-    found = network(torch.zeros_like(image), torch.zeros(1), image)[:, 0] > 0
-    assert (found != labels.bool()).double().mean() < 0.02
+@pytest.mark.parametrize("name", ["segdiff", "medsegdiff_new"])
+def test_what_depends_on_the_image_only_is_read_from_the_features(name: str) -> None:
+    """A pass that is given features must not compute them again."""
+    network = built(name)
+    mask, t, image = inputs()
+    features = network.features(image)
+    network.features = None  # type: ignore[assignment]
+    assert network(mask, t, image, features).main.shape == mask.shape
+
+
+@pytest.mark.parametrize("name", LEARN)
+def test_a_training_pass_is_decided_by_the_cases_seeds(name: str) -> None:
+    network = built(name).train()
+
+    def out(seeds: list[int]) -> torch.Tensor:
+        network.seed(torch.tensor(seeds))
+        return torch.cat([x for x in network(*inputs())[:2] if x is not None], 1)
+
+    first = out([1, 2, 3])
+    assert torch.equal(first, out([1, 2, 3]))
+    assert torch.equal(first, out([4, 5, 6])) == (not small(name).auxiliary)
+
+
+@pytest.mark.parametrize(
+    ("name", "fields", "message"),
+    [
+        ("ensemdiff", {"channels": 6}, "channels=6 must be a positive multiple of 4"),
+        ("segdiff", {"dense_blocks": 0}, "dense_blocks=0 must be positive"),
+        ("medsegdiff_v1", {"map_size": 100}, "map_size=100 must be a positive multiple of 16"),
+        ("medsegdiff_new", {"multipliers": [1, 2]}, "must have at least 4 levels"),
+    ],
+)
+def test_a_shape_that_cannot_be_built_is_named(
+    name: str, fields: dict[str, object], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        parse_part("models", {name: fields})

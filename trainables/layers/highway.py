@@ -1,0 +1,132 @@
+"""MedSegDiff's highway: a feed-forward U-Net that reads the image beside the diffusion U-Net."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from trainables.layers.batchnorm import BatchNorm2d
+from trainables.layers.dropout import Dropout2d
+
+
+class Read(NamedTuple):
+    """What the highway makes of an image."""
+
+    logits: Tensor
+    """Its own segmentation, float32 [B, classes, H, W]."""
+    bottleneck: Tensor
+    """[B, C, H/2ⁿ, W/2ⁿ]."""
+    maps: list[Tensor]
+    """Decoder features from coarse to full resolution."""
+
+
+class Highway(nn.Module):
+    """An nnU-Net-like U-Net (Isensee et al. 2021): widths double to a cap, max-pooling, one head.
+
+    32-64-128-256-480 for ``width`` 32 and five poolings.
+    """
+
+    def __init__(self, inputs: int, classes: int, width: int, poolings: int) -> None:
+        super().__init__()
+        widths = [min(width << depth, 15 * width) for depth in range(poolings)]
+        self.widths = widths
+        drop = 0.5
+        self.encoder = nn.ModuleList(
+            nn.Sequential(Block(before, after, drop), Block(after, after, drop))
+            for before, after in zip([inputs, *widths], widths, strict=False)
+        )
+        deepest = widths[-1]
+        self.bottom = nn.Sequential(Block(deepest, deepest, drop), Block(deepest, deepest, drop))
+        self.decoder = nn.ModuleList(
+            nn.Sequential(Block(2 * here, here, 0.0), Block(here, above, 0.0))
+            for here, above in zip(widths[::-1], [*widths[-2::-1], width], strict=True)
+        )
+        self.head = nn.Conv2d(width, classes, 1, bias=False)
+        for module in self.modules():
+            if isinstance(module, nn.Conv2d):
+                nn.init.kaiming_normal_(module.weight, a=SLOPE)
+
+    @staticmethod
+    def decoded(width: int, poolings: int) -> list[int]:
+        """Channels of :attr:`Read.maps`."""
+        widths = [min(width << depth, 15 * width) for depth in range(poolings)]
+        return [*widths[-2::-1], width]
+
+    def forward(self, image_BCHW: Tensor, gates: Sequence[Tensor] = ()) -> Read:
+        """``gates`` multiply the features after the first poolings, one each."""
+        x, skips = image_BCHW, list[Tensor]()
+        for depth, stage in enumerate(self.encoder):
+            x = stage(x)
+            skips.append(x)
+            x = functional.max_pool2d(x, 2)
+            if depth < len(gates):
+                x = x * gates[depth]
+        x = bottleneck = self.bottom(x)
+        maps = list[Tensor]()
+        for stage in self.decoder:
+            x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
+            x = stage(torch.cat([x, skips.pop()], 1))
+            maps.append(x)
+        return Read(self.head(x).float(), bottleneck, maps)
+
+
+SLOPE = 0.01
+
+
+class Block(nn.Module):
+    """Convolution, channel dropout, batch normalisation, leaky ReLU."""
+
+    def __init__(self, inputs: int, outputs: int, drop: float) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 3, padding=1)
+        self.drop = Dropout2d(drop)
+        self.norm = BatchNorm2d(outputs)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return functional.leaky_relu(self.norm(self.drop(self.conv(x))), SLOPE)
+
+
+class FFParser(nn.Module):
+    """A learned filter in the frequency domain (Wu et al. 2022, arXiv 2211.00611), and its gate.
+
+    ``side`` is the map size that the filter is stored for; at other sizes it is interpolated over
+    frequency, so that the network runs at any size.
+    """
+
+    def __init__(self, inputs: int, outputs: int, side: int) -> None:
+        super().__init__()
+        self.squeeze = nn.Conv2d(inputs, outputs, 1)
+        self.filter = nn.Parameter(0.02 * torch.randn(2, outputs, side, side // 2 + 1))
+        self.spatial = nn.Conv2d(outputs, 1, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        """The gate [B, outputs, H, W]: a spatial map times a channel mean."""
+        h = self.squeeze(features)
+        height, width = h.shape[2:]
+        with torch.autocast(h.device.type, enabled=False):  # no FFT in half precision
+            real, imaginary = resampled(self.filter.float(), height, width // 2 + 1)
+            spectrum = torch.fft.rfft2(h.float(), norm="ortho")
+            spectrum = spectrum * torch.complex(real, imaginary)
+            h = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho").to(h.dtype)
+        return self.spatial(h) * h.mean((2, 3), keepdim=True)
+
+
+def resampled(filter_2CHW: Tensor, height: int, width: int) -> Tensor:
+    """A half spectrum at another resolution: bilinear, with the zero frequency kept in place."""
+    if filter_2CHW.shape[2:] == (height, width):
+        return filter_2CHW
+    centred = _with_both_ends(torch.fft.fftshift(filter_2CHW, dim=2))
+    rows = height + 1 - height % 2
+    dense = functional.interpolate(centred, (rows, width), mode="bilinear", align_corners=True)
+    return torch.fft.ifftshift(dense[:, :, :height], dim=2)
+
+
+def _with_both_ends(centred: Tensor) -> Tensor:
+    """An even number of rows starts at −½ only: +½ is the same frequency, repeated at the end."""
+    if centred.shape[2] % 2 == 1:
+        return centred
+    return torch.cat([centred, centred[:, :, :1]], 2)

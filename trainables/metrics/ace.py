@@ -1,0 +1,34 @@
+"""ACE: average calibration error of the foreground probability, every equal-width bin alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from trainables.metrics import Array, Metric, ratio, reliability
+from trainables.part import require
+
+
+@dataclass(frozen=True)
+class ACE(Metric):
+    """Mean over non-empty bins of |mean p − mean y| (Neumann, Zisserman & Vedaldi 2018).
+
+    Bins weigh the same however few pixels they hold, so that the many sure background pixels do
+    not hide the unsure ones. ``bins`` must divide the number of stored fine bins.
+    """
+
+    table: ClassVar = "calibration"
+    better: ClassVar = "lower"
+    pooled: ClassVar = True
+
+    bins: int = 15
+
+    def __post_init__(self) -> None:
+        require(self.bins >= 1, f"bins={self.bins} must be at least 1")
+
+    def value(self, sums: Mapping[str, Array]) -> Array:
+        gap, count = reliability(sums, self.bins)
+        return ratio(np.nansum(ratio(gap, count), 1), (count > 0).sum(1).astype(np.float64))

@@ -1,0 +1,29 @@
+"""GED: squared generalised energy distance between an ensemble's members and the annotations."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainables.metrics import Array, Metric, ratio
+
+
+@dataclass(frozen=True)
+class GED(Metric):
+    """2·E d(S, Y) − E d(S, S′) − E d(Y, Y′) with d = 1 − IoU (Kohl et al. 2018, 1806.05034).
+
+    Expectations are means over all ordered pairs, a mask with itself included, so the value is
+    0 where members and annotations are the same masks equally often, and is never negative. It
+    depends on the number of members. One annotation and one member: 2·(1 − IoU).
+    """
+
+    table: ClassVar = "samples"
+    better: ClassVar = "lower"
+    pooled: ClassVar = False
+
+    def value(self, sums: Mapping[str, Array]) -> Array:
+        members, annotations = sums["members"], sums["annotations"]
+        across = ratio(sums["truth_iou_sum"], members * annotations)
+        within = ratio(sums["member_iou_sum"], members**2)
+        return within + ratio(sums["annotation_iou_sum"], annotations**2) - 2 * across

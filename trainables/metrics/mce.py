@@ -1,0 +1,34 @@
+"""MCE: maximum calibration error of the foreground probability over equal-width bins."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from trainables.metrics import Array, Metric, ratio, reliability
+from trainables.part import require
+
+
+@dataclass(frozen=True)
+class MCE(Metric):
+    """Largest |mean p − mean y| of a non-empty bin (Naeini et al. 2015).
+
+    A bin with one pixel counts as much as any other, so a small test set makes it large.
+    ``bins`` must divide the number of stored fine bins.
+    """
+
+    table: ClassVar = "calibration"
+    better: ClassVar = "lower"
+    pooled: ClassVar = True
+
+    bins: int = 15
+
+    def __post_init__(self) -> None:
+        require(self.bins >= 1, f"bins={self.bins} must be at least 1")
+
+    def value(self, sums: Mapping[str, Array]) -> Array:
+        gap, count = reliability(sums, self.bins)
+        return np.fmax.reduce(ratio(gap, count), axis=1)

@@ -1,0 +1,25 @@
+"""NLL: negative log-likelihood of the foreground probability in nats per pixel."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainables.metrics import Array, Metric, ratio
+
+
+@dataclass(frozen=True)
+class NLL(Metric):
+    """−Σ log p(y) / Σcount over pixels: the logarithmic score (Gneiting & Raftery 2007, JASA 102).
+
+    A sure error is finite, since the stored sums keep p off 0 and 1: with few members, whose mean
+    is often exactly 0 or 1, the value depends on by how much (:mod:`trainables.evaluate`).
+    """
+
+    table: ClassVar = "calibration"
+    better: ClassVar = "lower"
+    pooled: ClassVar = True
+
+    def value(self, sums: Mapping[str, Array]) -> Array:
+        return ratio(sums["nll_sum"].sum(1), sums["count"].sum(1))

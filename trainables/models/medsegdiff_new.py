@@ -1,0 +1,79 @@
+"""MedSegDiff "new": a feed-forward U-Net's last features join the diffusion U-Net's first."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from trainables.layers.highway import Highway
+from trainables.layers.unet import UNet, UNetModel
+from trainables.models import Features, Network, Output, Ports
+from trainables.part import require
+
+
+@dataclass(frozen=True)
+class MedSegDiffNew(UNetModel):
+    """Wu et al. 2022 (arXiv 2211.00611) as its repository builds it by default.
+
+    The three finest decoder maps of the highway are added to the first convolution, detached: the
+    highway learns from its own loss only, ``auxiliary_weight`` times the mean squared error of its
+    probabilities.
+    """
+
+    published: ClassVar = Ports(image=3, mask=1, out=2)
+    auxiliary: ClassVar[bool] = True
+
+    auxiliary_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            len(self.multipliers) >= 4,
+            f"multipliers={list(self.multipliers)} must have at least 4 levels, for the highway's"
+            " three finest maps",
+        )
+        require(
+            self.auxiliary_weight >= 0,
+            f"auxiliary_weight={self.auxiliary_weight} must not be negative",
+        )
+
+    def build(self, ports: Ports) -> Network:
+        return MedSegDiffNewNetwork(self, ports)
+
+
+class MedSegDiffNewNetwork(Network):
+    """The highway depends on the image only: :meth:`features`."""
+
+    def __init__(self, model: MedSegDiffNew, ports: Ports) -> None:
+        super().__init__()
+        self.auxiliary_weight = model.auxiliary_weight
+        self.masked = ports.mask > 0
+        self.unet = UNet(model, ports.image + ports.mask, ports.out, timed=self.masked)
+        # Its three finest maps, w + w + 2w channels, are as many as the first convolution's.
+        poolings = len(model.multipliers) - 1
+        self.highway = Highway(ports.image, ports.classes, model.channels // 4, poolings)
+
+    def features(self, image_BCHW: Tensor) -> Features:
+        read = self.highway(image_BCHW)
+        coarse, middle, fine = read.maps[-3:]
+        maps = [fine, _enlarged(middle, 2), _enlarged(coarse, 4)]
+        return torch.cat(maps, 1).detach(), read.logits
+
+    def forward(
+        self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None
+    ) -> Output:
+        added, auxiliary = self.features(image_BCHW) if features is None else features
+        seen = torch.cat([image_BCHW, mask_BMHW], 1) if self.masked else image_BCHW
+        assert self.unet.stem is not None
+        h = self.unet.stem(seen) + added
+        return Output(self.unet(h, self.unet.embed(t_B)), auxiliary, self.auxiliary_weight)
+
+
+def _enlarged(x: Tensor, factor: int) -> Tensor:
+    return functional.interpolate(
+        x, scale_factor=float(factor), mode="bilinear", align_corners=False
+    )

@@ -1,0 +1,94 @@
+"""MedSegDiff v1: a feed-forward U-Net gated, in frequency, by the diffusion U-Net's features."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import torch
+from torch import Tensor, nn
+
+from trainables.layers.highway import FFParser, Highway
+from trainables.layers.unet import UNet, UNetModel
+from trainables.models import Features, Network, Output, Ports
+from trainables.part import require
+
+GATES = 4
+
+
+@dataclass(frozen=True)
+class MedSegDiffV1(UNetModel):
+    """Wu et al. 2022 (arXiv 2211.00611), first version of its repository.
+
+    ``map_size`` is the image size that the frequency filters are stored for; other sizes are
+    interpolated. ``bottleneck`` says how the highway's deepest features are brought to the U-Net's
+    channels: by one random projection kept with the weights (``fixed``, as many parameters as
+    published; the original draws it afresh at every pass) or by a ``learned`` one.
+    ``auxiliary_weight`` is that of the mean squared error of the highway's probabilities.
+    """
+
+    published: ClassVar = Ports(image=3, mask=1, out=2)
+    auxiliary: ClassVar[bool] = True
+
+    map_size: int = 256
+    bottleneck: Literal["fixed", "learned"] = "fixed"
+    auxiliary_weight: float = 10.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            len(self.multipliers) >= 2,
+            f"multipliers={list(self.multipliers)} must have at least 2 levels: the highway pools",
+        )
+        gates = min(GATES, len(self.multipliers) - 1)
+        require(
+            self.map_size > 0 and self.map_size % 2**gates == 0,
+            f"map_size={self.map_size} must be a positive multiple of {2**gates}",
+        )
+        require(
+            self.auxiliary_weight >= 0,
+            f"auxiliary_weight={self.auxiliary_weight} must not be negative",
+        )
+
+    def build(self, ports: Ports) -> Network:
+        return MedSegDiffV1Network(self, ports)
+
+
+class MedSegDiffV1Network(Network):
+    """The highway sees the noisy mask through its gates, so nothing can be computed once."""
+
+    def __init__(self, model: MedSegDiffV1, ports: Ports) -> None:
+        super().__init__()
+        self.auxiliary_weight = model.auxiliary_weight
+        self.masked = ports.mask > 0
+        self.unet = UNet(model, ports.image + ports.mask, ports.out, timed=self.masked)
+        poolings, widths = len(model.multipliers) - 1, model.widths
+        self.highway = Highway(ports.image, ports.classes, model.channels // 4, poolings)
+        # A level's down-sampling keeps its channels: pooling d comes out with those of level d.
+        self.gates = nn.ModuleList(
+            FFParser(widths[d], self.highway.widths[d], model.map_size >> (d + 1))
+            for d in range(min(GATES, poolings))
+        )
+        self.projection = nn.Conv2d(self.highway.widths[-1], widths[-1], 1)
+        if model.bottleneck == "fixed":
+            _freeze(self.projection)
+
+    def forward(
+        self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None
+    ) -> Output:
+        time = self.unet.embed(t_B)
+        seen = torch.cat([image_BCHW, mask_BMHW], 1) if self.masked else image_BCHW
+        assert self.unet.stem is not None
+        skips = self.unet.encode(self.unet.stem(seen), time)
+        pooled = [skips[i] for i in self.unet.pooled]
+        gates = [gate(h) for gate, h in zip(self.gates, pooled, strict=False)]
+        read = self.highway(image_BCHW, gates)
+        h = skips[-1] + self.projection(read.bottleneck)
+        return Output(self.unet.decode(h, skips, time), read.logits, self.auxiliary_weight)
+
+
+def _freeze(layer: nn.Module) -> None:
+    """Turn a layer's parameters into buffers: saved with the weights, never trained."""
+    for name, parameter in list(layer.named_parameters(recurse=False)):
+        delattr(layer, name)
+        layer.register_buffer(name, parameter.detach())

@@ -1,0 +1,66 @@
+"""SegDiff: a U-Net over the noisy mask, to whose first features a dense image encoder is added."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from trainables.layers.rrdb import RRDBEncoder
+from trainables.layers.unet import UNet, UNetModel
+from trainables.models import Features, Network, Output, Ports
+from trainables.part import require
+
+
+@dataclass(frozen=True)
+class SegDiff(UNetModel):
+    """Amit et al. 2021 (arXiv 2112.00390); the defaults are the published network for MoNuSeg.
+
+    ``dense_blocks`` residual-in-residual dense blocks of ``dense_features`` channels read the
+    image at full resolution.
+    """
+
+    published: ClassVar = Ports(image=3, mask=1, out=1)
+
+    multipliers: tuple[int, ...] = (1, 1, 1, 2, 2, 4, 4)
+    blocks: int = 3
+    attention: tuple[int, ...] = (16, 32)
+    heads: int = 4
+    dense_blocks: int = 12
+    dense_features: int = 64
+    dense_growth: int = 32
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("dense_blocks", "dense_features", "dense_growth"):
+            require(getattr(self, name) > 0, f"{name}={getattr(self, name)} must be positive")
+
+    def build(self, ports: Ports) -> Network:
+        return SegDiffNetwork(self, ports)
+
+
+class SegDiffNetwork(Network):
+    """The image's features are computed once per image: :meth:`features`."""
+
+    def __init__(self, model: SegDiff, ports: Ports) -> None:
+        super().__init__()
+        self.encoder = RRDBEncoder(
+            ports.image,
+            model.channels,
+            model.dense_blocks,
+            model.dense_features,
+            model.dense_growth,
+        )
+        self.unet = UNet(model, ports.mask, ports.out, timed=ports.mask > 0)
+
+    def features(self, image_BCHW: Tensor) -> Features:
+        return (self.encoder(image_BCHW),)
+
+    def forward(
+        self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None
+    ) -> Output:
+        (h,) = self.features(image_BCHW) if features is None else features
+        if self.unet.stem is not None:
+            h = h + self.unet.stem(mask_BMHW)
+        return Output(self.unet(h, self.unet.embed(t_B)))

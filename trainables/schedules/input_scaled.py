@@ -1,0 +1,33 @@
+"""Input-scaled: a schedule whose clean mask is multiplied by a factor (Chen)."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, field
+from typing import cast
+
+from torch import Tensor
+
+from trainables.part import parse_part, require
+from trainables.schedules import Schedule
+
+
+@dataclass(frozen=True)
+class InputScaled(Schedule):
+    """λ(t) = λ_base(t) + 2 log(scale) (Chen 2023, arXiv 2301.10972).
+
+    Multiplying x0 by ``scale`` and dividing by the standard deviation that α·scale·x0 + σ·ε then
+    has is the variance-preserving process with that λ. The abstract's log b is of the amplitude,
+    hence the factor 2. The ends of the schedule move with it.
+    """
+
+    base: Schedule = field(
+        default_factory=lambda: cast("Schedule", parse_part("schedules", "cosine"))
+    )
+    scale: float = 0.5
+
+    def __post_init__(self) -> None:
+        require(self.scale > 0, f"scale={self.scale} must be positive")
+
+    def log_snr(self, t: Tensor) -> Tensor:
+        return self.base.log_snr(t) + 2 * math.log(self.scale)

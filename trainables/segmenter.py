@@ -1,0 +1,96 @@
+"""Segmentation in one pass, for the modes without noise."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from trainables import masks
+from trainables.controls import Control
+from trainables.models import Network, Output, Ports
+from trainables.modes import Batch, Mode, Prediction
+from trainables.part import require
+
+
+@dataclass(frozen=True)
+class Segmenter(Mode):
+    """Class logits out of one pass that knows nothing of the mask.
+
+    The loss is cross-entropy or, with ``mse``, the squared error of 2m − 1 that an x0-diffusion
+    network is trained on; to it is added ``dice_weight`` × (1 − soft Dice).
+    """
+
+    loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    dice_weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        require(self.dice_weight >= 0, f"dice_weight={self.dice_weight} must not be negative")
+
+    @abc.abstractmethod
+    def mask_channels(self, classes: int) -> int:
+        """Channels of the mask input, which is zero."""
+
+    @property
+    def passes(self) -> int:
+        return 1
+
+    @property
+    def ensemble(self) -> int:
+        return 1
+
+    def ports(self, image_channels: int, classes: int) -> Ports:
+        channels = masks.channels(classes)
+        return Ports(image_channels, self.mask_channels(classes), channels, channels)
+
+    def losses(self, network: Network, batch: Batch, classes: int, control: Control) -> Tensor:
+        output = blind_pass(network, batch.images_BCHW, self.mask_channels(classes))
+        truth = masks.to_channels(batch.labels_BHW, classes)
+        if self.loss == "mse":
+            loss = (output.main - (2 * truth - 1)).square().flatten(1).mean(1)
+        else:
+            loss = masks.cross_entropy(output.main, truth)
+        if self.dice_weight > 0:
+            p = self._probabilities(output)
+            loss = loss + self.dice_weight * masks.soft_dice_loss(p, truth)
+        return loss + auxiliary_loss(output, truth)
+
+    def predict(
+        self,
+        network: Network,
+        images_BCHW: Tensor,
+        classes: int,
+        seeds: Sequence[int],
+        control: Control,
+    ) -> Prediction:
+        output = blind_pass(network, images_BCHW, self.mask_channels(classes))
+        return Prediction(self._probabilities(output)[:, None], auxiliary(output))
+
+    def _probabilities(self, output: Output) -> Tensor:
+        if self.loss == "cross_entropy":
+            return masks.probabilities(output.main)
+        return masks.normalised(((output.main + 1) / 2).clamp(0, 1))
+
+
+def blind_pass(network: Network, images_BCHW: Tensor, mask_channels: int) -> Output:
+    """One pass with a mask of zeros and t = 0: nothing is known of the mask."""
+    batch, _, height, width = images_BCHW.shape
+    zeros = torch.zeros(batch, mask_channels, height, width, device=images_BCHW.device)
+    return network(zeros, torch.zeros(batch, device=images_BCHW.device), images_BCHW)
+
+
+def auxiliary(output: Output) -> Tensor | None:
+    """Class probabilities of the auxiliary output, where there is one."""
+    return None if output.auxiliary is None else masks.probabilities(output.auxiliary)
+
+
+def auxiliary_loss(output: Output, truth_BKHW: Tensor) -> Tensor | float:
+    """The weighted mean squared error of the auxiliary output's probabilities, [B]; 0 without."""
+    p = auxiliary(output)
+    if p is None:
+        return 0.0
+    return output.auxiliary_weight * (p - truth_BKHW).square().flatten(1).mean(1)

@@ -1,0 +1,42 @@
+"""How an ensemble's members spread, beside how the annotators do: one ``samples`` row."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from scipy.optimize import linear_sum_assignment
+from torch import Tensor
+
+
+def row(members: Tensor, annotations: Tensor) -> dict[str, int | float]:
+    """Sums of IoU over pairs of masks of one class in one case.
+
+    ``members`` is bool [N, H, W], ``annotations`` bool [A, H, W]. Sums are over all ordered pairs,
+    a mask with itself included. For the matching both lists are repeated up to their least common
+    multiple, so that each member and each annotation is in the same number of pairs.
+    """
+    across = ious(members, annotations)
+    matched = math.lcm(*across.shape)
+    repeated = across.repeat_interleave(matched // len(members), 0)
+    repeated = repeated.repeat_interleave(matched // len(annotations), 1).numpy()
+    return {
+        "members": len(members),
+        "annotations": len(annotations),
+        "truth_iou_sum": float(across.sum()),
+        "member_iou_sum": float(ious(members, members).sum()),
+        "annotation_iou_sum": float(ious(annotations, annotations).sum()),
+        "matched": matched,
+        "matched_iou_sum": float(repeated[linear_sum_assignment(repeated, maximize=True)].sum()),
+    }
+
+
+def ious(left: Tensor, right: Tensor) -> Tensor:
+    """IoU of each mask [L, H, W] with each mask [R, H, W], bool: float64 [L, R].
+
+    Two empty masks agree: 1. Counts are exact up to 2²⁴ pixels, float32's integers.
+    """
+    one, other = left.flatten(1).float(), right.flatten(1).float()
+    overlap = one @ other.T
+    union = (one.sum(1)[:, None] + other.sum(1) - overlap).double()
+    return torch.where(union > 0, overlap / union.clamp(min=1), 1.0)

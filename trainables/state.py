@@ -1,0 +1,101 @@
+"""Everything that changes while training, and its checkpoint."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import io
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+
+from trainables.config import Config
+from trainables.data import Prepared
+from trainables.draws import generator
+from trainables.models import Network
+from trainables.place import Place
+
+Row = dict[str, Any]
+
+LAYOUT = torch.channels_last
+"""Of images and weights: CPU and GPU convolutions prefer it."""
+
+
+def on(network: Network, device: str) -> Network:
+    """The network on a device, in the convolutions' layout."""
+    moved: Any = network
+    return moved.to(device, memory_format=LAYOUT)
+
+
+@dataclass
+class Tally:
+    """What a run accumulates besides weights; part of its checkpoint."""
+
+    history: list[Row] = field(default_factory=list[Row])
+    best_step: int = 0
+    best_score: float = -1.0
+    worse: int = 0
+    """Validations since the best one."""
+    train_seconds: float = 0.0
+    validate_seconds: float = 0.0
+
+
+class State:
+    """Everything that changes while training."""
+
+    def __init__(self, config: Config, data: Prepared, place: Place) -> None:
+        torch.manual_seed(generator(config.seed, "weights").initial_seed())
+        network = config.model.build(config.ports)
+        network.fit(*data.training_tiles())
+        self.network = on(network, place.device)
+        self.ema = copy.deepcopy(self.network).requires_grad_(False)
+        self.best = copy.deepcopy(self.ema)
+        self.optimizer = torch.optim.AdamW(
+            self.network.parameters() if config.model.learns else [torch.zeros(1)],
+            lr=config.train.learning_rate,
+            weight_decay=config.train.weight_decay,
+            fused=True,
+        )
+        self.step = 0
+        self.tally = Tally()
+
+    def save(self, digest: str) -> bytes:
+        """A checkpoint: tensors and JSON only."""
+        buffer = io.BytesIO()
+        parts = {
+            "network": self.network.state_dict(),
+            "ema": self.ema.state_dict(),
+            "best": self.best.state_dict(),
+            "optimizer": self.optimizer.state_dict(),
+        }
+        about = {"digest": digest, "step": self.step, "tally": dataclasses.asdict(self.tally)}
+        torch.save({**parts, "about": json.dumps(about)}, buffer)
+        return buffer.getvalue()
+
+    def load(self, checkpoint: bytes, digest: str) -> None:
+        """Continue from a checkpoint of the same config.
+
+        Raises:
+            ValueError: the checkpoint belongs to another config.
+        """
+        parts, about = read_checkpoint(checkpoint)
+        if about["digest"] != digest:
+            raise ValueError(f"checkpoint of {about['digest']} cannot resume {digest}")
+        for name in ("network", "ema", "best", "optimizer"):
+            getattr(self, name).load_state_dict(parts[name])
+        self.step, self.tally = about["step"], Tally(**about["tally"])
+
+
+def read_checkpoint(checkpoint: bytes) -> tuple[dict[str, Any], dict[str, Any]]:
+    """The state dicts, and the JSON beside them (``digest``, ``step``, ``tally``).
+
+    Raises:
+        ValueError: the bytes are truncated or not a checkpoint; nothing but tensors is unpickled.
+    """
+    try:
+        parts = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
+        return parts, json.loads(parts["about"])
+    except Exception as error:
+        raise ValueError(f"not a readable checkpoint ({len(checkpoint)} bytes): {error}") from None

@@ -1,0 +1,80 @@
+"""Images larger than the patch: overlapping windows, and their blend back to native size."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+
+@dataclass(frozen=True)
+class Window:
+    """Where a square patch lies; it may reach beyond a smaller image."""
+
+    top: int
+    left: int
+    size: int
+
+    def cut(self, image_CHW: Tensor) -> Tensor:
+        """The patch, [C, size, size]; beyond the image its edge pixels are repeated.
+
+        On another image than the one it was laid over, the patch is moved inside.
+        """
+        height, width = image_CHW.shape[1:]
+        top = min(self.top, max(0, height - self.size))
+        left = min(self.left, max(0, width - self.size))
+        part = image_CHW[:, top : top + self.size, left : left + self.size]
+        below, right = self.size - part.shape[1], self.size - part.shape[2]
+        return functional.pad(part[None], (0, right, 0, below), mode="replicate")[0]
+
+
+def windows(height: int, width: int, size: int, overlap: float) -> list[Window]:
+    """Windows that cover an image; neighbours share ``overlap`` of their side or more.
+
+    >>> [(w.top, w.left) for w in windows(4, 10, 4, 0.25)]
+    [(0, 0), (0, 3), (0, 6)]
+    """
+    return [
+        Window(top, left, size)
+        for top in _starts(height, size, overlap)
+        for left in _starts(width, size, overlap)
+    ]
+
+
+def _starts(length: int, size: int, overlap: float) -> list[int]:
+    """Evenly spaced first pixels, the last window ending at the border."""
+    if length <= size:
+        return [0]
+    step = max(1, int(size * (1 - overlap)))
+    count = -(-(length - size) // step) + 1
+    return torch.linspace(0, length - size, count).round().int().tolist()
+
+
+class Canvas:
+    """The weighted mean of patches; their weights fall towards the patch's border."""
+
+    def __init__(self, leading: tuple[int, ...], height: int, width: int) -> None:
+        self.sum = torch.zeros(*leading, height, width)
+        self.weight = torch.zeros(height, width)
+
+    def add(self, window: Window, patch: Tensor) -> None:
+        """Add a patch [..., size, size] where its window lies."""
+        height, width = self.weight.shape
+        rows = slice(window.top, min(window.top + window.size, height))
+        columns = slice(window.left, min(window.left + window.size, width))
+        inside = (slice(rows.stop - rows.start), slice(columns.stop - columns.start))
+        weight = _bump(window.size)[inside]
+        self.sum[..., rows, columns] += patch[..., *inside] * weight
+        self.weight[rows, columns] += weight
+
+    def mean(self) -> Tensor:
+        """The blend, [..., H, W]."""
+        return self.sum / self.weight
+
+
+def _bump(size: int) -> Tensor:
+    """A product of two triangles, positive everywhere: [size, size]."""
+    side = 1 - ((torch.arange(size) + 0.5) / size * 2 - 1).abs()
+    return side[:, None] * side
