@@ -13,10 +13,14 @@ from typing import Any
 
 import pytest
 import torch
+from hypothesis import settings
 
 from orchestrator.ledger import Ledger
 from orchestrator.store import Store
 from trainables.config import Config, parse
+
+settings.register_profile("untimed", deadline=None)  # this machine's speed is not under test
+settings.load_profile("untimed")
 
 WEED = str(Path(sys.executable).with_name("weed"))
 ROOT = Path(__file__).parent.parent

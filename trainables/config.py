@@ -92,6 +92,9 @@ class Evaluation:
         require(0 <= self.overlap < 1, f"overlap={self.overlap} must lie in [0, 1)")
 
 
+ProbeControl = Literal["shuffled_image", "random_mask", "shuffled_mask"]
+
+
 @dataclass(frozen=True)
 class Probe:
     """How finely the timestep fingerprint is measured; diffusion only."""
@@ -100,7 +103,7 @@ class Probe:
     """Strata in λ, and as many in t."""
     draws: int = 2
     """Noise draws per case and stratum; pairs of them are antithetic in the noise level."""
-    controls: tuple[Literal["shuffled_image", "random_mask", "shuffled_mask"], ...] = ()
+    controls: tuple[ProbeControl, ...] = ()
     """Measured beside ``image`` and ``dropped``, a network pass each."""
 
     def __post_init__(self) -> None:

@@ -51,12 +51,6 @@ def target_of(x0: Tensor, eps: Tensor, log_snr_B: Tensor, target: Target) -> Ten
     return alpha * eps - sigma * x0
 
 
-def to_eps(x0: Tensor, x_BCHW: Tensor, log_snr_B: Tensor) -> Tensor:
-    """The ε that an x0 means: ε = (x − αx0)/σ."""
-    alpha, sigma = map(as_images, alpha_sigma(log_snr_B))
-    return (x_BCHW - alpha * x0) / sigma
-
-
 def error_ratio(log_snr: Tensor, target: Target) -> Tensor:
     """The squared error of a target over that of x0: 1 for x0, SNR for ε, 1 + SNR for v.
 

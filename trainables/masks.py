@@ -32,8 +32,14 @@ def probabilities(logits_BMHW: Tensor) -> Tensor:
 
 
 def normalised(p_BMHW: Tensor) -> Tensor:
-    """Class probabilities scaled to add up to one; a single channel is the foreground's, as is."""
-    return p_BMHW if p_BMHW.shape[1] == 1 else p_BMHW / p_BMHW.sum(1, keepdim=True).clamp(min=1e-6)
+    """Class scores ≥ 0 scaled to add up to one; a single channel is the foreground's, as is.
+
+    Where a regression gave every class nothing, all are equally likely.
+    """
+    if p_BMHW.shape[1] == 1:
+        return p_BMHW
+    positive = p_BMHW + 1e-6
+    return positive / positive.sum(1, keepdim=True)
 
 
 def logits_of(probabilities_BMHW: Tensor, least: float = 1e-6) -> Tensor:

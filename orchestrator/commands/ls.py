@@ -6,7 +6,7 @@ import ast
 from argparse import Namespace
 from collections import Counter
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import cluster
 import search_spaces
@@ -29,7 +29,10 @@ def main(options: Namespace) -> int:
 def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
     """The choices of a kind, each with the first line of its docstring."""
     if kind in part.KINDS:
-        return [{"name": n, "about": part.summary(kind, n)} for n in part.names(kind)]
+        more = _published() if kind == "models" else {}
+        return [
+            {"name": n, **more.get(n, {}), "about": part.summary(kind, n)} for n in part.names(kind)
+        ]
     if kind == "spaces":
         return [{"name": n, "about": search_spaces.summary(n)} for n in search_spaces.names()]
     if kind == "clusters":
@@ -43,6 +46,14 @@ def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
         counted = Counter(d.study for d in ledger_of(options).current())
         return [{"name": n, "trials": c} for n, c in sorted(counted.items())]
     raise part.unknown("kind", kind, KINDS)
+
+
+def _published() -> dict[str, dict[str, Any]]:
+    """Parameters of each architecture's published network; importing torch takes seconds."""
+    from trainables.models import Model, published_parameters
+
+    presets = {n: cast("Model", part.parse_part("models", n)) for n in part.names("models")}
+    return {n: {"parameters_published": published_parameters(m)} for n, m in presets.items()}
 
 
 def _doc(path: Path) -> str:

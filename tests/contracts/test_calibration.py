@@ -16,12 +16,17 @@ Truth = NDArray[np.bool_]
 ERRORS = ("ece", "ace", "mce")
 
 
-def over_confident(seed: int, size: int = 4000) -> tuple[Array, Truth]:
+def outcomes(p: Array, draws: np.random.Generator) -> Truth:
+    """Too sure here and too unsure there: with gaps of one sign any bins give the same ECE."""
+    return draws.random(p.shape) < p + 0.15 * np.sin(25 * p)
+
+
+def miscalibrated(seed: int, size: int = 4000) -> tuple[Array, Truth]:
     """Probabilities away from every fine bin's edge, since libraries differ there, and outcomes."""
     draws = np.random.default_rng(seed)
     fine = np.floor(draws.beta(0.5, 0.7, size) * BINS).clip(1, BINS - 2)
     p = (fine + draws.uniform(0.1, 0.9, size)) / BINS
-    return p, draws.random(size) < p**1.5
+    return p, outcomes(p, draws)
 
 
 def value(name: str, p: Array, y: Truth, **fields: object) -> float:
@@ -34,7 +39,7 @@ def value(name: str, p: Array, y: Truth, **fields: object) -> float:
 def test_netcal_finds_the_same_errors_in_bins_of_equal_width(seed: int, bins: int) -> None:
     from netcal.metrics import ACE, ECE, MCE
 
-    p, y = over_confident(seed)
+    p, y = miscalibrated(seed)
     for name, reference in zip(ERRORS, (ECE, ACE, MCE), strict=True):
         expected = reference(bins).measure(p, y.astype(int))
         assert value(name, p, y, bins=bins) == pytest.approx(expected, abs=1e-12)
@@ -48,22 +53,22 @@ def test_netcal_finds_the_same_error_in_bins_of_equal_mass(bins: int) -> None:
     draws = np.random.default_rng(bins)
     fine = np.sort(draws.choice(BINS, 600, replace=False, p=np.arange(BINS) / sum(range(BINS))))
     p = ((fine[:, None] + draws.uniform(0.1, 0.9, (600, 5))) / BINS).ravel()
-    y = draws.random(p.size) < p**1.5
+    y = outcomes(p, draws)
     expected = ECE(bins, equal_intervals=False).measure(p, y.astype(int))
     found = value("ece", p, y, bins=bins, binning="mass")
     assert found == pytest.approx(expected, abs=1e-12)
-    assert abs(found - value("ece", p, y, bins=bins)) > 1e-5
+    assert abs(found - value("ece", p, y, bins=bins)) > 1e-4
 
 
 def test_bins_of_equal_mass_are_equal_up_to_one_fine_bin() -> None:
     from netcal.metrics import ECE
 
-    p, y = over_confident(3)
+    p, y = miscalibrated(3)
     sums = histogram_sums(torch.from_numpy(p), torch.from_numpy(y))
     _, count = reliability(sums, 15, "mass")
     assert np.abs(count - len(p) / 15).max() <= sums["count"].max()
     expected = ECE(15, equal_intervals=False).measure(p, y.astype(int))
-    assert value("ece", p, y, binning="mass") == pytest.approx(expected, abs=1e-3)
+    assert value("ece", p, y, binning="mass") == pytest.approx(expected, abs=2e-3)
 
 
 def test_a_full_fine_bin_is_not_divided() -> None:
@@ -78,7 +83,7 @@ def test_monai_finds_the_same_errors(seed: int) -> None:
     """MONAI bins in float32, so to its precision."""
     from monai.metrics import CalibrationErrorMetric
 
-    p, y = over_confident(seed)
+    p, y = miscalibrated(seed)
     for name, reduction in zip(ERRORS, ("expected", "average", "maximum"), strict=True):
         reference = CalibrationErrorMetric(num_bins=20, calibration_reduction=reduction)
         reference(torch.from_numpy(p)[None, None], torch.from_numpy(y)[None, None].float())
@@ -88,7 +93,7 @@ def test_monai_finds_the_same_errors(seed: int) -> None:
 def test_monai_bins_alike() -> None:
     from monai.metrics.calibration import calibration_binning
 
-    p, y = (torch.from_numpy(values) for values in over_confident(2))
+    p, y = (torch.from_numpy(values) for values in miscalibrated(2))
     mean_p, mean_y, count = calibration_binning(p[None, None], y[None, None].float(), 20)
     gap, mine = reliability(histogram_sums(p, y), 20)
     np.testing.assert_array_equal(mine[0], count.flatten().numpy())
@@ -99,7 +104,7 @@ def test_monai_bins_alike() -> None:
 def test_brier_and_nll_are_those_of_scikit_learn() -> None:
     from sklearn.metrics import brier_score_loss, log_loss
 
-    p, y = over_confident(4)
+    p, y = miscalibrated(4)
     assert value("brier", p, y) == pytest.approx(brier_score_loss(y, p), abs=1e-12)
     assert value("nll", p, y) == pytest.approx(log_loss(y, p), abs=1e-12)
 
@@ -122,6 +127,6 @@ def test_panoptic_quality_is_that_of_monai(seed: int) -> None:
 @pytest.mark.parametrize("name", ERRORS)
 def test_bins_of_equal_width_must_divide_the_stored_ones(name: str) -> None:
     with pytest.raises(ValueError, match="bins=7 must divide 1200"):
-        value(name, *over_confident(0, 10), bins=7)
+        value(name, *miscalibrated(0, 10), bins=7)
     with pytest.raises(ValueError, match="bins=0 must be at least 1"):
         made(name, bins=0)

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.diffusion import Target, add_noise, as_images, target_of, to_eps, to_x0
+from trainables.diffusion import Target, add_noise, alpha_sigma, as_images, target_of, to_x0
 from trainables.part import names, parse_part
 from trainables.weights import Weight
 
@@ -57,9 +57,11 @@ def test_the_weighted_loss_is_one_number_whichever_target(
     x0, eps, guess = torch.randn(3, 2, 1, 4, 4, generator=draws, dtype=torch.float64)
     level = torch.full((2,), log_snr, dtype=torch.float64)
     x = add_noise(x0, level, eps)
+    alpha, sigma = map(as_images, alpha_sigma(level))
     losses: list[float] = []
     for target in TARGETS:
-        output = target_of(guess, to_eps(guess, x, level), level, target)
+        meant = (x - alpha * guess) / sigma
+        output = target_of(guess, meant, level, target)
         torch.testing.assert_close(to_x0(output, x, level, target), guess, rtol=1e-3, atol=1e-3)
         error = (output - target_of(x0, eps, level, target)).square()
         losses.append((as_images(made(name).on(level, target)) * error).mean().item())

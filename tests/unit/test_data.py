@@ -2,47 +2,77 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import pytest
 import torch
 
 from trainables.config import Config
 from trainables.data import prepare
+from trainables.place import Place
+
+Small = Callable[..., Config]
 
 
-def test_a_batch_does_not_depend_on_how_many_workers_share_it(
-    small: Callable[..., Config],
-) -> None:
-    data = prepare(small().task)
-    whole = data.batch(seed=0, step=3, count=6, flips=True)
-    shares = [data.batch(0, 3, 6, True, rank, 2) for rank in range(2)]
-    for name in ("images_BCHW", "masks_BMHW", "uniform_B", "drop_B", "noise_BMHW"):
+@pytest.mark.parametrize("control", ["none", "shuffled_image"])
+def test_a_batch_does_not_depend_on_how_many_workers_share_it(small: Small, control: str) -> None:
+    config = small(train={"batch": 6, "control": control, "steps": 1})
+    data = prepare(config.task, "tiles")
+    whole = data.batch(config, 3, Place())
+    shares = [data.batch(config, 3, Place(rank, 2)) for rank in range(2)]
+    for name in whole._fields:
+        if control == "none" and name.startswith("other"):
+            assert getattr(whole, name) is None
+            continue
         joined = torch.empty_like(getattr(whole, name))
         for rank, share in enumerate(shares):
             joined[rank::2] = getattr(share, name)
         assert torch.equal(joined, getattr(whole, name))
 
 
-def test_batches_differ_by_step_and_seed_and_repeat_exactly(small: Callable[..., Config]) -> None:
-    data = prepare(small().task)
-    first = data.batch(0, 0, 4, True).noise_BMHW
-    assert torch.equal(first, data.batch(0, 0, 4, True).noise_BMHW)
-    assert not torch.equal(first, data.batch(0, 1, 4, True).noise_BMHW)
-    assert not torch.equal(first, data.batch(1, 0, 4, True).noise_BMHW)
+def test_batches_differ_by_step_and_seed_and_repeat_exactly(small: Small) -> None:
+    data = prepare(small().task, "tiles")
+    first = data.batch(small(), 0, Place()).noise_BMHW
+    assert torch.equal(first, data.batch(small(), 0, Place()).noise_BMHW)
+    assert not torch.equal(first, data.batch(small(), 1, Place()).noise_BMHW)
+    assert not torch.equal(first, data.batch(small(seed=1), 0, Place()).noise_BMHW)
 
 
-def test_times_are_stratified_over_the_global_batch(small: Callable[..., Config]) -> None:
-    uniform = prepare(small().task).batch(0, 0, 8, True).uniform_B
+@pytest.mark.parametrize("mode", ["feedforward", "image_only"])
+def test_arms_of_one_seed_see_the_same_crops(small: Small, mode: str) -> None:
+    data = prepare(small().task, "tiles")
+    first, second = data.batch(small(), 5, Place()), data.batch(small(mode=mode), 5, Place())
+    assert torch.equal(first.images_BCHW, second.images_BCHW)
+    assert torch.equal(first.labels_BHW, second.labels_BHW)
+
+
+def test_times_are_stratified_over_the_global_batch(small: Small) -> None:
+    config = small(train={"batch": 8})
+    uniform = prepare(config.task, "tiles").batch(config, 0, Place()).uniform_B
     assert sorted((uniform * 8).long().tolist()) == list(range(8))
 
 
-def test_image_and_mask_are_cropped_and_turned_together(small: Callable[..., Config]) -> None:
+def test_image_and_mask_are_cropped_and_turned_together(small: Small) -> None:
     """Without noise the image is an increasing function of its mask, before and after."""
-    task = small(task={"synthetic": {"size": 16, "cases": 4, "noise": 0.0}}).task
-    batch = prepare(task).batch(0, 0, 16, True)
+    config = small(task={"synthetic": {"size": 16, "cases": 4, "noise": 0.0}}, train={"batch": 16})
+    batch = prepare(config.task, "tiles").batch(config, 0, Place())
     foreground = batch.images_BCHW > batch.images_BCHW.mean()
-    assert torch.equal(foreground, batch.masks_BMHW.bool())
+    assert torch.equal(foreground[:, 0], batch.labels_BHW.bool())
 
 
-def test_tiles_cover_the_held_out_images_once(small: Callable[..., Config]) -> None:
-    data = prepare(small(task="nuclei", model="intensity", train={"steps": 0}).task)
-    assert (len(data.val.names), len(data.test.names)) == (8, 16)
-    assert len(set(data.test.names)) == 16
+def test_a_batch_in_chunks_is_the_batch(small: Small) -> None:
+    config = small(train={"batch": 5, "control": "shuffled_image", "steps": 1})
+    batch = prepare(config.task, "tiles").batch(config, 0, Place())
+    parts = batch.chunks(2)
+    assert [len(p.seeds_B) for p in parts] == [3, 2]
+    for name in batch._fields:
+        assert torch.equal(torch.cat([getattr(p, name) for p in parts]), getattr(batch, name))
+
+
+def test_tiles_cover_the_held_out_images_once(small: Small) -> None:
+    task = small(task="nuclei", model="intensity", train={"steps": 0}).task
+    data, whole = prepare(task, "tiles"), prepare(task, "images")
+    assert (len(data.val), len(data.test)) == (8, 16)
+    assert len({c.name for c in data.test}) == 16
+    assert [c.labels.shape for c in whole.test] == [(512, 128)]
+    for of in ("labels", "instances"):
+        parts = sum(int(getattr(c, of).sum()) for c in data.test)
+        assert parts == int(getattr(whole.test[0], of).sum())

@@ -111,6 +111,14 @@ def test_a_prediction_that_two_true_instances_share_counts_twice() -> None:
     assert found["matched"] == 0  # an IoU of exactly ½ is no match
 
 
+def test_of_equal_overlaps_the_first_is_chosen_whatever_its_label() -> None:
+    """Both predictions share a third with the first instance; the second has chosen one of them."""
+    truth = np.array([[2, 1, 1, 0]], np.int32)
+    for one, other in ((1, 2), (2, 1)):
+        found = row(np.array([[one, one, other, other]], np.int32), truth)
+        assert (found["aji_intersection"], found["aji_union"]) == (1 + 1, 3 + 2 + 2)
+
+
 def connected(mask: list[list[int]]) -> Tensor:
     return objects.components(torch.tensor(mask, dtype=torch.bool))
 

@@ -11,12 +11,14 @@ import torch
 from torch import Tensor
 
 from trainables import probe
-from trainables.config import Config, Probe, Train
-from trainables.data import Tiles
+from trainables.config import Config, Probe, ProbeControl, Train
+from trainables.data import Case
 from trainables.datasets.synthetic import Synthetic
 from trainables.diffusion import alpha_sigma
-from trainables.models import Model, Network
+from trainables.encodings.onehot import OneHot
+from trainables.models import Features, Model, Network, Output, Ports
 from trainables.modes.diffusion import Diffusion
+from trainables.place import Place
 from trainables.schedules.cosine import Cosine
 
 SCHEDULE = Cosine(span=16.0)
@@ -35,12 +37,14 @@ class Exact(Network):
         self.evidence = evidence
         self.prior = math.log(prevalence / (1 - prevalence))
 
-    def forward(self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor) -> Tensor:
+    def forward(
+        self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None
+    ) -> Output:
         if not self.evidence:
-            return self.prior + image_BCHW
+            return Output(self.prior + image_BCHW)
         alpha, sigma = alpha_sigma(SCHEDULE.log_snr(t_B.double()))
         pull = (2 * alpha / sigma.square())[:, None, None, None] * mask_BMHW
-        return pull + self.prior + image_BCHW
+        return Output(pull + self.prior + image_BCHW)
 
 
 @dataclass(frozen=True)
@@ -49,22 +53,27 @@ class ExactModel(Model):
     def stride(self) -> int:
         return 1
 
-    def build(self, image_channels: int, mask_channels: int, out_channels: int) -> Network:
+    def build(self, ports: Ports) -> Network:
         return Exact(0.5)
+
+
+def case(side: int, prevalence: float, seed: int = 0) -> Case:
+    """A tile of independent pixels, and the log-odds of their flipped labels as its image."""
+    draws = torch.Generator().manual_seed(seed)
+    label = torch.rand(side, side, generator=draws) < prevalence
+    flipped = label ^ (torch.rand(side, side, generator=draws) < FLIP)
+    odds = math.log((1 - FLIP) / FLIP)
+    image = torch.where(flipped, odds, -odds).float()[None]
+    return Case(f"case{seed}", "group", image, label.byte(), None)
 
 
 def areas(prevalence: float, bins: int = 64) -> dict[str, float]:
     """Nats per pixel under each density, from one tile of many independent pixels."""
-    draws = torch.Generator().manual_seed(0)
-    side = 96
-    label = torch.rand(1, side, side, generator=draws) < prevalence
-    flipped = label ^ (torch.rand(1, side, side, generator=draws) < FLIP)
-    odds = math.log((1 - FLIP) / FLIP)
-    image = torch.where(flipped, odds, -odds).float()[:, None]
-    config = _config(side, bins)
-    tiles = Tiles(["case"], ["group"], image, label.byte())
+    config, cases = _config(96, bins), [case(96, prevalence)]
     rows = [
-        r for r in probe.measure(config, Exact(prevalence), tiles, "cpu") if r["axis"] == "log_snr"
+        r
+        for r in probe.measure(config, Exact(prevalence), cases, Place())
+        if r["axis"] == "log_snr"
     ]
     found = {"image": 0.0, "dropped": 0.0, "gap": 0.0}
     for r in rows:
@@ -75,13 +84,13 @@ def areas(prevalence: float, bins: int = 64) -> dict[str, float]:
     return found
 
 
-def _config(side: int, bins: int, draws: int = 8) -> Config:
+def _config(side: int, bins: int, draws: int = 8, more: tuple[ProbeControl, ...] = ()) -> Config:
     return Config(
         task=Synthetic(size=side),
         model=ExactModel(),
         mode=Diffusion(schedule=SCHEDULE),
         train=Train(steps=0),
-        probe=Probe(bins=bins, draws=draws),
+        probe=Probe(bins=bins, draws=draws, controls=more),
     )
 
 
@@ -124,8 +133,7 @@ def test_a_balanced_pixels_half_information_is_at_its_known_log_snr() -> None:
 
 def test_x0_and_eps_errors_differ_by_the_snr() -> None:
     config = _config(16, 8, draws=1)
-    tiles = Tiles(["c"], ["g"], torch.zeros(1, 1, 16, 16), torch.ones(1, 16, 16).byte())
-    for row in probe.measure(config, Exact(0.3), tiles, "cpu"):
+    for row in probe.measure(config, Exact(0.3), [case(16, 0.3)], Place()):
         snr = math.exp(row["log_snr_sum"] / row["draws"])
         assert row["eps_error_sum"] == pytest.approx(snr * row["x0_error_sum"], rel=1e-6)
 
@@ -140,11 +148,13 @@ def test_strata_tile_the_trained_range() -> None:
 
 @pytest.mark.parametrize(("scale", "offset"), [(1.0, 0.0), (0.5, 0.5), (0.3, -1.0)])
 def test_the_modes_evidence_is_bayes_rule_for_every_encoding(scale: float, offset: float) -> None:
-    mode = Diffusion(schedule=SCHEDULE, scale=scale, offset=offset)
+    mode = Diffusion(schedule=SCHEDULE, encoding=OneHot(scale, offset))
     x, log_snr = torch.linspace(-2, 2, 41).reshape(41, 1, 1, 1), torch.full((41,), 0.7).double()
     alpha, sigma = alpha_sigma(log_snr[:1])
     likelihood = [
-        torch.distributions.Normal(alpha * mode.encode(torch.tensor(float(m))), sigma).log_prob(x)
+        torch.distributions.Normal(
+            alpha * mode.encoding.to_x0(torch.tensor(float(m))), sigma
+        ).log_prob(x)
         for m in (0, 1)
     ]
     expected = -1.5 + likelihood[1] - likelihood[0]
@@ -159,4 +169,40 @@ def test_leaving_the_evidence_to_the_network_gives_the_same_denoiser() -> None:
     theirs = Diffusion(schedule=SCHEDULE, evidence=False).denoise(
         Exact(0.3, evidence=True), x, t, image
     )
-    torch.testing.assert_close(ours.double(), theirs, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(ours.x0.double(), theirs.x0.double(), atol=1e-5, rtol=1e-4)
+
+
+def test_every_control_is_a_row_and_costs_what_it_takes_away() -> None:
+    """What is shown in place of the image or of the mask can only mislead the exact denoiser."""
+    more: tuple[ProbeControl, ...] = ("shuffled_image", "random_mask", "shuffled_mask")
+    config = _config(32, 4, draws=2, more=more)
+    network, cases = Exact(0.3), [case(32, 0.3, seed) for seed in range(2)]
+    calls: list[int] = []
+    network.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
+    rows = probe.measure(config, network, cases, Place())
+    assert sum(calls) == probe.passes(config, len(cases)) == 2 * 4 * 2 * 5 * 2
+    error = {
+        control: sum(r["x0_error_sum"] for r in rows if r["control"] == control)
+        for control in ("image", "dropped", *more)
+    }
+    assert error["image"] < error["dropped"] < error["shuffled_image"]
+    assert error["dropped"] < error["random_mask"]
+    assert error["dropped"] < error["shuffled_mask"]
+    unpaired = [r for r in rows if r["control"] in more]
+    assert all("x0_gap_sum" not in r for r in unpaired)
+
+
+def test_a_single_case_has_no_shuffled_control() -> None:
+    config = _config(16, 2, draws=1, more=("shuffled_image",))
+    rows = probe.measure(config, Exact(0.3), [case(16, 0.3)], Place())
+    assert {r["control"] for r in rows} == {"image", "dropped"}
+
+
+@pytest.mark.parametrize("per_bin", [1, 2, 5])
+def test_places_within_strata_are_antithetic_in_pairs(per_bin: int) -> None:
+    at = probe.inside(3, per_bin, torch.Generator().manual_seed(0))
+    assert at.shape == (3, per_bin)
+    assert at.min() >= 0
+    assert at.max() <= 1
+    if per_bin > 1:
+        torch.testing.assert_close(at[:, 0] + at[:, 1], torch.ones(3).double())

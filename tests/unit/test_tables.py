@@ -19,9 +19,14 @@ CONFIG = {"mode": {"diffusion": {"schedule": {"linear": {}}, "t_low": 0.0, "t_hi
 
 
 def commit_final(
-    ledger: Ledger, digest: str, arm: str, counts: list[tuple[int, int, int]], seed: int = 0
+    ledger: Ledger,
+    digest: str,
+    arm: str,
+    counts: list[tuple[int, int, int]],
+    seed: int = 0,
+    **more: list[dict[str, Any]],
 ) -> None:
-    """A finished final trial with these (tp, fp, fn) per test case."""
+    """A finished final trial with these (tp, fp, fn) per test case, and ``more`` rows by table."""
     about = {"arm": arm, "config": CONFIG, "values": {}}
     ledger.describe("study", {"revision": "r1"})
     ledger.declare(Declared("study", "r1", f"task_{arm}", "final", seed, digest), about)
@@ -32,6 +37,7 @@ def commit_final(
         "mode": "diffusion",
         "schedule": "linear",
         "config": json.dumps(CONFIG),
+        **dict.fromkeys(("code", "packages", "device", "data_hash"), "known"),
         "passes_per_image": 3,
         "world_size": 1,
         "train_seconds": 10.0,
@@ -40,16 +46,18 @@ def commit_final(
         "test_images": len(counts),
         "parameters": 100,
         "macs_per_pass": 5,
-        "peak_memory_bytes": 7,
+        "peak_host_bytes": 7,
+        "probe_passes": 9,
     }
     key = {"split": "test", "group": "g", "class": "x"}
+    read = {**key, "reading": "sample"}
     cases = [
-        {**key, "case": f"c{i}", "tp": tp, "fp": fp, "fn": fn, "tn": 0}
+        {**read, "case": f"c{i}", "tp": tp, "fp": fp, "fn": fn, "tn": 0}
         for i, (tp, fp, fn) in enumerate(counts)
     ]
     calibration = [
         {
-            **key,
+            **read,
             "case": f"c{i}",
             "bin": BINS - 1,
             "count": 10,
@@ -90,7 +98,10 @@ def commit_final(
         for control, error in (("image", 4.0), ("dropped", 12.0))
     ]
     tables: dict[str, Any] = {"trials": [trial], "cases": cases, "calibration": calibration}
-    ledger.commit(digest, "finished", {**tables, "probes": [] if arm == "base" else probes})
+    tables["probes"] = [] if arm == "base" else probes
+    for name, rows in more.items():
+        tables[name] = [*tables.get(name, []), *({**key, **row} for row in rows)]
+    ledger.commit(digest, "finished", tables)
 
 
 @pytest.fixture
@@ -105,11 +116,13 @@ def test_leaderboard_has_the_mean_over_cases_and_the_pooled_calibration(tables: 
     assert (net["arm"], base["arm"]) == ("net", "base")
     assert net["dice"] == pytest.approx((1 + 6 / 8 + 4 / 6 + 2 / 4) / 4)
     assert net["iou"] == pytest.approx((1 + 3 / 5 + 2 / 4 + 1 / 3) / 4)
-    assert net["ece"] == pytest.approx(0.2)
+    assert net["ece"] == net["ace"] == net["mce"] == pytest.approx(0.2)
+    assert (net["brier"], net["nll"]) == (pytest.approx(0.2), pytest.approx(0.1))
     assert net["dice_low"] < net["dice"] < net["dice_high"]
     assert base["dice_low"] == base["dice"] == base["dice_high"] == pytest.approx(0.5)
     assert net["seconds_per_image"] == pytest.approx(0.5)
     assert net["seeds"] == 1
+    assert (net["peak_host_bytes"], net["peak_device_bytes"], net["probe_passes"]) == (7, None, 9)
 
 
 def test_fingerprint_is_half_the_error_difference_in_bits_per_pixel(tables: Tables) -> None:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
-from trainables.diffusion import alpha_sigma, as_images, to_eps
+from trainables.diffusion import alpha_sigma, as_images
 from trainables.part import require
 from trainables.samplers import Noise, Sampler, Visit
 
@@ -24,12 +25,15 @@ class DDIM(Sampler):
     def advance(
         self, x: Tensor, here: Visit, before: Visit | None, there: Tensor, noise: Noise
     ) -> Tensor:
-        """Eq. 12, with the σ_t of eq. 16 written as ``fresh``."""
-        alpha_here, sigma_here = (as_images(v).to(x.device) for v in alpha_sigma(here.log_snr))
-        alpha, sigma = (as_images(v).to(x.device) for v in alpha_sigma(there))
-        step = (1 - (alpha_here / alpha) ** 2).clamp(min=0).sqrt()
-        fresh = self.eta * sigma / sigma_here * step
-        along = (sigma**2 - fresh**2).clamp(min=0).sqrt()
+        """Eq. 12; the σ_t of eq. 16 is ``fresh`` times σ there. Coefficients in float64."""
+
+        def image(value: Tensor) -> Tensor:
+            return as_images(value).to(x.device)
+
+        (alpha_here, sigma_here), (alpha, sigma) = alpha_sigma(here.log_snr), alpha_sigma(there)
+        fresh = self.eta * (-torch.expm1(here.log_snr - there)).sqrt()
+        along = (1 - fresh**2).sqrt()
         x0 = here.estimate.x0
-        x = alpha * x0 + along * to_eps(x0, x, here.log_snr.to(x.device))
-        return x + fresh * noise() if self.eta > 0 else x
+        eps = (x - image(alpha_here) * x0) / image(sigma_here)
+        x = image(alpha) * x0 + image(sigma * along) * eps
+        return x + image(sigma * fresh) * noise() if self.eta > 0 else x

@@ -25,9 +25,9 @@ class Schedule(Part):
         """λ at each time. ``t``: float64, any shape, in [0, 1]; the result has its shape."""
 
     def time(self, log_snr: Tensor) -> Tensor:
-        """The t at which the schedule has this λ, by bisection to 1e-12; same shape, float64."""
+        """The t at which the schedule has this λ, by bisection to 2⁻⁶⁰; same shape, float64."""
         low, high = torch.zeros_like(log_snr), torch.ones_like(log_snr)
-        for _ in range(40):
+        for _ in range(60):
             middle = (low + high) / 2
             noisier = self.log_snr(middle) < log_snr
             high = torch.where(noisier, middle, high)

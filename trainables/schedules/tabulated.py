@@ -50,6 +50,6 @@ class Tabulated(Schedule):
 
     def log_snr(self, t: Tensor) -> Tensor:
         times, levels = self._points
-        above = torch.bucketize(t.contiguous(), times, right=True).clamp(1, len(times) - 1)
+        above = torch.bucketize(t.contiguous(), times).clamp(1, len(times) - 1)
         begin, end = times[above - 1], times[above]
         return torch.lerp(levels[above - 1], levels[above], (t - begin) / (end - begin))

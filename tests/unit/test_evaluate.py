@@ -1,0 +1,138 @@
+"""Held-out cases at native size: overlapping windows, readings, and what is counted of them."""
+
+from __future__ import annotations
+
+import itertools
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from trainables import evaluate
+from trainables.config import Config
+from trainables.controls import partner
+from trainables.data import Prepared, prepare
+from trainables.models import Network
+from trainables.place import Place
+from trainables.state import State
+from trainables.tiling import Canvas, windows
+
+Small = Callable[..., Config]
+
+
+@given(
+    height=st.integers(1, 40),
+    width=st.integers(1, 40),
+    size=st.integers(1, 16),
+    overlap=st.floats(0, 0.9),
+)
+def test_windows_cover_an_image_and_their_blend_gives_it_back(
+    height: int, width: int, size: int, overlap: float
+) -> None:
+    image = torch.rand(2, height, width)
+    canvas = Canvas((2,), height, width)
+    laid = windows(height, width, size, overlap)
+    for window in laid:
+        canvas.add(window, window.cut(image))
+    torch.testing.assert_close(canvas.mean(), image)
+    for a, b in itertools.pairwise(laid):
+        if a.top == b.top:
+            assert b.left - a.left <= max(1, size * (1 - overlap)) + 1
+
+
+def intensity(small: Small, unit: str) -> tuple[Config, Prepared, Network]:
+    config = small(
+        task="histology",
+        model="intensity",
+        mode="feedforward",
+        train={"steps": 0},
+        test={"unit": unit, "overlap": 0.3},
+    )
+    data = prepare(config.task, unit)
+    return config, data, State(config, data, Place()).best
+
+
+def test_an_image_at_native_size_is_read_as_by_a_pixelwise_network_in_one_go(small: Small) -> None:
+    """The grey-level table sees single pixels, so windows must change nothing."""
+    config, data, network = intensity(small, "images")
+    rows = evaluate.measure(config, network, data.test, "test", Place())
+    assert [r["case"] for r in rows.cases] == [c.name for c in data.test]
+    for case, row in zip(data.test, rows.cases, strict=True):
+        blind = torch.zeros(1, 1, *case.labels.shape)
+        p = network(blind, torch.zeros(1), case.image[None]).main.sigmoid()[0, 0]
+        assert (row["tp"], row["fp"]) == (
+            int(((p > 0.5) & (case.labels == 1)).sum()),
+            int(((p > 0.5) & (case.labels == 0)).sum()),
+        )
+
+
+def test_tiles_and_images_count_the_same_pixels_and_instances(small: Small) -> None:
+    totals = []
+    for unit in ("tiles", "images"):
+        config, data, network = intensity(small, unit)
+        rows = evaluate.measure(config, network, data.test, "test", Place())
+        totals.append({k: sum(r[k] for r in rows.cases) for k in ("tp", "fp", "fn", "tn")})
+        true = [r["true_instances"] for r in rows.instances]
+        expected = [len(c.instances.unique()) - 1 for c in data.test if c.instances is not None]
+        assert true == expected
+    assert totals[0] == totals[1]
+
+
+def test_the_shares_of_two_workers_are_the_whole(small: Small) -> None:
+    config = small(test={"controls": ["shuffled_image"]})
+    data = prepare(config.task, "tiles")
+    network = State(config, data, Place()).best
+    one = evaluate.measure(config, network, data.test, "test", Place())
+    two = [evaluate.measure(config, network, data.test, "test", Place(r, 2)) for r in range(2)]
+
+    def keyed(rows: list[dict[str, object]]) -> dict[object, object]:
+        return {(r["case"], r["reading"]): r["tp"] for r in rows}
+
+    assert keyed(one.cases) == keyed(two[0].cases) | keyed(two[1].cases)
+
+
+def test_readings_under_a_control_are_rows_and_only_of_test_cases(small: Small) -> None:
+    _, data, network = intensity(small, "tiles")
+    wanted = small(
+        task="histology",
+        model="intensity",
+        mode="feedforward",
+        train={"steps": 0},
+        test={"controls": ["shuffled_image", "dropped_image"]},
+    )
+    rows = evaluate.measure(wanted, network, data.test, "test", Place())
+    by = {
+        r: [row for row in rows.cases if row["reading"] == r]
+        for r in ("sample", "shuffled_image", "dropped_image")
+    }
+    assert {len(v) for v in by.values()} == {len(data.test)}
+    shown = [data.test[partner(i, len(data.test))] for i in range(len(data.test))]
+    for row, case in zip(by["shuffled_image"], shown, strict=True):
+        blind = torch.zeros(1, 1, *case.labels.shape)
+        p = network(blind, torch.zeros(1), case.image[None]).main[0, 0] > 0
+        assert row["tp"] + row["fp"] == int(p.sum())
+    assert all(row["tp"] + row["fp"] in (0, 64 * 64) for row in by["dropped_image"])
+    val = evaluate.measure(wanted, network, data.val, "val", Place())
+    assert {row["reading"] for row in val.cases} == {"sample"}
+
+
+def test_a_partner_is_another_case_and_everybody_has_one() -> None:
+    for count in (2, 3, 8):
+        partners = [partner(i, count) for i in range(count)]
+        assert sorted(partners) == list(range(count))
+        assert all(i != p for i, p in enumerate(partners))
+    with pytest.raises(ValueError, match="needs 2 cases or more, there are 1"):
+        partner(0, 1)
+
+
+def test_the_auxiliary_output_and_the_blend_are_apart_from_the_sample(small: Small) -> None:
+    from tests.small import MODELS
+
+    config = small(model={"medsegdiff_new": MODELS["medsegdiff_new"]}, train={"steps": 0})
+    data = prepare(config.task, "tiles")
+    rows = evaluate.measure(config, State(config, data, Place()).best, data.test, "test", Place())
+    assert {r["reading"] for r in rows.cases} == {"sample", "auxiliary", "blend"}
+    assert len(rows.samples) == len(data.test)

@@ -1,0 +1,143 @@
+"""What training options mean, and that every network learns what it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import distributed as dist
+from torch import multiprocessing
+
+from tests.small import MODELS
+from trainables import masks
+from trainables.config import Config, parse
+from trainables.controls import Control
+from trainables.data import Prepared, prepare, tiles
+from trainables.loop import Measured, Progress, train
+from trainables.place import Place
+from trainables.state import State
+
+Small = Callable[..., Config]
+ON_TILES = {"size": 16, "cases": 4}
+
+
+def losses(config: Config, place: Place | None = None) -> list[float]:
+    run: Generator[Progress, None, Measured] = train(config, place or Place())
+    try:
+        while True:
+            next(run)
+    except StopIteration as end:
+        return [row["loss_sum"] for row in end.value.tally.history]
+
+
+def settings(**more: Any) -> dict[str, Any]:
+    return {"steps": 4, "batch": 4, "validate_every": 1, **more}
+
+
+@pytest.mark.parametrize("model", ["ensemdiff", "segdiff"])
+def test_a_batch_in_parts_gives_the_same_losses(small: Small, model: str) -> None:
+    """Networks without batch statistics cannot tell."""
+    whole = losses(small(model={model: MODELS[model]}, train=settings()))
+    parts = losses(small(model={model: MODELS[model]}, train=settings(accumulate=3)))
+    assert parts == pytest.approx(whole, rel=1e-5)
+
+
+def test_bfloat16_trains_to_nearly_the_same_losses_with_float32_weights(small: Small) -> None:
+    whole = losses(small(train=settings()))
+    half = losses(small(train=settings(precision="bfloat16")))
+    assert half == pytest.approx(whole, rel=0.03)
+    assert half != whole
+
+
+def test_training_stops_when_validation_no_longer_improves(small: Small) -> None:
+    """At so small a learning rate the averaged weights' Dice does not move: the first is best."""
+    config = small(train=settings(steps=20, learning_rate=1e-12, patience=3))
+    assert len(losses(config)) == 1 + 3
+
+
+@pytest.mark.parametrize(
+    "control", ["shuffled_image", "dropped_image", "random_mask", "shuffled_mask"]
+)
+def test_every_control_can_be_trained_under(small: Small, control: Control) -> None:
+    mode = {"diffusion": {"evidence": False, "sampler": {"ddim": {"steps": 2}}}}
+    with_control = losses(small(mode=mode, train=settings(control=control)))
+    assert with_control != losses(small(mode=mode, train=settings()))
+
+
+def test_a_network_that_is_never_shown_its_own_image_learns_nothing_from_it(small: Small) -> None:
+    """Discs in the open: the image decides, and under a control it is no better than the prior."""
+    task = {"synthetic": {**ON_TILES, "noise": 0.1}}
+    steps = {"steps": 60, "batch": 8, "validate_every": 20, "learning_rate": 5e-3}
+
+    def last(control: str) -> float:
+        config = small(task=task, mode="feedforward", train={**steps, "control": control})
+        return losses(config)[-1]
+
+    own, shuffled, dropped = last("none"), last("shuffled_image"), last("dropped_image")
+    assert own < 0.6 * min(shuffled, dropped)
+    assert shuffled == pytest.approx(dropped, rel=0.15)
+
+
+def _rank(rank: int, folder: str, plain: list[dict[str, Any]]) -> None:
+    """One of two workers: train each config and write rank 0's losses."""
+    torch.set_num_threads(1)
+    store = dist.FileStore(f"{folder}/store", 2)
+    dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
+    found = [losses(parse(config), Place(rank, 2)) for config in plain]
+    if rank == 0:
+        torch.save(torch.tensor(found), f"{folder}/losses.pt")
+    dist.destroy_process_group()
+
+
+def test_two_workers_train_to_the_same_losses_as_one(small: Small, tmp_path: Path) -> None:
+    """Every architecture, batch statistics and dropout included; a batch that does not divide."""
+    configs = [
+        small(model={name: fields}, train=settings(batch=5, accumulate=accumulate))
+        for (name, fields), accumulate in zip(MODELS.items(), (1, 2, 1, 1), strict=True)
+    ]
+    alone = torch.tensor([losses(config) for config in configs])
+    multiprocessing.spawn(_rank, (str(tmp_path), [c.plain() for c in configs]), nprocs=2)
+    together = torch.load(tmp_path / "losses.pt", weights_only=True)
+    torch.testing.assert_close(together, alone, rtol=2e-4, atol=0)
+
+
+@pytest.mark.parametrize("name", MODELS)
+@pytest.mark.parametrize("mode", ["diffusion", "image_only"])
+def test_every_network_overfits_four_real_tiles(name: str, mode: str) -> None:
+    """H&E nuclei at 32 px; the sample, not the auxiliary output, is what must fit."""
+    fields: dict[str, Any] = {"image_dropout": 0.0} if mode == "diffusion" else {}
+    config = parse(
+        {
+            "task": {"histology": {"size": 32}},
+            "model": {name: {**MODELS[name], "attention": []}},
+            "mode": {mode: fields},
+            "train": {"steps": 1, "batch": 8, "learning_rate": 4e-3},
+        }
+    )
+    data = prepare(config.task, "tiles")
+    four = [c for c in tiles(data.train, 32) if 0.2 < c.labels.float().mean() < 0.6][:4]
+    only = Prepared(four, four, four, 32)
+    state = State(config, only, Place())
+    images = torch.stack([c.image for c in four])
+    labels = torch.stack([c.labels for c in four])
+    best = 0.0
+    for step in range(400):
+        batch = only.batch(config, step, Place())._replace(
+            images_BCHW=images.repeat(2, 1, 1, 1), labels_BHW=labels.repeat(2, 1, 1)
+        )
+        state.optimizer.zero_grad()
+        state.network.train().seed(batch.seeds_B)
+        config.mode.losses(state.network, batch, 2, "none").mean().backward()
+        state.optimizer.step()
+        if step % 25 == 24:
+            with torch.no_grad():
+                state.network.eval()
+                p = config.mode.predict(state.network, images, 2, [0, 1, 2, 3], "none").members
+            found = masks.to_labels(p.mean(1)) > 0
+            best = float(2 * (found & (labels > 0)).sum() / (found.sum() + (labels > 0).sum()))
+            if best > 0.95:
+                return
+    pytest.fail(f"Dice {best:.3f} after 400 steps")
