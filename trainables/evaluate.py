@@ -139,7 +139,8 @@ def counts(predicted: Tensor, truth: Tensor) -> Row:
 def histogram(p: Tensor, truth: Tensor) -> list[Row]:
     """Rows of the non-empty bins of a foreground probability; ``truth`` is bool, same shape."""
     p, y = p.flatten().double(), truth.flatten().double()
-    bins = (p * BINS).long().clamp(max=BINS - 1)
+    # The mean of N members often is a coarse bin's edge; single precision may fall short of it.
+    bins = (p * BINS + 1e-3).long().clamp(max=BINS - 1)
     kept = p.clamp(1e-7, 1 - 1e-7)  # so that a confident error has a finite cost
     sums = {
         "p_sum": p,

@@ -93,8 +93,9 @@ SCHEMAS: dict[str, pa.Schema] = {
         [
             *_KEY,
             *_CASE,
-            ("members", pa.int64()),
-            ("annotations", pa.int64()),
+            ("truth_pairs", pa.int64()),
+            ("member_pairs", pa.int64()),
+            ("annotation_pairs", pa.int64()),
             ("truth_iou_sum", pa.float64()),
             ("member_iou_sum", pa.float64()),
             ("annotation_iou_sum", pa.float64()),

@@ -21,8 +21,9 @@ def row(members: Tensor, annotations: Tensor) -> dict[str, int | float]:
     repeated = across.repeat_interleave(matched // len(members), 0)
     repeated = repeated.repeat_interleave(matched // len(annotations), 1).numpy()
     return {
-        "members": len(members),
-        "annotations": len(annotations),
+        "truth_pairs": across.numel(),
+        "member_pairs": len(members) ** 2,
+        "annotation_pairs": len(annotations) ** 2,
         "truth_iou_sum": float(across.sum()),
         "member_iou_sum": float(ious(members, members).sum()),
         "annotation_iou_sum": float(ious(annotations, annotations).sum()),

@@ -67,8 +67,8 @@ def test_reading_twice_gives_the_same_hash(name: str) -> None:
 
 @pytest.mark.parametrize("name", ALL)
 def test_statistics_come_from_training_images_only(name: str) -> None:
-    data = prepare(made(name))
-    pixels = np.concatenate([x.reshape(len(x), -1) for x, _ in data.train], 1)
+    data = prepare(made(name), "tiles")
+    pixels = np.concatenate([c.image.reshape(len(c.image), -1) for c in data.train], 1)
     np.testing.assert_allclose(pixels.mean(1), 0, atol=1e-3)
     np.testing.assert_allclose(pixels.std(1), 1, atol=1e-3)
 
@@ -89,6 +89,11 @@ def test_changing_one_label_changes_the_hash() -> None:
     [
         ({"pixels": np.full((1, 8, 8), np.nan, np.float32)}, "bad has a NaN or inf pixel"),
         ({"labels": np.zeros((4, 4), np.uint8)}, r"bad is \(8, 8\) but its mask is \(4, 4\)"),
+        ({"pixels": np.zeros((3, 8, 8), np.float32)}, "bad has 3 channels, not 1"),
+        (
+            {"instances": np.zeros((4, 4), np.int32)},
+            r"bad is \(8, 8\) but its instances are \(4, 4\)",
+        ),
         ({"labels": np.full((8, 8), 7, np.uint8)}, "bad has label 7, beyond its classes"),
     ],
 )

@@ -92,10 +92,11 @@ def test_sums_add(name: str, seed: int) -> None:
     np.testing.assert_allclose(metric.value(added(*halves)), whole, atol=1e-12)
 
 
+@pytest.mark.parametrize("name", ["ged", "hm_iou"])
 @given(seed=st.integers(0, 1000))
-def test_spreads_of_cases_add(seed: int) -> None:
-    """IoU is of a whole mask, so halves do not add; the matched pairs of two cases do."""
-    metric = made("hm_iou")
+def test_spreads_of_cases_add(name: str, seed: int) -> None:
+    """IoU is of a whole mask, so halves do not add; the pairs of two cases do."""
+    metric = made(name)
     one, other = (sums_of(*some(s), "samples") for s in (seed, seed + 1))
     apart = (metric.value(one) + metric.value(other)) / 2
     np.testing.assert_allclose(metric.value(added(one, other)), apart, atol=1e-12)

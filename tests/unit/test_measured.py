@@ -92,8 +92,9 @@ def test_readings_are_rows_of_their_own(read: Tables) -> None:
 
 def test_spread_and_objects_are_on_the_leaderboard_where_they_were_measured(ledger: Ledger) -> None:
     samples = {
-        "members": 2,
-        "annotations": 1,
+        "truth_pairs": 2,
+        "member_pairs": 4,
+        "annotation_pairs": 1,
         "truth_iou_sum": 1.0,
         "member_iou_sum": 3.0,
         "annotation_iou_sum": 1.0,
@@ -137,7 +138,7 @@ def test_classes_weigh_the_same(ledger: Ledger) -> None:
     assert row["pq"] == pytest.approx(0.6)
 
 
-def test_other_splits_and_search_trials_do_not_count(ledger: Ledger) -> None:
+def test_other_splits_do_not_count(ledger: Ledger) -> None:
     commit_final(
         ledger,
         "1" * 16,

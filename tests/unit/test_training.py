@@ -24,13 +24,17 @@ Small = Callable[..., Config]
 ON_TILES = {"size": 16, "cases": 4}
 
 
-def losses(config: Config, place: Place | None = None) -> list[float]:
+def finished(config: Config, place: Place | None = None) -> Measured:
     run: Generator[Progress, None, Measured] = train(config, place or Place())
-    try:
-        while True:
+    while True:
+        try:
             next(run)
-    except StopIteration as end:
-        return [row["loss_sum"] for row in end.value.tally.history]
+        except StopIteration as end:
+            return end.value
+
+
+def losses(config: Config, place: Place | None = None) -> list[float]:
+    return [row["loss_sum"] for row in finished(config, place).tally.history]
 
 
 def settings(**more: Any) -> dict[str, Any]:
@@ -141,3 +145,41 @@ def test_every_network_overfits_four_real_tiles(name: str, mode: str) -> None:
             if best > 0.95:
                 return
     pytest.fail(f"Dice {best:.3f} after 400 steps")
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
+def test_at_the_noisy_end_the_denoiser_is_its_feedforward_twin(small: Small, loss: str) -> None:
+    """As λ → −∞ only the image is left: the x0 error of ±1 masks is the twin's, 4 × Brier."""
+
+    def trained(mode: dict[str, Any]) -> Measured:
+        config = small(
+            task={"synthetic": {"size": 16, "cases": 16, "noise": 1.0}},
+            mode=mode,
+            train={
+                "steps": 150,
+                "batch": 16,
+                "validate_every": 75,
+                "learning_rate": 4e-3,
+                "decay": "linear",
+            },
+            probe={"bins": 8, "draws": 8},
+        )
+        return finished(config)
+
+    diffusion = trained({"diffusion": {"loss": loss}})
+    twin = trained({"feedforward": {"loss": loss, "dice_weight": 0.0}})
+    test = [r for r in twin.rows.calibration if r["split"] == "test"]
+    brier = sum(r["square_sum"] for r in test) / sum(r["count"] for r in test)
+    edge = {
+        control: sum(r["x0_error_sum"] for r in rows) / sum(r["pixels"] * r["draws"] for r in rows)
+        for control in ("image", "dropped")
+        for rows in [
+            [
+                r
+                for r in diffusion.probes
+                if (r["axis"], r["bin"], r["control"]) == ("log_snr", 0, control)
+            ]
+        ]
+    }
+    assert edge["image"] == pytest.approx(4 * brier, rel=0.1)
+    assert edge["image"] < 0.7 * edge["dropped"]

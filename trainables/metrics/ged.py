@@ -23,7 +23,8 @@ class GED(Metric):
     pooled: ClassVar = False
 
     def value(self, sums: Mapping[str, Array]) -> Array:
-        members, annotations = sums["members"], sums["annotations"]
-        across = ratio(sums["truth_iou_sum"], members * annotations)
-        within = ratio(sums["member_iou_sum"], members**2)
-        return within + ratio(sums["annotation_iou_sum"], annotations**2) - 2 * across
+        across, within, between = (
+            ratio(sums[f"{who}_iou_sum"], sums[f"{who}_pairs"])
+            for who in ("truth", "member", "annotation")
+        )
+        return within + between - 2 * across
