@@ -33,7 +33,7 @@ SPACE = Space(
             {"medsegdiff_v1": {**UNET, "map_size": 64}},
             {"medsegdiff_new": UNET},
         ),
-        "train": {"steps": 120, "batch": 8, "learning_rate": 2e-3, "validate_every": 40},
+        "train": {"steps": 80, "batch": 8, "learning_rate": 2e-3, "validate_every": 40},
         "test": {"controls": ["shuffled_image"]},
         "probe": {"bins": 8, "draws": 1},
     },

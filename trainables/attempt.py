@@ -60,7 +60,7 @@ def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, Non
     began = datetime.now(UTC)
     digest = config.digest()
     history: list[Row] = []
-    _reset_peak_memory(place)
+    reset_peak_memory(place)
     try:
         # A worker may die after its commit and before its report, and be started again.
         done = place.first_has(_committed(sink, digest) if place.rank == 0 else None)
@@ -154,7 +154,7 @@ def _costs(config: Config, measured: Measured, place: Place) -> Row:
         "probe_passes": measured.probe_passes,
         "test_images": measured.test_images,
         "device_seconds": busy * place.world,
-        "peak_host_bytes": _peak_host(),
+        "peak_host_bytes": peak_host(),
         "peak_device_bytes": _peak_device(place),
     }
 
@@ -212,7 +212,7 @@ def _device_name(place: Place) -> str:
     return torch.cuda.get_device_name(place.device)
 
 
-def _reset_peak_memory(place: Place) -> None:
+def reset_peak_memory(place: Place) -> None:
     """Forget the peak of the trials before this one in the same process."""
     if place.device != "cpu":
         torch.cuda.reset_peak_memory_stats(place.device)
@@ -225,7 +225,7 @@ def _peak_device(place: Place) -> int | None:
     return None if place.device == "cpu" else torch.cuda.max_memory_allocated(place.device)
 
 
-def _peak_host() -> int:
+def peak_host() -> int:
     """The process's largest resident size, bytes."""
     with contextlib.suppress(OSError):
         status = Path("/proc/self/status").read_text(encoding="ascii")

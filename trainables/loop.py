@@ -72,13 +72,13 @@ def train(
     state = State(config, data, place)
     if resume is not None:
         state.load(resume, digest)
-    learner = _learner(config, state.network, place)
+    learner = learner_of(config, state.network, place)
 
     loss_sum, began = torch.zeros(1, dtype=torch.float64), time.perf_counter()
     steps, every = config.train.steps, config.train.validate_every
     while not _over(config, state):
         if state.step < steps:
-            loss_sum += _step(config, state, learner, data, place)
+            loss_sum += step(config, state, learner, data, place)
         if state.step < steps and state.step % every != 0:
             continue
         trained = time.perf_counter()
@@ -116,17 +116,17 @@ def _over(config: Config, state: State) -> bool:
     return bool(tally.history) and (state.step >= settings.steps or tired)
 
 
-def _learner(config: Config, network: Network, place: Place) -> nn.Module:
+def learner_of(config: Config, network: Network, place: Place) -> nn.Module:
     """The network as it is trained: compiled where asked for, shared by the workers."""
     learner: nn.Module = network
     if config.train.compile:
-        learner = cast("nn.Module", torch.compile(network))
+        learner = cast("nn.Module", torch.compile(network, dynamic=False))
     if place.world > 1 and config.model.learns:
         learner = DistributedDataParallel(learner)
     return learner
 
 
-def _step(config: Config, state: State, learner: nn.Module, data: Prepared, place: Place) -> Tensor:
+def step(config: Config, state: State, learner: nn.Module, data: Prepared, place: Place) -> Tensor:
     """One optimiser step on the global batch; returns the sum of its case losses, float64 [1]."""
     settings = config.train
     learner.train()
