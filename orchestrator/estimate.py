@@ -10,12 +10,11 @@ from dataclasses import dataclass
 import torch
 
 from orchestrator.ledger import Ledger
-from trainables import probe
+from trainables import evaluate, probe
 from trainables.config import Config
-from trainables.data import Case, prepare, tiles
+from trainables.data import prepare, tiles
 from trainables.place import Place, best_device
 from trainables.state import State
-from trainables.tiling import windows
 
 SETUP_SECONDS = 2.0
 """Of a trial in a warm process: reading the data, building the network."""
@@ -68,17 +67,10 @@ def _by_timing(config: Config) -> float:
     data = prepare(config.task, config.test.unit)
     checks = 1 + config.train.steps // config.train.validate_every
     controls = 1 + len(config.test.controls)
-    patches = checks * _patches(config, data.val) + controls * _patches(config, data.test)
-    passes = (patches + _patches(config, data.val)) * config.mode.passes
+    val, test = (evaluate.patches(config, cases) for cases in (data.val, data.test))
+    passes = ((checks + 1) * val + controls * test) * config.mode.passes
     passes += probe.passes(config, len(tiles(data.test, data.size)))
     return step * config.train.steps + one_pass * passes
-
-
-def _patches(config: Config, cases: list[Case]) -> int:
-    """Patches that a network sees of held-out cases."""
-    side, overlap = config.task.size, config.test.overlap
-    sizes = [case.labels.shape for case in cases]
-    return sum(len(windows(height, width, side, overlap)) for height, width in sizes)
 
 
 _steps_timed: dict[object, float] = {}

@@ -4,11 +4,11 @@ The comparison of Öttl et al. (arXiv 2403.14440) at a size for two CPU cores: E
 and both MedSegDiffs, as `diffusion`, as `feedforward` (the same module, mask and time zero) and as
 `image_only` (no mask channel, no time branch), on fluorescence nuclei, H&E nuclei and brain MR.
 MedSegDiff's auxiliary output is itself a feed-forward U-Net: the view `readings` has it apart from
-the sample, and the sample of a wrong image and of none beside it.
+the sample, and the sample of a wrong image beside it.
 
 Cost: about COST on 2 CPU cores. Expect the twins ahead of diffusion in Dice after so few
-steps. The tasks are one image, three images and one average brain: a check that everything trains,
-not a ranking of architectures.
+steps. Instances (AJI, PQ) are those of 64-pixel tiles, which cut nuclei. The tasks are one image,
+three images and one average brain: a check that everything trains, not a ranking.
 """
 
 from search_spaces import Each, Space

@@ -151,6 +151,9 @@ def _costs(config: Config, measured: Measured, place: Place) -> Row:
         "validate_seconds": tally.validate_seconds,
         "test_seconds": measured.test_seconds,
         "probe_seconds": measured.probe_seconds,
+        "passes_per_image": round(
+            config.mode.passes * measured.test_patches / measured.test_images
+        ),
         "probe_passes": measured.probe_passes,
         "test_images": measured.test_images,
         "device_seconds": busy * place.world,

@@ -45,7 +45,8 @@ class Train:
     flips: bool = True
     """Augment by the eight symmetries of the square."""
     control: Control = "none"
-    """What the network is shown instead, in training and when it is tested."""
+    """What the network is shown instead, in training and when it is tested; a network trained on
+    another case's noisy mask samples from its own, which it has learnt to ignore."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """bfloat16: autocast, weights and optimiser stay in float32."""
     compile: bool = False
@@ -55,8 +56,8 @@ class Train:
         require(self.steps >= 0, f"steps={self.steps} must not be negative")
         require(self.batch >= 1, f"batch={self.batch} must be at least 1")
         require(
-            1 <= self.accumulate <= self.batch,
-            f"accumulate={self.accumulate} must lie in 1..batch={self.batch}",
+            self.accumulate >= 1 and self.batch % self.accumulate == 0,
+            f"accumulate={self.accumulate} must divide batch={self.batch}",
         )
         require(self.patience >= 0, f"patience={self.patience} must not be negative")
         require(
@@ -138,6 +139,11 @@ class Config:
             f"train.control={self.train.control!r} needs a mode that sees a noisy mask, mode"
             f" {self.mode.name} does not (choices: none, shuffled_image, dropped_image)",
         )
+        require(
+            self.model.learns or not self.mode.denoises,
+            f"model {self.model.name} sees no noisy mask: mode {self.mode.name} must be feedforward"
+            " or image_only",
+        )
         if isinstance(self.mode, Diffusion):
             self._check_diffusion(self.mode)
 
@@ -147,6 +153,11 @@ class Config:
             not learned or mode.loss == "hybrid",
             "sampler.ddpm.variance='learned' needs a network that learns one: loss="
             f"{mode.loss!r} must be 'hybrid'",
+        )
+        require(
+            self.probe.bins == 0 or mode.image_dropout > 0,
+            f"probe.bins={self.probe.bins} must be 0 with image_dropout=0.0: a network that always"
+            " saw its image is no unconditional denoiser",
         )
         require(
             mode.start != "auxiliary" or self.model.auxiliary,

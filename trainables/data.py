@@ -14,6 +14,7 @@ from trainables.config import Config
 from trainables.datasets import Dataset, Image, Split
 from trainables.draws import generator, stratified
 from trainables.modes import Batch
+from trainables.part import require
 from trainables.place import Place
 
 
@@ -123,7 +124,18 @@ def prepare(dataset: Dataset, unit: str) -> Prepared:
     def held_out(name: Split) -> list[Case]:
         return tiles(split(name), dataset.size) if unit == "tiles" else split(name)
 
-    return Prepared(split("train"), held_out("val"), held_out("test"), dataset.size)
+    made = Prepared(split("train"), held_out("val"), held_out("test"), dataset.size)
+    for case in made.train:
+        require(
+            min(case.labels.shape) >= dataset.size,
+            f"{dataset.name}: {case.name} is {tuple(case.labels.shape)}, training images must be"
+            f" at least size={dataset.size}",
+        )
+    for name, cases in (("val", made.val), ("test", made.test)):
+        require(
+            len(cases) > 0, f"{dataset.name}: split {name} has no whole tile of size={dataset.size}"
+        )
+    return made
 
 
 def tiles(cases: list[Case], size: int) -> list[Case]:

@@ -23,8 +23,8 @@ from trainables.tiling import Canvas, Window, windows
 
 BINS = 1200
 """Fine bins of the stored probability histogram: 10, 15 and 20 divide it, 1,000 they do not."""
-SAMPLES_AT_ONCE = 64
-"""Patches times members in one pass."""
+PIXELS_AT_ONCE = 64 * 64**2
+"""Of all patches and members in one pass."""
 
 Row = dict[str, Any]
 
@@ -53,6 +53,20 @@ def autocast(config: Config, place: Place) -> torch.autocast:
     return torch.autocast(kind, torch.bfloat16, enabled=config.train.precision == "bfloat16")
 
 
+def patches_at_once(config: Config) -> int:
+    """How many patches, with all their members, share a pass."""
+    return max(1, PIXELS_AT_ONCE // (config.task.size**2 * config.mode.ensemble))
+
+
+def patches(config: Config, cases: Sequence[Case]) -> int:
+    """How many patches a network is shown of some cases."""
+    sizes = [case.labels.shape for case in cases]
+    return sum(
+        len(windows(height, width, config.task.size, config.test.overlap))
+        for height, width in sizes
+    )
+
+
 def predictions(
     config: Config,
     network: Network,
@@ -65,7 +79,7 @@ def predictions(
 
     Patches of several small cases share a pass; a large case has several, blended.
     """
-    at_once = max(1, SAMPLES_AT_ONCE // config.mode.ensemble)
+    at_once = patches_at_once(config)
     waiting: list[tuple[int, list[Window]]] = []
     for i in mine:
         height, width = cases[i].labels.shape
@@ -84,11 +98,11 @@ def _predicted(
     place: Place,
     control: Control,
 ) -> Iterator[tuple[Case, Prediction]]:
-    at_once = max(1, SAMPLES_AT_ONCE // config.mode.ensemble)
-    patches = [(i, window) for i, over in waiting for window in over]
+    at_once = patches_at_once(config)
+    shown = [(i, window) for i, over in waiting for window in over]
     found: list[Prediction] = []
-    for first in range(0, len(patches), at_once):
-        some = patches[first : first + at_once]
+    for first in range(0, len(shown), at_once):
+        some = shown[first : first + at_once]
         words = [(cases[i].name, w.top, w.left) for i, w in some]
         seeds = [generator(config.seed, *word, "predict").initial_seed() for word in words]
         images = torch.stack([_seen(cases, i, window, control) for i, window in some])
@@ -159,7 +173,7 @@ def histogram(p: Tensor, truth: Tensor) -> list[Row]:
 def measure(
     config: Config, network: Network, cases: Sequence[Case], split: str, place: Place
 ) -> Rows:
-    """Rows of this worker's share of the cases, once per reading."""
+    """Rows of this worker's share of the cases."""
     mine = range(place.rank, len(cases), place.world)
     rows = Rows()
     own = config.train.control
@@ -171,9 +185,16 @@ def measure(
         if p.auxiliary is not None:
             _count(config, rows, case, split, "auxiliary", p.auxiliary)
             _count(config, rows, case, split, "blend", (mean + p.auxiliary) / 2)
-    for control in config.test.controls if split == "test" else ():
+    return rows
+
+
+def measure_controls(config: Config, network: Network, cases: Sequence[Case], place: Place) -> Rows:
+    """Rows of this worker's share of the test cases under each control."""
+    mine = range(place.rank, len(cases), place.world)
+    rows = Rows()
+    for control in config.test.controls:
         for case, p in predictions(config, network, cases, mine, place, control):
-            _count(config, rows, case, split, control, p.members.mean(1))
+            _count(config, rows, case, "test", control, p.members.mean(1))
     return rows
 
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor, nn
@@ -24,11 +24,13 @@ from trainables.data import Prepared, prepare, tiles
 from trainables.evaluate import Rows, autocast
 from trainables.models import Network
 from trainables.modes import Batch
+from trainables.part import require
 from trainables.place import Place
 from trainables.record import DivergedError
 from trainables.state import LAYOUT, State, Tally
 
 Row = dict[str, Any]
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -54,6 +56,7 @@ class Measured:
     macs_per_pass: int
     probe_passes: int
     test_images: int
+    test_patches: int
     test_seconds: float
     probe_seconds: float
 
@@ -68,7 +71,10 @@ def train(
         ValueError: ``resume`` is not a checkpoint of this config.
     """
     digest = config.digest()
+    _settle(config, place)
     data = prepare(config.task, config.test.unit)
+    if "shuffled_image" in (config.train.control, *config.test.controls):
+        controls.partner(0, min(len(data.val), len(data.test)))  # raises where there is none
     state = State(config, data, place)
     if resume is not None:
         state.load(resume, digest)
@@ -181,31 +187,66 @@ def _average(state: State, decay: float) -> None:
 
 def _validate(config: Config, state: State, data: Prepared, place: Place) -> tuple[float, int]:
     """Σ of Dice over validation cases and foreground classes, and how many there are."""
-    total = place.total(evaluate.score(config, state.ema, data.val, place))
+    total = place.total(
+        _together(place, lambda: evaluate.score(config, state.ema, data.val, place))
+    )
     return float(total[0]), int(total[1])
 
 
 def _test(config: Config, state: State, data: Prepared, place: Place) -> Measured:
     """Evaluate the best weights once on the test cases, and on validation for later fits."""
     began = time.perf_counter()
-    test = evaluate.measure(config, state.best, data.test, "test", place)
+    best = state.best
+    test = _together(place, lambda: evaluate.measure(config, best, data.test, "test", place))
     tested = time.perf_counter()
-    val = evaluate.measure(config, state.best, data.val, "val", place)
+    val = _together(place, lambda: evaluate.measure(config, best, data.val, "val", place))
+    others = _together(place, lambda: evaluate.measure_controls(config, best, data.test, place))
     probing = time.perf_counter()
-    probes = probe.measure(config, state.best, data.test, place)
+    probes = probe.measure(config, best, data.test, place)
     probed = time.perf_counter()
-    both = {f.name: getattr(test, f.name) + getattr(val, f.name) for f in dataclasses.fields(Rows)}
+    all_rows = {
+        f.name: [row for rows in (test, val, others) for row in getattr(rows, f.name)]
+        for f in dataclasses.fields(Rows)
+    }
     return Measured(
         tally=state.tally,
-        rows=Rows(**{name: place.gather(rows) for name, rows in both.items()}),
+        rows=Rows(**{name: place.gather(rows) for name, rows in all_rows.items()}),
         probes=place.gather(probes),
         parameters=sum(p.numel() for p in state.network.parameters()),
         macs_per_pass=multiply_adds(config, state.network),
         probe_passes=probe.passes(config, len(tiles(data.test, data.size))),
         test_images=len(data.test),
+        test_patches=evaluate.patches(config, data.test),
         test_seconds=tested - began,
         probe_seconds=probed - probing,
     )
+
+
+def _settle(config: Config, place: Place) -> None:
+    """Single precision that is single, and kernels that give the same bits each time."""
+    if place.device != "cpu":
+        torch.backends.cudnn.allow_tf32 = False
+        torch.backends.cudnn.deterministic = True
+    if config.train.compile:
+        torch.compiler.reset()  # a reused process would run out of compiled versions
+    require(
+        config.train.accumulate == 1
+        or config.train.batch % (config.train.accumulate * place.world) == 0,
+        f"train.batch={config.train.batch} must be a multiple of accumulate="
+        f"{config.train.accumulate} times {place.world} workers",
+    )
+
+
+def _together(place: Place, work: Callable[[], T]) -> T:
+    """What diverges on one worker is raised on all, so that none is left waiting."""
+    error, done = None, None
+    try:
+        done = work()
+    except DivergedError as diverged:
+        error = diverged
+    if float(place.total(torch.tensor([float(error is not None)]))) > 0:
+        raise error or DivergedError("a prediction of another worker is not finite")
+    return cast("T", done)
 
 
 @torch.no_grad()

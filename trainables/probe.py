@@ -21,7 +21,7 @@ from trainables.controls import Control
 from trainables.data import Case, tiles
 from trainables.diffusion import add_noise
 from trainables.draws import generator
-from trainables.evaluate import counts, reading
+from trainables.evaluate import PIXELS_AT_ONCE, counts, reading
 from trainables.models import Network
 from trainables.modes.diffusion import Diffusion
 from trainables.place import Place
@@ -29,9 +29,6 @@ from trainables.place import Place
 CONTROLS: dict[str, Control] = {"image": "none", "dropped": "dropped_image"}
 """What is always measured: with the image, and with the image dropped as in training, which is the
 unconditional denoiser."""
-AT_ONCE = 64
-"""Noise levels of a case in one pass."""
-
 Row = dict[str, Any]
 
 
@@ -186,7 +183,8 @@ def _estimate(
     image = controls.image(control, case.image, other.image)[None].to(place.device)
     features = network.features(image)
     found: list[Tensor] = []
-    for part in torch.arange(len(noised.times)).split(AT_ONCE):
+    at_once = max(1, PIXELS_AT_ONCE // case.labels.numel())
+    for part in torch.arange(len(noised.times)).split(at_once):
         seen = controls.mask(control, noised.x[part], noised.other[part], noised.noise[part])
         n = len(part)
         estimate = mode.denoise(

@@ -48,7 +48,8 @@ class State:
     def __init__(self, config: Config, data: Prepared, place: Place) -> None:
         torch.manual_seed(generator(config.seed, "weights").initial_seed())
         network = config.model.build(config.ports)
-        network.fit(*data.training_tiles())
+        if not config.model.learns:
+            network.fit(*data.training_tiles())
         self.network = on(network, place.device)
         self.ema = copy.deepcopy(self.network).requires_grad_(False)
         self.best = copy.deepcopy(self.ema)

@@ -154,6 +154,13 @@ def test_a_training_pass_is_decided_by_the_cases_seeds(name: str) -> None:
     assert torch.equal(first, out([4, 5, 6])) == (not small(name).auxiliary)
 
 
+@pytest.mark.parametrize("channels", [12, 48, 80, 132])
+def test_any_multiple_of_four_channels_can_be_built(channels: int) -> None:
+    spec = {"ensemdiff": {"channels": channels, "multipliers": [1, 2, 4], "blocks": 1}}
+    with torch.device("meta"):
+        cast("Model", parse_part("models", spec)).build(BOTH[0])
+
+
 @pytest.mark.parametrize(
     ("name", "fields", "message"),
     [

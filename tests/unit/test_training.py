@@ -45,7 +45,7 @@ def settings(**more: Any) -> dict[str, Any]:
 def test_a_batch_in_parts_gives_the_same_losses(small: Small, model: str) -> None:
     """Networks without batch statistics cannot tell."""
     whole = losses(small(model={model: MODELS[model]}, train=settings()))
-    parts = losses(small(model={model: MODELS[model]}, train=settings(accumulate=3)))
+    parts = losses(small(model={model: MODELS[model]}, train=settings(accumulate=2)))
     assert parts == pytest.approx(whole, rel=1e-5)
 
 
@@ -99,7 +99,10 @@ def _rank(rank: int, folder: str, plain: list[dict[str, Any]]) -> None:
 def test_two_workers_train_to_the_same_losses_as_one(small: Small, tmp_path: Path) -> None:
     """Every architecture, batch statistics and dropout included; a batch that does not divide."""
     configs = [
-        small(model={name: fields}, train=settings(batch=5, accumulate=accumulate))
+        small(
+            model={name: fields},
+            train=settings(batch=4 if accumulate > 1 else 5, accumulate=accumulate),
+        )
         for (name, fields), accumulate in zip(MODELS.items(), (1, 2, 1, 1), strict=True)
     ]
     alone = torch.tensor([losses(config) for config in configs])
@@ -119,6 +122,7 @@ def test_every_network_overfits_four_real_tiles(name: str, mode: str) -> None:
             "model": {name: {**MODELS[name], "attention": []}},
             "mode": {mode: fields},
             "train": {"steps": 1, "batch": 8, "learning_rate": 4e-3},
+            "probe": {"bins": 0},
         }
     )
     data = prepare(config.task, "tiles")
@@ -183,3 +187,24 @@ def test_at_the_noisy_end_the_denoiser_is_its_feedforward_twin(small: Small, los
     }
     assert edge["image"] == pytest.approx(4 * brier, rel=0.1)
     assert edge["image"] < 0.7 * edge["dropped"]
+
+
+@pytest.mark.slow
+def test_a_compiled_network_trains_to_the_same_losses(small: Small) -> None:
+    assert losses(small(train=settings(compile=True))) == pytest.approx(
+        losses(small(train=settings())), rel=1e-4
+    )
+
+
+def test_a_shuffled_control_without_a_second_case_is_refused_before_training(small: Small) -> None:
+    config = small(
+        task={"synthetic": {"size": 16, "cases": 1}}, test={"controls": ["shuffled_image"]}
+    )
+    with pytest.raises(ValueError, match="needs 2 cases or more, there are 1"):
+        next(train(config, Place()))
+
+
+def test_parts_that_do_not_divide_among_the_workers_are_refused(small: Small) -> None:
+    config = small(train=settings(batch=4, accumulate=4))
+    with pytest.raises(ValueError, match="batch=4 must be a multiple of accumulate=4 times 2"):
+        next(train(config, Place(0, 2)))

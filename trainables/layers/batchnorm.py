@@ -19,11 +19,14 @@ class BatchNorm2d(nn.BatchNorm2d):
         assert self.momentum is not None
         x = input.float()
         here = x.new_full((1,), x.numel() / x.shape[1])
-        sums = torch.cat([x.sum((0, 2, 3)), x.square().sum((0, 2, 3)), here])
+        # In double precision: a variance from a mean of squares cancels.
+        wide = x.double()
+        sums = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), here.double()])
         totals: Tensor = collective.all_reduce(sums)
         count = totals[-1].detach()
         mean, square = totals[:-1].reshape(2, -1) / count
         variance = (square - mean.square()).clamp(min=0)
+        mean, variance, count = mean.float(), variance.float(), count.float()
         with torch.no_grad():
             unbiased = variance * count / (count - 1).clamp(min=1)
             self.running_mean.lerp_(mean, self.momentum)

@@ -200,8 +200,9 @@ class Upsample(nn.Module):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """32 groups as published; narrower networks keep the published four channels per group."""
-    return nn.GroupNorm(min(32, channels // 4), channels)
+    """32 groups as published; narrower networks keep about four channels per group."""
+    groups = min(32, channels // 4)
+    return nn.GroupNorm(next(g for g in range(groups, 0, -1) if channels % g == 0), channels)
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:

@@ -59,8 +59,8 @@ class Diffusion(Mode):
     (mask and t zero), which lets it guess a mask in one pass.
 
     Sampling starts from noise at ``t_high``; or at ``t_start``, from a guess noised to that level:
-    ``one_step`` is the x0 estimate of pure noise, ``feedforward`` the twin's pass, ``auxiliary``
-    the network's auxiliary output.
+    ``one_step`` is the x0 estimate of pure noise, ``auxiliary`` the auxiliary output beside it,
+    ``feedforward`` the twin's pass.
     """
 
     denoises: ClassVar[bool] = True
@@ -111,6 +111,11 @@ class Diffusion(Mode):
             f" {self.loss!r}: the twin's head is read as mask logits",
         )
         require(
+            self.start != "one_step" or self.target != "eps",
+            "start='one_step' reads x0 from pure noise, which target='eps' cannot say (choices of"
+            " target: x0, v)",
+        )
+        require(
             self.start != "feedforward" or self.feedforward_share > 0,
             "start='feedforward' needs a network trained as the twin too: feedforward_share=0.0"
             " must be positive",
@@ -124,8 +129,8 @@ class Diffusion(Mode):
 
     @property
     def passes(self) -> int:
-        once = self.start in ("feedforward", "auxiliary")
-        return self.members * (self.sampler.passes + (self.start == "one_step")) + once
+        first = self.start in ("one_step", "auxiliary")
+        return self.members * (self.sampler.passes + first) + (self.start == "feedforward")
 
     @property
     def ensemble(self) -> int:
@@ -201,7 +206,8 @@ class Diffusion(Mode):
             asked = target_of(x0, batch.noise_BMHW, log_snr, self.target)
             main = output.main[:, : asked.shape[1]]
             loss = (main - asked).square().flatten(1).mean(1)
-        loss = loss * self.weight.on(log_snr, self.target).to(loss)
+        weight = self.weight.on(log_snr, self.target).to(loss)
+        loss = loss * torch.where(blind, 1.0, weight)  # the twin has no noise level
         if self.loss == "hybrid":
             loss = loss + self.vlb_weight * self._bound(x0, estimate, t)
         truth = masks.to_channels(batch.labels_BHW, classes)
@@ -241,7 +247,6 @@ class Diffusion(Mode):
     ) -> Prediction:
         """All members of all cases in one batch; the image's features are computed once."""
         features = network.features(images_BCHW)
-        guess = self._guess(network, images_BCHW, classes)
         images = images_BCHW.repeat_interleave(self.members, 0)
         features = tuple(f.repeat_interleave(self.members, 0) for f in features)
         shape = (self.encoding.channels(classes), *images.shape[2:])
@@ -262,13 +267,19 @@ class Diffusion(Mode):
         t_start, x0 = self.t_high, None
         if self.start != "noise":
             t_start = min(self.t_start, self.t_high)
+            x0 = self._guess(network, images_BCHW, classes)
+        if self.start in ("one_step", "auxiliary"):
             first = torch.full((len(images),), self.t_high, device=images.device)
-            x0 = denoise(noise(), first).x0 if guess is None else guess
+            x0 = denoise(noise(), first).x0
+            if self.start == "auxiliary":
+                (side,) = side_branch
+                assert side is not None, "Config refuses start='auxiliary' for other networks"
+                x0 = self.encoding.to_x0(self.encoding.of_classes(side, classes))
         start = self.log_snr(torch.full((1,), t_start, device=images.device))
-        # Noise at t_high is taken to hide the mask: without a guess x starts without signal, which
-        # is only right while alpha there is small.
+        # Noise at t_high is taken to hide the mask: without a guess x starts with the encoding's
+        # offset only, which is right while alpha there is small.
         alpha, sigma = map(as_images, alpha_sigma(start))
-        x = sigma * noise() + (0 if x0 is None else alpha * x0)
+        x = sigma * noise() + alpha * (self.encoding.offset if x0 is None else x0)
         times = self.sampler.grid(self.schedule, t_start, self.t_low)
         x0 = self.sampler.sample(denoise, x, noise, self.schedule, times)
         p = self.encoding.classes(self.encoding.to_mask(x0), classes)
@@ -280,14 +291,9 @@ class Diffusion(Mode):
         return Prediction(per_case(p), None if side is None else per_case(side).mean(1))
 
     def _guess(self, network: Network, images: Tensor, classes: int) -> Tensor | None:
-        """The x0 of a pass that sees no mask, once per member; None where the start needs none."""
-        if self.start not in ("feedforward", "auxiliary"):
+        """The feed-forward twin's x0, once per member; None with another start."""
+        if self.start != "feedforward":
             return None
         output = blind_pass(network, images, self.encoding.channels(classes))
-        if self.start == "feedforward":
-            p = self.encoding.expected(output.main)
-        else:
-            p = auxiliary(output)
-            assert p is not None, "Config refuses start='auxiliary' for other networks"
-            p = self.encoding.of_classes(p, classes)
-        return self.encoding.to_x0(p).repeat_interleave(self.members, 0)
+        x0 = self.encoding.to_x0(self.encoding.expected(output.main))
+        return x0.repeat_interleave(self.members, 0)

@@ -24,7 +24,7 @@ class Cosine(Schedule):
     span: float = 10.0
 
     def __post_init__(self) -> None:
-        require(self.span > 0, f"span={self.span} must be positive")
+        require(0 < self.span <= 60, f"span={self.span} must lie in (0, 60]")
 
     def log_snr(self, t: Tensor) -> Tensor:
         first = math.atan(math.exp(-self.span / 2))

@@ -27,7 +27,12 @@ class Sigmoid(Schedule):
     def __post_init__(self) -> None:
         require(self.start < self.end, f"start={self.start} must be below end={self.end}")
         require(self.temperature > 0, f"temperature={self.temperature} must be positive")
-        require(self.span > 0, f"span={self.span} must be positive")
+        require(0 < self.span <= 30, f"span={self.span} must lie in (0, 30]")
+        require(
+            max(-self.start, self.end) <= 30 * self.temperature,
+            f"temperature={self.temperature} must be 1/30 of start={self.start} and end={self.end}"
+            " or more: the curve is flat beyond",
+        )
 
     def log_snr(self, t: Tensor) -> Tensor:
         def logistic(x: Tensor | float) -> Tensor:
