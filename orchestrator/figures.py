@@ -25,44 +25,53 @@ STYLE: dict[Any, Any] = {
 
 
 def fingerprints(table: pa.Table) -> Figure:
-    """Loss over t; error over log-SNR with and without the image; information over log-SNR."""
+    """Loss over t; error over log-SNR with and without the image; information over log-SNR.
+
+    Tasks share a row of panels, unless a task has several curves: then each task has its own.
+    """
     frame = cast("pd.DataFrame", table.to_pandas())
+    cells = frame[["task", "study", "cell"]].drop_duplicates()
+    crowded = bool(cells["task"].duplicated().any())
+    rows = [part for _, part in frame.groupby("task", sort=False)] if crowded else [frame]
     with rc_context(STYLE):
-        figure = Figure(figsize=(12, 3.6), layout="constrained")
-        over_t, error, information = cast("list[Axes]", list(figure.subplots(1, 3)))
-        for i, (cell, part) in enumerate(frame.groupby(["study", "cell"], sort=False)):
-            colour, label = COLOURS[i % len(COLOURS)], _label(part, frame, cell)
-            curves = {key: rows.sort_values("bin") for key, rows in part.groupby(["axis", "curve"])}
-            _line(over_t, curves["t", "eps_error"], colour, label=label)
-            _line(error, curves["log_snr", "eps_error"], colour, label=label)
-            _line(error, curves["log_snr", "eps_error_dropped"], colour, style="--", band=False)
-            _line(information, curves["log_snr", "information_orthogonal"], colour, label=label)
-            _line(information, curves["log_snr", "information"], colour, style=":", band=False)
-        over_t.set(
-            title="Loss over timesteps", xlabel="t (from clean to noise)", ylabel="ε-MSE per pixel"
-        )
-        over_t.set_yscale("log")
-        error.set(
-            title="Error with the image (dashed: without)",
-            xlabel="log-SNR λ (from clean to noise)",
-            ylabel="ε-MSE per pixel",
-        )
-        information.set(
-            title="Information (dotted: by difference)",
-            xlabel="log-SNR λ (from clean to noise)",
-            ylabel="bits per pixel per unit λ",
-        )
-        information.legend(frameon=False)
-        for axes in (error, information):
-            axes.invert_xaxis()
+        figure = Figure(figsize=(14 if crowded else 12, 3.6 * len(rows)), layout="constrained")
+        panels = cast("Any", figure.subplots(len(rows), 3, squeeze=False))
+        for part, row in zip(rows, panels, strict=True):
+            _panels(part, list(row), crowded)
         return figure
 
 
-def _label(part: pd.DataFrame, frame: pd.DataFrame, cell: object) -> str:
-    """The task, or the cell where a task has several."""
-    task = str(part["task"].iloc[0])
-    several = frame[frame["task"] == task][["study", "cell"]].drop_duplicates()
-    return task if len(several) == 1 else " ".join(map(str, cast("tuple[str, str]", cell)))
+def _panels(frame: pd.DataFrame, row: list[Axes], crowded: bool) -> None:
+    """One row: the curves of one task, or of all."""
+    over_t, error, information = row
+    studies = frame["study"].nunique()
+    for i, ((study, cell), part) in enumerate(frame.groupby(["study", "cell"], sort=False)):
+        label = str(cell) if studies == 1 else f"{study} {cell}"
+        label, colour = label if crowded else str(part["task"].iloc[0]), COLOURS[i % len(COLOURS)]
+        curves = {key: rows.sort_values("bin") for key, rows in part.groupby(["axis", "curve"])}
+        _line(over_t, curves["t", "eps_error"], colour, label=label)
+        _line(error, curves["log_snr", "eps_error"], colour, label=label)
+        _line(error, curves["log_snr", "eps_error_dropped"], colour, style="--", band=False)
+        _line(information, curves["log_snr", "information_orthogonal"], colour, label=label)
+        _line(information, curves["log_snr", "information"], colour, style=":", band=False)
+    over_t.set(
+        title="Loss over timesteps", xlabel="t (from clean to noise)", ylabel="ε-MSE per pixel"
+    )
+    over_t.set_yscale("log")
+    error.set(
+        title="Error with the image (dashed: without)",
+        xlabel="log-SNR λ (from clean to noise)",
+        ylabel="ε-MSE per pixel",
+    )
+    information.set(
+        title="Information (dotted: by difference)",
+        xlabel="log-SNR λ (from clean to noise)",
+        ylabel="bits per pixel per unit λ",
+    )
+    beside: dict[str, Any] = {"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)}
+    information.legend(frameon=False, **(beside if crowded else {}))
+    for axes in (error, information):
+        axes.invert_xaxis()
 
 
 def _line(

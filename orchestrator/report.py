@@ -76,7 +76,9 @@ def verdicts(board: list[dict[str, Any]]) -> list[str]:
         if not bases:
             continue
         against = "; ".join(_against(row, base) for base in bases)
-        said.append(f"{row['task']}, {row['arm']} (Dice {row['dice']:.3f}) {against}.")
+        said.append(
+            f"{row['task']}, {row['model']} {row['arm']} (Dice {row['dice']:.3f}) {against}."
+        )
     return said
 
 

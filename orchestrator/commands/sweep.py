@@ -73,6 +73,7 @@ def leaderboard(tables: Tables) -> None:
     ]
     columns = {
         "task": "task",
+        "model": "model",
         "arm": "arm",
         "dice": "Dice [95 %]",
         "iou": "IoU [95 %]",
