@@ -11,7 +11,7 @@ import pytest
 from orchestrator.ledger import Ledger
 from orchestrator.store import Store
 from tests.faults.drill import Drill, checkpoint_beside, commits
-from trainables.loop import read_checkpoint
+from trainables.state import read_checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
 HERE = Path(__file__).parent
