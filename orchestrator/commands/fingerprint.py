@@ -30,7 +30,7 @@ def main(options: Namespace) -> int:
             row["range"] = f"{row['log_snr_high']:.1f} to {row['log_snr_low']:.1f}"
     columns = {
         "study": "study",
-        "task": "task",
+        "cell": "cell",
         "schedule": "schedule",
         "images": "tiles",
         "information_orthogonal": "bits per pixel in range",
