@@ -68,7 +68,7 @@ def test_a_batch_in_chunks_is_the_batch(small: Small) -> None:
 
 
 def test_tiles_cover_the_held_out_images_once(small: Small) -> None:
-    task = small(task="nuclei", model="intensity", train={"steps": 0}).task
+    task = small(task="nuclei").task
     data, whole = prepare(task, "tiles"), prepare(task, "images")
     assert (len(data.val), len(data.test)) == (8, 16)
     assert len({c.name for c in data.test}) == 16
