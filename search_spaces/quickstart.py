@@ -5,10 +5,11 @@ times four arms: the majority mask and the grey level alone (the baselines to be
 feed-forward twin, and diffusion with its noise schedule and timestep range searched, then trained
 in full by two workers.
 
-Cost: about 8 minutes on 2 CPU cores. Expect both networks above the majority mask everywhere and
-above the grey level on both kinds of nuclei, and diffusion close to its twin; in an average brain
-the grey level nearly decides, and so small a network does not reach it. One image, three images
-and one average brain are enough for a first look at three fingerprints, not for a claim.
+Cost: about 8 minutes on 2 CPU cores. Expect both networks above the majority mask everywhere, the
+feed-forward twin above the grey level on both kinds of nuclei, and diffusion behind its twin after
+so little training; in an average brain the grey level nearly decides, and so small a network does
+not reach it. One image, three images and one average brain are enough for a first look at three
+fingerprints, not for a claim.
 """
 
 from search_spaces import Choice, Each, Search, Space, Uniform
