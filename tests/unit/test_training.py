@@ -190,6 +190,7 @@ def test_at_the_noisy_end_the_denoiser_is_its_feedforward_twin(small: Small, los
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:`torch.jit:DeprecationWarning")  # torch's own compiler
 def test_a_compiled_network_trains_to_the_same_losses(small: Small) -> None:
     assert losses(small(train=settings(compile=True))) == pytest.approx(
         losses(small(train=settings())), rel=1e-4
