@@ -230,10 +230,10 @@ def _peak_device(place: Place) -> int | None:
 
 def peak_host() -> int:
     """The process's largest resident size, bytes."""
-    with contextlib.suppress(OSError):
-        status = Path("/proc/self/status").read_text(encoding="ascii")
-        peak = next(line for line in status.splitlines() if line.startswith("VmHWM:"))
-        return 1024 * int(peak.split()[1])
+    with contextlib.suppress(OSError):  # elsewhere than on Linux; some containers hide the line
+        for line in Path("/proc/self/status").read_text(encoding="ascii").splitlines():
+            if line.startswith("VmHWM:"):
+                return 1024 * int(line.split()[1])
     kilobyte = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
 

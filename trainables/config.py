@@ -15,6 +15,7 @@ from trainables.models import Model, Ports
 from trainables.modes import Mode
 from trainables.modes.diffusion import Diffusion
 from trainables.part import parse_dataclass, parts_in, plain, require
+from trainables.samplers.ddpm import DDPM
 
 VERSION = 2
 """Bumped when the loop or the evaluation changes the numbers of an unchanged Config."""
@@ -148,7 +149,7 @@ class Config:
             self._check_diffusion(self.mode)
 
     def _check_diffusion(self, mode: Diffusion) -> None:
-        learned = plain(mode.sampler)[mode.sampler.name].get("variance") == "learned"
+        learned = isinstance(mode.sampler, DDPM) and mode.sampler.variance == "learned"
         require(
             not learned or mode.loss == "hybrid",
             "sampler.ddpm.variance='learned' needs a network that learns one: loss="

@@ -7,6 +7,7 @@ from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,6 +16,7 @@ from trainables.config import Config
 from trainables.controls import Control
 from trainables.data import Case
 from trainables.draws import generator
+from trainables.metrics.dice import Dice
 from trainables.models import Network
 from trainables.modes import Prediction
 from trainables.place import Place
@@ -109,8 +111,9 @@ def _predicted(
         images = images.to(place.device, memory_format=torch.channels_last)
         with reading(config, network, place):
             p = config.mode.predict(network, images, config.classes, seeds, control)
-        if not p.members.isfinite().all():
-            raise DivergedError("a predicted probability is not finite: the weights are broken")
+        for found_p in (p.members, p.auxiliary):
+            if found_p is not None and not found_p.isfinite().all():
+                raise DivergedError("a predicted probability is not finite: the weights are broken")
         members = p.members.float().cpu()
         side = None if p.auxiliary is None else p.auxiliary.float().cpu()
         found += [
@@ -209,8 +212,7 @@ def score(config: Config, network: Network, cases: Sequence[Case], place: Place)
         predicted = masks.to_labels(p.members.mean(1))[0]
         for k in range(1, config.classes):
             row = counts(predicted == k, case.labels == k)
-            size = 2 * row["tp"] + row["fp"] + row["fn"]
-            found.append(2 * row["tp"] / size if size else 1.0)
+            found.append(float(Dice().value({n: np.array(v, float) for n, v in row.items()})))
     return torch.tensor([sum(found), len(found)], dtype=torch.float64)
 
 

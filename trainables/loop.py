@@ -68,13 +68,13 @@ def train(
 
     Raises:
         DivergedError: a NaN or inf, with its step.
-        ValueError: ``resume`` is not a checkpoint of this config.
+        ValueError: ``resume`` is not a checkpoint of this config; the batch cannot be shared by so
+            many workers; a control needs a second case; the data are not as their set promises.
     """
     digest = config.digest()
     _settle(config, place)
     data = prepare(config.task, config.test.unit)
-    if "shuffled_image" in (config.train.control, *config.test.controls):
-        controls.partner(0, min(len(data.val), len(data.test)))  # raises where there is none
+    _check(config, data, place)
     state = State(config, data, place)
     if resume is not None:
         state.load(resume, digest)
@@ -229,12 +229,18 @@ def _settle(config: Config, place: Place) -> None:
         torch.backends.cudnn.deterministic = True
     if config.train.compile:
         torch.compiler.reset()  # a reused process would run out of compiled versions
+
+
+def _check(config: Config, data: Prepared, place: Place) -> None:
+    """What a Config alone cannot know: the workers, and how many cases there are."""
     require(
         config.train.accumulate == 1
         or config.train.batch % (config.train.accumulate * place.world) == 0,
         f"train.batch={config.train.batch} must be a multiple of accumulate="
         f"{config.train.accumulate} times {place.world} workers",
     )
+    if "shuffled_image" in (config.train.control, *config.test.controls):
+        controls.partner(0, min(len(data.val), len(data.test)))  # raises where there is none
 
 
 def _together(place: Place, work: Callable[[], T]) -> T:

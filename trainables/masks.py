@@ -61,12 +61,11 @@ def foreground(channels_BMHW: Tensor) -> Tensor:
 
 
 def cross_entropy(logits_BMHW: Tensor, mask_BMHW: Tensor) -> Tensor:
-    """−log p of the true class, mean over pixels, [B], in nats."""
+    """−log p of the true class per pixel, [B, H, W], in nats."""
     if logits_BMHW.shape[1] == 1:
         loss = functional.binary_cross_entropy_with_logits(logits_BMHW, mask_BMHW, reduction="none")
-    else:
-        loss = -(mask_BMHW * logits_BMHW.log_softmax(1)).sum(1)
-    return loss.flatten(1).mean(1)
+        return loss[:, 0]
+    return -(mask_BMHW * logits_BMHW.log_softmax(1)).sum(1)
 
 
 def soft_dice_loss(p_BMHW: Tensor, mask_BMHW: Tensor) -> Tensor:

@@ -29,6 +29,7 @@ from trainables.place import Place
 CONTROLS: dict[str, Control] = {"image": "none", "dropped": "dropped_image"}
 """What is always measured: with the image, and with the image dropped as in training, which is the
 unconditional denoiser."""
+
 Row = dict[str, Any]
 
 

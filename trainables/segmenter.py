@@ -53,7 +53,7 @@ class Segmenter(Mode):
         if self.loss == "mse":
             loss = (output.main - (2 * truth - 1)).square().flatten(1).mean(1)
         else:
-            loss = masks.cross_entropy(output.main, truth)
+            loss = masks.cross_entropy(output.main, truth).flatten(1).mean(1)
         if self.dice_weight > 0:
             p = self._probabilities(output)
             loss = loss + self.dice_weight * masks.soft_dice_loss(p, truth)

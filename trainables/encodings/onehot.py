@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from torch import Tensor
-from torch.nn import functional
 
 from trainables import masks
 from trainables.encodings import Encoding
@@ -25,11 +24,7 @@ class OneHot(Encoding):
         return masks.probabilities(logits_BMHW)
 
     def cross_entropy(self, logits_BMHW: Tensor, mask_BMHW: Tensor) -> Tensor:
-        if logits_BMHW.shape[1] == 1:
-            return functional.binary_cross_entropy_with_logits(
-                logits_BMHW, mask_BMHW, reduction="none"
-            )[:, 0]
-        return -(mask_BMHW * logits_BMHW.log_softmax(1)).sum(1)
+        return masks.cross_entropy(logits_BMHW, mask_BMHW)
 
     def classes(self, mask_BMHW: Tensor, classes: int) -> Tensor:
         return masks.normalised(mask_BMHW)

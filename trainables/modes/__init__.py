@@ -91,4 +91,8 @@ class Mode(Part):
         seeds: Sequence[int],
         control: Control,
     ) -> Prediction:
-        """``seeds`` (one per case) decide all random draws."""
+        """``seeds`` (one per case) decide all random draws.
+
+        Of the controls only those of the mask matter here, and only where one is seen: whoever
+        calls has replaced the image already.
+        """

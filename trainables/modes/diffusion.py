@@ -233,7 +233,7 @@ class Diffusion(Mode):
         first, clean = functional.logsigmoid(-ends).float()
         posterior = clean + torch.log(-torch.expm1(ends[0] - ends[1])).float()
         log_variance = posterior + estimate.range * (first - clean)
-        bins = bin_cost(x0 - c, mean - c, log_variance, b / 255, b)
+        bins = bin_cost(x0 - c, mean - c, log_variance, b / 255, b)  # as of 8-bit images: Ho 2020
         cost = torch.where(as_images(t < last).bool(), bins, step)
         return cost.flatten(1).mean(1) / math.log(2)
 
@@ -264,9 +264,8 @@ class Diffusion(Mode):
             side_branch[:] = [auxiliary(output)]
             return self.estimate(output, seen, self.log_snr(t_B))
 
-        t_start, x0 = self.t_high, None
-        if self.start != "noise":
-            t_start = min(self.t_start, self.t_high)
+        t_start, x0 = min(self.t_start, self.t_high), None
+        if self.start == "feedforward":
             x0 = self._guess(network, images_BCHW, classes)
         if self.start in ("one_step", "auxiliary"):
             first = torch.full((len(images),), self.t_high, device=images.device)
@@ -290,10 +289,8 @@ class Diffusion(Mode):
         (side,) = side_branch
         return Prediction(per_case(p), None if side is None else per_case(side).mean(1))
 
-    def _guess(self, network: Network, images: Tensor, classes: int) -> Tensor | None:
-        """The feed-forward twin's x0, once per member; None with another start."""
-        if self.start != "feedforward":
-            return None
+    def _guess(self, network: Network, images: Tensor, classes: int) -> Tensor:
+        """The feed-forward twin's x0, once per member."""
         output = blind_pass(network, images, self.encoding.channels(classes))
         x0 = self.encoding.to_x0(self.encoding.expected(output.main))
         return x0.repeat_interleave(self.members, 0)

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal, NamedTuple
 import torch
 from torch import Tensor
 
+from trainables.diffusion import as_images
 from trainables.part import Part, require
 from trainables.schedules import Schedule
 
@@ -37,6 +38,11 @@ Denoise = Callable[[Tensor, Tensor], Estimate]
 
 Noise = Callable[[], Tensor]
 """The next standard normal draw for the batch, [B, M, H, W], seeded per case and member."""
+
+
+def on(x: Tensor) -> Callable[[Tensor], Tensor]:
+    """Makes a coefficient [B], computed in float64 on the CPU, ready to multiply images like x."""
+    return lambda value: as_images(value).to(x.device)
 
 
 @dataclass(frozen=True)

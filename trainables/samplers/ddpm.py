@@ -8,8 +8,8 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from trainables.diffusion import alpha_sigma, as_images
-from trainables.samplers import Noise, Sampler, Visit
+from trainables.diffusion import alpha_sigma
+from trainables.samplers import Noise, Sampler, Visit, on
 
 
 @dataclass(frozen=True)
@@ -28,10 +28,7 @@ class DDPM(Sampler):
         self, x: Tensor, here: Visit, before: Visit | None, there: Tensor, noise: Noise
     ) -> Tensor:
         """A draw from N(α_there·((1 − c)·x/α_here + c·x0), variance)."""
-
-        def image(value: Tensor) -> Tensor:
-            return as_images(value).to(x.device)
-
+        image = on(x)
         (alpha_here, sigma_here), (alpha, sigma) = alpha_sigma(here.log_snr), alpha_sigma(there)
         change = -torch.expm1(here.log_snr - there)
         kept = (1 - change) * alpha / alpha_here

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.diffusion import alpha_sigma, as_images
-from trainables.samplers import Noise, Sampler, Visit
+from trainables.diffusion import alpha_sigma
+from trainables.samplers import Noise, Sampler, Visit, on
 
 
 @dataclass(frozen=True)
@@ -23,10 +23,7 @@ class DPMSolver(Sampler):
         self, x: Tensor, here: Visit, before: Visit | None, there: Tensor, noise: Noise
     ) -> Tensor:
         """The last two x0 extrapolated over half the step; the paper's λ is half of ours."""
-
-        def image(value: Tensor) -> Tensor:
-            return as_images(value).to(x.device)
-
+        image = on(x)
         (_, sigma_here), (alpha, sigma) = alpha_sigma(here.log_snr), alpha_sigma(there)
         step = (there - here.log_snr) / 2
         x0 = here.estimate.x0
