@@ -18,7 +18,7 @@ VERBS = {
     "query": "run one SELECT over the views",
     "fingerprint": "print the timestep fingerprints of studies",
     "report": "write the report of studies as one HTML page",
-    "data": "list, fetch or check data sets",
+    "data": "list, fetch, check or show data sets",
     "doctor": "check this machine and the store before a sweep",
 }
 SPACE_HELP = "name of a space, or path of your own .py file"
@@ -73,8 +73,17 @@ def parser() -> argparse.ArgumentParser:
     for name in ("fingerprint", "report"):
         at[name].add_argument("studies", metavar="STUDY", nargs="*", help="default: all")
     at["report"].add_argument("-o", "--output", default="report.html", metavar="FILE")
-    at["data"].add_argument("action", choices=("ls", "get", "check"))
-    at["data"].add_argument("names", metavar="NAME", nargs="*", help="default: all")
+    at["data"].add_argument("action", choices=("ls", "get", "check", "show"))
+    at["data"].add_argument(
+        "names",
+        metavar="NAME|PATH",
+        nargs="*",
+        help="a data set, a .py file of yours, or (check, show) a folder or s3:// URL",
+    )
+    at["data"].add_argument(
+        "--set", action="append", default=[], metavar="FIELD=VALUE", help="e.g. at=/data/kvasir"
+    )
+    at["data"].add_argument("-o", "--output", metavar="FILE", help="the sheet (default: NAME.png)")
     return root
 
 

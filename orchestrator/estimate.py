@@ -44,7 +44,7 @@ class Estimator:
     def cost(self, config: Config) -> Cost:
         """What one trial of this config should cost on one device."""
         steps = max(1, config.train.steps)
-        seen = self._seen.get((config.task.name, config.model.name, config.mode.name))
+        seen = self._seen.get((config.task.title, config.model.name, config.mode.name))
         if seen:
             seconds = statistics.median(seen) * steps + SETUP_SECONDS
             return Cost(seconds, f"{len(seen)} committed trials")

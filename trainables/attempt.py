@@ -21,6 +21,7 @@ from trainables.config import Config
 from trainables.loop import Measured, Progress, Row, train
 from trainables.modes.diffusion import Diffusion
 from trainables.place import Place
+from trainables.reading.cache import load
 from trainables.record import DivergedError, Outcome, Tables
 from trainables.state import read_checkpoint
 
@@ -116,13 +117,13 @@ def about(config: Config, sink: Sink, place: Place, began: datetime) -> Row:
     mode = config.mode
     packages = {name: version(name) for name in ("torch", "numpy", "pyarrow")}
     return {
-        "task": config.task.name,
+        "task": config.task.title,
         "model": config.model.name,
         "mode": mode.name,
         "schedule": mode.schedule.name if isinstance(mode, Diffusion) else None,
         "seed": config.seed,
         "config": json.dumps(config.plain(), sort_keys=True),
-        "data_hash": config.task.content_hash(),
+        "data_hash": load(config.task).content_hash,
         "passes_per_image": mode.passes,
         "world_size": place.world,
         "device": _device_name(place),

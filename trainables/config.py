@@ -9,12 +9,14 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from trainables import controls
+from trainables.augment import Augment
 from trainables.controls import Control, ImageControl
 from trainables.datasets import Dataset
 from trainables.models import Model, Ports
 from trainables.modes import Mode
 from trainables.modes.diffusion import Diffusion
-from trainables.part import parse_dataclass, parts_in, plain, require
+from trainables.part import identity, parse_dataclass, parts_in, plain, require
+from trainables.reading.cache import load
 from trainables.samplers.ddpm import DDPM
 
 VERSION = 2
@@ -43,8 +45,10 @@ class Train:
     """Steps between validations, each of which is also a checkpoint."""
     patience: int = 0
     """Validations without a better score after which training stops; 0: never."""
-    flips: bool = True
-    """Augment by the eight symmetries of the square."""
+    augment: Augment = field(default_factory=Augment)
+    foreground: float = 0.0
+    """Share of the crops that are cut around a pixel of the foreground, of each class as often;
+    for targets so small that most crops miss them."""
     control: Control = "none"
     """What the network is shown instead, in training and when it is tested; a network trained on
     another case's noisy mask samples from its own, which it has learnt to ignore."""
@@ -60,6 +64,7 @@ class Train:
             self.accumulate >= 1 and self.batch % self.accumulate == 0,
             f"accumulate={self.accumulate} must divide batch={self.batch}",
         )
+        require(0 <= self.foreground <= 1, f"foreground={self.foreground} must lie in [0, 1]")
         require(self.patience >= 0, f"patience={self.patience} must not be negative")
         require(
             self.control == "none" or self.batch >= 2,
@@ -186,13 +191,13 @@ class Config:
 
     def digest(self) -> str:
         """Its name everywhere: a hash of its content, its data and its formulas' versions."""
-        identity = {
-            "config": self.plain(),
-            "data": self.task.content_hash(),
+        whole = {
+            "config": identity(self),
+            "data": load(self.task).content_hash,
             "versions": {f"{p.kind}/{p.name}": p.version for p in parts_in(self)},
             "version": VERSION,
         }
-        canonical = json.dumps(identity, sort_keys=True, separators=(",", ":"), allow_nan=False)
+        canonical = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
         return hashlib.sha256(canonical.encode()).hexdigest()[:16]
 
 

@@ -4,18 +4,37 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
-import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from trainables.augment import View, turned, views, warped
 from trainables.config import Config
-from trainables.datasets import Dataset, Image, Split
+from trainables.datasets import Dataset, Split
 from trainables.draws import generator, stratified
 from trainables.modes import Batch
 from trainables.part import require
 from trainables.place import Place
+from trainables.reading.cache import load
+from trainables.reading.loaded import Image
+from trainables.tiling import Window
+
+FIT_PIXELS = 2**26
+"""Of training tiles, for models that are fitted at once."""
+
+
+@dataclass(frozen=True)
+class Norm:
+    """The training images' statistics."""
+
+    mean: Tensor
+    """float32 [C, 1, 1]."""
+    std: Tensor
+
+    def __call__(self, pixels_CHW: Tensor) -> Tensor:
+        """Zero mean and unit deviation over the training images."""
+        return (pixels_CHW.float() - self.mean) / self.std
 
 
 @dataclass(frozen=True)
@@ -24,17 +43,43 @@ class Case:
 
     name: str
     group: str
-    image: Tensor
-    """float32 [C, H, W], normalised."""
+    pixels: Tensor
+    """[C, h, w] as they were stored; memory-mapped, so that only what is looked at is read."""
     labels: Tensor
     """uint8 [H, W]."""
     instances: Tensor | None
     """int32 [H, W]."""
+    norm: Norm | None = None
+    """None: the pixels are normalised."""
+    reduced: Tensor | None = None
+    """uint8 [h, w], the labels where the pixels are a reduction; None where they are not."""
+    points: Tensor | None = None
+    """int32 [N, 3] (class, row, column) of some foreground pixels."""
+
+    @property
+    def image(self) -> Tensor:
+        """float32 [C, h, w], normalised."""
+        return self.pixels.float() if self.norm is None else self.norm(self.pixels)
+
+    @property
+    def targets(self) -> Tensor:
+        """The labels at the size of the pixels: uint8 [h, w]."""
+        return self.labels if self.reduced is None else self.reduced
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Height and width of the pixels."""
+        return (self.pixels.shape[1], self.pixels.shape[2])
+
+    def patch(self, window: Window) -> Tensor:
+        """What a network is shown: float32 [C, size, size], normalised."""
+        cut = window.cut(self.pixels)
+        return cut if self.norm is None else self.norm(cut)
 
 
 @dataclass(frozen=True)
 class Prepared:
-    """A data set in memory, ready to train on."""
+    """A data set that was read, ready to train on."""
 
     train: list[Case]
     val: list[Case]
@@ -42,9 +87,17 @@ class Prepared:
     size: int
 
     def training_tiles(self) -> tuple[Tensor, Tensor]:
-        """The training images cut into tiles: images [N, C, H, W], labels [N, H, W]."""
-        cut = tiles(self.train, self.size)
-        return torch.stack([c.image for c in cut]), torch.stack([c.labels for c in cut])
+        """The training images cut into tiles: images [N, C, H, W], labels [N, H, W].
+
+        Evenly spaced ones, where all of them are more than :data:`FIT_PIXELS`; images smaller than
+        a tile are continued at their edges.
+        """
+        cut = [tile for case in self.train for tile in _cut(case, self.size)]
+        if not cut:
+            cut = [_padded(case, self.size) for case in self.train]
+        every = -(-len(cut) * self.size**2 // FIT_PIXELS)
+        cut = cut[::every]
+        return torch.stack([c.image for c in cut]), torch.stack([c.targets for c in cut])
 
     def batch(self, config: Config, step: int, place: Place) -> Batch:
         """One rank's share of the step's global batch of random crops.
@@ -54,7 +107,7 @@ class Prepared:
         """
         count, channels = config.train.batch, config.ports.mask
         draws = generator(config.seed, step, "batch")
-        areas = torch.tensor([c.labels.numel() for c in self.train], dtype=torch.float64)
+        areas = torch.tensor([c.targets.numel() for c in self.train], dtype=torch.float64)
         chosen = torch.multinomial(areas, count, replacement=True, generator=draws).tolist()
         at = torch.rand(count, 2, generator=draws)
         turns = torch.randint(8, (count,), generator=draws).tolist()
@@ -62,11 +115,18 @@ class Prepared:
         twin = torch.rand(count, generator=draws)
         seeds = torch.randint(2**62, (count,), generator=draws)
         mine = range(place.rank, count, place.world)
+        places = [self._window(i, where) for i, where in zip(chosen, at, strict=True)]
+        self._aim(config, step, at, places)
+        seen = views(
+            config.train.augment,
+            turns,
+            self.size,
+            config.task.channels,
+            generator(config.seed, step, "augment"),
+        )
 
         def crops(cases: list[int]) -> tuple[Tensor, Tensor]:
-            cut = [
-                self._crop(chosen[i], at[i], turns[i] if config.train.flips else 0) for i in cases
-            ]
+            cut = [self._crop(config, *places[i], seen[i]) for i in cases]
             return torch.stack([x for x, _ in cut]), torch.stack([y for _, y in cut])
 
         def noise(word: str) -> Tensor:
@@ -92,50 +152,92 @@ class Prepared:
             other_noise_BMHW=noise("other noise"),
         )
 
-    def _crop(self, index: int, at: Tensor, turn: int) -> tuple[Tensor, Tensor]:
+    def _window(self, index: int, at: Tensor) -> tuple[Case, Window]:
+        """A window anywhere in a training image."""
         case = self.train[index]
-        height, width = case.labels.shape
-        top = int(at[0] * (height - self.size + 1))
-        left = int(at[1] * (width - self.size + 1))
-        window = (slice(top, top + self.size), slice(left, left + self.size))
-        return _turned(case.image[:, *window], turn), _turned(case.labels[window], turn)
+        top, left = (
+            int(u * max(1, n - self.size + 1)) for u, n in zip(at, case.shape, strict=True)
+        )
+        return case, Window(top, left, self.size)
+
+    def _aim(
+        self, config: Config, step: int, at: Tensor, places: list[tuple[Case, Window]]
+    ) -> None:
+        """Replace a share of the windows by ones around foreground, of every class as often."""
+        if config.train.foreground == 0:
+            return
+        draws = generator(config.seed, step, "aim")
+        picks = torch.rand(len(places), 3, generator=draws, dtype=torch.float64)
+        for i, (aimed, of_class, of_point) in enumerate(picks.tolist()):
+            if aimed >= config.train.foreground:
+                continue
+            points = self._points[int(of_class * len(self._points))]
+            index, *centre = points[int(of_point * len(points))].tolist()
+            case = self.train[index]
+            top, left = (
+                min(max(0, c - int(u * self.size)), max(0, n - self.size))
+                for c, u, n in zip(centre, at[i].tolist(), case.shape, strict=True)
+            )
+            places[i] = case, Window(top, left, self.size)
+
+    @cached_property
+    def _points(self) -> list[Tensor]:
+        """For each foreground class (case, row, column) of some of its pixels: [N, 3] each."""
+        found = [
+            torch.cat([torch.full((len(c.points), 1), i, dtype=torch.int32), c.points], 1)
+            for i, c in enumerate(self.train)
+            if c.points is not None
+        ]
+        table = torch.cat(found)
+        return [table[table[:, 1] == k][:, [0, 2, 3]] for k in table[:, 1].unique().tolist()]
+
+    def _crop(
+        self, config: Config, case: Case, window: Window, view: View
+    ) -> tuple[Tensor, Tensor]:
+        augment = config.train.augment
+        if augment.warps:
+            image, labels = warped(case.pixels, case.targets, window, view)
+            image = image if case.norm is None else case.norm(image)
+        else:
+            image, labels = case.patch(window), window.cut(case.targets[None])[0].byte()
+        if augment.colour > 0:
+            image = image * view.gain[:, None, None] + view.offset[:, None, None]
+        return turned(image, view.turn), turned(labels, view.turn)
 
 
 def prepare(dataset: Dataset, unit: str) -> Prepared:
     """Normalise by the training images' channel statistics; held-out cases are tiles or images."""
-    images = dataset.images()
-    training = [i for i in images if i.split == "train"]
-    pixels = np.concatenate([i.pixels.reshape(len(i.pixels), -1) for i in training], 1)
-    mean, std = pixels.mean(1), pixels.std(1).clip(min=1e-6)
-
-    def whole(image: Image) -> Case:
-        centred: NDArray[np.float32] = (image.pixels - mean[:, None, None]) / std[:, None, None]
-        return Case(
-            image.name,
-            image.group,
-            torch.from_numpy(centred.astype(np.float32)),
-            torch.from_numpy(image.labels.copy()),
-            None if image.instances is None else torch.from_numpy(image.instances.copy()),
-        )
+    loaded = load(dataset)
+    norm = Norm(*(torch.from_numpy(v).float()[:, None, None] for v in (loaded.mean, loaded.std)))
 
     def split(name: Split) -> list[Case]:
-        return [whole(i) for i in images if i.split == name]
+        return [_case(i, norm) for i in loaded.images if i.split == name]
 
     def held_out(name: Split) -> list[Case]:
         return tiles(split(name), dataset.size) if unit == "tiles" else split(name)
 
     made = Prepared(split("train"), held_out("val"), held_out("test"), dataset.size)
-    for case in made.train:
-        require(
-            min(case.labels.shape) >= dataset.size,
-            f"{dataset.name}: {case.name} is {tuple(case.labels.shape)}, training images must be"
-            f" at least size={dataset.size}",
-        )
     for name, cases in (("val", made.val), ("test", made.test)):
         require(
-            len(cases) > 0, f"{dataset.name}: split {name} has no whole tile of size={dataset.size}"
+            len(cases) > 0,
+            f"{dataset.title}: split {name} has no whole tile of size={dataset.size};"
+            " test.unit='images' reads images of any size",
         )
     return made
+
+
+def _case(image: Image, norm: Norm) -> Case:
+    labels = torch.from_numpy(image.labels)
+    return Case(
+        image.name,
+        image.group,
+        torch.from_numpy(image.pixels),
+        labels,
+        None if image.instances is None else torch.from_numpy(image.instances),
+        norm,
+        None if image.targets is image.labels else torch.from_numpy(image.targets),
+        torch.from_numpy(image.points),
+    )
 
 
 def tiles(cases: list[Case], size: int) -> list[Case]:
@@ -144,20 +246,23 @@ def tiles(cases: list[Case], size: int) -> list[Case]:
 
 
 def _cut(case: Case, size: int) -> Iterator[Case]:
-    height, width = case.labels.shape
+    height, width = case.shape
+    # Instances are known at native size only: tiles of a reduced image have none.
+    instances = case.instances if case.reduced is None else None
     for top in range(0, height - size + 1, size):
         for left in range(0, width - size + 1, size):
             window = (slice(top, top + size), slice(left, left + size))
             yield Case(
                 name=f"{case.name}/{top},{left}",
                 group=case.group,
-                image=case.image[:, *window],
-                labels=case.labels[window],
-                instances=None if case.instances is None else case.instances[window],
+                pixels=case.pixels[:, *window],
+                labels=case.targets[window],
+                instances=None if instances is None else instances[window],
+                norm=case.norm,
             )
 
 
-def _turned(x: Tensor, turn: int) -> Tensor:
-    """One of the eight symmetries of the square, on the last two axes."""
-    x = x.rot90(turn % 4, (-2, -1))
-    return x.flip(-1) if turn >= 4 else x
+def _padded(case: Case, size: int) -> Case:
+    window = Window(0, 0, size)
+    labels = window.cut(case.targets[None])[0].byte()
+    return Case(case.name, case.group, case.patch(window), labels, None)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn.functional import interpolate
 
 from trainables import controls, masks, objects, spread
 from trainables.config import Config
@@ -62,11 +63,7 @@ def patches_at_once(config: Config) -> int:
 
 def patches(config: Config, cases: Sequence[Case]) -> int:
     """How many patches a network is shown of some cases."""
-    sizes = [case.labels.shape for case in cases]
-    return sum(
-        len(windows(height, width, config.task.size, config.test.overlap))
-        for height, width in sizes
-    )
+    return sum(len(windows(*case.shape, config.task.size, config.test.overlap)) for case in cases)
 
 
 def predictions(
@@ -79,13 +76,13 @@ def predictions(
 ) -> Iterator[tuple[Case, Prediction]]:
     """Each of ``mine`` (places in ``cases``) with its prediction [1, ...] at native size, on CPU.
 
-    Patches of several small cases share a pass; a large case has several, blended.
+    Patches of several small cases share a pass; a large case has several, blended; probabilities
+    of a reduced image are interpolated to the size of its mask.
     """
     at_once = patches_at_once(config)
     waiting: list[tuple[int, list[Window]]] = []
     for i in mine:
-        height, width = cases[i].labels.shape
-        waiting.append((i, windows(height, width, config.task.size, config.test.overlap)))
+        waiting.append((i, windows(*cases[i].shape, config.task.size, config.test.overlap)))
         if sum(len(over) for _, over in waiting) >= at_once:
             yield from _predicted(config, network, cases, waiting, place, control)
             waiting = []
@@ -129,21 +126,26 @@ def _predicted(
 
 def _seen(cases: Sequence[Case], i: int, window: Window, control: Control) -> Tensor:
     """What the network is shown for a patch of a case."""
-    own = window.cut(cases[i].image)
+    own = cases[i].patch(window)
     if control != "shuffled_image":
         return controls.image(control, own, own)
-    return window.cut(cases[controls.partner(i, len(cases))].image)
+    return cases[controls.partner(i, len(cases))].patch(window)
 
 
 def _blend(patches: list[Tensor], over: list[Window], case: Case) -> Tensor:
-    """Patches [..., size, size] at the case's own size."""
-    height, width = case.labels.shape
-    if len(over) == 1:
-        return patches[0][..., :height, :width]
-    canvas = Canvas(tuple(patches[0].shape[:-2]), height, width)
-    for window, patch in zip(over, patches, strict=True):
-        canvas.add(window, patch)
-    return canvas.mean()
+    """Patches [1, ..., size, size] at the size of the case's mask."""
+    height, width = case.shape
+    whole = patches[0][..., :height, :width]
+    if len(over) > 1:
+        canvas = Canvas(tuple(patches[0].shape[:-2]), height, width)
+        for window, patch in zip(over, patches, strict=True):
+            canvas.add(window, patch)
+        whole = canvas.mean()
+    if case.reduced is None:
+        return whole
+    native = tuple(case.labels.shape)
+    flat = interpolate(whole.flatten(0, -4), native, mode="bilinear", align_corners=False)
+    return flat.unflatten(0, whole.shape[:-3])
 
 
 def counts(predicted: Tensor, truth: Tensor) -> Row:

@@ -5,7 +5,9 @@ abstract class of the kind; every other file in the folder is one choice. There 
 adding a file adds the choice.
 
 The plain form of a part is ``{name: {field: value}}``, or just ``name`` where every field keeps
-its default. It is JSON, it is what a study file writes, and it is what the digest hashes.
+its default; in place of a name, the path of a ``.py`` file of the user's own. It is JSON, and it is
+what a study file writes. What the digest hashes is its :func:`identity`, which is the same without
+the places where things lie.
 """
 
 from __future__ import annotations
@@ -15,7 +17,10 @@ import ast
 import dataclasses
 import difflib
 import functools
+import hashlib
 import importlib
+import importlib.util
+import sys
 import types
 import typing
 from collections.abc import Mapping
@@ -37,12 +42,20 @@ KINDS = (
 T = TypeVar("T")
 
 
+class Location(str):
+    """Where something lies, never what it is: it does not enter the digest."""
+
+    __slots__ = ()
+
+
 class Part(abc.ABC):
     """Base of every choice: a frozen dataclass whose fields are the numbers that matter."""
 
     kind: ClassVar[str]
-    version: ClassVar[int] = 1
+    version: ClassVar[int | str] = 1
     """Bumped when the formula changes: it enters the digest, so old results are not reused."""
+    file: ClassVar[Location | None] = None
+    """The path of a part that lies outside this package."""
 
     @property
     def name(self) -> str:
@@ -77,10 +90,46 @@ def unknown(what: str, value: object, choices: typing.Iterable[str]) -> ValueErr
 
 @functools.cache
 def part_class(kind: str, name: str) -> type[Part]:
-    """The one concrete class that a choice's file defines."""
+    """The one concrete class that a choice's file defines.
+
+    Raises:
+        ValueError: neither a choice of the kind nor the path of a ``.py`` file with one.
+    """
+    if name.endswith(".py"):
+        return _class_in_file(kind, name)
     if name not in names(kind):
         raise unknown(kind.removesuffix("s"), name, names(kind))
-    module = importlib.import_module(f"trainables.{kind}.{name}")
+    return _only_class(importlib.import_module(f"trainables.{kind}.{name}"))
+
+
+def _class_in_file(kind: str, path: str) -> type[Part]:
+    """The class in a file of the user's own, with the version that its formula has."""
+    what, file = kind.removesuffix("s"), Path(path).expanduser().absolute()
+    if not file.is_file():
+        raise ValueError(f"{what} {path!r}: there is no such file")
+    if not file.stem.isidentifier():
+        raise ValueError(f"{what} {path!r}: the file's name must be a plain word")
+    source = file.read_bytes()
+    place = hashlib.sha256(str(file).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"user_{place}.{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # where dataclasses look their annotations up
+    try:
+        spec.loader.exec_module(module)
+        made = _only_class(module)
+        if made.kind != kind:
+            raise TypeError(f"it defines one of {made.kind}, not of {kind}")
+    except Exception as error:
+        raise ValueError(f"{what} {path!r}: {type(error).__name__}: {error}") from error
+    made.file = Location(file)
+    if kind != "datasets":  # of a data set the content counts, not how it is read
+        made.version = hashlib.sha256(source).hexdigest()[:12]
+    return made
+
+
+def _only_class(module: types.ModuleType) -> type[Part]:
     found = [
         member
         for member in vars(module).values()
@@ -104,7 +153,7 @@ def parse_part(kind: str, spec: object, where: str = "") -> Part:
             f" (choices: {', '.join(names(kind))})"
         )
     ((name, fields),) = typing.cast("Mapping[str, object]", spec).items()
-    if name not in names(kind):
+    if not name.endswith(".py") and name not in names(kind):
         raise unknown(where, name, names(kind))
     return parse_dataclass(part_class(kind, name), fields, f"{where}.{name}")
 
@@ -159,7 +208,12 @@ def _parse_value(hint: Any, value: object, where: str) -> object:
         if value is None:
             return None
         (hint,) = (h for h in typing.get_args(hint) if h is not types.NoneType)
-    scalar: Any = hint
+    return _parse_scalar(hint, value, where)
+
+
+def _parse_scalar(scalar: Any, value: object, where: str) -> object:
+    if scalar is Location and isinstance(value, str):
+        return Location(value)
     if scalar is float and isinstance(value, int) and not isinstance(value, bool):
         value = float(value)
     if not isinstance(value, scalar) or (scalar is int and isinstance(value, bool)):
@@ -177,10 +231,19 @@ def plain(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {value.name: fields} if isinstance(value, Part) else fields
+        return {str(value.file or value.name): fields} if isinstance(value, Part) else fields
     if isinstance(value, tuple):
         return [plain(v) for v in typing.cast("tuple[Any, ...]", value)]
-    return value
+    return str(value) if isinstance(value, Location) else value
+
+
+def identity(value: Any) -> Any:
+    """The plain form without any :class:`Location`: what is, wherever it lies."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        fields = {k: identity(v) for k, v in items.items() if not isinstance(v, Location)}
+        return {value.name: fields} if isinstance(value, Part) else fields
+    return plain(value)
 
 
 def parts_in(value: Any) -> list[Part]:

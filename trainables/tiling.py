@@ -18,15 +18,17 @@ class Window:
     size: int
 
     def cut(self, image_CHW: Tensor) -> Tensor:
-        """The patch, [C, size, size]; beyond the image its edge pixels are repeated.
+        """The patch, float32 [C, size, size]; beyond the image its edge pixels are repeated.
 
         On another image than the one it was laid over, the patch is moved inside.
         """
         height, width = image_CHW.shape[1:]
         top = min(self.top, max(0, height - self.size))
         left = min(self.left, max(0, width - self.size))
-        part = image_CHW[:, top : top + self.size, left : left + self.size]
+        part = image_CHW[:, top : top + self.size, left : left + self.size].float()
         below, right = self.size - part.shape[1], self.size - part.shape[2]
+        if below == 0 and right == 0:
+            return part
         return functional.pad(part[None], (0, right, 0, below), mode="replicate")[0]
 
 

@@ -1,57 +1,168 @@
-"""``segprint data``: list, fetch and check data sets."""
+"""``segprint data``: list, fetch, check and show data sets."""
 
 from __future__ import annotations
 
+import json
+import sys
+import time
 from argparse import Namespace
+from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, cast
 
-import numpy as np
-
 from orchestrator.commands import emit
-from trainables.datasets import SPLITS, Dataset
-from trainables.part import names, parse_part, summary
+from orchestrator.commands.run import setting
+from orchestrator.inspect import Row, walk
+from orchestrator.sheet import sheet
+from trainables.datasets import Dataset, Located
+from trainables.part import names, parse_part, part_class, summary, unknown
+from trainables.reading.tree import Tree, tree
+
+MIB = 2**20
 
 
 def main(options: Namespace) -> int:
-    """``ls`` reads nothing; ``get`` and ``check`` read all of the named sets."""
-    wanted = options.names or names("datasets")
-    if options.action == "ls":
-        rows = [{"name": n, "about": summary("datasets", n)} for n in wanted]
-        emit(rows, None, options.json)
-        return 0
-    parsed = [cast("Dataset", parse_part("datasets", n)) for n in wanted]
-    rows: list[dict[str, Any]] = []
-    broken = False
-    for dataset in parsed:
-        try:
-            rows += described(dataset)
-        except (ValueError, OSError) as error:
-            broken = True
-            rows.append({"name": dataset.name, "problem": str(error)})
-    columns = ("name", "split", "images", "groups", "size", "prevalence", "hash", "problem")
-    emit(rows, {c: c for c in columns}, options.json)
-    return 1 if broken else 0
+    """``ls`` reads nothing; ``check`` and ``show`` read every file; ``get`` may use the network."""
+    actions: dict[str, Callable[[Namespace], int]] = {
+        "ls": _ls,
+        "get": _get,
+        "check": _check,
+        "show": _show,
+    }
+    return actions[options.action](options)
 
 
-def described(dataset: Dataset) -> list[dict[str, Any]]:
-    """One row per split: counts, sizes, and the share of pixels of each foreground class."""
-    rows: list[dict[str, Any]] = []
-    for split in SPLITS:
-        mine = [i for i in dataset.images() if i.split == split]
-        labels = np.concatenate([i.labels.ravel() for i in mine])
-        shares = np.bincount(labels, minlength=len(dataset.classes)) / len(labels)
-        shown = zip(dataset.classes[1:], shares[1:], strict=True)
-        sizes = sorted({f"{i.labels.shape[0]}x{i.labels.shape[1]}" for i in mine})
-        rows.append(
-            {
-                "name": dataset.name,
-                "split": split,
-                "images": len(mine),
-                "groups": len({i.group for i in mine}),
-                "size": ", ".join(sizes),
-                "prevalence": ", ".join(f"{name} {share:.3f}" for name, share in shown),
-                "hash": dataset.content_hash(),
-                "problem": None,
-            }
-        )
-    return rows
+def _ls(options: Namespace) -> int:
+    rows = [_about(_by_name(n, {})) for n in options.names or names("datasets")]
+    shown = ("name", "there", "channels", "classes", "about")
+    emit(rows, {k: k for k in shown}, options.json)
+    return 0
+
+
+def _about(dataset: Dataset) -> Row:
+    remote = "://" in dataset.where
+    there = dataset.where == "generated" or (not remote and Path(dataset.where).exists())
+    return {
+        "name": dataset.name,
+        "there": "?" if remote else "yes" if there else "no",
+        "channels": dataset.channels,
+        "classes": ", ".join(dataset.classes),
+        "licence": dataset.licence,
+        "where": dataset.where,
+        "about": summary("datasets", dataset.name) if dataset.file is None else "",
+    }
+
+
+def _get(options: Namespace) -> int:
+    if not options.names:
+        raise ValueError(f"data get: which one? (choices: {', '.join(names('datasets'))})")
+    rows: list[Row] = []
+    for name in options.names:
+        dataset = _by_name(name, _fields(options))
+        rows.append({"name": dataset.title, "done": dataset.get(_Loading(dataset.title))})
+        where = dataset.where
+        rows[-1]["where"] = where
+    emit(rows, None, options.json)
+    return 0
+
+
+def _check(options: Namespace) -> int:
+    found = [(d, walk(d)) for d in _chosen(options)]
+    splits = [row for _, f in found for row in f.splits]
+    problems = [
+        {
+            "name": dataset.title,
+            "state": "error" if p.fatal else "warning",
+            "file": p.file,
+            "problem": p.rule,
+        }
+        for dataset, f in found
+        for p in f.problems
+    ]
+    if options.json:
+        specs = [{"name": d.title, "task": _written(d)} for d, _ in found]
+        print(json.dumps({"sets": specs, "splits": splits, "problems": problems}, indent=1))
+    else:
+        emit(splits, None, False)
+        if problems:
+            print()
+            emit(problems, None, False)
+        for dataset, _ in found:
+            if options.names and dataset.name not in options.names:
+                print(f'\nin a study: "task": {json.dumps(_written(dataset))}')
+    return 1 if any(f.broken for _, f in found) else 0
+
+
+def _show(options: Namespace) -> int:
+    chosen = _chosen(options)
+    if len(chosen) != 1:
+        raise ValueError(f"data show: one data set at a time, not {len(chosen)}")
+    output = Path(options.output or f"{chosen[0].title}.png")
+    for problem in sheet(chosen[0], output):
+        print(f"segprint: {problem}", file=sys.stderr)
+    print(output)
+    return 0
+
+
+def _chosen(options: Namespace) -> list[Dataset]:
+    """The data sets that were named, or found at a path; without any, those that are there."""
+    fields = _fields(options)
+    if options.names:
+        return [d for name in options.names for d in _found(name, fields)]
+    if options.action == "show":
+        raise ValueError(f"data show: which one? (choices: {', '.join(names('datasets'))})")
+    everything = [_by_name(n, fields) for n in names("datasets")]
+    return [d for d in everything if _about(d)["there"] != "no"]
+
+
+def _found(name: str, fields: Mapping[str, Any]) -> list[Dataset]:
+    """A data set by name, by its .py file, or by a directory or URL whose layout is known."""
+    if name in names("datasets") or name.endswith(".py"):
+        return [_by_name(name, fields)]
+    if "://" not in name and not Path(name).is_dir():
+        error = unknown("data set", name, names("datasets"))
+        raise ValueError(f"{error}; nor is there such a directory")
+    place = name if "://" in name else str(Path(name).absolute())
+    return [_by_name(part, {**spec, **fields}) for part, spec in recognised(tree(place))]
+
+
+def recognised(files: Tree) -> list[tuple[str, dict[str, Any]]]:
+    """Which readers know the layout of a place, and with which fields; ``folder`` where none."""
+    for name in names("datasets"):
+        reader = part_class("datasets", name)
+        if issubclass(reader, Located):
+            specs = reader.recognised(files)
+            if specs:
+                return [(name, {"at": files.url, **spec}) for spec in specs]
+    return [("folder", {"at": files.url})]
+
+
+def _fields(options: Namespace) -> dict[str, Any]:
+    return dict(setting(text) for text in options.set)
+
+
+def _by_name(name: str, fields: Mapping[str, Any]) -> Dataset:
+    return cast("Dataset", parse_part("datasets", {name: fields}))
+
+
+def _written(dataset: Dataset) -> dict[str, Any]:
+    """What a study writes for it: the fields that are not as by default."""
+    kept = {
+        name: value
+        for name, value in vars(dataset).items()
+        if value != getattr(type(dataset), name, None)
+    }
+    return {str(dataset.file or dataset.name): kept}
+
+
+class _Loading:
+    """Bytes loaded so far, told on stderr now and then."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.last = title, time.monotonic()
+
+    def __call__(self, done: int, of: int | None) -> None:
+        if time.monotonic() - self.last > 2:
+            self.last = time.monotonic()
+            whole = f" of {of / MIB:.0f}" if of else ""
+            print(f"segprint: {self.title}: {done / MIB:.0f}{whole} MiB", file=sys.stderr)

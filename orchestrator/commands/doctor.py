@@ -15,7 +15,7 @@ import torch
 from cluster.local import Local, usable_cpus
 from orchestrator.commands import emit, ledger_of
 from orchestrator.ledger import Ledger
-from trainables.wheel import cache_dir
+from trainables.reading.tree import cache_dir
 
 Check = Iterator[tuple[str, str, str]]
 

@@ -55,7 +55,7 @@ def chosen(cells: list[Cell], name: str | None, settings: list[str]) -> Config:
     by_name = {cell.name: cell for cell in cells}
     if name is not None and name not in by_name:
         raise unknown("cell", name, by_name)
-    overrides = dict(_setting(text) for text in settings)
+    overrides = dict(setting(text) for text in settings)
     learning = (
         cell for cell in cells if cell.config(next(corners(cell.template)), {}, seed=0).model.learns
     )
@@ -63,7 +63,8 @@ def chosen(cells: list[Cell], name: str | None, settings: list[str]) -> Config:
     return cell.config(next(corners(cell.template)), overrides, seed=0)
 
 
-def _setting(text: str) -> tuple[str, Any]:
+def setting(text: str) -> tuple[str, Any]:
+    """``PATH=VALUE`` as a path and a JSON value, or a word."""
     path, found, value = text.partition("=")
     if not found or not path:
         raise ValueError(f"--set {text!r} must be PATH=VALUE, e.g. train.steps=20")

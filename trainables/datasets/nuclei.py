@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 import tifffile
 
-from trainables.datasets import Dataset, Image, Split
+from trainables.datasets import InWheel, Raster, Source, Split
 from trainables.part import require
-from trainables.wheel import Wheel
+from trainables.reading.wheel import Wheel
 
 WHEEL = Wheel(
     project="stardist",
@@ -28,12 +29,11 @@ BANDS: tuple[tuple[Split, int, int], ...] = (
 
 
 @dataclass(frozen=True)
-class Nuclei(Dataset):
+class Nuclei(InWheel):
     """Nucleus against background; 125 instances."""
 
-    classes: ClassVar[tuple[str, ...]] = ("background", "nucleus")
-    channels: ClassVar[int] = 1
     licence: ClassVar[str] = "CC0 1.0 (BBBC038)"
+    wheel: ClassVar[Wheel] = WHEEL
     citation: ClassVar[str] = "Caicedo et al. 2019, Nature Methods 16, 1247-1253"
 
     size: int = 64
@@ -41,7 +41,15 @@ class Nuclei(Dataset):
     def __post_init__(self) -> None:
         require(0 < self.size <= 64, f"size={self.size} must lie in 1..64, the narrowest band")
 
-    def read(self) -> list[Image]:
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("background", "nucleus")
+
+    @property
+    def channels(self) -> int:
+        return 1
+
+    def scan(self) -> Iterator[Source]:
         folder = "stardist/data/images"
         image = tifffile.imread(io.BytesIO(WHEEL.read(f"{folder}/img2d.tif")))
         mask = tifffile.imread(io.BytesIO(WHEEL.read(f"{folder}/mask2d.tif")))
@@ -49,14 +57,6 @@ class Nuclei(Dataset):
         pixels = np.sqrt(image.astype(np.float32))[None]
         instances = mask.astype(np.int32)
         labels = (mask > 0).astype(np.uint8)
-        return [
-            Image(
-                name=f"dsb-{split}",
-                group=f"columns-{first}-{last}",
-                split=split,
-                pixels=pixels[:, :, first:last],
-                labels=labels[:, first:last],
-                instances=instances[:, first:last],
-            )
-            for split, first, last in BANDS
-        ]
+        for split, first, last in BANDS:
+            part = Raster(pixels[:, :, first:last], labels[:, first:last], instances[:, first:last])
+            yield Source.of(f"dsb-{split}", f"columns-{first}-{last}", split, part)

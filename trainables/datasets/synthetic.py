@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.datasets import SPLITS, Dataset, Image
+from trainables.datasets import SPLITS, Dataset, Raster, Source
 from trainables.part import require
 
 
@@ -19,8 +20,6 @@ class Synthetic(Dataset):
     ``radius`` is in pixels; ``cases`` is the number of images per split.
     """
 
-    classes: ClassVar[tuple[str, ...]] = ("background", "disc")
-    channels: ClassVar[int] = 1
     licence: ClassVar[str] = "none needed"
     citation: ClassVar[str] = "generated"
 
@@ -37,23 +36,23 @@ class Synthetic(Dataset):
         require(self.radius > 0, f"radius={self.radius} must be positive")
         require(self.noise >= 0, f"noise={self.noise} must not be negative")
 
-    def read(self) -> list[Image]:
-        images: list[Image] = []
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("background", "disc")
+
+    @property
+    def channels(self) -> int:
+        return 1
+
+    def scan(self) -> Iterator[Source]:
         for s, split in enumerate(SPLITS):
             for case in range(self.cases):
                 draws = np.random.default_rng((s, case))
                 labels = self._discs(draws)
                 noise = self.noise * draws.standard_normal(labels.shape)
-                images.append(
-                    Image(
-                        name=f"{split}-{case:03d}",
-                        group=f"{split}-{case:03d}",
-                        split=split,
-                        pixels=(labels + noise).astype(np.float32)[None],
-                        labels=labels,
-                    )
-                )
-        return images
+                part = Raster((labels + noise).astype(np.float32)[None], labels)
+                name = f"{split}-{case:03d}"
+                yield Source.of(name, name, split, part)
 
     def _discs(self, draws: np.random.Generator) -> NDArray[np.uint8]:
         rows, columns = np.mgrid[: self.size, : self.size]

@@ -11,10 +11,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-
-def cache_dir() -> Path:
-    """Where downloads rest: ``$SEGPRINT_CACHE``, else ``~/.cache/segprint``."""
-    return Path(os.environ.get("SEGPRINT_CACHE") or Path.home() / ".cache" / "segprint")
+from trainables.reading.tree import cache_dir
 
 
 @dataclass(frozen=True)

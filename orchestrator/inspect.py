@@ -1,0 +1,120 @@
+"""A data set walked through file by file: what is there per split, and all that is wrong."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter, defaultdict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from trainables.datasets import SPLITS, Dataset, Raster, Source
+from trainables.reading.rules import among, decoded, fault
+from trainables.reading.tree import Problem
+
+Row = dict[str, Any]
+
+
+@dataclass
+class Found:
+    """What a walk found."""
+
+    problems: list[Problem] = field(default_factory=list[Problem])
+    splits: list[Row] = field(default_factory=list[Row])
+
+    @property
+    def broken(self) -> bool:
+        """Whether training would be refused."""
+        return any(p.fatal for p in self.problems)
+
+
+@dataclass
+class _Part:
+    """Counts over the images of one split."""
+
+    images: int = 0
+    groups: set[str] = field(default_factory=set[str])
+    sizes: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
+    types: Counter[str] = field(default_factory=Counter[str])
+    pixels: list[int] = field(default_factory=list[int])
+    empty: int = 0
+
+
+def walk(dataset: Dataset) -> Found:
+    """Read everything; a bad file is a problem, and the rest is read all the same."""
+    found = Found()
+    try:
+        scanned = list(dataset.scan())
+    except (ValueError, OSError) as error:
+        found.problems.append(Problem(dataset.where, str(error)))
+        return found
+    sources = [s for s in scanned if isinstance(s, Source)]
+    found.problems += [p for p in scanned if isinstance(p, Problem)]
+    found.problems += among(sources)
+    parts: dict[str, _Part] = {split: _Part() for split in SPLITS}
+    seen: dict[bytes, Source] = {}
+    for source, raster in decoded(sources):
+        file = source.file or source.name
+        wrong = raster if isinstance(raster, Exception) else fault(dataset, raster)
+        if wrong is not None or isinstance(raster, Exception):
+            found.problems.append(Problem(file, str(wrong)))
+            continue
+        found.problems += [Problem(file, note, fatal=False) for note in raster.notes]
+        twin = seen.setdefault(hashlib.sha256(raster.pixels.tobytes()).digest(), source)
+        if twin.split != source.split:
+            rule = f"has the same pixels as {twin.file or twin.name} of split {twin.split}"
+            found.problems.append(Problem(file, rule, fatal=False))
+        _add(parts[source.split], source, raster, len(dataset.classes))
+    for split in SPLITS:
+        found.splits.append(_row(dataset, split, parts[split]))
+        found.problems += _absent(dataset, split, parts[split])
+    return found
+
+
+def _add(part: _Part, source: Source, raster: Raster, classes: int) -> None:
+    part.images += 1
+    part.groups.add(source.group)
+    part.sizes.add((raster.labels.shape[0], raster.labels.shape[1]))
+    part.types[raster.pixels.dtype.name] += 1
+    counts = np.bincount(raster.labels.ravel(), minlength=classes)
+    part.pixels = [a + int(b) for a, b in zip(part.pixels or [0] * classes, counts, strict=True)]
+    part.empty += int(counts[0] == raster.labels.size)
+
+
+def _absent(dataset: Dataset, split: str, part: _Part) -> list[Problem]:
+    """Classes that no mask of a split has: nothing to learn from, or nothing to score."""
+    if part.images == 0:
+        return []
+    return [
+        Problem(split, f"no mask of this split has a pixel of {name}", fatal=split == "train")
+        for name, count in zip(dataset.classes[1:], part.pixels[1:], strict=True)
+        if count == 0
+    ]
+
+
+def _row(dataset: Dataset, split: str, part: _Part) -> Row:
+    shares = [p / max(1, sum(part.pixels)) for p in part.pixels]
+    shown = zip(dataset.classes[1:], shares[1:], strict=True) if part.pixels else ()
+    return {
+        "name": dataset.title,
+        "split": split,
+        "images": part.images,
+        "groups": len(part.groups),
+        "size": _sizes(part.sizes),
+        "dtype": ", ".join(sorted(part.types)),
+        "prevalence": ", ".join(f"{name} {share:.3f}" for name, share in shown),
+        "empty": part.empty,
+    }
+
+
+def _sizes(sizes: set[tuple[int, int]]) -> str:
+    """One size, or the range: width x height."""
+    if not sizes:
+        return "–"
+    by: dict[int, set[int]] = defaultdict(set)
+    for height, width in sizes:
+        by[0].add(width)
+        by[1].add(height)
+    sides = [f"{min(s)}–{max(s)}" if len(s) > 1 else str(min(s)) for s in (by[0], by[1])]
+    return " x ".join(sides)

@@ -1,0 +1,56 @@
+"""Tissue classes in HER2-stained breast cancer: patches, indexed masks, a patient-wise split."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainables.datasets import Located, Source
+from trainables.part import require
+from trainables.reading.pairs import paired, reader, sources, with_split_file
+from trainables.reading.tree import Problem
+
+
+@dataclass(frozen=True)
+class HER2(Located):
+    """``images/*.png`` in RGB, ``labels/*.png`` indexed, and ``split.csv``.
+
+    The split file has the columns ``name``, ``patient`` and ``split``. The data of the published
+    study are private, so its numbers cannot be reproduced without them: this is the slot for those
+    who have them, or have data like them. The classes' names are the user's to give.
+    """
+
+    licence: ClassVar[str] = "private"
+    citation: ClassVar[str] = "Öttl et al. 2024, arXiv 2403.14440"
+    obtain: ClassVar[str] = (
+        "the data are private: ask the study's authors; put images/, labels/ and split.csv there"
+    )
+
+    foreground: tuple[str, ...] = ("tumour",)
+    """Names of the classes 1, 2, ...; a mask's 0 is background."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(
+            len(self.foreground) >= 1 and len(set(self.classes)) == len(self.classes),
+            f"foreground={list(self.foreground)} must name one class or more, each once",
+        )
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("background", *self.foreground)
+
+    @property
+    def channels(self) -> int:
+        return 3
+
+    def scan(self) -> Iterator[Source | Problem]:
+        tree = self.tree()
+        yield from tree.problems
+        table = next((f for f in tree.files if f.path == "split.csv"), None)
+        if table is None:
+            yield Problem("split.csv", "is missing: it says name, patient and split of every patch")
+            return
+        pairs = with_split_file(paired(tree), table, ("name", "patient", "split"))
+        yield from sources(pairs, reader(self.channels, self.classes))

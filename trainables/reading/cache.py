@@ -1,0 +1,198 @@
+"""Decoded images, kept once per machine in a memory-mapped file that all its processes share."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import IO, Any, cast
+
+import filelock
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.datasets import Dataset
+from trainables.part import HERE, identity
+from trainables.reading.loaded import Image, Loaded, Tally
+from trainables.reading.rules import checked
+from trainables.reading.tree import cache_dir
+
+ALIGN = 64
+"""Bytes: where an array may begin."""
+ARRAYS = ("pixels", "labels", "instances", "targets", "points")
+PATIENCE = 2.0
+"""Seconds of silence before progress is told."""
+
+Array = NDArray[Any]
+
+
+def cache_bytes() -> int:
+    """How much decoded images may take: ``$SEGPRINT_CACHE_GB``, else 50 GiB.
+
+    Raises:
+        ValueError: the variable is no positive number.
+    """
+    given = os.environ.get("SEGPRINT_CACHE_GB") or "50"
+    try:
+        size = int(float(given) * 2**30)
+    except (ValueError, OverflowError):
+        size = 0
+    if size <= 0:
+        raise ValueError(f"SEGPRINT_CACHE_GB={given!r} must be a positive number")
+    return size
+
+
+@functools.lru_cache(maxsize=8)
+def load(dataset: Dataset) -> Loaded:
+    """A data set, decoded at most once per machine; within a process the same object.
+
+    Raises:
+        ValueError: a file is bad, or the files together break a rule.
+        OSError: the place cannot be read, or the cache not be written.
+    """
+    stamp = dataset.stamp()
+    if stamp is None:
+        tally = Tally(dataset)
+        return tally.loaded([tally.add(s, raster) for s, raster in checked(dataset)])
+    folder = cache_dir() / "decoded" / f"{dataset.name}-{_key(dataset, stamp)}"
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    with filelock.FileLock(f"{folder}.lock"):
+        if not (folder / "index.json").exists():
+            _build(dataset, folder)
+        os.utime(folder)  # the least recently used are dropped first
+        return _opened(folder)
+
+
+def forget() -> None:
+    """Read everything anew: for a process that outlives a change of the files."""
+    load.cache_clear()
+
+
+def _key(dataset: Dataset, stamp: str) -> str:
+    """Names what is decoded: the files, the settings, and the code that reads them."""
+    code = hashlib.sha256()
+    own = Path(cast("str", sys.modules[type(dataset).__module__].__file__))
+    for file in (own, *sorted((HERE / "reading").glob("*.py"))):
+        code.update(file.read_bytes())
+    fields = dict[str, Any](identity(dataset)[dataset.name])
+    del fields["size"]  # of tiles, not of what is decoded
+    told = json.dumps([fields, dataset.where, stamp, code.hexdigest()], sort_keys=True)
+    return hashlib.sha256(told.encode()).hexdigest()[:16]
+
+
+def _build(dataset: Dataset, folder: Path) -> None:
+    """Decode everything into a new folder, which gets its name when it is complete."""
+    bound = cache_bytes()
+    new = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+    try:
+        size = _write(dataset, new, bound)
+        _make_room(folder, bound - size)
+        shutil.rmtree(folder, ignore_errors=True)
+        new.rename(folder)
+    finally:
+        shutil.rmtree(new, ignore_errors=True)
+
+
+def _write(dataset: Dataset, new: Path, bound: int) -> int:
+    """Write all arrays and the index; how many bytes they take."""
+    tally, told = Tally(dataset), _Told(dataset.title)
+    index: list[dict[str, Any]] = []
+    with (new / "arrays").open("wb") as arrays:
+        for source, raster in checked(dataset):
+            image = tally.add(source, raster)
+            about: dict[str, Any] = {k: getattr(image, k) for k in ("name", "group", "split")}
+            for name in ARRAYS:
+                if name != "targets" or image.targets is not image.labels:
+                    about[name] = _kept(arrays, getattr(image, name))
+            index.append(about)
+            told.decoded(len(index))
+            if arrays.tell() > bound:
+                raise OSError(
+                    f"{dataset.title}: decoded it takes more than the {bound / 2**30:g} GiB that"
+                    f" {new.parent} may; raise SEGPRINT_CACHE_GB, or reduce the images (longest=)"
+                )
+        size = arrays.tell()
+    loaded = tally.loaded([])
+    facts = {
+        "mean": loaded.mean.tolist(),
+        "std": loaded.std.tolist(),
+        "pixels": loaded.pixels,
+        "content_hash": loaded.content_hash,
+        "images": index,
+    }
+    (new / "index.json").write_text(json.dumps(facts), encoding="utf-8")
+    return size
+
+
+def _kept(arrays: IO[bytes], array: Array | None) -> list[Any] | None:
+    """Append an array; where it begins, its shape and its type."""
+    if array is None:
+        return None
+    arrays.write(b"\0" * (-arrays.tell() % ALIGN))
+    start = arrays.tell()
+    arrays.write(np.ascontiguousarray(array).data)
+    return [start, array.shape, array.dtype.name]
+
+
+def _opened(folder: Path) -> Loaded:
+    """The images as views of the mapped file: nothing is read before it is looked at."""
+    facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
+    # Copy on write: torch wants writable memory, and nobody's writing reaches the file.
+    arrays = np.memmap(folder / "arrays", np.uint8, "c")
+
+    def view(kept: list[Any] | None) -> Any:
+        if kept is None:
+            return None
+        start, shape, kind = kept
+        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+        return np.asarray(arrays[start : start + size]).view(kind).reshape(shape)
+
+    images: list[Image] = []
+    for about in facts["images"]:
+        found = {name: view(about[name]) for name in ARRAYS if name in about}
+        found.setdefault("targets", found["labels"])
+        images.append(Image(about["name"], about["group"], about["split"], **found))
+    return Loaded(
+        images,
+        np.array(facts["mean"]),
+        np.array(facts["std"]),
+        facts["pixels"],
+        facts["content_hash"],
+    )
+
+
+def _make_room(mine: Path, left: int) -> None:
+    """Drop other decoded sets, the least recently used first, until the rest fit.
+
+    A process that has one open keeps reading it: a mapped file outlives its name.
+    """
+    others = [f for f in mine.parent.iterdir() if f.is_dir() and f != mine and f.name[0] != "."]
+    others.sort(key=lambda f: f.stat().st_mtime, reverse=True)
+    for folder in others:
+        size = (folder / "arrays").stat().st_size if (folder / "arrays").exists() else 0
+        left -= size
+        if left >= 0:
+            continue
+        try:
+            with filelock.FileLock(f"{folder}.lock", timeout=0):
+                shutil.rmtree(folder, ignore_errors=True)
+        except filelock.Timeout:
+            continue  # somebody is just opening it
+
+
+class _Told:
+    """Progress on stderr, where decoding takes long enough to wonder."""
+
+    def __init__(self, title: str) -> None:
+        self.title, self.last = title, time.monotonic()
+
+    def decoded(self, count: int) -> None:
+        if time.monotonic() - self.last > PATIENCE:
+            self.last = time.monotonic()
+            print(f"segprint: {self.title}: {count} images decoded", file=sys.stderr, flush=True)

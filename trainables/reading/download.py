@@ -1,0 +1,123 @@
+"""Files from a data set's official address: resumed, verified, and put in place whole."""
+
+from __future__ import annotations
+
+import hashlib
+import http.client
+import os
+import urllib.error
+import urllib.request
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO
+
+from trainables.part import require
+
+CHUNK = 2**20
+TIMEOUT = 60
+TRIES = 5
+Told = Callable[[int, int | None], None]
+"""Bytes so far, and of how many where the server says."""
+
+
+@dataclass(frozen=True)
+class Download:
+    """One file at its official address."""
+
+    url: str
+    file: str
+    """Where it goes, below the data set's place."""
+    checksum: str = ""
+    """``md5:...`` or ``sha256:...`` as its publisher gives it; empty where none is published."""
+
+    def __post_init__(self) -> None:
+        require(self.url.startswith(("https://", "http://")), f"url={self.url!r} must be http(s)")
+
+    def fetch(self, folder: Path, told: Told = lambda done, of: None) -> bool:
+        """Download unless it is there and right; whether anything was fetched.
+
+        What was loaded before an interruption is kept beside the target and continued.
+
+        Raises:
+            ValueError: the finished file is not the published one; it is removed.
+            ConnectionError: the address could not be reached, several times.
+        """
+        target = folder / self.file
+        if target.exists():
+            self._verify(target)
+            return False
+        part = target.with_name(f"{target.name}.part")
+        part.parent.mkdir(parents=True, exist_ok=True)
+        reason: Exception | None = None
+        for _ in range(TRIES):
+            try:
+                if self._continue(part, told):
+                    break
+            except (OSError, http.client.HTTPException) as error:
+                if isinstance(error, urllib.error.HTTPError) and error.code < 500:
+                    raise ConnectionError(f"{self.url}: {error}") from error
+                reason = error
+        else:
+            raise ConnectionError(
+                f"{self.url}: {reason or 'ended early'}, {TRIES} times; the same command continues"
+            )
+        self._verify(part)
+        os.replace(part, target)
+        return True
+
+    def _continue(self, part: Path, told: Told) -> bool:
+        """Load what is missing; whether the file is complete."""
+        have = part.stat().st_size if part.exists() else 0
+        headers = {"Range": f"bytes={have}-"} if have else {}
+        asked = urllib.request.Request(self.url, headers=headers)  # noqa: S310 - http(s) only
+        try:
+            answer = urllib.request.urlopen(asked, timeout=TIMEOUT)  # noqa: S310
+        except urllib.error.HTTPError as error:
+            if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and have:
+                return _length_told(error.headers.get("Content-Range")) == have or _drop(part)
+            raise
+        with answer:
+            if answer.status != http.client.PARTIAL_CONTENT:
+                have = 0  # the server sends all of it again
+            length = answer.headers.get("Content-Length")
+            total = have + int(length) if length else None
+            with part.open("r+b" if have else "wb") as file:
+                file.seek(have)
+                have = _copy(answer, file, have, total, told)
+        return total is None or have == total
+
+    def _verify(self, path: Path) -> None:
+        kind, _, expected = self.checksum.partition(":")
+        if not kind:
+            return
+        with path.open("rb") as file:
+            found = hashlib.file_digest(file, kind).hexdigest()
+        if found != expected:
+            path.unlink()
+            raise ValueError(
+                f"{self.url}: {kind} is {found}, its publisher says {expected}; what was loaded is"
+                " removed, the same command loads it again"
+            )
+
+
+def _copy(
+    answer: http.client.HTTPResponse, file: IO[bytes], have: int, total: int | None, told: Told
+) -> int:
+    while chunk := answer.read(CHUNK):
+        file.write(chunk)
+        have += len(chunk)
+        told(have, total)
+    return have
+
+
+def _length_told(content_range: str | None) -> int | None:
+    """The whole length in ``bytes */123``."""
+    last = (content_range or "").rpartition("/")[2]
+    return int(last) if last.isdigit() else None
+
+
+def _drop(part: Path) -> bool:
+    """Start over: what is there is no beginning of what the server has."""
+    part.unlink()
+    return False

@@ -1,0 +1,286 @@
+"""Images and their masks, paired by name, and split without a patient in two splits."""
+
+from __future__ import annotations
+
+import csv
+import functools
+import hashlib
+import io
+import re
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import PurePosixPath
+from typing import cast
+
+from trainables.datasets import Raster, Source, Split
+from trainables.part import unknown
+from trainables.reading.images import SUFFIXES, mismatch, read_labels, read_pixels
+from trainables.reading.tree import File, Problem, Tree
+
+IMAGES = ("images", "image", "img", "imgs")
+MASKS = ("masks", "mask", "labels", "label", "labelcol", "annotations", "groundtruth", "gt")
+SPLIT_WORDS: dict[str, Split] = {
+    **dict.fromkeys(("train", "training", "tr"), cast("Split", "train")),
+    **dict.fromkeys(("val", "valid", "validation"), cast("Split", "val")),
+    **dict.fromkeys(("test", "testing", "ts"), cast("Split", "test")),
+}
+SHARE = 0.2
+"""Of the groups without a split of their own: what is cut off for validation, and for test."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """An image's file and its mask's; the split where the layout says one."""
+
+    name: str
+    image: File
+    mask: File
+    split: Split | None = None
+    group: str | None = None
+    """The patient; None: the image stands for itself."""
+
+
+Read = Callable[[File, File], Raster]
+
+
+def reader(channels: int, classes: tuple[str, ...]) -> Read:
+    """Reads an image file and its mask file, of one size; a bad mask is named, a bad image not."""
+    return functools.partial(_raster, channels=channels, classes=classes)
+
+
+def _raster(image: File, mask: File, channels: int, classes: tuple[str, ...]) -> Raster:
+    pixels, turned = read_pixels(image, channels)
+    try:
+        labels, _ = read_labels(mask, classes)
+    except ValueError as error:
+        raise ValueError(f"its mask {mask.path} {error}") from error
+    wrong = mismatch(pixels, labels, turned)
+    if wrong is not None:
+        raise ValueError(wrong)
+    return Raster(pixels, labels)
+
+
+def split_of(path: PurePosixPath) -> Split | None:
+    """The split that a folder's name tells, such as ``Train_Folder`` or ``imagesTs``.
+
+    >>> split_of(PurePosixPath("Val_Folder/img/a.png")), split_of(PurePosixPath("img/train.png"))
+    ('val', None)
+    """
+    for part in reversed(path.parts[:-1]):
+        words = re.findall(r"[A-Z]+[a-z]*|[a-z]+", part)
+        for word in words:
+            if word.lower() in SPLIT_WORDS:
+                return SPLIT_WORDS[word.lower()]
+    return None
+
+
+def folder_of(path: PurePosixPath, names: Sequence[str]) -> tuple[int, str] | None:
+    """Which part of a path is one of the names, and the ``Tr`` or ``Ts`` after it; None: no part.
+
+    >>> folder_of(PurePosixPath("a/imagesTr/x.png"), IMAGES)
+    (1, 'tr')
+    """
+    for i in reversed(range(len(path.parts) - 1)):
+        found = re.fullmatch(rf"({'|'.join(names)})(tr|ts|va)?", path.parts[i].lower())
+        if found is not None:
+            return i, found[2] or ""
+    return None
+
+
+Keyed = dict[tuple[str, ...], list[File]]
+"""Files by what is around their folder, and their stem."""
+
+
+def by_key(tree: Tree, names: Sequence[str], suffixes: Sequence[str]) -> Keyed:
+    """The files in folders of some names, at any depth."""
+    found: Keyed = defaultdict(list)
+    for file in tree.files:
+        at = folder_of(file.name, names) if file.suffix in suffixes else None
+        if at is not None:
+            parts = file.name.parts
+            around = (*parts[: at[0]], at[1], *parts[at[0] + 1 : -1])
+            found[(*filter(None, around), file.stem)].append(file)
+    return found
+
+
+def paired(tree: Tree) -> Iterator[Pair | Problem]:
+    """Files of image folders with those of mask folders, by their stems and what is around them.
+
+    Folders are found by their names (:data:`IMAGES`, :data:`MASKS`) at any depth, so that
+    ``images/a.jpg`` goes with ``masks/a.png`` and ``train/img/a.png`` with ``train/mask/a.png``.
+    """
+    yield from matched(by_key(tree, IMAGES, SUFFIXES), by_key(tree, MASKS, SUFFIXES), tree)
+
+
+def matched(
+    images: Mapping[tuple[str, ...], list[File]],
+    masks: Mapping[tuple[str, ...], list[File]],
+    tree: Tree,
+    mask_is: str = "a mask of the same name",
+) -> Iterator[Pair | Problem]:
+    """Files by key to pairs; what has no partner, or two, is a problem."""
+    if not images:
+        yield Problem(tree.url, f"has no image in a folder named {', '.join(IMAGES)}")
+    unmasked = _unmasked(images, masks)
+    for folder, count in unmasked.items():
+        yield Problem(folder, f"has {count} images and none has a mask: left out", fatal=False)
+    for key, mine in images.items():
+        if len(mine) > 1:
+            others = ", ".join(f.path for f in mine[1:])
+            yield Problem(mine[0].path, f"has the same stem as {others}")
+            continue
+        theirs = masks.get(key, [])
+        if not theirs and str(mine[0].name.parent) in unmasked:
+            continue
+        if not theirs:
+            yield Problem(mine[0].path, f"has no mask: there must be {mask_is}")
+        elif len(theirs) > 1:
+            yield Problem(
+                mine[0].path, f"has {len(theirs)} masks: {theirs[0].path}, {theirs[1].path}"
+            )
+        else:
+            yield Pair("/".join(key), mine[0], theirs[0], split_of(mine[0].name))
+    for key, theirs in masks.items():
+        if key not in images:
+            yield Problem(theirs[0].path, "has no image: there must be one of the same name")
+
+
+def _unmasked(
+    images: Mapping[tuple[str, ...], list[File]], masks: Mapping[tuple[str, ...], list[File]]
+) -> dict[str, int]:
+    """Folders of which no image at all has a mask, such as a test set without its truth."""
+    count: dict[str, int] = defaultdict(int)
+    known: set[str] = set()
+    for key, mine in images.items():
+        folder = str(mine[0].name.parent)
+        count[folder] += len(mine)
+        if key in masks:
+            known.add(folder)
+    return {folder: n for folder, n in count.items() if folder not in known}
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of a split file."""
+
+    split: Split | None
+    patient: str | None
+
+
+def split_file(file: File, columns: Sequence[str] = ()) -> dict[str, Row]:
+    """``split.csv``: ``name``, and ``split`` or ``patient`` or both, per image.
+
+    ``columns`` are those that must be there, filled in every line.
+
+    Raises:
+        ValueError: it is not such a file; names the line.
+    """
+    try:
+        text = file.read().decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise ValueError(f"must be UTF-8: {error}") from error
+    rows = csv.DictReader(io.StringIO(text))
+    have = [c.strip().lower() for c in rows.fieldnames or ()]
+    rows.fieldnames = have
+    if not {"name", *columns} <= set(have) or not {"split", "patient"} & set(have):
+        wanted = ", ".join(columns) or "name, and split or patient or both"
+        raise ValueError(f"has columns {', '.join(have) or 'none'}; must have {wanted}")
+    found: dict[str, Row] = {}
+    for row in rows:
+        name, word = (row["name"] or "").strip(), (row.get("split") or "").strip().lower()
+        if word and word not in SPLIT_WORDS:
+            error = unknown("split", word, SPLIT_WORDS)
+            raise ValueError(f"line {rows.line_num}: {error}")
+        empty = [c for c in columns if not (row[c] or "").strip()]
+        if empty:
+            raise ValueError(f"line {rows.line_num}: {empty[0]} is empty")
+        if name in found:
+            raise ValueError(f"line {rows.line_num}: {name} is there twice")
+        patient = (row.get("patient") or "").strip() or None
+        found[name] = Row(SPLIT_WORDS[word] if word else None, patient)
+    return found
+
+
+def with_split_file(
+    items: Iterable[Pair | Problem], file: File, columns: Sequence[str] = ()
+) -> Iterator[Pair | Problem]:
+    """Pairs with the split and patient that a split file gives them, by name or by stem."""
+    try:
+        rows = split_file(file, columns)
+    except ValueError as error:
+        yield Problem(file.path, str(error))
+        rows = None
+    unused = set(rows or ())
+    for item in items:
+        if isinstance(item, Problem) or rows is None:
+            yield item
+            continue
+        keys = (item.name, item.image.name.name, item.image.stem)
+        key = next((k for k in keys if k in rows), None)
+        if key is None:
+            yield Problem(item.image.path, f"is not in {file.path}")
+            continue
+        unused.discard(key)
+        row = rows[key]
+        yield Pair(item.name, item.image, item.mask, row.split or item.split, row.patient)
+    for name in sorted(unused):
+        yield Problem(file.path, f"names {name}, of which there is no pair of image and mask")
+
+
+def sources(items: Iterable[Pair | Problem], read: Read) -> Iterator[Source | Problem]:
+    """Pairs as sources, with the groups and splits that :func:`settled` gives them."""
+    for item in settled(items):
+        if isinstance(item, Problem):
+            yield item
+        else:
+            p, group, split = item
+            yield Source(
+                p.name, group, split, functools.partial(read, p.image, p.mask), p.image.path
+            )
+
+
+def settled(
+    items: Iterable[Pair | Problem],
+) -> Iterator[tuple[Pair, str, Split] | Problem]:
+    """Each pair with its group and its split; whole groups are given one that have none."""
+    pairs: list[Pair] = []
+    for item in items:
+        if isinstance(item, Problem):
+            yield item
+        else:
+            pairs.append(item)
+    given: dict[str, Split | None] = {}
+    for p in pairs:
+        group = p.group or p.name
+        given[group] = given.get(group) or p.split
+    cut = assigned(given)
+    for p in pairs:
+        group = p.group or p.name
+        torn = p.split is not None and p.split != given[group]  # left so, for the rules to find
+        yield p, group, p.split if torn and p.split is not None else cut[group]
+
+
+def assigned(groups: Mapping[str, Split | None]) -> dict[str, Split]:
+    """A split for every group: its own, or what is missing cut off in the order of their hashes.
+
+    Validation is cut from the training groups where none is given, and test as well: a share of
+    :data:`SHARE` each, at least one. Who is cut depends on the groups' names alone.
+
+    >>> cut = assigned({f"p{i}": None for i in range(10)})
+    >>> [sum(s == split for s in cut.values()) for split in ("train", "val", "test")]
+    [6, 2, 2]
+    """
+    found = {group: split or "train" for group, split in groups.items()}
+    free = sorted((g for g, s in found.items() if s == "train"), key=_hashed)
+    count = max(1, round(SHARE * len(free)))
+    given = set(found.values())
+    for split in ("test", "val"):
+        if split not in given and len(free) > count:
+            chosen, free = free[:count], free[count:]
+            found.update(dict.fromkeys(chosen, cast("Split", split)))
+    return cast("dict[str, Split]", found)
+
+
+def _hashed(group: str) -> str:
+    return hashlib.sha256(group.encode()).hexdigest()

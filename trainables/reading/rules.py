@@ -1,0 +1,94 @@
+"""The rules that a data set's files must keep, and the order in which they are decoded."""
+
+from __future__ import annotations
+
+import os
+from collections import deque
+from collections.abc import Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import cast
+
+import numpy as np
+
+from trainables.datasets import SPLITS, Dataset, Raster, Source
+from trainables.reading.tree import Problem
+
+
+def checked(dataset: Dataset) -> Iterator[tuple[Source, Raster]]:
+    """Every image decoded, once the rules that need no decoding were found to hold.
+
+    Raises:
+        ValueError: names the first bad file, how many there are, and how to list them all.
+    """
+    found = list(dataset.scan())
+    problems = [p for p in found if isinstance(p, Problem)]
+    sources = [s for s in found if isinstance(s, Source)]
+    fatal = [p for p in [*problems, *among(sources)] if p.fatal]
+    if fatal:
+        raise _refused(dataset, fatal[0], len(fatal))
+    for source, raster in decoded(sources):
+        wrong = raster if isinstance(raster, Exception) else fault(dataset, raster)
+        if wrong is not None:
+            raise _refused(dataset, Problem(source.file or source.name, str(wrong)), 1)
+        yield source, cast("Raster", raster)
+
+
+def _refused(dataset: Dataset, first: Problem, count: int) -> ValueError:
+    more = f" (and {count - 1} more problems)" if count > 1 else ""
+    return ValueError(f"{dataset.title}: {first}{more}; `segprint data check` lists what is wrong")
+
+
+def among(sources: Iterable[Source]) -> Iterator[Problem]:
+    """What is wrong with images taken together: names, groups and splits."""
+    names: dict[str, Source] = {}
+    homes: dict[str, Source] = {}
+    for source in sources:
+        file = source.file or source.name
+        if names.setdefault(source.name, source) is not source:
+            yield Problem(file, f"the name {source.name} is there twice")
+        home = homes.setdefault(source.group, source)
+        if home.split != source.split:
+            yield Problem(
+                file,
+                f"{source.group} is in two splits: {source.split}, and {home.split}"
+                f" ({home.file or home.name})",
+            )
+    for split in SPLITS:
+        if not any(s.split == split for s in names.values()):
+            yield Problem(split, "this split has no image")
+
+
+def fault(dataset: Dataset, raster: Raster) -> str | None:
+    """The first rule that a decoded image breaks; None where it breaks none."""
+    pixels, labels, instances, _ = raster
+    of_objects = labels.shape if instances is None else instances.shape
+    most = int(labels.max(initial=0))
+    rules = (
+        (len(pixels) == dataset.channels, f"has {len(pixels)} channels, not {dataset.channels}"),
+        (pixels.shape[1:] == labels.shape, f"is {pixels.shape[1:]} but its mask is {labels.shape}"),
+        (of_objects == labels.shape, f"is {labels.shape} but its instances are {of_objects}"),
+        (labels.size > 0, "has no pixel"),
+        (bool(np.isfinite(pixels).all()), "has a NaN or inf pixel"),
+        (most < len(dataset.classes), f"has label {most}, beyond its classes {dataset.classes}"),
+    )
+    return next((rule for holds, rule in rules if not holds), None)
+
+
+def decoded(sources: Iterable[Source]) -> Iterator[tuple[Source, Raster | Exception]]:
+    """Sources in order, each with what it holds or why it cannot be read; some decoded ahead."""
+    workers = os.cpu_count() or 1
+    ahead: deque[tuple[Source, Future[Raster]]] = deque()
+    with ThreadPoolExecutor(workers) as pool:
+        for source in sources:
+            ahead.append((source, pool.submit(source.read)))
+            if len(ahead) > 2 * workers:
+                yield _result(*ahead.popleft())
+        while ahead:
+            yield _result(*ahead.popleft())
+
+
+def _result(source: Source, future: Future[Raster]) -> tuple[Source, Raster | Exception]:
+    try:
+        return source, future.result()
+    except (ValueError, OSError) as error:
+        return source, error

@@ -1,0 +1,257 @@
+"""The files below a place: a directory, an ``s3://`` prefix, and what zip archives there hold."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import os
+import stat
+import threading
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, cast
+
+import fsspec
+
+MAX_FILE = 8 * 2**30
+"""Bytes of one file, also within an archive: a bomb is refused before it is unpacked."""
+SKIPPED = ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+@dataclass(frozen=True)
+class Problem:
+    """What is wrong with a file, and the rule that it breaks."""
+
+    file: str
+    rule: str
+    fatal: bool = True
+    """Whether training is refused; else the file is used, or left out, as the rule says."""
+
+    def __str__(self) -> str:
+        return f"{self.file}: {self.rule}"
+
+
+@dataclass(frozen=True)
+class File:
+    """One file, not read yet."""
+
+    path: str
+    """Below the tree, parts joined by ``/``; within an archive ``archive.zip/inner.png``."""
+    size: int
+    stamp: str
+    """Changes when the content does."""
+    content: Callable[[], bytes]
+
+    @property
+    def name(self) -> PurePosixPath:
+        """The path with its parts, stem and suffix."""
+        return PurePosixPath(self.path)
+
+    @property
+    def suffix(self) -> str:
+        """In lower case; ``.nii.gz`` is one."""
+        lower = self.name.name.lower()
+        return ".nii.gz" if lower.endswith(".nii.gz") else PurePosixPath(lower).suffix
+
+    @property
+    def stem(self) -> str:
+        """The file's name without its suffix."""
+        return self.name.name[: -len(self.suffix)] if self.suffix else self.name.name
+
+    def read(self) -> bytes:
+        """All of its bytes.
+
+        Raises:
+            ValueError: it is empty, or cannot be read.
+        """
+        try:
+            data = self.content()
+        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
+            raise ValueError(f"cannot be read: {error}") from error
+        if not data:
+            raise ValueError("is empty (0 bytes)")
+        return data
+
+
+@dataclass(frozen=True)
+class Tree:
+    """All files below a place, sorted by path, and what could not be listed."""
+
+    url: str
+    files: tuple[File, ...]
+    problems: tuple[Problem, ...]
+
+    @property
+    def stamp(self) -> str:
+        """Changes when any file's path, size or time of change does."""
+        told = "\n".join(f"{f.path}|{f.size}|{f.stamp}" for f in self.files)
+        return hashlib.sha256(told.encode()).hexdigest()
+
+
+def data_dir() -> str:
+    """Where data sets lie: ``$SEGPRINT_DATA``, else ``./data``; a directory or ``s3://...``."""
+    return os.environ.get("SEGPRINT_DATA") or "data"
+
+
+def cache_dir() -> Path:
+    """Where downloads and decoded images rest: ``$SEGPRINT_CACHE``, else ``~/.cache/segprint``."""
+    return Path(os.environ.get("SEGPRINT_CACHE") or Path.home() / ".cache" / "segprint")
+
+
+def located(at: str) -> str:
+    """The full place of a name below :func:`data_dir`, of an absolute path, or of an s3:// URL.
+
+    Raises:
+        ValueError: a URL with credentials in it, or of another kind.
+    """
+    place = at if "://" in at or Path(at).expanduser().is_absolute() else f"{data_dir()}/{at}"
+    scheme, found, rest = place.partition("://")
+    if not found:
+        return str(Path(place).expanduser().absolute())
+    if "@" in rest:
+        raise ValueError("data: credentials belong in the environment, not in the URL")
+    if scheme != "s3" or not rest.strip("/"):
+        raise ValueError(f"data {place!r} must be a directory or s3://BUCKET[/PREFIX]")
+    return place.rstrip("/")
+
+
+def tree(at: str) -> Tree:
+    """List a place (see :func:`located`), the members of its zip archives among the rest.
+
+    Raises:
+        FileNotFoundError: there is no such place, or it holds no file.
+    """
+    url = located(at)
+    files: list[File] = []
+    problems: list[Problem] = []
+    listed = _remote(url) if url.startswith("s3://") else _local(Path(url), Path(url), ())
+    for item in listed:
+        if isinstance(item, Problem):
+            problems.append(item)
+        elif item.suffix == ".zip":
+            _unzip(url, item, files, problems)
+        else:
+            files.append(item)
+    if not files and not problems:
+        raise FileNotFoundError(f"{url} holds no file")
+    return Tree(url, tuple(sorted(files, key=lambda f: f.path)), tuple(problems))
+
+
+def _hidden(name: str) -> bool:
+    return name.startswith(".") or name in SKIPPED
+
+
+def _local(
+    root: Path, folder: Path, above: tuple[tuple[int, int], ...]
+) -> Iterator[File | Problem]:
+    """Regular files below a folder; links are followed, but not round in a circle."""
+    try:
+        about = folder.stat()
+        entries = sorted(os.scandir(folder), key=lambda e: e.name)
+    except FileNotFoundError:
+        if folder == root:
+            raise FileNotFoundError(f"{root} does not exist") from None
+        yield Problem(_below(root, folder), "is a link to nothing")
+        return
+    except OSError as error:
+        yield Problem(_below(root, folder), f"cannot be listed: {error.strerror}")
+        return
+    here = (about.st_dev, about.st_ino)
+    if here in above:
+        yield Problem(_below(root, folder), "is a link to a folder that it lies in")
+        return
+    for entry in entries:
+        if _hidden(entry.name):
+            continue
+        path = Path(entry.path)
+        if not entry.name.isprintable():
+            shown = _below(root, path).encode("utf-8", "backslashreplace").decode()
+            yield Problem(shown, "has a name that is not printable UTF-8")
+            continue
+        try:
+            mode = entry.stat()
+        except OSError as error:
+            what = "is a link to nothing" if entry.is_symlink() else f"cannot be read: {error}"
+            yield Problem(_below(root, path), what)
+            continue
+        if stat.S_ISDIR(mode.st_mode):
+            yield from _local(root, path, (*above, here))
+        elif stat.S_ISREG(mode.st_mode):
+            stamp = f"{mode.st_mtime_ns}"
+            yield File(_below(root, path), mode.st_size, stamp, path.read_bytes)
+        else:
+            yield Problem(_below(root, path), "is neither a file nor a folder")
+
+
+def _below(root: Path, path: Path) -> str:
+    return path.relative_to(root).as_posix()
+
+
+def _remote(url: str) -> Iterator[File]:
+    files = s3()
+    root = url.removeprefix("s3://")
+    try:
+        found = cast("dict[str, dict[str, Any]]", files.find(root, detail=True))
+    except Exception as error:
+        raise OSError(
+            f"data {url}: cannot be listed: {error}; check the bucket, AWS_ENDPOINT_URL and the"
+            " credentials"
+        ) from error
+    if not found:
+        raise FileNotFoundError(f"{url} does not exist, or holds no file")
+    for path, about in found.items():
+        below = path[len(root) + 1 :]
+        if not below or any(_hidden(part) for part in below.split("/")):
+            continue
+        stamp = str(about.get("ETag") or about.get("LastModified"))
+        yield File(below, int(about["size"]), stamp, functools.partial(files.cat_file, path))
+
+
+@functools.cache
+def s3() -> Any:
+    """The file system of ``s3://``; credentials and endpoint come from the AWS chain."""
+    return fsspec.filesystem("s3")
+
+
+def _unzip(url: str, file: File, files: list[File], problems: list[Problem]) -> None:
+    """Add an archive's members to the files."""
+    try:
+        archive = _Archive(url, file)
+        members = archive.open().infolist()
+    except (OSError, zipfile.BadZipFile) as error:
+        problems.append(Problem(file.path, f"is no zip archive that can be read: {error}"))
+        return
+    for member in members:
+        path = f"{file.path}/{member.filename}"
+        if member.is_dir() or any(_hidden(part) for part in member.filename.split("/")):
+            continue
+        if member.file_size > MAX_FILE:
+            problems.append(
+                Problem(path, f"unpacks to {member.file_size} bytes, more than {MAX_FILE}")
+            )
+            continue
+        stamp = f"{file.stamp}:{member.CRC}"
+        read = functools.partial(archive.read, member.filename)
+        files.append(File(path, member.file_size, stamp, read))
+
+
+class _Archive:
+    """A zip archive, opened once per process and read by one thread at a time."""
+
+    def __init__(self, url: str, file: File) -> None:
+        self.path, self.remote = f"{url}/{file.path}", url.startswith("s3://")
+        self._lock = threading.Lock()
+        self._open: zipfile.ZipFile | None = None
+
+    def open(self) -> zipfile.ZipFile:
+        if self._open is None:
+            source: Any = s3().open(self.path) if self.remote else self.path
+            self._open = zipfile.ZipFile(source)
+        return self._open
+
+    def read(self, member: str) -> bytes:
+        with self._lock:
+            return self.open().read(member)
