@@ -66,6 +66,10 @@ def walk(dataset: Dataset) -> Found:
             rule = f"has the same pixels as {twin.file or twin.name} of split {twin.split}"
             found.problems.append(Problem(file, rule, fatal=False))
         _add(parts[source.split], source, raster, len(dataset.classes))
+    types = {kind for part in parts.values() for kind in part.types}
+    if "uint8" in types and len(types) > 1:
+        rule = f"images of {', '.join(sorted(types))} are mixed, so their scales differ"
+        found.problems.append(Problem(dataset.where, rule, fatal=False))
     for split in SPLITS:
         found.splits.append(_row(dataset, split, parts[split]))
         found.problems += _absent(dataset, split, parts[split])

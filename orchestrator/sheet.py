@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -46,7 +47,9 @@ def sheet(dataset: Dataset, file: Path) -> list[Problem]:
     if not any(rows):
         first = f": {problems[0]}" if problems else ""
         raise ValueError(f"{dataset.title}: no image can be shown{first}")
-    _figure(dataset, rows).savefig(file, format="png", dpi=100)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font lacks
+        _figure(dataset, rows).savefig(file, format="png", dpi=100)
     return problems
 
 
@@ -57,9 +60,10 @@ def _spaced(sources: list[Source]) -> list[Source]:
 
 
 def _figure(dataset: Dataset, rows: list[list[tuple[Source, Raster]]]) -> Figure:
-    figure = Figure(figsize=(2.3 * COLUMNS, 2.7 * len(rows) + 0.6), layout="constrained")
+    columns = max(3, *map(len, rows))
+    figure = Figure(figsize=(2.3 * columns, 2.7 * len(rows) + 0.6), layout="constrained")
     colours = _colours(len(dataset.classes))
-    grid: Any = figure.subplots(len(rows), COLUMNS, squeeze=False)
+    grid: Any = figure.subplots(len(rows), columns, squeeze=False)
     for split, row, axes in zip(SPLITS, rows, grid, strict=True):
         for i, axis in enumerate(axes):
             axis.set_axis_off()
@@ -88,6 +92,8 @@ def _colours(classes: int) -> NDArray[np.float64]:
 def outlined(raster: Raster, colours: NDArray[np.float64]) -> NDArray[np.float64]:
     """The image in [0, 1] with its masks' inner borders in colour: [h, w, 3]."""
     pixels, labels = reduced(raster.pixels, raster.labels, SIDE)
+    larger = max(1, SIDE // max(labels.shape))  # so that outlines are thin
+    pixels, labels = (v.repeat(larger, -1).repeat(larger, -2) for v in (pixels, labels))
     image = pixels.astype(np.float64)[:3] if len(pixels) >= 3 else pixels[:1].astype(np.float64)
     low, high = np.percentile(image, (0.5, 99.5))
     image = ((image - low) / max(high - low, 1e-9)).clip(0, 1)

@@ -124,7 +124,7 @@ def aperio(polygons: list[list[tuple[float, float]]]) -> bytes:
         x, y = (np.array(side) for side in zip(*polygon, strict=True))
         area = abs(x @ np.roll(y, 1) - y @ np.roll(x, 1)) / 2
         vertices = "".join(
-            f"\t\t\t\t\t\t<Vertex X={quoteattr(f'{a:.6f}')} Y={quoteattr(f'{b:.6f}')} Z=\"0\"/>\r\n"
+            f'\t\t\t\t\t\t<Vertex X={quoteattr(f"{a:.6f}")} Y={quoteattr(f"{b:.6f}")} Z="0"/>\r\n'
             for a, b in polygon
         )
         regions += (
@@ -231,7 +231,7 @@ def folder(root: Path, cases: int = 10) -> None:
         elif i % 3 == 1:
             put(root / "images" / f"{name}.png", png(image))
         else:
-            put(root / "images" / f"{name}.tif", tif(image.astype(np.uint16) * 200))
+            put(root / "images" / f"{name}.tif", tif(image))
         put(root / "masks" / f"{name}.png", png(mask * 255))
 
 
@@ -240,7 +240,9 @@ def medsegbench(root: Path) -> None:
     arrays: dict[str, Array] = {}
     for split, count in (("train", 6), ("val", 2), ("test", 3)):
         labels = np.stack([blobs(256, 256, 2, 10 * count + i) > 0 for i in range(count)])
-        arrays[f"{split}_images"] = np.stack([photo(m * 1, i)[..., 0] for i, m in enumerate(labels)])
+        arrays[f"{split}_images"] = np.stack(
+            [photo(m * 1, 100 * count + i)[..., 0] for i, m in enumerate(labels)]
+        )
         arrays[f"{split}_label"] = labels.astype(np.uint8)
         arrays[f"{split}_images_C1"] = arrays[f"{split}_images"][:1]
         arrays[f"{split}_label_C1"] = arrays[f"{split}_label"][:1]

@@ -120,7 +120,7 @@ def _found(name: str, fields: Mapping[str, Any]) -> list[Dataset]:
     if name in names("datasets") or name.endswith(".py"):
         return [_by_name(name, fields)]
     if "://" not in name and not Path(name).is_dir():
-        error = unknown("data set", name, names("datasets"))
+        error = unknown("dataset", name, names("datasets"))
         raise ValueError(f"{error}; nor is there such a directory")
     place = name if "://" in name else str(Path(name).absolute())
     return [_by_name(part, {**spec, **fields}) for part, spec in recognised(tree(place))]

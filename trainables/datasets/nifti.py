@@ -127,7 +127,7 @@ class NIfTI(Located):
         pixels, labels = load(volume)
 
         def upright(values: NDArray[Any], axis: int) -> NDArray[Any]:
-            """The slice as radiologists hang it: the second axis runs up, the first across."""
+            """The slice with its second axis running up and its first to the right."""
             return np.rot90(values.take(i, axis), axes=(-2, -1))
 
         seen = compact(np.ascontiguousarray(upright(pixels, self.axis + 1)))
