@@ -6,7 +6,8 @@ import itertools
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import PurePosixPath
+from typing import Any, cast
 
 from search_spaces import Choice, Each, Hole, Integer, Search, Space, Uniform, put, walk
 from trainables.config import Config, parse
@@ -65,7 +66,9 @@ def cells(space: Space) -> list[Cell]:
             template = put(template, path, value)
         grid = [(path, hole) for path, hole in walk(template) if isinstance(hole, Each)]
         for picked in itertools.product(*(hole.values for _, hole in grid)):
-            labels = [_label(value) for value in picked]
+            labels = [
+                _label(value, hole.values) for (_, hole), value in zip(grid, picked, strict=True)
+            ]
             filled = template
             for (path, _), value in zip(grid, picked, strict=True):
                 filled = put(filled, path, value)
@@ -157,11 +160,32 @@ def _check_rungs(cell: Cell, search: Search) -> None:
             )
 
 
-def _label(value: Any) -> str:
-    """A short name for a grid value: a part's name, or the value itself."""
+def _label(value: Any, among: tuple[Any, ...]) -> str:
+    """A short name for a grid value: a part's name, or the value itself.
+
+    Where several of the values are the same part, the fields in which they differ are added.
+    """
+    name, fields = _named(value)
+    rivals = [other for n, other in map(_named, among) if n == name]
+    differing = [
+        str(v).rstrip("/").rpartition("/")[2]
+        for k, v in fields.items()
+        if any(other.get(k) != v for other in rivals)
+    ]
+    words = [re.sub(r"[^A-Za-z0-9.-]+", "", word) for word in (name, *differing)]
+    return "-".join(filter(None, words)) or "value"
+
+
+def _named(value: Any) -> tuple[str, Mapping[str, Any]]:
+    """A part's name, the stem of its file where it is the user's own, and its fields."""
+    fields: Mapping[str, Any] = {}
     if isinstance(value, Mapping):
-        (value, *_) = value
-    return re.sub(r"[^A-Za-z0-9.-]+", "", str(value)) or "value"
+        given = cast("Mapping[str, Any]", value)
+        value, first = next(iter(given.items()), ("", None))
+        single = len(given) == 1 and isinstance(first, Mapping)
+        fields = cast("Mapping[str, Any]", first) if single else given
+    name = str(value)
+    return (PurePosixPath(name).stem if name.endswith(".py") else name), fields
 
 
 def _first_seen(found: list[Cell], cell: Cell) -> int:

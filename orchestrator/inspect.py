@@ -70,6 +70,7 @@ def walk(dataset: Dataset) -> Found:
     if "uint8" in types and len(types) > 1:
         rule = f"images of {', '.join(sorted(types))} are mixed, so their scales differ"
         found.problems.append(Problem(dataset.where, rule, fatal=False))
+    found.problems = list(dict.fromkeys(found.problems))  # a volume's, not each of its slices'
     for split in SPLITS:
         found.splits.append(_row(dataset, split, parts[split]))
         found.problems += _absent(dataset, split, parts[split])

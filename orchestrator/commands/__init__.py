@@ -38,10 +38,10 @@ def tables_of(options: Namespace) -> Tables:
     return Tables(ledger, tuple(options.studies))
 
 
-def console() -> Console:
+def console(*, stderr: bool = False) -> Console:
     """A console that does not fold lines where there is no terminal."""
-    made = Console(highlight=False)
-    return made if made.is_terminal else Console(highlight=False, width=WIDE)
+    made = Console(highlight=False, stderr=stderr)
+    return made if made.is_terminal else Console(highlight=False, stderr=stderr, width=WIDE)
 
 
 def emit(
@@ -69,3 +69,14 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return str(value)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """``PATH=VALUE`` as a path and a JSON value, or a word."""
+    path, found, value = text.partition("=")
+    if not found or not path:
+        raise ValueError(f"--set {text!r} must be PATH=VALUE, e.g. train.steps=20")
+    try:
+        return path, json.loads(value)
+    except json.JSONDecodeError:
+        return path, value

@@ -10,10 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from orchestrator.commands import emit
-from orchestrator.commands.run import setting
+from orchestrator.commands import emit, setting
 from orchestrator.inspect import Row, walk
-from orchestrator.sheet import sheet
 from trainables.datasets import Dataset, Located
 from trainables.part import names, parse_part, part_class, summary, unknown
 from trainables.reading.tree import Tree, tree
@@ -97,6 +95,8 @@ def _show(options: Namespace) -> int:
     chosen = _chosen(options)
     if len(chosen) != 1:
         raise ValueError(f"data show: one data set at a time, not {len(chosen)}")
+    from orchestrator.sheet import sheet  # matplotlib takes a second
+
     output = Path(options.output or f"{chosen[0].title}.png")
     for problem in sheet(chosen[0], output):
         print(f"segprint: {problem}", file=sys.stderr)

@@ -9,13 +9,15 @@ import time
 from argparse import Namespace
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
+from pathlib import Path
 
 import torch
 
 from cluster.local import Local, usable_cpus
 from orchestrator.commands import emit, ledger_of
 from orchestrator.ledger import Ledger
-from trainables.reading.tree import cache_dir
+from trainables.reading.cache import cache_bytes
+from trainables.reading.tree import cache_dir, located
 
 Check = Iterator[tuple[str, str, str]]
 
@@ -65,7 +67,13 @@ def _cache() -> Check:
         yield "cache", "failure", f"{error}; set SEGPRINT_CACHE to a writable directory"
         return
     free = shutil.disk_usage(folder).free / 2**30
-    yield "cache", "ok" if free > 1 else "warning", f"{folder}, {free:.0f} GiB free"
+    bound = cache_bytes() / 2**30
+    found = f"{folder}, {free:.0f} GiB free, {bound:g} of them for decoded images at most"
+    yield "cache", "ok" if free > 1 else "warning", found
+    place = located("").rstrip("/")
+    there = "://" in place or Path(place).is_dir()
+    hint = "" if there else ": no such directory; set SEGPRINT_DATA where data sets lie in one"
+    yield "data", "ok" if there else "warning", f"{place}{hint}"
 
 
 def _ray() -> Check:

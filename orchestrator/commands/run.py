@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
-from typing import Any
 
 import torch
 
 import search_spaces
 from cluster.local import usable_cpus
 from orchestrator.cells import Cell, check, corners
-from orchestrator.commands import ledger_of
+from orchestrator.commands import ledger_of, setting
 from orchestrator.ledger import LedgerSink
 from orchestrator.provenance import code_version
 from trainables.attempt import attempt
@@ -61,14 +60,3 @@ def chosen(cells: list[Cell], name: str | None, settings: list[str]) -> Config:
     )
     cell = by_name[name] if name is not None else next(learning, cells[0])
     return cell.config(next(corners(cell.template)), overrides, seed=0)
-
-
-def setting(text: str) -> tuple[str, Any]:
-    """``PATH=VALUE`` as a path and a JSON value, or a word."""
-    path, found, value = text.partition("=")
-    if not found or not path:
-        raise ValueError(f"--set {text!r} must be PATH=VALUE, e.g. train.steps=20")
-    try:
-        return path, json.loads(value)
-    except json.JSONDecodeError:
-        return path, value

@@ -27,7 +27,7 @@ def main(options: Namespace) -> int:
     os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
     from orchestrator.sweep import sweep
 
-    screen = Screen(console(), Estimator(ledger), usable_cpus())
+    screen = Screen(console(stderr=options.json), Estimator(ledger), usable_cpus())
     made = sweep(study, space, ledger, where, screen)
     given_up = [t for t in made.trials if t.state == "given up" or t.outcome == "diverged"]
     tables = Tables(ledger, (study,))

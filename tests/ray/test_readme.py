@@ -16,6 +16,7 @@ import pytest
 from orchestrator.ledger import Ledger
 from orchestrator.store import Store
 from orchestrator.tables import Tables, open_store
+from tests import trees
 from tests.conftest import ROOT
 from trainables.config import parse
 from trainables.loop import train
@@ -83,6 +84,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     made = Ran(tmp_path_factory.mktemp("readme"))
     space = Path(__file__).with_name("space_quickstart.py")
     (made.folder / "quickstart.py").write_text(space.read_text())
+    trees.folder(made.folder / "photos")
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     before = foreign_ports(set())
     for command in readme_commands():

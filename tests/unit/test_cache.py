@@ -33,7 +33,7 @@ HERE = Path(__file__).parent
 
 @dataclasses.dataclass(frozen=True)
 class Mine(Folder):
-    """A folder that logs when it is scanned, and stops at case9 while there is a gate."""
+    """A folder that logs when it is scanned, and stops at its last image while there is a gate."""
 
     def scan(self):
         with (HERE / "scans").open("a") as log:
@@ -43,7 +43,7 @@ class Mine(Folder):
 
 
 def read(source):
-    if source.name == "case9" and (HERE / "gate").exists():
+    if source.name == "病变" and (HERE / "gate").exists():
         (HERE / "gate").read_bytes()
     return source.read()
 '''
@@ -128,9 +128,10 @@ def test_the_same_files_elsewhere_are_the_same_data(
 class Slow:
     """A data set of the user's own, and processes that stop in the middle of decoding it."""
 
-    def __init__(self, folder: Path, tmp_path: Path) -> None:
-        self.file, self.gate, self.folder = tmp_path / "mine.py", tmp_path / "gate", folder
+    def __init__(self, root: Path) -> None:
+        self.file, self.gate, self.folder = root / "mine.py", root / "gate", root / "slow"
         self.file.write_text(MINE)
+        trees.folder(self.folder, cases=2 * (os.cpu_count() or 1) + 6)  # more than decoded ahead
         os.mkfifo(self.gate)
 
     @property
@@ -160,8 +161,8 @@ class Slow:
 
 
 @pytest.fixture
-def slow(folder: Path, tmp_path: Path) -> Slow:
-    return Slow(folder, tmp_path)
+def slow(tmp_path: Path) -> Slow:
+    return Slow(tmp_path)
 
 
 def test_processes_that_load_at_once_decode_once(slow: Slow) -> None:
@@ -175,23 +176,17 @@ def test_processes_that_load_at_once_decode_once(slow: Slow) -> None:
     assert slow.scans == 1
 
 
-def test_what_a_killed_process_left_is_not_taken_for_complete(slow: Slow) -> None:
-    slow.killed_while_decoding()
-    expected = load(made("folder", slow.folder))
-    found = reopened(slow.dataset)
-    assert slow.scans == 2
-    assert found.content_hash == expected.content_hash
-    assert len(found.images) == len(expected.images)
-
-
-def test_what_a_killed_process_left_does_not_stay_on_disk(
+def test_what_a_killed_process_left_is_not_taken_for_complete_and_does_not_stay(
     slow: Slow, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     slow.killed_while_decoding()
-    load(slow.dataset)
-    forget()
+    found = reopened(slow.dataset)
+    assert slow.scans == 2
     monkeypatch.setenv("SEGPRINT_CACHE", str(tmp_path / "fresh"))
-    load(slow.dataset)
+    forget()
+    expected = load(slow.dataset)
+    assert found.content_hash == expected.content_hash
+    assert len(found.images) == len(expected.images)
     assert used(cache) == used(tmp_path / "fresh")
 
 

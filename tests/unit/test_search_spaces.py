@@ -119,3 +119,25 @@ def test_a_broken_space_file_is_one_clear_error(tmp_path: Path, text: str, messa
 def test_an_unknown_space_is_named_with_the_choices() -> None:
     with pytest.raises(ValueError, match=r"did you mean 'quickstart'\?.*choices: .*quickstart"):
         search_spaces.load("quickstrat")
+
+
+def test_cells_of_one_reader_are_named_by_what_differs() -> None:
+    space = Space(
+        question="?",
+        config={
+            "task": Each(
+                {"folder": {"at": "/data/kvasir", "size": 64}},
+                {"folder": {"at": "/data/my busi", "size": 64}},
+                "nuclei",
+                {"/home/me/squares.py": {"size": 16}},
+            ),
+            "model": "ensemdiff",
+        },
+    )
+    names = [cell.name for cell in cells(space)]
+    assert names == [
+        "folder-kvasir_default",
+        "folder-mybusi_default",
+        "nuclei_default",
+        "squares_default",
+    ]

@@ -67,7 +67,14 @@ class ISIC16(Located):
     def scan(self) -> Iterator[Source | Problem]:
         tree = self.tree()
         yield from tree.problems
-        tables = [(f, rows) for f in tree.files if (rows := _rows(f)) is not None]
+        tables: list[tuple[File, list[dict[str, str]]]] = []
+        for file in tree.files:
+            try:
+                rows = _rows(file)
+            except (ValueError, csv.Error) as error:
+                yield Problem(file.path, str(error))
+            else:
+                tables += [(file, rows)] if rows is not None else []
         pairs = _official(tree)
         if tables:
             pairs = (item for file, rows in tables for item in _listed(tree, file, rows))

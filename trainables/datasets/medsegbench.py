@@ -7,7 +7,7 @@ import functools
 import io
 import re
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Literal
@@ -20,7 +20,7 @@ from trainables.part import Location, unknown
 from trainables.reading.download import Download, Told
 from trainables.reading.images import compact, to_labels
 from trainables.reading.latest import Latest
-from trainables.reading.tree import File, Problem, Tree
+from trainables.reading.tree import BROKEN_ZIP, File, Problem, Tree, in_a_line
 
 FOLDER = Location("medsegbench")
 Arrays = dict[str, NDArray[Any]]
@@ -94,8 +94,8 @@ class MedSegBench(Located):
         try:
             archive = Archive(file)
             counts = {split: archive.count(f"{split}_images") for split in SPLITS}
-        except (ValueError, OSError, zipfile.BadZipFile) as error:
-            yield Problem(file.path, f"is no .npz archive of this set: {error}")
+        except (ValueError, OSError, *BROKEN_ZIP) as error:
+            yield Problem(file.path, f"is no .npz archive of this set: {in_a_line(error)}")
             return
         for split in SPLITS:
             for i in range(counts[split]):
@@ -140,21 +140,24 @@ class Archive:
             if f"{key}.npy" not in archive.namelist():
                 raise ValueError(f"it has no array {key}")
             with archive.open(f"{key}.npy") as member:
-                version = np.lib.format.read_magic(member)
-                header: Callable[[Any], tuple[tuple[int, ...], bool, Any]] = {
-                    (1, 0): np.lib.format.read_array_header_1_0,
-                    (2, 0): np.lib.format.read_array_header_2_0,
-                }[version]
-                return header(member)[0][0]
+                old = np.lib.format.read_magic(member) == (1, 0)
+                header = np.lib.format.read_array_header_2_0
+                shape, _, _ = (np.lib.format.read_array_header_1_0 if old else header)(member)
+        if len(shape) not in (3, 4):
+            raise ValueError(f"its array {key} has {len(shape)} dimensions, must have 3 or 4")
+        return shape[0]
 
     def _arrays(self, split: Split) -> Arrays:
         """``images``, and ``label`` or ``label_C1``, ``label_C2``, ... of a split."""
         wanted = re.compile(rf"{split}_(images|label|label_C\d+)")
-        with np.load(io.BytesIO(self._data()), allow_pickle=False) as found:
-            names = [key for key in found.files if wanted.fullmatch(key)]
-            if f"{split}_label" in names:
-                names = [f"{split}_images", f"{split}_label"]
-            arrays = {key.removeprefix(f"{split}_"): found[key] for key in names}
+        try:
+            with np.load(io.BytesIO(self._data()), allow_pickle=False) as found:
+                names = [key for key in found.files if wanted.fullmatch(key)]
+                if f"{split}_label" in names:
+                    names = [f"{split}_images", f"{split}_label"]
+                arrays = {key.removeprefix(f"{split}_"): found[key] for key in names}
+        except BROKEN_ZIP as error:
+            raise ValueError(f"is no .npz that can be read: {in_a_line(error)}") from error
         lengths = {k: len(a) for k, a in arrays.items()}
         if len(set(lengths.values())) != 1 or len(lengths) < 2:
             raise ValueError(f"{split} must have images and labels of one length, has {lengths}")

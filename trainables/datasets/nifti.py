@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import gzip
 import io
 import re
 import zlib
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -33,7 +34,7 @@ from trainables.reading.pairs import (
     settled,
     with_split_file,
 )
-from trainables.reading.tree import MAX_FILE, File, Problem, Tree
+from trainables.reading.tree import MAX_FILE, File, Problem, Tree, in_a_line
 
 SUFFIXES = (".nii", ".nii.gz")
 BROKEN = (ImageFileError, HeaderDataError, WrapStructError, EOFError, zlib.error, OSError)
@@ -113,7 +114,7 @@ class NIfTI(Located):
             for i in wanted:
                 name = f"{pair.name}/{AXES[self.axis]}{i:04d}"
                 read = functools.partial(self._raster, load, volume, i)
-                yield Source(name, group, split, read, f"{pair.image.path} {AXES[self.axis]}={i}")
+                yield Source(name, group, split, read, pair.image.path)
 
     def _slices(self, volume: Volume, load: Latest[Volume, Arrays]) -> list[int]:
         """The places of the slices to take, from the header alone where that is enough."""
@@ -131,12 +132,14 @@ class NIfTI(Located):
             return np.rot90(values.take(i, axis), axes=(-2, -1))
 
         seen = compact(np.ascontiguousarray(upright(pixels, self.axis + 1)))
-        return Raster(seen, to_labels(upright(labels, self.axis), self.classes))
+        with _of_mask(volume):
+            return Raster(seen, to_labels(upright(labels, self.axis), self.classes))
 
     def _arrays(self, volume: Volume) -> Arrays:
         """A volume's channels [C, X, Y, Z], within the window, and its mask [X, Y, Z]."""
         images = [_canonical(f) for f in volume.images]
-        labels = _canonical(volume.mask)
+        with _of_mask(volume):
+            labels = _canonical(volume.mask)
         if len(images) == 1 and images[0].ndim == 4:
             images = list(np.moveaxis(images[0], 3, 0))
         if len(images) != self.modalities:
@@ -147,11 +150,7 @@ class NIfTI(Located):
                     f"is {array.shape} voxels but its mask {volume.mask.path} is {labels.shape}"
                 )
         pixels = np.stack(images)
-        if self.window_low is not None:
-            pixels = np.maximum(pixels, pixels.dtype.type(self.window_low))
-        if self.window_high is not None:
-            pixels = np.minimum(pixels, pixels.dtype.type(self.window_high))
-        return pixels, labels
+        return _windowed(pixels, self.window_low, self.window_high), labels
 
 
 @dataclass(frozen=True)
@@ -172,7 +171,26 @@ class Volume:
         return int(shape[int(np.flatnonzero(stored[:, 0] == axis)[0])])
 
 
+def _windowed(pixels: NDArray[Any], low: float | None, high: float | None) -> NDArray[Any]:
+    """Values cut to a window, in their own type."""
+    whole = pixels.dtype.kind in "iu"
+    least, most = (
+        (np.iinfo(pixels.dtype).min, np.iinfo(pixels.dtype).max) if whole else (-np.inf, np.inf)
+    )
+    bounds = (least if low is None else max(low, least), most if high is None else min(high, most))
+    return pixels.clip(*(pixels.dtype.type(b) for b in bounds))
+
+
 Arrays = tuple[NDArray[Any], NDArray[Any]]
+
+
+@contextlib.contextmanager
+def _of_mask(volume: Volume) -> Generator[None]:
+    """Says of what is wrong in the mask that it is the mask's."""
+    try:
+        yield
+    except ValueError as error:
+        raise ValueError(f"its mask {volume.mask.path} {error}") from error
 
 
 def _volumes(tree: Tree) -> tuple[dict[str, list[File]], Iterator[Pair | Problem]]:
@@ -193,7 +211,11 @@ def _volumes(tree: Tree) -> tuple[dict[str, list[File]], Iterator[Pair | Problem
 
 
 def _header(file: File) -> Any:
-    return nibabel.Nifti1Header.from_fileobj(io.BytesIO(_bytes(file, 348)))
+    data = _bytes(file, 348)
+    try:
+        return nibabel.Nifti1Header.from_fileobj(io.BytesIO(data))
+    except (*BROKEN, ValueError) as error:
+        raise ValueError(f"is no NIfTI that can be read: {in_a_line(error)}") from error
 
 
 def _bytes(file: File, most: int) -> bytes:
@@ -204,7 +226,7 @@ def _bytes(file: File, most: int) -> bytes:
             with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
                 data = packed.read(most + 1)
     except BROKEN as error:
-        raise ValueError(f"is no gzip file that can be read: {error}") from error
+        raise ValueError(f"is no gzip file that can be read: {in_a_line(error)}") from error
     return data
 
 
@@ -212,14 +234,14 @@ def _canonical(file: File) -> NDArray[Any]:
     """The voxels in canonical orientation, in their stored type where that is exact.
 
     Raises:
-        ValueError: the file is damaged, names it.
+        ValueError: the file is damaged.
     """
     data = _bytes(file, MAX_FILE)
     if len(data) > MAX_FILE:
-        raise ValueError(f"{file.path} unpacks to more than {MAX_FILE} bytes")
+        raise ValueError(f"unpacks to more than {MAX_FILE} bytes")
     try:
         image: Any = nibabel.Nifti1Image.from_bytes(data)
         values = np.asarray(nibabel.as_closest_canonical(image).dataobj)
     except (*BROKEN, ValueError) as error:
-        raise ValueError(f"{file.path} is no NIfTI that can be read: {error}") from error
+        raise ValueError(f"is no NIfTI that can be read: {in_a_line(error)}") from error
     return values.astype(np.float32) if values.dtype == np.float64 else values

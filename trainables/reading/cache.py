@@ -8,7 +8,6 @@ import json
 import os
 import shutil
 import sys
-import tempfile
 import time
 from pathlib import Path
 from typing import IO, Any, cast
@@ -20,12 +19,14 @@ from numpy.typing import NDArray
 from trainables.datasets import Dataset
 from trainables.part import HERE, identity
 from trainables.reading.loaded import Image, Loaded, Tally
-from trainables.reading.rules import checked
+from trainables.reading.rules import accepted, checked
 from trainables.reading.tree import cache_dir
 
 ALIGN = 64
 """Bytes: where an array may begin."""
 ARRAYS = ("pixels", "labels", "instances", "targets", "points")
+NEW = ".new-"
+"""Begins the name of what is not complete."""
 PATIENCE = 2.0
 """Seconds of silence before progress is told."""
 
@@ -59,11 +60,12 @@ def load(dataset: Dataset) -> Loaded:
     stamp = dataset.stamp()
     if stamp is None:
         tally = Tally(dataset)
-        return tally.loaded([tally.add(s, raster) for s, raster in checked(dataset)])
+        decoding = checked(dataset, accepted(dataset))
+        return tally.loaded([tally.add(source, raster) for source, raster in decoding])
     folder = cache_dir() / "decoded" / f"{dataset.name}-{_key(dataset, stamp)}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with filelock.FileLock(f"{folder}.lock"):
-        if not (folder / "index.json").exists():
+        if not all((folder / name).exists() for name in ("index.json", "arrays")):
             _build(dataset, folder)
         os.utime(folder)  # the least recently used are dropped first
         return _opened(folder)
@@ -77,22 +79,28 @@ def forget() -> None:
 def _key(dataset: Dataset, stamp: str) -> str:
     """Names what is decoded: the files, the settings, and the code that reads them."""
     code = hashlib.sha256()
-    own = Path(cast("str", sys.modules[type(dataset).__module__].__file__))
-    for file in (own, *sorted((HERE / "reading").glob("*.py"))):
+    modules = [sys.modules[c.__module__] for c in type(dataset).__mro__ if issubclass(c, Dataset)]
+    own = [Path(cast("str", module.__file__)) for module in modules]
+    for file in (*own, *sorted((HERE / "reading").glob("*.py"))):
         code.update(file.read_bytes())
     fields = dict[str, Any](identity(dataset)[dataset.name])
     del fields["size"]  # of tiles, not of what is decoded
-    told = json.dumps([fields, dataset.where, stamp, code.hexdigest()], sort_keys=True)
+    told = json.dumps(
+        [fields, dataset.classes, dataset.where, stamp, code.hexdigest()], sort_keys=True
+    )
     return hashlib.sha256(told.encode()).hexdigest()[:16]
 
 
 def _build(dataset: Dataset, folder: Path) -> None:
     """Decode everything into a new folder, which gets its name when it is complete."""
     bound = cache_bytes()
-    new = Path(tempfile.mkdtemp(prefix=".new-", dir=folder.parent))
+    new = folder.with_name(f"{NEW}{folder.name}")
+    shutil.rmtree(new, ignore_errors=True)  # of somebody who was killed: the lock is ours
+    new.mkdir()
     try:
         size = _write(dataset, new, bound)
-        _make_room(folder, bound - size)
+        with filelock.FileLock(folder.with_name("room.lock")):
+            _make_room(folder, bound - size)
         shutil.rmtree(folder, ignore_errors=True)
         new.rename(folder)
     finally:
@@ -101,10 +109,11 @@ def _build(dataset: Dataset, folder: Path) -> None:
 
 def _write(dataset: Dataset, new: Path, bound: int) -> int:
     """Write all arrays and the index; how many bytes they take."""
-    tally, told = Tally(dataset), _Told(dataset.title)
+    sources = accepted(dataset)
+    tally, told = Tally(dataset), _Told(dataset.title, len(sources))
     index: list[dict[str, Any]] = []
     with (new / "arrays").open("wb") as arrays:
-        for source, raster in checked(dataset):
+        for source, raster in checked(dataset, sources):
             image = tally.add(source, raster)
             about: dict[str, Any] = {k: getattr(image, k) for k in ("name", "group", "split")}
             for name in ARRAYS:
@@ -168,31 +177,45 @@ def _opened(folder: Path) -> Loaded:
 
 
 def _make_room(mine: Path, left: int) -> None:
-    """Drop other decoded sets, the least recently used first, until the rest fit.
+    """Drop what others left unfinished, and the sets least recently used until the rest fit.
 
     A process that has one open keeps reading it: a mapped file outlives its name.
     """
-    others = [f for f in mine.parent.iterdir() if f.is_dir() and f != mine and f.name[0] != "."]
-    others.sort(key=lambda f: f.stat().st_mtime, reverse=True)
-    for folder in others:
-        size = (folder / "arrays").stat().st_size if (folder / "arrays").exists() else 0
-        left -= size
-        if left >= 0:
-            continue
+    folders = [f for f in mine.parent.iterdir() if f.is_dir() and mine.name not in f.name]
+    about = {folder: (_seconds(folder), _size(folder / "arrays")) for folder in folders}
+    for folder in sorted(folders, key=lambda f: about[f], reverse=True):
+        name = folder.name.removeprefix(NEW)
+        if name == folder.name:
+            left -= about[folder][1]
+            if left >= 0:
+                continue
         try:
-            with filelock.FileLock(f"{folder}.lock", timeout=0):
+            with filelock.FileLock(folder.with_name(f"{name}.lock"), timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)
         except filelock.Timeout:
-            continue  # somebody is just opening it
+            continue  # somebody is just opening it, or building it
+
+
+def _seconds(path: Path) -> float:
+    """When it was last used; 0 if somebody just renamed or removed it."""
+    return path.stat().st_mtime if path.exists() else 0.0
+
+
+def _size(path: Path) -> int:
+    return path.stat().st_size if path.exists() else 0
 
 
 class _Told:
     """Progress on stderr, where decoding takes long enough to wonder."""
 
-    def __init__(self, title: str) -> None:
-        self.title, self.last = title, time.monotonic()
+    def __init__(self, title: str, total: int) -> None:
+        self.title, self.total = title, total
+        self.began = self.last = time.monotonic()
 
     def decoded(self, count: int) -> None:
-        if time.monotonic() - self.last > PATIENCE:
-            self.last = time.monotonic()
-            print(f"segprint: {self.title}: {count} images decoded", file=sys.stderr, flush=True)
+        now = time.monotonic()
+        if now - self.last > PATIENCE:
+            self.last = now
+            left = (now - self.began) / count * (self.total - count)
+            said = f"{count} of {self.total} images decoded, about {left:.0f} s left"
+            print(f"segprint: {self.title}: {said}", file=sys.stderr, flush=True)

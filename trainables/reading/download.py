@@ -55,8 +55,10 @@ class Download:
                 if self._continue(part, told):
                     break
             except (OSError, http.client.HTTPException) as error:
-                if isinstance(error, urllib.error.HTTPError) and error.code < 500:
-                    raise ConnectionError(f"{self.url}: {error}") from error
+                if isinstance(error, urllib.error.HTTPError):
+                    error.close()  # it is the answer, and holds the connection
+                    if error.code < http.client.INTERNAL_SERVER_ERROR:
+                        raise ConnectionError(f"{self.url}: {error}") from error
                 reason = error
         else:
             raise ConnectionError(

@@ -7,20 +7,23 @@ import struct
 import zlib
 from typing import Any, NamedTuple
 
+import imagecodecs
 import numpy as np
 import PIL.Image
 import PIL.ImageOps
 import tifffile
 from numpy.typing import NDArray
 
-from trainables.reading.tree import File
+from trainables.reading.tree import File, in_a_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 LOSSY = (".jpg", ".jpeg")
 MAX_PIXELS = 2**26
 """Of one image; known from its header, so that a larger one is refused before it is decoded."""
-BROKEN = (OSError, SyntaxError, ValueError, EOFError, struct.error, zlib.error)
-"""What Pillow raises on damaged files."""
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, zlib.error)
+"""What Pillow and imagecodecs raise on damaged files."""
+DEEP_COLOURS = (b"\x10\x02", b"\x10\x04", b"\x10\x06")
+"""Depth and colour type of PNGs that Pillow would cut to 8 bit: RGB, grey with alpha, RGBA."""
 GREY = np.array([0.299, 0.587, 0.114], np.float32)
 """ITU-R BT.601 luma."""
 
@@ -45,6 +48,7 @@ def read_pixels(file: File, channels: int) -> tuple[Array, bool]:
         ValueError: the file is damaged, too large, not of so many channels, or not finite.
     """
     values, turned = _decode(file, indices=False)
+    values = compact(values)
     if values.ndim == 2:
         values = values[:, :, None]
     if values.shape[2] in (2, 4):  # the last one is transparency
@@ -57,7 +61,7 @@ def read_pixels(file: File, channels: int) -> tuple[Array, bool]:
         values = values[:, :, None]
     if values.shape[2] != channels:
         raise ValueError(f"has {values.shape[2]} channels, must have {channels}")
-    return compact(np.ascontiguousarray(values.transpose(2, 0, 1))), turned
+    return np.ascontiguousarray(values.transpose(2, 0, 1)), turned
 
 
 def compact(values: Array) -> Array:
@@ -140,16 +144,13 @@ def mismatch(pixels: Array, labels: Array, turned: bool) -> str | None:
 def _decode(file: File, *, indices: bool) -> Decoded:
     data = file.read()
     if file.suffix in (".tif", ".tiff"):
-        found = _tiff(data, indices)
-        if found is not None:
-            return Decoded(found, turned=False)
+        return Decoded(_tiff(data, indices), turned=False)
     try:
         return _pillow(data, indices)
     except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
         raise ValueError(f"is too large to decode: {error}") from error
     except BROKEN as error:
-        known = str(error) if isinstance(error, (OSError, ValueError)) else type(error).__name__
-        raise ValueError(known.replace("<_io.BytesIO object at", "<")) from error
+        raise ValueError(f"is no image that can be read: {in_a_line(error)}") from error
 
 
 def _bounded(width: int, height: int) -> None:
@@ -164,6 +165,11 @@ def _bounded(width: int, height: int) -> None:
 def _pillow(data: bytes, indices: bool) -> Decoded:
     with PIL.Image.open(io.BytesIO(data)) as image:
         _bounded(*image.size)
+        if image.format == "PNG":
+            image.verify()  # decoding would not check the checksums
+            if data[24:26] in DEEP_COLOURS:
+                return Decoded(imagecodecs.png_decode(data), turned=False)
+    with PIL.Image.open(io.BytesIO(data)) as image:
         if image.mode in ("P", "PA") and not indices:
             turned = image.convert("RGBA").convert("RGB")
         elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa"):
@@ -176,8 +182,8 @@ def _pillow(data: bytes, indices: bool) -> Decoded:
         return Decoded(np.asarray(upright), turned=orientation in (5, 6, 7, 8))
 
 
-def _tiff(data: bytes, indices: bool) -> Array | None:
-    """A TIFF of any depth, [H, W] or [H, W, S]; None where its compression is left to Pillow."""
+def _tiff(data: bytes, indices: bool) -> Array:
+    """A TIFF of any depth, [H, W] or [H, W, S]."""
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as opened:
             page: Any = opened.pages.first
@@ -185,6 +191,8 @@ def _tiff(data: bytes, indices: bool) -> Array | None:
             if len(opened.pages) > 1 and page.shape == opened.pages[1].shape:
                 raise ValueError(f"holds {len(opened.pages)} pages, must hold one image")
             values: Array = page.asarray()
+            if values.ndim not in (2, 3):
+                raise ValueError(f"is no TIFF that can be read: {page.bitspersample} bits a sample")
             if page.axes.startswith("S"):
                 values = np.moveaxis(values, 0, -1)
             if page.colormap is not None and not indices:
@@ -194,9 +202,7 @@ def _tiff(data: bytes, indices: bool) -> Array | None:
                     ~values if values.dtype.kind == "b" else np.iinfo(values.dtype).max - values
                 )
             return values
-    except ValueError as error:
-        if "imagecodecs" in str(error):
-            return None
+    except ValueError:
         raise
     except Exception as error:
-        raise ValueError(f"is no TIFF that can be read: {error}") from error
+        raise ValueError(f"is no TIFF that can be read: {in_a_line(error)}") from error

@@ -187,7 +187,7 @@ def split_file(file: File, columns: Sequence[str] = ()) -> dict[str, Row]:
         wanted = ", ".join(columns) or "name, and split or patient or both"
         raise ValueError(f"has columns {', '.join(have) or 'none'}; must have {wanted}")
     found: dict[str, Row] = {}
-    for row in rows:
+    for row in _lines(rows):
         name, word = (row["name"] or "").strip(), (row.get("split") or "").strip().lower()
         if word and word not in SPLIT_WORDS:
             error = unknown("split", word, SPLIT_WORDS)
@@ -200,6 +200,14 @@ def split_file(file: File, columns: Sequence[str] = ()) -> dict[str, Row]:
         patient = (row.get("patient") or "").strip() or None
         found[name] = Row(SPLIT_WORDS[word] if word else None, patient)
     return found
+
+
+def _lines(rows: csv.DictReader[str]) -> Iterator[dict[str, str | None]]:
+    """The rows of a table, a damaged one as a ValueError."""
+    try:
+        yield from rows
+    except csv.Error as error:
+        raise ValueError(f"line {rows.line_num}: {error}") from error
 
 
 def with_split_file(

@@ -11,6 +11,8 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 
+from trainables.reading.tree import in_a_line
+
 Polygon = NDArray[np.float64]
 """[N, 2] of (X, Y): X counts columns and Y rows, from the image's top left corner."""
 
@@ -26,8 +28,8 @@ def read_regions(xml: bytes) -> list[tuple[str, Polygon]]:
     """
     try:
         root: Any = fromstring(xml, forbid_dtd=True)
-    except (ParseError, DefusedXmlException) as error:
-        raise ValueError(f"is no XML that can be read: {error}") from error
+    except (ParseError, DefusedXmlException, LookupError, ValueError) as error:
+        raise ValueError(f"is no XML that can be read: {in_a_line(error)}") from error
     found: list[tuple[str, Polygon]] = []
     for i, region in enumerate(root.iter("Region"), start=1):
         name = region.get("Id") or str(i)

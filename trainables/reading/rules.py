@@ -14,8 +14,8 @@ from trainables.datasets import SPLITS, Dataset, Raster, Source
 from trainables.reading.tree import Problem
 
 
-def checked(dataset: Dataset) -> Iterator[tuple[Source, Raster]]:
-    """Every image decoded, once the rules that need no decoding were found to hold.
+def accepted(dataset: Dataset) -> list[Source]:
+    """All images, if the rules that need no decoding hold.
 
     Raises:
         ValueError: names the first bad file, how many there are, and how to list them all.
@@ -26,6 +26,15 @@ def checked(dataset: Dataset) -> Iterator[tuple[Source, Raster]]:
     fatal = [p for p in [*problems, *among(sources)] if p.fatal]
     if fatal:
         raise _refused(dataset, fatal[0], len(fatal))
+    return sources
+
+
+def checked(dataset: Dataset, sources: Iterable[Source]) -> Iterator[tuple[Source, Raster]]:
+    """Images decoded, up to the first that breaks a rule.
+
+    Raises:
+        ValueError: names its file and the rule.
+    """
     for source, raster in decoded(sources):
         wrong = raster if isinstance(raster, Exception) else fault(dataset, raster)
         if wrong is not None:
@@ -92,3 +101,5 @@ def _result(source: Source, future: Future[Raster]) -> tuple[Source, Raster | Ex
         return source, future.result()
     except (ValueError, OSError) as error:
         return source, error
+    except Exception as error:  # a reader's own fault must not hide what is wrong elsewhere
+        return source, ValueError(f"{type(error).__name__}: {error}")

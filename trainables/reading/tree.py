@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import functools
 import hashlib
+import lzma
 import os
+import re
 import stat
+import struct
 import threading
 import zipfile
 import zlib
@@ -19,6 +22,29 @@ import fsspec
 MAX_FILE = 8 * 2**30
 """Bytes of one file, also within an archive: a bomb is refused before it is unpacked."""
 SKIPPED = ("__MACOSX", "Thumbs.db", "desktop.ini")
+
+
+BROKEN_ZIP = (
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    struct.error,
+    EOFError,
+    IndexError,
+    RuntimeError,
+)
+"""What zipfile raises on damaged archives; encrypted ones are a RuntimeError."""
+UNPRINTABLE = "has a name that is not printable UTF-8"
+
+
+def in_a_line(error: object) -> str:
+    """What a library says of a file, without its line breaks and addresses of memory."""
+    return re.sub(r" ?<\S+ object at 0x\w+>", "", " ".join(str(error).split()))
+
+
+def printable(name: str) -> str:
+    """A file's name with all escaped that cannot be printed."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
 
 
 @dataclass(frozen=True)
@@ -69,8 +95,8 @@ class File:
         """
         try:
             data = self.content()
-        except (OSError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-            raise ValueError(f"cannot be read: {error}") from error
+        except (OSError, *BROKEN_ZIP) as error:
+            raise ValueError(f"cannot be read: {in_a_line(error)}") from error
         if not data:
             raise ValueError("is empty (0 bytes)")
         return data
@@ -107,7 +133,8 @@ def located(at: str) -> str:
     Raises:
         ValueError: a URL with credentials in it, or of another kind.
     """
-    place = at if "://" in at or Path(at).expanduser().is_absolute() else f"{data_dir()}/{at}"
+    full = "://" in at or Path(at).expanduser().is_absolute()
+    place = at if full else f"{data_dir().removesuffix('/')}/{at}"
     scheme, found, rest = place.partition("://")
     if not found:
         return str(Path(place).expanduser().absolute())
@@ -168,8 +195,7 @@ def _local(
             continue
         path = Path(entry.path)
         if not entry.name.isprintable():
-            shown = _below(root, path).encode("utf-8", "backslashreplace").decode()
-            yield Problem(shown, "has a name that is not printable UTF-8")
+            yield Problem(printable(_below(root, path)), UNPRINTABLE)
             continue
         try:
             mode = entry.stat()
@@ -194,6 +220,7 @@ def _remote(url: str) -> Iterator[File]:
     files = s3()
     root = url.removeprefix("s3://")
     try:
+        files.invalidate_cache()  # others write there
         found = cast("dict[str, dict[str, Any]]", files.find(root, detail=True))
     except Exception as error:
         raise OSError(
@@ -221,12 +248,17 @@ def _unzip(url: str, file: File, files: list[File], problems: list[Problem]) -> 
     try:
         archive = _Archive(url, file)
         members = archive.open().infolist()
-    except (OSError, zipfile.BadZipFile) as error:
-        problems.append(Problem(file.path, f"is no zip archive that can be read: {error}"))
+    except (OSError, ValueError, *BROKEN_ZIP) as error:
+        rule = f"is no zip archive that can be read: {in_a_line(error)}"
+        problems.append(Problem(file.path, rule))
         return
     for member in members:
-        path = f"{file.path}/{member.filename}"
-        if member.is_dir() or any(_hidden(part) for part in member.filename.split("/")):
+        name = member.filename
+        path = f"{file.path}/{name}"
+        if not name or name.endswith("/") or any(_hidden(part) for part in name.split("/")):
+            continue
+        if not name.isprintable():
+            problems.append(Problem(printable(path), UNPRINTABLE))
             continue
         if member.file_size > MAX_FILE:
             problems.append(

@@ -1,0 +1,109 @@
+"""Loading training batches against training on them: the small U-Net at 128 px, batch 8.
+
+A folder of photographs in JPEG, about 0.8 megapixels each. The first epoch decodes every file into
+the cache; later ones, and every other trial on the machine, cut crops from the mapped file.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import PIL.Image
+import torch
+
+from trainables.config import Config, parse
+from trainables.data import Prepared, prepare
+from trainables.loop import learner_of, step
+from trainables.place import Place, best_device
+from trainables.reading.cache import forget
+from trainables.state import State
+
+IMAGES, HEIGHT, WIDTH = 80, 768, 1024
+BATCH, SIDE, STEPS = 8, 128, 12
+FULL = {"rotate": 30.0, "scale": 0.5, "elastic": 0.05, "colour": 0.2}
+
+
+def main() -> None:
+    """Print images per second of the loader and of training, and their ratio."""
+    torch.set_num_threads(os.cpu_count() or 1)
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ["SEGPRINT_CACHE"] = f"{folder}/cache"
+        write(Path(folder) / "photos")
+        place = Place(device=best_device())
+        plain, full = config_of(folder, {}), config_of(folder, FULL)
+        began = time.perf_counter()
+        data = prepare(plain.task, "images")
+        decoding = time.perf_counter() - began
+        training = speed(trainer(plain, data, place), place)
+        batches = IMAGES * 3 // 5 // BATCH  # three fifths are training images
+        loading = speed(lambda i: data.batch(plain, i, place), place)
+        first = BATCH * batches / (decoding + BATCH * batches / loading)
+        forget()
+        found = {
+            "first epoch, decoding": first,
+            "later epochs": loading,
+            "later epochs, all augmentation": speed(lambda i: data.batch(full, i, place), place),
+        }
+        print(f"loading: training takes {training:.0f} images per second")
+        for name, rate in found.items():
+            print(f"loading: {name}: {rate:.0f} images per second, ratio {rate / training:.1f}")
+
+
+def write(folder: Path) -> None:
+    """Smooth random photographs with one disc each."""
+    draws = np.random.default_rng(0)
+    rows, columns = np.mgrid[:HEIGHT, :WIDTH]
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for i in range(IMAGES):
+        coarse = PIL.Image.fromarray(draws.integers(0, 255, (24, 32, 3), np.uint8))
+        photo = np.asarray(coarse.resize((WIDTH, HEIGHT), PIL.Image.Resampling.BICUBIC))
+        photo = (photo + draws.normal(0, 6, photo.shape)).clip(0, 255).astype(np.uint8)
+        row, column = draws.uniform(200, 500, 2)
+        mask = (rows - row) ** 2 + (columns - column) ** 2 < 150**2
+        for kind, values, suffix in (("images", photo, "jpg"), ("masks", mask, "png")):
+            out = io.BytesIO()
+            PIL.Image.fromarray(values).save(out, {"jpg": "JPEG", "png": "PNG"}[suffix])
+            (folder / kind / f"{i:03d}.{suffix}").write_bytes(out.getvalue())
+
+
+def config_of(folder: str, augment: dict[str, Any]) -> Config:
+    """The quickstart's network at 128 px."""
+    unet = {"channels": 16, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
+    return parse(
+        {
+            "task": {"folder": {"at": f"{folder}/photos", "size": SIDE}},
+            "model": {"ensemdiff": unet},
+            "mode": {"diffusion": {}},
+            "train": {"batch": BATCH, "augment": augment},
+            "test": {"unit": "images"},
+        }
+    )
+
+
+def trainer(config: Config, data: Prepared, place: Place) -> Callable[[int], object]:
+    """Whole training steps, their loading included."""
+    state = State(config, data, place)
+    learner = learner_of(config, state.network, place)
+    return lambda i: step(config, state, learner, data, place)
+
+
+def speed(work: Callable[[int], object], place: Place) -> float:
+    """Images per second, after two calls to warm up."""
+    for i in range(2):
+        work(i)
+    if place.device != "cpu":
+        torch.cuda.synchronize()
+    began = time.perf_counter()
+    for i in range(STEPS):
+        work(2 + i)
+    if place.device != "cpu":
+        torch.cuda.synchronize()
+    return STEPS * BATCH / (time.perf_counter() - began)
