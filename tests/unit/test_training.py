@@ -151,6 +151,7 @@ def test_every_network_overfits_four_real_tiles(name: str, mode: str) -> None:
     pytest.fail(f"Dice {best:.3f} after 400 steps")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("loss", ["cross_entropy", "mse"])
 def test_at_the_noisy_end_the_denoiser_is_its_feedforward_twin(small: Small, loss: str) -> None:
     """As λ → −∞ only the image is left: the x0 error of ±1 masks is the twin's, 4 × Brier."""
