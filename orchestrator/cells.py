@@ -134,7 +134,15 @@ def corners(template: Mapping[str, Any]) -> Iterator[Values]:
 def check(space: Space) -> list[Cell]:
     """All cells, after every corner of every one was parsed: errors come before Ray starts."""
     checked = cells(space)
+    places: dict[str, str] = {}
     for cell in checked:
+        task = cell.config(next(corners(cell.template)), {}, seed=0).task
+        known = places.setdefault(task.title, task.where)
+        if known != task.where:
+            raise ValueError(
+                f"cell {cell.name}: two data sets are called {task.title}: {known} and"
+                f" {task.where}; one must have another name"
+            )
         stages: list[Mapping[str, Any]] = [{}]
         if cell.searched and space.search is not None:
             stages.append(space.search.overrides)

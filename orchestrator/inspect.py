@@ -11,7 +11,7 @@ import numpy as np
 
 from trainables.datasets import SPLITS, Dataset, Raster, Source
 from trainables.reading.rules import among, decoded, fault
-from trainables.reading.tree import Problem
+from trainables.reading.tree import Problem, in_a_line
 
 Row = dict[str, Any]
 
@@ -47,7 +47,7 @@ def walk(dataset: Dataset) -> Found:
     try:
         scanned = list(dataset.scan())
     except (ValueError, OSError) as error:
-        found.problems.append(Problem(dataset.where, str(error)))
+        found.problems.append(Problem(dataset.where, in_a_line(error)))
         return found
     sources = [s for s in scanned if isinstance(s, Source)]
     found.problems += [p for p in scanned if isinstance(p, Problem)]

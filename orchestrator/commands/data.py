@@ -45,7 +45,7 @@ def _about(dataset: Dataset) -> Row:
         "there": "?" if remote else "yes" if there else "no",
         "channels": dataset.channels,
         "classes": ", ".join(dataset.classes),
-        "licence": dataset.licence,
+        "terms": dataset.terms,
         "where": dataset.where,
         "about": summary("datasets", dataset.name) if dataset.file is None else "",
     }
@@ -57,9 +57,9 @@ def _get(options: Namespace) -> int:
     rows: list[Row] = []
     for name in options.names:
         dataset = _by_name(name, _fields(options))
-        rows.append({"name": dataset.title, "done": dataset.get(_Loading(dataset.title))})
-        where = dataset.where
-        rows[-1]["where"] = where
+        done = dataset.get(_Loading(dataset.title))
+        rows.append({"name": dataset.title, "where": dataset.where, "done": done})
+        rows[-1]["terms"] = dataset.terms
     emit(rows, None, options.json)
     return 0
 
@@ -78,7 +78,7 @@ def _check(options: Namespace) -> int:
         for p in f.problems
     ]
     if options.json:
-        specs = [{"name": d.title, "task": _written(d)} for d, _ in found]
+        specs = [{"name": d.title, "task": _written(d), "terms": d.terms} for d, _ in found]
         print(json.dumps({"sets": specs, "splits": splits, "problems": problems}, indent=1))
     else:
         emit(splits, None, False)

@@ -67,10 +67,13 @@ def _cache() -> Check:
         yield "cache", "failure", f"{error}; set SEGPRINT_CACHE to a writable directory"
         return
     free = shutil.disk_usage(folder).free / 2**30
-    bound = cache_bytes() / 2**30
+    try:
+        bound, place = cache_bytes() / 2**30, located("").rstrip("/")
+    except ValueError as error:
+        yield "data", "failure", str(error)
+        return
     found = f"{folder}, {free:.0f} GiB free, {bound:g} of them for decoded images at most"
     yield "cache", "ok" if free > 1 else "warning", found
-    place = located("").rstrip("/")
     there = "://" in place or Path(place).is_dir()
     hint = "" if there else ": no such directory; set SEGPRINT_DATA where data sets lie in one"
     yield "data", "ok" if there else "warning", f"{place}{hint}"

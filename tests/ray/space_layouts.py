@@ -6,7 +6,7 @@ SPACE = Space(
     question="Do users' own files train?",
     config={
         "task": Each(
-            {"isic16": {"size": 32, "longest": 48}},
+            {"isic16": {"size": 64, "longest": 64}},
             {"monuseg": {"size": 32}},
             {"her2": {"size": 32, "foreground": ["tumour", "stroma"]}},
         ),

@@ -27,8 +27,9 @@ def test_a_sweep_trains_on_three_layouts_and_scores_images_at_native_size(
     segprint: Segprint, data: Path, tmp_path: Path
 ) -> None:
     space = str(Path(__file__).with_name("space_layouts.py"))
-    env = {"SEGPRINT_DATA": str(data), "SEGPRINT_CACHE": str(tmp_path / "cache")}
-    done = segprint("sweep", space, "--json", timeout=390, **env)
+    # Data lie where they do by default, and all paths are relative.
+    assert data == tmp_path / "data"
+    done = segprint("sweep", space, "--json", timeout=390, SEGPRINT_CACHE="cache")
     assert done.returncode == 0, done.stderr[-3000:]
     board = json.loads(done.stdout)["leaderboard"]
     assert {(r["task"], r["arm"]) for r in board} == {

@@ -199,8 +199,35 @@ def test_other_colours_are_read_as_rgb(
 def test_a_photo_is_turned_as_its_exif_says_and_fits_the_mask_drawn_on_it(root: Path) -> None:
     put(root / "images" / "turned.jpg", turned(PHOTO, 6))
     put(root / "masks" / "turned.png", png(np.rot90(LABELS, -1) * 255))
-    assert walk(folder(root)).problems == []
+    (note,) = walk(folder(root)).problems
+    assert (note.file, note.fatal) == ("images/turned.jpg", False)
+    assert note.rule == "is turned as its EXIF says, its mask is not"
     (image,) = (i for i in load(folder(root)).images if i.name == "turned")
     stored = np.asarray(PIL.Image.open(io.BytesIO(jpeg(PHOTO))))
     np.testing.assert_array_equal(image.pixels, np.rot90(stored, -1).transpose(2, 0, 1))
     np.testing.assert_array_equal(image.labels, np.rot90(LABELS, -1))
+
+
+def test_a_photo_that_is_turned_to_the_same_size_is_told(root: Path) -> None:
+    put(root / "images" / "upside.jpg", turned(PHOTO, 3))
+    put(root / "masks" / "upside.png", MASK)
+    (note,) = walk(folder(root)).problems
+    assert (note.file, note.fatal) == ("images/upside.jpg", False)
+
+
+def test_what_is_no_image_starts_no_other_program(root: Path) -> None:
+    """Pillow hands PostScript to Ghostscript, whatever the file is called."""
+    refused(
+        added(root, b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 9 9\n"), "bad.png", "no image"
+    )
+
+
+def test_small_targets_that_vanish_when_reduced_are_refused(tmp_path: Path) -> None:
+    for i in range(6):
+        dot = np.zeros((128, 128), np.uint8)
+        dot[40 + i, 50] = 255
+        put(tmp_path / "dots" / "images" / f"{i}.png", png(trees.photo(dot // 255, i)))
+        put(tmp_path / "dots" / "masks" / f"{i}.png", png(dot))
+    assert load(folder(tmp_path / "dots")).pixels["train"][1] == 4
+    with pytest.raises(ValueError, match="has a pixel of foreground left at longest=16"):
+        load(folder(tmp_path / "dots", longest=16))

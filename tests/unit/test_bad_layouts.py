@@ -167,3 +167,21 @@ def test_volumes_of_16_bit_keep_every_value_within_the_window(
     slices = [i.pixels for i in loaded.images if "case_000" in i.name]
     assert {s.dtype for s in slices} == {np.dtype(kind)}
     assert np.array_equal(np.sort(np.ravel(slices)), np.sort(voxels.ravel()))
+
+
+def test_a_split_file_names_the_cases_of_an_nnunet_tree(tmp_path: Path) -> None:
+    trees.nifti(tmp_path / "set", 4)
+    rows = [f"case_{i:03d},{s}" for i, s in enumerate(("train", "test", "val", "train"))]
+    put(tmp_path / "set" / "split.csv", "\n".join(["name,split", *rows]).encode())
+    dataset = NIfTI(at=Location(str(tmp_path / "set")))
+    assert not walk(dataset).broken
+    assert {i.split for i in load(dataset).images if "case_001" in i.name} == {"test"}
+
+
+def test_volumes_stored_wide_are_one_type_whatever_their_range(tmp_path: Path) -> None:
+    trees.nifti(tmp_path / "set", 4)
+    for i in range(4):
+        values = np.full((40, 44, 8), 100 * (i + 1), np.int32)
+        put(tmp_path / "set" / "imagesTr" / f"case_{i:03d}_0000.nii.gz", trees.volume(values))
+    found = walk(NIfTI(at=Location(str(tmp_path / "set"))))
+    assert not [p for p in found.problems if "mixed" in p.rule]

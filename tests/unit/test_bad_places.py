@@ -7,6 +7,7 @@ import io
 import os
 import struct
 import tempfile
+import unicodedata
 import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -29,6 +30,8 @@ from tests.broken import (
 )
 from tests.conftest import Segprint
 from tests.trees import png, put
+from trainables.datasets.isic16 import ISIC16
+from trainables.part import Location
 from trainables.reading.cache import forget, load
 
 
@@ -244,3 +247,28 @@ def test_the_check_names_what_is_bad_and_its_exit_code_says_so(
     unknown = segprint("data", "check", "foldr")
     assert unknown.returncode == 2
     assert "did you mean 'folder'? (choices: brain, " in unknown.stderr
+
+
+def test_a_row_of_the_split_file_is_never_taken_for_two_images(tmp_path: Path) -> None:
+    root = tmp_path / "set"
+    for split in ("train", "val", "test"):
+        for i in range(2):
+            put(root / split / "images" / f"{i:03d}.png", png(PHOTO + i))
+            put(root / split / "masks" / f"{i:03d}.png", MASK)
+    put(root / "split.csv", b"name,split\n000,train\n001,train\n")
+    found = [p.rule for p in walk(folder(root)).problems if "as well" in p.rule]
+    assert found[0].startswith("split.csv says 000, which is test/000 as well; it must say")
+
+
+def test_an_archive_beside_its_unpacked_files_is_read_once(tmp_path: Path) -> None:
+    trees.isic16(tmp_path / "isic16")
+    trees.isic16(tmp_path / "isic16", zipped=True)
+    found = walk(ISIC16(at=Location(str(tmp_path / "isic16"))))
+    assert found.problems == []
+    assert images(found) == 9
+
+
+def test_names_that_computers_compose_differently_are_the_same_name(root: Path) -> None:
+    put(root / "images" / unicodedata.normalize("NFC", "Märzé.png"), png(PHOTO))
+    put(root / "masks" / unicodedata.normalize("NFD", "Märzé.png"), MASK)
+    assert images(walk(folder(root))) == GOOD + 1

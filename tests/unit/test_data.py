@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from trainables.config import Config
-from trainables.data import prepare
+from trainables.data import prepare, tiles
 from trainables.place import Place
 
 Small = Callable[..., Config]
@@ -76,3 +76,13 @@ def test_tiles_cover_the_held_out_images_once(small: Small) -> None:
     for of in ("labels", "instances"):
         parts = sum(int(getattr(c, of).sum()) for c in data.test)
         assert parts == int(getattr(whole.test[0], of).sum())
+
+
+def test_an_image_smaller_than_a_tile_is_one_tile_continued_at_its_edges(small: Small) -> None:
+    data = prepare(small(task={"synthetic": {"size": 16, "cases": 2}}).task, "images")
+    (tile, *others) = tiles(data.test[:1], 24)
+    assert others == []
+    assert tile.labels.shape == (24, 24)
+    assert torch.equal(tile.labels[:16, :16], data.test[0].labels)
+    assert torch.equal(tile.labels[16:, :16], data.test[0].labels[15:].expand(8, 16))
+    torch.testing.assert_close(tile.image[:, :16, :16], data.test[0].image)

@@ -141,3 +141,16 @@ def test_cells_of_one_reader_are_named_by_what_differs() -> None:
         "nuclei_default",
         "squares_default",
     ]
+
+
+def test_two_data_sets_of_one_name_are_refused() -> None:
+    space = Space(
+        question="?",
+        config={
+            "task": Each({"folder": {"at": "/a/v1"}}, {"nifti": {"at": "/b/v1"}}),
+            "model": "ensemdiff",
+            "mode": "feedforward",
+        },
+    )
+    with pytest.raises(ValueError, match="two data sets are called v1: /a/v1 and /b/v1"):
+        check(space)

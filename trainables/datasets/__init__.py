@@ -76,6 +76,11 @@ class Dataset(Part):
         return self.name
 
     @property
+    def terms(self) -> str:
+        """Whose the images are, and what may be done with them."""
+        return f"{self.licence}; {self.citation}"
+
+    @property
     @abc.abstractmethod
     def classes(self) -> tuple[str, ...]:
         """Class names, background first."""
@@ -101,6 +106,14 @@ class Dataset(Part):
     def get(self, told: Told) -> str:
         """Fetch what can be fetched; says what was done, or what is left to the user."""
         return "nothing to fetch"
+
+
+def check_names(classes: tuple[str, ...]) -> None:
+    """Refuse class names that are missing or not told apart."""
+    require(
+        len(classes) >= 2 and len(set(classes)) == len(classes) and all(classes),
+        f"foreground={list(classes[1:])} must name one class or more, each once",
+    )
 
 
 class InWheel(Dataset):

@@ -6,8 +6,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.datasets import Located, Source
-from trainables.part import require
+from trainables.datasets import Located, Source, check_names
 from trainables.reading.pairs import paired, reader, sources, with_split_file
 from trainables.reading.tree import Problem
 
@@ -33,10 +32,7 @@ class Folder(Located):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        require(
-            len(self.foreground) >= 1 and len(set(self.classes)) == len(self.classes),
-            f"foreground={list(self.foreground)} must name one class or more, each once",
-        )
+        check_names(self.classes)
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from trainables.part import Location, unknown
 from trainables.reading.download import Download, Told
 from trainables.reading.images import compact, to_labels
 from trainables.reading.latest import Latest
-from trainables.reading.tree import BROKEN_ZIP, File, Problem, Tree, in_a_line
+from trainables.reading.tree import BROKEN_ZIP, MAX_FILE, File, Problem, Tree, in_a_line
 
 FOLDER = Location("medsegbench")
 Arrays = dict[str, NDArray[Any]]
@@ -56,7 +56,11 @@ class MedSegBench(Located):
 
     @property
     def title(self) -> str:
-        return self.flag
+        return f"medsegbench-{self.flag}"
+
+    @property
+    def terms(self) -> str:
+        return f"{sets()[self.flag]['licence']}; {self.citation}"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -139,6 +143,9 @@ class Archive:
         with zipfile.ZipFile(io.BytesIO(self._data())) as archive:
             if f"{key}.npy" not in archive.namelist():
                 raise ValueError(f"it has no array {key}")
+            largest = max(member.file_size for member in archive.infolist())
+            if largest > MAX_FILE:
+                raise ValueError(f"an array unpacks to {largest} bytes, more than {MAX_FILE}")
             with archive.open(f"{key}.npy") as member:
                 old = np.lib.format.read_magic(member) == (1, 0)
                 header = np.lib.format.read_array_header_2_0

@@ -6,6 +6,7 @@ import contextlib
 import functools
 import gzip
 import io
+import math
 import re
 import zlib
 from collections import defaultdict
@@ -20,7 +21,7 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from trainables.datasets import Located, Raster, Source
+from trainables.datasets import Located, Raster, Source, check_names
 from trainables.part import require
 from trainables.reading.images import compact, to_labels
 from trainables.reading.latest import Latest
@@ -38,6 +39,8 @@ from trainables.reading.tree import MAX_FILE, File, Problem, Tree, in_a_line
 
 SUFFIXES = (".nii", ".nii.gz")
 BROKEN = (ImageFileError, HeaderDataError, WrapStructError, EOFError, zlib.error, OSError)
+MAX_HEADER = 2**24
+"""Bytes before the voxels, extensions included."""
 CHANNEL = re.compile(r"(.*)_(\d{4})")
 """nnU-Net's names of a case's channels."""
 AXES = "xyz"
@@ -71,6 +74,7 @@ class NIfTI(Located):
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        check_names(self.classes)
         require(self.axis in (0, 1, 2), f"axis={self.axis} must be 0, 1 or 2")
         require(self.every >= 1, f"every={self.every} must be at least 1")
         require(self.modalities >= 1, f"modalities={self.modalities} must be at least 1")
@@ -168,7 +172,10 @@ class Volume:
         stored: Any = nibabel.orientations.io_orientation(header.get_best_affine())
         if len(shape) < 3:
             raise ValueError(f"has {len(shape)} dimensions, must have 3, or 4 with channels")
-        return int(shape[int(np.flatnonzero(stored[:, 0] == axis)[0])])
+        along = np.flatnonzero(stored[:, 0] == axis)
+        if len(along) != 1:
+            raise ValueError(f"has an affine that leaves axis {AXES[axis]} without a direction")
+        return int(shape[int(along[0])])
 
 
 def _windowed(pixels: NDArray[Any], low: float | None, high: float | None) -> NDArray[Any]:
@@ -236,9 +243,11 @@ def _canonical(file: File) -> NDArray[Any]:
     Raises:
         ValueError: the file is damaged.
     """
-    data = _bytes(file, MAX_FILE)
-    if len(data) > MAX_FILE:
-        raise ValueError(f"unpacks to more than {MAX_FILE} bytes")
+    header = _header(file)
+    size = math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
+    if size > MAX_FILE:
+        raise ValueError(f"unpacks to {size} bytes, more than {MAX_FILE}")
+    data = _bytes(file, size + MAX_HEADER)
     try:
         image: Any = nibabel.Nifti1Image.from_bytes(data)
         values = np.asarray(nibabel.as_closest_canonical(image).dataobj)

@@ -101,8 +101,8 @@ def _build(dataset: Dataset, folder: Path) -> None:
         size = _write(dataset, new, bound)
         with filelock.FileLock(folder.with_name("room.lock")):
             _make_room(folder, bound - size)
-        shutil.rmtree(folder, ignore_errors=True)
-        new.rename(folder)
+            shutil.rmtree(folder, ignore_errors=True)
+            new.rename(folder)
     finally:
         shutil.rmtree(new, ignore_errors=True)
 
@@ -152,8 +152,7 @@ def _kept(arrays: IO[bytes], array: Array | None) -> list[Any] | None:
 def _opened(folder: Path) -> Loaded:
     """The images as views of the mapped file: nothing is read before it is looked at."""
     facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
-    # Copy on write: torch wants writable memory, and nobody's writing reaches the file.
-    arrays = np.memmap(folder / "arrays", np.uint8, "c")
+    arrays = np.memmap(folder / "arrays", np.uint8, "r")
 
     def view(kept: list[Any] | None) -> Any:
         if kept is None:
@@ -182,7 +181,7 @@ def _make_room(mine: Path, left: int) -> None:
     A process that has one open keeps reading it: a mapped file outlives its name.
     """
     folders = [f for f in mine.parent.iterdir() if f.is_dir() and mine.name not in f.name]
-    about = {folder: (_seconds(folder), _size(folder / "arrays")) for folder in folders}
+    about = {folder: (_used(folder), _size(folder / "arrays")) for folder in folders}
     for folder in sorted(folders, key=lambda f: about[f], reverse=True):
         name = folder.name.removeprefix(NEW)
         if name == folder.name:
@@ -196,13 +195,20 @@ def _make_room(mine: Path, left: int) -> None:
             continue  # somebody is just opening it, or building it
 
 
-def _seconds(path: Path) -> float:
+def _used(path: Path) -> float:
     """When it was last used; 0 if somebody just renamed or removed it."""
-    return path.stat().st_mtime if path.exists() else 0.0
+    try:
+        return path.stat().st_mtime
+    except FileNotFoundError:
+        return 0.0
 
 
 def _size(path: Path) -> int:
-    return path.stat().st_size if path.exists() else 0
+    """Its bytes; 0 if somebody just renamed or removed it."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
 
 
 class _Told:

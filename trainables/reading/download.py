@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import http.client
 import os
+import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
@@ -17,6 +18,8 @@ from trainables.part import require
 CHUNK = 2**20
 TIMEOUT = 60
 TRIES = 5
+PAUSE = 0.5
+"""Seconds before a second try, doubled each time."""
 Told = Callable[[int, int | None], None]
 """Bytes so far, and of how many where the server says."""
 
@@ -50,7 +53,8 @@ class Download:
         part = target.with_name(f"{target.name}.part")
         part.parent.mkdir(parents=True, exist_ok=True)
         reason: Exception | None = None
-        for _ in range(TRIES):
+        for attempt in range(TRIES):
+            have = part.stat().st_size if part.exists() else 0
             try:
                 if self._continue(part, told):
                     break
@@ -60,6 +64,8 @@ class Download:
                     if error.code < http.client.INTERNAL_SERVER_ERROR:
                         raise ConnectionError(f"{self.url}: {error}") from error
                 reason = error
+            if have == (part.stat().st_size if part.exists() else 0):
+                time.sleep(PAUSE * 2**attempt)  # nothing came: let the server recover
         else:
             raise ConnectionError(
                 f"{self.url}: {reason or 'ended early'}, {TRIES} times; the same command continues"

@@ -17,6 +17,8 @@ from numpy.typing import NDArray
 from trainables.reading.tree import File, in_a_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
+FORMATS = ("PNG", "JPEG", "BMP")
+"""That Pillow may find behind a suffix; some of its others start programs."""
 LOSSY = (".jpg", ".jpeg")
 MAX_PIXELS = 2**26
 """Of one image; known from its header, so that a larger one is refused before it is decoded."""
@@ -81,7 +83,7 @@ def compact(values: Array) -> Array:
     if values.dtype.name in ("uint8", "uint16", "int16"):
         return values.astype(values.dtype.newbyteorder("="))
     low, high = int(values.min()), int(values.max())
-    for kind in (np.uint8, np.uint16, np.int16):
+    for kind in (np.uint16, np.int16):
         if np.iinfo(kind).min <= low and high <= np.iinfo(kind).max:
             return values.astype(kind)
     return values.astype(np.float32)
@@ -163,23 +165,23 @@ def _bounded(width: int, height: int) -> None:
 
 
 def _pillow(data: bytes, indices: bool) -> Decoded:
-    with PIL.Image.open(io.BytesIO(data)) as image:
+    with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
         _bounded(*image.size)
         if image.format == "PNG":
             image.verify()  # decoding would not check the checksums
             if data[24:26] in DEEP_COLOURS:
                 return Decoded(imagecodecs.png_decode(data), turned=False)
-    with PIL.Image.open(io.BytesIO(data)) as image:
+    with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
         if image.mode in ("P", "PA") and not indices:
-            turned = image.convert("RGBA").convert("RGB")
+            loaded = image.convert("RGBA").convert("RGB")
         elif image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa"):
-            turned = image.convert("RGB")
+            loaded = image.convert("RGB")
         else:
-            turned = image
+            loaded = image
         orientation = image.getexif().get(0x0112, 1)
-        turned.load()
-        upright = PIL.ImageOps.exif_transpose(turned) if orientation != 1 else turned
-        return Decoded(np.asarray(upright), turned=orientation in (5, 6, 7, 8))
+        loaded.load()
+        upright = PIL.ImageOps.exif_transpose(loaded) if orientation != 1 else loaded
+        return Decoded(np.asarray(upright), turned=orientation != 1)
 
 
 def _tiff(data: bytes, indices: bool) -> Array:
@@ -187,7 +189,7 @@ def _tiff(data: bytes, indices: bool) -> Array:
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as opened:
             page: Any = opened.pages.first
-            _bounded(page.imagewidth, page.imagelength)
+            _bounded(page.imagewidth, page.imagelength * max(1, page.samplesperpixel // 4))
             if len(opened.pages) > 1 and page.shape == opened.pages[1].shape:
                 raise ValueError(f"holds {len(opened.pages)} pages, must hold one image")
             values: Array = page.asarray()

@@ -1,4 +1,4 @@
-"""One large thing in memory at a time, for what is read from it piece by piece, in order."""
+"""The few large things that are read piece by piece, in order, and no more of them."""
 
 from __future__ import annotations
 
@@ -11,24 +11,26 @@ V = TypeVar("V")
 
 
 class Latest(Generic[K, V]):
-    """Loads a key's value and keeps it until another key is asked for; shared by threads.
+    """Loads a key's value and keeps it until two others were asked for; shared by threads.
 
-    That it could not be loaded is kept as well, and raised again.
+    Threads that read ahead ask for the end of one thing and the beginning of the next in turns.
+    That one could not be loaded is kept as well, and raised again.
     """
 
     def __init__(self, load: Callable[[K], V]) -> None:
         self._load, self._lock = load, threading.Lock()
-        self._held: tuple[K, V | ValueError] | None = None
+        self._held: dict[K, V | ValueError] = {}
 
     def __call__(self, key: K) -> V:
         with self._lock:
-            if self._held is None or self._held[0] != key:
-                self._held = None  # room first
+            if key not in self._held:
+                while len(self._held) > 1:
+                    del self._held[next(iter(self._held))]
                 try:
-                    self._held = (key, self._load(key))
+                    self._held[key] = self._load(key)
                 except ValueError as error:
-                    self._held = (key, error)
-            found = self._held[1]
+                    self._held[key] = error
+            found = self._held[key]
         if isinstance(found, ValueError):
             raise ValueError(str(found)) from found
         return found

@@ -56,6 +56,8 @@ class Tally:
     def __init__(self, dataset: Dataset) -> None:
         self.dataset, self.content = dataset, hashlib.sha256()
         self.pixels: dict[str, list[int]] = {s: [0] * len(dataset.classes) for s in SPLITS}
+        self.learnable: set[int] = set()
+        """Classes that a training image has, reduced as it is."""
         self.count = 0
         self.mean, self.square = np.zeros(dataset.channels), np.zeros(dataset.channels)
 
@@ -73,6 +75,7 @@ class Tally:
         pixels, targets = reduced(pixels, labels, self.dataset.longest)
         if source.split == "train":
             self._statistics(pixels)
+            self.learnable |= set(np.flatnonzero(np.bincount(targets.ravel())).tolist())
         points = _points(source.name, targets)
         return Image(
             source.name, source.group, source.split, pixels, labels, instances, targets, points
@@ -94,9 +97,13 @@ class Tally:
         Raises:
             ValueError: a foreground class has no pixel to learn from.
         """
-        for label, count in zip(self.dataset.classes[1:], self.pixels["train"][1:], strict=True):
-            if count == 0:
-                raise ValueError(f"{self.dataset.title}: no training mask has a pixel of {label}")
+        for k, label in enumerate(self.dataset.classes):
+            if k > 0 and k not in self.learnable:
+                seen = self.pixels["train"][k] > 0
+                hint = f" left at longest={self.dataset.longest}" if seen else ""
+                raise ValueError(
+                    f"{self.dataset.title}: no training mask has a pixel of {label}{hint}"
+                )
         return Loaded(
             images,
             self.mean,

@@ -7,6 +7,7 @@ import functools
 import hashlib
 import io
 import re
+import unicodedata
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -52,12 +53,14 @@ def reader(channels: int, classes: tuple[str, ...]) -> Read:
 def _raster(image: File, mask: File, channels: int, classes: tuple[str, ...]) -> Raster:
     pixels, turned = read_pixels(image, channels)
     try:
-        labels, _ = read_labels(mask, classes)
+        labels, mask_turned = read_labels(mask, classes)
     except ValueError as error:
         raise ValueError(f"its mask {mask.path} {error}") from error
     wrong = mismatch(pixels, labels, turned)
     if wrong is not None:
         raise ValueError(wrong)
+    if turned and not mask_turned:
+        return Raster(pixels, labels, notes=("is turned as its EXIF says, its mask is not",))
     return Raster(pixels, labels)
 
 
@@ -100,7 +103,8 @@ def by_key(tree: Tree, names: Sequence[str], suffixes: Sequence[str]) -> Keyed:
         if at is not None:
             parts = file.name.parts
             around = (*parts[: at[0]], at[1], *parts[at[0] + 1 : -1])
-            found[(*filter(None, around), file.stem)].append(file)
+            key = (*filter(None, around), file.stem)
+            found[tuple(unicodedata.normalize("NFC", part) for part in key)].append(file)
     return found
 
 
@@ -181,14 +185,18 @@ def split_file(file: File, columns: Sequence[str] = ()) -> dict[str, Row]:
     except UnicodeDecodeError as error:
         raise ValueError(f"must be UTF-8: {error}") from error
     rows = csv.DictReader(io.StringIO(text))
-    have = [c.strip().lower() for c in rows.fieldnames or ()]
+    try:
+        have = [c.strip().lower() for c in rows.fieldnames or ()]
+    except csv.Error as error:
+        raise ValueError(f"line 1: {error}") from error
     rows.fieldnames = have
     if not {"name", *columns} <= set(have) or not {"split", "patient"} & set(have):
         wanted = ", ".join(columns) or "name, and split or patient or both"
         raise ValueError(f"has columns {', '.join(have) or 'none'}; must have {wanted}")
     found: dict[str, Row] = {}
     for row in _lines(rows):
-        name, word = (row["name"] or "").strip(), (row.get("split") or "").strip().lower()
+        name = unicodedata.normalize("NFC", (row["name"] or "").strip())
+        word = (row.get("split") or "").strip().lower()
         if word and word not in SPLIT_WORDS:
             error = unknown("split", word, SPLIT_WORDS)
             raise ValueError(f"line {rows.line_num}: {error}")
@@ -219,15 +227,19 @@ def with_split_file(
     except ValueError as error:
         yield Problem(file.path, str(error))
         rows = None
-    unused = set(rows or ())
+    unused, used = set(rows or ()), dict[str, str]()
     for item in items:
         if isinstance(item, Problem) or rows is None:
             yield item
             continue
-        keys = (item.name, item.image.name.name, item.image.stem)
+        keys = (item.name, item.image.name.name, item.image.stem, item.name.rpartition("/")[2])
         key = next((k for k in keys if k in rows), None)
         if key is None:
             yield Problem(item.image.path, f"is not in {file.path}")
+            continue
+        if used.setdefault(key, item.name) != item.name:
+            rule = f"{file.path} says {key}, which is {used[key]} as well; it must say {item.name}"
+            yield Problem(item.image.path, rule)
             continue
         unused.discard(key)
         row = rows[key]

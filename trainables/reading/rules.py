@@ -85,12 +85,13 @@ def fault(dataset: Dataset, raster: Raster) -> str | None:
 
 def decoded(sources: Iterable[Source]) -> Iterator[tuple[Source, Raster | Exception]]:
     """Sources in order, each with what it holds or why it cannot be read; some decoded ahead."""
-    workers = os.cpu_count() or 1
+    every = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    workers = min(8, len(every(0)))  # of the CPUs that this process may use
     ahead: deque[tuple[Source, Future[Raster]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for source in sources:
             ahead.append((source, pool.submit(source.read)))
-            if len(ahead) > 2 * workers:
+            if len(ahead) > workers:
                 yield _result(*ahead.popleft())
         while ahead:
             yield _result(*ahead.popleft())

@@ -93,6 +93,8 @@ class File:
         Raises:
             ValueError: it is empty, or cannot be read.
         """
+        if self.size > MAX_FILE:
+            raise ValueError(f"has {self.size} bytes, more than {MAX_FILE}")
         try:
             data = self.content()
         except (OSError, *BROKEN_ZIP) as error:
@@ -162,9 +164,23 @@ def tree(at: str) -> Tree:
             _unzip(url, item, files, problems)
         else:
             files.append(item)
+    files = _once(files)
     if not files and not problems:
         raise FileNotFoundError(f"{url} holds no file")
     return Tree(url, tuple(sorted(files, key=lambda f: f.path)), tuple(problems))
+
+
+def _once(files: list[File]) -> list[File]:
+    """Without the members of archives that lie beside them unpacked, with or without a folder."""
+    sizes = {f.path: f.size for f in files}
+    kept: list[File] = []
+    for file in files:
+        archive, found, inner = file.path.partition(".zip/")
+        above = archive.rpartition("/")[0]
+        unpacked = [f"{folder}/{inner}".lstrip("/") for folder in (above, archive)]
+        if not found or all(sizes.get(path) != file.size for path in unpacked):
+            kept.append(file)
+    return kept
 
 
 def _hidden(name: str) -> bool:
