@@ -6,8 +6,8 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import numpy as np
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
@@ -22,7 +22,9 @@ COLUMNS = 6
 SIDE = 320
 """Pixels of an image's longer side on the sheet."""
 
-mpl.rcParams["svg.fonttype"] = "none"
+LINE = 2
+"""Pixels that an outline is wide, inside the mask."""
+BRIGHT = ("yellow", "cyan", "magenta", "lime", "orange", "white", "red", "deepskyblue", "pink")
 
 
 def sheet(dataset: Dataset, file: Path) -> list[Problem]:
@@ -79,14 +81,15 @@ def _figure(dataset: Dataset, rows: list[list[tuple[Source, Raster]]]) -> Figure
         Patch(color=colours[k], label=name) for k, name in enumerate(dataset.classes) if k > 0
     ]
     figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
-    figure.suptitle(f"{dataset.title} ({dataset.where})", fontsize=9, parse_math=False)
+    most = 22 * columns
+    where = dataset.where if len(dataset.where) <= most else f"…{dataset.where[-most:]}"
+    figure.suptitle(f"{dataset.title}\n{where}", fontsize=8, parse_math=False)
     return figure
 
 
 def _colours(classes: int) -> NDArray[np.float64]:
-    """One colour per class, [K, 3]; the background's is not used."""
-    palette: Any = mpl.colormaps["tab20" if classes > 10 else "Set1"]
-    return np.array([palette((k - 1) % palette.N)[:3] for k in range(classes)])
+    """One bright colour per class, [K, 3]; the background's is not used."""
+    return np.array([to_rgb(BRIGHT[(k - 1) % len(BRIGHT)]) for k in range(classes)])
 
 
 def outlined(raster: Raster, colours: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -99,16 +102,18 @@ def outlined(raster: Raster, colours: NDArray[np.float64]) -> NDArray[np.float64
     image = ((image - low) / max(high - low, 1e-9)).clip(0, 1)
     shown = np.broadcast_to(image.transpose(1, 2, 0), (*labels.shape, 3)).copy()
     objects = labels.astype(np.int64)
-    if raster.instances is not None:
+    if raster.instances is not None:  # at the nearest pixels
         places = [
             np.linspace(0, n - 1, m).round().astype(int)
             for n, m in zip(raster.instances.shape, labels.shape, strict=True)
         ]
         objects = np.where(labels > 0, raster.instances[np.ix_(*places)], 0)
+    around = np.pad(objects, LINE, mode="edge")
     inner = np.zeros(labels.shape, bool)
-    for axis in (0, 1):
-        for step in (-1, 1):
-            inner |= np.roll(objects, step, axis) != objects
+    for step in range(-LINE, LINE + 1):
+        rows, columns = (slice(LINE + step, LINE + step + n) for n in labels.shape)
+        inner |= around[rows, LINE:-LINE] != objects
+        inner |= around[LINE:-LINE, columns] != objects
     border = inner & (labels > 0)
     shown[border] = colours[labels[border]]
     return shown

@@ -268,6 +268,13 @@ def test_an_archive_beside_its_unpacked_files_is_read_once(tmp_path: Path) -> No
     assert images(found) == 9
 
 
+def test_odd_spaces_are_part_of_a_name(root: Path) -> None:
+    name = "Screenshot 3.14\u202fPM\u00a0(1)"
+    put(root / "images" / f"{name}.png", png(PHOTO))
+    put(root / "masks" / f"{name}.png", MASK)
+    assert images(walk(folder(root))) == GOOD + 1
+
+
 def test_names_that_computers_compose_differently_are_the_same_name(root: Path) -> None:
     put(root / "images" / unicodedata.normalize("NFC", "Märzé.png"), png(PHOTO))
     put(root / "masks" / unicodedata.normalize("NFD", "Märzé.png"), MASK)

@@ -10,6 +10,7 @@ import re
 import stat
 import struct
 import threading
+import unicodedata
 import zipfile
 import zlib
 from collections.abc import Callable, Iterator
@@ -42,9 +43,14 @@ def in_a_line(error: object) -> str:
     return re.sub(r" ?<\S+ object at 0x\w+>", "", " ".join(str(error).split()))
 
 
+def control(character: str) -> bool:
+    """Whether it breaks a line, or is no character at all; odd spaces are fine."""
+    return unicodedata.category(character) in ("Cc", "Cs")
+
+
 def printable(name: str) -> str:
     """A file's name with all escaped that cannot be printed."""
-    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in name)
+    return "".join(ascii(c)[1:-1] if control(c) else c for c in name)
 
 
 @dataclass(frozen=True)
@@ -210,7 +216,7 @@ def _local(
         if _hidden(entry.name):
             continue
         path = Path(entry.path)
-        if not entry.name.isprintable():
+        if any(map(control, entry.name)):
             yield Problem(printable(_below(root, path)), UNPRINTABLE)
             continue
         try:
@@ -273,7 +279,7 @@ def _unzip(url: str, file: File, files: list[File], problems: list[Problem]) -> 
         path = f"{file.path}/{name}"
         if not name or name.endswith("/") or any(_hidden(part) for part in name.split("/")):
             continue
-        if not name.isprintable():
+        if any(map(control, name)):
             problems.append(Problem(printable(path), UNPRINTABLE))
             continue
         if member.file_size > MAX_FILE:
