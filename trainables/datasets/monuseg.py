@@ -72,7 +72,9 @@ def _outlined(tree: Tree) -> Iterator[Pair | Problem]:
         suffix = ".tif" if file.suffix == ".tiff" else file.suffix
         if suffix in sides:
             sides[suffix][(file.stem,)].append(file)
-    yield from matched(sides[".tif"], sides[".xml"], tree, "an XML of the same name")
+    yield from matched(
+        sides[".tif"], sides[".xml"], tree, "an XML of the same name", "TIFF beside its XML"
+    )
 
 
 def _by_patient(items: Iterator[Pair | Problem]) -> Iterator[Pair | Problem]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import hashlib
 import json
@@ -9,6 +10,7 @@ import os
 import shutil
 import sys
 import time
+from collections.abc import Generator
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -64,7 +66,7 @@ def load(dataset: Dataset) -> Loaded:
         return tally.loaded([tally.add(source, raster) for source, raster in decoding])
     folder = cache_dir() / "decoded" / f"{dataset.name}-{_key(dataset, stamp)}"
     folder.parent.mkdir(parents=True, exist_ok=True)
-    with filelock.FileLock(f"{folder}.lock"):
+    with _alone(folder, dataset.title):
         if not all((folder / name).exists() for name in ("index.json", "arrays")):
             _build(dataset, folder)
         os.utime(folder)  # the least recently used are dropped first
@@ -74,6 +76,21 @@ def load(dataset: Dataset) -> Loaded:
 def forget() -> None:
     """Read everything anew: for a process that outlives a change of the files."""
     load.cache_clear()
+
+
+@contextlib.contextmanager
+def _alone(folder: Path, title: str) -> Generator[None]:
+    """One process at a time; the others are told what they wait for."""
+    lock = filelock.FileLock(f"{folder}.lock")
+    try:
+        lock.acquire(timeout=PATIENCE)
+    except filelock.Timeout:
+        print(f"segprint: {title}: another process decodes it, waiting", file=sys.stderr)
+        lock.acquire()
+    try:
+        yield
+    finally:
+        lock.release()
 
 
 def _key(dataset: Dataset, stamp: str) -> str:

@@ -122,10 +122,11 @@ def matched(
     masks: Mapping[tuple[str, ...], list[File]],
     tree: Tree,
     mask_is: str = "a mask of the same name",
+    image_is: str = f"image in a folder named {', '.join(IMAGES)}",
 ) -> Iterator[Pair | Problem]:
     """Files by key to pairs; what has no partner, or two, is a problem."""
     if not images:
-        yield Problem(tree.url, f"has no image in a folder named {', '.join(IMAGES)}")
+        yield Problem(tree.url, f"has no {image_is}")
     unmasked = _unmasked(images, masks)
     for folder, count in unmasked.items():
         yield Problem(folder, f"has {count} images and none has a mask: left out", fatal=False)
@@ -165,14 +166,14 @@ def _unmasked(
 
 
 @dataclass(frozen=True)
-class Row:
-    """One line of a split file."""
+class Assignment:
+    """What a split file says of one image."""
 
     split: Split | None
     patient: str | None
 
 
-def split_file(file: File, columns: Sequence[str] = ()) -> dict[str, Row]:
+def split_file(file: File, columns: Sequence[str] = ()) -> dict[str, Assignment]:
     """``split.csv``: ``name``, and ``split`` or ``patient`` or both, per image.
 
     ``columns`` are those that must be there, filled in every line.
@@ -193,7 +194,7 @@ def split_file(file: File, columns: Sequence[str] = ()) -> dict[str, Row]:
     if not {"name", *columns} <= set(have) or not {"split", "patient"} & set(have):
         wanted = ", ".join(columns) or "name, and split or patient or both"
         raise ValueError(f"has columns {', '.join(have) or 'none'}; must have {wanted}")
-    found: dict[str, Row] = {}
+    found: dict[str, Assignment] = {}
     for row in _lines(rows):
         name = unicodedata.normalize("NFC", (row["name"] or "").strip())
         word = (row.get("split") or "").strip().lower()
@@ -206,7 +207,7 @@ def split_file(file: File, columns: Sequence[str] = ()) -> dict[str, Row]:
         if name in found:
             raise ValueError(f"line {rows.line_num}: {name} is there twice")
         patient = (row.get("patient") or "").strip() or None
-        found[name] = Row(SPLIT_WORDS[word] if word else None, patient)
+        found[name] = Assignment(SPLIT_WORDS[word] if word else None, patient)
     return found
 
 
