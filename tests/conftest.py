@@ -15,6 +15,7 @@ import pytest
 import torch
 from hypothesis import settings
 
+from orchestrator.cli import main
 from orchestrator.ledger import Ledger
 from orchestrator.store import Store
 from trainables.config import Config, parse
@@ -72,6 +73,26 @@ def segprint(tmp_path: Path) -> Segprint:
         )
 
     return call
+
+
+@pytest.fixture
+def inline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Iterator[Segprint]:
+    """The same in this process, which has imported torch already: for what starts no Ray."""
+    before = dict(os.environ)
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments: str, **env: str) -> Any:
+        os.environ.update(env)
+        capsys.readouterr()
+        code = main(arguments)
+        said = capsys.readouterr()
+        return subprocess.CompletedProcess(arguments, code, said.out, said.err)
+
+    yield call
+    os.environ.clear()
+    os.environ.update(before)
 
 
 @pytest.fixture(scope="session")

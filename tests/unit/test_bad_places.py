@@ -235,16 +235,16 @@ def test_a_hundred_thousand_files_are_all_read(tmp_path: Path) -> None:
 
 
 def test_the_check_names_what_is_bad_and_its_exit_code_says_so(
-    segprint: Segprint, root: Path
+    inline: Segprint, root: Path
 ) -> None:
-    good = segprint("data", "check", str(root))
+    good = inline("data", "check", str(root))
     assert (good.returncode, good.stderr) == (0, "")
     put(root / "images" / "plain.jpg", b"")
-    bad = segprint("data", "check", str(root))
+    bad = inline("data", "check", str(root))
     assert bad.returncode == 1
     (line,) = (line for line in bad.stdout.splitlines() if "images/plain.jpg" in line)
     assert "is empty (0 bytes)" in line
-    unknown = segprint("data", "check", "foldr")
+    unknown = inline("data", "check", "foldr")
     assert unknown.returncode == 2
     assert "did you mean 'folder'? (choices: brain, " in unknown.stderr
 

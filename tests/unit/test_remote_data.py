@@ -102,10 +102,10 @@ def test_all_data_may_lie_below_a_remote_place(
 
 
 def test_a_remote_folder_is_checked_and_named_as_a_study_writes_it(
-    tmp_path: Path, upload: Upload, segprint: Segprint
+    tmp_path: Path, upload: Upload, inline: Segprint
 ) -> None:
     url = upload(write("isic16", tmp_path / "local"), "checked")
-    done = segprint("data", "check", url)
+    done = inline("data", "check", url)
     assert (done.returncode, done.stderr) == (0, "")
     assert f'in a study: "task": {{"isic16": {{"at": "{url}"}}}}' in done.stdout
 
@@ -129,9 +129,9 @@ def test_a_place_next_to_one_of_a_similar_name_is_not_mixed_up_with_it(
     ],
 )
 def test_a_place_that_cannot_be_read_is_one_clear_error(
-    place: str, env: dict[str, str], message: str, segprint: Segprint
+    place: str, env: dict[str, str], message: str, inline: Segprint
 ) -> None:
-    done = segprint("data", "check", place, **env)
+    done = inline("data", "check", place, **env)
     assert done.returncode == 2
     assert message in done.stderr
     assert done.stderr.startswith("segprint: ")
@@ -149,14 +149,14 @@ def test_a_data_set_that_cannot_be_read_names_its_place(
 
 
 @pytest.mark.parametrize("how", ["path", "at", "SEGPRINT_DATA"])
-def test_credentials_in_a_url_are_refused_and_not_printed(how: str, segprint: Segprint) -> None:
+def test_credentials_in_a_url_are_refused_and_not_printed(how: str, inline: Segprint) -> None:
     url = "s3://planted-key:hidden/word@segprint-test/data"
     arguments, env = {
         "path": ((url,), {}),
         "at": (("folder", "--set", f"at={url}"), {}),
         "SEGPRINT_DATA": (("folder",), {"SEGPRINT_DATA": url}),
     }[how]
-    done = segprint("data", "check", *arguments, **env)
+    done = inline("data", "check", *arguments, **env)
     assert done.returncode == 2
     assert "credentials belong in the environment, not in the URL" in done.stderr
     assert "hidden" not in done.stdout + done.stderr

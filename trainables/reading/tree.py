@@ -22,6 +22,8 @@ import fsspec
 
 MAX_FILE = 8 * 2**30
 """Bytes of one file, also within an archive: a bomb is refused before it is unpacked."""
+RETRIES = {"mode": "standard", "max_attempts": 1}
+"""Of botocore; s3fs tries each call five times on top."""
 SKIPPED = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
@@ -262,7 +264,7 @@ def _remote(url: str) -> Iterator[File]:
 @functools.cache
 def s3() -> Any:
     """The file system of ``s3://``; credentials and endpoint come from the AWS chain."""
-    return fsspec.filesystem("s3")
+    return fsspec.filesystem("s3", config_kwargs={"connect_timeout": 5, "retries": RETRIES})
 
 
 def _unzip(url: str, file: File, files: list[File], problems: list[Problem]) -> None:
