@@ -76,7 +76,8 @@ def _command(process: Path) -> bytes:
 def test_a_driver_killed_at_any_point_completes(tmp_path: Path, at: int) -> None:
     drill = Drill(tmp_path, HERE / "space_faults.py", Ledger(Store(str(tmp_path / "store"))))
     drill.strike(commits(at), signal.SIGKILL)
-    drill.strike(checkpoint_beside(min(7, at + 1)), signal.SIGKILL)
+    if at < 7:  # else the last trial may outlive its driver and be committed: nothing to strike
+        drill.strike(checkpoint_beside(at + 1), signal.SIGKILL)
     drill.complete()
     drill.assert_whole(WHOLE)
 
