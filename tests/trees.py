@@ -10,7 +10,8 @@ import gzip
 import io
 import struct
 import zipfile
-from collections.abc import Callable, Iterator
+import zlib
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import quoteattr
@@ -292,8 +293,6 @@ def huge_png(side: int) -> bytes:
     """The first bytes of a PNG that says it is so many pixels wide and high."""
     head = struct.pack(">II5B", side, side, 8, 2, 0, 0, 0)
     chunk = b"IHDR" + head
-    import zlib
-
     return (
         b"\x89PNG\r\n\x1a\n"
         + struct.pack(">I", len(head))
@@ -303,8 +302,3 @@ def huge_png(side: int) -> bytes:
         + b"IDAT"
         + struct.pack(">I", zlib.crc32(b"IDAT"))
     )
-
-
-def each(root: Path) -> Iterator[Path]:
-    """All files below a folder, sorted."""
-    return iter(sorted(p for p in root.rglob("*") if p.is_file()))

@@ -30,7 +30,7 @@ class Augment:
     scale: float = 0.0
     """Octaves, either way: 1 is from half to double size."""
     elastic: float = 0.0
-    """Displacement of control points, a quarter of a crop apart, as a share of its side."""
+    """Displacement of control points, a third of a crop apart, as a share of its side."""
     colour: float = 0.0
     """Of each channel: a factor 1 ± this, and an offset of ± this many standard deviations."""
 
@@ -91,13 +91,9 @@ def coordinates(window: Window, view: View) -> Tensor:
     """Where in the image each pixel of the crop comes from: [size, size, 2] of (row, column)."""
     half = (window.size - 1) / 2
     line = torch.arange(window.size) - half
-    at = torch.stack(torch.meshgrid(line, line, indexing="ij"))
-    at = (
-        at
-        + interpolate(
-            view.bend[None], (window.size, window.size), mode="bicubic", align_corners=True
-        )[0]
-    )
+    size = (window.size, window.size)
+    bend = interpolate(view.bend[None], size, mode="bicubic", align_corners=True)[0]
+    at = torch.stack(torch.meshgrid(line, line, indexing="ij")) + bend
     cos, sin = math.cos(view.angle) * view.zoom, math.sin(view.angle) * view.zoom
     row, column = at
     centre = torch.tensor([window.top + half, window.left + half])

@@ -224,12 +224,11 @@ def prepare(dataset: Dataset, unit: str) -> Prepared:
 
 
 def _case(image: Image, norm: Norm) -> Case:
-    labels = torch.from_numpy(image.labels)
     return Case(
         image.name,
         image.group,
         torch.from_numpy(image.pixels),
-        labels,
+        torch.from_numpy(image.labels),
         None if image.instances is None else torch.from_numpy(image.instances),
         norm,
         None if image.targets is image.labels else torch.from_numpy(image.targets),

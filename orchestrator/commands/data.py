@@ -17,6 +17,8 @@ from trainables.part import names, parse_part, part_class, summary, unknown
 from trainables.reading.tree import Tree, tree
 
 MIB = 2**20
+PATIENCE = 2.0
+"""Seconds of silence before progress is told."""
 
 
 def main(options: Namespace) -> int:
@@ -58,8 +60,8 @@ def _get(options: Namespace) -> int:
     for name in options.names:
         dataset = _by_name(name, _fields(options))
         done = dataset.get(_Loading(dataset.title))
-        rows.append({"name": dataset.title, "where": dataset.where, "done": done})
-        rows[-1]["terms"] = dataset.terms
+        about = {"name": dataset.title, "where": dataset.where}
+        rows.append({**about, "done": done, "terms": dataset.terms})
     emit(rows, None, options.json)
     return 0
 
@@ -162,7 +164,7 @@ class _Loading:
         self.title, self.last = title, time.monotonic()
 
     def __call__(self, done: int, of: int | None) -> None:
-        if time.monotonic() - self.last > 2:
+        if time.monotonic() - self.last > PATIENCE:
             self.last = time.monotonic()
             whole = f" of {of / MIB:.0f}" if of else ""
             print(f"segprint: {self.title}: {done / MIB:.0f}{whole} MiB", file=sys.stderr)

@@ -129,7 +129,7 @@ def test_cells_of_one_reader_are_named_by_what_differs() -> None:
                 {"folder": {"at": "/data/kvasir", "size": 64}},
                 {"folder": {"at": "/data/my busi", "size": 64}},
                 "nuclei",
-                {"/home/me/squares.py": {"size": 16}},
+                {"./squares.py": {"size": 16}},
             ),
             "model": "ensemdiff",
         },

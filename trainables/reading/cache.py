@@ -101,7 +101,7 @@ def _key(dataset: Dataset, stamp: str) -> str:
     for file in (*own, *sorted((HERE / "reading").glob("*.py"))):
         code.update(file.read_bytes())
     fields = dict[str, Any](identity(dataset)[dataset.name])
-    del fields["size"]  # of tiles, not of what is decoded
+    fields.pop("size", None)  # of tiles, not of what is decoded
     told = json.dumps(
         [fields, dataset.classes, dataset.where, stamp, code.hexdigest()], sort_keys=True
     )
