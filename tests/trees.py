@@ -302,3 +302,8 @@ def huge_png(side: int) -> bytes:
         + b"IDAT"
         + struct.pack(">I", zlib.crc32(b"IDAT"))
     )
+
+
+def each(root: Path) -> list[Path]:
+    """All files below a folder, sorted."""
+    return sorted(p for p in root.rglob("*") if p.is_file())
