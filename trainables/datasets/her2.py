@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trainables.datasets import Located, Source, check_names
-from trainables.reading.pairs import paired, reader, sources, with_split_file
+from trainables.reading.pairs import paired, reader, sources
+from trainables.reading.splits import with_split_file
 from trainables.reading.tree import Problem
 
 

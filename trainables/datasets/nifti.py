@@ -33,8 +33,8 @@ from trainables.reading.pairs import (
     by_key,
     matched,
     settled,
-    with_split_file,
 )
+from trainables.reading.splits import with_split_file
 from trainables.reading.tree import MAX_FILE, File, Problem, Tree, in_a_line
 
 SUFFIXES = (".nii", ".nii.gz")
