@@ -116,6 +116,19 @@ def check_names(classes: tuple[str, ...]) -> None:
     )
 
 
+def in_noise(
+    cases: int, noise: float, draw: Callable[[np.random.Generator], NDArray[np.uint8]]
+) -> Iterator[Source]:
+    """So many drawn masks per split, each with itself in Gaussian noise for its image."""
+    for s, split in enumerate(SPLITS):
+        for case in range(cases):
+            draws = np.random.default_rng((s, case))
+            labels = draw(draws)
+            pixels = labels + noise * draws.standard_normal(labels.shape)
+            name = f"{split}-{case:03d}"
+            yield Source.of(name, name, split, Raster(pixels.astype(np.float32)[None], labels))
+
+
 class InWheel(Dataset):
     """Files inside a package of the index."""
 

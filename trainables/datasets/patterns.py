@@ -10,7 +10,7 @@ from typing import ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.datasets import SPLITS, Dataset, Raster, Source
+from trainables.datasets import Dataset, Source, in_noise
 from trainables.part import require
 
 POSITIONS = 16
@@ -59,14 +59,7 @@ class Patterns(Dataset):
         return 1
 
     def scan(self) -> Iterator[Source]:
-        for s, split in enumerate(SPLITS):
-            for case in range(self.cases):
-                draws = np.random.default_rng((s, case))
-                labels = self.draw(draws)
-                noise = self.noise * draws.standard_normal(labels.shape)
-                part = Raster((labels + noise).astype(np.float32)[None], labels)
-                name = f"{split}-{case:03d}"
-                yield Source.of(name, name, split, part)
+        return in_noise(self.cases, self.noise, self.draw)
 
     @property
     def blocks(self) -> int:
