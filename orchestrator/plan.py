@@ -8,7 +8,8 @@ from typing import Any
 
 from orchestrator import policy
 from orchestrator.cells import Cell, Past, Values, check, corners, fits
-from orchestrator.ledger import Commit, Ledger
+from orchestrator.ledger import Ledger
+from orchestrator.records import Commit
 from search_spaces import Space
 from trainables.config import Config
 from trainables.record import Outcome
@@ -155,7 +156,7 @@ class _Known:
         self.commits: dict[str, Commit] = ledger.commits()
         self.failures = ledger.failures()
         self.leases = ledger.leases()
-        self.declared = ledger.declared(study)
+        self.declared = ledger.studies.declared(study)
 
     def trial(
         self, cell: Cell, stage: str, index: int, config: Config, values: Values, workers: int
@@ -172,7 +173,7 @@ class _Known:
         """The cell's suggested trials whose values still fit the space, in order."""
         assert space.search is not None
         mine = [d for d in self.declared if d.cell == cell.name and d.stage == "search"]
-        about = self.ledger.about(mine)
+        about = self.ledger.studies.about(mine)
         found: dict[int, Trial] = {}
         for d in mine:
             values: dict[str, Any] = about[d.key]["values"]

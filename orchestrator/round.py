@@ -9,9 +9,10 @@ from typing import Any
 
 from orchestrator import policy
 from orchestrator.fill import CellSearch
-from orchestrator.ledger import Declared, Ledger, LedgerSink
+from orchestrator.ledger import Ledger, LedgerSink
 from orchestrator.plan import Plan, Trial
 from orchestrator.screen import Screen
+from orchestrator.studies import Declared
 from trainables.attempt import commit_unfinished
 
 Result = dict[str, Any]
@@ -156,7 +157,7 @@ def _rungs(made: Plan, ledger: Ledger) -> dict[tuple[str, int], list[float]]:
 
 def declare(made: Plan, ledger: Ledger) -> None:
     """Note every known trial of the plan that is not noted yet."""
-    known = {d.key for d in ledger.declared(made.study, made.revision)}
+    known = {d.key for d in ledger.studies.declared(made.study, made.revision)}
     for trial in made.trials:
         if _place(made, trial).key not in known:
             declare_one(made, trial, ledger)
@@ -170,7 +171,7 @@ def declare_one(made: Plan, trial: Trial, ledger: Ledger) -> None:
         "values": trial.values,
         "workers": trial.workers,
     }
-    ledger.declare(_place(made, trial), about)
+    ledger.studies.declare(_place(made, trial), about)
 
 
 def _place(made: Plan, trial: Trial) -> Declared:

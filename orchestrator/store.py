@@ -1,30 +1,33 @@
 """Objects by key, in a local directory or in S3: the only file that uses the file-system library.
 
-Writes are whole or absent. Credentials, endpoint and region come from the usual AWS chain
-(environment, profile, instance), never from a URL.
+Writes are whole or absent, and every call waits out a store that is away for a while.
+Credentials, endpoint and region come from the usual AWS chain (environment, profile, instance),
+never from a URL.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 import uuid
-from dataclasses import dataclass
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
 import fsspec
-from botocore.exceptions import BotoCoreError, ClientError
+
+from orchestrator.patience import FAILURES, s3_code, wait
 
 
 class StoreError(OSError):
     """The store cannot be reached, read or written."""
 
 
-FAILURES = (OSError, BotoCoreError)
-CONFLICTS = 8
-"""How often a conditional PUT is tried again while S3 answers 409."""
 CLIENT = {
     "connect_timeout": 5,
     "read_timeout": 60,
@@ -34,10 +37,24 @@ CLIENT = {
 
 
 @dataclass(frozen=True)
+class Entry:
+    """An object as a listing tells it: when it was written, and its size in bytes."""
+
+    key: str
+    size: int
+    modified: datetime
+
+
+@dataclass(frozen=True)
 class Store:
-    """A flat space of objects below ``url``; picklable, it connects where it is used."""
+    """A flat space of objects below ``url``; picklable, it connects where it is used.
+
+    A call that fails in a way that may pass (503, a lost connection, a full disk) is tried again
+    for ``patience`` seconds, with exponential backoff and full jitter.
+    """
 
     url: str
+    patience: float = 4.0
 
     def __post_init__(self) -> None:
         scheme, found, rest = self.url.partition("://")
@@ -66,47 +83,69 @@ class Store:
             "s3", use_listings_cache=False, skip_instance_cache=True, config_kwargs=CLIENT
         )
 
-    def __getstate__(self) -> dict[str, str]:
-        return {"url": self.url}
+    def __getstate__(self) -> dict[str, Any]:
+        return {"url": self.url, "patience": self.patience}
 
-    def __setstate__(self, state: dict[str, str]) -> None:
-        object.__setattr__(self, "url", state["url"])
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)
+
+    def patient(self, seconds: float) -> Store:
+        """The same store, waited for as long as a trial's hours of work are worth."""
+        return replace(self, patience=seconds)
+
+    def local_path(self, key: str) -> Path | None:
+        """Where an object lies, if it is a file of this machine."""
+        return None if self.remote else Path(self._path(key))
 
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
 
+    def _wait(self, verb: str, key: str, call: Callable[[], Any]) -> Any:
+        what = f"store {self.url}: {verb} {key}"
+        return wait(call, self.patience, what, remote=self.remote)
+
     def put(self, key: str, value: bytes) -> None:
         """Write or replace one object."""
         try:
-            if self.remote:
-                self._files.pipe_file(self._path(key), value)
-            else:
-                _place(Path(self._path(key)), value, replace=True)
+            self._wait("write", key, lambda: self._write(key, value, replace=True))
         except FAILURES as error:
-            raise self._error("write", key, error) from error
+            raise self.error("write", key, error) from error
 
     def create(self, key: str, value: bytes) -> bool:
-        """Write one object unless it exists; whether this call wrote it.
+        """Write one object unless it exists; whether it now is what this call brought.
 
-        On S3 this is a conditional PUT (``If-None-Match: *``).
+        On S3 this is a conditional PUT (``If-None-Match: *``) after a look: a server that ignores
+        the condition can be fooled only by two writers within the same milliseconds, and then
+        keeps one of the two, whole. A write whose answer was lost is found to be there.
         """
-        for _ in range(CONFLICTS):
-            try:
-                if self.remote:
-                    self._files.pipe_file(self._path(key), value, mode="create")
-                else:
-                    _place(Path(self._path(key)), value, replace=False)
-            except FileExistsError:
-                return False
-            except FAILURES as error:
-                code = _s3_code(error)
-                if code == "PreconditionFailed":
-                    return False
-                if code != "ConditionalRequestConflict":  # another creator is at it right now
-                    raise self._error("write", key, error) from error
-            else:
+        try:
+            if not self._wait("look for", key, lambda: self._files.exists(self._path(key))):
+                self._wait("write", key, lambda: self._write(key, value, replace=False))
                 return True
-        raise StoreError(f"store {self.url}: {key} is contested, {CONFLICTS} tries to create it")
+        except FileExistsError:
+            pass
+        except FAILURES as error:
+            raise self.error("write", key, error) from error
+        try:
+            return self.get(key) == value
+        except KeyError:  # deleted since
+            return False
+
+    def _write(self, key: str, value: bytes, *, replace: bool) -> None:
+        if not self.remote:
+            _place(Path(self._path(key)), value, replace=replace)
+        elif replace:
+            self._files.pipe_file(self._path(key), value)
+        else:
+            try:
+                self._files.pipe_file(self._path(key), value, mode="create")
+            except FAILURES as error:
+                if s3_code(error) == "PreconditionFailed":
+                    raise FileExistsError(key) from error
+                if s3_code(error) != "NotImplemented":
+                    raise
+                self._files.pipe_file(self._path(key), value)  # create() has looked
 
     def get(self, key: str) -> bytes:
         """The bytes of one object.
@@ -115,86 +154,122 @@ class Store:
             KeyError: there is no such object.
         """
         try:
-            return cast("bytes", self._files.cat_file(self._path(key)))
+            path = self._path(key)
+            return cast("bytes", self._wait("read", key, lambda: self._files.cat_file(path)))
         except FileNotFoundError:
             raise KeyError(key) from None
         except FAILURES as error:
-            raise self._error("read", key, error) from error
+            raise self.error("read", key, error) from error
 
     def get_many(self, keys: list[str]) -> dict[str, bytes]:
-        """Several objects at once, concurrently where the store allows it.
-
-        Raises:
-            KeyError: one of them does not exist.
-        """
+        """Several objects at once, concurrently where the store allows it; absent ones left out."""
         if not self.remote:
-            return {key: self.get(key) for key in keys}
+            return {key: value for key in keys for value in self._present(key)}
         paths = {self._path(key): key for key in keys}
+        found: dict[str, bytes] = {}
         try:
-            found: dict[str, bytes] = self._files.cat(list(paths)) if paths else {}
-        except FileNotFoundError as error:
-            raise KeyError(str(error)) from None
+            if paths:
+                found = self._wait("read", f"{len(keys)} objects", lambda: self._cat(list(paths)))
         except FAILURES as error:
-            raise self._error("read", f"{len(keys)} objects", error) from error
+            raise self.error("read", f"{len(keys)} objects", error) from error
         return {paths[path]: value for path, value in found.items()}
+
+    def _present(self, key: str) -> list[bytes]:
+        try:
+            return [self.get(key)]
+        except KeyError:
+            return []
+
+    def _cat(self, paths: list[str]) -> dict[str, bytes]:
+        found: dict[str, Any] = self._files.cat(paths, on_error="return")
+        for value in found.values():
+            if isinstance(value, BaseException) and not isinstance(value, FileNotFoundError):
+                raise value
+        return {path: value for path, value in found.items() if isinstance(value, bytes)}
 
     def list(self, prefix: str) -> list[str]:
         """Keys below a prefix that ends in ``/``, sorted."""
+        return [entry.key for entry in self.entries(prefix)]
+
+    def entries(self, prefix: str) -> list[Entry]:
+        """Objects below a prefix that ends in ``/``, sorted by key."""
+        path = self._path(prefix)
         try:
-            paths = cast("list[str]", self._files.find(self._path(prefix)))
+            found: dict[str, dict[str, Any]] = self._wait(
+                "list", prefix, lambda: self._files.find(path, detail=True)
+            )
         except FileNotFoundError:
             return []
         except FAILURES as error:
-            raise self._error("list", prefix, error) from error
-        keys = (path[len(self._root) + 1 :] for path in paths)
+            raise self.error("list", prefix, error) from error
+        start = len(self._root) + 1
         # Some S3 servers list a folder as an object; unfinished local writes are not objects yet.
         return sorted(
-            key for key in keys if key.startswith(prefix) and not Path(key).name.startswith(".tmp-")
+            (
+                Entry(path[start:], int(about["size"]), _modified(about))
+                for path, about in found.items()
+                if path[start:].startswith(prefix)
+                and not path.rpartition("/")[2].startswith(".tmp-")
+            ),
+            key=lambda entry: entry.key,
         )
 
     def delete(self, key: str) -> None:
         """Remove one object; nothing happens if it does not exist."""
+        path = self._path(key)
         try:
-            self._files.rm_file(self._path(key))
+            self._wait("delete", key, lambda: self._files.rm_file(path))
         except FileNotFoundError:
             return
         except FAILURES as error:
-            raise self._error("delete", key, error) from error
+            raise self.error("delete", key, error) from error
 
-    def check(self) -> None:
-        """Prove that objects can be written, created once only, read, listed and deleted.
+    def check(self) -> bool:
+        """Prove that objects can be written, read, listed and deleted.
+
+        Returns whether of several racing creators exactly one wins; where more do, the last of
+        them is kept, whole.
 
         Raises:
-            StoreError: one of these does not work; names it.
+            StoreError: the store cannot be used; says for what.
         """
         key = f"checks/{uuid.uuid4().hex}"
-        if not self.create(key, b"first"):
-            raise StoreError(f"store {self.url}: a new object {key} seems to exist")
+        words = [f"writer {i}".encode() for i in range(4)]
+        with ThreadPoolExecutor(len(words)) as pool:
+            won = sum(pool.map(lambda word: self._race(key, word), words))
         try:
-            if self.create(key, b"second"):
-                raise StoreError(
-                    f"store {self.url}: it lets two writers create the same object,"
-                    " so one of two racing attempts would not be kept"
-                )
-            if self.get(key) != b"first" or self.list("checks/").count(key) != 1:
+            if self.get(key) not in words or self.list("checks/").count(key) != 1:
                 raise StoreError(f"store {self.url}: {key} does not read as it was written")
+        except KeyError:
+            raise StoreError(f"store {self.url}: {key} was written, and is not there") from None
         finally:
-            self.delete(key)
+            with contextlib.suppress(StoreError):
+                self.delete(key)
+        self.delete(key)
+        return won == 1
 
-    def _error(self, verb: str, key: str, error: Exception) -> StoreError:
+    def _race(self, key: str, value: bytes) -> bool:
+        """Create without the look, to learn what the store itself guarantees."""
+        try:
+            self._wait("write", key, lambda: self._write(key, value, replace=False))
+        except FileExistsError:
+            return False
+        except FAILURES as error:
+            raise self.error("write", key, error) from error
+        return True
+
+    def error(self, verb: str, key: str, error: Exception) -> StoreError:
         hint = ""
         if self.remote:
             hint = "; check the bucket, AWS_ENDPOINT_URL and the credentials"
         return StoreError(f"store {self.url}: cannot {verb} {key}: {error}{hint}")
 
 
-def _s3_code(error: BaseException | None) -> str | None:
-    """The error code that S3 answered with; s3fs wraps it in an OSError."""
-    while error is not None:
-        if isinstance(error, ClientError):
-            return str(error.response.get("Error", {}).get("Code"))
-        error = error.__cause__
-    return None
+def _modified(about: dict[str, Any]) -> datetime:
+    """When an object was written: S3 says so as a time, a local disk in seconds."""
+    if "mtime" in about:
+        return datetime.fromtimestamp(about["mtime"], UTC)
+    return cast("datetime", about.get("LastModified") or datetime.fromtimestamp(0, UTC))
 
 
 def _place(path: Path, value: bytes, *, replace: bool) -> None:

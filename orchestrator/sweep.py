@@ -38,7 +38,7 @@ def sweep(study: str, space: Space, ledger: Ledger, cluster: Cluster, screen: Sc
     if expected is not None:
         feasible(made, expected)
     about = {"question": space.question, "arms": list(space.arms), "revision": made.revision}
-    ledger.describe(study, about)
+    ledger.studies.describe(study, about)
     declare(made, ledger)
     _tidy(made, ledger)
     if made.complete:

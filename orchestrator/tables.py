@@ -14,8 +14,10 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
-from orchestrator.ledger import Declared, Ledger
+from orchestrator.ledger import Ledger
+from orchestrator.snapshot import Snapshot
 from orchestrator.store import Store
+from orchestrator.studies import Declared
 from trainables.part import unknown
 from trainables.record import SCHEMAS
 
@@ -31,8 +33,11 @@ class QueryError(ValueError):
 class Tables:
     """Views by name: the ledger's tables, ``studies``, and one per analysis."""
 
-    def __init__(self, ledger: Ledger, studies: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, ledger: Ledger, studies: tuple[str, ...] = (), version: int | None = None
+    ) -> None:
         self.ledger, self.studies = ledger, studies
+        self.snapshot = Snapshot(ledger.store, version)
         self._read: dict[str, pa.Table] = {}
 
     @staticmethod
@@ -48,7 +53,7 @@ class Tables:
         """
         if name not in self._read:
             if name in SCHEMAS:
-                self._read[name] = self.ledger.table(name, self._digests)
+                self._read[name] = self.snapshot.table(name, self._digests)
             elif name == "studies":
                 self._read[name] = self._studies()
             elif name in analyses():
@@ -65,12 +70,12 @@ class Tables:
         return {d.digest for d in self._declared()}
 
     def _declared(self) -> list[Declared]:
-        return [d for study in self.studies or (None,) for d in self.ledger.current(study)]
+        return [d for study in self.studies or (None,) for d in self.ledger.studies.current(study)]
 
     def _studies(self) -> pa.Table:
         """One row per declared trial: which study wanted it, and as what."""
         chosen = self._declared()
-        about = self.ledger.about(chosen)
+        about = self.ledger.studies.about(chosen)
         rows = [
             {
                 "study": d.study,

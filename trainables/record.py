@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 2
+SCHEMA_VERSION = 3
 
 Outcome = Literal["finished", "pruned", "diverged", "failed"]
 """How an attempt ended. Pruned: stopped early. Diverged: a NaN or inf. Failed: it raised."""
@@ -24,7 +24,11 @@ class DivergedError(ArithmeticError):
 Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]
 
-_KEY = [("digest", pa.string()), ("attempt", pa.string())]
+ABOUT = ("task", "model", "mode", "schedule")
+"""What every row says of its trial, so that the usual question needs no join."""
+KEY = ("digest", "attempt", *ABOUT)
+
+_KEY = [(name, pa.string()) for name in KEY]
 _COUNTS = [(name, pa.int64()) for name in ("tp", "fp", "fn", "tn")]
 _CASE = [
     ("split", pa.string()),
@@ -43,10 +47,6 @@ SCHEMAS: dict[str, pa.Schema] = {
             *_KEY,
             ("outcome", pa.string()),
             ("reason", pa.string()),
-            ("task", pa.string()),
-            ("model", pa.string()),
-            ("mode", pa.string()),
-            ("schedule", pa.string()),
             ("seed", pa.int64()),
             ("config", pa.string()),
             ("data_hash", pa.string()),
@@ -156,16 +156,24 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 
-def to_arrow(table: str, rows: Sequence[Row], digest: str, attempt: str) -> pa.Table:
-    """Rows as a typed table with their key columns filled in.
+def to_arrow(table: str, rows: Sequence[Row], key: Mapping[str, str | None]) -> pa.Table:
+    """Rows as a typed table; ``key`` fills the columns in :data:`KEY`.
 
     Raises:
-        ValueError: a row has a column that the table's schema does not know.
+        ValueError: a row has a column that the table's schema does not know, or a value that is
+            not of the column's type.
     """
     schema = SCHEMAS[table]
     for row in rows:
         if not row.keys() <= set(schema.names):
             strangers = sorted(row.keys() - set(schema.names))
             raise ValueError(f"{table}: unknown column {strangers} (choices: {schema.names})")
-    keyed = [{**row, "digest": digest, "attempt": attempt} for row in rows]
-    return pa.Table.from_pylist(keyed, schema=schema)
+    keyed = [{**row, **key} for row in rows]
+    return pa.Table.from_arrays([_column(table, f, keyed) for f in schema], schema=schema)
+
+
+def _column(table: str, field: pa.Field, rows: Sequence[Row]) -> pa.Array:
+    try:
+        return pa.array([row.get(field.name) for row in rows], field.type)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
+        raise ValueError(f"{table}.{field.name} must be {field.type}: {error}") from None

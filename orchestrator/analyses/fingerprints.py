@@ -74,13 +74,13 @@ def rows(tables: Tables) -> pa.Table:
 
 
 def finals(tables: Tables) -> pd.DataFrame:
-    """Probe rows of finished final trials, with their study, cell, task and schedule."""
+    """Probe rows of finished final trials, with their study and cell."""
     studies = cast("pd.DataFrame", tables["studies"].to_pandas())
     trials = cast("pd.DataFrame", tables["trials"].to_pandas())
     final = studies.loc[studies["stage"] == "final", ["study", "cell", "digest"]]
-    about = trials.loc[trials["outcome"] == "finished", ["digest", "task", "schedule"]]
+    finished = trials.loc[trials["outcome"] == "finished", ["digest"]]
     probes = cast("pd.DataFrame", tables["probes"].to_pandas())
-    return probes.merge(final, on="digest").merge(about, on="digest")
+    return probes.merge(final, on="digest").merge(finished, on="digest")
 
 
 def _per_case(part: pd.DataFrame, axis: str) -> tuple[dict[str, Array], Array, float]:

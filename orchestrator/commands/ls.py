@@ -43,7 +43,7 @@ def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
         columns = {n: ", ".join(SCHEMAS[n].names) if n in SCHEMAS else "" for n in Tables.names()}
         return [{"name": n, "columns": c} for n, c in columns.items()]
     if kind == "studies":
-        counted = Counter(d.study for d in ledger_of(options).current())
+        counted = Counter(d.study for d in ledger_of(options).studies.current())
         return [{"name": n, "trials": c} for n, c in sorted(counted.items())]
     raise part.unknown("kind", kind, KINDS)
 

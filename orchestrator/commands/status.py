@@ -15,7 +15,7 @@ def main(options: Namespace) -> int:
     if study.endswith(".py") or study in search_spaces.names():
         study, _ = search_spaces.load(study)
     ledger = ledger_of(options)
-    declared = ledger.current(study)
+    declared = ledger.studies.current(study)
     if not declared:
         raise ValueError(f"study {study!r} has no trial in {ledger.store.url}")
     commits, failures, leases = ledger.commits(), ledger.failures(), ledger.leases()

@@ -68,7 +68,7 @@ class Drill:
 
         ``expected`` counts trials by stage.
         """
-        declared = self.ledger.current(self.space.stem)
+        declared = self.ledger.studies.current(self.space.stem)
         assert Counter(d.stage for d in declared) == expected
         commits = self.ledger.commits()
         assert {d.digest for d in declared} == set(commits)

@@ -4,8 +4,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ledger import Declared, Ledger
+from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan, plan
+from orchestrator.studies import Declared
 from search_spaces import Choice, Each, Search, Space, Uniform
 from tests.conftest import SMALL
 from trainables.record import Outcome
@@ -34,7 +35,7 @@ def suggest(ledger: Ledger, made: Plan, index: int, schedule: str) -> str:
     config = cell.config(values, made.space.search.overrides, 0)
     about = {"arm": cell.arm, "config": config.plain(), "values": values}
     place = Declared(made.study, made.revision, cell.name, "search", index, config.digest())
-    ledger.declare(place, about)
+    ledger.studies.declare(place, about)
     return config.digest()
 
 
@@ -140,7 +141,7 @@ def test_a_narrowed_range_forgets_the_suggestions_outside_it(ledger: Ledger) -> 
         values = {"mode.diffusion.t_high": t_high}
         config = cell.config(values, {"train.steps": 2}, 0)
         place = Declared("s", made.revision, cell.name, "search", index, config.digest())
-        ledger.declare(place, {"arm": cell.arm, "config": config.plain(), "values": values})
+        ledger.studies.declare(place, {"arm": cell.arm, "config": config.plain(), "values": values})
         finish(ledger, config.digest())
     assert plan("s", searching(0.5), ledger).unsuggested == {}
     narrowed = plan("s", searching(0.9), ledger)

@@ -27,7 +27,7 @@ SPACE = Space(
 def drive(ledger: Ledger, most: int = 100) -> list[str]:
     """One round: every handed trial is committed as finished; the digests, in order."""
     made = plan("s", SPACE, ledger)
-    ledger.describe("s", {"revision": made.revision})
+    ledger.studies.describe("s", {"revision": made.revision})
     declare(made, ledger)
     known = scores(ledger, {t.digest for t in made.trials})
     assert SPACE.search is not None
@@ -59,7 +59,7 @@ def test_a_search_that_repeats_itself_ends_and_trains_nothing_twice(ledger: Ledg
     assert made.complete  # the chosen config is one that was searched at full length
     assert [t.state for t in made.trials if t.stage == "final"] == ["done"]
     drive(ledger)
-    declared = ledger.current("s")
+    declared = ledger.studies.current("s")
     assert [d.stage for d in declared].count("final") == 1
     assert [d.stage for d in declared].count("search") == 6
 

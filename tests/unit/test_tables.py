@@ -11,7 +11,8 @@ import numpy as np
 import pytest
 
 from orchestrator import bootstrap
-from orchestrator.ledger import Declared, Ledger
+from orchestrator.ledger import Ledger
+from orchestrator.studies import Declared
 from orchestrator.tables import QueryError, Tables
 from trainables.evaluate import BINS
 
@@ -28,8 +29,8 @@ def commit_final(
 ) -> None:
     """A finished final trial with these (tp, fp, fn) per test case, and ``more`` rows by table."""
     about = {"arm": arm, "config": CONFIG, "values": {}}
-    ledger.describe("study", {"revision": "r1"})
-    ledger.declare(Declared("study", "r1", f"task_{arm}", "final", seed, digest), about)
+    ledger.studies.describe("study", {"revision": "r1"})
+    ledger.studies.declare(Declared("study", "r1", f"task_{arm}", "final", seed, digest), about)
     trial = {
         "outcome": "finished",
         "task": "task",
@@ -223,8 +224,8 @@ def test_bootstrap_draws_the_cases_once_for_all_runs() -> None:
 
 def test_results_of_an_older_revision_are_kept_apart(ledger: Ledger) -> None:
     commit_final(ledger, "1" * 16, "net", [(1, 0, 0)] * 2)
-    ledger.describe("study", {"revision": "r2"})
+    ledger.studies.describe("study", {"revision": "r2"})
     assert Tables(ledger)["leaderboard"].num_rows == 0
     assert Tables(ledger)["trials"].num_rows == 1
-    ledger.describe("study", {"revision": "r1"})
+    ledger.studies.describe("study", {"revision": "r1"})
     assert Tables(ledger)["leaderboard"].num_rows == 1

@@ -1,0 +1,77 @@
+"""What was folded when: the numbered batches, and the attempts that the tables have."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator import datafiles
+from orchestrator.delta import ROOT, State
+from orchestrator.records import Commit, DamagedError
+from orchestrator.store import Store
+
+PREFIX = f"{ROOT}batches/"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """What one fold took: the attempt of each commit by its key, and when it was put together."""
+
+    number: int
+    at: str
+    members: dict[str, str]
+
+    @staticmethod
+    def key(number: int) -> str:
+        """Where a batch of this number rests."""
+        return f"{PREFIX}{number:08d}.json"
+
+    def dump(self) -> bytes:
+        """As stored."""
+        return json.dumps(vars(self), indent=1).encode()
+
+    @staticmethod
+    def load(key: str, value: bytes) -> Batch:
+        """Read a batch.
+
+        Raises:
+            DamagedError: it does not parse.
+        """
+        try:
+            plain = json.loads(value)
+            return Batch(int(plain["number"]), str(plain["at"]), dict(plain["members"]))
+        except (ValueError, KeyError, TypeError) as error:
+            raise DamagedError(
+                f"{key}: the batch is damaged ({error}); run `segprint tables rebuild`"
+            ) from None
+
+
+def batches(store: Store) -> list[Batch]:
+    """All batches, in order.
+
+    Raises:
+        DamagedError: one of them does not parse.
+    """
+    found = store.get_many(store.list(PREFIX))
+    return [Batch.load(key, found[key]) for key in sorted(found)]
+
+
+def folded(store: Store, trials: State) -> dict[str, str]:
+    """Attempts that a state of the ``trials`` table has, by the key of their commit.
+
+    Raises:
+        DamagedError: a file of it is missing or damaged.
+    """
+    found: dict[str, str] = {}
+    for path in datafiles.paths(store, trials.files):
+        try:
+            rows: Any = pq.read_table(path, columns=["digest", "outcome", "attempt"])
+        except (pa.ArrowInvalid, OSError) as error:
+            raise DamagedError(f"{path.name}: {error}; run `segprint tables rebuild`") from None
+        for digest, outcome, attempt in zip(*(c.to_pylist() for c in rows.columns), strict=True):
+            found[Commit.key_of(digest, outcome, attempt)] = attempt
+    return found

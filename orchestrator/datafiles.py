@@ -1,0 +1,104 @@
+"""The folded tables' data files as files of this machine.
+
+Their names are hashes of their content, so what was fetched from S3 once is read from disk ever
+after, by DuckDB at full speed, and a damaged copy is known as such.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import os
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.delta import File
+from orchestrator.records import DamagedError
+from orchestrator.store import Store
+from trainables.reading.tree import cache_dir
+
+AT_ONCE = 4
+"""Files fetched together; each may have 100 MB."""
+IN_USE_SECONDS = 3600.0
+"""A fetched file that was used within this time is not dropped."""
+
+
+def paths(store: Store, files: Sequence[File]) -> list[Path]:
+    """Where the files lie, fetched and verified first if the store is remote.
+
+    Raises:
+        DamagedError: one of them is missing, or not what its name says.
+    """
+    if not store.remote:
+        found = [Path(store.url) / file.key for file in files]
+        for file, path in zip(files, found, strict=True):
+            if not path.is_file() or path.stat().st_size != file.size:
+                raise DamagedError(f"{file.key}: {_missing(path)}; run `segprint tables rebuild`")
+        return found
+    folder = cache_dir() / "tables"
+    folder.mkdir(parents=True, exist_ok=True)
+    at = {file.key: folder / Path(file.key).name for file in files}
+    lacking = [file.key for file in files if not at[file.key].exists()]
+    for start in range(0, len(lacking), AT_ONCE):
+        keys = lacking[start : start + AT_ONCE]
+        values = store.get_many(keys)
+        for key in keys:
+            verify(key, values.get(key))
+            _place(at[key], values[key])
+    for path in at.values():
+        os.utime(path)
+    if lacking:
+        _bound(folder)
+    return list(at.values())
+
+
+def read(store: Store, file: File) -> pa.Table:
+    """One file's rows.
+
+    Raises:
+        DamagedError: it is missing, or does not read as Parquet.
+    """
+    (path,) = paths(store, [file])
+    try:
+        return pq.read_table(path)
+    except (pa.ArrowInvalid, OSError) as error:
+        raise DamagedError(f"{file.key}: {error}; run `segprint tables rebuild`") from None
+
+
+def verify(key: str, value: bytes | None) -> None:
+    """Raise :class:`DamagedError` unless these are the bytes that the file is named by."""
+    if value is None:
+        raise DamagedError(f"{key}: the file is missing; run `segprint tables rebuild`")
+    found = hashlib.sha256(value).hexdigest()
+    if found != Path(key).stem:
+        raise DamagedError(f"{key}: its content is {found}; run `segprint tables rebuild`")
+
+
+def _missing(path: Path) -> str:
+    return "the file has another size" if path.is_file() else "the file is missing"
+
+
+def _place(path: Path, value: bytes) -> None:
+    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    with os.fdopen(handle, "wb") as file:
+        file.write(value)
+    os.replace(temporary, path)
+
+
+def _bound(folder: Path) -> None:
+    """Drop the files that were not used for longest, until the rest fit the cache."""
+    from trainables.reading.cache import cache_bytes  # it imports the data sets
+
+    listed = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in folder.glob("*.parquet"))
+    too_many = sum(size for _, size, _ in listed) - cache_bytes()
+    for used, size, path in listed:
+        if too_many <= 0 or used > time.time() - IN_USE_SECONDS:
+            return
+        with contextlib.suppress(FileNotFoundError):  # another process was first
+            path.unlink()
+        too_many -= size

@@ -1,0 +1,266 @@
+"""A Delta table below ``tables/``: the only file that knows ``deltalake``.
+
+The data files are ours, named by their content's hash; Delta keeps the log that says which of
+them make up the table, so that Spark, Polars and DuckDB read it as any other. Every commit names
+the transaction that it follows: of two committers at once, the second is refused.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import pyarrow as pa
+from deltalake import CommitProperties, DeltaTable, Schema, Transaction
+from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
+from deltalake.transaction import AddAction, RemoveAction
+
+from orchestrator.parts import parquet
+from orchestrator.records import DamagedError
+from orchestrator.store import Store
+from trainables.record import SCHEMAS
+
+ROOT = "tables/"
+SERIAL, FOLDED = "segprint", "segprint.folded"
+"""Transactions in the log: the commits in order, and the last batch that was folded in."""
+KEPT = "interval 36500 days"
+"""Of the log; data files that nothing refers to go by ``tables gc``."""
+
+
+class ContestedError(RuntimeError):
+    """Another committer was first: look again and decide anew."""
+
+
+@dataclass(frozen=True)
+class File:
+    """One data file of a table."""
+
+    key: str
+    size: int
+    rows: int
+
+
+@dataclass(frozen=True)
+class State:
+    """A table at one version: its files, and the number of the last batch in them."""
+
+    name: str
+    version: int
+    serial: int
+    folded: int
+    files: tuple[File, ...]
+
+    @property
+    def rows(self) -> int:
+        return sum(file.rows for file in self.files)
+
+    @property
+    def seal(self) -> str:
+        """A hash over the files."""
+        text = json.dumps(sorted((f.key, f.size, f.rows) for f in self.files))
+        return hashlib.sha256(text.encode()).hexdigest()
+
+
+def load(store: Store, name: str) -> State | None:
+    """The table as it stands; None if nothing was ever folded into it.
+
+    Raises:
+        DamagedError: the log cannot be read, or has lost something.
+    """
+    sealed = _sealed(store, name)  # before the log, which only grows
+    opened = _open(store, name)
+    if opened is None:
+        if sealed is not None:
+            raise DamagedError(f"{_log(name)}: the log is missing; run `segprint tables rebuild`")
+        return None
+    _, state = opened
+    if sealed is not None:
+        lost = state.version < sealed["version"]
+        if lost or (state.version == sealed["version"] and state.seal != sealed["seal"]):
+            raise DamagedError(
+                f"{_log(name)}: version {state.version} is not what was written as version"
+                f" {sealed['version']}; run `segprint tables rebuild`"
+            )
+    return state
+
+
+def change(
+    store: Store,
+    name: str,
+    add: Sequence[pa.Table],
+    remove: Sequence[File] = (),
+    folded: int | None = None,
+    follows: State | None = None,
+) -> State:
+    """Write data files and commit them, in place of others if given; ``folded`` is the batch.
+
+    Raises:
+        ContestedError: somebody committed since ``follows`` was loaded.
+        DamagedError: the log cannot be read.
+        ValueError: a column has another type than in the table.
+    """
+    if follows is None:
+        _create(store, name)
+    opened = _open(store, name)
+    assert opened is not None
+    table, state = opened
+    if state.serial != (follows.serial if follows else 0):
+        raise ContestedError(name)
+    _agree(name, table)
+    transactions = [Transaction(SERIAL, state.serial + 1)]
+    if folded is not None:
+        transactions.append(Transaction(FOLDED, folded))
+    actions: list[AddAction | RemoveAction] = [
+        _added(store, name, rows, change=not remove) for rows in add
+    ]
+    now = int(time.time() * 1000)
+    actions += [RemoveAction(_path(name, f), False, now, f.size, {}) for f in remove]
+    try:
+        table.create_write_transaction(
+            actions,
+            "append",
+            SCHEMAS[name],
+            commit_properties=CommitProperties(app_transactions=transactions),
+        )
+    except CommitFailedError:
+        raise ContestedError(name) from None
+    except (DeltaError, OSError) as error:
+        raise store.error("write", _log(name), error) from error
+    opened = _open(store, name)
+    assert opened is not None
+    _, state = opened
+    seal = {"version": state.version, "seal": state.seal, "rows": state.rows}
+    store.put(_seal_key(name), json.dumps(seal).encode())
+    return state
+
+
+def unreferenced(store: Store, name: str, keep_hours: float) -> list[str]:
+    """Data files that no version younger than ``keep_hours`` refers to."""
+    opened = _open(store, name)
+    if opened is None:
+        return []
+    _, state = opened
+    used = {file.key for file in state.files}
+    oldest = time.time() - keep_hours * 3600
+    return [
+        entry.key
+        for entry in store.entries(f"{ROOT}{name}/")
+        if entry.key.endswith(".parquet")
+        and "/_delta_log/" not in entry.key
+        and entry.key not in used
+        and entry.modified.timestamp() < oldest
+    ]
+
+
+def drop(store: Store, name: str) -> None:
+    """Forget the table, the log first: without one, readers go to the parts."""
+    keys = store.list(f"{ROOT}{name}/")
+    store.delete(_seal_key(name))
+    for key in sorted(keys, key=lambda key: "/_delta_log/" not in key):
+        store.delete(key)
+
+
+def _open(store: Store, name: str) -> tuple[DeltaTable, State] | None:
+    uri = f"{store.url.rstrip('/')}/{ROOT}{name}"
+    try:
+        table = DeltaTable(uri, storage_options=_options(store))
+        actions: Any = pa.table(table.get_add_actions())
+        columns = zip(
+            *(actions[c].to_pylist() for c in ("path", "size_bytes", "num_records")), strict=True
+        )
+        files = [File(f"{ROOT}{name}/{path}", size, rows) for path, size, rows in columns]
+        state = State(
+            name,
+            table.version(),
+            table.transaction_version(SERIAL) or 0,
+            table.transaction_version(FOLDED) or 0,
+            tuple(sorted(files, key=lambda f: f.key)),
+        )
+    except TableNotFoundError:
+        return None
+    except Exception as error:  # it names no class for a log that does not parse
+        if store.remote and not isinstance(error, (DeltaError, ValueError, KeyError, TypeError)):
+            raise store.error("read", _log(name), error) from error
+        raise DamagedError(
+            f"{_log(name)}: the log is damaged ({_line(error)}); run `segprint tables rebuild`"
+        ) from None
+    return table, state
+
+
+def _create(store: Store, name: str) -> None:
+    uri = f"{store.url.rstrip('/')}/{ROOT}{name}"
+    try:
+        DeltaTable.create(
+            uri,
+            SCHEMAS[name],
+            mode="ignore",
+            configuration={"delta.logRetentionDuration": KEPT},
+            storage_options=_options(store),
+        )
+    except (DeltaError, OSError) as error:
+        if _open(store, name) is None:
+            raise store.error("write", _log(name), error) from error
+
+
+def _agree(name: str, table: DeltaTable) -> None:
+    """Widen the table's schema by new columns; refuse a changed type."""
+    known = {f.name: f for f in pa.schema(table.schema().to_arrow())}
+    for field in SCHEMAS[name]:
+        if field.name in known and not _same(known[field.name].type, field.type):
+            raise ValueError(
+                f"{name}.{field.name} is {field.type} here and {known[field.name].type} in the"
+                " store: a column keeps its type; give the new one a new name"
+            )
+    new = [f for f in SCHEMAS[name] if f.name not in known]
+    if new:
+        table.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields))
+
+
+def _same(one: pa.DataType, other: pa.DataType) -> bool:
+    return one == other or {str(one), str(other)} <= {"string", "large_string", "string_view"}
+
+
+def _added(store: Store, name: str, rows: pa.Table, *, change: bool) -> AddAction:
+    value = parquet(rows)
+    path = f"{hashlib.sha256(value).hexdigest()}.parquet"
+    store.put(f"{ROOT}{name}/{path}", value)
+    stats = json.dumps({"numRecords": rows.num_rows})
+    return AddAction(path, len(value), {}, int(time.time() * 1000), change, stats)
+
+
+def _sealed(store: Store, name: str) -> dict[str, Any] | None:
+    try:
+        return json.loads(store.get(_seal_key(name)))
+    except KeyError:
+        return None
+    except ValueError:
+        return None  # a seal that does not parse says nothing about the log
+
+
+def _seal_key(name: str) -> str:
+    return f"{ROOT}{name}.json"
+
+
+def _log(name: str) -> str:
+    return f"{ROOT}{name}/_delta_log"
+
+
+def _path(name: str, file: File) -> str:
+    return file.key.removeprefix(f"{ROOT}{name}/")
+
+
+def _options(store: Store) -> dict[str, str] | None:
+    """Credentials, endpoint and region are the usual AWS chain's."""
+    if not store.remote:
+        return None
+    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
+    return {"AWS_ALLOW_HTTP": "true"} if plain else {}
+
+
+def _line(error: Exception) -> str:
+    return str(error).partition("\n")[0][:300]

@@ -1,0 +1,77 @@
+"""One immutable object per table and attempt: written typed, read verified and up to date."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+from collections.abc import Mapping, Sequence
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.records import DamagedError, Part, Record
+from trainables.record import ABOUT, SCHEMAS, Row, to_arrow
+
+
+def encode(table: str, rows: Sequence[Row], key: Mapping[str, str | None]) -> tuple[Part, bytes]:
+    """Rows as a Parquet object, and what its commit record will say of it.
+
+    Raises:
+        ValueError: a column or a value does not fit the table's schema.
+    """
+    value = parquet(to_arrow(table, rows, key))
+    place = f"trials/{key['digest']}/{key['attempt']}/{table}.parquet"
+    return Part(table, place, hashlib.sha256(value).hexdigest(), len(rows), len(value)), value
+
+
+def parquet(table: pa.Table, row_group: int = 1 << 18) -> bytes:
+    """A table as Parquet, with a checksum on every page."""
+    sink = io.BytesIO()
+    pq.write_table(
+        table, sink, compression="zstd", row_group_size=row_group, write_page_checksum=True
+    )
+    return sink.getvalue()
+
+
+def decode(part: Part, value: bytes | None, record: Record, about: Row) -> pa.Table:
+    """An object's rows in today's schema, after checking it against its commit record.
+
+    ``about`` is what the attempt's trial says of itself, for rows that were written before every
+    row said so.
+
+    Raises:
+        DamagedError: the object is missing, or is not what was committed.
+    """
+    verify(part, value)
+    table = pq.read_table(io.BytesIO(value or b""))
+    if table.num_rows != part.rows:
+        raise DamagedError(f"{part.key}: {table.num_rows} rows, {part.rows} were committed")
+    return current(part.table, table, record.schema, about)
+
+
+def verify(part: Part, value: bytes | None) -> None:
+    """Raise :class:`DamagedError` unless these are the committed bytes."""
+    if value is None:
+        raise DamagedError(f"{part.key}: a committed object is missing")
+    found = hashlib.sha256(value).hexdigest()
+    if found != part.sha256:
+        raise DamagedError(f"{part.key}: sha256 is {found}, was committed as {part.sha256}")
+
+
+def current(name: str, table: pa.Table, version: int, about: Row) -> pa.Table:
+    """Rows of an older schema version in today's schema; a column they did not have is null."""
+    columns = {field: table[field] for field in table.column_names}
+    count = table.num_rows
+    if version < 2:  # one reading, and one peak of memory
+        columns["reading"] = pa.array(["sample"] * count)
+        columns["peak_host_bytes"] = columns.pop("peak_memory_bytes", pa.nulls(count))
+    if version < 3 and name != "trials":
+        columns |= {field: pa.array([about[field]] * count, pa.string()) for field in ABOUT}
+    schema = SCHEMAS[name]
+    return pa.Table.from_arrays(
+        [
+            columns[f.name].cast(f.type) if f.name in columns else pa.nulls(count, f.type)
+            for f in schema
+        ],
+        schema=schema,
+    )

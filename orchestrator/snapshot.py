@@ -1,0 +1,163 @@
+"""Every row that counts at one moment: the folded tables, and what was committed since."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+
+import duckdb
+import pyarrow as pa
+
+from orchestrator import datafiles, delta
+from orchestrator.batches import batches, folded
+from orchestrator.delta import State
+from orchestrator.parts import decode
+from orchestrator.records import PREFIX, Commit, DamagedError, Record, about, counted, load_record
+from orchestrator.store import Store
+from trainables.record import SCHEMAS
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where a table's rows are: files less some attempts, and rows that are in no file yet."""
+
+    name: str
+    files: list[Path]
+    dropped: set[str]
+    live: pa.Table
+
+    def attach(self, connection: duckdb.DuckDBPyConnection, digests: set[str] | None) -> None:
+        """Make the rows a view of the table's name, of some digests only if given."""
+        connection.register(f"_{self.name}_live", self.live)
+        live = connection.view(f"_{self.name}_live")
+        if not self.files:
+            live.create_view(self.name)
+            return
+        rows = connection.read_parquet([str(p) for p in self.files], union_by_name=True)
+        for column, how, values in (
+            ("attempt", "anti", self.dropped or None),
+            ("digest", "semi", digests),
+        ):
+            if values is not None:
+                listed = f"_{self.name}_{how}"
+                connection.register(listed, pa.table({column: pa.array(values, pa.string())}))
+                rows = rows.join(connection.view(listed), column, how=how)
+        there = set(rows.columns)
+        columns = [
+            duckdb.ColumnExpression(name)
+            if name in there
+            else duckdb.ConstantExpression(None).cast(kind).alias(name)
+            for name, kind in zip(live.columns, live.types, strict=True)
+        ]
+        rows.select(*columns).union(live).create_view(self.name)
+
+
+class Snapshot:
+    """The ledger's rows as they stood when it was made.
+
+    ``trials`` is looked at first, and takes a batch last: what it has folded, all tables have.
+    ``version``, the number of a batch, shows what was folded by then and nothing else.
+    """
+
+    def __init__(self, store: Store, version: int | None = None) -> None:
+        self.store, self.version = store, version
+        self.problems: list[str] = []
+        """What was found damaged, and is left out or read from elsewhere."""
+        self._folded: dict[str, str] = {}
+        self._trials = self._look()
+        self._commits = {c.key: c for c in map(Commit.parse, store.list(PREFIX)) if c is not None}
+        if version is not None:
+            self._past(version)
+
+    def table(self, name: str, digests: Iterable[str] | None = None) -> pa.Table:
+        """One table's rows, over all counted attempts or those of some digests."""
+        wanted = None if digests is None else set(digests)
+        source = self.source(name, wanted)
+        if not source.files:
+            return source.live
+        with duckdb.connect(":memory:") as connection:
+            connection.execute("SET TimeZone = 'UTC'")
+            source.attach(connection, wanted)
+            return connection.table(name).to_arrow_table().cast(SCHEMAS[name])
+
+    def source(self, name: str, digests: set[str] | None = None) -> Source:
+        """Where a table's rows are. A damaged one is named, and read from the attempts' parts."""
+        live, dropped, files = set(self._counted), set[str](), list[Path]()
+        if self._trials is not None:
+            try:
+                state = self._trials if name == "trials" else delta.load(self.store, name)
+                if state is None or state.folded < self._trials.folded:
+                    what = f"{delta.ROOT}{name} has not all that {delta.ROOT}trials has"
+                    raise DamagedError(f"{what}; run `segprint tables rebuild`")
+                files = datafiles.paths(self.store, state.files)
+                dropped = self._dropped(state)
+                live -= set(self._folded)
+            except DamagedError as error:
+                self._note(str(error))
+        return Source(name, files, dropped, self._live(name, live, digests))
+
+    def _look(self) -> State | None:
+        """The folded ``trials``, and which attempts it has; None if there is none to be trusted."""
+        try:
+            trials = delta.load(self.store, "trials")
+            self._folded = folded(self.store, trials) if trials is not None else {}
+        except DamagedError as error:
+            self._note(str(error))
+            return None
+        return trials
+
+    def _note(self, problem: str) -> None:
+        if problem not in self.problems:
+            self.problems.append(problem)
+
+    @cached_property
+    def _counted(self) -> dict[str, Commit]:
+        """The commits that are read, by key."""
+        return {c.key: c for c in counted(self._commits[k] for k in sorted(self._commits)).values()}
+
+    def _past(self, version: int) -> None:
+        known = batches(self.store)
+        if not 1 <= version <= len(known):
+            raise ValueError(f"version {version} is none of the store's (choices: 1..{len(known)})")
+        keys = {key for batch in known if batch.number <= version for key in batch.members}
+        self._folded: dict[str, str] = {}
+        self._trials = self._look()
+        self._commits = {key: c for key, c in self._commits.items() if key in keys}
+
+    def _dropped(self, state: State) -> set[str]:
+        """Attempts in a table's files that do not count, or that came after this snapshot."""
+        assert self._trials is not None
+        dropped = {a for key, a in self._folded.items() if key not in self._counted}
+        if state.folded > self._trials.folded:
+            later = [b for b in batches(self.store) if b.number > self._trials.folded]
+            dropped |= {attempt for batch in later for attempt in batch.members.values()}
+        return dropped
+
+    def _live(self, name: str, keys: set[str], digests: set[str] | None) -> pa.Table:
+        """Rows from the attempts' own objects, verified; what is damaged is named and left out."""
+        chosen = sorted(k for k in keys if digests is None or self._counted[k].digest in digests)
+        tables = [SCHEMAS[name].empty_table()]
+        records: list[Record] = []
+        for key, value in self.store.get_many(chosen).items():
+            record = load_record(key, value)
+            if isinstance(record, DamagedError):
+                self._note(f"{record}; left out, see `segprint tables check`")
+            elif name in record.parts:
+                records.append(record)
+        objects = self.store.get_many([record.parts[name].key for record in records])
+        for record in records:
+            part = record.parts[name]
+            try:
+                mine = record.about or self._about(record)
+                tables.append(decode(part, objects.get(part.key), record, mine))
+            except DamagedError as error:
+                self._note(f"{error}; left out, see `segprint tables check`")
+        return pa.concat_tables(tables)
+
+    def _about(self, record: Record) -> dict[str, str | None]:
+        """Of an attempt from before every row said so: its trial says it."""
+        part = record.parts["trials"]
+        value = self.store.get_many([part.key]).get(part.key)
+        return about(decode(part, value, record, {}).to_pylist()[0])

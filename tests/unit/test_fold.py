@@ -1,0 +1,257 @@
+"""Folding changes where rows are, never which rows there are."""
+
+from __future__ import annotations
+
+import json
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import deltalake
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from orchestrator import delta, fold
+from orchestrator.batches import batches
+from orchestrator.ledger import Ledger
+from orchestrator.snapshot import Snapshot
+from orchestrator.store import Store
+from trainables.record import SCHEMAS
+
+
+@pytest.fixture(params=["local", "s3"])
+def ledger(
+    request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Ledger]:
+    monkeypatch.setenv("SEGPRINT_CACHE", str(tmp_path / "cache"))
+    if request.param == "s3":
+        for name, value in request.getfixturevalue("s3").items():
+            monkeypatch.setenv(name, value)
+        yield Ledger(Store(f"s3://segprint-test/{tmp_path.name}"))
+    else:
+        yield Ledger(Store(str(tmp_path / "store")))
+
+
+def commit(ledger: Ledger, digest: str, outcome: Any = "finished", rows: int = 3) -> None:
+    trial = {"outcome": outcome, "task": f"task {digest[-1]}", "model": "net", "score": 0.5}
+    steps = [{"step": i, "loss_sum": 1.0, "loss_count": 1} for i in range(rows)]
+    ledger.commit(digest, outcome, {"trials": [trial], "steps": steps})
+
+
+def seen(ledger: Ledger) -> tuple[list[str], dict[str, int]]:
+    """Digests of the trials, and how many steps each has; nothing may be damaged."""
+    snapshot = Snapshot(ledger.store)
+    trials = snapshot.table("trials")["digest"].to_pylist()
+    steps = Counter(snapshot.table("steps")["digest"].to_pylist())
+    assert snapshot.problems == []
+    return sorted(trials), dict(steps)
+
+
+def test_folded_live_and_mixed_rows_read_the_same(ledger: Ledger) -> None:
+    for i in range(3):
+        commit(ledger, f"d{i}")
+    live = seen(ledger)
+    assert fold.fold(ledger.store) == 3
+    assert seen(ledger) == live
+    commit(ledger, "d3")
+    mixed = seen(ledger)
+    assert mixed == ([f"d{i}" for i in range(4)], {f"d{i}": 3 for i in range(4)})
+    assert fold.fold(ledger.store) == 1
+    assert fold.fold(ledger.store) == 0
+    assert seen(ledger) == mixed
+    for name, schema in SCHEMAS.items():
+        assert Snapshot(ledger.store).table(name).schema == schema
+
+
+def test_compaction_merges_small_files_sorted_and_changes_no_row(ledger: Ledger) -> None:
+    for i in (3, 1, 2):
+        commit(ledger, f"d{i}")
+        fold.fold(ledger.store)
+    before = seen(ledger)
+    assert fold.compact(ledger.store)["steps"] == (3, 1)
+    assert seen(ledger) == before
+    state = delta.load(ledger.store, "steps")
+    assert state is not None
+    tasks = Snapshot(ledger.store).table("steps")["task"].to_pylist()
+    assert tasks == sorted(tasks)
+    assert fold.compact(ledger.store) == {}
+
+
+def test_a_better_outcome_replaces_a_folded_one(ledger: Ledger) -> None:
+    commit(ledger, "d1", "failed", rows=1)
+    fold.fold(ledger.store)
+    commit(ledger, "d1", "finished", rows=2)
+    assert seen(ledger) == (["d1"], {"d1": 2})
+    fold.fold(ledger.store)
+    assert seen(ledger) == (["d1"], {"d1": 2})
+    assert Snapshot(ledger.store).table("trials")["outcome"].to_pylist() == ["finished"]
+
+
+def test_a_version_shows_what_was_folded_by_then(ledger: Ledger) -> None:
+    commit(ledger, "d1", "failed")
+    fold.fold(ledger.store)
+    commit(ledger, "d1")
+    commit(ledger, "d2")
+    fold.fold(ledger.store)
+    commit(ledger, "d3")
+    fold.compact(ledger.store)
+    then = Snapshot(ledger.store, version=1)
+    assert then.table("trials")["outcome"].to_pylist() == ["failed"]
+    assert then.table("steps").num_rows == 3
+    assert sorted(Snapshot(ledger.store, version=2).table("trials")["digest"].to_pylist()) == [
+        "d1",
+        "d2",
+    ]
+    with pytest.raises(ValueError, match=r"version 3 is none of the store's \(choices: 1..2\)"):
+        Snapshot(ledger.store, version=3)
+
+
+@pytest.mark.parametrize("stopped_after", range(len(SCHEMAS)))
+def test_a_fold_that_died_between_two_tables_is_completed_once(
+    tmp_path: Path, stopped_after: int
+) -> None:
+    ledger = Ledger(Store(str(tmp_path / "store")))
+    commit(ledger, "d1")
+    fold.fold(ledger.store)
+    commit(ledger, "d2")
+    expected = seen(ledger)
+    batch, parts = fold.next_batch(ledger.store)
+    for name in fold.TABLES[:stopped_after]:
+        fold.take(ledger.store, name, batch, parts)
+    assert seen(ledger) == expected
+    commit(ledger, "d3")
+    assert fold.fold(ledger.store) == 2
+    assert seen(ledger) == (["d1", "d2", "d3"], {"d1": 3, "d2": 3, "d3": 3})
+    assert [len(b.members) for b in batches(ledger.store)] == [1, 1, 1]
+
+
+def test_committers_that_ignore_the_lease_fold_everything_once(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    ledger = Ledger(store)
+    for i in range(8):
+        commit(ledger, f"d{i}")
+    expected = seen(ledger)
+    start = threading.Barrier(4)
+
+    def committer() -> None:
+        start.wait()
+        while True:
+            try:
+                batch, parts = fold.next_batch(store)
+                if not batch.members:
+                    return
+                for name in fold.TABLES:
+                    fold.take(store, name, batch, parts)
+            except delta.ContestedError:
+                continue
+
+    threads = [threading.Thread(target=committer) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert seen(ledger) == expected
+    state = delta.load(store, "steps")
+    assert state is not None
+    assert state.rows == 24
+
+
+def test_a_second_committer_is_told_who_holds_the_lease(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    with fold.committer(store), pytest.raises(fold.BusyError, match=r"is folding this store"):
+        fold.fold(store)
+    assert fold.fold(store) == 0
+
+
+def test_tables_are_made_again_from_the_records_with_the_same_versions(tmp_path: Path) -> None:
+    ledger = Ledger(Store(str(tmp_path / "store")))
+    for i in range(3):
+        commit(ledger, f"d{i}")
+        fold.fold(ledger.store)
+    expected = seen(ledger)
+    for key in ledger.store.list("tables/"):
+        if "/_delta_log/" in key:
+            ledger.store.delete(key)
+    assert fold.rebuild(ledger.store) == 3
+    assert seen(ledger) == expected
+    assert [list(b.members) for b in batches(ledger.store)] == [
+        [f"commits/d{i}.finished.json"] for i in range(3)
+    ]
+    assert Snapshot(ledger.store, version=2).table("trials").num_rows == 2
+
+
+def test_other_readers_of_delta_see_the_same_rows(tmp_path: Path) -> None:
+    ledger = Ledger(Store(str(tmp_path / "store")))
+    for i in range(3):
+        commit(ledger, f"d{i}")
+        fold.fold(ledger.store)
+    fold.compact(ledger.store)
+    place = str(tmp_path / "store" / "tables" / "steps")
+    assert deltalake.DeltaTable(place).to_pyarrow_table().num_rows == 9
+    assert pl.read_delta(place).group_by("digest").len()["len"].to_list() == [3, 3, 3]
+
+
+def test_rows_of_older_schemas_read_and_fold_as_todays(tmp_path: Path) -> None:
+    ledger = Ledger(Store(str(tmp_path / "store")))
+    old = {
+        "trials": pa.table({"digest": ["d0"], "attempt": ["a"], "task": ["t"], "model": ["m"],
+                            "outcome": ["finished"], "peak_memory_bytes": [7]}),
+        "cases": pa.table({"digest": ["d0"], "attempt": ["a"], "case": ["c"], "tp": [1]}),
+    }  # fmt: skip
+    parts: dict[str, Any] = {}
+    for name, table in old.items():
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink)
+        value = sink.getvalue().to_pybytes()
+        key = f"trials/d0/a/{name}.parquet"
+        ledger.store.put(key, value)
+        sha256 = __import__("hashlib").sha256(value).hexdigest()
+        parts[name] = {"key": key, "sha256": sha256, "rows": 1}
+    record = {"digest": "d0", "attempt": "a", "outcome": "finished", "schema": 1,
+              "committed_at": "2026-01-01", "tables": parts}  # fmt: skip
+    ledger.store.put("commits/d0.finished.json", json.dumps(record).encode())
+    for _ in ("live", "folded"):
+        snapshot = Snapshot(ledger.store)
+        (case,) = snapshot.table("cases").to_pylist()
+        assert (case["task"], case["model"], case["reading"], case["tp"]) == ("t", "m", "sample", 1)
+        assert snapshot.table("trials")["peak_host_bytes"].to_pylist() == [7]
+        assert snapshot.problems == []
+        fold.fold(ledger.store)
+
+
+def test_a_new_column_is_null_in_old_rows_and_a_changed_type_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ledger = Ledger(Store(str(tmp_path / "store")))
+    commit(ledger, "d1")
+    fold.fold(ledger.store)
+    wider = SCHEMAS["steps"].append(pa.field("gradient_norm", pa.float64()))
+    monkeypatch.setitem(SCHEMAS, "steps", wider)
+    assert Snapshot(ledger.store).table("steps")["gradient_norm"].null_count == 3
+    ledger.commit(
+        "d2",
+        "finished",
+        {"trials": [{"outcome": "finished"}], "steps": [{"step": 0, "gradient_norm": 2.0}]},
+    )
+    fold.fold(ledger.store)
+    values = Snapshot(ledger.store).table("steps")["gradient_norm"].to_pylist()
+    assert sorted(values, key=str) == [2.0, None, None, None]
+    place = str(tmp_path / "store" / "tables" / "steps")
+    assert pl.read_delta(place)["gradient_norm"].null_count() == 3
+
+    changed = SCHEMAS["steps"].set(6, pa.field("step", pa.string()))
+    monkeypatch.setitem(SCHEMAS, "steps", changed)
+    ledger.commit("d3", "finished", {"trials": [{"outcome": "finished"}], "steps": [{"step": "0"}]})
+    with pytest.raises(ValueError, match=r"steps.step is string here and int64 in the store"):
+        fold.fold(ledger.store)
+
+
+def test_a_value_of_another_type_is_refused_at_write(ledger: Ledger) -> None:
+    tables = {"trials": [{"outcome": "finished"}], "steps": [{"step": "ten"}]}
+    with pytest.raises(ValueError, match=r"steps.step must be int64: .*ten"):
+        ledger.commit("d1", "finished", tables)
+    assert ledger.store.list("trials/") == ledger.store.list("commits/") == []
