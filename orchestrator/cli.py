@@ -8,6 +8,8 @@ import sys
 from collections.abc import Sequence
 from importlib import import_module
 
+from orchestrator.commands.output import add_options
+
 VERBS = {
     "ls": "list the choices of a kind, or what is stored",
     "show": "print a space's cells, or a committed trial by its digest",
@@ -15,9 +17,14 @@ VERBS = {
     "run": "train one config of a space here, without Ray, for debugging",
     "sweep": "train whatever a study still lacks; the same command again continues",
     "status": "say how far a study is, from the store alone",
+    "trials": "list trials, those that a condition selects",
     "query": "run one SELECT over the views",
+    "compare": "pair two studies, arms or trials case by case, and say what differs",
     "fingerprint": "print the timestep fingerprints of studies",
     "report": "write the report of studies as one HTML page",
+    "export": "write a Parquet tree that pandas, Polars, DuckDB and Spark read",
+    "note": "note something about a study, tag it, retire it or delete it",
+    "tables": "fold, check, rebuild or clean what is stored; list its versions",
     "data": "list, fetch, check or show data sets",
     "doctor": "check this machine and the store before a sweep",
 }
@@ -44,8 +51,12 @@ def parser() -> argparse.ArgumentParser:
         "run",
         "sweep",
         "status",
+        "trials",
         "query",
+        "compare",
         "fingerprint",
+        "note",
+        "tables",
         "data",
         "doctor",
     ):
@@ -70,9 +81,47 @@ def parser() -> argparse.ArgumentParser:
     )
     at["sweep"].add_argument("--on", default="local", metavar="CLUSTER", help="default: local")
     at["query"].add_argument("sql", metavar="SQL")
-    for name in ("fingerprint", "report"):
+    for name in ("query", "export"):
+        at[name].add_argument(
+            "--version", type=int, metavar="N", help="as of a version (see tables versions)"
+        )
+    at["trials"].add_argument(
+        "--where", metavar="SQL", help="a condition, e.g. \"dice > 0.8 AND task LIKE 'nuclei%%'\""
+    )
+    at["compare"].add_argument("one", metavar="A", help="STUDY, STUDY/ARM, STUDY/CELL or DIGEST")
+    at["compare"].add_argument("other", metavar="B", help="what A is compared with")
+    for name in ("trials", "query", "compare"):
+        add_options(at[name])
+    for name in ("trials", "fingerprint", "report", "export"):
         at[name].add_argument("studies", metavar="STUDY", nargs="*", help="default: all")
     at["report"].add_argument("-o", "--output", default="report.html", metavar="FILE")
+    at["export"].add_argument(
+        "-o", "--output", required=True, metavar="DIR", help="a new directory or s3:// prefix"
+    )
+    at["note"].add_argument("study", metavar="STUDY")
+    at["note"].add_argument("text", nargs="?", help="replaces the note there is")
+    at["note"].add_argument("--tag", action="append", default=[], help="add a tag")
+    at["note"].add_argument("--untag", action="append", default=[], help="remove a tag")
+    how = at["note"].add_mutually_exclusive_group()
+    how.add_argument("--retire", action="store_true", help="leave it out unless it is named")
+    how.add_argument("--restore", action="store_true", help="the reverse of --retire")
+    how.add_argument(
+        "--delete", action="store_true", help="forget its declarations; trials stay in the ledger"
+    )
+    at["tables"].add_argument("action", choices=("compact", "check", "rebuild", "gc", "versions"))
+    at["tables"].add_argument("--quick", action="store_true", help="check: names and sizes only")
+    at["tables"].add_argument(
+        "--quarantine", action="store_true", help="check: set damaged commits aside"
+    )
+    at["tables"].add_argument("--force", action="store_true", help="rebuild: without damaged rows")
+    at["tables"].add_argument("--dry-run", action="store_true", help="gc: delete nothing")
+    at["tables"].add_argument(
+        "--keep-days",
+        type=float,
+        default=7.0,
+        metavar="N",
+        help="gc: how long unwanted checkpoints and replaced files stay (default: 7)",
+    )
     at["data"].add_argument("action", choices=("ls", "get", "check", "show"))
     at["data"].add_argument(
         "names",

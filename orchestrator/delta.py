@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from orchestrator.parts import parquet
 from orchestrator.records import DamagedError
-from orchestrator.store import Store
+from orchestrator.store import Entry, Store
 from trainables.record import SCHEMAS
 
 ROOT = "tables/"
@@ -111,7 +111,9 @@ def change(
     table, state = opened
     if state.serial != (follows.serial if follows else 0):
         raise ContestedError(name)
-    _agree(name, table)
+    new = _strangers(name, table)
+    if new:
+        table.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields))
     transactions = [Transaction(SERIAL, state.serial + 1)]
     if folded is not None:
         transactions.append(Transaction(FOLDED, folded))
@@ -139,22 +141,31 @@ def change(
     return state
 
 
-def unreferenced(store: Store, name: str, keep_hours: float) -> list[str]:
-    """Data files that no version younger than ``keep_hours`` refers to."""
-    opened = _open(store, name)
-    if opened is None:
+def unreferenced(store: Store, name: str) -> list[Entry]:
+    """Data files that the table does not consist of: merged since, or never committed."""
+    state = load(store, name)
+    if state is None:
         return []
-    _, state = opened
     used = {file.key for file in state.files}
-    oldest = time.time() - keep_hours * 3600
     return [
-        entry.key
+        entry
         for entry in store.entries(f"{ROOT}{name}/")
         if entry.key.endswith(".parquet")
         and "/_delta_log/" not in entry.key
         and entry.key not in used
-        and entry.modified.timestamp() < oldest
     ]
+
+
+def agree(store: Store) -> None:
+    """Refuse to go on where a column has another type here than in the store's tables.
+
+    Raises:
+        ValueError: names the column and both types.
+    """
+    for name in SCHEMAS:
+        opened = _open(store, name)
+        if opened is not None:
+            _strangers(name, opened[0])
 
 
 def drop(store: Store, name: str) -> None:
@@ -207,8 +218,8 @@ def _create(store: Store, name: str) -> None:
             raise store.error("write", _log(name), error) from error
 
 
-def _agree(name: str, table: DeltaTable) -> None:
-    """Widen the table's schema by new columns; refuse a changed type."""
+def _strangers(name: str, table: DeltaTable) -> list[pa.Field]:
+    """Columns that the table does not have yet; a changed type is refused."""
     known = {f.name: f for f in pa.schema(table.schema().to_arrow())}
     for field in SCHEMAS[name]:
         if field.name in known and not _same(known[field.name].type, field.type):
@@ -216,9 +227,7 @@ def _agree(name: str, table: DeltaTable) -> None:
                 f"{name}.{field.name} is {field.type} here and {known[field.name].type} in the"
                 " store: a column keeps its type; give the new one a new name"
             )
-    new = [f for f in SCHEMAS[name] if f.name not in known]
-    if new:
-        table.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields))
+    return [field for field in SCHEMAS[name] if field.name not in known]
 
 
 def _same(one: pa.DataType, other: pa.DataType) -> bool:

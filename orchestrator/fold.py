@@ -25,6 +25,7 @@ from orchestrator.delta import ContestedError, State
 from orchestrator.parts import decode
 from orchestrator.records import PREFIX, Commit, DamagedError, Record, about, load_record
 from orchestrator.store import Store
+from orchestrator.studies import Studies
 from trainables.record import SCHEMAS
 
 TABLES = (*(name for name in SCHEMAS if name != "trials"), "trials")
@@ -56,6 +57,7 @@ def fold(store: Store, notice: Notice = lambda _: None) -> int:
             try:
                 batch, parts = next_batch(store, notice)
                 if not batch.members:
+                    Studies(store).fold()
                     return done
                 for name in TABLES:
                     take(store, name, batch, parts)
@@ -84,7 +86,10 @@ def compact(store: Store) -> dict[str, tuple[int, int]]:
 
 
 def rebuild(store: Store, notice: Notice = lambda _: None) -> int:
-    """Make the tables anew from the commit records; batches keep their numbers."""
+    """Make the tables anew from the commit records; batches keep their numbers.
+
+    What is damaged among the attempts' objects is not in the new tables; check first.
+    """
     with committer(store):
         for name in reversed(TABLES):
             delta.drop(store, name)

@@ -19,6 +19,8 @@ from trainables.record import SCHEMAS
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
+MeasuredCell = tuple[dict[str, str], pd.DataFrame]
+"""What a cell is, and the ``trials`` rows of it."""
 ABOUT = ("study", "task", "arm", "model", "mode", "cell")
 SAMPLE = "sample"
 """The reading that an arm is judged by."""
@@ -38,9 +40,11 @@ def columns(measured: Iterable[Metric]) -> list[tuple[str, pa.DataType]]:
 class HeldOut:
     """Test rows of all finished final trials, to be asked for the metrics of a cell."""
 
-    def __init__(self, tables: Tables, chosen: list[Metric]) -> None:
+    def __init__(
+        self, tables: Tables, chosen: list[Metric], cells: list[MeasuredCell] | None = None
+    ) -> None:
         self.metrics = chosen
-        self.cells = list(_cells(tables))
+        self.cells = list(final_cells(tables)) if cells is None else cells
         digests = {digest for _, trials in self.cells for digest in trials["digest"]}
         used = {metric.table for metric in chosen} if digests else set[str]()
         self._rows = {name: _test_rows(tables[name], digests) for name in used}
@@ -61,13 +65,13 @@ class HeldOut:
             rows = self.rows(table, trials)
             if "reading" in rows:
                 rows = rows[rows["reading"] == reading]
-            classes = [_Cases(table, part) for _, part in rows.groupby("class", observed=True)]
+            classes = [Cases(table, part) for _, part in rows.groupby("class", observed=True)]
             for metric in (m for m in self.metrics if m.table == table):
                 found |= _with_interval(metric, classes)
         return found
 
 
-def _cells(tables: Tables) -> Iterator[tuple[dict[str, str], pd.DataFrame]]:
+def final_cells(tables: Tables) -> Iterator[MeasuredCell]:
     """Per study and cell: what it is, and the rows of its finished final trials."""
     studies = cast("pd.DataFrame", tables["studies"].to_pandas())
     trials = cast("pd.DataFrame", tables["trials"].to_pandas())
@@ -84,7 +88,7 @@ def _test_rows(table: pa.Table, digests: Iterable[str]) -> pd.DataFrame:
     return cast("pd.DataFrame", kept.to_pandas(strings_to_categorical=True))
 
 
-def _with_interval(metric: Metric, classes: list[_Cases]) -> dict[str, float]:
+def _with_interval(metric: Metric, classes: list[Cases]) -> dict[str, float]:
     found = [cases.value(metric) for cases in classes]
     known = [(value, resampled) for value, resampled in found if not np.isnan(value)]
     if not known:
@@ -95,7 +99,7 @@ def _with_interval(metric: Metric, classes: list[_Cases]) -> dict[str, float]:
     return {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
-class _Cases:
+class Cases:
     """Sums of every case of one class, and how often each case counts in each resample."""
 
     def __init__(self, table: str, rows: pd.DataFrame) -> None:
@@ -104,7 +108,8 @@ class _Cases:
         codes = digest.codes.to_numpy(np.int64) * count + case.codes.to_numpy(np.int64)
         keys, at = np.unique(codes, return_inverse=True)
         runs, cases = digest.categories[keys // count], case.categories[keys % count]
-        self.counted = bootstrap.weights(list(runs), list(cases))
+        self.cases: list[str] = list(cases)
+        self.counted = bootstrap.weights(list(runs), self.cases)
         shape = (len(keys), BINS) if table == "calibration" else (len(keys),)
         place = at * BINS + rows["bin"].to_numpy() if table == "calibration" else at
         self.sums: dict[str, Array] = {}

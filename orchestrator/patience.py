@@ -59,7 +59,7 @@ def wait(call: Callable[[], Result], seconds: float, what: str, *, remote: bool)
             if left <= 0 or not may_pass(error, remote=remote):
                 raise
             if tries == QUIET_TRIES:
-                log.warning("%s: not yet, trying on for %.0f s: %s", what, left, error)
+                log.warning("segprint: %s: not yet, trying on for %.0f s: %s", what, left, error)
             pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**tries) * random.random()
             time.sleep(min(pause, left))
             tries += 1

@@ -7,6 +7,11 @@ from typing import Literal
 
 from trainables.record import Outcome
 
+STORE_SECONDS = 900.0
+"""How long a sweep waits for a store that is away before a trial is given up for it."""
+FOLD_EVERY = 500
+"""Trials that end before the driver folds them into the tables, while it runs."""
+
 State = Literal["done", "running", "pending", "given up"]
 
 MOST_FAILURES = 3

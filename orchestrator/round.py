@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import logging
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
-from orchestrator import policy
+from orchestrator import fold, policy
 from orchestrator.fill import CellSearch
 from orchestrator.ledger import Ledger, LedgerSink
 from orchestrator.plan import Plan, Trial
@@ -15,6 +16,7 @@ from orchestrator.screen import Screen
 from orchestrator.studies import Declared
 from trainables.attempt import commit_unfinished
 
+log = logging.getLogger("segprint.tables")
 Result = dict[str, Any]
 
 
@@ -52,6 +54,7 @@ class Round:
         self.known = {t.digest for t in made.trials}
         self.waiting = {t.digest: t for t in made.pending if t.stage == "search"}
         self.scores = scores
+        self.ends = 0
         self.error: Exception | None = None
 
     def __getstate__(self) -> dict[str, Any]:
@@ -139,7 +142,18 @@ class Round:
             return
         if handed.search is not None:
             handed.search.tell(tune_id, outcome, handed.best)
+        self.ends += 1
+        if self.ends % policy.FOLD_EVERY == 0:
+            fold_quietly(self.ledger)
         self.screen.ended(tune_id, handed.trial, outcome, handed.best)
+
+
+def fold_quietly(ledger: Ledger) -> None:
+    """Fold what is committed; a sweep does not end for it, since nothing is lost without."""
+    try:
+        fold.fold(ledger.store)
+    except (fold.BusyError, ValueError, OSError) as error:
+        log.warning("segprint: not folded for now: %s", error)
 
 
 def _rungs(made: Plan, ledger: Ledger) -> dict[tuple[str, int], list[float]]:

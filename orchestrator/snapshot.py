@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
@@ -17,6 +18,8 @@ from orchestrator.parts import decode
 from orchestrator.records import PREFIX, Commit, DamagedError, Record, about, counted, load_record
 from orchestrator.store import Store
 from trainables.record import SCHEMAS
+
+log = logging.getLogger("segprint.tables")
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,7 @@ class Snapshot:
     def _note(self, problem: str) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
+            log.warning("segprint: %s", problem)
 
     @cached_property
     def _counted(self) -> dict[str, Commit]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import tempfile
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -275,9 +274,9 @@ def _modified(about: dict[str, Any]) -> datetime:
 def _place(path: Path, value: bytes, *, replace: bool) -> None:
     """Write beside the target, flush to disk, then rename or link: readers see all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
+    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"  # readable by whom the umask lets
     try:
-        with os.fdopen(handle, "wb") as file:
+        with temporary.open("xb") as file:
             file.write(value)
             file.flush()
             os.fsync(file.fileno())
@@ -286,4 +285,4 @@ def _place(path: Path, value: bytes, *, replace: bool) -> None:
         else:
             os.link(temporary, path)
     finally:
-        Path(temporary).unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)

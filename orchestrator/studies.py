@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from orchestrator.parts import parquet
 from orchestrator.store import Store
 
 
@@ -54,9 +59,9 @@ class Studies:
         return found
 
     def current(self, study: str | None = None) -> list[Declared]:
-        """Trials of the current revision of one study, or of every study."""
+        """Trials of the current revision of one study, or of every study that is not retired."""
         found: list[Declared] = []
-        for name in [study] if study else sorted({d.study for d in self.declared()}):
+        for name in [study] if study else self.names():
             try:
                 about = json.loads(self.store.get(f"studies/{name}/space.json"))
             except KeyError:  # no sweep of this study has started
@@ -66,12 +71,68 @@ class Studies:
 
     def about(self, declared: Iterable[Declared]) -> dict[str, dict[str, Any]]:
         """What was written with each declaration, by key."""
-        objects = self.store.get_many([d.key for d in declared])
-        return {key: json.loads(value) for key, value in objects.items()}
+        listed = list(declared)
+        kept: dict[str, str | bytes] = {}
+        for place in sorted({(d.study, d.revision) for d in listed}):
+            kept |= self._kept(*place)
+        missing = [d.key for d in listed if d.key not in kept]
+        kept |= self.store.get_many(missing)
+        return {d.key: json.loads(kept[d.key]) for d in listed}
+
+    def fold(self) -> None:
+        """Keep what was declared in one object per study and revision, to be read at once."""
+        places: dict[tuple[str, str], list[str]] = {}
+        for d in self.declared():
+            places.setdefault((d.study, d.revision), []).append(d.key)
+        for place, keys in places.items():
+            kept = self._kept(*place)
+            if not set(keys) <= kept.keys():
+                kept |= self.store.get_many([key for key in keys if key not in kept])
+                rows = [{"key": key, "about": kept[key]} for key in keys]
+                self.store.put(_kept_key(*place), parquet(pa.Table.from_pylist(rows, _KEPT)))
+
+    def _kept(self, study: str, revision: str) -> dict[str, str | bytes]:
+        """Declarations by key, as they were kept; one that is not can still be read by itself."""
+        try:
+            table = pq.read_table(io.BytesIO(self.store.get(_kept_key(study, revision))))
+        except (KeyError, pa.ArrowInvalid, OSError):
+            return {}
+        return dict(zip(table["key"].to_pylist(), table["about"].to_pylist(), strict=True))
+
+    def note(self, study: str) -> dict[str, Any]:
+        """What people noted: ``note``, ``tags``, ``retired``; empty if nothing."""
+        try:
+            return json.loads(self.store.get(f"studies/{study}/note.json"))
+        except KeyError:
+            return {}
+
+    def annotate(self, study: str, **changes: Any) -> None:
+        """Change what is noted about a study; sweeping it again does not touch that."""
+        noted = {**self.note(study), **changes}
+        self.store.put(f"studies/{study}/note.json", _json(noted))
+
+    def forget(self, study: str) -> int:
+        """Delete a study's declarations, not what was trained for it; how many there were."""
+        keys = self.store.list(f"studies/{study}/")
+        for key in keys:
+            self.store.delete(key)
+        return len(keys)
+
+    def names(self, *, retired: bool = False) -> list[str]:
+        """Studies that have a trial, the retired ones too if asked for."""
+        found = sorted({d.study for d in self.declared()})
+        return [n for n in found if retired or not self.note(n).get("retired")]
 
     def describe(self, study: str, about: dict[str, Any]) -> None:
         """Keep a study's question beside its trials."""
         self.store.put(f"studies/{study}/space.json", _json(about))
+
+
+_KEPT = pa.schema([("key", pa.string()), ("about", pa.string())])
+
+
+def _kept_key(study: str, revision: str) -> str:
+    return f"tables/declared/{study}-{revision}.parquet"
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -11,12 +11,12 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster import Cluster, Resources
-from orchestrator import policy
+from orchestrator import delta, policy
 from orchestrator.fill import SCORE, CellSearch
 from orchestrator.ledger import Ledger, LedgerSink
 from orchestrator.plan import Plan, plan, scores
 from orchestrator.provenance import code_version
-from orchestrator.round import Round, declare
+from orchestrator.round import Round, declare, fold_quietly
 from orchestrator.screen import Screen
 from search_spaces import Space
 from trainables.worker import Inline, ray_train_trial
@@ -33,6 +33,7 @@ def sweep(study: str, space: Space, ledger: Ledger, cluster: Cluster, screen: Sc
         ValueError: the space asks for something that no config can be.
         SweepError: the cluster cannot run the study's trials.
     """
+    delta.agree(ledger.store)
     made = plan(study, space, ledger)
     expected = cluster.expected()
     if expected is not None:
@@ -49,6 +50,7 @@ def sweep(study: str, space: Space, ledger: Ledger, cluster: Cluster, screen: Sc
         while not made.complete:
             before = _progress(made)
             _round(made, ledger, resources, screen)
+            fold_quietly(ledger)
             made = plan(study, space, ledger)
             declare(made, ledger)
             if screen.interrupted or _progress(made) == before:

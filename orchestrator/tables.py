@@ -1,4 +1,4 @@
-"""Everything committed, as tables: Arrow, pandas, or SQL over views (read-only, sandboxed)."""
+"""Everything committed, as views: SQL, DuckDB, Arrow, pandas, Polars; read-only and sandboxed."""
 
 from __future__ import annotations
 
@@ -91,37 +91,66 @@ class Tables:
         ]
         return pa.Table.from_pylist(rows, schema=STUDIES)
 
+    def relation(self, query: str) -> duckdb.DuckDBPyRelation:
+        """One SELECT over the views, lazily: ``.df()``, ``.pl()``, ``.arrow()``, ``.filter()``...
+
+        It cannot change anything, nor reach other files or the network; its memory is bounded.
+
+        Raises:
+            QueryError: bad SQL, anything but a SELECT, or a look outside the views.
+        """
+        _, relation = self._prepared(query)
+        return relation
+
     def sql(self, query: str) -> pa.Table:
-        """One SELECT over the views.
+        """One SELECT over the views, at most :data:`QUERY_SECONDS` long.
 
         Raises:
             QueryError: bad SQL, anything but a SELECT, a look outside the views, or a time-out.
         """
-        with duckdb.connect(":memory:", config=_SANDBOX) as connection:
-            try:
-                statements = connection.extract_statements(query)
-            except duckdb.Error as error:
-                raise QueryError(f"query: {_first_line(error)}") from None
+        connection, relation = self._prepared(query)
+        timer = threading.Timer(QUERY_SECONDS, connection.interrupt)
+        timer.start()
+        try:
+            return _whole_numbers(relation.to_arrow_table())
+        except duckdb.InterruptException:
+            raise QueryError(f"query: stopped after {QUERY_SECONDS:.0f} s") from None
+        except duckdb.Error as error:
+            raise QueryError(f"query: {_first_line(error)}") from None
+        finally:
+            timer.cancel()
+
+    def _prepared(self, query: str) -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation]:
+        connection = duckdb.connect(":memory:", config=_LIMITS)
+        try:
+            statements = connection.extract_statements(query)
             if len(statements) != 1 or statements[0].type not in _ALLOWED:
                 raise QueryError("query: exactly one SELECT, DESCRIBE or EXPLAIN is allowed")
             words = set(re.findall(r"\w+", query.lower()))
-            for name in self.names():
-                if name in words:
-                    connection.register(name, self[name])
-            connection.execute("SET lock_configuration = true")
-            timer = threading.Timer(QUERY_SECONDS, connection.interrupt)
-            timer.start()
-            try:
-                return connection.sql(statements[0].query).to_arrow_table()
-            except duckdb.InterruptException:
-                raise QueryError(f"query: stopped after {QUERY_SECONDS:.0f} s") from None
-            except duckdb.CatalogException as error:
-                choices = ", ".join(self.names())
-                raise QueryError(f"query: {_first_line(error)} (views: {choices})") from None
-            except duckdb.Error as error:
-                raise QueryError(f"query: {_first_line(error)}") from None
-            finally:
-                timer.cancel()
+            self._shut_in(connection, [name for name in self.names() if name in words])
+            return connection, connection.sql(statements[0].query)
+        except duckdb.CatalogException as error:
+            choices = ", ".join(self.names())
+            raise QueryError(f"query: {_first_line(error)} (views: {choices})") from None
+        except duckdb.Error as error:
+            raise QueryError(f"query: {_first_line(error)}") from None
+
+    def attach(self, connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
+        """Make a view of this name, its rows left where they are; the files they are in."""
+        if name not in SCHEMAS:
+            connection.register(name, self[name])
+            return []
+        source = self.snapshot.source(name, self._digests)
+        source.attach(connection, self._digests)
+        return [str(path) for path in source.files]
+
+    def _shut_in(self, connection: duckdb.DuckDBPyConnection, names: list[str]) -> None:
+        """Make views, and shut the door to every other file."""
+        connection.execute("SET TimeZone = 'UTC'")
+        files = [file for name in names for file in self.attach(connection, name)]
+        connection.execute("SET allowed_paths = $files", {"files": files})
+        connection.execute("SET enable_external_access = false")
+        connection.execute("SET lock_configuration = true")
 
 
 STUDIES = pa.schema(
@@ -136,8 +165,7 @@ STUDIES = pa.schema(
         ("searched", pa.string()),
     ]
 )
-_SANDBOX: dict[str, Any] = {
-    "enable_external_access": "false",
+_LIMITS: dict[str, Any] = {
     "python_enable_replacements": "false",
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
@@ -152,9 +180,21 @@ def _first_line(error: duckdb.Error) -> str:
     return str(error).partition("\n")[0]
 
 
-def open_store(url: str, *studies: str) -> Tables:
-    """All committed results under a directory or ``s3://bucket/prefix``, or some studies' only."""
-    return Tables(Ledger(Store(url)), studies)
+def _whole_numbers(table: pa.Table) -> pa.Table:
+    """DuckDB sums integers to 128 bits, which few programs read; 64 hold any count."""
+    fields = [
+        f.with_type(pa.int64()) if pa.types.is_decimal(f.type) and f.type.scale == 0 else f
+        for f in table.schema
+    ]
+    return table.cast(pa.schema(fields))
+
+
+def open_store(url: str, *studies: str, version: int | None = None) -> Tables:
+    """All committed results under a directory or ``s3://bucket/prefix``, or some studies' only.
+
+    ``version`` is the number of a batch (``segprint tables versions``): what was folded by then.
+    """
+    return Tables(Ledger(Store(url)), studies, version)
 
 
 def analyses() -> list[str]:

@@ -31,7 +31,7 @@ def tables_of(options: Namespace) -> Tables:
         ValueError: a study is not in the store.
     """
     ledger = ledger_of(options)
-    known = sorted({d.study for d in ledger.studies.current()})
+    known = ledger.studies.names(retired=True)
     for study in options.studies:
         if study not in known:
             raise unknown("study", study, known)

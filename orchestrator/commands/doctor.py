@@ -47,16 +47,17 @@ def _machine() -> Check:
 def _store(ledger: Ledger) -> Check:
     began = time.perf_counter()
     try:
-        ledger.store.check()
+        once = ledger.store.check()
     except OSError as error:
         yield "store", "failure", str(error)
         return
     milliseconds = 1000 * (time.perf_counter() - began)
-    yield (
-        "store",
-        "ok",
-        f"{ledger.store.url}: write, create once, read, list, delete in {milliseconds:.0f} ms",
-    )
+    found = f"{ledger.store.url}: write, read, list, delete in {milliseconds:.0f} ms"
+    if once:
+        yield "store", "ok", f"{found}; of racing creators one wins"
+    else:
+        what = "several racing creators win, the last is kept: run one driver per study"
+        yield "store", "warning", f"{found}; {what}"
 
 
 def _cache() -> Check:

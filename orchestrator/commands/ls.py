@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import ast
 from argparse import Namespace
-from collections import Counter
 from pathlib import Path
 from typing import Any, cast
 
 import cluster
 import search_spaces
 from orchestrator.commands import emit, ledger_of
+from orchestrator.ledger import Ledger
 from orchestrator.tables import ANALYSES, Tables, analyses
 from trainables import part
 from trainables.record import SCHEMAS
@@ -43,9 +43,23 @@ def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
         columns = {n: ", ".join(SCHEMAS[n].names) if n in SCHEMAS else "" for n in Tables.names()}
         return [{"name": n, "columns": c} for n, c in columns.items()]
     if kind == "studies":
-        counted = Counter(d.study for d in ledger_of(options).studies.current())
-        return [{"name": n, "trials": c} for n, c in sorted(counted.items())]
+        return _studies(ledger_of(options))
     raise part.unknown("kind", kind, KINDS)
+
+
+def _studies(ledger: Ledger) -> list[dict[str, Any]]:
+    """Every study, with how many of its trials are committed and what people noted."""
+    commits = ledger.commits()
+    rows: list[dict[str, Any]] = []
+    for name in ledger.studies.names(retired=True):
+        digests = {d.digest for d in ledger.studies.current(name)}
+        noted = ledger.studies.note(name)
+        row = {"name": name, "trials": len(digests), "committed": len(digests & commits.keys())}
+        row["tags"] = ", ".join(
+            [*noted.get("tags", []), *["retired"] * noted.get("retired", False)]
+        )
+        rows.append({**row, "note": noted.get("note", "")})
+    return rows
 
 
 def _published() -> dict[str, dict[str, Any]]:

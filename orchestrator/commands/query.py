@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from orchestrator.commands import emit, ledger_of
+from orchestrator.commands import ledger_of
+from orchestrator.commands.output import deliver
 from orchestrator.tables import Tables
 
 
 def main(options: Namespace) -> int:
-    """Print the result of one SELECT."""
-    result = Tables(ledger_of(options)).sql(options.sql)
-    columns = {name: name for name in result.column_names}
-    emit(result.to_pylist(), columns, options.json)
+    """Print the result of one SELECT, or write it to a file."""
+    result = Tables(ledger_of(options), version=options.version).sql(options.sql)
+    deliver(result, options)
     return 0

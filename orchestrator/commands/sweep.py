@@ -9,9 +9,11 @@ from argparse import Namespace
 import cluster
 import search_spaces
 from cluster.local import usable_cpus
+from orchestrator import policy
 from orchestrator.cells import check
 from orchestrator.commands import console, emit, ledger_of
 from orchestrator.estimate import Estimator
+from orchestrator.ledger import Ledger
 from orchestrator.screen import Screen, memory
 from orchestrator.tables import Tables
 
@@ -23,6 +25,7 @@ def main(options: Namespace) -> int:
     ledger = ledger_of(options)
     check(space)
     ledger.store.check()
+    ledger = Ledger(ledger.store.patient(policy.STORE_SECONDS))
     # Ray reads these when it is first imported, so they come before anything that imports it.
     os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
     from orchestrator.sweep import sweep

@@ -1,0 +1,37 @@
+"""What changing one thing changes: arms of a study in pairs, on the same cases and seeds."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from orchestrator import measured, paired
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+METRICS = ("dice", "iou", "ece")
+SCHEMA = pa.schema(
+    [
+        *((k, pa.string()) for k in ("study", "task", "metric", "cell", "against")),
+        *((k, pa.int64()) for k in paired.COUNTS),
+        *((k, pa.float64()) for k in paired.NUMBERS),
+    ]
+)
+
+
+def rows(tables: Tables) -> pa.Table:
+    """One row per study, task, metric and pair of cells, over finished final trials.
+
+    ``difference`` is the cell's value less that of ``against``, over the seeds and test cases
+    that both have, with its 95 % interval; see :func:`orchestrator.paired.differences`.
+    """
+    held_out = measured.HeldOut(tables, measured.metrics(METRICS))
+    found: list[dict[str, Any]] = []
+    for (about, one), (against, other) in combinations(held_out.cells, 2):
+        if (about["study"], about["task"]) == (against["study"], against["task"]):
+            key = {k: about[k] for k in ("study", "task", "cell")} | {"against": against["cell"]}
+            found += [key | row for row in paired.differences(held_out, one, other)]
+    return pa.Table.from_pylist(found, schema=SCHEMA)

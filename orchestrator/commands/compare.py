@@ -1,0 +1,83 @@
+"""``segprint compare``: two studies, arms or trials on the cases that both were tested on."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections.abc import Iterator
+from itertools import product
+
+import pyarrow as pa
+
+from orchestrator import measured, paired
+from orchestrator.commands import ledger_of
+from orchestrator.commands.output import deliver
+from orchestrator.measured import ABOUT, HeldOut, MeasuredCell
+from orchestrator.tables import Tables
+
+SCHEMA = pa.schema(
+    [
+        *((k, pa.string()) for k in ("task", "metric", "one", "other")),
+        *((k, pa.int64()) for k in paired.COUNTS),
+        *((k, pa.float64()) for k in paired.NUMBERS),
+    ]
+)
+
+
+def main(options: Namespace) -> int:
+    """One line per task, metric and pair; 1 if there is nothing that both were tested on."""
+    tables = Tables(ledger_of(options))
+    finals = list(measured.final_cells(tables))
+    one, other = (_chosen(tables, finals, word) for word in (options.one, options.other))
+    if all(len(trials) == 1 for _, trials in (*one, *other)):  # by whatever seed
+        one, other = ([(a, t.assign(seed=0)) for a, t in side] for side in (one, other))
+    held_out = HeldOut(tables, measured.metrics(), [*one, *other])
+    found = [
+        {
+            "task": about["task"],
+            "one": _label(about),
+            "other": _label(against),
+            **row,
+        }
+        for (about, trials), (against, others) in _pairs(one, other)
+        for row in paired.differences(held_out, trials, others)
+    ]
+    deliver(pa.Table.from_pylist(found, schema=SCHEMA), options)
+    return 0 if found else 1
+
+
+def _chosen(tables: Tables, finals: list[MeasuredCell], word: str) -> list[MeasuredCell]:
+    """The cells that a word names: a study, an arm or a cell of one, or a single trial."""
+    study, _, rest = word.partition("/")
+    found = [
+        (about, trials)
+        for about, trials in finals
+        if about["study"] == study and rest in ("", about["arm"], about["cell"])
+    ]
+    if found:
+        return found
+    trials = tables.sql("SELECT * FROM trials WHERE outcome = 'finished'").to_pandas()
+    mine = trials[trials["digest"].str.startswith(word)] if word else trials.iloc[:0]
+    if len(mine) != 1:
+        choices = sorted({w for a, _ in finals for w in (a["study"], f"{a['study']}/{a['arm']}")})
+        raise ValueError(
+            f"{word!r} is no study, STUDY/ARM, STUDY/CELL or digest with finished final trials"
+            f" (choices: {', '.join(choices) or 'none'}, or a digest)"
+        )
+    row = mine.iloc[0]
+    about = {k: str(row[k]) if k in row else "" for k in ABOUT}
+    return [({**about, "cell": str(row["digest"])}, mine)]
+
+
+def _pairs(
+    one: list[MeasuredCell], other: list[MeasuredCell]
+) -> Iterator[tuple[MeasuredCell, MeasuredCell]]:
+    """Cells of the same task: those of the same name if there are any, else each with each."""
+    same = {about["cell"] for about, _ in one} & {about["cell"] for about, _ in other}
+    for left, right in product(one, other):
+        alike = not same or left[0]["cell"] == right[0]["cell"]
+        if left[0]["task"] == right[0]["task"] and alike:
+            yield left, right
+
+
+def _label(about: dict[str, str]) -> str:
+    return f"{about['study']}/{about['cell']}" if about["study"] else about["cell"]

@@ -1,0 +1,124 @@
+"""``segprint tables``: fold, check, rebuild and clean what is stored."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from collections import Counter
+from datetime import timedelta
+
+from orchestrator import delta, fold, garbage
+from orchestrator.batches import batches
+from orchestrator.check import Check
+from orchestrator.commands import console, emit, ledger_of
+from orchestrator.store import Store
+
+
+def main(options: Namespace) -> int:
+    """Do one of the actions; 1 if something is damaged, or somebody else is folding."""
+    actions = {
+        "compact": compact,
+        "check": check,
+        "rebuild": rebuild,
+        "gc": gc,
+        "versions": versions,
+    }
+    store = ledger_of(options).store
+    try:
+        return actions[options.action](store, options)
+    except fold.BusyError as error:
+        console(stderr=True).print(f"segprint: {error}")
+        return 1
+
+
+def compact(store: Store, options: Namespace) -> int:
+    """Fold what is new, then merge small files."""
+    attempts = fold.fold(store, _notice)
+    merged = fold.compact(store)
+    rows = [
+        {
+            "table": name,
+            "rows": state.rows,
+            "files": len(state.files),
+            "merged": _change(name, merged),
+        }
+        for name in fold.TABLES
+        for state in [delta.load(store, name)]
+        if state is not None
+    ]
+    if options.json:
+        emit(rows, None, as_json=True)
+        return 0
+    emit(rows, None, as_json=False)
+    console().print(f"{attempts} attempts folded")
+    return 0
+
+
+def check(store: Store, options: Namespace) -> int:
+    """Walk over everything; one line per finding, and what was looked at."""
+    walk = Check(store, quick=options.quick)
+    found = [vars(finding) for finding in walk.run()]
+    moved = walk.quarantine() if options.quarantine else []
+    if options.json or found:
+        emit(found, None, options.json)
+    damaged = sum(row["kind"] == "damage" for row in found)
+    said = console(stderr=True)
+    looked = ", ".join(f"{count} {what}" for what, count in walk.counts.items())
+    said.print(f"looked at {looked or 'an empty store'}; {damaged} damaged")
+    for key in moved:
+        said.print(f"set aside: {key}")
+    return 1 if damaged else 0
+
+
+def rebuild(store: Store, options: Namespace) -> int:
+    """Make the folded tables anew, unless that would lose rows that only they still have."""
+    walk = Check(store)
+    lost = [
+        finding
+        for finding in walk.run()
+        if finding.kind == "damage"
+        and finding.where in walk.broken
+        and finding.where in walk.folded
+    ]
+    if lost and not options.force:
+        emit([vars(finding) for finding in lost], None, options.json)
+        raise ValueError(
+            f"{len(lost)} damaged commits have their rows in the folded tables only;"
+            " --force makes the tables anew without them"
+        )
+    print(f"{fold.rebuild(store, _notice)} attempts folded anew")
+    return 0
+
+
+def gc(store: Store, options: Namespace) -> int:
+    """Delete what nothing needs, or only say what that is."""
+    found = list(garbage.litter(ledger_of(options), timedelta(days=options.keep_days)))
+    counted, size = Counter[str](), Counter[str]()
+    for item in found:
+        counted[item.why] += 1
+        size[item.why] += item.size
+        if not options.dry_run:
+            store.delete(item.key)
+    if options.json:
+        emit([vars(item) for item in found], None, as_json=True)
+        return 0
+    rows = [{"objects": n, "bytes": size[why], "why": why} for why, n in counted.items()]
+    emit(rows, None, as_json=False)
+    verb = "would be deleted" if options.dry_run else "deleted"
+    console().print(f"{len(found)} objects {verb}")
+    return 0
+
+
+def versions(store: Store, options: Namespace) -> int:
+    """The batches: each is a version that can be read."""
+    rows = [{"version": b.number, "at": b.at, "attempts": len(b.members)} for b in batches(store)]
+    emit(rows, None, options.json)
+    return 0
+
+
+def _change(name: str, merged: dict[str, tuple[int, int]]) -> str:
+    before, after = merged.get(name, (0, 0))
+    return f"{before} → {after}" if name in merged else ""
+
+
+def _notice(text: str) -> None:
+    console(stderr=True).print(f"segprint: {text}")

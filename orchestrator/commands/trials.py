@@ -1,0 +1,38 @@
+"""``segprint trials``: trials, with what a study wanted of each and how good it was."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+from orchestrator.commands import tables_of
+from orchestrator.commands.output import deliver
+from orchestrator.tables import QueryError
+
+COLUMNS = (
+    "study, arm, stage, index, task, model, mode, schedule, seed, outcome, steps, score, dice,"
+    " device_seconds, ended_at, digest"
+)
+LISTED = """
+SELECT {columns} FROM (
+    SELECT trials.*, studies.study, studies.cell, studies.arm, studies.stage, studies.index,
+           studies.searched, held_out.dice
+    FROM trials
+    LEFT JOIN studies USING (digest)
+    LEFT JOIN (
+        SELECT digest, avg(coalesce(2 * tp / nullif(2 * tp + fp + fn, 0), 1)) AS dice
+        FROM cases WHERE split = 'test' AND reading = 'sample' GROUP BY digest
+    ) AS held_out USING (digest)
+) WHERE {where} ORDER BY study, task, score DESC
+"""
+"""``dice`` is the mean over test cases and classes, as :mod:`trainables.metrics.dice` has it."""
+
+
+def main(options: Namespace) -> int:
+    """One line per trial and study that wants it."""
+    where = options.where or "true"
+    try:
+        found = tables_of(options).sql(LISTED.format(columns=COLUMNS, where=f"({where}\n)"))
+    except QueryError as error:
+        raise QueryError(f"--where {where!r}: {error}") from None
+    deliver(found, options)
+    return 0

@@ -1,0 +1,74 @@
+"""What nothing needs any more: never an object that a committed row is made of."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+from orchestrator import delta
+from orchestrator.ledger import Ledger
+from orchestrator.records import PREFIX, DamagedError, Record, load_record
+from orchestrator.store import Entry
+from trainables.record import SCHEMAS
+
+GRACE = timedelta(days=1)
+"""An attempt writes its objects, then its record; a slow store may stretch that to minutes."""
+
+
+@dataclass(frozen=True)
+class Litter:
+    """An object to delete, and why."""
+
+    key: str
+    size: int
+    why: str
+
+
+def litter(ledger: Ledger, keep: timedelta) -> Iterator[Litter]:
+    """Everything that may go. ``keep``: for how long checkpoints and old files stay.
+
+    Raises:
+        DamagedError: a commit record cannot be read, so what it needs is not known.
+    """
+    now = datetime.now(UTC)
+    yield from _attempts(ledger, now - GRACE)
+    yield from _in_flight(ledger, now - keep)
+    for name in SCHEMAS:
+        for entry in delta.unreferenced(ledger.store, name):
+            if entry.modified < now - max(keep, GRACE):  # a committer may be about to name it
+                yield Litter(entry.key, entry.size, "no folded table refers to it any more")
+    for entry in ledger.store.entries("checks/"):
+        if entry.modified < now - GRACE:
+            yield Litter(entry.key, entry.size, "left by a check of the store")
+
+
+def _attempts(ledger: Ledger, before: datetime) -> Iterator[Litter]:
+    """Objects of attempts that have no commit record."""
+    written = ledger.store.entries("trials/")  # before the records: those that follow are younger
+    named: set[str] = set()
+    for key, value in ledger.store.get_many(ledger.store.list(PREFIX)).items():
+        record = load_record(key, value)
+        if not isinstance(record, Record):
+            raise DamagedError(f"{record}; first `segprint tables check --quarantine`")
+        named |= {part.key for part in record.parts.values()}
+    for entry in written:
+        if entry.key not in named and entry.modified < before:
+            yield Litter(entry.key, entry.size, "of an attempt that was never committed")
+
+
+def _in_flight(ledger: Ledger, before: datetime) -> Iterator[Litter]:
+    """Checkpoints and leases of runs that are over, or that no study has asked for in a while."""
+    ended = {d for d, c in ledger.commits().items() if c.outcome in ("finished", "diverged")}
+    wanted = {declared.digest for declared in ledger.studies.current()}
+    for prefix in ("checkpoints/", "leases/"):
+        for entry in ledger.store.entries(prefix):
+            digest = _digest(entry)
+            if digest in ended:
+                yield Litter(entry.key, entry.size, "of a run that is committed")
+            elif digest not in wanted and entry.modified < before:
+                yield Litter(entry.key, entry.size, "of a run that no study asks for")
+
+
+def _digest(entry: Entry) -> str:
+    return entry.key.partition("/")[2].partition(".")[0]
