@@ -77,9 +77,14 @@ class Store:
     def _files(self) -> Any:
         if not self.remote:
             return fsspec.filesystem("file")
-        # Listings are not cached: other drivers and workers write to the same prefix.
+        # Listings are not cached: other drivers and workers write to the same prefix. Without
+        # concurrent ranges, a read is one request.
         return fsspec.filesystem(
-            "s3", use_listings_cache=False, skip_instance_cache=True, config_kwargs=CLIENT
+            "s3",
+            use_listings_cache=False,
+            skip_instance_cache=True,
+            max_concurrency=1,
+            config_kwargs=CLIENT,
         )
 
     def __getstate__(self) -> dict[str, Any]:
@@ -119,7 +124,7 @@ class Store:
         keeps one of the two, whole. A write whose answer was lost is found to be there.
         """
         try:
-            if not self._wait("look for", key, lambda: self._files.exists(self._path(key))):
+            if not self._wait("look for", key, lambda: self._there(key)):
                 self._wait("write", key, lambda: self._write(key, value, replace=False))
                 return True
         except FileExistsError:
@@ -130,6 +135,16 @@ class Store:
             return self.get(key) == value
         except KeyError:  # deleted since
             return False
+
+    def _there(self, key: str) -> bool:
+        if not self.remote:
+            return Path(self._path(key)).exists()
+        bucket, _, path = self._path(key).partition("/")
+        try:
+            self._files.call_s3("head_object", Bucket=bucket, Key=path)
+        except FileNotFoundError:
+            return False
+        return True
 
     def _write(self, key: str, value: bytes, *, replace: bool) -> None:
         if not self.remote:

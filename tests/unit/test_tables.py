@@ -37,6 +37,7 @@ def commit_final(
         "model": "intensity" if arm == "base" else "ensemdiff",
         "mode": "diffusion",
         "schedule": "linear",
+        "seed": seed,
         "config": json.dumps(CONFIG),
         **dict.fromkeys(("code", "packages", "device", "data_hash"), "known"),
         "passes_per_image": 3,
