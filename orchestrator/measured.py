@@ -11,10 +11,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from orchestrator import bootstrap
-from trainables.evaluate import BINS
 from trainables.metrics import Array, Metric, ratio
 from trainables.part import names, parse_part
-from trainables.record import SCHEMAS
+from trainables.record import BINS, SCHEMAS
 
 if TYPE_CHECKING:
     from orchestrator.tables import Tables

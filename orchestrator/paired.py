@@ -7,7 +7,6 @@ from typing import Any, cast
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 from orchestrator import bootstrap
 from orchestrator.measured import SAMPLE, Cases, HeldOut
@@ -94,6 +93,8 @@ def _difference(metric: Metric, by_class: list[tuple[Cases, Cases]]) -> dict[str
 
 
 def _wilcoxon(metric: Metric, by_class: list[tuple[Cases, Cases]]) -> float | None:
+    from scipy import stats  # half a second to import, which only this needs
+
     apart: list[pd.Series[float]] = []
     for one, other in by_class:
         difference: Array = metric.value(one.sums) - metric.value(other.sums)

@@ -21,11 +21,9 @@ from trainables.metrics.dice import Dice
 from trainables.models import Network
 from trainables.modes import Prediction
 from trainables.place import Place
-from trainables.record import DivergedError
+from trainables.record import BINS, DivergedError
 from trainables.tiling import Canvas, Window, windows
 
-BINS = 1200
-"""Fine bins of the stored probability histogram: 10, 15 and 20 divide it, 1,000 they do not."""
 PIXELS_AT_ONCE = 64 * 64**2
 """Of all patches and members in one pass."""
 

@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from tests.contracts.test_metrics import histogram_sums, made
 from trainables import objects
-from trainables.evaluate import BINS
 from trainables.metrics import Array, reliability
+from trainables.record import BINS
 
 Truth = NDArray[np.bool_]
 ERRORS = ("ece", "ace", "mce")

@@ -13,10 +13,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainables import objects, spread
-from trainables.evaluate import BINS, counts, histogram
+from trainables.evaluate import counts, histogram
 from trainables.metrics import Array, Metric
 from trainables.part import names, parse_part
-from trainables.record import SCHEMAS
+from trainables.record import BINS, SCHEMAS
 
 ALL = names("metrics")
 CALIBRATION = ("count", "p_sum", "y_sum", "square_sum", "nll_sum")

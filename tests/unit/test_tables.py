@@ -14,7 +14,7 @@ from orchestrator import bootstrap
 from orchestrator.ledger import Ledger
 from orchestrator.studies import Declared
 from orchestrator.tables import QueryError, Tables
-from trainables.evaluate import BINS
+from trainables.record import BINS
 
 CONFIG = {"mode": {"diffusion": {"schedule": {"linear": {}}, "t_low": 0.0, "t_high": 1.0}}}
 
