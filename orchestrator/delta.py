@@ -107,7 +107,8 @@ def change(
     if follows is None:
         _create(store, name)
     opened = _open(store, name)
-    assert opened is not None
+    if opened is None:  # dropped, to be made anew
+        raise ContestedError(name)
     table, state = opened
     if state.serial != (follows.serial if follows else 0):
         raise ContestedError(name)
@@ -134,7 +135,8 @@ def change(
     except (DeltaError, OSError) as error:
         raise store.error("write", _log(name), error) from error
     opened = _open(store, name)
-    assert opened is not None
+    if opened is None:
+        raise ContestedError(name)
     _, state = opened
     seal = {"version": state.version, "seal": state.seal, "rows": state.rows}
     store.put(_seal_key(name), json.dumps(seal).encode())

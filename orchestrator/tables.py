@@ -6,7 +6,7 @@ import importlib
 import json
 import re
 import threading
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -14,6 +14,7 @@ from typing import Any
 import duckdb
 import pyarrow as pa
 
+from orchestrator.computed import once
 from orchestrator.ledger import Ledger
 from orchestrator.snapshot import Snapshot
 from orchestrator.store import Store
@@ -57,10 +58,18 @@ class Tables:
             elif name == "studies":
                 self._read[name] = self._studies()
             elif name in analyses():
-                self._read[name] = analysis(name).rows(self)
+                self._read[name] = self._computed(name)
             else:
                 raise unknown("view", name, self.names())
         return self._read[name]
+
+    def _computed(self, name: str) -> pa.Table:
+        """An analysis's rows; kept for the next command, unless something is damaged."""
+        attempts = self["trials"].select(["digest", "attempt"])
+        compute = partial(analysis(name).rows, self)
+        if self.snapshot.problems:
+            return compute()
+        return once(name, [attempts, self["studies"]], compute)
 
     @cached_property
     def _digests(self) -> set[str] | None:
