@@ -25,8 +25,13 @@ MOST = 200
 HERE = Path(__file__).parent
 
 
-def once(name: str, inputs: Iterable[pa.Table], compute: Callable[[], pa.Table]) -> pa.Table:
-    """A result from the cache, else computed and kept there."""
+def once(
+    name: str,
+    inputs: Iterable[pa.Table],
+    compute: Callable[[], pa.Table],
+    sound: Callable[[], bool],
+) -> pa.Table:
+    """A result from the cache, else computed, and kept there if it was made of ``sound`` rows."""
     folder = cache_dir() / "views"
     path = folder / f"{name}-{_hash(inputs)}.parquet"
     with contextlib.suppress(OSError, pa.ArrowInvalid):  # absent, or a disk's fault: computed anew
@@ -34,6 +39,8 @@ def once(name: str, inputs: Iterable[pa.Table], compute: Callable[[], pa.Table])
         os.utime(path)
         return found
     made = compute()
+    if not sound():
+        return made
     with contextlib.suppress(OSError):  # no room to keep it
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".tmp-{uuid.uuid4().hex}"

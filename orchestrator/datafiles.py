@@ -34,27 +34,57 @@ def paths(store: Store, files: Sequence[File]) -> list[Path]:
     Raises:
         DamagedError: one of them is missing, or not what its name says.
     """
-    if not store.remote:
-        found = [Path(store.url) / file.key for file in files]
-        for file, path in zip(files, found, strict=True):
-            if not path.is_file() or path.stat().st_size != file.size:
-                raise DamagedError(f"{file.key}: {_missing(path)}; run `segprint tables rebuild`")
-        return found
+    at = _fetched(store, files) if store.remote else [Path(store.url, file.key) for file in files]
+    for file, path in zip(files, at, strict=True):
+        if not _verified(path):
+            verify(file.key, path.read_bytes() if path.is_file() else None)
+            _stamp(path)
+    return at
+
+
+def _fetched(store: Store, files: Sequence[File]) -> list[Path]:
+    """Copies of remote files, the missing and the damaged ones fetched."""
     folder = cache_dir() / "tables"
     folder.mkdir(parents=True, exist_ok=True)
     at = {file.key: folder / Path(file.key).name for file in files}
-    lacking = [file.key for file in files if not at[file.key].exists()]
+    lacking = [file.key for file in files if not _verified(at[file.key])]
     for start in range(0, len(lacking), AT_ONCE):
         keys = lacking[start : start + AT_ONCE]
         values = store.get_many(keys)
         for key in keys:
             verify(key, values.get(key))
             _place(at[key], values[key])
+            _stamp(at[key])
     for path in at.values():
-        os.utime(path)
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
     if lacking:
         _bound(folder)
     return list(at.values())
+
+
+def _verified(path: Path) -> bool:
+    """Whether this machine has verified the file as it lies there: hashing takes a while."""
+    try:
+        return _stamp_of(path).read_text() == _state(path)
+    except OSError:
+        return False
+
+
+def _stamp(path: Path) -> None:
+    with contextlib.suppress(OSError):  # then it is verified again
+        stamp = _stamp_of(path)
+        stamp.parent.mkdir(parents=True, exist_ok=True)
+        stamp.write_text(_state(path))
+
+
+def _stamp_of(path: Path) -> Path:
+    place = hashlib.sha256(str(path).encode()).hexdigest()
+    return cache_dir() / "verified" / place[:2] / place
+
+
+def _state(path: Path) -> str:
+    about = path.stat()
+    return f"{about.st_size} {about.st_mtime_ns} {about.st_ino}"
 
 
 def read(store: Store, file: File) -> pa.Table:
@@ -76,11 +106,9 @@ def verify(key: str, value: bytes | None) -> None:
         raise DamagedError(f"{key}: the file is missing; run `segprint tables rebuild`")
     found = hashlib.sha256(value).hexdigest()
     if found != Path(key).stem:
-        raise DamagedError(f"{key}: its content is {found}; run `segprint tables rebuild`")
-
-
-def _missing(path: Path) -> str:
-    return "the file has another size" if path.is_file() else "the file is missing"
+        raise DamagedError(
+            f"{key}: the hash of its content is {found}; run `segprint tables rebuild`"
+        )
 
 
 def _place(path: Path, value: bytes) -> None:
@@ -94,7 +122,7 @@ def _bound(folder: Path) -> None:
     """Drop the files that were not used for longest, until the rest fit the cache."""
     from trainables.reading.cache import cache_bytes  # it imports the data sets
 
-    listed = sorted((p.stat().st_mtime, p.stat().st_size, p) for p in folder.glob("*.parquet"))
+    listed = sorted((p.stat().st_atime, p.stat().st_size, p) for p in folder.glob("*.parquet"))
     too_many = sum(size for _, size, _ in listed) - cache_bytes()
     for used, size, path in listed:
         if too_many <= 0 or used > time.time() - IN_USE_SECONDS:

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import quote
 
 import pyarrow as pa
 from deltalake import CommitProperties, DeltaTable, Schema, Transaction
@@ -22,7 +22,7 @@ from deltalake.transaction import AddAction, RemoveAction
 
 from orchestrator.parts import parquet
 from orchestrator.records import DamagedError
-from orchestrator.store import Entry, Store
+from orchestrator.store import Entry, Store, aws_chain
 from trainables.record import SCHEMAS
 
 ROOT = "tables/"
@@ -110,11 +110,14 @@ def change(
     if opened is None:  # dropped, to be made anew
         raise ContestedError(name)
     table, state = opened
-    if state.serial != (follows.serial if follows else 0):
+    if (state != follows if follows else state.serial) or not set(remove) <= set(state.files):
         raise ContestedError(name)
     new = _strangers(name, table)
     if new:
-        table.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields))
+        try:
+            table.alter.add_columns(list(Schema.from_arrow(pa.schema(new)).fields))
+        except CommitFailedError:
+            raise ContestedError(name) from None
     transactions = [Transaction(SERIAL, state.serial + 1)]
     if folded is not None:
         transactions.append(Transaction(FOLDED, folded))
@@ -171,15 +174,14 @@ def agree(store: Store) -> None:
 
 
 def drop(store: Store, name: str) -> None:
-    """Forget the table, the log first: without one, readers go to the parts."""
-    keys = store.list(f"{ROOT}{name}/")
+    """Forget the table: without its log, readers go to the parts; files go by ``tables gc``."""
     store.delete(_seal_key(name))
-    for key in sorted(keys, key=lambda key: "/_delta_log/" not in key):
+    for key in store.list(f"{_log(name)}/"):
         store.delete(key)
 
 
 def _open(store: Store, name: str) -> tuple[DeltaTable, State] | None:
-    uri = f"{store.url.rstrip('/')}/{ROOT}{name}"
+    uri = _uri(store, name)
     try:
         table = DeltaTable(uri, storage_options=_options(store))
         actions: Any = pa.table(table.get_add_actions())
@@ -206,7 +208,7 @@ def _open(store: Store, name: str) -> tuple[DeltaTable, State] | None:
 
 
 def _create(store: Store, name: str) -> None:
-    uri = f"{store.url.rstrip('/')}/{ROOT}{name}"
+    uri = _uri(store, name)
     try:
         DeltaTable.create(
             uri,
@@ -265,12 +267,18 @@ def _path(name: str, file: File) -> str:
     return file.key.removeprefix(f"{ROOT}{name}/")
 
 
+def _uri(store: Store, name: str) -> str:
+    """Quoted: what opens it takes it for a URL."""
+    local = store.local_path(f"{ROOT}{name}")
+    if local is not None:
+        return local.as_uri()
+    return f"s3://{quote(store.url.removeprefix('s3://').rstrip('/'))}/{ROOT}{name}"
+
+
 def _options(store: Store) -> dict[str, str] | None:
-    """Credentials, endpoint and region are the usual AWS chain's."""
     if not store.remote:
         return None
-    plain = os.environ.get("AWS_ENDPOINT_URL", "").startswith("http://")
-    return {"AWS_ALLOW_HTTP": "true"} if plain else {}
+    return {"AWS_ALLOW_HTTP": "true", **aws_chain(int(time.time() // 300))}
 
 
 def _line(error: Exception) -> str:

@@ -11,15 +11,18 @@ from __future__ import annotations
 
 import json
 import os
+import random
 import socket
+import time
 import uuid
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
 import pyarrow as pa
 
 from orchestrator import datafiles, delta
+from orchestrator.batches import PREFIX as BATCHES
 from orchestrator.batches import Batch, folded
 from orchestrator.delta import ContestedError, State
 from orchestrator.parts import decode
@@ -31,12 +34,18 @@ from trainables.record import SCHEMAS
 TABLES = (*(name for name in SCHEMAS if name != "trials"), "trials")
 """In the order in which a batch goes in."""
 SORTED = ("task", "model", "mode", "schedule", "digest")
-MOST_COMMITS, MOST_BYTES = 2000, 64 << 20
+MOST_COMMITS, MOST_BYTES = 2000, 32 << 20
 """Of one batch, which is held in memory; bytes of Parquet, about a tenth of what they become."""
 TARGET_BYTES = 64 << 20
 """Of a compacted file: about a million rows of the longest table."""
 LEASE = f"{delta.ROOT}committer.json"
 LEASE_SECONDS = 120.0
+SKEW_SECONDS = 60.0
+"""A lease from further in the future is a wrong clock's."""
+MOST_CONTESTED = 30
+AT_ONCE = 100
+"""Commits that are read together."""
+Rows = dict[str, list[pa.Table]]
 Notice = Callable[[str], None]
 
 
@@ -51,18 +60,22 @@ def fold(store: Store, notice: Notice = lambda _: None) -> int:
         BusyError: another committer is at it.
         DamagedError: a log cannot be read, or an object is not what was committed.
     """
-    done = 0
+    done = contested = 0
     with committer(store) as renew:
         while True:
             try:
-                batch, parts = next_batch(store, notice)
+                batch, rows = next_batch(store, notice, renew)
                 if not batch.members:
                     Studies(store).fold()
                     return done
                 for name in TABLES:
-                    take(store, name, batch, parts)
+                    take(store, name, batch, rows)
                     renew()
-            except ContestedError:
+            except ContestedError as error:
+                contested += 1
+                if contested > MOST_CONTESTED:
+                    raise BusyError(f"{error}: others commit to this table all the time") from None
+                time.sleep(random.uniform(0, 0.1 * contested))
                 continue
             done += len(batch.members)
 
@@ -78,7 +91,10 @@ def compact(store: Store) -> dict[str, tuple[int, int]]:
             before = len(state.files)
             for small in _bins(state):
                 rows = _sorted(name, [datafiles.read(store, file) for file in small])
-                state = delta.change(store, name, [rows], small, follows=state)
+                try:
+                    state = delta.change(store, name, [rows], small, follows=state)
+                except ContestedError:  # somebody folded: what is small will be next time
+                    break
                 renew()
             if len(state.files) != before:
                 changed[name] = before, len(state.files)
@@ -93,6 +109,12 @@ def rebuild(store: Store, notice: Notice = lambda _: None) -> int:
     with committer(store):
         for name in reversed(TABLES):
             delta.drop(store, name)
+        for key in store.list(BATCHES):
+            try:
+                Batch.load(key, store.get(key))
+            except DamagedError as error:
+                notice(f"{error}: its version is lost")
+                store.delete(key)
     return fold(store, notice)
 
 
@@ -102,11 +124,11 @@ def committer(store: Store) -> Generator[Callable[[], None]]:
     me = f"{socket.gethostname()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
     try:
         held = json.loads(store.get(LEASE))
-        age = datetime.now(UTC).timestamp() - held["at"]
-    except (KeyError, ValueError):
-        held, age = {}, LEASE_SECONDS
-    if age < LEASE_SECONDS:
-        raise BusyError(f"{held['who']} is folding this store, last seen {age:.0f} s ago")
+        who, age = str(held["who"]), datetime.now(UTC).timestamp() - held["at"]
+    except (KeyError, ValueError, TypeError):
+        who, age = "", LEASE_SECONDS
+    if -SKEW_SECONDS < age < LEASE_SECONDS:
+        raise BusyError(f"{who} is folding this store, last seen {age:.0f} s ago")
 
     def renew() -> None:
         now = datetime.now(UTC).timestamp()
@@ -120,49 +142,89 @@ def committer(store: Store) -> Generator[Callable[[], None]]:
 
 
 def next_batch(
-    store: Store, notice: Notice = lambda _: None
-) -> tuple[Batch, dict[str, list[pa.Table]]]:
-    """The batch to fold now, and its rows by table; without members if there is none."""
+    store: Store, notice: Notice = lambda _: None, renew: Callable[[], None] = lambda: None
+) -> tuple[Batch, Rows]:
+    """The batch to fold now, and its rows by table; without members if there is none.
+
+    Raises:
+        DamagedError: the batch was begun, and cannot be completed as it was.
+    """
     trials = delta.load(store, "trials")
+    known = folded(store, trials) if trials is not None else {}
     number = (trials.folded if trials else 0) + 1
     key = Batch.key(number)
     try:
         batch = Batch.load(key, store.get(key))
     except KeyError:
-        members, parts = _pending(store, trials, notice)
-        batch = Batch(number, datetime.now(UTC).isoformat(timespec="seconds"), members)
-        if not members or store.create(key, batch.dump()):
-            return batch, parts
-        batch = Batch.load(key, store.get(key))
-    keep = [r for r in _records(store, list(batch.members)) if isinstance(r, Record)]
-    return batch, _rows(store, keep)
+        listed = [k for k in store.list(PREFIX) if k not in known and Commit.parse(k)]
+        members, rows = _readable(store, listed, notice, renew)
+        batch = Batch(number, _now(), members)
+        if members:
+            store.create(key, batch.dump())
+            batch = Batch.load(key, store.get(key))
+        if batch.members == members:
+            return batch, rows
+    listed = [k for k in batch.members if k not in known]
+    members, rows = _readable(store, listed, notice, renew, batch.members)
+    lost = set(listed) - members.keys()
+    if lost and any(_has(store, name, number) for name in TABLES):
+        raise DamagedError(
+            f"{key}: this batch was begun with {min(lost)}, which is damaged or gone;"
+            " run `segprint tables check --quarantine`, then `segprint tables rebuild`"
+        )
+    if members != batch.members:
+        batch = Batch(number, batch.at, members)
+        store.put(key, batch.dump())
+    return batch, rows
 
 
-def _pending(
-    store: Store, trials: State | None, notice: Notice
-) -> tuple[dict[str, str], dict[str, list[pa.Table]]]:
-    """Commits that ``trials`` does not have, as many as fit a batch, without damaged ones."""
-    known = folded(store, trials) if trials is not None else {}
-    waiting = [key for key in store.list(PREFIX) if key not in known and Commit.parse(key)]
+def _readable(
+    store: Store,
+    keys: list[str],
+    notice: Notice,
+    renew: Callable[[], None],
+    wanted: Mapping[str, str] | None = None,
+) -> tuple[dict[str, str], Rows]:
+    """Of these commits, as many as fit a batch, without those that are damaged.
+
+    ``wanted`` says which attempt each must be, and that all are to fit.
+    """
     members: dict[str, str] = {}
-    parts: dict[str, list[pa.Table]] = {}
+    rows: Rows = {}
     size = 0
-    for start in range(0, min(len(waiting), MOST_COMMITS), 100):
-        if size > MOST_BYTES:
+    for start in range(0, len(keys), AT_ONCE):
+        if wanted is None and (size > MOST_BYTES or len(members) >= MOST_COMMITS):
             break
-        for record in _records(store, waiting[start : start + 100]):
+        renew()
+        found = _records(store, keys[start : start + AT_ONCE])
+        good = [record for record in found if isinstance(record, Record)]
+        objects = store.get_many([p.key for record in good for p in record.parts.values()])
+        for record in found:
             try:
                 if isinstance(record, DamagedError):
                     raise record
-                mine = _rows(store, [record])
+                if Commit.key_of(record.digest, record.outcome, record.attempt) != record.key:
+                    raise DamagedError(f"{record.key}: it says {record.digest} {record.outcome}")
+                if wanted is not None and wanted[record.key] != record.attempt:
+                    continue
+                mine = _rows(record, objects)
             except DamagedError as error:
                 notice(f"{error}; left out, see `segprint tables check`")
                 continue
             size += sum(part.size for part in record.parts.values())
             members[record.key] = record.attempt
-            for name, tables in mine.items():
-                parts.setdefault(name, []).extend(tables)
-    return members, parts
+            for name, table in mine.items():
+                rows.setdefault(name, []).append(table)
+    return members, rows
+
+
+def _has(store: Store, name: str, number: int) -> bool:
+    state = delta.load(store, name)
+    return state is not None and state.folded >= number
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")
 
 
 def _records(store: Store, keys: list[str]) -> list[Record | DamagedError]:
@@ -170,35 +232,30 @@ def _records(store: Store, keys: list[str]) -> list[Record | DamagedError]:
     return [load_record(key, value) for key, value in store.get_many(keys).items()]
 
 
-def _rows(store: Store, records: Sequence[Record]) -> dict[str, list[pa.Table]]:
-    """Every table's rows of some attempts.
+def _rows(record: Record, objects: Mapping[str, bytes]) -> dict[str, pa.Table]:
+    """An attempt's rows by table.
 
     Raises:
         DamagedError: an object is missing or is not what was committed.
     """
-    wanted = [part.key for record in records for part in record.parts.values()]
-    objects = store.get_many(wanted)
-    found: dict[str, list[pa.Table]] = {}
-    for record in records:
-        mine = record.about
-        for name in reversed(TABLES):  # trials first: they say what older rows do not
-            part = record.parts.get(name)
-            if part is None:
-                continue
-            rows = decode(part, objects.get(part.key), record, mine)
+    mine = record.about
+    found: dict[str, pa.Table] = {}
+    for name in reversed(TABLES):  # trials first: they say what older rows do not
+        part = record.parts.get(name)
+        if part is not None:
+            found[name] = decode(part, objects.get(part.key), record, mine)
             if name == "trials":
-                mine = about(rows.to_pylist()[0])
-            found.setdefault(name, []).append(rows)
+                mine = about(found[name].to_pylist()[0])
     return found
 
 
-def take(store: Store, name: str, batch: Batch, parts: dict[str, list[pa.Table]]) -> None:
+def take(store: Store, name: str, batch: Batch, rows: Rows) -> None:
     """Append a batch to one table, unless it is there already."""
     state = delta.load(store, name)
     if state is not None and state.folded >= batch.number:
         return
-    rows = [_sorted(name, parts[name])] if name in parts else []
-    delta.change(store, name, rows, folded=batch.number, follows=state)
+    added = [_sorted(name, rows[name])] if name in rows else []
+    delta.change(store, name, added, folded=batch.number, follows=state)
 
 
 def _sorted(name: str, tables: Sequence[pa.Table]) -> pa.Table:

@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 
 from orchestrator import delta
 from orchestrator.ledger import Ledger
-from orchestrator.records import PREFIX, DamagedError, Record, load_record
+from orchestrator.records import PREFIX, DamagedError, NewerError, Record, load_record
 from orchestrator.store import Entry
 from trainables.record import SCHEMAS
 
@@ -46,9 +46,14 @@ def litter(ledger: Ledger, keep: timedelta) -> Iterator[Litter]:
 def _attempts(ledger: Ledger, before: datetime) -> Iterator[Litter]:
     """Objects of attempts that have no commit record."""
     written = ledger.store.entries("trials/")  # before the records: those that follow are younger
+    commits = ledger.store.list(PREFIX)
+    if written and not commits:
+        raise DamagedError(f"{PREFIX} is empty and trials/ is not: is this the whole store?")
     named: set[str] = set()
-    for key, value in ledger.store.get_many(ledger.store.list(PREFIX)).items():
+    for key, value in ledger.store.get_many(commits).items():
         record = load_record(key, value)
+        if isinstance(record, NewerError):
+            raise record
         if not isinstance(record, Record):
             raise DamagedError(f"{record}; first `segprint tables check --quarantine`")
         named |= {part.key for part in record.parts.values()}

@@ -125,8 +125,8 @@ class Ledger:
         found: dict[str, float] = {}
         for key in self.store.list("leases/"):
             try:
-                at = json.loads(self.store.get(key))["at"]
-            except KeyError:  # committed between the listing and the read
+                at = float(json.loads(self.store.get(key))["at"])
+            except (KeyError, ValueError, TypeError):  # committed since, or cut off
                 continue
             found[key.removeprefix("leases/").removesuffix(".json")] = now - at
         return found

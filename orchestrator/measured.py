@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from orchestrator import bootstrap
 from trainables.metrics import Array, Metric, ratio
@@ -119,13 +120,13 @@ class Cases:
                 self.sums[column.name] = cast("Array", flat).reshape(shape)
         self.resampled = _Resampled(self.counted, self.sums)
 
-    def value(self, metric: Metric) -> tuple[float, Array]:
-        """The metric over all cases, and over each resample of them."""
+    def value(self, metric: Metric, among: NDArray[np.bool_] | None = None) -> tuple[float, Array]:
+        """The metric over all cases, or those ``among``, and over each resample of them."""
         if metric.pooled:
             total = {k: v.sum(0, keepdims=True) for k, v in self.sums.items()}
             return float(metric.value(total)[0]), metric.value(self.resampled)
         values = metric.value(self.sums)
-        known = ~np.isnan(values)
+        known = ~np.isnan(values) if among is None else among
         values, counted = values[known], self.counted[:, known]
         mean = float(values.mean()) if len(values) else np.nan
         return mean, ratio(counted @ values, counted.sum(1))

@@ -75,7 +75,7 @@ def _by_class(
 
 
 def _difference(metric: Metric, by_class: list[tuple[Cases, Cases]]) -> dict[str, Any] | None:
-    values = [(one.value(metric), other.value(metric)) for one, other in by_class]
+    values = [_values(metric, one, other) for one, other in by_class]
     known = [(one, other) for one, other in values if not (np.isnan(one[0]) or np.isnan(other[0]))]
     if not known:
         return None
@@ -90,6 +90,16 @@ def _difference(metric: Metric, by_class: list[tuple[Cases, Cases]]) -> dict[str
         "difference_high": float(high),
         "wilcoxon_p": None if metric.pooled else _wilcoxon(metric, by_class),
     }
+
+
+def _values(
+    metric: Metric, one: Cases, other: Cases
+) -> tuple[tuple[float, Array], tuple[float, Array]]:
+    """Both sides' values over the cases that the metric can tell something of on both."""
+    if metric.pooled:
+        return one.value(metric), other.value(metric)
+    among = ~(np.isnan(metric.value(one.sums)) | np.isnan(metric.value(other.sums)))
+    return one.value(metric, among), other.value(metric, among)
 
 
 def _wilcoxon(metric: Metric, by_class: list[tuple[Cases, Cases]]) -> float | None:

@@ -25,6 +25,10 @@ class DamagedError(ValueError):
     """An object of the store is missing or is not what was committed."""
 
 
+class NewerError(DamagedError):
+    """A newer Segprint wrote this: nothing is wrong with it."""
+
+
 @dataclass(frozen=True)
 class Commit:
     """One committed attempt, as its key tells."""
@@ -124,7 +128,7 @@ class Record:
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{key}: the commit record is damaged: {error}") from None
         if record.schema > SCHEMA_VERSION:
-            raise DamagedError(
+            raise NewerError(
                 f"{key}: written with schema {record.schema}, this Segprint knows"
                 f" {SCHEMA_VERSION}: update it"
             )

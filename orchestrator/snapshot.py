@@ -24,11 +24,11 @@ log = logging.getLogger("segprint.tables")
 
 @dataclass(frozen=True)
 class Source:
-    """Where a table's rows are: files less some attempts, and rows that are in no file yet."""
+    """Where a table's rows are: files, of some attempts only, and rows that are in no file yet."""
 
     name: str
     files: list[Path]
-    dropped: set[str]
+    only: set[str] | None
     live: pa.Table
 
     def attach(self, connection: duckdb.DuckDBPyConnection, digests: set[str] | None) -> None:
@@ -39,14 +39,14 @@ class Source:
             live.create_view(self.name)
             return
         rows = connection.read_parquet([str(p) for p in self.files], union_by_name=True)
-        for column, how, values in (
-            ("attempt", "anti", self.dropped or None),
-            ("digest", "semi", digests),
+        for column, values in (
+            ("attempt", self.only),
+            ("digest", digests),
         ):
             if values is not None:
-                listed = f"_{self.name}_{how}"
+                listed = f"_{self.name}_{column}"
                 connection.register(listed, pa.table({column: pa.array(values, pa.string())}))
-                rows = rows.join(connection.view(listed), column, how=how)
+                rows = rows.join(connection.view(listed), column, how="semi")
         there = set(rows.columns)
         columns = [
             duckdb.ColumnExpression(name)
@@ -69,6 +69,7 @@ class Snapshot:
         self.problems: list[str] = []
         """What was found damaged, and is left out or read from elsewhere."""
         self._folded: dict[str, str] = {}
+        self._records: dict[str, Record | DamagedError] = {}
         self._trials = self._look()
         self._commits = {c.key: c for c in map(Commit.parse, store.list(PREFIX)) if c is not None}
         if version is not None:
@@ -80,14 +81,19 @@ class Snapshot:
         source = self.source(name, wanted)
         if not source.files:
             return source.live
-        with duckdb.connect(":memory:") as connection:
-            connection.execute("SET TimeZone = 'UTC'")
-            source.attach(connection, wanted)
-            return connection.table(name).to_arrow_table().cast(SCHEMAS[name])
+        try:
+            with duckdb.connect(":memory:") as connection:
+                connection.execute("SET TimeZone = 'UTC'")
+                source.attach(connection, wanted)
+                return connection.table(name).to_arrow_table().cast(SCHEMAS[name])
+        except duckdb.Error as error:
+            first = str(error).partition("\n")[0]
+            self._note(f"{delta.ROOT}{name}: {first}; run `segprint tables rebuild`")
+            return self._live(name, set(self._counted), wanted)
 
     def source(self, name: str, digests: set[str] | None = None) -> Source:
         """Where a table's rows are. A damaged one is named, and read from the attempts' parts."""
-        live, dropped, files = set(self._counted), set[str](), list[Path]()
+        live, files, only = set(self._counted), list[Path](), None
         if self._trials is not None:
             try:
                 state = self._trials if name == "trials" else delta.load(self.store, name)
@@ -95,11 +101,11 @@ class Snapshot:
                     what = f"{delta.ROOT}{name} has not all that {delta.ROOT}trials has"
                     raise DamagedError(f"{what}; run `segprint tables rebuild`")
                 files = datafiles.paths(self.store, state.files)
-                dropped = self._dropped(state)
+                only = self._only(state)
                 live -= set(self._folded)
             except DamagedError as error:
                 self._note(str(error))
-        return Source(name, files, dropped, self._live(name, live, digests))
+        return Source(name, files, only, self._live(name, live, digests))
 
     def _look(self) -> State | None:
         """The folded ``trials``, and which attempts it has; None if there is none to be trusted."""
@@ -126,26 +132,24 @@ class Snapshot:
         if not 1 <= version <= len(known):
             raise ValueError(f"version {version} is none of the store's (choices: 1..{len(known)})")
         keys = {key for batch in known if batch.number <= version for key in batch.members}
-        self._folded: dict[str, str] = {}
-        self._trials = self._look()
         self._commits = {key: c for key, c in self._commits.items() if key in keys}
 
-    def _dropped(self, state: State) -> set[str]:
-        """Attempts in a table's files that do not count, or that came after this snapshot."""
+    def _only(self, state: State) -> set[str] | None:
+        """The attempts that count, where a table's files have others too, or may have."""
         assert self._trials is not None
-        dropped = {a for key, a in self._folded.items() if key not in self._counted}
-        if state.folded > self._trials.folded:
-            later = [b for b in batches(self.store) if b.number > self._trials.folded]
-            dropped |= {attempt for batch in later for attempt in batch.members.values()}
-        return dropped
+        mine = {attempt for key, attempt in self._folded.items() if key in self._counted}
+        same = len(mine) == len(self._folded) and state.folded == self._trials.folded
+        return None if same else mine
 
     def _live(self, name: str, keys: set[str], digests: set[str] | None) -> pa.Table:
         """Rows from the attempts' own objects, verified; what is damaged is named and left out."""
         chosen = sorted(k for k in keys if digests is None or self._counted[k].digest in digests)
         tables = [SCHEMAS[name].empty_table()]
         records: list[Record] = []
-        for key, value in self.store.get_many(chosen).items():
-            record = load_record(key, value)
+        unread = [key for key in chosen if key not in self._records]
+        for key, value in self.store.get_many(unread).items():
+            self._records[key] = load_record(key, value)
+        for record in (self._records[key] for key in chosen if key in self._records):
             if isinstance(record, DamagedError):
                 self._note(f"{record}; left out, see `segprint tables check`")
             elif name in record.parts:

@@ -8,6 +8,7 @@ never from a URL.
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import uuid
 from collections.abc import Callable
@@ -18,6 +19,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
+import botocore.session
 import fsspec
 
 from orchestrator.patience import FAILURES, s3_code, wait
@@ -61,6 +63,8 @@ class Store:
             raise ValueError("store: credentials belong in the environment, not in the URL")
         if found and (scheme != "s3" or not rest.strip("/")):
             raise ValueError(f"store {self.url!r} must be a directory or s3://BUCKET[/PREFIX]")
+        if found and "//" in rest:
+            raise ValueError(f"store {self.url!r} has an empty folder name in it")
         if not found:
             object.__setattr__(self, "url", str(Path(self.url).expanduser().absolute()))
 
@@ -209,6 +213,8 @@ class Store:
         """Objects below a prefix that ends in ``/``, sorted by key."""
         path = self._path(prefix)
         try:
+            if not self.remote:
+                return self._wait("list", prefix, lambda: _files_below(Path(path), self._root))
             found: dict[str, dict[str, Any]] = self._wait(
                 "list", prefix, lambda: self._files.find(path, detail=True)
             )
@@ -217,13 +223,11 @@ class Store:
         except FAILURES as error:
             raise self.error("list", prefix, error) from error
         start = len(self._root) + 1
-        # Some S3 servers list a folder as an object; unfinished local writes are not objects yet.
         return sorted(
             (
-                Entry(path[start:], int(about["size"]), _modified(about))
+                Entry(path[start:], int(about["size"]), cast("datetime", about["LastModified"]))
                 for path, about in found.items()
-                if path[start:].startswith(prefix)
-                and not path.rpartition("/")[2].startswith(".tmp-")
+                if path[start:].startswith(prefix) and about["type"] == "file"
             ),
             key=lambda entry: entry.key,
         )
@@ -279,11 +283,46 @@ class Store:
         return StoreError(f"store {self.url}: cannot {verb} {key}: {error}{hint}")
 
 
-def _modified(about: dict[str, Any]) -> datetime:
-    """When an object was written: S3 says so as a time, a local disk in seconds."""
-    if "mtime" in about:
-        return datetime.fromtimestamp(about["mtime"], UTC)
-    return cast("datetime", about.get("LastModified") or datetime.fromtimestamp(0, UTC))
+@functools.lru_cache(maxsize=1)
+def aws_chain(_: int) -> dict[str, str]:
+    """What the usual AWS chain (environment, profile, instance) says, for a library without it.
+
+    The argument is the time in coarse steps: credentials may change while a driver runs.
+    """
+    session = botocore.session.get_session()
+    client: Any = session.create_client("s3")
+    found = {"AWS_ENDPOINT_URL": client.meta.endpoint_url, "AWS_REGION": client.meta.region_name}
+    credentials: Any = session.get_credentials()
+    if credentials is not None:
+        frozen = credentials.get_frozen_credentials()
+        found["AWS_ACCESS_KEY_ID"] = frozen.access_key
+        found["AWS_SECRET_ACCESS_KEY"] = frozen.secret_key
+        found["AWS_SESSION_TOKEN"] = frozen.token
+    if "amazonaws.com" in found["AWS_ENDPOINT_URL"]:
+        del found["AWS_ENDPOINT_URL"]
+    return {name: value for name, value in found.items() if value}
+
+
+def _files_below(folder: Path, root: str) -> list[Entry]:
+    """Files of a local store; a folder that cannot be read is an error, not an empty one."""
+    found: list[Entry] = []
+    if not folder.exists():
+        return found
+    for place, folders, files in os.walk(folder, onerror=_raise):
+        folders.sort()
+        for name in files:
+            if not name.startswith(".tmp-"):  # not whole yet
+                path = Path(place) / name
+                with contextlib.suppress(FileNotFoundError):  # deleted since
+                    about = path.stat()
+                    modified = datetime.fromtimestamp(about.st_mtime, UTC)
+                    found.append(Entry(str(path)[len(root) + 1 :], about.st_size, modified))
+    return sorted(found, key=lambda entry: entry.key)
+
+
+def _raise(error: OSError) -> None:
+    if not isinstance(error, FileNotFoundError):  # a folder that was deleted since
+        raise error
 
 
 def _place(path: Path, value: bytes, *, replace: bool) -> None:

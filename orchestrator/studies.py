@@ -6,7 +6,7 @@ import io
 import json
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -53,8 +53,9 @@ class Studies:
         found: list[Declared] = []
         for key in self.store.list(prefix):
             path = key.removesuffix(".json").split("/")
-            if len(path) == 5:
-                stage, index, digest = path[4].split("-")
+            parts = path[4].split("-") if len(path) == 5 else []
+            if len(parts) == 3 and parts[1].isdigit():
+                stage, index, digest = parts
                 found.append(Declared(path[1], path[2], path[3], stage, int(index), digest))
         return found
 
@@ -63,7 +64,7 @@ class Studies:
         found: list[Declared] = []
         for name in [study] if study else self.names():
             try:
-                about = json.loads(self.store.get(f"studies/{name}/space.json"))
+                about = _parsed(f"studies/{name}/space.json", self.store)
             except KeyError:  # no sweep of this study has started
                 continue
             found += self.declared(name, about["revision"])
@@ -88,7 +89,7 @@ class Studies:
             kept = self._kept(*place)
             if not set(keys) <= kept.keys():
                 kept |= self.store.get_many([key for key in keys if key not in kept])
-                rows = [{"key": key, "about": kept[key]} for key in keys]
+                rows = [{"key": key, "about": kept[key]} for key in keys if key in kept]
                 self.store.put(_kept_key(*place), parquet(pa.Table.from_pylist(rows, _KEPT)))
 
     def _kept(self, study: str, revision: str) -> dict[str, str | bytes]:
@@ -102,7 +103,7 @@ class Studies:
     def note(self, study: str) -> dict[str, Any]:
         """What people noted: ``note``, ``tags``, ``retired``; empty if nothing."""
         try:
-            return json.loads(self.store.get(f"studies/{study}/note.json"))
+            return _parsed(f"studies/{study}/note.json", self.store)
         except KeyError:
             return {}
 
@@ -126,6 +127,17 @@ class Studies:
     def describe(self, study: str, about: dict[str, Any]) -> None:
         """Keep a study's question beside its trials."""
         self.store.put(f"studies/{study}/space.json", _json(about))
+
+
+def _parsed(key: str, store: Store) -> dict[str, Any]:
+    """A small JSON object, which a person may have edited."""
+    try:
+        value = json.loads(store.get(key))
+    except ValueError as error:
+        raise ValueError(f"{key} in the store does not parse: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{key} in the store must be a JSON object")
+    return cast("dict[str, Any]", value)
 
 
 _KEPT = pa.schema([("key", pa.string()), ("about", pa.string())])

@@ -6,10 +6,11 @@ import importlib
 import json
 import re
 import threading
+from collections.abc import Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
@@ -67,9 +68,7 @@ class Tables:
         """An analysis's rows; kept for the next command, unless something is damaged."""
         attempts = self["trials"].select(["digest", "attempt"])
         compute = partial(analysis(name).rows, self)
-        if self.snapshot.problems:
-            return compute()
-        return once(name, [attempts, self["studies"]], compute)
+        return once(name, [attempts, self["studies"]], compute, lambda: not self.snapshot.problems)
 
     @cached_property
     def _digests(self) -> set[str] | None:
@@ -134,7 +133,8 @@ class Tables:
         try:
             statements = connection.extract_statements(query)
             if len(statements) != 1 or statements[0].type not in _ALLOWED:
-                raise QueryError("query: exactly one SELECT, DESCRIBE or EXPLAIN is allowed")
+                raise QueryError("query: exactly one SELECT or DESCRIBE is allowed")
+            _only_reads(connection, statements[0].query)
             words = set(re.findall(r"\w+", query.lower()))
             self._shut_in(connection, [name for name in self.names() if name in words])
             return connection, connection.sql(statements[0].query)
@@ -181,12 +181,32 @@ _LIMITS: dict[str, Any] = {
     "memory_limit": QUERY_MEMORY,
     "temp_directory": "",  # nothing spills to disk
 }
-_ALLOWED = (duckdb.StatementType.SELECT, duckdb.StatementType.EXPLAIN)
+_READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
+_ALLOWED = (duckdb.StatementType.SELECT,)
 
 
 def _first_line(error: duckdb.Error) -> str:
     """DuckDB goes on to quote the query and to suggest its own system tables."""
     return str(error).partition("\n")[0]
+
+
+def _only_reads(connection: duckdb.DuckDBPyConnection, query: str) -> None:
+    """Refuse what changes something inside a SELECT: a common table expression may hold a COPY."""
+    tree = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()[0][0]
+    kinds = {str(node.get("type")) for node in _nodes(json.loads(tree))}
+    strangers = sorted(k for k in kinds if k.endswith("_NODE") and k not in _READING)
+    if strangers or '"error":true' in tree:
+        raise QueryError(f"query: only a SELECT is allowed {strangers}")
+
+
+def _nodes(value: Any) -> Iterator[dict[str, Any]]:
+    if isinstance(value, dict):
+        found = cast("dict[str, Any]", value)
+        yield found
+        value = list(found.values())
+    if isinstance(value, list):
+        for item in cast("list[Any]", value):
+            yield from _nodes(item)
 
 
 def _whole_numbers(table: pa.Table) -> pa.Table:

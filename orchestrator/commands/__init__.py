@@ -35,7 +35,7 @@ def tables_of(options: Namespace) -> Tables:
     for study in options.studies:
         if study not in known:
             raise unknown("study", study, known)
-    return Tables(ledger, tuple(options.studies))
+    return Tables(ledger, tuple(options.studies), getattr(options, "version", None))
 
 
 def console(*, stderr: bool = False) -> Console:

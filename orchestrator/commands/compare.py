@@ -56,7 +56,7 @@ def _chosen(tables: Tables, finals: list[MeasuredCell], word: str) -> list[Measu
     if found:
         return found
     trials = tables.sql("SELECT * FROM trials WHERE outcome = 'finished'").to_pandas()
-    mine = trials[trials["digest"].str.startswith(word)] if word else trials.iloc[:0]
+    mine = trials[trials["digest"].str.startswith(word)] if len(word) >= 6 else trials.iloc[:0]
     if len(mine) != 1:
         choices = sorted({w for a, _ in finals for w in (a["study"], f"{a['study']}/{a['arm']}")})
         raise ValueError(

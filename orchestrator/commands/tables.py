@@ -10,6 +10,7 @@ from orchestrator import delta, fold, garbage
 from orchestrator.batches import batches
 from orchestrator.check import Check
 from orchestrator.commands import console, emit, ledger_of
+from orchestrator.records import DamagedError
 from orchestrator.store import Store
 
 
@@ -79,6 +80,11 @@ def rebuild(store: Store, options: Namespace) -> int:
         and finding.where in walk.broken
         and finding.where in walk.folded
     ]
+    if walk.broken and isinstance(walk.states["trials"], DamagedError) and not options.force:
+        raise ValueError(
+            f"{walk.states['trials']}: {len(walk.broken)} damaged commits may have their rows in"
+            " the folded tables only; --force makes the tables anew without them"
+        )
     if lost and not options.force:
         emit([vars(finding) for finding in lost], None, options.json)
         raise ValueError(
@@ -91,13 +97,15 @@ def rebuild(store: Store, options: Namespace) -> int:
 
 def gc(store: Store, options: Namespace) -> int:
     """Delete what nothing needs, or only say what that is."""
-    found = list(garbage.litter(ledger_of(options), timedelta(days=options.keep_days)))
+    keep = timedelta(days=min(max(options.keep_days, 0.0), 36500.0))
     counted, size = Counter[str](), Counter[str]()
-    for item in found:
-        counted[item.why] += 1
-        size[item.why] += item.size
-        if not options.dry_run:
-            store.delete(item.key)
+    with fold.committer(store):  # what is folded now is not to be mistaken for litter
+        found = list(garbage.litter(ledger_of(options), keep))
+        for item in found:
+            counted[item.why] += 1
+            size[item.why] += item.size
+            if not options.dry_run:
+                store.delete(item.key)
     if options.json:
         emit([vars(item) for item in found], None, as_json=True)
         return 0

@@ -149,13 +149,17 @@ def test_after_folding_sql_still_cannot_leave_the_views(filled: Ledger, tmp_path
     outside = tmp_path / "outside.csv"
     outside.write_text("a\n1\n")
     tables = Tables(filled)
+    (ours,) = (Path(filled.store.url) / "tables" / "cases").glob("*.parquet")
+    before = ours.read_bytes()
     for sql in (
         f"SELECT * FROM cases, read_csv('{outside}')",
         f"SELECT * FROM cases, '{filled.store.url}/tables/cases.json'",
         f"SELECT * FROM cases, glob('{filled.store.url}/*')",
+        f"WITH t AS (COPY (SELECT 'cases') TO '{ours}' (USE_TMP_FILE false)) SELECT * FROM t",
     ):
         with pytest.raises(QueryError, match="query: "):
             tables.sql(sql)
+    assert ours.read_bytes() == before
 
 
 ODD = ["plain", "a/b=c", "100 % ünïcode 漢", "it's", 'say "x"', "..", "2016", "a+b c"]

@@ -1,0 +1,212 @@
+"""What is damaged is named with a cure that works, and nothing that is whole is touched."""
+
+from __future__ import annotations
+
+import json
+import os
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from orchestrator import delta, fold, garbage
+from orchestrator.batches import Batch
+from orchestrator.check import Check, Finding
+from orchestrator.ledger import Ledger
+from orchestrator.records import DamagedError, Record
+from orchestrator.snapshot import Snapshot
+from orchestrator.store import Store, StoreError
+from tests.unit.test_fold import commit, seen
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    monkeypatch.setenv("SEGPRINT_CACHE", str(tmp_path / "cache"))
+    return Ledger(Store(str(tmp_path / "store")))
+
+
+def record(ledger: Ledger, digest: str) -> Record:
+    key = f"commits/{digest}.finished.json"
+    return Record.load(key, ledger.store.get(key))
+
+
+def break_part(ledger: Ledger, digest: str, table: str = "steps") -> None:
+    ledger.store.put(record(ledger, digest).parts[table].key, b"not what was written")
+
+
+def damage(ledger: Ledger) -> list[Finding]:
+    return [f for f in Check(ledger.store).run() if f.kind == "damage"]
+
+
+def age(ledger: Ledger) -> None:
+    """Make every object two years old."""
+    for entry in ledger.store.entries(""):
+        path = ledger.store.local_path(entry.key)
+        assert path is not None
+        os.utime(path, (1e9, 1e9))
+
+
+def test_a_whole_store_has_no_finding(ledger: Ledger) -> None:
+    commit(ledger, "d1")
+    fold.fold(ledger.store)
+    commit(ledger, "d2")
+    assert list(Check(ledger.store).run()) == list(Check(ledger.store, quick=True).run()) == []
+
+
+def test_a_damaged_commit_is_set_aside_and_trained_again(ledger: Ledger) -> None:
+    for digest in ("d1", "d2"):
+        commit(ledger, digest)
+    break_part(ledger, "d1")
+    walk = Check(ledger.store)
+    (found,) = walk.run()
+    assert found.where == "commits/d1.finished.json"
+    assert "--quarantine" in found.cure
+    assert fold.fold(ledger.store) == 1, "the rest is folded"
+    walk = Check(ledger.store)
+    list(walk.run())
+    assert walk.quarantine() == ["commits/d1.finished.json"]
+    assert ledger.done("d1") is None
+    commit(ledger, "d1")
+    fold.fold(ledger.store)
+    assert seen(ledger) == (["d1", "d2"], {"d1": 3, "d2": 3})
+    assert damage(ledger) == []
+
+
+def test_what_only_the_folded_tables_still_have_is_not_thrown_away(
+    ledger: Ledger, inline: Any
+) -> None:
+    commit(ledger, "d1")
+    fold.fold(ledger.store)
+    break_part(ledger, "d1")
+    walk = Check(ledger.store)
+    (found,) = walk.run()
+    assert "the folded tables have its rows" in found.cure
+    assert walk.quarantine() == []
+    said = inline("--store", ledger.store.url, "tables", "rebuild")
+    assert said.returncode == 2
+    assert "--force" in said.stderr
+    assert seen(ledger) == (["d1"], {"d1": 3})
+
+
+def test_a_record_of_a_newer_segprint_is_no_damage(ledger: Ledger) -> None:
+    commit(ledger, "d1")
+    plain = json.loads(record(ledger, "d1").dump())
+    newer = Record(
+        key="commits/d1.finished.json",
+        digest="d1",
+        attempt=plain["attempt"],
+        outcome="finished",
+        schema=99,
+        committed_at="",
+        about={},
+        parts={},
+    )
+    ledger.store.put(newer.key, newer.dump())
+    walk = Check(ledger.store)
+    (note, *_) = walk.run()
+    assert (note.kind, note.cure) == ("note", "update Segprint")
+    assert walk.quarantine() == []
+    age(ledger)
+    with pytest.raises(DamagedError, match="update it"):
+        list(garbage.litter(ledger, timedelta(0)))
+
+
+def test_a_batch_begun_with_a_commit_that_is_damaged_since_goes_on_without_it(
+    ledger: Ledger,
+) -> None:
+    for digest in ("d1", "d2"):
+        commit(ledger, digest)
+    fold.next_batch(ledger.store)
+    break_part(ledger, "d1")
+    assert fold.fold(ledger.store) == 1
+    assert Snapshot(ledger.store).table("trials").num_rows == 2, "its trials part is whole"
+
+
+def test_a_batch_half_in_the_tables_names_the_cure_and_the_cure_works(ledger: Ledger) -> None:
+    for digest in ("d1", "d2"):
+        commit(ledger, digest)
+    batch, rows = fold.next_batch(ledger.store)
+    for name in ("steps", "cases"):
+        fold.take(ledger.store, name, batch, rows)
+    break_part(ledger, "d1")
+    with pytest.raises(DamagedError, match=r"--quarantine`, then `segprint tables rebuild"):
+        fold.fold(ledger.store)
+    walk = Check(ledger.store)
+    list(walk.run())
+    assert walk.quarantine() == ["commits/d1.finished.json"]
+    commit(ledger, "d1", rows=2)
+    assert seen(ledger) == (["d1", "d2"], {"d1": 2, "d2": 3})
+    assert fold.rebuild(ledger.store) == 2
+    assert seen(ledger) == (["d1", "d2"], {"d1": 2, "d2": 3})
+    assert damage(ledger) == []
+
+
+def test_lost_and_unreadable_batches_cost_a_version_and_no_row(ledger: Ledger) -> None:
+    for i in range(4):
+        commit(ledger, f"d{i}")
+        fold.fold(ledger.store)
+    expected = seen(ledger)
+    ledger.store.delete(Batch.key(2))
+    ledger.store.put(Batch.key(3), b"{")
+    assert any("the batch is damaged" in f.what for f in damage(ledger))
+    for _ in range(2):
+        fold.rebuild(ledger.store)
+        assert seen(ledger) == expected
+    assert damage(ledger) == []
+
+
+def test_a_flipped_byte_in_a_folded_file_is_read_around_and_named(ledger: Ledger) -> None:
+    commit(ledger, "d1")
+    fold.fold(ledger.store)
+    expected = Snapshot(ledger.store).table("steps").to_pylist()
+    state = delta.load(ledger.store, "steps")
+    assert state is not None
+    (file,) = state.files
+    value = bytearray(ledger.store.get(file.key))
+    value[len(value) // 3] ^= 1
+    ledger.store.put(file.key, bytes(value))
+    snapshot = Snapshot(ledger.store)
+    assert snapshot.table("steps").to_pylist() == expected
+    assert file.key in snapshot.problems[0]
+    assert [f.where for f in damage(ledger)] == [file.key]
+    fold.rebuild(ledger.store)
+    assert damage(ledger) == []
+
+
+def test_gc_drops_what_was_never_committed_and_nothing_else(ledger: Ledger) -> None:
+    commit(ledger, "d1")
+    commit(ledger, "d1")  # a late duplicate
+    commit(ledger, "d2", "failed")
+    ledger.keep("d1", b"left behind")
+    ledger.keep("d9", b"nobody asks for it")
+    for _ in range(2):
+        fold.fold(ledger.store)
+        commit(ledger, "d3")
+    fold.fold(ledger.store)
+    fold.compact(ledger.store)
+    expected = seen(ledger)
+    assert {item.key for item in garbage.litter(ledger, timedelta(days=7))} == {
+        "checkpoints/d1.pt",
+        "leases/d1.json",
+    }, "what is young stays"
+    age(ledger)
+    for item in garbage.litter(ledger, timedelta(days=7)):
+        ledger.store.delete(item.key)
+    assert seen(ledger) == expected
+    assert list(Check(ledger.store).run()) == []
+    assert ledger.store.list("checkpoints/") == []
+    assert list(garbage.litter(ledger, timedelta(0))) == []
+
+
+def test_a_store_that_cannot_be_listed_is_not_an_empty_one(ledger: Ledger) -> None:
+    commit(ledger, "d1")
+    commits = ledger.store.local_path("commits")
+    assert commits is not None
+    commits.rename(commits.with_name("elsewhere"))
+    age(ledger)
+    with pytest.raises(DamagedError, match="is this the whole store"):
+        list(garbage.litter(ledger, timedelta(0)))
+    commits.write_text("a file where the folder was")
+    with pytest.raises(StoreError, match="cannot list commits/"):
+        ledger.commits()
