@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from orchestrator import policy
@@ -184,10 +185,15 @@ class _Known:
                 found[d.index] = self.trial(cell, "search", d.index, config, values, workers=1)
         return [found[i] for i in sorted(found)][: space.search.trials]
 
+    @cached_property
+    def scores(self) -> dict[str, float]:
+        """Of every trial that the study declared: read once, for all cells."""
+        return scores(self.ledger, {d.digest for d in self.declared})
+
     def best(self, search: list[Trial]) -> Trial | None:
-        digests = {t.digest for t in search}
         outcomes: dict[str, Outcome] = {
             t.digest: t.outcome for t in search if t.outcome is not None
         }
-        winner = policy.best(scores(self.ledger, digests), outcomes)
+        mine = {t.digest: self.scores[t.digest] for t in search if t.digest in self.scores}
+        winner = policy.best(mine, outcomes)
         return next((t for t in search if t.digest == winner), None)

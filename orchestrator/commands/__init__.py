@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from argparse import Namespace
 from collections.abc import Iterable, Mapping
 from typing import Any
@@ -50,7 +51,7 @@ def emit(
     """Print rows as JSON, or as a table whose columns are given as key to heading."""
     listed = [dict(row) for row in rows]
     if as_json:
-        print(json.dumps(listed, indent=1, default=str))
+        print(json_text(listed))
         return
     if columns is None:
         columns = {k: k for k in listed[0]} if listed else {}
@@ -61,6 +62,15 @@ def emit(
     for row in listed:
         table.add_row(*(Text(_cell(row.get(key))) for key in columns))
     console().print(table)
+
+
+def json_text(rows: list[dict[str, Any]]) -> str:
+    """JSON that any parser reads: it has no NaN, which is null there."""
+    plain = [
+        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
+        for row in rows
+    ]
+    return json.dumps(plain, indent=1, default=str, allow_nan=False)
 
 
 def _cell(value: Any) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import json
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import Callable
@@ -14,7 +13,7 @@ import pyarrow as pa
 import pyarrow.csv
 import pyarrow.parquet as pq
 
-from orchestrator.commands import emit
+from orchestrator.commands import emit, json_text
 
 SUFFIXES = {".json": "json", ".csv": "csv", ".parquet": "parquet", ".md": "markdown"}
 
@@ -40,7 +39,7 @@ def deliver(table: pa.Table, options: Namespace) -> None:
     if kind in (None, "table"):
         if file is not None:
             raise ValueError("--format table is for the terminal; choices: " + ", ".join(FORMATS))
-        emit(table.to_pylist(), {name: name for name in table.column_names}, as_json=False)
+        emit(table.to_pylist(), {name: name for name in table.column_names}, json_text=False)
         return
     content = FORMATS[kind](table)
     if file is not None:
@@ -52,7 +51,7 @@ def deliver(table: pa.Table, options: Namespace) -> None:
 
 
 def _json(table: pa.Table) -> bytes:
-    return (json.dumps(table.to_pylist(), indent=1, default=str) + "\n").encode()
+    return (json_text(table.to_pylist()) + "\n").encode()
 
 
 def _csv(table: pa.Table) -> bytes:

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from orchestrator import fold
+from orchestrator import fold, measured, paired
 from orchestrator.export import export
 from orchestrator.ledger import Ledger
 from orchestrator.store import Store
@@ -258,3 +258,26 @@ def test_tables_commands_tell_what_they_did(filled: Ledger, inline: Segprint) ->
     for flag, expected in (([], 5), (["--version", "1"], 4)):
         said = inline("--store", filled.store.url, "query", sql, "--json", *flag)
         assert json.loads(said.stdout) == [{"n": expected}]
+
+
+def test_a_metric_that_one_side_cannot_tell_of_a_case_leaves_it_out_on_both(store: str) -> None:
+    """Without instances, panoptic quality is nothing: that case says nothing about either."""
+    ledger = Ledger(Store(store))
+    counts = dict.fromkeys(("true_instances", "predicted_instances", "matched"), 2)
+    area = {"aji_intersection": 1, "aji_union": 2}
+    same = [{"case": f"c{i}", **counts, **area, "matched_iou_sum": 0.5 * i} for i in range(3)]
+    empty = {**same[2], **dict.fromkeys((*counts, *area, "matched_iou_sum"), 0)}
+    commit_final(ledger, A, "one", GOOD, instances=same)
+    commit_final(ledger, B, "other", GOOD, instances=[*same[:2], empty])
+    tables = Tables(ledger)
+    (one, other) = measured.final_cells(tables)
+    held_out = measured.HeldOut(tables, measured.metrics(["pq"]), [one, other])
+    (row,) = paired.differences(held_out, one[1], other[1])
+    assert row["difference"] == row["difference_low"] == row["difference_high"] == 0
+    assert row["value"] == row["value_against"] == pytest.approx(0.125)
+
+
+def test_json_has_null_where_a_number_is_none(filled: Ledger, inline: Segprint) -> None:
+    sql = "SELECT 'nan'::DOUBLE AS x, 1.5 AS y"
+    said = inline("--store", filled.store.url, "query", sql, "--json")
+    assert json.loads(said.stdout)[0]["x"] is None
