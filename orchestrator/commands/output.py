@@ -39,7 +39,7 @@ def deliver(table: pa.Table, options: Namespace) -> None:
     if kind in (None, "table"):
         if file is not None:
             raise ValueError("--format table is for the terminal; choices: " + ", ".join(FORMATS))
-        emit(table.to_pylist(), {name: name for name in table.column_names}, json_text=False)
+        emit(table.to_pylist(), {name: name for name in table.column_names}, as_json=False)
         return
     content = FORMATS[kind](table)
     if file is not None:
