@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -32,7 +34,7 @@ class Batch:
 
     def dump(self) -> bytes:
         """As stored."""
-        return json.dumps(vars(self), indent=1).encode()
+        return json.dumps({**vars(self), "sha256": _hash(vars(self))}, indent=1).encode()
 
     @staticmethod
     def load(key: str, value: bytes) -> Batch:
@@ -43,11 +45,17 @@ class Batch:
         """
         try:
             plain = json.loads(value)
+            if plain.pop("sha256") != _hash(plain):
+                raise ValueError("its content and its hash differ")
             return Batch(int(plain["number"]), str(plain["at"]), dict(plain["members"]))
-        except (ValueError, KeyError, TypeError) as error:
+        except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(
                 f"{key}: the batch is damaged ({error}); run `segprint tables rebuild`"
             ) from None
+
+
+def _hash(plain: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
 
 
 def batches(store: Store) -> list[Batch]:

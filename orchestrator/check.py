@@ -177,9 +177,9 @@ class Check:
 
     def _attempts(self, file: delta.File) -> Counter[str]:
         """Rows of each attempt in a data file, after checking its content against its name."""
-        (path,) = datafiles.paths(self.store, [file])
         if not self.quick:
-            datafiles.verify(file.key, path.read_bytes())
+            datafiles.audit(self.store, file)
+        (path,) = datafiles.paths(self.store, [file])
         try:
             column = pq.read_table(path, columns=["attempt"])["attempt"]
         except (pa.ArrowInvalid, OSError) as error:

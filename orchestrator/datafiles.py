@@ -100,6 +100,19 @@ def read(store: Store, file: File) -> pa.Table:
         raise DamagedError(f"{file.key}: {error}; run `segprint tables rebuild`") from None
 
 
+def audit(store: Store, file: File) -> None:
+    """Hash what the store has, whatever was verified before; drop a copy that differs.
+
+    Raises:
+        DamagedError: the file is missing, or not what its name says.
+    """
+    value = store.get_many([file.key]).get(file.key)
+    verify(file.key, value)
+    copy = cache_dir() / "tables" / Path(file.key).name
+    if store.remote and copy.is_file() and copy.read_bytes() != value:
+        copy.unlink()
+
+
 def verify(key: str, value: bytes | None) -> None:
     """Raise :class:`DamagedError` unless these are the bytes that the file is named by."""
     if value is None:

@@ -61,8 +61,9 @@ class State:
 
     @property
     def seal(self) -> str:
-        """A hash over the files."""
-        text = json.dumps(sorted((f.key, f.size, f.rows) for f in self.files))
+        """A hash over all of it."""
+        files = sorted((f.key, f.size, f.rows) for f in self.files)
+        text = json.dumps([self.serial, self.folded, files])
         return hashlib.sha256(text.encode()).hexdigest()
 
 
@@ -133,10 +134,12 @@ def change(
             SCHEMAS[name],
             commit_properties=CommitProperties(app_transactions=transactions),
         )
-    except CommitFailedError:
-        raise ContestedError(name) from None
     except (DeltaError, OSError) as error:
-        raise store.error("write", _log(name), error) from error
+        after = _open(store, name)  # an answer may be lost on its way back
+        if after is None or not _took(after[1], state, actions, folded):
+            if isinstance(error, CommitFailedError):
+                raise ContestedError(name) from None
+            raise store.error("write", _log(name), error) from error
     opened = _open(store, name)
     if opened is None:
         raise ContestedError(name)
@@ -183,7 +186,9 @@ def drop(store: Store, name: str) -> None:
 def _open(store: Store, name: str) -> tuple[DeltaTable, State] | None:
     uri = _uri(store, name)
     try:
-        table = DeltaTable(uri, storage_options=_options(store))
+        table = store.wait(
+            "read", _log(name), lambda: DeltaTable(uri, storage_options=_options(store))
+        )
         actions: Any = pa.table(table.get_add_actions())
         columns = zip(
             *(actions[c].to_pylist() for c in ("path", "size_bytes", "num_records")), strict=True
@@ -246,13 +251,24 @@ def _added(store: Store, name: str, rows: pa.Table, *, change: bool) -> AddActio
     return AddAction(path, len(value), {}, int(time.time() * 1000), change, stats)
 
 
+def _took(
+    now: State, before: State, actions: Sequence[AddAction | RemoveAction], folded: int | None
+) -> bool:
+    """Whether what follows a state is this change: its files are named by their content."""
+    added = {f"{ROOT}{now.name}/{a.path}" for a in actions if isinstance(a, AddAction)}
+    return (
+        now.serial == before.serial + 1
+        and added <= {file.key for file in now.files}
+        and now.folded == (before.folded if folded is None else folded)
+    )
+
+
 def _sealed(store: Store, name: str) -> dict[str, Any] | None:
     try:
-        return json.loads(store.get(_seal_key(name)))
-    except KeyError:
-        return None
-    except ValueError:
-        return None  # a seal that does not parse says nothing about the log
+        sealed = json.loads(store.get(_seal_key(name)))
+        return {"version": int(sealed["version"]), "seal": str(sealed["seal"])}
+    except (KeyError, ValueError, TypeError):
+        return None  # there is none, or a damaged one, which says nothing about the log
 
 
 def _seal_key(name: str) -> str:

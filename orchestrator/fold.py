@@ -64,10 +64,11 @@ def fold(store: Store, notice: Notice = lambda _: None) -> int:
     with committer(store) as renew:
         while True:
             try:
-                batch, rows = next_batch(store, notice, renew)
-                if not batch.members:
+                found = next_batch(store, notice, renew)
+                if found is None:
                     Studies(store).fold()
                     return done
+                batch, rows = found
                 for name in TABLES:
                     take(store, name, batch, rows)
                     renew()
@@ -143,8 +144,8 @@ def committer(store: Store) -> Generator[Callable[[], None]]:
 
 def next_batch(
     store: Store, notice: Notice = lambda _: None, renew: Callable[[], None] = lambda: None
-) -> tuple[Batch, Rows]:
-    """The batch to fold now, and its rows by table; without members if there is none.
+) -> tuple[Batch, Rows] | None:
+    """The batch to fold now, and its rows by table; None if there is nothing to fold.
 
     Raises:
         DamagedError: the batch was begun, and cannot be completed as it was.
@@ -158,10 +159,10 @@ def next_batch(
     except KeyError:
         listed = [k for k in store.list(PREFIX) if k not in known and Commit.parse(k)]
         members, rows = _readable(store, listed, notice, renew)
-        batch = Batch(number, _now(), members)
-        if members:
-            store.create(key, batch.dump())
-            batch = Batch.load(key, store.get(key))
+        if not members:
+            return None
+        store.create(key, Batch(number, _now(), members).dump())
+        batch = Batch.load(key, store.get(key))
         if batch.members == members:
             return batch, rows
     listed = [k for k in batch.members if k not in known]
@@ -172,6 +173,9 @@ def next_batch(
             f"{key}: this batch was begun with {min(lost)}, which is damaged or gone;"
             " run `segprint tables check --quarantine`, then `segprint tables rebuild`"
         )
+    if lost and not members:
+        store.delete(key)
+        return next_batch(store, notice, renew)
     if members != batch.members:
         batch = Batch(number, batch.at, members)
         store.put(key, batch.dump())

@@ -29,7 +29,8 @@ def litter(ledger: Ledger, keep: timedelta) -> Iterator[Litter]:
     """Everything that may go. ``keep``: for how long checkpoints and old files stay.
 
     Raises:
-        DamagedError: a commit record cannot be read, so what it needs is not known.
+        DamagedError: it is not known what the commit records need: there is none, or a newer
+            Segprint wrote one.
     """
     now = datetime.now(UTC)
     yield from _attempts(ledger, now - GRACE)
@@ -49,15 +50,18 @@ def _attempts(ledger: Ledger, before: datetime) -> Iterator[Litter]:
     commits = ledger.store.list(PREFIX)
     if written and not commits:
         raise DamagedError(f"{PREFIX} is empty and trials/ is not: is this the whole store?")
-    named: set[str] = set()
+    named, spared = set[str](), set[str]()
     for key, value in ledger.store.get_many(commits).items():
         record = load_record(key, value)
         if isinstance(record, NewerError):
             raise record
-        if not isinstance(record, Record):
-            raise DamagedError(f"{record}; first `segprint tables check --quarantine`")
-        named |= {part.key for part in record.parts.values()}
+        if isinstance(record, Record):
+            named |= {part.key for part in record.parts.values()}
+        else:  # what it needs is not known
+            spared.add(key.removeprefix(PREFIX).partition(".")[0])
     for entry in written:
+        if entry.key.split("/")[1] in spared:
+            continue
         if entry.key not in named and entry.modified < before:
             yield Litter(entry.key, entry.size, "of an attempt that was never committed")
 

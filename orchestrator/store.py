@@ -109,14 +109,15 @@ class Store:
     def _path(self, key: str) -> str:
         return f"{self._root}/{key}"
 
-    def _wait(self, verb: str, key: str, call: Callable[[], Any]) -> Any:
+    def wait(self, verb: str, key: str, call: Callable[[], Any]) -> Any:
+        """Call until it works, fails for good, or patience ends."""
         what = f"store {self.url}: {verb} {key}"
         return wait(call, self.patience, what, remote=self.remote)
 
     def put(self, key: str, value: bytes) -> None:
         """Write or replace one object."""
         try:
-            self._wait("write", key, lambda: self._write(key, value, replace=True))
+            self.wait("write", key, lambda: self._write(key, value, replace=True))
         except FAILURES as error:
             raise self.error("write", key, error) from error
 
@@ -128,8 +129,8 @@ class Store:
         keeps one of the two, whole. A write whose answer was lost is found to be there.
         """
         try:
-            if not self._wait("look for", key, lambda: self._there(key)):
-                self._wait("write", key, lambda: self._write(key, value, replace=False))
+            if not self.wait("look for", key, lambda: self._there(key)):
+                self.wait("write", key, lambda: self._write(key, value, replace=False))
                 return True
         except FileExistsError:
             pass
@@ -173,7 +174,7 @@ class Store:
         """
         try:
             path = self._path(key)
-            return cast("bytes", self._wait("read", key, lambda: self._files.cat_file(path)))
+            return cast("bytes", self.wait("read", key, lambda: self._files.cat_file(path)))
         except FileNotFoundError:
             raise KeyError(key) from None
         except FAILURES as error:
@@ -187,7 +188,7 @@ class Store:
         found: dict[str, bytes] = {}
         try:
             if paths:
-                found = self._wait("read", f"{len(keys)} objects", lambda: self._cat(list(paths)))
+                found = self.wait("read", f"{len(keys)} objects", lambda: self._cat(list(paths)))
         except FAILURES as error:
             raise self.error("read", f"{len(keys)} objects", error) from error
         return {paths[path]: value for path, value in found.items()}
@@ -214,8 +215,8 @@ class Store:
         path = self._path(prefix)
         try:
             if not self.remote:
-                return self._wait("list", prefix, lambda: _files_below(Path(path), self._root))
-            found: dict[str, dict[str, Any]] = self._wait(
+                return self.wait("list", prefix, lambda: _files_below(Path(path), self._root))
+            found: dict[str, dict[str, Any]] = self.wait(
                 "list", prefix, lambda: self._files.find(path, detail=True)
             )
         except FileNotFoundError:
@@ -236,7 +237,7 @@ class Store:
         """Remove one object; nothing happens if it does not exist."""
         path = self._path(key)
         try:
-            self._wait("delete", key, lambda: self._files.rm_file(path))
+            self.wait("delete", key, lambda: self._files.rm_file(path))
         except FileNotFoundError:
             return
         except FAILURES as error:
@@ -269,7 +270,7 @@ class Store:
     def _race(self, key: str, value: bytes) -> bool:
         """Create without the look, to learn what the store itself guarantees."""
         try:
-            self._wait("write", key, lambda: self._write(key, value, replace=False))
+            self.wait("write", key, lambda: self._write(key, value, replace=False))
         except FileExistsError:
             return False
         except FAILURES as error:

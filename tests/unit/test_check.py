@@ -126,7 +126,9 @@ def test_a_batch_begun_with_a_commit_that_is_damaged_since_goes_on_without_it(
 def test_a_batch_half_in_the_tables_names_the_cure_and_the_cure_works(ledger: Ledger) -> None:
     for digest in ("d1", "d2"):
         commit(ledger, digest)
-    batch, rows = fold.next_batch(ledger.store)
+    found = fold.next_batch(ledger.store)
+    assert found is not None
+    batch, rows = found
     for name in ("steps", "cases"):
         fold.take(ledger.store, name, batch, rows)
     break_part(ledger, "d1")
