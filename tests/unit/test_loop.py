@@ -122,7 +122,7 @@ def test_every_row_of_a_finished_attempt_fits_its_schema(small: Callable[..., Co
     ((_, tables),) = sink.committed
     assert set(tables) == set(SCHEMAS)
     for name, rows in tables.items():
-        table = to_arrow(name, rows, "d", "a")
+        table = to_arrow(name, rows, {"digest": "d", "attempt": "a"})
         assert table.num_rows == len(rows) > 0
     (trial,) = tables["trials"]
     unset = {k for k in SCHEMAS["trials"].names if trial.get(k) is None}

@@ -141,5 +141,5 @@ def test_a_row_has_the_columns_of_its_table() -> None:
 
     found = row(np.eye(3, dtype=np.int32), np.ones((3, 3), np.int32))
     assert list(found) == SCHEMAS["instances"].names[-len(found) :]
-    (back,) = to_arrow("instances", [found], "d", "a").to_pylist()
+    (back,) = to_arrow("instances", [found], {"digest": "d", "attempt": "a"}).to_pylist()
     assert {k: back[k] for k in found} == found

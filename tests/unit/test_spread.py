@@ -100,7 +100,7 @@ def test_a_row_has_the_columns_of_its_table() -> None:
 
     row = spread.row(masks(4, 0), masks(2, 1))
     assert list(row) == SCHEMAS["samples"].names[-len(row) :]
-    (back,) = to_arrow("samples", [row], "d", "a").to_pylist()
+    (back,) = to_arrow("samples", [row], {"digest": "d", "attempt": "a"}).to_pylist()
     assert {k: back[k] for k in row} == row
 
 
