@@ -21,6 +21,8 @@ from orchestrator.store import Store
 from tests.conftest import Segprint
 from tests.faults.hands import CASES, commit, filled, marks
 
+pytestmark = pytest.mark.slow
+
 RECORD = "commits/d1.finished.json"
 
 
@@ -212,7 +214,6 @@ def test_a_batch_that_lost_its_only_member_stops_no_fold(local: Store) -> None:
     assert_folded(local, 1)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["steps", "trials"])
 def test_a_bit_flipped_anywhere_in_the_last_log_entry_changes_no_row_that_is_read(
     local: Store, name: str
@@ -288,7 +289,6 @@ def test_a_bit_flipped_in_an_attempts_name_in_the_folded_trials_is_named_by_chec
     assert key in [finding.where for finding in damage(local)]
 
 
-@pytest.mark.slow
 def test_a_damaged_data_file_of_s3_is_not_read_but_the_parts_are(remote: Store) -> None:
     expected = filled(remote, 1)
     key = key_of(remote, "tables/steps/", ".parquet")
@@ -300,7 +300,6 @@ def test_a_damaged_data_file_of_s3_is_not_read_but_the_parts_are(remote: Store) 
     assert damage(remote) == []
 
 
-@pytest.mark.slow
 def test_a_damaged_copy_of_a_data_file_is_fetched_again_by_a_check(
     remote: Store, tmp_path: Path
 ) -> None:

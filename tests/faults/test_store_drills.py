@@ -19,6 +19,8 @@ from tests.faults.conftest import Hands
 from tests.faults.hands import commit, filled, marks, write
 from tests.faults.proxy import Fault, Match, Proxy, to
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.mark.parametrize("seconds", [3, pytest.param(60, marks=pytest.mark.slow)])
 def test_writers_wait_for_a_store_that_is_away_and_lose_nothing(
@@ -77,7 +79,6 @@ def test_a_full_store_is_waited_for_until_there_is_room(
     assert marks(remote) == {"d000": 0, "d001": 1}
 
 
-@pytest.mark.slow
 def test_in_a_storm_of_refusals_every_commit_and_fold_succeeds_in_the_end(
     remote: Store, proxy: Proxy
 ) -> None:

@@ -36,6 +36,8 @@ from tests.faults.hands import (
 from tests.faults.proxy import Fault, Proxy, to
 from trainables.record import Outcome
 
+pytestmark = pytest.mark.slow
+
 
 def uncommitted(store: Store) -> set[str]:
     """Objects of attempts that no commit record names."""
@@ -165,7 +167,6 @@ def test_of_eight_writers_of_the_same_digest_one_is_read(local: Store, hands: Ha
     assert raced(local, hands, 4) == 4
 
 
-@pytest.mark.slow
 def test_of_eight_writers_of_the_same_digest_one_is_read_from_s3(
     remote: Store, hands: Hands
 ) -> None:
@@ -249,7 +250,6 @@ def test_committers_at_once_one_of_them_killed_fold_every_row_once(
     folded_by_many(local, hands, rounds, crew, lambda: files(local, "tables"))
 
 
-@pytest.mark.slow
 def test_committers_at_once_on_s3_one_of_them_killed_fold_every_row_once(
     remote: Store, proxy: Proxy, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
