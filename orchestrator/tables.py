@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from orchestrator.computed import once
 from orchestrator.ledger import Ledger
-from orchestrator.snapshot import Snapshot
+from orchestrator.snapshot import Snapshot, Source
 from orchestrator.store import Store
 from orchestrator.studies import Declared
 from trainables.part import unknown
@@ -41,6 +41,7 @@ class Tables:
         self.ledger, self.studies = ledger, studies
         self.snapshot = Snapshot(ledger.store, version)
         self._read: dict[str, pa.Table] = {}
+        self._sources: dict[str, Source] = {}
 
     @staticmethod
     def names() -> list[str]:
@@ -149,7 +150,9 @@ class Tables:
         if name not in SCHEMAS:
             connection.register(name, self[name])
             return []
-        source = self.snapshot.source(name, self._digests)
+        if name not in self._sources:
+            self._sources[name] = self.snapshot.source(name, self._digests)
+        source = self._sources[name]
         source.attach(connection, self._digests)
         return [str(path) for path in source.files]
 

@@ -73,7 +73,9 @@ def half_folded(store: Store) -> dict[str, int]:
     expected = filled(store, 1)
     for i in (1, 2):
         commit(Ledger(store), f"d{i}", i)
-    batch, rows = fold.next_batch(store)
+    begun = fold.next_batch(store)
+    assert begun is not None
+    batch, rows = begun
     for name in fold.TABLES[:-1]:
         fold.take(store, name, batch, rows)
     return {**expected, "d1": 1, "d2": 2}
