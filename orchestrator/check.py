@@ -163,7 +163,7 @@ class Check:
         trials = self.states["trials"]
         begun = isinstance(trials, State) and state.folded > trials.folded
         strangers = held.keys() - set(self.folded.values())
-        if strangers and whole and not begun:
+        if strangers and whole and self.folded and not begun:
             what = f"it has rows of {len(strangers)} attempts that were never folded"
             yield Finding("damage", f"{delta.ROOT}{name}", what, "segprint tables rebuild")
         for record in records if whole else []:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -139,7 +140,7 @@ def change(
         if after is None or not _took(after[1], state, actions, folded):
             if isinstance(error, CommitFailedError):
                 raise ContestedError(name) from None
-            raise store.error("write", _log(name), error) from error
+            raise store.error("write", _log(name), OSError(_line(error))) from error
     opened = _open(store, name)
     if opened is None:
         raise ContestedError(name)
@@ -205,7 +206,7 @@ def _open(store: Store, name: str) -> tuple[DeltaTable, State] | None:
         return None
     except Exception as error:  # it names no class for a log that does not parse
         if store.remote and not isinstance(error, (DeltaError, ValueError, KeyError, TypeError)):
-            raise store.error("read", _log(name), error) from error
+            raise store.error("read", _log(name), OSError(_line(error))) from error
         raise DamagedError(
             f"{_log(name)}: the log is damaged ({_line(error)}); run `segprint tables rebuild`"
         ) from None
@@ -224,7 +225,7 @@ def _create(store: Store, name: str) -> None:
         )
     except (DeltaError, OSError) as error:
         if _open(store, name) is None:
-            raise store.error("write", _log(name), error) from error
+            raise store.error("write", _log(name), OSError(_line(error))) from error
 
 
 def _strangers(name: str, table: DeltaTable) -> list[pa.Field]:
@@ -298,4 +299,5 @@ def _options(store: Store) -> dict[str, str] | None:
 
 
 def _line(error: Exception) -> str:
-    return str(error).partition("\n")[0][:300]
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", str(error))
+    return plain.strip().partition("\n")[0][:300]
