@@ -21,7 +21,7 @@ from trainables.record import SCHEMAS
 BY = ("task", "model")
 NULL = "__HIVE_DEFAULT_PARTITION__"
 ROWS = 1_000_000
-"""In one file, at most: what is held in memory."""
+"""In one file, at most; a whole partition is held in memory."""
 
 
 def export(tables: Tables, to: str) -> tuple[int, int]:
@@ -59,8 +59,9 @@ def _partitioned(tables: Tables, name: str) -> Iterator[tuple[str, pa.Table]]:
                     field.isnull() if value is None else field == duckdb.ConstantExpression(value)
                 )
             place = "".join(f"{c}={_value(v)}/" for c, v in zip(BY, values, strict=True))
-            for batch in rows.select(*(f.name for f in kept)).to_arrow_reader(ROWS):
-                yield place, pa.Table.from_batches([batch]).cast(pa.schema(kept))
+            part = rows.select(*(f.name for f in kept)).to_arrow_table().cast(pa.schema(kept))
+            for start in range(0, part.num_rows, ROWS):
+                yield place, part.slice(start, ROWS)
 
 
 def _value(value: str | None) -> str:
