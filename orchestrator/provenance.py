@@ -3,12 +3,30 @@
 from __future__ import annotations
 
 import subprocess
+from importlib.metadata import version
 from pathlib import Path
+
+ROOT = Path(__file__).parent.parent
+PACKAGES = ("orchestrator", "trainables", "search_spaces", "cluster")
 
 
 def code_version() -> str:
-    """The commit of the code, with ``+`` where files differ from it; ``unknown`` outside git."""
-    here = Path(__file__).parent
-    command = ["git", "-C", str(here), "describe", "--always", "--dirty=+", "--abbrev=12"]
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    return done.stdout.strip() if done.returncode == 0 else "unknown"
+    """The commit of the code, with ``+`` where files differ from it or are new.
+
+    Outside a checkout, the version that is installed: a copy inside somebody's repository is not
+    of its commits.
+    """
+    if not _git("ls-files", "--", *PACKAGES):
+        return f"segprint {version('segprint')}"
+    changed = _git("status", "--porcelain", "--", *PACKAGES)
+    return f"{_git('rev-parse', '--short=12', 'HEAD')}{'+' if changed else ''}"
+
+
+def _git(*arguments: str) -> str:
+    """What git says; nothing where there is no git or no repository."""
+    command = ["git", "-C", str(ROOT), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+    except FileNotFoundError:
+        return ""
+    return done.stdout.strip() if done.returncode == 0 else ""

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import json
-import platform
 import resource
 import sys
 import traceback
 import warnings
 from collections.abc import Generator
 from datetime import UTC, datetime
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -19,7 +17,9 @@ import torch
 
 from trainables.config import Config
 from trainables.loop import Measured, Progress, Row, train
+from trainables.machine import ran_on
 from trainables.modes.diffusion import Diffusion
+from trainables.part import without_home
 from trainables.place import Place
 from trainables.reading.cache import load
 from trainables.record import DivergedError, Outcome, Tables
@@ -61,6 +61,7 @@ def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, Non
     began = datetime.now(UTC)
     digest = config.digest()
     history: list[Row] = []
+    ran = ran_on(place)
     reset_peak_memory(place)
     try:
         # A worker may die after its commit and before its report, and be started again.
@@ -85,11 +86,11 @@ def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, Non
         if place.world > 1 and outcome == "failed":
             raise
         if place.rank == 0:
-            trial = {**about(config, sink, place, began), "reason": _reason(error)}
+            trial = {**about(config, sink, began, ran), "reason": _reason(error)}
             sink.commit(digest, outcome, _unfinished(trial, outcome, history))
         return outcome
     if place.rank == 0:
-        trial = {**about(config, sink, place, began), **_costs(config, measured, place)}
+        trial = {**about(config, sink, began, ran), **_costs(config, measured, place)}
         sink.commit(
             digest,
             "finished",
@@ -104,19 +105,22 @@ def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, Non
 
 
 def commit_unfinished(config: Config, sink: Sink, outcome: Outcome, reason: str) -> None:
-    """Commit an attempt that was ended from outside, with the history in its checkpoint."""
+    """Commit an attempt that was ended from outside, with the history in its checkpoint.
+
+    Where it ran is not known here, and stays null.
+    """
     digest = config.digest()
     checkpoint = _readable(sink, digest)
     history = _history(checkpoint)
-    trial = {**about(config, sink, Place(), datetime.now(UTC)), "reason": reason}
+    trial = {**about(config, sink, datetime.now(UTC), {"world_size": 1}), "reason": reason}
     sink.commit(digest, outcome, _unfinished(trial, outcome, history))
 
 
-def about(config: Config, sink: Sink, place: Place, began: datetime) -> Row:
-    """The part of a ``trials`` row that is known before training."""
+def about(config: Config, sink: Sink, began: datetime, ran: Row) -> Row:
+    """The part of a ``trials`` row that is known before training; ``ran`` says where it ran."""
     mode = config.mode
-    packages = {name: version(name) for name in ("torch", "numpy", "pyarrow")}
     return {
+        **ran,
         "task": config.task.title,
         "model": config.model.name,
         "mode": mode.name,
@@ -125,12 +129,9 @@ def about(config: Config, sink: Sink, place: Place, began: datetime) -> Row:
         "config": json.dumps(config.plain(), sort_keys=True),
         "data_hash": load(config.task).content_hash,
         "passes_per_image": mode.passes,
-        "world_size": place.world,
-        "device": _device_name(place),
         "started_at": began,
         "ended_at": datetime.now(UTC),
         "code": sink.code,
-        "packages": json.dumps({"python": platform.python_version(), **packages}),
     }
 
 
@@ -207,13 +208,7 @@ def _reason(error: Exception) -> str:
     """The error in one line, and where it was raised."""
     frames = traceback.extract_tb(error.__traceback__)
     where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
-    return f"{type(error).__name__}: {error}{where}".replace("\n", " ")[:2000]
-
-
-def _device_name(place: Place) -> str:
-    if place.device == "cpu":
-        return f"cpu ({platform.machine()}, {torch.get_num_threads()} threads)"
-    return torch.cuda.get_device_name(place.device)
+    return without_home(f"{type(error).__name__}: {error}{where}".replace("\n", " "))[:2000]
 
 
 def reset_peak_memory(place: Place) -> None:

@@ -20,6 +20,7 @@ import functools
 import hashlib
 import importlib
 import importlib.util
+import re
 import sys
 import types
 import typing
@@ -231,10 +232,16 @@ def plain(value: Any) -> Any:
     """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
-        return {str(value.file or value.name): fields} if isinstance(value, Part) else fields
+        return {plain(value.file or value.name): fields} if isinstance(value, Part) else fields
     if isinstance(value, tuple):
         return [plain(v) for v in typing.cast("tuple[Any, ...]", value)]
-    return str(value) if isinstance(value, Location) else value
+    return without_home(value) if isinstance(value, Location) else value
+
+
+def without_home(text: str) -> str:
+    """The text with the user's home directory, wherever a path begins with it, written as ``~``."""
+    home = str(Path("~").expanduser())
+    return re.sub(rf"(?<![\w./~-]){re.escape(home)}(?=/)", "~", text) if home != "/" else str(text)
 
 
 def identity(value: Any) -> Any:

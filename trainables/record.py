@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 3
+SCHEMA_VERSION = 4
 
 BINS = 1200
 """Fine bins of the stored probability histogram: 10, 15 and 20 divide it, 1,000 they do not."""
@@ -58,6 +58,10 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("score", pa.float64()),
             ("world_size", pa.int64()),
             ("device", pa.string()),
+            ("devices", pa.string()),
+            ("threads", pa.int64()),
+            ("host", pa.string()),
+            ("platform", pa.string()),
             ("parameters", pa.int64()),
             ("macs_per_pass", pa.int64()),
             ("passes_per_image", pa.int64()),

@@ -1,0 +1,59 @@
+"""What a run depends on beside its config: packages, machine, devices, threads.
+
+Read from libraries and the system, never from environment variables: nothing secret can be in it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import platform
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from trainables.place import Place
+
+PACKAGES = ("torch", "numpy", "scipy")
+"""Whose arithmetic a run's numbers come from."""
+
+
+def packages(device: str) -> dict[str, str]:
+    """Versions that decide the last bits of a result on a kind of device."""
+    found = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    if device != "cpu":
+        found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
+    return found
+
+
+def device_name(device: str) -> str:
+    """The model of a processor, with the instructions that torch uses, or of a GPU."""
+    if device != "cpu":
+        return torch.cuda.get_device_name(device)
+    return f"{_cpu_model()} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
+
+
+def ran_on(place: Place) -> dict[str, Any]:
+    """Columns of a ``trials`` row; all workers call it, and each gets the whole."""
+    mine = {"device": device_name(place.device), "host": platform.node()}
+    workers = place.gather([mine])
+    return {
+        "world_size": place.world,
+        "device": device_name(place.device),
+        "devices": json.dumps([worker["device"] for worker in workers]),
+        "threads": torch.get_num_threads(),
+        "host": ", ".join(dict.fromkeys(str(worker["host"]) for worker in workers)),
+        "platform": platform.platform(),
+        "packages": json.dumps(packages(place.device)),
+    }
+
+
+def _cpu_model() -> str:
+    """The processor as its maker calls it; its architecture where the system does not tell."""
+    with contextlib.suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines():
+            if line.startswith("model name"):
+                return line.partition(":")[2].strip()
+    return platform.processor() or platform.machine()
