@@ -12,7 +12,7 @@ import torch
 from orchestrator.ledger import Ledger
 from trainables import evaluate, probe
 from trainables.config import Config
-from trainables.data import prepare, tiles
+from trainables.data import prepared, tiles
 from trainables.place import Place, best_device
 from trainables.state import State
 
@@ -64,7 +64,7 @@ def _by_timing(config: Config) -> float:
     """Training plus evaluation, in units of one timed training step."""
     step = _step_seconds(config)
     one_pass = step / (3 * config.train.batch)  # a backward pass costs two forward ones
-    data = prepare(config.task, config.test.unit)
+    data = prepared(config)
     checks = 1 + config.train.steps // config.train.validate_every
     controls = 1 + len(config.test.controls)
     val, test = (evaluate.patches(config, cases) for cases in (data.val, data.test))
@@ -82,7 +82,7 @@ def _step_seconds(config: Config) -> float:
     if key not in _steps_timed:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
-        data, device = prepare(config.task, config.test.unit), best_device()
+        data, device = prepared(config), best_device()
         state = State(config, data, Place(device=device))
         for step in range(2):
             began = time.perf_counter()

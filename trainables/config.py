@@ -45,6 +45,9 @@ class Train:
     """Steps between validations, each of which is also a checkpoint."""
     patience: int = 0
     """Validations without a better score after which training stops; 0: never."""
+    fraction: float = 1.0
+    """Share of the training images that is trained on, rounded up; a smaller share is a subset of a
+    larger one with the same seed. Normalisation is by all of them."""
     augment: Augment = field(default_factory=Augment)
     foreground: float = 0.0
     """Share of the crops that are cut around a pixel of the foreground, of each class as often;
@@ -64,6 +67,7 @@ class Train:
             self.accumulate >= 1 and self.batch % self.accumulate == 0,
             f"accumulate={self.accumulate} must divide batch={self.batch}",
         )
+        require(0 < self.fraction <= 1, f"fraction={self.fraction} must lie in (0, 1]")
         require(0 <= self.foreground <= 1, f"foreground={self.foreground} must lie in [0, 1]")
         require(self.patience >= 0, f"patience={self.patience} must not be negative")
         require(

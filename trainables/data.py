@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import math
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -165,7 +167,7 @@ class Prepared:
         self, config: Config, step: int, at: Tensor, places: list[tuple[Case, Window]]
     ) -> None:
         """Replace a share of the windows by ones around foreground, of every class as often."""
-        if config.train.foreground == 0:
+        if config.train.foreground == 0 or not self._points:
             return
         draws = generator(config.seed, step, "aim")
         picks = torch.rand(len(places), 3, generator=draws, dtype=torch.float64)
@@ -204,6 +206,18 @@ class Prepared:
         if augment.colour > 0:
             image = image * view.gain[:, None, None] + view.offset[:, None, None]
         return turned(image, view.turn), turned(labels, view.turn)
+
+
+def prepared(config: Config) -> Prepared:
+    """What a config trains on and is tested on: its share of the training images, in their order.
+
+    An image's rank among them depends on the seed and its name only, so shares are nested.
+    """
+    data = prepare(config.task, config.test.unit)
+    keep = math.ceil(config.train.fraction * len(data.train) - 1e-9)
+    ranks = {c.name: generator(config.seed, c.name, "fraction").initial_seed() for c in data.train}
+    chosen = set(sorted(ranks, key=lambda name: ranks[name])[:keep])
+    return dataclasses.replace(data, train=[c for c in data.train if c.name in chosen])
 
 
 def prepare(dataset: Dataset, unit: str) -> Prepared:

@@ -202,18 +202,20 @@ def measure_controls(config: Config, network: Network, cases: Sequence[Case], pl
 
 
 def score(config: Config, network: Network, cases: Sequence[Case], place: Place) -> Tensor:
-    """Σ of Dice over this worker's cases and foreground classes, and their number: float64 [2].
+    """Dice of each case and foreground class, float64 [N, K]; zero where a case is another's.
 
     An empty prediction of an empty mask counts as 1.
     """
-    found: list[float] = []
+    found = torch.zeros(len(cases), config.classes - 1, dtype=torch.float64)
     mine = range(place.rank, len(cases), place.world)
-    for case, p in predictions(config, network, cases, mine, place, config.train.control):
+    shown = predictions(config, network, cases, mine, place, config.train.control)
+    for i, (case, p) in zip(mine, shown, strict=True):
         predicted = masks.to_labels(p.members.mean(1))[0]
         for k in range(1, config.classes):
             row = counts(predicted == k, case.labels == k)
-            found.append(float(Dice().value({n: np.array(v, float) for n, v in row.items()})))
-    return torch.tensor([sum(found), len(found)], dtype=torch.float64)
+            sums = {n: np.array(v, float) for n, v in row.items()}
+            found[i, k - 1] = float(Dice().value(sums))
+    return found
 
 
 def _keys(config: Config, case: Case, split: str) -> Iterator[tuple[int, Row]]:

@@ -20,7 +20,7 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 
 from trainables import controls, evaluate, probe
 from trainables.config import Config
-from trainables.data import Prepared, prepare, tiles
+from trainables.data import Prepared, prepared, tiles
 from trainables.evaluate import Rows, autocast
 from trainables.models import Network
 from trainables.modes import Batch
@@ -40,6 +40,8 @@ class Progress:
     step: int
     steps: int
     score: float
+    case_scores: list[float]
+    """Of each validation case, in their order; ``score`` is their mean."""
     history: list[Row]
     """Rows of the ``steps`` table so far."""
     state: bytes | None
@@ -73,7 +75,7 @@ def train(
     """
     digest = config.digest()
     _settle(config, place)
-    data = prepare(config.task, config.test.unit)
+    data = prepared(config)
     _check(config, data, place)
     state = State(config, data, place)
     if resume is not None:
@@ -88,7 +90,9 @@ def train(
         if state.step < steps and state.step % every != 0:
             continue
         trained = time.perf_counter()
-        score_sum, count = _validate(config, state, data, place)
+        scores_NK = _validate(config, state, data, place)
+        score_sum, count = float(scores_NK.sum()), scores_NK.numel()
+        case_scores: list[float] = scores_NK.mean(1).tolist()
         tally, now = state.tally, time.perf_counter()
         tally.train_seconds += trained - began
         tally.validate_seconds += now - trained
@@ -100,6 +104,7 @@ def train(
                 "loss_count": (state.step - previous) * config.train.batch,
                 "score_sum": score_sum,
                 "score_count": count,
+                "case_scores": case_scores,
                 "seconds": now - began,
             }
         )
@@ -110,7 +115,9 @@ def train(
         else:
             tally.worse += 1
         saved = state.save(digest) if place.rank == 0 else None
-        yield Progress(state.step, steps, score_sum / count, list(tally.history), saved)
+        yield Progress(
+            state.step, steps, score_sum / count, case_scores, list(tally.history), saved
+        )
         loss_sum, began = torch.zeros(1, dtype=torch.float64), time.perf_counter()
     return _test(config, state, data, place)
 
@@ -185,12 +192,9 @@ def _average(state: State, decay: float) -> None:
         mean.copy_(value)
 
 
-def _validate(config: Config, state: State, data: Prepared, place: Place) -> tuple[float, int]:
-    """Σ of Dice over validation cases and foreground classes, and how many there are."""
-    total = place.total(
-        _together(place, lambda: evaluate.score(config, state.ema, data.val, place))
-    )
-    return float(total[0]), int(total[1])
+def _validate(config: Config, state: State, data: Prepared, place: Place) -> Tensor:
+    """Dice of every validation case and foreground class, on all workers: float64 [N, K]."""
+    return place.total(_together(place, lambda: evaluate.score(config, state.ema, data.val, place)))
 
 
 def _test(config: Config, state: State, data: Prepared, place: Place) -> Measured:

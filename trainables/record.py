@@ -80,7 +80,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("packages", pa.string()),
         ]
     ),
-    # One row per validation: the training loss since the last one, and the validation score.
+    # One row per validation: the training loss since the last one, the validation score, and the
+    # mean Dice of each validation case, in their order.
     "steps": pa.schema(
         [
             *_KEY,
@@ -89,6 +90,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("loss_count", pa.int64()),
             ("score_sum", pa.float64()),
             ("score_count", pa.int64()),
+            ("case_scores", pa.list_(pa.float64())),
             ("seconds", pa.float64()),
         ]
     ),

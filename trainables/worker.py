@@ -31,7 +31,12 @@ Job = Mapping[str, Any]
 
 def report_of(progress: Progress) -> dict[str, Any]:
     """What Tune and its scheduler see of a validation."""
-    return {"step": progress.step, "steps": progress.steps, "score": progress.score}
+    return {
+        "step": progress.step,
+        "steps": progress.steps,
+        "score": progress.score,
+        "case_scores": progress.case_scores,
+    }
 
 
 class Inline(tune.Trainable):

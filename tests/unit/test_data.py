@@ -1,12 +1,13 @@
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 
 import pytest
 import torch
 
 from trainables.config import Config
-from trainables.data import prepare, tiles
+from trainables.data import prepare, prepared, tiles
 from trainables.place import Place
 
 Small = Callable[..., Config]
@@ -86,3 +87,34 @@ def test_an_image_smaller_than_a_tile_is_one_tile_continued_at_its_edges(small: 
     assert torch.equal(tile.labels[:16, :16], data.test[0].labels)
     assert torch.equal(tile.labels[16:, :16], data.test[0].labels[15:].expand(8, 16))
     torch.testing.assert_close(tile.image[:, :16, :16], data.test[0].image)
+
+
+def _trained_on(small: Small, fraction: float, seed: int = 0) -> list[str]:
+    config = small(
+        task={"synthetic": {"size": 16, "cases": 10}}, train={"fraction": fraction}, seed=seed
+    )
+    return [case.name for case in prepared(config).train]
+
+
+def test_a_smaller_share_of_the_data_is_a_subset_of_a_larger_one(small: Small) -> None:
+    shares = [_trained_on(small, fraction) for fraction in (0.05, 0.3, 0.7, 1.0)]
+    assert [len(share) for share in shares] == [1, 3, 7, 10]
+    for smaller, larger in itertools.pairwise(shares):
+        assert set(smaller) < set(larger)
+
+
+def test_which_share_depends_on_the_seed_alone(small: Small) -> None:
+    assert _trained_on(small, 0.3) == _trained_on(small, 0.3)
+    assert {tuple(_trained_on(small, 0.3, seed)) for seed in range(8)} != {
+        tuple(_trained_on(small, 0.3))
+    }
+
+
+def test_held_out_cases_stay_whole_when_fewer_are_trained_on(small: Small) -> None:
+    few, all_of_them = prepared(small(train={"fraction": 0.25})), prepared(small())
+    assert len(few.train) == 1
+    for split in ("val", "test"):
+        names = [[c.name for c in getattr(data, split)] for data in (few, all_of_them)]
+        assert names[0] == names[1]
+    few_images, images = few.train[0].image, all_of_them.train
+    assert any(torch.equal(few_images, case.image) for case in images)  # normalised alike

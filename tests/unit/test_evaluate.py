@@ -134,3 +134,21 @@ def test_the_auxiliary_output_and_the_blend_are_apart_from_the_sample(small: Sma
     rows = evaluate.measure(config, State(config, data, Place()).best, data.test, "test", Place())
     assert {r["reading"] for r in rows.cases} == {"sample", "auxiliary", "blend"}
     assert len(rows.samples) == len(data.test)
+
+
+@pytest.mark.parametrize("task", ["histology", "brain"])
+def test_a_case_is_scored_by_the_dice_of_its_rows_on_whichever_worker(
+    small: Small, task: str
+) -> None:
+    config = small(task=task, model="intensity", mode="feedforward", train={"steps": 0})
+    data = prepare(config.task, "tiles")
+    network = State(config, data, Place()).best
+    rows = evaluate.measure(config, network, data.val, "val", Place()).cases
+    expected: dict[str, list[float]] = {}
+    for row in rows:
+        both, either = 2 * row["tp"], 2 * row["tp"] + row["fp"] + row["fn"]
+        expected.setdefault(row["case"], []).append(both / either if either else 1.0)
+    whole = evaluate.score(config, network, data.val, Place())
+    assert whole.tolist() == [expected[case.name] for case in data.val]
+    shares = [evaluate.score(config, network, data.val, Place(rank, 2)) for rank in range(2)]
+    assert torch.equal(shares[0] + shares[1], whole)

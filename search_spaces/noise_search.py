@@ -1,0 +1,54 @@
+"""Schedule families and their parameters, searched per task beside the default schedule.
+
+Optuna chooses among seven families, each with the parameters that move its noise, and the ends of
+the timestep range; the lower half is stopped at a third or two thirds of its steps. The best of
+each task is trained in full, like the linear schedule that it must beat.
+
+Cost: about 12 minutes on 2 CPU cores. Expect the search to find what does little harm rather than a
+winner: with so few steps and tiles, trials differ by less than their seeds do. Raise `trials` and
+`train.steps` together before believing a choice; `timestep_ranges` and `noise_schedules` pair the
+same questions on a grid.
+"""
+
+from search_spaces import Choice, Each, Search, Space, Uniform
+
+SPACE = Space(
+    question="Which schedule family, parameters and timestep range suit each task best?",
+    config={
+        "task": Each("nuclei", "histology", "brain"),
+        "model": {
+            "ensemdiff": {"channels": 16, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
+        },
+        "mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}, "members": 2}},
+        "train": {"steps": 120, "batch": 8, "learning_rate": 2e-3, "validate_every": 40},
+        "probe": {"bins": 8, "draws": 1},
+    },
+    arms={
+        "linear": {"mode.diffusion.schedule": "linear"},
+        "searched": {
+            "mode.diffusion.schedule": Choice(
+                {
+                    "linear": {"beta_last": Uniform(0.01, 0.04)},
+                    "cosine": {"shift": Uniform(-3.0, 1.0)},
+                    "sigmoid": {"temperature": Uniform(0.3, 1.5)},
+                    "polynomial": {"power": Uniform(0.3, 2.0)},
+                    "laplace": {"location": Uniform(-2.0, 2.0), "scale": Uniform(0.25, 2.0)},
+                    "cauchy": {"location": Uniform(-2.0, 2.0), "scale": Uniform(0.25, 2.0)},
+                    "lognormal": {"mean": Uniform(-2.0, 1.0), "std": Uniform(0.6, 2.0)},
+                }
+            ),
+            "mode.diffusion.t_low": Uniform(0.0, 0.4),
+            "mode.diffusion.t_high": Uniform(0.6, 1.0),
+        },
+    },
+    search=Search(
+        trials=10,
+        overrides={
+            "train.steps": 36,
+            "train.validate_every": 12,
+            "mode.diffusion.members": 1,
+            "probe.bins": 0,
+        },
+        rungs=(12, 24),
+    ),
+)
