@@ -81,7 +81,7 @@ def trained(config: Config, data: Prepared, place: Place) -> Network:
     run: Generator[Progress, None, Measured] = train(config, place)
     checkpoint: bytes | None = None
     for progress in run:
-        checkpoint = progress.state
+        checkpoint = progress.save()
     assert checkpoint is not None
     state = State(config, data, place)
     state.load(checkpoint, config.digest())

@@ -27,6 +27,8 @@ QUIET = {
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative places of data and caches mean the driver's directory
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the sweep has its own
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "30",  # what keeps no checkpoint by then is killed
 }
 LOOPBACK = {
     # Named for other systems, this makes Ray take 127.0.0.1 for the node's address, and with it
@@ -57,7 +59,6 @@ class Local(Cluster):
                 # "local" starts a fresh one: a stray cluster file cannot capture the sweep.
                 address="local",
                 num_cpus=self.cpus or usable_cpus(),
-                resources={"trial_driver": 1},
                 # Ray's cleaner of leaked placement groups asks the dashboard's State API.
                 include_dashboard=True,
                 dashboard_host="127.0.0.1",

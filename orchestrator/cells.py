@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, cast
 
+from orchestrator.needs import most
 from search_spaces import Choice, Each, Hole, Integer, Search, Space, Uniform, put, walk
 from trainables.config import Config, parse
 from trainables.record import Outcome
@@ -150,10 +151,10 @@ def check(space: Space) -> list[Cell]:
         for overrides in stages:
             for values in corners(cell.template):
                 config = cell.config(values, overrides, seed=0)
-                if config.train.batch < space.workers:
+                if config.train.batch < most(space.workers):
                     raise ValueError(
                         f"cell {cell.name}: train.batch={config.train.batch} must be at least"
-                        f" {space.workers}, the number of workers"
+                        f" {most(space.workers)}, the number of workers"
                     )
     return checked
 

@@ -7,6 +7,7 @@ Keys below the store's root::
     trials/DIGEST/ATTEMPT/TABLE.parquet                 an attempt's rows, immutable
     commits/DIGEST.OUTCOME[-ATTEMPT].json               what makes an attempt visible
     checkpoints/DIGEST.pt, leases/DIGEST.json           of a run in flight
+    drivers/STUDY/NUMBER.json                           who drives a study
     tables/                                             what is committed, folded for speed
 
 All but ``tables/`` is the truth; that is made from it, and can be made again.
@@ -119,17 +120,23 @@ class Ledger:
             f"leases/{digest}.json", json.dumps({"at": datetime.now(UTC).timestamp()}).encode()
         )
 
+    def release(self, digest: str) -> None:
+        """Say that nobody works on this digest any more; its checkpoint stays."""
+        self.store.delete(f"leases/{digest}.json")
+
     def leases(self) -> dict[str, float]:
         """Seconds since each run in flight last gave a sign of life."""
-        now = datetime.now(UTC).timestamp()
-        found: dict[str, float] = {}
-        for key in self.store.list("leases/"):
-            try:
-                at = float(json.loads(self.store.get(key))["at"])
-            except (KeyError, ValueError, TypeError):  # committed since, or cut off
-                continue
-            found[key.removeprefix("leases/").removesuffix(".json")] = now - at
-        return found
+        names = [k.removeprefix("leases/") for k in self.store.list("leases/")]
+        ages = {name.removesuffix(".json"): self.lease_age(name[:-5]) for name in names}
+        return {digest: age for digest, age in ages.items() if age is not None}
+
+    def lease_age(self, digest: str) -> float | None:
+        """Seconds since one run last gave a sign of life; None if it has no lease."""
+        try:
+            at = float(json.loads(self.store.get(f"leases/{digest}.json"))["at"])
+        except (KeyError, ValueError, TypeError):
+            return None
+        return datetime.now(UTC).timestamp() - at
 
     def tidy(self, wanted: set[str], alive_seconds: float) -> None:
         """Drop what a kill between a commit record and its clean-up left behind.
@@ -161,6 +168,9 @@ class LedgerSink:
 
     def keep(self, digest: str, checkpoint: bytes) -> None:
         self.ledger.keep(digest, checkpoint)
+
+    def alive(self, digest: str) -> None:
+        Ledger(self.ledger.store.patient(0)).lease(digest)
 
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
         self.ledger.commit(digest, outcome, tables)

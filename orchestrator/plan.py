@@ -10,6 +10,7 @@ from typing import Any
 from orchestrator import policy
 from orchestrator.cells import Cell, Past, Values, check, corners, fits
 from orchestrator.ledger import Ledger
+from orchestrator.needs import Workers
 from orchestrator.records import Commit
 from search_spaces import Space
 from trainables.config import Config
@@ -27,7 +28,7 @@ class Trial:
     """Number of the search trial, or the seed of the final one."""
     config: Config
     values: Values
-    workers: int
+    workers: Workers
     outcome: Outcome | None
     state: policy.State
 
@@ -160,7 +161,7 @@ class _Known:
         self.declared = ledger.studies.declared(study)
 
     def trial(
-        self, cell: Cell, stage: str, index: int, config: Config, values: Values, workers: int
+        self, cell: Cell, stage: str, index: int, config: Config, values: Values, workers: Workers
     ) -> Trial:
         digest = config.digest()
         commit = self.commits.get(digest)

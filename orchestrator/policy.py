@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 from trainables.record import Outcome
@@ -16,8 +17,37 @@ State = Literal["done", "running", "pending", "given up"]
 
 MOST_FAILURES = 3
 """After so many failed attempts a config is skipped and named, not tried again."""
-LEASE_SECONDS = 120.0
+LEASE_SECONDS = 75.0
 """A run that gave no sign of life for this long is taken for dead."""
+SILENCE_SECONDS = 900.0
+"""A trial that its driver has not heard of for this long is killed, and tried again."""
+WAIT_SECONDS = 600.0
+"""How long a sweep waits for resources that the cluster has lost before it says so and ends."""
+MOST_LOST = 10
+"""How often in one sweep a trial may lose its node; that is not the trial's fault."""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """Why a trial ended without a record of its own."""
+
+    reason: str
+    lost: bool = False
+    """Its node went away, or was taken back: not a failure of what ran there."""
+
+
+MEMORY_WORDS = ("OutOfMemoryError", "MemoryError", "can't allocate memory", "memory pressure")
+
+
+def out_of_memory(reason: str | None) -> bool:
+    """Whether a trial ended for want of memory, so that smaller parts of a batch may fit.
+
+    >>> out_of_memory("OutOfMemoryError: CUDA out of memory (step, line 9)")
+    True
+    >>> out_of_memory("ValueError: no such mask"), out_of_memory(None)
+    (False, False)
+    """
+    return reason is not None and any(word in reason for word in MEMORY_WORDS)
 
 
 def state(outcome: Outcome | None, failures: int, lease_age: float | None) -> State:

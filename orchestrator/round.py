@@ -4,14 +4,20 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
 
+from cluster import Resources
 from orchestrator import fold, policy
 from orchestrator.fill import CellSearch
 from orchestrator.ledger import Ledger, LedgerSink
+from orchestrator.needs import Needs
+from orchestrator.owner import Claim
 from orchestrator.plan import Plan, Trial
+from orchestrator.policy import Failure
+from orchestrator.provenance import code_version
 from orchestrator.screen import Screen
 from orchestrator.studies import Declared
 from trainables.attempt import commit_unfinished
@@ -28,6 +34,39 @@ class Handed:
     search: CellSearch | None
     best: float | None = None
     pruned: bool = False
+    killed: str | None = None
+    """Why the sweep itself ended it."""
+
+
+@dataclasses.dataclass
+class Tries:
+    """What a sweep remembers of trials that ended badly, from one round to the next."""
+
+    lost: Counter[str] = dataclasses.field(default_factory=Counter[str])
+    """How often each digest lost its node."""
+    splits: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
+
+    def split(self, digest: str) -> int:
+        """How many times more parts a batch is passed in (:class:`trainables.place.Place`)."""
+        return self.splits.get(digest, 1)
+
+    def note(self, digest: str, reason: str | None) -> None:
+        """A trial failed: for want of memory, it is tried again with half of it."""
+        if policy.out_of_memory(reason):
+            self.splits[digest] = 2 * self.split(digest)
+
+
+@dataclasses.dataclass
+class Crew:
+    """What all rounds of a sweep share."""
+
+    ledger: Ledger
+    screen: Screen
+    claim: Claim
+    resources: Resources
+    silence: float = policy.SILENCE_SECONDS
+    """A trial that was not heard of for so many seconds is killed."""
+    tries: Tries = dataclasses.field(default_factory=Tries)
 
 
 class Round:
@@ -38,15 +77,15 @@ class Round:
         made: Plan,
         queue: list[Trial],
         searches: list[CellSearch],
-        ledger: Ledger,
-        sink: LedgerSink,
-        screen: Screen,
         scores: dict[str, float],
+        needs: Needs,
+        crew: Crew,
     ) -> None:
         self.made, self.queue, self.searches = made, list(queue), searches
-        self.ledger, self.sink, self.screen = ledger, sink, screen
+        self.ledger, self.screen, self.needs, self.crew = crew.ledger, crew.screen, needs, crew
+        self.sink, self.tries = LedgerSink(crew.ledger, code_version()), crew.tries
         self.handed: dict[str, Handed] = {}
-        self.rungs = _rungs(made, ledger)
+        self.rungs = _rungs(made, crew.ledger)
         self.index = {
             cell.name: [t.index for t in made.trials if t.cell is cell and t.stage == "search"]
             for cell in made.cells
@@ -131,21 +170,35 @@ class Round:
             commit_unfinished(handed.trial.config, self.sink, "pruned", reason)
         return not stop
 
-    def ended(self, tune_id: str, result: Result, error: str | None) -> None:
+    def ended(self, tune_id: str, result: Result, failure: Failure | None) -> None:
         """Take the end of a trial: tell Optuna and the screen, record what nobody else could."""
         handed = self.handed.pop(tune_id)
-        outcome = "failed" if error else "pruned" if handed.pruned else result.get("outcome")
-        if error:
-            commit_unfinished(handed.trial.config, self.sink, "failed", error)
+        digest = handed.trial.digest
+        if failure is not None and handed.killed is not None:
+            failure = Failure(handed.killed)
+        if failure is not None and failure.lost:
+            self.tries.lost[digest] += 1
+            if handed.search is None and self.tries.lost[digest] < policy.MOST_LOST:
+                self.queue.append(handed.trial)
+            self.screen.lost(tune_id, handed.trial, failure.reason)
+            return
+        if failure is not None:
+            outcome, reason = "failed", failure.reason
+            commit_unfinished(handed.trial.config, self.sink, "failed", failure.reason)
+        else:
+            outcome = "pruned" if handed.pruned else result.get("outcome")
+            reason = result.get("reason")
         if outcome is None:  # stopped with the sweep: neither told nor recorded, to be resumed
             self.screen.stopped()
             return
+        if outcome == "failed":
+            self.tries.note(digest, reason)
         if handed.search is not None:
             handed.search.tell(tune_id, outcome, handed.best)
         self.ends += 1
         if self.ends % policy.FOLD_EVERY == 0:
             fold_quietly(self.ledger)
-        self.screen.ended(tune_id, handed.trial, outcome, handed.best)
+        self.screen.ended(tune_id, handed.trial, outcome, handed.best, reason)
 
 
 def fold_quietly(ledger: Ledger) -> None:

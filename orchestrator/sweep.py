@@ -13,10 +13,11 @@ from typing import Any
 from cluster import Cluster, Resources
 from orchestrator import delta, policy
 from orchestrator.fill import SCORE, CellSearch
-from orchestrator.ledger import Ledger, LedgerSink
+from orchestrator.ledger import Ledger
+from orchestrator.needs import Needs, fewest
+from orchestrator.owner import LostError, claimed
 from orchestrator.plan import Plan, plan, scores
-from orchestrator.provenance import code_version
-from orchestrator.round import Round, declare, fold_quietly
+from orchestrator.round import Crew, Round, Tries, declare, fold_quietly
 from orchestrator.screen import Screen
 from search_spaces import Space
 from trainables.worker import Inline, ray_train_trial
@@ -26,8 +27,17 @@ class SweepError(ValueError):
     """The sweep cannot go on."""
 
 
-def sweep(study: str, space: Space, ledger: Ledger, cluster: Cluster, screen: Screen) -> Plan:
+def sweep(
+    study: str,
+    space: Space,
+    ledger: Ledger,
+    cluster: Cluster,
+    screen: Screen,
+    silence: float = policy.SILENCE_SECONDS,
+) -> Plan:
     """Train whatever the study still lacks, and return the plan as it stands afterwards.
+
+    While another process drives the study, this one waits; then it does what is left, if anything.
 
     Raises:
         ValueError: the space asks for something that no config can be.
@@ -38,25 +48,44 @@ def sweep(study: str, space: Space, ledger: Ledger, cluster: Cluster, screen: Sc
     expected = cluster.expected()
     if expected is not None:
         feasible(made, expected)
+    with claimed(ledger.store, study, screen.waits) as claim:
+        made = _declared(study, space, ledger)
+        if not made.complete:
+            with cluster.connect() as resources:
+                feasible(made, resources)
+                screen.begin(made)
+                made = _rounds(made, Crew(ledger, screen, claim, resources, silence))
+                screen.end()
+        _tidy(made, ledger)
+    return made
+
+
+def _declared(study: str, space: Space, ledger: Ledger) -> Plan:
+    """The plan, its trials and its question noted in the ledger."""
+    made = plan(study, space, ledger)
     about = {"question": space.question, "arms": list(space.arms), "revision": made.revision}
     ledger.studies.describe(study, about)
     declare(made, ledger)
     _tidy(made, ledger)
-    if made.complete:
-        return made
-    with cluster.connect() as resources:
-        feasible(made, resources)
-        screen.begin(made)
-        while not made.complete:
-            before = _progress(made)
-            _round(made, ledger, resources, screen)
-            fold_quietly(ledger)
-            made = plan(study, space, ledger)
-            declare(made, ledger)
-            if screen.interrupted or _progress(made) == before:
-                break
-    screen.end()
-    _tidy(made, ledger)
+    return made
+
+
+def _rounds(made: Plan, crew: Crew) -> Plan:
+    """Rounds until nothing is left, or one achieves nothing."""
+    while not made.complete:
+        before = _progress(made, crew.tries)
+        try:
+            _round(made, crew)
+        except LostError as error:
+            crew.screen.note(str(error))
+            crew.screen.stopped()
+        fold_quietly(crew.ledger)
+        made = plan(made.study, made.space, crew.ledger)
+        if crew.screen.interrupted:
+            break
+        declare(made, crew.ledger)
+        if _progress(made, crew.tries) == before:
+            break
     return made
 
 
@@ -66,24 +95,27 @@ def _tidy(made: Plan, ledger: Ledger) -> None:
 
 def feasible(made: Plan, resources: Resources) -> None:
     """Refuse a study whose trials would wait for ever."""
-    most = max([made.space.workers, *(t.workers for t in made.pending)])
-    if resources.cpus < most:
-        raise SweepError(
-            f"a trial needs {most} CPUs (Space.workers), the cluster has {resources.cpus}"
-        )
+    offered = {"CPU": float(resources.cpus), "GPU": float(resources.gpus)}
+    kinds = {t.workers for t in made.pending} | ({made.space.workers} if made.unchosen else set())
+    for workers in sorted(kinds, key=fewest, reverse=True):
+        needs = Needs.of(made.space, workers, resources.gpus)
+        if needs.room(offered) < 1:
+            raise SweepError(
+                f"a trial needs {needs} (Space.workers, cpus, gpus), the cluster has"
+                f" {resources.cpus} CPUs and {resources.gpus} GPUs"
+            )
 
 
-def _round(made: Plan, ledger: Ledger, resources: Resources, screen: Screen) -> None:
+def _round(made: Plan, crew: Crew) -> None:
     """One Tuner: all one-worker trials inline, or else the several-worker ones under Ray Train."""
     alone = [t for t in made.pending if t.workers == 1]
     if alone or made.unsuggested:
         queue, workers = [t for t in alone if t.stage != "search"], 1
     else:
-        queue, workers = made.pending, max(t.workers for t in made.pending)
-        queue = [t for t in queue if t.workers == workers]
+        workers = made.pending[0].workers
+        queue = [t for t in made.pending if t.workers == workers]
     queue = list({t.digest: t for t in queue}.values())  # cells may share a config
-    sink = LedgerSink(ledger, code_version())
-    known = scores(ledger, {t.digest for t in made.trials})
+    known = scores(crew.ledger, {t.digest for t in made.trials})
     searches = [
         search
         for cell in made.cells
@@ -95,44 +127,43 @@ def _round(made: Plan, ledger: Ledger, resources: Resources, screen: Screen) -> 
         ]
         if search.left > 0
     ]
-    run = Round(made, queue, searches, ledger, sink, screen, known)
-    _tune(run, workers, resources)
+    needs = Needs.of(made.space, workers, crew.resources.gpus)
+    _tune(Round(made, queue, searches, known, needs, crew))
 
 
-def _tune(run: Round, workers: int, resources: Resources) -> None:
+def _tune(run: Round) -> None:
     """Hand a round to Ray Tune."""
     from ray import tune
 
+    from orchestrator.guard import Guard
     from orchestrator.tuning import Order, Rungs, Watch
 
-    gpus = 1 if resources.gpus else 0
-    if workers == 1:
-        trainable: Any = tune.with_resources(Inline, {"cpu": 1, "gpu": gpus})
-        concurrent = resources.gpus or resources.cpus
+    alone = run.needs.workers == 1
+    if alone:
+        share = {"cpu": run.needs.cpus, "gpu": run.needs.gpus}
+        trainable: Any = tune.with_resources(Inline, share)
     else:
-        # The Tune trial only waits for its workers: no CPU, but a token that keeps it schedulable.
-        trainable = tune.with_resources(ray_train_trial, {"trial_driver": 0.01})
-        concurrent = max(1, (resources.gpus or resources.cpus) // workers)
-    with tempfile.TemporaryDirectory(prefix="segprint-") as folder, _sigterm_as_sigint():
+        # The Tune trial only waits for its workers, on the node that is not taken back.
+        trainable = tune.with_resources(ray_train_trial, {"node:__internal_head__": 0.001})
+    with tempfile.TemporaryDirectory(prefix="segprint-") as folder, _graceful(run.screen):
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
                 metric=SCORE,
                 mode="max",
-                search_alg=Order(run, workers),
+                search_alg=Order(run),
                 scheduler=Rungs(run),
                 num_samples=-1,
-                max_concurrent_trials=concurrent,
-                reuse_actors=workers == 1,
+                reuse_actors=True,
                 trial_name_creator=_trial_name,
                 trial_dirname_creator=_trial_name,
             ),
             run_config=tune.RunConfig(
                 name=run.made.study,
                 storage_path=folder,
-                callbacks=[Watch(run)],
+                callbacks=[Watch(run, Guard(run))],
                 verbose=0,
-                failure_config=tune.FailureConfig(max_failures=1 if workers == 1 else 0),
+                failure_config=tune.FailureConfig(max_failures=0),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         )
@@ -146,23 +177,44 @@ def _tune(run: Round, workers: int, resources: Resources) -> None:
                 raise
     if run.handed:  # trials without an end: Tune left its loop on a signal
         run.screen.stopped()
+    for handed in run.handed.values():
+        run.ledger.release(handed.trial.digest)
 
 
 def _trial_name(trial: Any) -> str:
     return f"{trial.config['digest']}-{trial.trial_id}"
 
 
-def _progress(made: Plan) -> tuple[int, int, int]:
-    """Changes whenever a round achieved something."""
+def _progress(made: Plan, tries: Tries) -> tuple[int, int, int, int]:
+    """Changes whenever a round achieved something, or lost what may come back."""
     done = sum(t.state in ("done", "given up") for t in made.trials)
-    return done, sum(made.unsuggested.values()), made.failures
+    lost = sum(min(n, policy.MOST_LOST) for n in tries.lost.values())
+    return done, sum(made.unsuggested.values()), made.failures, lost
 
 
 @contextmanager
-def _sigterm_as_sigint() -> Generator[None]:
-    """Tune stops gracefully on SIGINT only; Slurm and Kubernetes send SIGTERM."""
-    before = signal.signal(signal.SIGTERM, lambda *_: os.kill(os.getpid(), signal.SIGINT))
+def _graceful(screen: Screen) -> Generator[None]:
+    """The first SIGINT or SIGTERM has trials keep a checkpoint; the second ends at once.
+
+    Of the signals that end Tune's loop in good order, SIGUSR1 is the one that is not the
+    keyboard's; Slurm and Kubernetes send SIGTERM.
+    """
+    seen: list[int] = []
+
+    def leave(_: int, __: object) -> None:
+        raise KeyboardInterrupt  # Tune's loop has not begun
+
+    def stop(number: int, _: object) -> None:
+        seen.append(number)
+        if len(seen) > 1:
+            raise KeyboardInterrupt
+        screen.note("stopping: trials keep a checkpoint; once more, and it ends at once")
+        os.kill(os.getpid(), signal.SIGUSR1)
+
+    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGUSR1: leave}
+    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)

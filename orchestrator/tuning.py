@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import dataclasses
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any, cast
 
+import ray
 from ray import tune
+from ray.exceptions import NodeDiedError, RayActorError, RayTaskError
+from ray.train.v2._internal.exceptions import (
+    UserExceptionWithTraceback,
+    WorkerGroupStartupTimeoutError,
+)
+from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from orchestrator.fill import SCORE
+from orchestrator.guard import Guard
+from orchestrator.policy import Failure
 
 if TYPE_CHECKING:
     from orchestrator.round import Round
@@ -18,12 +29,14 @@ if TYPE_CHECKING:
 class Order(Searcher):
     """Hands Tune the trials in the order that the run decides."""
 
-    def __init__(self, run: Round, workers: int) -> None:
+    def __init__(self, run: Round) -> None:
         super().__init__(metric=SCORE, mode="max")
-        self._run, self._workers = run, workers
+        self._run = run
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         with self._run.remembering():
+            if len(self._run.handed) >= self._run.needs.room(ray.cluster_resources()):
+                return None  # asked again in a moment: nodes come and go
             trial = self._run.next(trial_id)
         if trial is None:
             return Searcher.FINISHED  # pyright: ignore[reportReturnType]
@@ -31,8 +44,8 @@ class Order(Searcher):
             "config": trial.config.plain(),
             "digest": trial.digest,
             "sink": self._run.sink,
-            "cpus": 1,
-            "workers": self._workers,
+            "split": self._run.tries.split(trial.digest),
+            **dataclasses.asdict(self._run.needs),
         }
 
     def on_trial_complete(
@@ -61,17 +74,32 @@ class Rungs(FIFOScheduler):
 
 
 class Watch(tune.Callback):
-    """Sees every trial start and end."""
+    """Sees every trial start, report and end, and has the guard look at them in between."""
 
-    def __init__(self, run: Round) -> None:
-        self._run = run
+    def __init__(self, run: Round, guard: Guard) -> None:
+        self._run, self._guard = run, guard
+
+    def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
+        with self._run.remembering():
+            self._guard.look(trials)
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
+        self._guard.heard(trial.trial_id)
         handed = self._run.handed.get(trial.trial_id)
         if handed is not None:
             self._run.screen.started(trial.trial_id, handed.trial)
+
+    def on_trial_result(
+        self,
+        iteration: int,
+        trials: list[Trial],
+        trial: Trial,
+        result: dict[str, Any],
+        **info: Any,
+    ) -> None:
+        self._guard.heard(trial.trial_id)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
@@ -82,7 +110,50 @@ class Watch(tune.Callback):
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        error: Any = trial.get_error() if hasattr(trial, "get_error") else None
-        lines = str(error or "the worker process died").strip().splitlines()
         with self._run.remembering():
-            self._run.ended(trial.trial_id, {}, lines[-1][:500])
+            self._run.ended(trial.trial_id, {}, failure(trial.get_pickled_error()))
+
+
+def failure(error: BaseException | None) -> Failure:
+    """Why a trial ended, from what Ray raised for it."""
+    causes = list(_causes(error))
+    if any(_node_gone(cause) for cause in causes):
+        return Failure("its node went away", lost=True)
+    if any(isinstance(cause, RayActorError) for cause in causes[-1:]):
+        return Failure("the worker process died")
+    last = causes[-1] if causes else RuntimeError("it ended without a word")
+    text = str(last).strip().splitlines() or [""]
+    return Failure(f"{type(last).__name__}: {text[0]}"[:500])
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """What was raised, from the outside in: Tune wraps Ray Train's error, that its workers'."""
+    while error is not None:
+        if isinstance(error, RayTaskError):
+            error = cast("BaseException", error.cause)
+            continue
+        yield error
+        if isinstance(error, WorkerGroupError):
+            found = list(error.worker_failures.values())
+            gone = [e for e in found if _node_gone(e)]
+            # Where one worker dies, the others lose their connection to it.
+            raised = [e for e in found if not isinstance(e, RayActorError)]
+            own = [e for e in raised if not _disconnected(e)]
+            error = next(iter([*gone, *own, *found]), None)
+        elif isinstance(error, ControllerError):
+            error = error.controller_failure
+        elif isinstance(error, UserExceptionWithTraceback):
+            error = error._base_exc  # pyright: ignore[reportPrivateUsage]
+        else:
+            error = error.__cause__
+
+
+def _node_gone(error: BaseException) -> bool:
+    if isinstance(error, (NodeDiedError, PreemptionError, WorkerGroupStartupTimeoutError)):
+        return True
+    return isinstance(error, RayActorError) and (error.preempted or "node has died" in str(error))
+
+
+def _disconnected(error: BaseException) -> bool:
+    """A worker whose peer is gone."""
+    return any(word in str(error) for word in ("Connection closed by peer", "Connection reset"))

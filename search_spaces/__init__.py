@@ -114,14 +114,25 @@ class Space:
     )
     replicates: int = 1
     search: Search | None = None
-    workers: int = 1
-    """Workers of the final trial of a searched arm; all other trials have one."""
+    workers: int | tuple[int, int] = 1
+    """Workers of the final trial of a searched arm; all other trials have one. A pair is the
+    fewest and the most, as nodes come and go."""
+    cpus: float = 1.0
+    """Of each worker; torch gets as many threads."""
+    gpus: float = 1.0
+    """Of each worker, a share of one allowed; where the cluster has none, none."""
 
     def __post_init__(self) -> None:
         if self.replicates < 1:
             raise ValueError(f"Space: replicates={self.replicates} must be at least 1")
-        if self.workers < 1:
-            raise ValueError(f"Space: workers={self.workers} must be at least 1")
+        few, most = (self.workers,) * 2 if isinstance(self.workers, int) else self.workers
+        if not 1 <= few <= most:
+            raise ValueError(f"Space: workers={self.workers} must be at least 1, or (fewest, most)")
+        if self.cpus <= 0 or self.gpus < 0 or (self.gpus > 1 and self.gpus % 1):
+            raise ValueError(
+                f"Space: cpus={self.cpus} must be positive, gpus={self.gpus} a share of one GPU or"
+                " a whole number"
+            )
         if not self.arms:
             raise ValueError("Space: arms must name at least one arm")
         for name in self.arms:

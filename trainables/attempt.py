@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import json
 import resource
 import sys
@@ -10,8 +11,9 @@ import traceback
 import warnings
 from collections.abc import Generator
 from datetime import UTC, datetime
+from functools import partial
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import NamedTuple, Protocol, cast
 
 import torch
 
@@ -21,6 +23,7 @@ from trainables.machine import ran_on
 from trainables.modes.diffusion import Diffusion
 from trainables.part import without_home
 from trainables.place import Place
+from trainables.pulse import Pulse
 from trainables.reading.cache import load
 from trainables.record import DivergedError, Outcome, Tables
 from trainables.state import read_checkpoint
@@ -46,12 +49,23 @@ class Sink(Protocol):
         """Replace the config's checkpoint."""
         ...
 
+    def alive(self, digest: str) -> None:
+        """Say that this config's run gets on."""
+        ...
+
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
         """Make the attempt's record visible, whole or not at all."""
         ...
 
 
-def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, None, Outcome]:
+class Ended(NamedTuple):
+    """How an attempt ended, and why, where that is worth a word."""
+
+    outcome: Outcome
+    reason: str | None = None
+
+
+def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, None, Ended]:
     """Drive one worker through a run; rank 0 keeps checkpoints and commits how it ended.
 
     A divergence or an exception is an outcome, recorded with its reason, not raised: the sweep
@@ -67,30 +81,36 @@ def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, Non
         # A worker may die after its commit and before its report, and be started again.
         done = place.first_has(_committed(sink, digest) if place.rank == 0 else None)
         if done is not None:
-            return cast("Outcome", done.decode())
+            return Ended(cast("Outcome", done.decode()))
         resume = place.first_has(_readable(sink, digest) if place.rank == 0 else None)
         history = _history(resume)
-        run = train(config, place, resume)
-        while True:
-            try:
-                progress = next(run)
-            except StopIteration as end:
-                measured: Measured = end.value
-                break
-            history = progress.history
-            if progress.state is not None:
-                sink.keep(digest, progress.state)
-            yield progress
+        # Where another worker hangs, the first one waits for it.
+        tell = partial(sink.alive, digest) if place.rank == 0 else lambda: None
+        with Pulse(tell) as pulse:
+            run = train(config, dataclasses.replace(place, beat=pulse.beat), resume)
+            while True:
+                try:
+                    progress = next(run)
+                except StopIteration as end:
+                    measured: Measured = end.value
+                    break
+                history = progress.history
+                if progress.score is not None and place.rank == 0:
+                    sink.keep(digest, progress.save())
+                yield progress
     except Exception as error:
         outcome: Outcome = "diverged" if isinstance(error, DivergedError) else "failed"
         if place.world > 1 and outcome == "failed":
             raise
+        reason = _reason(error)
         if place.rank == 0:
-            trial = {**about(config, sink, began, ran), "reason": _reason(error)}
+            trial = {**about(config, sink, began, ran), "reason": reason}
             sink.commit(digest, outcome, _unfinished(trial, outcome, history))
-        return outcome
+        return Ended(outcome, reason)
     if place.rank == 0:
         trial = {**about(config, sink, began, ran), **_costs(config, measured, place)}
+        if place.split > 1:
+            trial["reason"] = f"short of memory: each batch in {place.split} times more parts"
         sink.commit(
             digest,
             "finished",
@@ -101,7 +121,7 @@ def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, Non
                 "probes": measured.probes,
             },
         )
-    return "finished"
+    return Ended("finished")
 
 
 def commit_unfinished(config: Config, sink: Sink, outcome: Outcome, reason: str) -> None:
@@ -234,11 +254,11 @@ def peak_host() -> int:
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * kilobyte
 
 
-def outcome_of(run: Generator[Progress, None, Outcome]) -> Outcome:
-    """Drive a generator to its end and return its outcome."""
+def outcome_of(run: Generator[Progress, None, Ended]) -> Outcome:
+    """Drive a generator to its end and return how that was."""
     while True:
         try:
             next(run)
         except StopIteration as end:
-            result: Any = end.value
-            return result
+            ended: Ended = end.value
+            return ended.outcome

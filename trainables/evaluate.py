@@ -43,6 +43,7 @@ class Rows:
 @contextlib.contextmanager
 def reading(config: Config, network: Network, place: Place) -> Generator[None]:
     """No gradients, evaluation mode, and the precision that the network was trained in."""
+    place.beat()
     network.eval()
     with torch.no_grad(), autocast(config, place):
         yield

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 from collections.abc import Callable, Generator
 from dataclasses import dataclass
@@ -22,6 +23,7 @@ from trainables import controls, evaluate, probe
 from trainables.config import Config
 from trainables.data import Prepared, prepared, tiles
 from trainables.evaluate import Rows, autocast
+from trainables.layers.batchnorm import BatchNorm2d
 from trainables.models import Network
 from trainables.modes import Batch
 from trainables.part import require
@@ -33,18 +35,24 @@ Row = dict[str, Any]
 T = TypeVar("T")
 
 
+BEAT_SECONDS = 5.0
+"""Longest stretch of training steps without a word: how soon a run can be told to stop."""
+
+
 @dataclass(frozen=True)
 class Progress:
-    """Sent at every validation; ``state`` is a checkpoint to resume from, on rank 0 only."""
+    """Sent at every validation, and between two of them every few seconds of training."""
 
     step: int
     steps: int
-    score: float
+    score: float | None
+    """None between validations."""
     case_scores: list[float]
-    """Of each validation case, in their order; ``score`` is their mean."""
+    """Of each validation case, in their order; ``score`` is their mean. Empty between two."""
     history: list[Row]
     """Rows of the ``steps`` table so far."""
-    state: bytes | None
+    save: Callable[[], bytes]
+    """A checkpoint of this moment, to resume from; only until the run goes on."""
 
 
 @dataclass(frozen=True)
@@ -78,47 +86,25 @@ def train(
     data = prepared(config)
     _check(config, data, place)
     state = State(config, data, place)
+    whole = place.split == 1 or not any(isinstance(m, BatchNorm2d) for m in state.network.modules())
+    require(whole, f"model {config.model.name} normalises over a batch, which cannot be split")
     if resume is not None:
         state.load(resume, digest)
     learner = learner_of(config, state.network, place)
 
-    loss_sum, began = torch.zeros(1, dtype=torch.float64), time.perf_counter()
-    steps, every = config.train.steps, config.train.validate_every
+    steps, every, tally = config.train.steps, config.train.validate_every, state.tally
     while not _over(config, state):
-        if state.step < steps:
-            loss_sum += step(config, state, learner, data, place)
-        if state.step < steps and state.step % every != 0:
-            continue
-        trained = time.perf_counter()
-        scores_NK = _validate(config, state, data, place)
-        score_sum, count = float(scores_NK.sum()), scores_NK.numel()
-        case_scores: list[float] = scores_NK.mean(1).tolist()
-        tally, now = state.tally, time.perf_counter()
-        tally.train_seconds += trained - began
-        tally.validate_seconds += now - trained
-        previous = tally.history[-1]["step"] if tally.history else 0
-        tally.history.append(
-            {
-                "step": state.step,
-                "loss_sum": float(loss_sum) if state.step > previous else None,
-                "loss_count": (state.step - previous) * config.train.batch,
-                "score_sum": score_sum,
-                "score_count": count,
-                "case_scores": case_scores,
-                "seconds": now - began,
-            }
-        )
-        if score_sum / count > tally.best_score:
-            tally.best_score, tally.best_step = score_sum / count, state.step
-            tally.worse = 0
-            state.best.load_state_dict(state.ema.state_dict())
-        else:
-            tally.worse += 1
-        saved = state.save(digest) if place.rank == 0 else None
-        yield Progress(
-            state.step, steps, score_sum / count, case_scores, list(tally.history), saved
-        )
-        loss_sum, began = torch.zeros(1, dtype=torch.float64), time.perf_counter()
+        began = time.perf_counter()
+        due = state.step >= steps
+        while not due:
+            tally.loss_sum += float(step(config, state, learner, data, place))
+            due = state.step >= steps or state.step % every == 0
+            if time.perf_counter() > began + BEAT_SECONDS:
+                break
+        tally.seconds += time.perf_counter() - began
+        score, case_scores = _validated(config, state, data, place) if due else (None, [])
+        save = functools.partial(state.save, digest)
+        yield Progress(state.step, steps, score, case_scores, list(tally.history), save)
     return _test(config, state, data, place)
 
 
@@ -127,6 +113,39 @@ def _over(config: Config, state: State) -> bool:
     tally, settings = state.tally, config.train
     tired = 0 < settings.patience <= tally.worse
     return bool(tally.history) and (state.step >= settings.steps or tired)
+
+
+def _validated(
+    config: Config, state: State, data: Prepared, place: Place
+) -> tuple[float, list[float]]:
+    """Validate, and note what the steps since the last time were worth; the mean, and each case."""
+    tally, began = state.tally, time.perf_counter()
+    scores_NK = _validate(config, state, data, place)
+    score_sum, count = float(scores_NK.sum()), scores_NK.numel()
+    case_scores: list[float] = scores_NK.mean(1).tolist()
+    seconds = time.perf_counter() - began
+    tally.train_seconds += tally.seconds
+    tally.validate_seconds += seconds
+    previous = tally.history[-1]["step"] if tally.history else 0
+    tally.history.append(
+        {
+            "step": state.step,
+            "loss_sum": tally.loss_sum if state.step > previous else None,
+            "loss_count": (state.step - previous) * config.train.batch,
+            "score_sum": score_sum,
+            "score_count": count,
+            "case_scores": case_scores,
+            "seconds": tally.seconds + seconds,
+        }
+    )
+    tally.loss_sum, tally.seconds = 0.0, 0.0
+    score = score_sum / count
+    if score > tally.best_score:
+        tally.best_score, tally.best_step, tally.worse = score, state.step, 0
+        state.best.load_state_dict(state.ema.state_dict())
+    else:
+        tally.worse += 1
+    return score, case_scores
 
 
 def learner_of(config: Config, network: Network, place: Place) -> nn.Module:
@@ -142,10 +161,12 @@ def learner_of(config: Config, network: Network, place: Place) -> nn.Module:
 def step(config: Config, state: State, learner: nn.Module, data: Prepared, place: Place) -> Tensor:
     """One optimiser step on the global batch; returns the sum of its case losses, float64 [1]."""
     settings = config.train
+    place.beat()
     learner.train()
     state.optimizer.zero_grad(set_to_none=True)
     loss = torch.zeros(1, dtype=torch.float64)
-    parts = data.batch(config, state.step, place).to(place.device).chunks(settings.accumulate)
+    batch = data.batch(config, state.step, place).to(place.device)
+    parts = batch.chunks(settings.accumulate * place.split)
     for i, part in enumerate(parts):
         waits = contextlib.nullcontext()
         if isinstance(learner, DistributedDataParallel) and i + 1 < len(parts):

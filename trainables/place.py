@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, cast
 
@@ -17,6 +18,11 @@ class Place:
     rank: int = 0
     world: int = 1
     device: str = "cpu"
+    split: int = 1
+    """How many times more parts than ``train.accumulate`` a share of a batch is passed in: what
+    ran out of memory is tried again so, and means the same."""
+    beat: Callable[[], None] = lambda: None
+    """Called at every step and every pass: a sign of life for whoever watches the run."""
 
     def total(self, x: Tensor) -> Tensor:
         """The sum over workers."""

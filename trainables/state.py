@@ -38,6 +38,10 @@ class Tally:
     best_score: float = -1.0
     worse: int = 0
     """Validations since the best one."""
+    loss_sum: float = 0.0
+    """Of the steps since the last validation."""
+    seconds: float = 0.0
+    """That the steps since the last validation took."""
     train_seconds: float = 0.0
     validate_seconds: float = 0.0
 

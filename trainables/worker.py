@@ -19,18 +19,18 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 from torch import distributed as dist
 
-from trainables.attempt import attempt
+from trainables.attempt import Ended, attempt
 from trainables.config import parse
 from trainables.loop import Progress
 from trainables.place import Place, best_device
-from trainables.record import Outcome
 
 Job = Mapping[str, Any]
-"""What Tune hands a trial: ``config`` (plain), ``digest``, ``sink``, ``cpus``, ``workers``."""
+"""What Tune hands a trial: ``config`` (plain), ``digest``, ``sink``, ``workers`` (one number, or
+the fewest and the most), ``cpus`` and ``gpus`` of one worker, ``split`` (:class:`Place`)."""
 
 
 def report_of(progress: Progress) -> dict[str, Any]:
-    """What Tune and its scheduler see of a validation."""
+    """What Tune and its scheduler see of a run in flight."""
     return {
         "step": progress.step,
         "steps": progress.steps,
@@ -39,24 +39,46 @@ def report_of(progress: Progress) -> dict[str, Any]:
     }
 
 
+def threads(job: Job) -> int:
+    """Of torch, as many as the worker has CPUs: spinning ones slow everybody down."""
+    return max(1, int(job["cpus"]))
+
+
 class Inline(tune.Trainable):
     """One worker in a Tune actor that is reused: a trial costs a fraction of a second to start."""
 
     def setup(self, config: Job) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
-        torch.set_num_threads(max(1, int(config["cpus"])))
+        torch.set_num_threads(threads(config))
         self.reset_config(config)
 
     def reset_config(self, new_config: Job) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
-        self._run: Generator[Progress, None, Outcome] = attempt(
-            parse(new_config["config"]), new_config["sink"], Place(device=best_device())
+        self._job, self._seen = new_config, None
+        self._run: Generator[Progress, None, Ended] = attempt(
+            parse(new_config["config"]),
+            new_config["sink"],
+            Place(device=best_device(), split=new_config["split"]),
         )
         return True
 
     def step(self) -> dict[str, Any]:
+        self._seen: Progress | None = None
         try:
-            return {**report_of(next(self._run)), "done": False}
+            self._seen = next(self._run)
         except StopIteration as end:
-            return {"outcome": end.value, "done": True}
+            return {**cast("Ended", end.value)._asdict(), "done": True}
+        return {**report_of(self._seen), "done": False}
+
+    def keep(self) -> None:
+        """Keep a checkpoint of this moment: the process, or its node, will not be there for long.
+
+        After a validation there is one already.
+        """
+        if self._seen is not None and self._seen.score is None:
+            self._job["sink"].keep(self._job["digest"], self._seen.save())
+
+    def cleanup(self) -> None:
+        """Tune stops the trial in the middle, and the process with it."""
+        self.keep()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
         """Nothing: checkpoints are in the ledger, where any machine finds them."""
@@ -66,38 +88,45 @@ class Inline(tune.Trainable):
 
 
 def ray_train_trial(job: Job) -> None:
-    """A Tune trial that trains with ``job['workers']`` Ray Train workers (DDP)."""
-    gpu = torch.cuda.is_available()
+    """A Tune trial that trains with ``job['workers']`` Ray Train workers (DDP).
+
+    Whether and how a failed run is tried again is the sweep's decision, made where all failures
+    are counted; Ray Train only restarts what lost its node to a preemption.
+    """
+    gpus = float(job["gpus"])
     with tempfile.TemporaryDirectory() as folder:
         DataParallelTrainer(
             train_worker,
             train_loop_config=dict(job),
             scaling_config=train.ScalingConfig(
                 num_workers=job["workers"],
-                use_gpu=gpu,
-                resources_per_worker={"CPU": job["cpus"], **({"GPU": 1} if gpu else {})},
+                use_gpu=gpus > 0,
+                resources_per_worker={"CPU": job["cpus"], **({"GPU": gpus} if gpus else {})},
             ),
             run_config=train.RunConfig(
                 name=job["digest"],
                 storage_path=folder,
                 callbacks=[TuneReportCallback()],
-                failure_config=train.FailureConfig(max_failures=1, controller_failure_limit=3),
+                failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=3),
             ),
         ).fit()
 
 
 def train_worker(job: Job) -> None:
     """The loop under Ray Train: the shim for rank, device and report."""
-    torch.set_num_threads(max(1, int(job["cpus"])))
+    torch.set_num_threads(threads(job))
     context = train.get_context()
-    place = Place(context.get_world_rank(), context.get_world_size(), str(get_device()))
+    rank, world = context.get_world_rank(), context.get_world_size()
+    place = Place(rank, world, str(get_device()), split=job["split"])
     meet(place)
     run = attempt(parse(job["config"]), job["sink"], place)
     try:
         while True:
-            train.report(report_of(next(run)))
+            progress = next(run)
+            if progress.score is not None:  # a report is a meeting of all workers
+                train.report(report_of(progress))
     except StopIteration as end:
-        train.report({"outcome": end.value})
+        train.report(cast("Ended", end.value)._asdict())
     finally:
         dist.destroy_process_group()
 

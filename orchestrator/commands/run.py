@@ -29,7 +29,7 @@ def main(options: Namespace) -> int:
         torch.set_num_threads(usable_cpus())
         run = attempt(config, LedgerSink(ledger, code_version()), Place(device=best_device()))
         for progress in run:
-            if not options.json:
+            if progress.score is not None and not options.json:
                 print(
                     f"step {progress.step} of {progress.steps}:"
                     f" validation Dice {progress.score:.4f}"

@@ -93,7 +93,7 @@ def test_a_study_that_needs_more_cpus_than_there_are_is_refused(
     )
     done = segprint("sweep", "./mine.py")
     assert done.returncode == 2
-    assert "a trial needs 512 CPUs (Space.workers)" in done.stderr
+    assert "a trial needs 512 x 1 CPU (Space.workers" in done.stderr
     assert "Traceback" not in done.stderr
 
 

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator import policy
 from tests.small import MODELS
+from trainables import loop
 from trainables.attempt import attempt, outcome_of
 from trainables.config import Config
 from trainables.loop import Measured, Progress, train
@@ -33,6 +35,9 @@ class Memory:
     def keep(self, digest: str, checkpoint: bytes) -> None:
         self.checkpoint = checkpoint
 
+    def alive(self, digest: str) -> None:
+        pass
+
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
         self.committed.append((outcome, tables))
 
@@ -56,7 +61,7 @@ def test_a_killed_run_resumes_to_the_identical_numbers(
     killed = train(config, Place())
     half = next(killed)
     killed.close()
-    resumed = finish(train(config, Place(), half.state))
+    resumed = finish(train(config, Place(), half.save()))
 
     def losses(measured: Measured) -> list[float]:
         return [row["loss_sum"] for row in measured.tally.history]
@@ -64,6 +69,59 @@ def test_a_killed_run_resumes_to_the_identical_numbers(
     assert losses(resumed) == losses(straight)
     assert resumed.rows == straight.rows
     assert resumed.probes == straight.probes
+
+
+def test_a_run_resumes_between_two_validations_to_the_identical_numbers(
+    small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(train={"steps": 8, "batch": 4, "validate_every": 4})
+    straight = finish(train(config, Place()))
+    monkeypatch.setattr(loop, "BEAT_SECONDS", 0.0)
+    killed = train(config, Place())
+    seen = [next(killed) for _ in range(6)]
+    assert [(p.step, p.score is None) for p in seen] == [
+        *((step, True) for step in (1, 2, 3)),
+        (4, False),
+        *((step, True) for step in (5, 6)),
+    ]
+    checkpoint = seen[-1].save()
+    killed.close()
+    resumed = finish(train(config, Place(), checkpoint))
+    timeless = [
+        [{k: v for k, v in row.items() if k != "seconds"} for row in run.tally.history]
+        for run in (straight, resumed)
+    ]
+    assert timeless[0] == timeless[1]
+    assert resumed.rows == straight.rows
+
+
+def test_a_share_in_more_parts_means_the_same(small: Callable[..., Config]) -> None:
+    config = small(train={"steps": 6, "batch": 4, "validate_every": 2})
+    whole, split = (finish(train(config, Place(split=n))) for n in (1, 4))
+    losses = [[row["loss_sum"] for row in run.tally.history] for run in (whole, split)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-4)
+
+
+def test_what_normalises_over_a_batch_is_not_split(small: Callable[..., Config]) -> None:
+    config = small(model={"medsegdiff_new": MODELS["medsegdiff_new"]}, mode="feedforward")
+    with pytest.raises(ValueError, match="normalises over a batch, which cannot be split"):
+        next(train(config, Place(split=2)))
+
+
+def test_what_ran_out_of_memory_is_recorded_with_its_reason(
+    small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*_: object) -> None:
+        raise torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2 GiB")
+
+    monkeypatch.setattr(torch.nn.Conv2d, "forward", full)
+    sink = Memory()
+    run = attempt(small(), sink, Place())
+    with pytest.raises(StopIteration) as end:
+        next(run)
+    assert end.value.value.outcome == "failed"
+    assert policy.out_of_memory(end.value.value.reason)
+    assert policy.out_of_memory(sink.committed[0][1]["trials"][0]["reason"])
 
 
 def test_a_nan_stops_the_run_with_its_step_and_is_recorded_as_diverged(
@@ -101,7 +159,7 @@ def test_a_bad_checkpoint_is_named_and_the_run_starts_over(
     small: Callable[..., Config], damage: str
 ) -> None:
     config, sink = small(), Memory()
-    other = next(train(small(seed=9) if damage == "foreign" else config, Place())).state
+    other = next(train(small(seed=9) if damage == "foreign" else config, Place())).save()
     assert other is not None
     sink.checkpoint = {"truncated": other[:-100], "foreign": other, "garbage": b"x"}[damage]
     with pytest.warns(UserWarning, match=f"checkpoint of {config.digest()} ignored"):
@@ -109,7 +167,7 @@ def test_a_bad_checkpoint_is_named_and_the_run_starts_over(
 
 
 def test_a_checkpoint_holds_tensors_and_json_only(small: Callable[..., Config]) -> None:
-    state = next(train(small(), Place())).state
+    state = next(train(small(), Place())).save()
     assert state is not None
     parts, about = read_checkpoint(state)
     assert about["digest"] == small().digest()
@@ -161,7 +219,7 @@ def test_a_divergence_after_a_resume_keeps_the_steps_before_it(
     small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, sink = small(), Memory()
-    sink.checkpoint = next(train(config, Place())).state
+    sink.checkpoint = next(train(config, Place())).save()
     broken = torch.tensor([float("nan")] * 4, requires_grad=True)
     monkeypatch.setattr(type(config.mode), "losses", lambda *_: broken)
     assert outcome_of(attempt(config, sink, Place())) == "diverged"

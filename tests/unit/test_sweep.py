@@ -7,11 +7,14 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from cluster import Resources
 from orchestrator.estimate import Estimator
 from orchestrator.fill import CellSearch
-from orchestrator.ledger import Ledger, LedgerSink
+from orchestrator.ledger import Ledger
+from orchestrator.needs import Needs
+from orchestrator.owner import Claim
 from orchestrator.plan import plan, scores
-from orchestrator.round import Round, declare
+from orchestrator.round import Crew, Round, declare
 from orchestrator.screen import Screen
 from search_spaces import Choice, Search, Space
 from tests.conftest import SMALL
@@ -22,6 +25,11 @@ SPACE = Space(
     arms={"searched": {"mode": {"diffusion": {"schedule": Choice(["linear", "cosine"])}}}},
     search=Search(trials=6),
 )
+
+
+def crew(ledger: Ledger) -> Crew:
+    screen = Screen(Console(quiet=True), Estimator(ledger), 1)
+    return Crew(ledger, screen, Claim(ledger.store, "s", 1, {}), Resources(1, 0))
 
 
 def drive(ledger: Ledger, most: int = 100) -> list[str]:
@@ -35,8 +43,7 @@ def drive(ledger: Ledger, most: int = 100) -> list[str]:
         CellSearch(c, made.past(c, known), SPACE.search.trials, 0) for c in made.cells if c.searched
     ]
     queue = [t for t in made.pending if t.stage != "search"]
-    screen = Screen(Console(quiet=True), Estimator(ledger), 1)
-    run = Round(made, queue, searches, ledger, LedgerSink(ledger, "test"), screen, known)
+    run = Round(made, queue, searches, known, Needs(), crew(ledger))
     handed: list[str] = []
     while len(handed) < most:
         name = f"tune{len(handed)}"
@@ -73,8 +80,7 @@ def test_an_interrupted_round_goes_on_where_it_was(ledger: Ledger) -> None:
 
 def test_an_error_inside_tunes_hooks_is_remembered(ledger: Ledger) -> None:
     made = plan("s", SPACE, ledger)
-    screen = Screen(Console(quiet=True), Estimator(ledger), 1)
-    run = Round(made, [], [], ledger, LedgerSink(ledger, "test"), screen, {})
+    run = Round(made, [], [], {}, Needs(), crew(ledger))
     with pytest.raises(OSError, match="away"), run.remembering():
         raise OSError("the store is away")
     assert str(run.error) == "the store is away"

@@ -1,0 +1,171 @@
+"""Who drives a study: one process at a time, and whoever comes next once that one is gone.
+
+A driver claims ``drivers/STUDY/NUMBER.json``, created only if absent, and renews it while it lives.
+A claim that is not renewed has lapsed, and so has that of a dead process of this machine; the next
+driver then takes the next number. Whoever finds a number above its own has lost the study and
+stops. Commits do not depend on this: it spares double work, and gives a search one memory.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import threading
+import time
+import uuid
+from collections.abc import Callable, Generator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from orchestrator.store import Store, StoreError
+
+RENEW_SECONDS = 10.0
+LAPSE_SECONDS = 60.0
+"""Without a renewal, a driver on another machine is taken for dead; clocks may differ a little."""
+LOOK_SECONDS = 1.0
+"""Between two looks at a study that somebody else drives."""
+
+
+class LostError(ValueError):
+    """Another driver has taken the study over."""
+
+
+@dataclass
+class Claim:
+    """A process's claim on a study."""
+
+    store: Store
+    study: str
+    number: int
+    about: dict[str, Any]
+    lost: threading.Event = field(default_factory=threading.Event)
+
+    @property
+    def key(self) -> str:
+        return _key(self.study, self.number)
+
+    def check(self) -> None:
+        """Raise :class:`LostError` if the study is somebody else's by now."""
+        if self.lost.is_set():
+            raise LostError(f"study {self.study}: another driver has taken it over")
+
+    def renew(self, ended: threading.Event) -> None:
+        """Keep the claim until ``ended``; a store that is away delays it, and it may lapse."""
+        while not ended.wait(RENEW_SECONDS):
+            try:
+                if max(_numbers(self.store, self.study), default=0) > self.number:
+                    self.lost.set()
+                    return
+                self.store.put(self.key, self.content())
+            except StoreError:
+                continue
+
+    def content(self) -> bytes:
+        """As stored: who, and when last seen."""
+        return json.dumps({**self.about, "at": time.time()}).encode()
+
+
+@contextmanager
+def claimed(store: Store, study: str, waits: Callable[[str], None]) -> Generator[Claim]:
+    """Drive a study alone inside the block.
+
+    Waits while another process does, and calls ``waits`` once with who that is.
+    """
+    claim = _claim(store, study, waits)
+    ended = threading.Event()
+    impatient = Claim(store.patient(0), study, claim.number, claim.about, claim.lost)
+    thread = threading.Thread(target=impatient.renew, args=[ended], name="claim", daemon=True)
+    thread.start()
+    try:
+        yield claim
+    finally:
+        ended.set()
+        thread.join()
+        for number in _numbers(store, study):
+            if number <= claim.number:
+                store.delete(_key(study, number))
+
+
+def _claim(store: Store, study: str, waits: Callable[[str], None]) -> Claim:
+    told = False
+    while True:
+        last = max(_numbers(store, study), default=0)
+        holder = _holder(store, study, last) if last else None
+        if holder is None or _gone(holder):
+            claim = Claim(store, study, last + 1, _myself())
+            if store.create(claim.key, claim.content()):
+                return claim
+            continue
+        if not told:
+            waits(f"process {holder['pid']} on {holder['host']}")
+            told = True
+        time.sleep(LOOK_SECONDS)
+
+
+def driver_of(store: Store, study: str) -> dict[str, Any] | None:
+    """Who drives a study now (``host``, ``pid``, ``at``), if anybody does."""
+    last = max(_numbers(store, study), default=0)
+    holder = _holder(store, study, last) if last else None
+    return None if holder is None or _gone(holder) else holder
+
+
+def _key(study: str, number: int) -> str:
+    return f"drivers/{study}/{number:06d}.json"
+
+
+def _numbers(store: Store, study: str) -> list[int]:
+    names = [
+        key.rpartition("/")[2].removesuffix(".json") for key in store.list(f"drivers/{study}/")
+    ]
+    return [int(name) for name in names if name.isdigit()]
+
+
+def _holder(store: Store, study: str, number: int) -> dict[str, Any] | None:
+    """Who made a claim; None if it ended since, or does not read."""
+    try:
+        about = json.loads(store.get(_key(study, number)))
+        return about if {"host", "machine", "pid", "born", "at"} <= about.keys() else None
+    except (KeyError, ValueError, AttributeError):
+        return None
+
+
+def _gone(holder: dict[str, Any]) -> bool:
+    """Whether a claim has lapsed, or its process on this machine is dead."""
+    here = holder["machine"] == _machine() is not None and holder["born"] is not None
+    dead = here and _born(int(holder["pid"])) != holder["born"]
+    return dead or abs(time.time() - float(holder["at"])) > LAPSE_SECONDS
+
+
+def _myself() -> dict[str, Any]:
+    pid = os.getpid()
+    return {
+        "host": socket.gethostname(),
+        "machine": _machine(),
+        "pid": pid,
+        "born": _born(pid),
+        "claim": uuid.uuid4().hex,
+    }
+
+
+def _machine() -> str | None:
+    """Names this boot of this machine, and whose process numbers these are; None if nothing can."""
+    try:
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
+        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
+    except OSError:
+        return None
+
+
+def _born(pid: int) -> str | None:
+    """When a process started, so that a number that is used again is another process.
+
+    None if there is none (or only its remains, not reaped yet).
+    """
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    except OSError:
+        return None
+    return None if fields[0] in "ZX" else fields[19]

@@ -1,0 +1,107 @@
+"""One driver per study: the next one comes when the first is gone, and not before."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import pytest
+
+from orchestrator import owner
+from orchestrator.owner import Claim, LostError, claimed, driver_of
+from orchestrator.store import Store
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(str(tmp_path))
+
+
+def silent(_: str) -> None:
+    raise AssertionError("it must not wait")
+
+
+def test_a_study_has_a_driver_inside_the_block_and_none_after_it(store: Store) -> None:
+    with claimed(store, "s", silent):
+        driver = driver_of(store, "s")
+        assert driver is not None
+        assert driver["pid"] == os.getpid()
+        with claimed(store, "other", silent):
+            pass
+    assert driver_of(store, "s") is None
+    assert store.list("drivers/") == []
+
+
+def test_the_second_driver_waits_and_then_drives(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, "LOOK_SECONDS", 0.01)
+    waits, drives = threading.Event(), threading.Event()
+
+    def second() -> None:
+        with claimed(store, "s", lambda _: waits.set()):
+            drives.set()
+
+    with claimed(store, "s", silent):
+        thread = threading.Thread(target=second)
+        thread.start()
+        assert waits.wait(10)
+        assert not drives.is_set()
+    assert drives.wait(10)
+    thread.join()
+
+
+def test_a_killed_drivers_study_is_free_at_once(store: Store) -> None:
+    code = (
+        "import os, sys; from orchestrator.owner import claimed; from orchestrator.store import"
+        " Store\nwith claimed(Store(sys.argv[1]), 's', print): os.kill(os.getpid(), 9)"
+    )
+    killed = subprocess.run([sys.executable, "-c", code, store.url], check=False)
+    assert killed.returncode == -9
+    assert len(store.list("drivers/s/")) == 1
+    assert driver_of(store, "s") is None
+    with claimed(store, "s", silent):
+        assert driver_of(store, "s") is not None
+    assert store.list("drivers/s/") == []
+
+
+def elsewhere(store: Store, number: int, at: float) -> None:
+    """A claim of a process on another machine."""
+    about = {"host": "far", "machine": "other boot", "pid": 1, "born": "1", "at": at}
+    store.put(f"drivers/s/{number:06d}.json", json.dumps(about).encode())
+
+
+def test_another_machines_claim_lapses_when_it_is_not_renewed(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 1_000_000.0
+    monkeypatch.setattr(owner.time, "time", lambda: now)
+    elsewhere(store, 1, now - owner.LAPSE_SECONDS + 1)
+    assert driver_of(store, "s") is not None
+    elsewhere(store, 1, now - owner.LAPSE_SECONDS - 1)
+    with claimed(store, "s", silent) as claim:
+        assert claim.number == 2
+
+
+def test_whoever_was_taken_over_notices_and_stops(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(owner, "RENEW_SECONDS", 0.01)
+    with claimed(store, "s", silent) as claim:
+        claim.check()
+        elsewhere(store, claim.number + 1, 0.0)
+        assert claim.lost.wait(10)
+        with pytest.raises(LostError, match="another driver has taken it over"):
+            claim.check()
+    assert store.list("drivers/s/") == [f"drivers/s/{claim.number + 1:06d}.json"]
+
+
+def test_a_damaged_claim_holds_nobody_up(store: Store) -> None:
+    store.put("drivers/s/000001.json", b"{")
+    with claimed(store, "s", silent) as claim:
+        assert isinstance(claim, Claim)
+        assert claim.number == 2

@@ -1,0 +1,27 @@
+from __future__ import annotations
+
+import threading
+
+from trainables.pulse import Pulse
+
+
+def test_a_run_that_gets_on_is_told_of_and_one_that_hangs_falls_silent() -> None:
+    told = threading.Semaphore(0)
+    with Pulse(told.release, every=0.01) as pulse:
+        for _ in range(3):
+            pulse.beat()
+            assert told.acquire(timeout=10)
+        assert not told.acquire(timeout=0.2)
+
+
+def test_a_store_that_is_away_does_not_end_the_pulse() -> None:
+    calls = threading.Semaphore(0)
+
+    def away() -> None:
+        calls.release()
+        raise OSError("away")
+
+    with Pulse(away, every=0.01) as pulse:
+        for _ in range(2):
+            pulse.beat()
+            assert calls.acquire(timeout=10)
