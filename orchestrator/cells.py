@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import itertools
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cached_property
 from pathlib import PurePosixPath
 from typing import Any, cast
 
@@ -27,10 +29,15 @@ class Cell:
     template: Mapping[str, Any]
     """A config in plain form; only searched holes are left in it."""
 
-    @property
+    @cached_property
     def searched(self) -> bool:
         """Whether anything is left to search."""
         return any(True for _ in walk(self.template))
+
+    @cached_property
+    def corners(self) -> list[Values]:
+        """Values that between them use every choice and both ends of every range."""
+        return list(corners(self.template)) if self.searched else [{}]
 
     def config(self, values: Values, overrides: Mapping[str, Any], seed: int) -> Config:
         """The config with its holes filled.
@@ -38,11 +45,21 @@ class Cell:
         Raises:
             ValueError: a value is outside its domain; the message starts with the cell's name.
         """
+        if not (self.searched or overrides):
+            return replace(self._enumerated, seed=seed) if seed else self._enumerated
         filled: Any = fill(self.template, values)
         for path, value in overrides.items():
             filled = put(filled, path, value)
+        return self._parsed({"seed": seed, **filled})
+
+    @cached_property
+    def _enumerated(self) -> Config:
+        """What a cell without holes is: parsed once for all its seeds."""
+        return self._parsed(self.template)
+
+    def _parsed(self, filled: Mapping[str, Any]) -> Config:
         try:
-            return parse({"seed": seed, **filled})
+            return parse(filled)
         except ValueError as error:
             raise ValueError(f"cell {self.name}: {error}") from None
 
@@ -66,24 +83,24 @@ def cells(space: Space) -> list[Cell]:
         for path, value in overrides.items():
             template = put(template, path, value)
         grid = [(path, hole) for path, hole in walk(template) if isinstance(hole, Each)]
-        for picked in itertools.product(*(hole.values for _, hole in grid)):
-            labels = [
-                _label(value, hole.values) for (_, hole), value in zip(grid, picked, strict=True)
-            ]
+        axes = [zip(hole.values, _labels(hole.values), strict=True) for _, hole in grid]
+        for picked in itertools.product(*axes):
+            labels = [label for _, label in picked]
             filled = template
-            for (path, _), value in zip(grid, picked, strict=True):
+            for (path, _), (value, _) in zip(grid, picked, strict=True):
                 filled = put(filled, path, value)
             nested = [path for path, hole in walk(filled) if isinstance(hole, Each)]
             if nested:
                 raise ValueError(f"space: Each at {nested[0]} is inside another hole; use an arm")
             found.append(Cell("_".join([*labels, arm]), arm, filled))
-    repeated = {c.name for c in found if sum(c.name == d.name for d in found) > 1}
+    repeated = sorted(name for name, n in Counter(c.name for c in found).items() if n > 1)
     if repeated:
-        raise ValueError(f"space: cells must differ in name, these do not: {sorted(repeated)}")
+        raise ValueError(f"space: cells must differ in name, these do not: {repeated}")
     if any(cell.searched for cell in found) and space.search is None:
         raise ValueError("space: it has searched holes, so it needs search=Search(trials=...)")
     order = {arm: i for i, arm in enumerate(space.arms)}
-    return sorted(found, key=lambda c: (_first_seen(found, c), order[c.arm]))
+    seen = _first_seen(found)
+    return sorted(found, key=lambda c: (seen[c.name.removesuffix(c.arm)], order[c.arm]))
 
 
 def fill(template: Any, values: Values, path: str = "") -> Any:
@@ -123,8 +140,9 @@ def corners(template: Mapping[str, Any]) -> Iterator[Values]:
     """Values that between them use every choice and both ends of every range."""
     holes = list(walk(template))
     choices = [(path, hole) for path, hole in holes if isinstance(hole, Choice)]
-    for end in ("low", "high"):
-        ends = {p: getattr(h, end) for p, h in holes if isinstance(h, (Uniform, Integer))}
+    ranges = {path: hole for path, hole in holes if isinstance(hole, (Uniform, Integer))}
+    for end in ("low", "high") if ranges else ("low",):
+        ends = {path: getattr(hole, end) for path, hole in ranges.items()}
         first = {path: next(iter(hole.values)) for path, hole in choices}
         yield {**ends, **first}
         for path, hole in choices:
@@ -137,7 +155,7 @@ def check(space: Space) -> list[Cell]:
     checked = cells(space)
     places: dict[str, str] = {}
     for cell in checked:
-        task = cell.config(next(corners(cell.template)), {}, seed=0).task
+        task = cell.config(cell.corners[0], {}, seed=0).task
         known = places.setdefault(task.title, task.where)
         if known != task.where:
             raise ValueError(
@@ -149,7 +167,7 @@ def check(space: Space) -> list[Cell]:
             stages.append(space.search.overrides)
             _check_rungs(cell, space.search)
         for overrides in stages:
-            for values in corners(cell.template):
+            for values in cell.corners:
                 config = cell.config(values, overrides, seed=0)
                 if config.train.batch < most(space.workers):
                     raise ValueError(
@@ -161,7 +179,7 @@ def check(space: Space) -> list[Cell]:
 
 def _check_rungs(cell: Cell, search: Search) -> None:
     """A rung that is no validation step would never stop anything."""
-    every = cell.config(next(corners(cell.template)), search.overrides, 0).train.validate_every
+    every = cell.config(cell.corners[0], search.overrides, 0).train.validate_every
     for rung in search.rungs:
         if rung % every != 0:
             raise ValueError(
@@ -169,20 +187,28 @@ def _check_rungs(cell: Cell, search: Search) -> None:
             )
 
 
-def _label(value: Any, among: tuple[Any, ...]) -> str:
-    """A short name for a grid value: a part's name, or the value itself.
+def _labels(values: tuple[Any, ...]) -> list[str]:
+    """Short names for grid values: a part's name, or the value itself.
 
     Where several of the values are the same part, the fields in which they differ are added.
     """
-    name, fields = _named(value)
-    rivals = [other for n, other in map(_named, among) if n == name]
-    differing = [
-        str(v).rstrip("/").rpartition("/")[2]
-        for k, v in fields.items()
-        if any(other.get(k) != v for other in rivals)
-    ]
-    words = [re.sub(r"[^A-Za-z0-9.-]+", "", word) for word in (name, *differing)]
-    return "-".join(filter(None, words)) or "value"
+    named = [_named(value) for value in values]
+    rivals: dict[str, list[Mapping[str, Any]]] = {}
+    for name, fields in named:
+        rivals.setdefault(name, []).append(fields)
+    differing = {
+        name: {k for f in same for k in f if f.get(k) != same[0].get(k)}
+        | {k for k in same[0] if any(f.get(k) != same[0][k] for f in same)}
+        for name, same in rivals.items()
+    }
+    labels: list[str] = []
+    for name, fields in named:
+        told = [
+            str(v).rstrip("/").rpartition("/")[2] for k, v in fields.items() if k in differing[name]
+        ]
+        words = [re.sub(r"[^A-Za-z0-9.-]+", "", word) for word in (name, *told)]
+        labels.append("-".join(filter(None, words)) or "value")
+    return labels
 
 
 def _named(value: Any) -> tuple[str, Mapping[str, Any]]:
@@ -197,7 +223,11 @@ def _named(value: Any) -> tuple[str, Mapping[str, Any]]:
     return (PurePosixPath(name).stem if name.endswith(".py") else name), fields
 
 
-def _first_seen(found: list[Cell], cell: Cell) -> int:
-    """Position of the first cell with the same grid values."""
-    grid = cell.name.removesuffix(cell.arm)
-    return next(i for i, other in enumerate(found) if other.name.startswith(grid))
+def _first_seen(found: list[Cell]) -> dict[str, int]:
+    """Position of the first cell whose name begins so, for every beginning at a ``_``."""
+    seen = {"": 0}
+    for i, cell in enumerate(found):
+        for end, letter in enumerate(cell.name):
+            if letter == "_":
+                seen.setdefault(cell.name[: end + 1], i)
+    return seen

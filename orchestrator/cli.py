@@ -14,7 +14,7 @@ VERBS = {
     "ls": "list the choices of a kind, or what is stored",
     "show": "print a space's cells, or a committed trial by its digest",
     "plan": "say what a sweep would run, what is done and what it should take; change nothing",
-    "run": "train one config of a space here, without Ray, for debugging",
+    "run": "train one config here, without Ray; a committed trial again, to compare",
     "sweep": "train whatever a study still lacks; the same command again continues",
     "status": "say how far a study is, from the store alone",
     "trials": "list trials, those that a condition selects",
@@ -69,8 +69,11 @@ def parser() -> argparse.ArgumentParser:
         " views or studies (default: the kinds)",
     )
     at["show"].add_argument("what", metavar="SPACE|DIGEST")
-    for name in ("plan", "run", "sweep", "status"):
+    for name in ("plan", "sweep", "status"):
         at[name].add_argument("space", metavar="SPACE", help=SPACE_HELP)
+    at["run"].add_argument(
+        "what", metavar="SPACE|DIGEST", help=f"{SPACE_HELP}; or the digest of a committed trial"
+    )
     at["run"].add_argument("--cell", help="which cell (default: the first that learns)")
     at["run"].add_argument(
         "--set",
@@ -78,6 +81,12 @@ def parser() -> argparse.ArgumentParser:
         default=[],
         metavar="PATH=VALUE",
         help="replace a value, e.g. train.steps=20 or mode.diffusion.schedule=cosine",
+    )
+    at["run"].add_argument(
+        "--threads",
+        type=int,
+        metavar="N",
+        help="CPU threads (default: all; of a committed trial, as many as it had)",
     )
     at["sweep"].add_argument("--on", default="local", metavar="CLUSTER", help="default: local")
     at["query"].add_argument("sql", metavar="SQL")

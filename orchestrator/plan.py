@@ -8,10 +8,11 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator import policy
-from orchestrator.cells import Cell, Past, Values, check, corners, fits
+from orchestrator.cells import Cell, Past, Values, check, fits
 from orchestrator.ledger import Ledger
 from orchestrator.needs import Workers
 from orchestrator.records import Commit
+from orchestrator.studies import Declared
 from search_spaces import Space
 from trainables.config import Config
 from trainables.record import Outcome
@@ -106,7 +107,7 @@ def plan(study: str, space: Space, ledger: Ledger) -> Plan:
             ]
             continue
         assert space.search is not None
-        example = next(corners(cell.template))
+        example = cell.corners[0]
         made.examples[cell.name] = (
             cell.config(example, space.search.overrides, space.search.seed),
             cell.config(example, {}, 0),
@@ -139,7 +140,7 @@ def plan(study: str, space: Space, ledger: Ledger) -> Plan:
 
 def _revision(made: Plan) -> str:
     """A hash of the space and of one digest per cell, which covers data and formula versions."""
-    digests = [c.config(next(corners(c.template)), {}, 0).digest() for c in made.cells]
+    digests = [c.config(c.corners[0], {}, 0).digest() for c in made.cells]
     return hashlib.sha256(f"{made.space!r} {digests}".encode()).hexdigest()[:12]
 
 
@@ -159,6 +160,10 @@ class _Known:
         self.failures = ledger.failures()
         self.leases = ledger.leases()
         self.declared = ledger.studies.declared(study)
+        self.searched: dict[str, list[Declared]] = {}
+        for d in self.declared:
+            if d.stage == "search":
+                self.searched.setdefault(d.cell, []).append(d)
 
     def trial(
         self, cell: Cell, stage: str, index: int, config: Config, values: Values, workers: Workers
@@ -174,17 +179,20 @@ class _Known:
     def search(self, cell: Cell, space: Space) -> list[Trial]:
         """The cell's suggested trials whose values still fit the space, in order."""
         assert space.search is not None
-        mine = [d for d in self.declared if d.cell == cell.name and d.stage == "search"]
-        about = self.ledger.studies.about(mine)
         found: dict[int, Trial] = {}
-        for d in mine:
-            values: dict[str, Any] = about[d.key]["values"]
+        for d in self.searched.get(cell.name, []):
+            values: dict[str, Any] = self.about[d.key]["values"]
             if d.index in found or not fits(cell.template, values):
                 continue  # the space has changed since
             config = cell.config(values, space.search.overrides, space.search.seed)
             if config.digest() == d.digest:
                 found[d.index] = self.trial(cell, "search", d.index, config, values, workers=1)
         return [found[i] for i in sorted(found)][: space.search.trials]
+
+    @cached_property
+    def about(self) -> dict[str, dict[str, Any]]:
+        """What was declared of every searched trial: read once, for all cells."""
+        return self.ledger.studies.about(d for mine in self.searched.values() for d in mine)
 
     @cached_property
     def scores(self) -> dict[str, float]:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
+from functools import cached_property, lru_cache
 from typing import Any, Literal
 
 from trainables import controls
@@ -15,8 +16,8 @@ from trainables.datasets import Dataset
 from trainables.models import Model, Ports
 from trainables.modes import Mode
 from trainables.modes.diffusion import Diffusion
-from trainables.part import identity, parse_dataclass, parts_in, plain, require
-from trainables.reading.cache import load
+from trainables.part import Part, identity, parse_dataclass, parts_in, plain, require
+from trainables.reading.cache import content_hash
 from trainables.samplers.ddpm import DDPM
 
 VERSION = 2
@@ -195,14 +196,48 @@ class Config:
 
     def digest(self) -> str:
         """Its name everywhere: a hash of its content, its data and its formulas' versions."""
-        whole = {
-            "config": identity(self),
-            "data": load(self.task).content_hash,
-            "versions": {f"{p.kind}/{p.name}": p.version for p in parts_in(self)},
-            "version": VERSION,
-        }
-        canonical = json.dumps(whole, sort_keys=True, separators=(",", ":"), allow_nan=False)
-        return hashlib.sha256(canonical.encode()).hexdigest()[:16]
+        return self._digest
+
+    @cached_property
+    def _digest(self) -> str:
+        """Of the whole as JSON, put together from the texts of its fields."""
+        values = {f.name: _Itself(getattr(self, f.name)) for f in fields(self)}
+        parts = [part for value in values.values() for part in _parts(value)]
+        versions = {f"{p.kind}/{p.name}": p.version for p in parts}
+        inner = ",".join(f'"{name}":{_written(values[name])}' for name in sorted(values))
+        whole = (
+            f'{{"config":{{{inner}}},"data":{_json(content_hash(self.task))}'
+            f',"version":{VERSION},"versions":{_json(versions)}}}'
+        )
+        return hashlib.sha256(whole.encode()).hexdigest()[:16]
+
+
+class _Itself:
+    """A value that is no other's equal: 1, 1.0 and -0.0 are written differently."""
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.value is other.value
+
+
+@lru_cache(maxsize=4096)
+def _written(value: _Itself) -> str:
+    """Canonical JSON; the configs of a study share most of their parts."""
+    return _json(identity(value.value))
+
+
+@lru_cache(maxsize=4096)
+def _parts(value: _Itself) -> tuple[Part, ...]:
+    return tuple(parts_in(value.value))
+
+
+def _json(value: Any) -> str:
+    return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
 def parse(spec: Mapping[str, object]) -> Config:

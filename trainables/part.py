@@ -72,7 +72,13 @@ def names(kind: str) -> list[str]:
     """
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)
-    return sorted(p.stem for p in (HERE / kind).glob("*.py") if not p.stem.startswith("_"))
+    return list(_listed(kind))
+
+
+@functools.cache
+def _listed(kind: str) -> tuple[str, ...]:
+    files = (HERE / kind).glob("*.py")
+    return tuple(sorted(p.stem for p in files if not p.stem.startswith("_")))
 
 
 def summary(kind: str, name: str) -> str:
@@ -164,8 +170,7 @@ def parse_dataclass(cls: type[T], fields: object, where: str) -> T:
     if not isinstance(fields, Mapping):
         raise ValueError(f"{where}: {fields!r} must be a mapping of field to value")
     given = typing.cast("Mapping[str, object]", fields)
-    hints = typing.get_type_hints(cls)
-    known = {f.name: f for f in dataclasses.fields(typing.cast("Any", cls)) if f.init}
+    known, hints = _fields(cls)
     for field in given:
         if field not in known:
             raise unknown(f"{where} field", field, known)
@@ -185,12 +190,37 @@ def parse_dataclass(cls: type[T], fields: object, where: str) -> T:
         raise ValueError(f"{where}: {error}") from None
 
 
+@functools.cache
+def _fields(cls: type) -> tuple[dict[str, dataclasses.Field[Any]], dict[str, Any]]:
+    """The fields of a dataclass that are given, and the type hints of all: looked up once."""
+    fields = dataclasses.fields(typing.cast("Any", cls))
+    return {f.name: f for f in fields if f.init}, typing.get_type_hints(cls)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Spec:
+    """A plain form that is known by how it is written: 1, 1.0 and True are three."""
+
+    text: str
+    value: object = dataclasses.field(compare=False)
+
+
+@functools.lru_cache(maxsize=4096)
+def _parse_once(hint: Any, spec: _Spec, where: str) -> object:
+    """A part or a dataclass of one; the configs of a study have most of theirs in common."""
+    if issubclass(hint, Part):
+        return parse_part(hint.kind, spec.value, where)
+    return parse_dataclass(hint, spec.value, where)
+
+
 def _parse_value(hint: Any, value: object, where: str) -> object:
     """One field's value, checked against its type hint."""
-    if isinstance(hint, type) and issubclass(hint, Part):
-        return value if isinstance(value, hint) else parse_part(hint.kind, value, where)
-    if dataclasses.is_dataclass(hint) and isinstance(hint, type):
-        return value if isinstance(value, hint) else parse_dataclass(hint, value, where)
+    if isinstance(hint, type) and (issubclass(hint, Part) or dataclasses.is_dataclass(hint)):
+        return (
+            value
+            if isinstance(value, hint)
+            else _parse_once(hint, _Spec(repr(value), value), where)
+        )
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         choices = typing.get_args(hint)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from argparse import Namespace
+from collections import Counter
 from typing import Any
 
 import search_spaces
@@ -19,19 +20,20 @@ def main(options: Namespace) -> int:
     ledger = ledger_of(options)
     made = plan(*search_spaces.load(options.space), ledger)
     left = remaining(made, Estimator(ledger))
-    rows: list[dict[str, Any]] = []
-    for cell in made.cells:
-        mine = [t for t in made.trials if t.cell is cell]
-        seconds = sum(cost for key, (cost, _) in left.items() if key.startswith(f"{cell.name} "))
-        rows.append(
-            {
-                "cell": cell.name,
-                "done": sum(t.state == "done" for t in mine),
-                "given_up": sum(t.state == "given up" for t in mine),
-                "to_run": sum(key.startswith(f"{cell.name} ") for key in left),
-                "device_seconds": round(seconds, 1),
-            }
-        )
+    states = Counter((t.cell.name, t.state) for t in made.trials)
+    costs: dict[str, list[float]] = {}
+    for place, (seconds, _) in left.items():
+        costs.setdefault(place.partition(" ")[0], []).append(seconds)
+    rows: list[dict[str, Any]] = [
+        {
+            "cell": cell.name,
+            "done": states[cell.name, "done"],
+            "given_up": states[cell.name, "given up"],
+            "to_run": len(costs.get(cell.name, [])),
+            "device_seconds": round(sum(costs.get(cell.name, [])), 1),
+        }
+        for cell in made.cells
+    ]
     wall = wall_seconds(left.values(), usable_cpus())
     totals = {
         "done": sum(r["done"] for r in rows),

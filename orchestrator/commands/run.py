@@ -1,39 +1,47 @@
-"""``segprint run``: one config, in this process, without Ray."""
+"""``segprint run``: one config, in this process, without Ray; a stored one again, to compare."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import re
 from argparse import Namespace
+from collections.abc import Iterable
 
 import torch
 
 import search_spaces
 from cluster.local import usable_cpus
-from orchestrator.cells import Cell, check, corners
-from orchestrator.commands import ledger_of, setting
+from orchestrator import reproduce
+from orchestrator.cells import Cell, check
+from orchestrator.commands import emit, ledger_of, setting
 from orchestrator.ledger import LedgerSink
 from orchestrator.provenance import code_version
 from trainables.attempt import attempt
 from trainables.config import Config
+from trainables.loop import Progress
 from trainables.part import unknown
 from trainables.place import Place, best_device
 
 
 def main(options: Namespace) -> int:
+    """Train a config of a space, or a committed trial again."""
+    if options.threads is not None and options.threads < 1:
+        raise ValueError(f"--threads {options.threads} must be at least 1")
+    again = re.fullmatch(r"[0-9a-f]{16}", options.what)
+    return _again(options) if again else _first(options)
+
+
+def _first(options: Namespace) -> int:
     """Train and commit; a config that is committed already is not trained again."""
-    _, space = search_spaces.load(options.space)
+    _, space = search_spaces.load(options.what)
     config = chosen(check(space), options.cell, options.set)
     ledger, digest = ledger_of(options), config.digest()
     commit = ledger.commits().get(digest)
     if commit is None or commit.outcome not in ("finished", "diverged"):
-        torch.set_num_threads(usable_cpus())
-        run = attempt(config, LedgerSink(ledger, code_version()), Place(device=best_device()))
-        for progress in run:
-            if progress.score is not None and not options.json:
-                print(
-                    f"step {progress.step} of {progress.steps}:"
-                    f" validation Dice {progress.score:.4f}"
-                )
+        torch.set_num_threads(options.threads or usable_cpus())
+        sink = LedgerSink(ledger, code_version())
+        _follow(attempt(config, sink, Place(device=best_device())), quiet=options.json)
     (row,) = ledger.table("trials", [digest]).to_pylist()
     row["config"] = json.loads(row["config"])
     if options.json:
@@ -46,6 +54,31 @@ def main(options: Namespace) -> int:
     return 0 if row["outcome"] == "finished" else 1
 
 
+def _again(options: Namespace) -> int:
+    """Train a committed trial again, and compare; nothing is written to the store."""
+    if options.cell is not None or options.set:
+        raise ValueError("--cell and --set choose a config of a space; a digest is one already")
+    then = reproduce.stored(ledger_of(options), options.what)
+    torch.set_num_threads(options.threads or then.trial["threads"] or 1)
+    memory, place = reproduce.Memory(code_version()), Place(device=best_device())
+    _follow(reproduce.again(then, memory, place), quiet=options.json)
+    result = reproduce.Result.of(then, memory, place)
+    if options.json:
+        print(json.dumps(dataclasses.asdict(result) | {"reproduced": result.reproduced}, indent=1))
+        return 0 if result.reproduced else 1
+    emit(map(dataclasses.asdict, result.compared), None, False)
+    for s in result.settings:
+        print(f"{s.what}: {s.here} here, was {s.stored}")
+    print(f"{options.what}: {result.verdict}")
+    return 0 if result.reproduced else 1
+
+
+def _follow(run: Iterable[Progress], *, quiet: bool) -> None:
+    for progress in run:
+        if progress.score is not None and not quiet:
+            print(f"step {progress.step} of {progress.steps}: validation Dice {progress.score:.4f}")
+
+
 def chosen(cells: list[Cell], name: str | None, settings: list[str]) -> Config:
     """The named cell, or the first with something to learn, with values replaced.
 
@@ -55,8 +88,6 @@ def chosen(cells: list[Cell], name: str | None, settings: list[str]) -> Config:
     if name is not None and name not in by_name:
         raise unknown("cell", name, by_name)
     overrides = dict(setting(text) for text in settings)
-    learning = (
-        cell for cell in cells if cell.config(next(corners(cell.template)), {}, seed=0).model.learns
-    )
+    learning = (cell for cell in cells if cell.config(cell.corners[0], {}, seed=0).model.learns)
     cell = by_name[name] if name is not None else next(learning, cells[0])
-    return cell.config(next(corners(cell.template)), overrides, seed=0)
+    return cell.config(cell.corners[0], overrides, seed=0)

@@ -38,6 +38,12 @@ class Ran:
     def tables(self) -> Tables:
         return open_store(str(self.folder / "results"), "quickstart")
 
+    @property
+    def two_workers(self) -> str:
+        """The digest of the trial that two workers trained."""
+        (row,) = self.tables.sql("SELECT digest FROM trials WHERE world_size = 2").to_pylist()
+        return row["digest"]
+
 
 def readme_commands() -> list[str]:
     """Lines of the README's sh blocks; ``make demo`` stands for its recipe."""
@@ -89,9 +95,12 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     before = foreign_ports(set())
     for command in readme_commands():
         log = made.folder / "log"
+        written = miniature(command)
+        if "DIGEST" in written:
+            written = written.replace("DIGEST", made.two_workers)
         with log.open("w") as out:
             process = subprocess.Popen(
-                miniature(command), shell=True, cwd=made.folder, env=env, stdout=out, stderr=out
+                written, shell=True, cwd=made.folder, env=env, stdout=out, stderr=out
             )
             deadline = time.monotonic() + 200
             while process.poll() is None and time.monotonic() < deadline:
@@ -141,6 +150,12 @@ def test_the_final_diffusion_trial_was_trained_by_two_workers(ran: Ran) -> None:
     for theirs, mine in zip(steps, progress[-1].history, strict=True):
         assert theirs["loss_sum"] == pytest.approx(mine["loss_sum"], rel=1e-3)
         assert theirs["score_sum"] == pytest.approx(mine["score_sum"], abs=0.05)
+
+
+def test_one_worker_finds_again_what_two_workers_found(ran: Ran) -> None:
+    said = ran.output["segprint run DIGEST"]
+    assert "workers: 1 here, was 2" in said
+    assert f"{ran.two_workers}: reproduced" in said
 
 
 def test_nothing_listened_beyond_loopback(ran: Ran) -> None:

@@ -1,6 +1,9 @@
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -8,7 +11,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import SMALL
-from trainables.config import Config, Train, parse
+from trainables.config import VERSION, Config, Train, parse
+from trainables.part import identity, parts_in
+from trainables.reading.cache import load
 
 
 def test_digest_does_not_depend_on_how_defaults_are_written(small: Callable[..., Config]) -> None:
@@ -30,6 +35,23 @@ def test_digest_changes_with_every_number(
     small: Callable[..., Config], change: dict[str, Any]
 ) -> None:
     assert small(**change).digest() != small().digest()
+
+
+def test_digest_is_a_hash_of_the_whole_as_canonical_json(small: Callable[..., Config]) -> None:
+    """Equal numbers that are written differently are different, also in configs made together."""
+    shifts = (0.0, -0.0, 1e-9)
+    configs = [small(mode={"diffusion": {"schedule": {"cosine": {"shift": s}}}}) for s in shifts]
+    configs += [small(mode="feedforward", seed=7), replace(small(), seed=True), small(seed=1)]
+    for config in configs:
+        whole = {
+            "config": identity(config),
+            "data": load(config.task).content_hash,
+            "version": VERSION,
+            "versions": {f"{p.kind}/{p.name}": p.version for p in parts_in(config)},
+        }
+        canonical = json.dumps(whole, sort_keys=True, separators=(",", ":"))
+        assert config.digest() == hashlib.sha256(canonical.encode()).hexdigest()[:16]
+    assert len({config.digest() for config in configs}) == len(configs)
 
 
 def test_digest_changes_with_a_formula_version(

@@ -73,9 +73,16 @@ def load(dataset: Dataset) -> Loaded:
         return _opened(folder)
 
 
+@functools.cache
+def content_hash(dataset: Dataset) -> str:
+    """Of its images and masks; known for more data sets than are kept open."""
+    return load(dataset).content_hash
+
+
 def forget() -> None:
     """Read everything anew: for a process that outlives a change of the files."""
     load.cache_clear()
+    content_hash.cache_clear()
 
 
 @contextlib.contextmanager

@@ -1,0 +1,207 @@
+"""A committed trial trained again: what counts as the same, and what is said where it is not."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+import torch
+
+from orchestrator import reproduce
+from orchestrator.ledger import Ledger, LedgerSink
+from orchestrator.reproduce import Memory, Result, again, stored
+from tests.conftest import Segprint
+from trainables.attempt import attempt, commit_unfinished, outcome_of
+from trainables.config import Config
+from trainables.datasets.synthetic import Synthetic
+from trainables.place import Place
+from trainables.reading.cache import forget
+from trainables.record import Outcome
+
+CODE = "c0ffee"
+Small = Callable[..., Config]
+
+
+def committed(ledger: Ledger, config: Config, stop: Outcome | None = None) -> str:
+    """Train and commit; with ``stop``, end it after the first validation."""
+    sink = LedgerSink(ledger, CODE)
+    run = attempt(config, sink, Place())
+    if stop is None:
+        outcome_of(run)
+    else:
+        next(progress for progress in run if progress.score is not None)
+        run.close()
+        commit_unfinished(config, sink, stop, "enough")
+    return config.digest()
+
+
+def repeated(ledger: Ledger, digest: str, code: str = CODE) -> Result:
+    then, memory = stored(ledger, digest), Memory(code)
+    for _ in again(then, memory, Place()):
+        pass
+    return Result.of(then, memory, Place())
+
+
+def test_the_same_settings_give_every_bit_again_and_write_nothing(
+    ledger: Ledger, small: Small
+) -> None:
+    digest = committed(ledger, small())
+    before = ledger.store.entries("")
+    result = repeated(ledger, digest)
+    assert {c.verdict for c in result.compared} == {"identical"}
+    assert result.settings == []
+    assert result.reproduced
+    compared = {c.what for c in result.compared}
+    assert {"trials.score", "steps.loss_sum", "cases.tp", "calibration.nll_sum"} <= compared
+    assert {"samples.matched", "probes.x0_error_sum"} <= compared
+    assert ledger.store.entries("") == before
+
+
+def test_another_thread_count_is_named_and_held_to_the_tolerance(
+    ledger: Ledger, small: Small
+) -> None:
+    train = {"steps": 2, "batch": 2, "validate_every": 2}
+    digest = committed(ledger, small(mode="feedforward", train=train))
+    torch.set_num_threads(2)
+    result = repeated(ledger, digest)
+    assert [dataclasses.astuple(s) for s in result.settings] == [("threads", "1", "2")]
+    assert result.reproduced
+    far = {c.what: c.difference for c in result.compared if c.difference is not None}
+    assert max(far.values()) <= reproduce.TOLERANCE
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"code": "other"}, "code"),
+        ({"device": "another kind", "devices": None}, "device"),
+        ({"world_size": 2}, "workers"),
+        ({"packages": json.dumps({"torch": "1.0"})}, "torch"),
+        ({"threads": None}, "threads"),
+        ({"reason": "short of memory: each batch in 2 times more parts"}, "batch"),
+        ({"devices": json.dumps(["one", "another"])}, "device"),
+    ],
+)
+def test_every_setting_that_is_not_the_same_is_named(
+    ledger: Ledger, small: Small, change: dict[str, Any], named: str
+) -> None:
+    config = small(model="intensity", mode="feedforward", train={"steps": 0})
+    then = stored(ledger, committed(ledger, config)).trial
+    assert named in {s.what for s in reproduce.settings({**then, **change}, then)}
+
+
+def test_code_that_nobody_committed_is_not_known_to_be_the_same(
+    ledger: Ledger, small: Small
+) -> None:
+    config = small(model="intensity", mode="feedforward", train={"steps": 0})
+    then = {**stored(ledger, committed(ledger, config)).trial, "code": "c0ffee+"}
+    assert [s.what for s in reproduce.settings(then, then)] == ["code"]
+
+
+@pytest.mark.parametrize("column", ["loss_sum", "score_sum"])
+def test_one_changed_bit_under_the_same_settings_does_not_reproduce(
+    ledger: Ledger, small: Small, column: str
+) -> None:
+    config, memory = small(mode="feedforward"), Memory(CODE)
+    for _ in attempt(config, memory, Place()):
+        pass
+    rows = [dict(row) for row in memory.tables["steps"]]
+    rows[0][column] *= 1 + 1e-15
+    ledger.commit(config.digest(), "finished", {**memory.tables, "steps": rows})
+    result = repeated(ledger, config.digest())
+    assert not result.reproduced
+    (wrong,) = (c for c in result.compared if c.verdict != "identical")
+    assert (wrong.what, wrong.verdict) == (f"steps.{column}", "close")
+    assert repeated(ledger, config.digest(), code="other").reproduced
+
+
+def test_rows_that_are_missing_do_not_reproduce_under_any_settings(
+    ledger: Ledger, small: Small
+) -> None:
+    config, memory = small(mode="feedforward"), Memory(CODE)
+    for _ in attempt(config, memory, Place()):
+        pass
+    fewer = {**memory.tables, "cases": memory.tables["cases"][1:]}
+    ledger.commit(config.digest(), "finished", fewer)
+    result = repeated(ledger, config.digest(), code="other")
+    assert not result.reproduced
+    assert "cases.tp" in result.verdict
+
+
+def test_what_was_pruned_is_trained_as_far_as_it_came(ledger: Ledger, small: Small) -> None:
+    result = repeated(ledger, committed(ledger, small(), stop="pruned"))
+    values = {c.what: (c.stored, c.again) for c in result.compared}
+    assert values["trials.outcome"] == ("pruned", "pruned")
+    assert values["trials.steps"] == (2, 2)
+    assert {c.verdict for c in result.compared} == {"identical"}
+    assert "threads" in {s.what for s in result.settings}  # nobody could say where it ran
+
+
+def test_what_diverged_diverges_again(ledger: Ledger, small: Small) -> None:
+    train = {"steps": 6, "batch": 4, "validate_every": 2, "learning_rate": 1e30, "clip": 1e30}
+    result = repeated(ledger, committed(ledger, small(mode="feedforward", train=train)))
+    outcome = next(c for c in result.compared if c.what == "trials.outcome")
+    assert (outcome.stored, outcome.again) == ("diverged", "diverged")
+    assert result.reproduced
+
+
+def test_changed_data_are_refused_with_both_hashes(
+    ledger: Ledger, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(model="intensity", mode="feedforward", train={"steps": 0})
+    digest = committed(ledger, config)
+    before = stored(ledger, digest).trial["data_hash"]
+    drawn = Synthetic._discs
+    monkeypatch.setattr(Synthetic, "_discs", lambda self, draws: 1 - drawn(self, draws))
+    forget()
+    try:
+        with pytest.raises(ValueError, match=rf"their hash is \w+, it was {before}") as error:
+            stored(ledger, digest)
+        assert "\n" not in str(error.value)
+    finally:
+        forget()
+
+
+def test_changed_formulas_are_refused_and_their_code_named(
+    ledger: Ledger, small: Small, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(model="intensity", mode="feedforward", train={"steps": 0})
+    digest = committed(ledger, config)
+    monkeypatch.setattr(type(config.model), "version", 99)
+    with pytest.raises(ValueError, match=f"formulas have changed.*{CODE}"):
+        stored(ledger, digest)
+
+
+def test_the_command_prints_a_table_and_says_so_by_its_exit_code(
+    inline: Segprint, ledger: Ledger, small: Small
+) -> None:
+    config, memory = small(mode="feedforward"), Memory("x")
+    for _ in attempt(config, memory, Place()):
+        pass
+    digest, store = config.digest(), ["--store", ledger.store.url]
+    ledger.commit(digest, "finished", memory.tables)
+    done = inline(*store, "run", digest)
+    assert done.returncode == 0, done.stderr
+    assert "steps.loss_sum" in done.stdout
+    assert "was x" in done.stdout
+    assert f"{digest}: reproduced, bit by bit" in done.stdout
+    told = json.loads(inline(*store, "run", digest, "--json").stdout)
+    assert told["reproduced"]
+    assert {"what", "stored", "again", "difference", "verdict"} == set(told["compared"][0])
+
+
+def test_an_unknown_digest_and_settings_of_a_space_are_bad_input(
+    inline: Segprint, ledger: Ledger
+) -> None:
+    store = ["--store", ledger.store.url]
+    for arguments, message in (
+        (["0" * 16], "no committed trial has the digest"),
+        (["0" * 16, "--set", "train.steps=4"], "a digest is one already"),
+        (["quickstart", "--threads", "0"], "--threads 0 must be at least 1"),
+    ):
+        done = inline(*store, "run", *arguments)
+        assert done.returncode == 2
+        assert message in done.stderr
