@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import pandas as pd
@@ -46,13 +48,8 @@ class HeldOut:
         self.metrics = chosen
         self.cells = list(final_cells(tables)) if cells is None else cells
         digests = {digest for _, trials in self.cells for digest in trials["digest"]}
-        used = {metric.table for metric in chosen} if digests else set[str]()
-        self._rows = {name: _test_rows(tables[name], digests) for name in used}
-
-    def rows(self, table: str, trials: pd.DataFrame) -> pd.DataFrame:
-        """A table's rows of some trials, of whatever reading."""
-        rows = self._rows[table]
-        return rows[rows["digest"].isin(trials["digest"])]
+        used = {metric.table: None for metric in chosen} if digests else {}
+        self.tables = {name: TestRows(name, tables[name], digests) for name in used}
 
     def measure(self, trials: pd.DataFrame, reading: str = SAMPLE) -> dict[str, float]:
         """Values and intervals over some trials, of one reading where a table has several.
@@ -61,14 +58,47 @@ class HeldOut:
         a case or a class leaves it out; one that is NaN for all is absent.
         """
         found: dict[str, float] = {}
-        for table in self._rows:
-            rows = self.rows(table, trials)
-            if "reading" in rows:
-                rows = rows[rows["reading"] == reading]
-            classes = [Cases(table, part) for _, part in rows.groupby("class", observed=True)]
-            for metric in (m for m in self.metrics if m.table == table):
-                found |= _with_interval(metric, classes)
+        for name, table in self.tables.items():
+            rows = table.of(trials["digest"], reading)
+            runs, classes = table.codes["digest"], table.codes["class"][rows]
+            by_class = [Cases(table, rows[classes == c], runs) for c in np.unique(classes)]
+            for metric in (m for m in self.metrics if m.table == name):
+                found |= _with_interval(metric, by_class)
         return found
+
+
+class TestRows:
+    """A table's rows of test cases as numbers; those of a trial are found at once."""
+
+    __test__ = False  # pytest takes it for tests
+    NAMES = ("digest", "case", "class", "reading")
+
+    def __init__(self, name: str, table: pa.Table, digests: set[str]) -> None:
+        wanted = (pc.field("split") == "test") & pc.field("digest").isin(list(digests))
+        kept = table.filter(wanted)
+        coding = {key: coded(kept[key]) for key in self.NAMES if key in kept.column_names}
+        self.names = {key: names for key, (names, _) in coding.items()}
+        self.codes = {key: codes for key, (_, codes) in coding.items()}
+        self.bins = kept["bin"].to_numpy() if name == "calibration" else None
+        self.numbers: dict[str, Array] = {
+            column.name: kept[column.name].cast(pa.float64()).to_numpy()
+            for column in SCHEMAS[name]
+            if column.name != "bin" and not pa.types.is_string(column.type)
+        }
+        order = np.argsort(self.codes["digest"], kind="stable")
+        ends = np.bincount(self.codes["digest"], minlength=len(self.names["digest"])).cumsum()
+        places = np.split(order, ends[:-1]) if len(ends) else []
+        self._rows = dict(zip(self.names["digest"], places, strict=True))
+
+    def of(self, digests: Iterable[str], reading: str | None = None) -> NDArray[np.int64]:
+        """The rows of some trials, of one reading where there are several."""
+        mine = [self._rows[digest] for digest in sorted(digests) if digest in self._rows]
+        rows = np.concatenate(mine) if mine else np.empty(0, np.int64)
+        if reading is None or "reading" not in self.names:
+            return rows
+        names = self.names["reading"]
+        code = names.index(reading) if reading in names else -1
+        return rows[self.codes["reading"][rows] == code]
 
 
 def final_cells(tables: Tables) -> Iterator[MeasuredCell]:
@@ -81,11 +111,11 @@ def final_cells(tables: Tables) -> Iterator[MeasuredCell]:
         yield {k: str(group[k].iloc[0]) for k in ABOUT}, group
 
 
-def _test_rows(table: pa.Table, digests: Iterable[str]) -> pd.DataFrame:
-    """Names become categories: the table of histograms is long."""
-    wanted = (pc.field("split") == "test") & pc.field("digest").isin(list(digests))
-    kept = table.filter(wanted).drop_columns(["attempt", "split", "group"])
-    return cast("pd.DataFrame", kept.to_pandas(strings_to_categorical=True))
+def coded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """A column of names as their sorted list and each row's place in it; null is empty."""
+    found = pc.fill_null(column, "").combine_chunks().dictionary_encode()
+    names, rank = np.unique(found.dictionary.to_pylist(), return_inverse=True)
+    return names.tolist(), rank.astype(np.int64)[found.indices.to_numpy()]
 
 
 def _with_interval(metric: Metric, classes: list[Cases]) -> dict[str, float]:
@@ -100,36 +130,61 @@ def _with_interval(metric: Metric, classes: list[Cases]) -> dict[str, float]:
 
 
 class Cases:
-    """Sums of every case of one class, and how often each case counts in each resample."""
+    """Sums of every case of one class, as each run saw it, and of resamples of them."""
 
-    def __init__(self, table: str, rows: pd.DataFrame) -> None:
-        digest, case = cast("Any", rows["digest"]).cat, cast("Any", rows["case"]).cat
-        count = len(case.categories)
-        codes = digest.codes.to_numpy(np.int64) * count + case.codes.to_numpy(np.int64)
-        keys, at = np.unique(codes, return_inverse=True)
-        runs, cases = digest.categories[keys // count], case.categories[keys % count]
-        self.cases: list[str] = list(cases)
-        self.counted = bootstrap.weights(list(runs), self.cases)
-        shape = (len(keys), BINS) if table == "calibration" else (len(keys),)
-        place = at * BINS + rows["bin"].to_numpy() if table == "calibration" else at
-        self.sums: dict[str, Array] = {}
-        for column in SCHEMAS[table]:
-            if column.name != "bin" and not pa.types.is_string(column.type):
-                values = rows[column.name].to_numpy(np.float64)
-                flat = np.bincount(place, weights=values, minlength=int(np.prod(shape)))
-                self.sums[column.name] = cast("Array", flat).reshape(shape)
-        self.resampled = _Resampled(self.counted, self.sums)
+    def __init__(self, table: TestRows, rows: NDArray[np.int64], runs: NDArray[np.int64]) -> None:
+        """``runs`` tells by a number in which training run a row of the table was seen."""
+        count = len(table.names["case"])
+        keys, at = np.unique(runs[rows] * count + table.codes["case"][rows], return_inverse=True)
+        self.runs, self.cases = keys // count, keys % count
+        self._table, self._rows, self._at = table, rows, at
+        self._sums = functools.cache(self._summed)
+        self._resampled = functools.cache(lambda bins: _Resampled(self.counted, self._sums(bins)))
+        self._values: dict[Metric, tuple[float, Array]] = {}
+
+    @property
+    def counted(self) -> Array:
+        """How often each row counts in each resample: [resamples, rows]."""
+        return bootstrap.weights(self.runs, self.cases)
+
+    def each(self, metric: Metric) -> Array:
+        """The metric of each case."""
+        return metric.value(self._sums(metric.resolution))
 
     def value(self, metric: Metric, among: NDArray[np.bool_] | None = None) -> tuple[float, Array]:
         """The metric over all cases, or those ``among``, and over each resample of them."""
-        if metric.pooled:
-            total = {k: v.sum(0, keepdims=True) for k, v in self.sums.items()}
-            return float(metric.value(total)[0]), metric.value(self.resampled)
-        values = metric.value(self.sums)
+        if among is not None:
+            return self._mean(metric, among)
+        if metric not in self._values:
+            pooled = self._pooled if metric.pooled else self._mean
+            self._values[metric] = pooled(metric)
+        return self._values[metric]
+
+    def _pooled(self, metric: Metric) -> tuple[float, Array]:
+        sums = self._sums(metric.resolution)
+        total = {name: values.sum(0, keepdims=True) for name, values in sums.items()}
+        return float(metric.value(total)[0]), metric.value(self._resampled(metric.resolution))
+
+    def _mean(self, metric: Metric, among: NDArray[np.bool_] | None = None) -> tuple[float, Array]:
+        values = self.each(metric)
         known = ~np.isnan(values) if among is None else among
         values, counted = values[known], self.counted[:, known]
         mean = float(values.mean()) if len(values) else np.nan
         return mean, ratio(counted @ values, counted.sum(1))
+
+    def _summed(self, resolution: int | None) -> dict[str, Array]:
+        """By column, [cases] or [cases, bins]; no more bins than can be told apart."""
+        place, shape = self._at, (len(self.cases),)
+        if self._table.bins is not None:
+            bins = resolution if resolution and BINS % resolution == 0 else BINS
+            place = place * bins + self._table.bins[self._rows] // (BINS // bins)
+            shape = (len(self.cases), bins)
+        return {
+            name: cast("Array", np.bincount(place, values[self._rows], math.prod(shape))).reshape(
+                shape
+            )
+            for name, values in self._table.numbers.items()
+        }
 
 
 class _Resampled(dict[str, Array]):

@@ -26,12 +26,13 @@ def rows(tables: Tables) -> pa.Table:
     """One row per study, task, metric and pair of cells, over finished final trials.
 
     ``difference`` is the cell's value less that of ``against``, over the seeds and test cases
-    that both have, with its 95 % interval; see :func:`orchestrator.paired.differences`.
+    that both have, with its 95 % interval; see :func:`orchestrator.paired.Pairs`.
     """
     held_out = measured.HeldOut(tables, measured.metrics(METRICS))
+    pairs = paired.Pairs(held_out)
     found: list[dict[str, Any]] = []
     for (about, one), (against, other) in combinations(held_out.cells, 2):
         if (about["study"], about["task"]) == (against["study"], against["task"]):
             key = {k: about[k] for k in ("study", "task", "cell")} | {"against": against["cell"]}
-            found += [key | row for row in paired.differences(held_out, one, other)]
+            found += [key | row for row in pairs.differences(one, other)]
     return pa.Table.from_pylist(found, schema=SCHEMA)

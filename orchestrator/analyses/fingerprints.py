@@ -3,16 +3,23 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from orchestrator import bootstrap
 from orchestrator.bootstrap import Array
+from orchestrator.measured import coded
+from trainables.metrics import ratio
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from orchestrator.tables import Tables
 
 CURVES = (
@@ -21,6 +28,10 @@ CURVES = (
     "information",
     "information_orthogonal",
     "one_step_dice",
+)
+COLUMNS = (
+    *("digest", "task", "schedule", "case", "axis", "bin", "low", "high", "control", "pixels"),
+    *("draws", "t_sum", "log_snr_sum", "eps_error_sum", "eps_gap_sum", "tp", "fp", "fn"),
 )
 SCHEMA = pa.schema(
     [
@@ -40,123 +51,172 @@ def rows(tables: Tables) -> pa.Table:
     areas over λ estimate what the image tells within the λ range that the network was trained on:
     I(mask; image) less the tails beyond it. ``one_step_dice``: of the x0 estimate with the image.
     """
-    probes = finals(tables)
-    if probes.empty:
-        return SCHEMA.empty_table()
-    found: list[dict[str, Any]] = []
-    keys = ["study", "cell", "axis", "bin"]
-    for (study, cell, axis, stratum), part in probes.groupby(keys):
-        first = part.iloc[0]
-        about = {
-            **{k: first[k] for k in ("task", "schedule")},
-            "study": study,
-            "cell": cell,
-            "axis": axis,
-            "bin": stratum,
-            "bin_low": first["low"],
-            "bin_high": first["high"],
-        }
-        values, counted, at = _per_case(part, str(axis))
-        seeds = int(part["digest"].nunique())
-        for curve, per_case in values.items():
-            mean, low, high = bootstrap.mean_interval(per_case, counted)
-            numbers = {"at": at, "value": mean, "low": low, "high": high}
-            found.append(
-                {
-                    **about,
-                    "curve": curve,
-                    "seeds": seeds,
-                    "images": len(per_case) // seeds,
-                    **{k: float(v) for k, v in numbers.items()},
-                }
-            )
+    found = [row for probed in cells(tables) for part in probed.alike() for row in _rows(part)]
+    found.sort(key=lambda row: [row[k] for k in ("study", "cell", "axis", "bin")])
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def finals(tables: Tables) -> pd.DataFrame:
-    """Probe rows of finished final trials, with their study and cell."""
+@dataclass(frozen=True)
+class Probed:
+    """What a cell's final trials were probed with, along one axis; arrays are [rows, strata].
+
+    A row is one case as one training run saw it.
+    """
+
+    about: dict[str, str]
+    runs: NDArray[np.int64]
+    cases: NDArray[np.int64]
+    bins: NDArray[np.int64]
+    low: Array
+    high: Array
+    present: NDArray[np.bool_]
+    at: Array
+    curves: dict[str, Array]
+
+    @property
+    def counted(self) -> Array:
+        """How often each row counts in each resample."""
+        return bootstrap.weights(self.runs, self.cases)
+
+    def some(self, rows: NDArray[np.bool_], strata: NDArray[np.bool_]) -> Probed:
+        """Some rows and strata of it."""
+        both = np.ix_(rows, strata)
+        return Probed(
+            self.about,
+            self.runs[rows],
+            self.cases[rows],
+            self.bins[strata],
+            self.low[strata],
+            self.high[strata],
+            self.present[both],
+            self.at[both],
+            {curve: values[both] for curve, values in self.curves.items()},
+        )
+
+    def alike(self) -> Iterator[Probed]:
+        """In parts, each of the strata that have the same rows: they are resampled together."""
+        for pattern in np.unique(self.present, axis=1).T:
+            yield self.some(pattern, (self.present == pattern[:, None]).all(0))
+
+
+def cells(tables: Tables) -> Iterator[Probed]:
+    """Probes of the finished final trials of every study and cell, along each axis."""
     studies = cast("pd.DataFrame", tables["studies"].to_pandas())
     trials = cast("pd.DataFrame", tables["trials"].to_pandas())
-    final = studies.loc[studies["stage"] == "final", ["study", "cell", "digest"]]
-    finished = trials.loc[trials["outcome"] == "finished", ["digest"]]
-    probes = cast("pd.DataFrame", tables["probes"].to_pandas())
-    return probes.merge(final, on="digest").merge(finished, on="digest")
+    finished = set(trials.loc[trials["outcome"] == "finished", "digest"])
+    final = studies[(studies["stage"] == "final") & studies["digest"].isin(finished)]
+    probes = tables["probes"].select(COLUMNS).combine_chunks()
+    digests, codes = coded(probes["digest"])
+    order = np.argsort(codes, kind="stable")
+    starts = np.searchsorted(codes[order], np.arange(len(digests) + 1))
+    place = {d: order[starts[i] : starts[i + 1]] for i, d in enumerate(digests)}
+    for (study, cell), group in final.groupby(["study", "cell"]):
+        mine = [place[d] for d in sorted(set(group["digest"])) if d in place]
+        if mine:
+            found = probes.take(np.concatenate(mine))
+            for axis in ("log_snr", "t"):
+                along = found.filter(pc.field("axis") == axis)
+                if along.num_rows:
+                    yield _probed({"study": str(study), "cell": str(cell), "axis": axis}, along)
 
 
-def _per_case(part: pd.DataFrame, axis: str) -> tuple[dict[str, Array], Array, float]:
-    """Curve values of each case in one stratum, their bootstrap weights, and the mean abscissa."""
-    wide = part.set_index(["digest", "case", "control"]).unstack("control").sort_index()
-    with_image = cast("Any", wide).xs("image", axis=1, level=1)
-    dropped = cast("Any", wide).xs("dropped", axis=1, level=1)
-    draws = with_image["draws"].to_numpy(np.float64)
-    per_pixel = 1 / (draws * with_image["pixels"].to_numpy(np.float64))
-    error = with_image["eps_error_sum"].to_numpy(np.float64) * per_pixel
-    error_dropped = dropped["eps_error_sum"].to_numpy(np.float64) * per_pixel
-    gap = with_image["eps_gap_sum"].to_numpy(np.float64) * per_pixel
-    tp, fp, fn = (with_image[k].to_numpy(np.float64) for k in ("tp", "fp", "fn"))
-    values = {
-        "eps_error": error,
-        "eps_error_dropped": error_dropped,
-        "information": (error_dropped - error) / (2 * math.log(2)),
-        "information_orthogonal": gap / (2 * math.log(2)),
-        "one_step_dice": (2 * tp + 1e-9) / (2 * tp + fp + fn + 1e-9),
-    }
-    counted = bootstrap.weights(
-        [str(digest) for digest, _ in wide.index], [str(case) for _, case in wide.index]
+def _probed(about: dict[str, str], probes: pa.Table) -> Probed:
+    """Rows of some trials along one axis, laid out; what is missing is NaN."""
+    cases, case = coded(probes["case"])
+    _, run = coded(probes["digest"])
+    keys, row = np.unique(run * len(cases) + case, return_inverse=True)
+    numbers = {name: probes[name].to_numpy() for name in ("bin", "low", "high")}
+    bins, first, stratum = np.unique(numbers["bin"], return_index=True, return_inverse=True)
+    present = np.zeros((len(keys), len(bins)), bool)
+    present[row, stratum] = True
+    controls, of_row = coded(probes["control"])
+    control_of = np.array(controls)[of_row]
+
+    def laid_out(column: str, control: str = "image") -> Array:
+        values, mine = np.full(present.shape, np.nan), control_of == control
+        values[row[mine], stratum[mine]] = probes[column].to_numpy()[mine]
+        return values
+
+    draws = laid_out("draws")
+    per_pixel = 1 / (draws * laid_out("pixels"))
+    error = laid_out("eps_error_sum") * per_pixel
+    error_dropped = laid_out("eps_error_sum", "dropped") * per_pixel
+    tp, fp, fn = (laid_out(column) for column in ("tp", "fp", "fn"))
+    return Probed(
+        about={**about, **{k: probes[k][0].as_py() for k in ("task", "schedule")}},
+        runs=keys // len(cases),
+        cases=keys % len(cases),
+        bins=bins,
+        low=numbers["low"][first],
+        high=numbers["high"][first],
+        present=present,
+        at=laid_out(f"{about['axis']}_sum") / draws,
+        curves={
+            "eps_error": error,
+            "eps_error_dropped": error_dropped,
+            "information": (error_dropped - error) / (2 * math.log(2)),
+            "information_orthogonal": laid_out("eps_gap_sum") * per_pixel / (2 * math.log(2)),
+            "one_step_dice": (2 * tp + 1e-9) / (2 * tp + fp + fn + 1e-9),
+        },
     )
-    at = float((with_image[f"{axis}_sum"].to_numpy(np.float64) / draws).mean())
-    return values, counted, at
+
+
+def _rows(probed: Probed) -> Iterator[dict[str, Any]]:
+    """The view's rows, of strata that have the same rows."""
+    seeds = len(np.unique(probed.runs))
+    counts = {"seeds": seeds, "images": len(probed.runs) // seeds}
+    values = np.stack([probed.curves[curve] for curve in CURVES], 1)
+    numbers = bootstrap.mean_interval(values, probed.counted)
+    at = probed.at.mean(0)
+    for i, stratum in enumerate(probed.bins):
+        edges = {"bin_low": float(probed.low[i]), "bin_high": float(probed.high[i])}
+        about = {**probed.about, **counts, **edges, "bin": int(stratum), "at": float(at[i])}
+        for k, curve in enumerate(CURVES):
+            value, low, high = (float(number[k, i]) for number in numbers)
+            yield {**about, "curve": curve, "value": value, "low": low, "high": high}
 
 
 def summaries(tables: Tables) -> list[dict[str, Any]]:
     """Per study and cell: the area under each information curve, and where half of it lies."""
-    table = cast("pd.DataFrame", tables["fingerprints"].to_pandas())
-    probes = finals(tables)
     found: list[dict[str, Any]] = []
-    over_snr = table[(table["axis"] == "log_snr") & (table["curve"] == "information")]
-    for (study, cell), part in over_snr.groupby(["study", "cell"], sort=False):
-        mine = probes[(probes["study"] == study) & (probes["cell"] == cell)]
-        mine = mine[mine["axis"] == "log_snr"]
-        found.append(
-            {
-                "study": study,
-                "task": part["task"].iloc[0],
-                "cell": cell,
-                "schedule": part["schedule"].iloc[0],
-                "images": int(part["images"].iloc[0]),
-                "log_snr_low": float(part["bin_low"].min()),
-                "log_snr_high": float(part["bin_high"].max()),
-                **_areas(mine),
-            }
-        )
+    for probed in cells(tables):
+        if probed.about["axis"] == "log_snr":
+            whole = cast("NDArray[np.bool_]", probed.present.all(1))
+            mine = probed.some(whole, np.ones(len(probed.bins), bool))
+            found.append(
+                {
+                    **{k: probed.about[k] for k in ("study", "task", "cell", "schedule")},
+                    "images": len(np.unique(mine.cases)),
+                    "log_snr_low": float(probed.low.min()),
+                    "log_snr_high": float(probed.high.max()),
+                    **_areas(mine),
+                }
+            )
     return found
 
 
-def _areas(probes: pd.DataFrame) -> dict[str, float]:
+def _areas(probed: Probed) -> dict[str, float]:
     """Totals in bits per pixel and the half-information λ, each with its interval."""
-    per_stratum = [
-        (*_per_case(part, "log_snr"), float(part["high"].iloc[0] - part["low"].iloc[0]))
-        for _, part in probes.groupby("bin")
-    ]
-    counted = per_stratum[0][1]
-    edges = np.array(sorted({*probes["low"], *probes["high"]}))
+    counted, width = probed.counted, probed.high - probed.low
+    edges = np.array(sorted({*probed.low, *probed.high}))
     found: dict[str, float] = {}
     areas = np.empty(0)
     for curve in ("information", "information_orthogonal"):
-        areas = np.stack([values[curve] * width for values, _, _, width in per_stratum], 1)
+        areas = probed.curves[curve] * width
         total, low, high = bootstrap.mean_interval(areas.sum(1), counted)
         found |= {curve: float(total), f"{curve}_low": float(low), f"{curve}_high": float(high)}
     # The second estimator is never negative, so its half is well defined.
-    resampled = counted @ areas / counted.sum(1, keepdims=True)
-    halves = np.array([half_information(area, edges) for area in resampled])
+    halves = half_information(counted @ areas / counted.sum(1, keepdims=True), edges)
     low, high = bootstrap.interval(halves)
     half = half_information(areas.mean(0), edges)
-    return found | {"half": half, "half_low": float(low), "half_high": float(high)}
+    return found | {"half": float(half), "half_low": float(low), "half_high": float(high)}
 
 
-def half_information(areas: Array, edges: Array) -> float:
-    """The λ below which half of the area lies: areas [bins] ≥ 0, edges [bins + 1] rising."""
-    cumulative = np.concatenate([[0.0], np.cumsum(areas)])
-    if cumulative[-1] <= 0:
-        return math.nan
-    return float(np.interp(cumulative[-1] / 2, cumulative, edges))
+def half_information(areas: Array, edges: Array) -> Array:
+    """The λ below which half of the area lies: areas [..., bins] ≥ 0, edges [bins + 1] rising."""
+    cumulative = np.concatenate([np.zeros((*areas.shape[:-1], 1)), np.cumsum(areas, -1)], -1)
+    half = cumulative[..., -1:] / 2
+    at = np.maximum((cumulative[..., :-1] <= half).sum(-1, keepdims=True) - 1, 0)
+    below, above = (np.take_along_axis(cumulative, at + i, -1) for i in (0, 1))
+    found = edges[at] + (half - below) * ratio(edges[at + 1] - edges[at], above - below)
+    return np.where(half > 0, found, np.nan)[..., 0]

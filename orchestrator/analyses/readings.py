@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
 import pyarrow as pa
 
 from orchestrator import measured
@@ -33,15 +34,17 @@ def rows(tables: Tables) -> pa.Table:
     held_out = measured.HeldOut(tables, measured.metrics(METRICS))
     found: list[dict[str, Any]] = []
     for about, trials in held_out.cells:
-        by_reading = dict(list(held_out.rows("cases", trials).groupby("reading", observed=True)))
-        for reading in sorted(map(str, by_reading), key=_place):
-            cases = by_reading[reading]
+        cases = held_out.tables["cases"]
+        mine = cases.of(trials["digest"])
+        codes = cases.codes["reading"][mine]
+        for reading in sorted((cases.names["reading"][c] for c in np.unique(codes)), key=_place):
+            read = mine[codes == cases.names["reading"].index(reading)]
             found.append(
                 {
                     **about,
                     "reading": reading,
-                    "seeds": cases["digest"].nunique(),
-                    "images": cases["case"].nunique(),
+                    "seeds": len(np.unique(cases.codes["digest"][read])),
+                    "images": len(np.unique(cases.codes["case"][read])),
                     **held_out.measure(trials, reading),
                 }
             )

@@ -30,7 +30,7 @@ def main(options: Namespace) -> int:
     one, other = (_chosen(tables, finals, word) for word in (options.one, options.other))
     if all(len(trials) == 1 for _, trials in (*one, *other)):  # by whatever seed
         one, other = ([(a, t.assign(seed=0)) for a, t in side] for side in (one, other))
-    held_out = HeldOut(tables, measured.metrics(), [*one, *other])
+    pairs = paired.Pairs(HeldOut(tables, measured.metrics(), [*one, *other]))
     found = [
         {
             "task": about["task"],
@@ -39,7 +39,7 @@ def main(options: Namespace) -> int:
             **row,
         }
         for (about, trials), (against, others) in _pairs(one, other)
-        for row in paired.differences(held_out, trials, others)
+        for row in pairs.differences(trials, others)
     ]
     deliver(pa.Table.from_pylist(found, schema=SCHEMA), options)
     return 0 if found else 1

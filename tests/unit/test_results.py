@@ -272,7 +272,7 @@ def test_a_metric_that_one_side_cannot_tell_of_a_case_leaves_it_out_on_both(stor
     tables = Tables(ledger)
     (one, other) = measured.final_cells(tables)
     held_out = measured.HeldOut(tables, measured.metrics(["pq"]), [one, other])
-    (row,) = paired.differences(held_out, one[1], other[1])
+    (row,) = paired.Pairs(held_out).differences(one[1], other[1])
     assert row["difference"] == row["difference_low"] == row["difference_high"] == 0
     assert row["value"] == row["value_against"] == pytest.approx(0.125)
 

@@ -24,6 +24,11 @@ class Metric(Part):
     pooled: ClassVar[bool]
     """Over all pixels of all cases at once, or the mean over cases."""
 
+    @property
+    def resolution(self) -> int | None:
+        """Of how many equal-width bins the value is a function; None: of all that are stored."""
+        return None
+
     @abc.abstractmethod
     def value(self, sums: Mapping[str, Array]) -> Array:
         """One value per case: sums are [N, bins] for ``calibration``, [N] for the other tables."""

@@ -29,6 +29,10 @@ class ACE(Metric):
     def __post_init__(self) -> None:
         require(self.bins >= 1, f"bins={self.bins} must be at least 1")
 
+    @property
+    def resolution(self) -> int:
+        return self.bins
+
     def value(self, sums: Mapping[str, Array]) -> Array:
         gap, count = reliability(sums, self.bins)
         return ratio(np.nansum(ratio(gap, count), 1), (count > 0).sum(1).astype(np.float64))

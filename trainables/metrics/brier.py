@@ -17,5 +17,9 @@ class Brier(Metric):
     better: ClassVar = "lower"
     pooled: ClassVar = True
 
+    @property
+    def resolution(self) -> int:
+        return 1
+
     def value(self, sums: Mapping[str, Array]) -> Array:
         return ratio(sums["square_sum"].sum(1), sums["count"].sum(1))

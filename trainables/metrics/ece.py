@@ -28,6 +28,10 @@ class ECE(Metric):
     def __post_init__(self) -> None:
         require(self.bins >= 1, f"bins={self.bins} must be at least 1")
 
+    @property
+    def resolution(self) -> int | None:
+        return self.bins if self.binning == "width" else None
+
     def value(self, sums: Mapping[str, Array]) -> Array:
         gap, count = reliability(sums, self.bins, self.binning)
         return ratio(gap.sum(1), count.sum(1))

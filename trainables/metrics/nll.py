@@ -21,5 +21,9 @@ class NLL(Metric):
     better: ClassVar = "lower"
     pooled: ClassVar = True
 
+    @property
+    def resolution(self) -> int:
+        return 1
+
     def value(self, sums: Mapping[str, Array]) -> Array:
         return ratio(sums["nll_sum"].sum(1), sums["count"].sum(1))
