@@ -139,7 +139,7 @@ class Cases:
         self.runs, self.cases = keys // count, keys % count
         self._table, self._rows, self._at = table, rows, at
         self._sums = functools.cache(self._summed)
-        self._resampled = functools.cache(lambda bins: _Resampled(self.counted, self._sums(bins)))
+        self._resampled = functools.cache(self._drawn)
         self._values: dict[Metric, tuple[float, Array]] = {}
 
     @property
@@ -186,14 +186,12 @@ class Cases:
             for name, values in self._table.numbers.items()
         }
 
-
-class _Resampled(dict[str, Array]):
-    """Sums over each resample of the cases, [resamples, ...], made when first asked for."""
-
-    def __init__(self, counted: Array, sums: dict[str, Array]) -> None:
-        super().__init__()
-        self._counted, self._sums = counted, sums
-
-    def __missing__(self, name: str) -> Array:
-        self[name] = self._counted @ self._sums[name]
-        return self[name]
+    def _drawn(self, resolution: int | None) -> dict[str, Array]:
+        """The same over each resample of the cases, [resamples, bins], in one product."""
+        sums = self._sums(resolution)
+        drawn = self.counted @ np.column_stack(list(sums.values()))
+        split = np.split(drawn, len(sums), axis=1)
+        return {
+            name: part.reshape(-1, *values.shape[1:])
+            for (name, values), part in zip(sums.items(), split, strict=True)
+        }
