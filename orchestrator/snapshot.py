@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -23,12 +24,20 @@ log = logging.getLogger("segprint.tables")
 
 
 @dataclass(frozen=True)
+class Chosen:
+    """Names that are read of files which have others too: these, or all but these."""
+
+    names: set[str]
+    how: Literal["semi", "anti"]
+
+
+@dataclass(frozen=True)
 class Source:
     """Where a table's rows are: files, of some attempts only, and rows that are in no file yet."""
 
     name: str
     files: list[Path]
-    only: set[str] | None
+    chosen: Chosen | None
     live: pa.Table
 
     def attach(self, connection: duckdb.DuckDBPyConnection, digests: set[str] | None) -> None:
@@ -39,14 +48,14 @@ class Source:
             live.create_view(self.name)
             return
         rows = connection.read_parquet([str(p) for p in self.files], union_by_name=True)
-        for column, values in (
-            ("attempt", self.only),
-            ("digest", digests),
-        ):
-            if values is not None:
-                listed = f"_{self.name}_{column}"
-                connection.register(listed, pa.table({column: pa.array(values, pa.string())}))
-                rows = rows.join(connection.view(listed), column, how="semi")
+        joins = [("attempt", self.chosen)] if self.chosen else []
+        if digests is not None:
+            joins.append(("digest", Chosen(digests, "semi")))
+        for column, chosen in joins:
+            listed = f"_{self.name}_{column}"
+            values = pa.array(chosen.names, pa.string())
+            connection.register(listed, pa.table({column: values}))
+            rows = rows.join(connection.view(listed), column, how=chosen.how)
         there = set(rows.columns)
         columns = [
             duckdb.ColumnExpression(name)
@@ -54,7 +63,8 @@ class Source:
             else duckdb.ConstantExpression(None).cast(kind).alias(name)
             for name, kind in zip(live.columns, live.types, strict=True)
         ]
-        rows.select(*columns).union(live).create_view(self.name)
+        rows = rows.select(*columns)
+        (rows.union(live) if self.live.num_rows else rows).create_view(self.name)
 
 
 class Snapshot:
@@ -93,7 +103,7 @@ class Snapshot:
 
     def source(self, name: str, digests: set[str] | None = None) -> Source:
         """Where a table's rows are. A damaged one is named, and read from the attempts' parts."""
-        live, files, only = set(self._counted), list[Path](), None
+        live, files, chosen = set(self._counted), list[Path](), None
         if self._trials is not None:
             try:
                 state = self._trials if name == "trials" else delta.load(self.store, name)
@@ -101,11 +111,11 @@ class Snapshot:
                     what = f"{delta.ROOT}{name} has not all that {delta.ROOT}trials has"
                     raise DamagedError(f"{what}; run `segprint tables rebuild`")
                 files = datafiles.paths(self.store, state.files)
-                only = self._only(state)
+                chosen = self._chosen(state)
                 live -= set(self._folded)
             except DamagedError as error:
                 self._note(str(error))
-        return Source(name, files, only, self._live(name, live, digests))
+        return Source(name, files, chosen, self._live(name, live, digests))
 
     def _look(self) -> State | None:
         """The folded ``trials``, and which attempts it has; None if there is none to be trusted."""
@@ -134,12 +144,14 @@ class Snapshot:
         keys = {key for batch in known if batch.number <= version for key in batch.members}
         self._commits = {key: c for key, c in self._commits.items() if key in keys}
 
-    def _only(self, state: State) -> set[str] | None:
+    def _chosen(self, state: State) -> Chosen | None:
         """The attempts that count, where a table's files have others too, or may have."""
         assert self._trials is not None
         mine = {attempt for key, attempt in self._folded.items() if key in self._counted}
-        same = len(mine) == len(self._folded) and state.folded == self._trials.folded
-        return None if same else mine
+        others = set(self._folded.values()) - mine
+        if state.folded != self._trials.folded or len(mine) < len(others):
+            return Chosen(mine, "semi")
+        return Chosen(others, "anti") if others else None
 
     def _live(self, name: str, keys: set[str], digests: set[str] | None) -> pa.Table:
         """Rows from the attempts' own objects, verified; what is damaged is named and left out."""

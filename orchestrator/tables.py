@@ -6,7 +6,8 @@ import importlib
 import json
 import re
 import threading
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from functools import cached_property, partial
 from pathlib import Path
 from types import ModuleType
@@ -42,6 +43,8 @@ class Tables:
         self.snapshot = Snapshot(ledger.store, version)
         self._read: dict[str, pa.Table] = {}
         self._sources: dict[str, Source] = {}
+        self._connections: dict[tuple[str, ...], duckdb.DuckDBPyConnection] = {}
+        self._asking = threading.Lock()
 
     @staticmethod
     def names() -> list[str]:
@@ -108,8 +111,9 @@ class Tables:
         Raises:
             QueryError: bad SQL, anything but a SELECT, or a look outside the views.
         """
-        _, relation = self._prepared(query)
-        return relation
+        with self._asking, _told(self.names()):
+            select = _one_select(self._parser, query)
+            return self._shut_in(self._named(select)).sql(select)
 
     def sql(self, query: str) -> pa.Table:
         """One SELECT over the views, at most :data:`QUERY_SECONDS` long.
@@ -117,33 +121,27 @@ class Tables:
         Raises:
             QueryError: bad SQL, anything but a SELECT, a look outside the views, or a time-out.
         """
-        connection, relation = self._prepared(query)
-        timer = threading.Timer(QUERY_SECONDS, connection.interrupt)
-        timer.start()
-        try:
-            return _whole_numbers(relation.to_arrow_table())
-        except duckdb.InterruptException:
-            raise QueryError(f"query: stopped after {QUERY_SECONDS:.0f} s") from None
-        except duckdb.Error as error:
-            raise QueryError(f"query: {_first_line(error)}") from None
-        finally:
-            timer.cancel()
+        with self._asking, _told(self.names()):
+            select = _one_select(self._parser, query)
+            views = self._named(select)
+            if views not in self._connections:  # opening files costs more than most questions
+                self._connections[views] = self._shut_in(views)
+            connection = self._connections[views]
+            timer = threading.Timer(QUERY_SECONDS, connection.interrupt)
+            timer.start()
+            try:
+                return _whole_numbers(connection.sql(select).to_arrow_table())
+            finally:
+                timer.cancel()
 
-    def _prepared(self, query: str) -> tuple[duckdb.DuckDBPyConnection, duckdb.DuckDBPyRelation]:
-        connection = duckdb.connect(":memory:", config=_LIMITS)
-        try:
-            statements = connection.extract_statements(query)
-            if len(statements) != 1 or statements[0].type not in _ALLOWED:
-                raise QueryError("query: exactly one SELECT or DESCRIBE is allowed")
-            _only_reads(connection, statements[0].query)
-            words = set(re.findall(r"\w+", query.lower()))
-            self._shut_in(connection, [name for name in self.names() if name in words])
-            return connection, connection.sql(statements[0].query)
-        except duckdb.CatalogException as error:
-            choices = ", ".join(self.names())
-            raise QueryError(f"query: {_first_line(error)} (views: {choices})") from None
-        except duckdb.Error as error:
-            raise QueryError(f"query: {_first_line(error)}") from None
+    def _named(self, query: str) -> tuple[str, ...]:
+        """The views that a query may mean."""
+        words = set(re.findall(r"\w+", query.lower()))
+        return tuple(name for name in self.names() if name in words)
+
+    @cached_property
+    def _parser(self) -> duckdb.DuckDBPyConnection:
+        return duckdb.connect(":memory:", config=_LIMITS)
 
     def attach(self, connection: duckdb.DuckDBPyConnection, name: str) -> list[str]:
         """Make a view of this name, its rows left where they are; the files they are in."""
@@ -156,13 +154,16 @@ class Tables:
         source.attach(connection, self._digests)
         return [str(path) for path in source.files]
 
-    def _shut_in(self, connection: duckdb.DuckDBPyConnection, names: list[str]) -> None:
-        """Make views, and shut the door to every other file."""
+    def _shut_in(self, views: tuple[str, ...]) -> duckdb.DuckDBPyConnection:
+        """A connection with some views, and the door shut to every other file."""
+        connection = duckdb.connect(":memory:", config=_LIMITS)
         connection.execute("SET TimeZone = 'UTC'")
-        files = [file for name in names for file in self.attach(connection, name)]
+        connection.execute("SET parquet_metadata_cache = true")  # the files never change
+        files = [file for name in views for file in self.attach(connection, name)]
         connection.execute("SET allowed_paths = $files", {"files": files})
         connection.execute("SET enable_external_access = false")
         connection.execute("SET lock_configuration = true")
+        return connection
 
 
 STUDIES = pa.schema(
@@ -188,18 +189,31 @@ _READING = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE
 _ALLOWED = (duckdb.StatementType.SELECT,)
 
 
-def _first_line(error: duckdb.Error) -> str:
-    """DuckDB goes on to quote the query and to suggest its own system tables."""
-    return str(error).partition("\n")[0]
+@contextmanager
+def _told(views: list[str]) -> Generator[None]:
+    """DuckDB's errors as one line; it goes on to quote the query and its own system tables."""
+    try:
+        yield
+    except duckdb.InterruptException:
+        raise QueryError(f"query: stopped after {QUERY_SECONDS:.0f} s") from None
+    except duckdb.Error as error:
+        what = str(error).partition("\n")[0]
+        choices = f" (views: {', '.join(views)})" if isinstance(error, duckdb.CatalogException) else ""
+        raise QueryError(f"query: {what}{choices}") from None
 
 
-def _only_reads(connection: duckdb.DuckDBPyConnection, query: str) -> None:
-    """Refuse what changes something inside a SELECT: a common table expression may hold a COPY."""
-    tree = connection.execute("SELECT json_serialize_sql(?::VARCHAR)", [query]).fetchall()[0][0]
+def _one_select(parser: duckdb.DuckDBPyConnection, query: str) -> str:
+    """The query, if it only reads: a common table expression may hold a COPY."""
+    statements = parser.extract_statements(query)
+    if len(statements) != 1 or statements[0].type not in _ALLOWED:
+        raise QueryError("query: exactly one SELECT or DESCRIBE is allowed")
+    select = statements[0].query
+    tree = parser.execute("SELECT json_serialize_sql(?::VARCHAR)", [select]).fetchall()[0][0]
     kinds = {str(node.get("type")) for node in _nodes(json.loads(tree))}
     strangers = sorted(k for k in kinds if k.endswith("_NODE") and k not in _READING)
     if strangers or '"error":true' in tree:
         raise QueryError(f"query: only a SELECT is allowed {strangers}")
+    return select
 
 
 def _nodes(value: Any) -> Iterator[dict[str, Any]]:
