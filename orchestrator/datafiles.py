@@ -88,14 +88,15 @@ def _state(path: Path) -> str:
 
 
 def read(store: Store, file: File) -> pa.Table:
-    """One file's rows.
+    """One file's rows, with their names coded.
 
     Raises:
         DamagedError: it is missing, or does not read as Parquet.
     """
     (path,) = paths(store, [file])
     try:
-        return pq.read_table(path)
+        names = [f.name for f in pq.read_schema(path) if pa.types.is_string(f.type)]
+        return pq.read_table(path, read_dictionary=names)
     except (pa.ArrowInvalid, OSError) as error:
         raise DamagedError(f"{file.key}: {error}; run `segprint tables rebuild`") from None
 

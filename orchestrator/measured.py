@@ -14,6 +14,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from orchestrator import bootstrap
+from orchestrator.parts import coded
 from trainables.metrics import Array, Metric, ratio
 from trainables.part import names, parse_part
 from trainables.record import BINS, SCHEMAS
@@ -109,13 +110,6 @@ def final_cells(tables: Tables) -> Iterator[MeasuredCell]:
     final = final.merge(trials[trials["outcome"] == "finished"], on="digest")
     for _, group in final.groupby(["study", "cell"], sort=False):
         yield {k: str(group[k].iloc[0]) for k in ABOUT}, group
-
-
-def coded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
-    """A column of names as their sorted list and each row's place in it; null is empty."""
-    found = pc.fill_null(column, "").combine_chunks().dictionary_encode()
-    names, rank = np.unique(found.dictionary.to_pylist(), return_inverse=True)
-    return names.tolist(), rank.astype(np.int64)[found.indices.to_numpy()]
 
 
 def _with_interval(metric: Metric, classes: list[Cases]) -> dict[str, float]:

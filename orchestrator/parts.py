@@ -6,8 +6,11 @@ import hashlib
 import io
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from orchestrator.records import DamagedError, Part, Record
 from trainables.record import ABOUT, SCHEMAS, Row, to_arrow
@@ -25,12 +28,25 @@ def encode(table: str, rows: Sequence[Row], key: Mapping[str, str | None]) -> tu
 
 
 def parquet(table: pa.Table, row_group: int = 1 << 18) -> bytes:
-    """A table as Parquet, with a checksum on every page."""
+    """A table as Parquet, with a checksum on every page; what is coded becomes plain again."""
     sink = io.BytesIO()
-    pq.write_table(
-        table, sink, compression="zstd", row_group_size=row_group, write_page_checksum=True
+    plain = pa.schema(
+        f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f
+        for f in table.schema
     )
+    with pq.ParquetWriter(sink, plain, compression="zstd", write_page_checksum=True) as writer:
+        for start in range(0, max(table.num_rows, 1), row_group):
+            writer.write_table(table.slice(start, row_group).cast(plain))
     return sink.getvalue()
+
+
+def coded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+    """A column of names as their sorted list and each row's place in it; null is empty."""
+    found = pc.fill_null(column, "").combine_chunks()
+    if not pa.types.is_dictionary(found.type):
+        found = found.dictionary_encode()
+    names, rank = np.unique(found.dictionary.to_pylist(), return_inverse=True)
+    return names.tolist(), rank.astype(np.int64)[found.indices.to_numpy()]
 
 
 def decode(part: Part, value: bytes | None, record: Record, about: Row) -> pa.Table:

@@ -198,7 +198,9 @@ def _told(views: list[str]) -> Generator[None]:
         raise QueryError(f"query: stopped after {QUERY_SECONDS:.0f} s") from None
     except duckdb.Error as error:
         what = str(error).partition("\n")[0]
-        choices = f" (views: {', '.join(views)})" if isinstance(error, duckdb.CatalogException) else ""
+        choices = (
+            f" (views: {', '.join(views)})" if isinstance(error, duckdb.CatalogException) else ""
+        )
         raise QueryError(f"query: {what}{choices}") from None
 
 

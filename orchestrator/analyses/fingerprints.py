@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from orchestrator import bootstrap
 from orchestrator.bootstrap import Array
-from orchestrator.measured import coded
+from orchestrator.parts import coded
 from trainables.metrics import ratio
 
 if TYPE_CHECKING:
