@@ -33,7 +33,7 @@ FLAGS = (
 @contextmanager
 def serving(folder: Path) -> Iterator[dict[str, str]]:
     """SeaweedFS with its files in a folder; yields the environment that leads to it."""
-    ports = _free_ports(len(FLAGS))
+    ports = free_ports(len(FLAGS))
     env = {
         "AWS_ACCESS_KEY_ID": "planted-key",
         "AWS_SECRET_ACCESS_KEY": "planted-secret",
@@ -60,7 +60,8 @@ def serving(folder: Path) -> Iterator[dict[str, str]]:
         server.wait()
 
 
-def _free_ports(count: int) -> list[int]:
+def free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on at the moment."""
     sockets = [socket.socket() for _ in range(count)]
     for s in sockets:
         s.bind(("127.0.0.1", 0))

@@ -1,0 +1,56 @@
+"""A Ray cluster that runs already, at the address in ``RAY_ADDRESS``; it is left as it was."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Generator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from cluster import Cluster, Resources, _orphans
+from cluster.local import LOOPBACK, QUIET
+
+PLACES = ("SEGPRINT_DATA", "SEGPRINT_CACHE")
+"""Directories that the processes of this job need to find as the driver does."""
+
+
+@dataclass(frozen=True)
+class Existing(Cluster):
+    """Its nodes need this package, and the store's credentials in their own environment."""
+
+    def environment(self) -> dict[str, str]:
+        here = self._address().startswith(("127.", "localhost"))
+        return {**QUIET, **(LOOPBACK if here else {}), "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1"}
+
+    def expected(self) -> Resources | None:
+        self._address()
+        return None
+
+    def _address(self) -> str:
+        address = os.environ.get("RAY_ADDRESS", "")
+        if not address:
+            raise ValueError("cluster existing: RAY_ADDRESS must be HOST:PORT of its head")
+        return address
+
+    @contextmanager
+    def connect(self) -> Generator[Resources]:
+        import ray
+
+        places = {k: str(Path(os.environ[k]).absolute()) for k in PLACES if k in os.environ}
+        try:
+            ray.init(
+                address=self._address(),
+                runtime_env={"env_vars": self.environment() | places},
+                log_to_driver=False,
+                logging_level=logging.ERROR,
+            )
+        except Exception as error:
+            raise ConnectionError(f"no Ray at RAY_ADDRESS={self._address()}: {error}") from error
+        try:
+            _orphans.remove()
+            offered = ray.cluster_resources()
+            yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
+        finally:
+            ray.shutdown()

@@ -1,0 +1,149 @@
+"""A Ray cluster of several nodes on this machine, in a process that outlives every driver.
+
+Run as a module it holds the nodes and obeys lines on its standard input; :class:`Nodes` is the
+other end of that.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from tests.conftest import ROOT
+from tests.server import free_ports
+
+QUICK = {
+    # So that a death is noticed in seconds, not in half a minute.
+    "RAY_health_check_initial_delay_ms": "500",
+    "RAY_health_check_period_ms": "500",
+    "RAY_health_check_timeout_ms": "500",
+    "RAY_health_check_failure_threshold": "3",
+    "RAY_gcs_rpc_server_reconnect_timeout_s": "5",
+    "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    # Every server of the cluster listens on loopback only.
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
+    "GLOO_SOCKET_IFNAME": "lo",
+}
+
+
+class Nodes:
+    """A head without CPUs, and worker nodes of one CPU each, by number."""
+
+    def __init__(self, count: int, env: Mapping[str, str]) -> None:
+        self.env = {**os.environ, **QUICK, **env, "PYTHONPATH": str(ROOT)}
+        self._process = subprocess.Popen(
+            [sys.executable, "-m", "tests.faults.nodes"],
+            env=self.env,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            start_new_session=True,
+        )
+        self.env["RAY_ADDRESS"] = self.ask("head")
+        for _ in range(count):
+            self.add()
+
+    def ask(self, *words: str | int) -> Any:
+        """Have something done; what came of it."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(" ".join(map(str, words)) + "\n")
+        self._process.stdin.flush()
+        line = self._process.stdout.readline()
+        assert line, "the process that holds the nodes is gone"
+        return json.loads(line)
+
+    def add(self) -> int:
+        """One more node; its number."""
+        return self.ask("add")
+
+    def kill(self, number: int) -> None:
+        """SIGKILL a node's raylet; its workers end with it."""
+        os.kill(self.ask("raylet", number), signal.SIGKILL)
+
+    def drain(self, number: int, seconds: float) -> None:
+        """Announce that a node is taken back, as a spot market does; then it is gone."""
+        self.ask("drain", number, seconds)
+
+    def kill_head(self) -> None:
+        """SIGKILL the head's control store: the cluster is lost with all that runs on it."""
+        os.kill(self.ask("gcs"), signal.SIGKILL)
+
+    def __enter__(self) -> Nodes:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        assert self._process.stdin
+        self._process.stdin.close()
+        try:
+            self._process.wait(timeout=30)
+        except subprocess.TimeoutExpired:
+            os.killpg(self._process.pid, signal.SIGKILL)
+            self._process.wait()
+
+
+def hold() -> None:
+    """Obey until the standard input ends."""
+    from ray.cluster_utils import Cluster
+
+    answers, sys.stdout = sys.stdout, sys.stderr  # Ray prints
+    cluster: Any = None
+    nodes: list[Any] = []
+    for line in sys.stdin:
+        word, *rest = line.split()
+        answer: Any = None
+        if word == "head":
+            cluster = Cluster(
+                initialize_head=True,
+                head_node_args={
+                    "num_cpus": 0,
+                    "include_dashboard": True,
+                    "dashboard_host": "127.0.0.1",
+                    "dashboard_port": free_ports(1)[0],
+                },
+            )
+            answer = cluster.address
+        elif word == "add":
+            nodes.append(cluster.add_node(num_cpus=1))
+            answer = len(nodes) - 1
+        elif word == "raylet":
+            answer = nodes[int(rest[0])].all_processes["raylet"][0].process.pid
+        elif word == "gcs":
+            answer = cluster.head_node.all_processes["gcs_server"][0].process.pid
+        elif word == "drain":
+            answer = _drain(cluster.address, nodes[int(rest[0])], float(rest[1]))
+        print(json.dumps(answer), file=answers, flush=True)
+    if cluster is not None:
+        cluster.shutdown()
+
+
+def _drain(address: str, node: Any, seconds: float) -> bool:
+    import time
+
+    from ray._raylet import GcsClient
+    from ray.core.generated import autoscaler_pb2
+
+    deadline = int((time.time() + seconds) * 1000)
+    accepted, _ = GcsClient(address=address).drain_node(
+        node.node_id,
+        autoscaler_pb2.DrainNodeReason.Value("DRAIN_NODE_REASON_PREEMPTION"),
+        "taken back",
+        deadline,
+    )
+    return accepted
+
+
+if __name__ == "__main__":
+    hold()
