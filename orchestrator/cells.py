@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
-import re
-from collections import Counter
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+import math
+import sys
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from functools import cached_property
-from pathlib import PurePosixPath
-from typing import Any, cast
+from typing import Any
 
+from orchestrator.holes import Values, corners, drawn, fill
+from orchestrator.labels import labels
 from orchestrator.needs import most
-from search_spaces import Choice, Each, Hole, Integer, Search, Space, Uniform, put, walk
+from orchestrator.objectives import Goals
+from search_spaces import Each, Search, Space, put, walk
+from search_spaces._rules import AbsentError, holds, look_up, paths
 from trainables.config import Config, parse
-from trainables.record import Outcome
-
-Values = dict[str, Any]
-"""What fills the searched holes, by path; a Choice is filled by one of its names."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +28,7 @@ class Cell:
     arm: str
     template: Mapping[str, Any]
     """A config in plain form; only searched holes are left in it."""
+    constraints: tuple[str, ...] = ()
 
     @cached_property
     def searched(self) -> bool:
@@ -36,8 +37,29 @@ class Cell:
 
     @cached_property
     def corners(self) -> list[Values]:
-        """Values that between them use every choice and both ends of every range."""
-        return list(corners(self.template)) if self.searched else [{}]
+        """Values that keep the constraints and that, but for those, use every choice and both ends
+        of every range between them.
+        """
+        every = list(corners(self.template)) if self.searched else [{}]
+        return [values for values in every if self.keeps(values)]
+
+    @cached_property
+    def example(self) -> Values:
+        """Values that stand for all: a corner that makes a config, or else a draw that does.
+
+        Raises:
+            ValueError: nothing keeps the constraints.
+        """
+        if not self.constraints:
+            return self.corners[0]
+        for values in itertools.chain(self.corners, drawn(self.template)):
+            if self.possible(values):
+                return values
+        for values in self.corners:
+            self.config(values, {}, seed=0)  # raises, and says why it makes none
+        raise ValueError(
+            f"cell {self.name}: nothing keeps the constraints {list(self.constraints)}"
+        )
 
     def config(self, values: Values, overrides: Mapping[str, Any], seed: int) -> Config:
         """The config with its holes filled.
@@ -46,7 +68,7 @@ class Cell:
             ValueError: a value is outside its domain; the message starts with the cell's name.
         """
         if not (self.searched or overrides):
-            return replace(self._enumerated, seed=seed) if seed else self._enumerated
+            return dataclasses.replace(self._enumerated, seed=seed) if seed else self._enumerated
         filled: Any = fill(self.template, values)
         for path, value in overrides.items():
             filled = put(filled, path, value)
@@ -63,99 +85,153 @@ class Cell:
         except ValueError as error:
             raise ValueError(f"cell {self.name}: {error}") from None
 
+    def plain(self, values: Values) -> Mapping[str, Any]:
+        """The filled config's plain form: whole where there is such a config, else as written."""
+        try:
+            return self.config(values, {}, seed=0).plain()
+        except ValueError:
+            return fill(self.template, values)
 
-@dataclass(frozen=True)
-class Past:
-    """One searched trial that was suggested before; not yet committed where outcome is None."""
+    def keeps(self, values: Values) -> bool:
+        """Whether some values keep all constraints."""
+        if not self.constraints:
+            return True
+        plain = self.plain(values)
+        return all(holds(rule, plain) for rule in self.constraints)
 
-    values: Values
-    outcome: Outcome | None
-    score: float | None
+    def possible(self, values: Values) -> bool:
+        """Whether values keep all constraints and make a config."""
+        try:
+            self.config(values, {}, seed=0)
+        except ValueError:
+            return False
+        return self.keeps(values)
+
+    @property
+    def ruled_out(self) -> bool:
+        """Whether a constraint that no searched value can change is broken."""
+        open_paths = tuple(path for path, _ in walk(self.template))
+
+        def fixed(rule: str) -> bool:
+            return not any(
+                f"{name}.".startswith(f"{p}.") for name in paths(rule) for p in open_paths
+            )
+
+        rules = tuple(rule for rule in self.constraints if fixed(rule))
+        first = next(corners(self.template))
+        return not dataclasses.replace(self, constraints=rules).keeps(first)
 
 
 def cells(space: Space) -> list[Cell]:
-    """All cells of a space, tasks outermost, arms in the order given."""
-    found: list[Cell] = []
+    """All cells that keep the space's constraints: tasks outermost, arms in the order given.
+
+    Raises:
+        ValueError: no config can be what the space asks for, or there are more trials than it may
+            have: the message says how many each hole brings.
+    """
+    found: dict[tuple[str, ...], Cell] = {}
+    trials = 0
+    for arm, template in templates(space):
+        grid = _grid(template)
+        axes = [zip(hole.values, labels(hole.values), strict=True) for _, hole in grid]
+        for picked in itertools.product(*axes):
+            words = [label for _, label in picked]
+            filled = _filled(template, grid, [value for value, _ in picked])
+            cell = Cell("_".join([*words, arm]), arm, filled, space.constraints)
+            if space.constraints and cell.ruled_out:
+                continue
+            if (*words, arm) in found:
+                raise ValueError(f"space: cells must differ in name, two are called {cell.name}")
+            found[*words, arm] = cell
+            trials += space.replicates
+            if cell.searched:
+                if space.search is None:
+                    raise ValueError(
+                        "space: it has searched holes, so it needs search=Search(trials=...)"
+                    )
+                trials += space.search.trials
+            if trials > space.most:
+                raise ValueError(_explosion(space))
+    if not found:
+        raise ValueError(f"space: the constraints leave no cell: {list(space.constraints)}")
+    return [found[key] for key in sorted(found, key=_order(found, list(space.arms)))]
+
+
+def templates(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Each arm with the config that it lays over the space's."""
     for arm, overrides in space.arms.items():
         if "seed" in {*space.config, *overrides}:
             raise ValueError("space: seed is not set in a config; use replicates=N")
         template: dict[str, Any] = dict(space.config)
         for path, value in overrides.items():
             template = put(template, path, value)
-        grid = [(path, hole) for path, hole in walk(template) if isinstance(hole, Each)]
-        axes = [zip(hole.values, _labels(hole.values), strict=True) for _, hole in grid]
-        for picked in itertools.product(*axes):
-            labels = [label for _, label in picked]
-            filled = template
-            for (path, _), (value, _) in zip(grid, picked, strict=True):
-                filled = put(filled, path, value)
-            nested = [path for path, hole in walk(filled) if isinstance(hole, Each)]
-            if nested:
-                raise ValueError(f"space: Each at {nested[0]} is inside another hole; use an arm")
-            found.append(Cell("_".join([*labels, arm]), arm, filled))
-    repeated = sorted(name for name, n in Counter(c.name for c in found).items() if n > 1)
-    if repeated:
-        raise ValueError(f"space: cells must differ in name, these do not: {repeated}")
-    if any(cell.searched for cell in found) and space.search is None:
-        raise ValueError("space: it has searched holes, so it needs search=Search(trials=...)")
-    order = {arm: i for i, arm in enumerate(space.arms)}
-    seen = _first_seen(found)
-    return sorted(found, key=lambda c: (seen[c.name.removesuffix(c.arm)], order[c.arm]))
+        yield arm, template
 
 
-def fill(template: Any, values: Values, path: str = "") -> Any:
-    """The template with every searched hole replaced by its value."""
-    if isinstance(template, Choice):
-        name = values[path]
-        return {name: fill(template.values[name], values, f"{path}.{name}")}
-    if isinstance(template, Hole):
-        return values[path]
-    if isinstance(template, Mapping):
-        items: Mapping[str, Any] = template
-        return {k: fill(v, values, f"{path}.{k}" if path else k) for k, v in items.items()}
+def left_out(space: Space) -> int:
+    """How many cells the constraints leave out."""
+    if not space.constraints:
+        return 0
+    free = dataclasses.replace(space, constraints=(), most=sys.maxsize)
+    return len(cells(free)) - len(cells(space))
+
+
+Grid = list[tuple[str, Each]]
+
+
+def _grid(template: Mapping[str, Any]) -> Grid:
+    return [(path, hole) for path, hole in walk(template) if isinstance(hole, Each)]
+
+
+def _filled(template: dict[str, Any], grid: Grid, picked: list[Any]) -> dict[str, Any]:
+    """The template with its grid values in it."""
+    for (path, _), value in zip(grid, picked, strict=True):
+        template = put(template, path, value)
+    nested = _grid(template)
+    if nested:
+        raise ValueError(f"space: Each at {nested[0][0]} is inside another hole; use an arm")
     return template
 
 
-def fits(template: Any, values: Values) -> bool:
-    """Whether the values fill exactly the holes that they open, each within its domain."""
-    open_holes: dict[str, Hole] = {}
-
-    def visit(value: Any, path: str) -> bool:
-        if isinstance(value, Choice):
-            open_holes[path] = value
-            name = str(values.get(path))
-            return name in value.values and visit(value.values[name], f"{path}.{name}")
-        if isinstance(value, (Uniform, Integer)):
-            open_holes[path] = value
-            return path in values and value.low <= values[path] <= value.high
-        if isinstance(value, Mapping):
-            items: Mapping[str, Any] = value
-            return all(visit(v, f"{path}.{k}" if path else k) for k, v in items.items())
-        return True
-
-    return visit(template, "") and open_holes.keys() == values.keys()
+def _order(
+    found: Iterable[tuple[str, ...]], arms: list[str]
+) -> Callable[[tuple[str, ...]], tuple[tuple[int, ...], int]]:
+    """By grid values, each in the order in which it was given; then by arm."""
+    ranks: dict[tuple[int, str], int] = {}
+    for key in found:
+        for place in enumerate(key[:-1]):
+            ranks.setdefault(place, len(ranks))
+    return lambda key: (tuple(ranks[p] for p in enumerate(key[:-1])), arms.index(key[-1]))
 
 
-def corners(template: Mapping[str, Any]) -> Iterator[Values]:
-    """Values that between them use every choice and both ends of every range."""
-    holes = list(walk(template))
-    choices = [(path, hole) for path, hole in holes if isinstance(hole, Choice)]
-    ranges = {path: hole for path, hole in holes if isinstance(hole, (Uniform, Integer))}
-    for end in ("low", "high") if ranges else ("low",):
-        ends = {path: getattr(hole, end) for path, hole in ranges.items()}
-        first = {path: next(iter(hole.values)) for path, hole in choices}
-        yield {**ends, **first}
-        for path, hole in choices:
-            for name in list(hole.values)[1:]:
-                yield {**ends, **first, path: name}
+def _explosion(space: Space) -> str:
+    """What makes so many trials."""
+    sizes: dict[str, int] = {}
+    total = 0
+    for _, template in templates(space):
+        grid = _grid(template)
+        sizes |= {path: len(hole.values) for path, hole in grid}
+        searched = any(not isinstance(hole, Each) for _, hole in walk(template))
+        trials = space.search.trials if searched and space.search is not None else 0
+        total += math.prod(len(hole.values) for _, hole in grid) * (space.replicates + trials)
+    factors = [f"{path} {n}" for path, n in sizes.items()]
+    factors += [f"arms {len(space.arms)}", f"replicates {space.replicates}"]
+    if space.search is not None:
+        factors.append(f"search trials {space.search.trials}")
+    left = ", less what the constraints leave out" if space.constraints else ""
+    return (
+        f"space: {total:,} trials{left}, more than most={space.most:,} ({', '.join(factors)});"
+        " raise it on purpose with Space(most=...) or --most"
+    )
 
 
 def check(space: Space) -> list[Cell]:
     """All cells, after every corner of every one was parsed: errors come before Ray starts."""
     checked = cells(space)
+    _check_constraints(space, checked)
     places: dict[str, str] = {}
     for cell in checked:
-        task = cell.config(cell.corners[0], {}, seed=0).task
+        task = cell.config(cell.example, {}, seed=0).task
         known = places.setdefault(task.title, task.where)
         if known != task.where:
             raise ValueError(
@@ -165,7 +241,7 @@ def check(space: Space) -> list[Cell]:
         stages: list[Mapping[str, Any]] = [{}]
         if cell.searched and space.search is not None:
             stages.append(space.search.overrides)
-            _check_rungs(cell, space.search)
+            _check_search(cell, space.search)
         for overrides in stages:
             for values in cell.corners:
                 config = cell.config(values, overrides, seed=0)
@@ -177,57 +253,37 @@ def check(space: Space) -> list[Cell]:
     return checked
 
 
-def _check_rungs(cell: Cell, search: Search) -> None:
-    """A rung that is no validation step would never stop anything."""
-    every = cell.config(cell.corners[0], search.overrides, 0).train.validate_every
+def _check_constraints(space: Space, found: list[Cell]) -> None:
+    """A constraint on what no cell has would rule nothing out."""
+    for rule in space.constraints:
+        for path in paths(rule):
+            if not any(_has(c.plain(v), path) for c in found for v in corners(c.template)):
+                raise ValueError(f"constraint {rule!r}: no cell has {path}")
+
+
+def _has(config: Mapping[str, Any], path: str) -> bool:
+    try:
+        look_up(config, path)
+    except AbsentError:
+        return False
+    return True
+
+
+def _check_search(cell: Cell, search: Search) -> None:
+    """A rung that is no validation step would never stop anything; what a search judges is its own
+    trials, so it must not make their passes others than those of the final one.
+    """
+    cheap, final = (cell.config(cell.example, o, 0) for o in (search.overrides, {}))
+    if "passes" in Goals.of(search).names and cheap.mode.passes != final.mode.passes:
+        raise ValueError(
+            f"cell {cell.name}: Search.overrides make {cheap.mode.passes} passes of"
+            f" {final.mode.passes}, which objectives or limits judge"
+        )
+    every = cheap.train.validate_every
+    if search.pruner == "wilcoxon" and not search.rungs:
+        raise ValueError("Search: pruner='wilcoxon' needs rungs=(step, ...)")
     for rung in search.rungs:
         if rung % every != 0:
             raise ValueError(
                 f"cell {cell.name}: rung {rung} must be a multiple of train.validate_every={every}"
             )
-
-
-def _labels(values: tuple[Any, ...]) -> list[str]:
-    """Short names for grid values: a part's name, or the value itself.
-
-    Where several of the values are the same part, the fields in which they differ are added.
-    """
-    named = [_named(value) for value in values]
-    rivals: dict[str, list[Mapping[str, Any]]] = {}
-    for name, fields in named:
-        rivals.setdefault(name, []).append(fields)
-    differing = {
-        name: {k for f in same for k in f if f.get(k) != same[0].get(k)}
-        | {k for k in same[0] if any(f.get(k) != same[0][k] for f in same)}
-        for name, same in rivals.items()
-    }
-    labels: list[str] = []
-    for name, fields in named:
-        told = [
-            str(v).rstrip("/").rpartition("/")[2] for k, v in fields.items() if k in differing[name]
-        ]
-        words = [re.sub(r"[^A-Za-z0-9.-]+", "", word) for word in (name, *told)]
-        labels.append("-".join(filter(None, words)) or "value")
-    return labels
-
-
-def _named(value: Any) -> tuple[str, Mapping[str, Any]]:
-    """A part's name, the stem of its file where it is the user's own, and its fields."""
-    fields: Mapping[str, Any] = {}
-    if isinstance(value, Mapping):
-        given = cast("Mapping[str, Any]", value)
-        value, first = next(iter(given.items()), ("", None))
-        single = len(given) == 1 and isinstance(first, Mapping)
-        fields = cast("Mapping[str, Any]", first) if single else given
-    name = str(value)
-    return (PurePosixPath(name).stem if name.endswith(".py") else name), fields
-
-
-def _first_seen(found: list[Cell]) -> dict[str, int]:
-    """Position of the first cell whose name begins so, for every beginning at a ``_``."""
-    seen = {"": 0}
-    for i, cell in enumerate(found):
-        for end, letter in enumerate(cell.name):
-            if letter == "_":
-                seen.setdefault(cell.name[: end + 1], i)
-    return seen

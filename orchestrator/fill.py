@@ -1,7 +1,8 @@
-"""Optuna, asked through Ray Tune's OptunaSearch, with its memory rebuilt from the ledger."""
+"""Optuna, asked and told, with its memory rebuilt from the ledger."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,70 +13,133 @@ from optuna.distributions import (
     FloatDistribution,
     IntDistribution,
 )
-from ray.tune.search.optuna import OptunaSearch
+from optuna.trial import TrialState
 
-from orchestrator.cells import Cell, Past, Values
-from search_spaces import Choice, Hole, Integer, Uniform, walk
+from orchestrator.cells import Cell
+from orchestrator.holes import Values
+from orchestrator.memory import Memory, Past
+from orchestrator.objectives import Goals
+from orchestrator.plan import Plan
+from orchestrator.policy import Standing
+from search_spaces import Choice, Hole, Integer, Search, Uniform, walk
 from trainables.draws import generator
 from trainables.record import Outcome
 
-NAME = "cell"
-SCORE = "score"
+LEARNED, TRIES = 10, 500
+"""Suggestions in a row that no config can be: after so many they are drawn at random, since what
+failed teaches TPE nothing; after so many more the search ends."""
+_STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
 
 class CellSearch:
-    """The search in one cell: a pure function of the seed and of what is in the ledger."""
+    """The search in one cell: a pure function of the seed and of what is in the ledger.
 
-    def __init__(self, cell: Cell, past: list[Past], trials: int, seed: int) -> None:
+    Each suggestion has a sampler of its own, seeded by its number, so that one process or several,
+    one after the other, ask for the same.
+    """
+
+    def __init__(self, cell: Cell, past: list[Past], search: Search) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.cell = cell
-        interrupted = [
-            p for i, p in enumerate(past) if p.outcome is None and p not in past[:i]
-        ]  # a suggestion may repeat an earlier one
-        self.left = trials - len(past) + len(interrupted)
-        storage = optuna.storages.InMemoryStorage()
-        study = optuna.create_study(storage=storage, study_name=NAME, direction="maximize")
-        for p in interrupted:
-            study.enqueue_trial(p.values)  # first in line
-        for p in past:
+        self.cell, self._search, self._goals = cell, search, Goals.of(search)
+        upwards = [optuna.study.StudyDirection.MAXIMIZE] * len(search.objectives)
+        self.study = optuna.create_study(study_name=cell.name, directions=upwards)
+        mine = [p for p in past if p.own]
+        self._number = len(mine)
+        self._again = 0
+        for i, p in enumerate(past):
             if p.outcome is not None:
-                study.add_trial(_frozen(cell, p))
-        draws = generator(seed, cell.name, len(past), "optuna").initial_seed() % 2**32
-        sampler = optuna.samplers.TPESampler(seed=draws, n_startup_trials=max(2, trials // 4))
-        self._names: dict[str, str] = {}
-        self._searcher = OptunaSearch(
-            lambda trial: suggest(trial, cell.template),
-            metric=SCORE,
-            mode="max",
-            sampler=sampler,
-            storage=storage,
-            study_name=NAME,
-        )
+                self.study.add_trial(self._frozen(p))
+            elif p not in past[:i]:  # a suggestion may repeat an earlier one
+                self.study.enqueue_trial(p.values)  # first in line
+                self._again += 1
+        self.left = search.trials - len(mine) + self._again
+        self._asked: dict[str, optuna.trial.Trial] = {}
 
-    def ask(self, trial_id: str) -> Values:
-        """Values for the next trial."""
+    def ask(self, name: str) -> Values | None:
+        """Values for the next trial, which is called by a name; None if no config can be found.
+
+        What breaks a constraint, or makes no config, is told as failed and asked again.
+        """
         self.left -= 1
-        values = self._searcher.suggest(trial_id)
-        assert values is not None
-        return values
+        if self._again > 0:
+            self._again -= 1
+        else:
+            self._number += 1
+        for attempt in range(TRIES):
+            self.study.sampler = self._sampler(attempt)
+            trial = self.study.ask()
+            suggest(trial, self.cell.template)
+            if self._possible(trial.params):
+                self._asked[name] = trial
+                return trial.params
+            self.study.tell(trial, state=TrialState.FAIL)
+        self.left = 0
+        return None
 
-    def rename(self, asked: str, tune_id: str) -> None:
-        """Give a suggestion the name of the Tune trial that runs it."""
-        self._names[tune_id] = asked
+    def _sampler(self, attempt: int) -> optuna.samplers.BaseSampler:
+        words = (self._search.seed, self.cell.name, self._number, attempt, "optuna")
+        seed = generator(*words).initial_seed() % 2**32
+        if attempt >= LEARNED:
+            return optuna.samplers.RandomSampler(seed=seed)
+        startup = max(2, self._search.trials // 4)
+        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
 
-    def report(self, trial_id: str, step: int, score: float) -> None:
+    def _possible(self, values: Values) -> bool:
+        """Whether it is worth training: passes are known before."""
+        if not self.cell.possible(values):
+            return False
+        most = self._search.limits.get("passes", math.inf)
+        return self.cell.config(values, {}, seed=0).mode.passes <= most
+
+    def report(self, name: str, step: int, score: float) -> None:
         """An intermediate score."""
-        self._searcher.on_trial_result(
-            self._names.get(trial_id, trial_id), {SCORE: score, "training_iteration": step}
+        if not self._goals.several and math.isfinite(score):
+            self._asked[name].report(score, step)
+
+    def tell(self, name: str, outcome: Outcome, standing: Standing | None) -> None:
+        """How a trial ended: a result only if it finished with finite numbers."""
+        trial = self._asked.pop(name)
+        state = _state(outcome, standing)
+        if state != TrialState.COMPLETE:
+            self.study.tell(trial, state=state)
+            return
+        assert standing is not None
+        for key, value in self._broken(standing).items():
+            trial.set_constraint(key, value)
+        self.study.tell(trial, list(standing.values))
+
+    def _broken(self, standing: Standing) -> dict[str, float]:
+        limits = [name for name, _, _ in self._goals.limits]
+        return dict(zip(limits, standing.excess, strict=True))
+
+    def _frozen(self, past: Past) -> optuna.trial.FrozenTrial:
+        """A committed trial as Optuna remembers it."""
+        holes = dict(walk(self.cell.template))
+        state = _state(past.outcome, past.standing)
+        complete = past.standing if state == TrialState.COMPLETE else None
+        broken = self._broken(complete) if complete is not None else {}
+        return optuna.trial.create_trial(
+            state=state,
+            values=list(complete.values) if complete is not None else None,
+            params=past.values,
+            distributions={path: _distribution(holes[path]) for path in past.values},
+            intermediate_values={} if self._goals.several else dict(past.reports),
+            system_attrs={f"constraints:{name}": value for name, value in broken.items()},
         )
 
-    def tell(self, trial_id: str, outcome: Outcome, score: float | None) -> None:
-        """How a trial ended: pruned and failed ones are told as such, not as results."""
-        trial_id = self._names.get(trial_id, trial_id)
-        if outcome == "finished" and score is not None:
-            self._searcher.on_trial_complete(trial_id, {SCORE: score})
-        else:
-            self._searcher.on_trial_complete(trial_id, None, error=outcome != "pruned")
+
+def searches(made: Plan, memory: Memory) -> list[CellSearch]:
+    """The searches that have something left to ask."""
+    if made.space.search is None:
+        return []
+    cells = [cell for cell in made.cells if cell.searched]
+    found = [CellSearch(cell, memory.past(cell), made.space.search) for cell in cells]
+    return [search for search in found if search.left > 0]
+
+
+def _state(outcome: Outcome | None, standing: Standing | None) -> TrialState:
+    state = _STATES.get(outcome or "failed", TrialState.FAIL)
+    return TrialState.FAIL if state == TrialState.COMPLETE and standing is None else state
 
 
 def suggest(trial: Any, template: Any, path: str = "") -> None:
@@ -104,19 +168,3 @@ def _distribution(hole: Hole) -> BaseDistribution:
     if isinstance(hole, Integer):
         return IntDistribution(hole.low, hole.high)
     raise TypeError(f"{type(hole).__name__} is enumerated, not searched")
-
-
-def _frozen(cell: Cell, past: Past) -> optuna.trial.FrozenTrial:
-    """A committed trial as Optuna remembers it."""
-    holes = dict(walk(cell.template))
-    states = {
-        "finished": optuna.trial.TrialState.COMPLETE,
-        "pruned": optuna.trial.TrialState.PRUNED,
-    }
-    state = states.get(past.outcome or "failed", optuna.trial.TrialState.FAIL)
-    return optuna.trial.create_trial(
-        state=state,
-        value=past.score if state == optuna.trial.TrialState.COMPLETE else None,
-        params=past.values,
-        distributions={path: _distribution(holes[path]) for path in past.values},
-    )

@@ -69,13 +69,13 @@ class HeldOut:
 
 
 class TestRows:
-    """A table's rows of test cases as numbers; those of a trial are found at once."""
+    """A table's rows of test cases, or another split's, as numbers; a trial's are found at once."""
 
     __test__ = False  # pytest takes it for tests
     NAMES = ("digest", "case", "class", "reading")
 
-    def __init__(self, name: str, table: pa.Table, digests: set[str]) -> None:
-        wanted = (pc.field("split") == "test") & pc.field("digest").isin(list(digests))
+    def __init__(self, name: str, table: pa.Table, digests: set[str], split: str = "test") -> None:
+        wanted = (pc.field("split") == split) & pc.field("digest").isin(list(digests))
         kept = table.filter(wanted)
         coding = {key: coded(kept[key]) for key in self.NAMES if key in kept.column_names}
         self.names = {key: names for key, (names, _) in coding.items()}
@@ -154,10 +154,18 @@ class Cases:
             self._values[metric] = pooled(metric)
         return self._values[metric]
 
+    def point(self, metric: Metric) -> float:
+        """The metric over all cases, without resampling them; NaN where there is nothing."""
+        if metric.pooled:
+            sums = self._sums(metric.resolution)
+            total = {name: values.sum(0, keepdims=True) for name, values in sums.items()}
+            return float(metric.value(total)[0])
+        values = self.each(metric)
+        known = values[~np.isnan(values)]
+        return float(known.mean()) if len(known) else np.nan
+
     def _pooled(self, metric: Metric) -> tuple[float, Array]:
-        sums = self._sums(metric.resolution)
-        total = {name: values.sum(0, keepdims=True) for name, values in sums.items()}
-        return float(metric.value(total)[0]), metric.value(self._resampled(metric.resolution))
+        return self.point(metric), metric.value(self._resampled(metric.resolution))
 
     def _mean(self, metric: Metric, among: NDArray[np.bool_] | None = None) -> tuple[float, Array]:
         values = self.each(metric)

@@ -8,13 +8,17 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator import policy
-from orchestrator.cells import Cell, Past, Values, check, fits
+from orchestrator.cells import Cell, check
+from orchestrator.holes import Values, fits
 from orchestrator.ledger import Ledger
 from orchestrator.needs import Workers
+from orchestrator.objectives import Goals
+from orchestrator.policy import Standing
 from orchestrator.records import Commit
 from orchestrator.studies import Declared
 from search_spaces import Space
 from trainables.config import Config
+from trainables.part import unknown
 from trainables.record import Outcome
 
 
@@ -66,6 +70,13 @@ class Plan:
     """Failed attempts at the known trials."""
     hopeless: list[str] = field(default_factory=list[str])
     """Cells whose search ended without a single usable trial."""
+    standings: dict[str, dict[str, Standing]] = field(
+        default_factory=dict[str, "dict[str, Standing]"]
+    )
+    """Per cell whose search is over, how good each of its trials is."""
+
+    spent: str | None = None
+    """What of the budget was spent when a sweep ended for it."""
 
     @property
     def pending(self) -> list[Trial]:
@@ -77,18 +88,6 @@ class Plan:
         """Whether nothing is left to run."""
         return not self.pending and not self.unsuggested and not self.unchosen
 
-    def past(self, cell: Cell, scores: dict[str, float]) -> list[Past]:
-        """The cell's search so far, as Optuna is told."""
-        return [
-            Past(
-                t.values,
-                t.outcome if t.state in ("done", "given up") else None,
-                scores.get(t.digest),
-            )
-            for t in self.trials
-            if t.cell is cell and t.stage == "search"
-        ]
-
 
 def plan(study: str, space: Space, ledger: Ledger) -> Plan:
     """Compare a space with the ledger; changes nothing.
@@ -99,6 +98,10 @@ def plan(study: str, space: Space, ledger: Ledger) -> Plan:
     made = Plan(study, space, check(space))
     made.revision = _revision(made)
     known = _Known(ledger, study)
+    for other in space.search.warm_start if space.search is not None else ():
+        names = ledger.studies.names(retired=True)
+        if other not in names:
+            raise unknown("Search: warm_start study", other, names)
     for cell in made.cells:
         if not cell.searched:
             made.trials += [
@@ -107,10 +110,9 @@ def plan(study: str, space: Space, ledger: Ledger) -> Plan:
             ]
             continue
         assert space.search is not None
-        example = cell.corners[0]
         made.examples[cell.name] = (
-            cell.config(example, space.search.overrides, space.search.seed),
-            cell.config(example, {}, 0),
+            cell.config(cell.example, space.search.overrides, space.search.seed),
+            cell.config(cell.example, {}, 0),
         )
         search = known.search(cell, space)
         made.trials += search
@@ -119,7 +121,11 @@ def plan(study: str, space: Space, ledger: Ledger) -> Plan:
         if cell.name in made.unsuggested or any(t.state in ("pending", "running") for t in search):
             made.unchosen[cell.name] = space.replicates
             continue
-        chosen = known.best(search)
+        standings = known.standings(Goals.of(space.search))
+        made.standings[cell.name] = {
+            t.digest: standings[t.digest] for t in search if t.digest in standings
+        }
+        chosen = _best(search, made.standings[cell.name])
         if chosen is None:
             made.hopeless.append(cell.name)
             continue
@@ -140,15 +146,8 @@ def plan(study: str, space: Space, ledger: Ledger) -> Plan:
 
 def _revision(made: Plan) -> str:
     """A hash of the space and of one digest per cell, which covers data and formula versions."""
-    digests = [c.config(c.corners[0], {}, 0).digest() for c in made.cells]
+    digests = [c.config(c.example, {}, 0).digest() for c in made.cells]
     return hashlib.sha256(f"{made.space!r} {digests}".encode()).hexdigest()[:12]
-
-
-def scores(ledger: Ledger, digests: set[str] | None = None) -> dict[str, float]:
-    """Best validation score of every committed trial that has one."""
-    table = ledger.table("trials", digests)
-    pairs = zip(table["digest"].to_pylist(), table["score"].to_pylist(), strict=True)
-    return {digest: score for digest, score in pairs if score is not None}
 
 
 class _Known:
@@ -164,6 +163,7 @@ class _Known:
         for d in self.declared:
             if d.stage == "search":
                 self.searched.setdefault(d.cell, []).append(d)
+        self._standings: dict[str, Standing] | None = None
 
     def trial(
         self, cell: Cell, stage: str, index: int, config: Config, values: Values, workers: Workers
@@ -194,15 +194,15 @@ class _Known:
         """What was declared of every searched trial: read once, for all cells."""
         return self.ledger.studies.about(d for mine in self.searched.values() for d in mine)
 
-    @cached_property
-    def scores(self) -> dict[str, float]:
-        """Of every trial that the study declared: read once, for all cells."""
-        return scores(self.ledger, {d.digest for d in self.declared})
+    def standings(self, goals: Goals) -> dict[str, Standing]:
+        """Of every search trial that the study declared: read once, for all cells."""
+        if self._standings is None:
+            searched = {d.digest for mine in self.searched.values() for d in mine}
+            self._standings = goals.standings(self.ledger, searched)
+        return self._standings
 
-    def best(self, search: list[Trial]) -> Trial | None:
-        outcomes: dict[str, Outcome] = {
-            t.digest: t.outcome for t in search if t.outcome is not None
-        }
-        mine = {t.digest: self.scores[t.digest] for t in search if t.digest in self.scores}
-        winner = policy.best(mine, outcomes)
-        return next((t for t in search if t.digest == winner), None)
+
+def _best(search: list[Trial], standings: dict[str, Standing]) -> Trial | None:
+    outcomes: dict[str, Outcome] = {t.digest: t.outcome for t in search if t.outcome is not None}
+    winner = policy.best(standings, outcomes)
+    return next((t for t in search if t.digest == winner), None)

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from scipy import stats
+
+from search_spaces import Budget
 from trainables.record import Outcome
 
 STORE_SECONDS = 900.0
 """How long a sweep waits for a store that is away before a trial is given up for it."""
 FOLD_EVERY = 500
 """Trials that end before the driver folds them into the tables, while it runs."""
+
+WILCOXON_P = 0.1
+"""Below it, a trial is worse than the best one: validation cases are few."""
 
 State = Literal["done", "running", "pending", "given up"]
 
@@ -89,10 +95,131 @@ def stop_early(score: float, others: Sequence[float]) -> bool:
     return score < ranked[(len(ranked) - 1) // 2]
 
 
-def best(scores: dict[str, float], outcomes: dict[str, Outcome]) -> str | None:
-    """The digest to train in full: the best finished one, else the best pruned one, else none."""
-    for wanted in ("finished", "pruned"):
-        eligible = [d for d in scores if outcomes.get(d) == wanted]
-        if eligible:
-            return min(eligible, key=lambda d: (-scores[d], d))
+def clearly_worse(cases: Sequence[float], best_cases: Sequence[float]) -> bool:
+    """Whether a trial is worse than the best one over the same validation cases, in pairs.
+
+    One-sided Wilcoxon signed-rank test at :data:`WILCOXON_P`, ties split (Wilcoxon 1945; as
+    ``optuna.pruners.WilcoxonPruner`` has it, which spares what is better on average too).
+
+    >>> clearly_worse([0.1, 0.2, 0.3, 0.4, 0.5], [0.2, 0.3, 0.5, 0.6, 0.8])
+    True
+    >>> clearly_worse([0.1, 0.2, 0.3], [0.2, 0.3, 0.5])  # too few to tell
+    False
+    """
+    count = len(best_cases)
+    if len(cases) != count or count < 2 or sum(cases) / count >= sum(best_cases) / count:
+        return False
+    gaps = [mine - its for mine, its in zip(cases, best_cases, strict=True)]
+    test: Any = stats.wilcoxon(gaps, alternative="less", zero_method="zsplit")
+    return bool(test.pvalue < WILCOXON_P)
+
+
+@dataclass(frozen=True)
+class Rung:
+    """What a trial had when it came to a rung: its score, and that of each validation case."""
+
+    score: float
+    cases: tuple[float, ...] = ()
+
+
+def bracket(pruner: str, index: int, rungs: int) -> int:
+    """How many of the first rungs do not judge a search trial, and which trials it is compared to.
+
+    Hyperband (Li et al. 2018, arXiv 1603.06560) hedges over how early to judge: trials go round its
+    brackets, the last of which judges nobody.
+
+    >>> [bracket("hyperband", index, rungs=2) for index in range(6)]
+    [0, 1, 2, 0, 1, 2]
+    """
+    return index % (rungs + 1) if pruner == "hyperband" else 0
+
+
+def pruned(pruner: str, mine: Rung, others: Sequence[Rung]) -> str | None:
+    """Why a trial is stopped at a rung that others came to before it; None if it goes on."""
+    if pruner in ("halving", "hyperband") and stop_early(mine.score, [o.score for o in others]):
+        return "in the lower half"
+    if pruner == "wilcoxon" and others:
+        leader = max(others, key=lambda other: other.score)
+        if clearly_worse(mine.cases, leader.cases):
+            return f"worse than the best, {leader.score:.4f}, over the same cases"
     return None
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How good a trial is."""
+
+    values: tuple[float, ...]
+    """By each objective; larger is better."""
+    excess: tuple[float, ...] = ()
+    """By how much each limit is broken; not positive where it is kept."""
+
+    @property
+    def within(self) -> bool:
+        """Whether it keeps all limits."""
+        return all(e <= 0 for e in self.excess)
+
+
+def front(standings: Mapping[str, Standing]) -> list[str]:
+    """The Pareto front of what keeps the limits: nothing is as good by all, and better by one.
+
+    >>> front({"a": Standing((3, 1)), "b": Standing((1, 3)), "c": Standing((1, 2))})
+    ['a', 'b']
+    """
+    within = {d: s.values for d, s in standings.items() if s.within}
+
+    def beaten(mine: tuple[float, ...]) -> bool:
+        return any(
+            its != mine and all(a >= b for a, b in zip(its, mine, strict=True))
+            for its in within.values()
+        )
+
+    return [digest for digest, values in within.items() if not beaten(values)]
+
+
+def best(standings: Mapping[str, Standing], outcomes: Mapping[str, Outcome]) -> str | None:
+    """The digest to train in full: of what keeps the limits the best by the first objective.
+
+    Then by the next ones, so it is on the Pareto front; finished ones before pruned ones.
+    """
+    for wanted in ("finished", "pruned"):
+        eligible = [d for d, s in standings.items() if outcomes.get(d) == wanted and s.within]
+        if eligible:
+            return min(eligible, key=lambda d: (tuple(-v for v in standings[d].values), d))
+    return None
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a study has used so far."""
+
+    trials: int = 0
+    hours: float = 0.0
+    device_hours: float = 0.0
+    money: float = 0.0
+
+
+def exhausted(budget: Budget | None, spent: Spent) -> str | None:
+    """What of a budget is spent, in words; None while a trial may be started.
+
+    >>> exhausted(Budget(trials=8, device_hours=2.0), Spent(trials=3, device_hours=2.1))
+    '2.1 of 2 device-hours'
+    """
+    if budget is None:
+        return None
+    for name in ("trials", "hours", "device_hours", "money"):
+        allowed, used = getattr(budget, name), getattr(spent, name)
+        if allowed is not None and used >= allowed:
+            word = name.replace("device_hours", "device-hours")
+            return f"{used:.4g} of {allowed:.4g} {word}"
+    return None
+
+
+def price(device: str, rates: Mapping[str, float]) -> float:
+    """Of an hour of a device: by the longest of the names that its own contains, else the dearest.
+
+    >>> price("NVIDIA H100 80GB HBM3", {"cpu": 0.04, "H100": 3.1}), price("TPU", {"cpu": 0.04})
+    (3.1, 0.04)
+    """
+    named = [name for name in rates if name.lower() in device.lower()]
+    return rates[max(named, key=len)] if named else max(rates.values(), default=0.0)

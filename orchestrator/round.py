@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import logging
+import math
 from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -11,16 +12,19 @@ from typing import Any
 
 from cluster import Resources
 from orchestrator import fold, policy
+from orchestrator.budget import Purse
 from orchestrator.fill import CellSearch
 from orchestrator.ledger import Ledger, LedgerSink
-from orchestrator.needs import Needs
+from orchestrator.memory import Memory
+from orchestrator.needs import Needs, fewest
 from orchestrator.owner import Claim
 from orchestrator.plan import Plan, Trial
-from orchestrator.policy import Failure
+from orchestrator.policy import Failure, Standing
 from orchestrator.provenance import code_version
 from orchestrator.screen import Screen
 from orchestrator.studies import Declared
 from trainables.attempt import commit_unfinished
+from trainables.record import Outcome
 
 log = logging.getLogger("segprint.tables")
 Result = dict[str, Any]
@@ -33,6 +37,7 @@ class Handed:
     trial: Trial
     search: CellSearch | None
     best: float | None = None
+    """Validation score."""
     pruned: bool = False
     killed: str | None = None
     """Why the sweep itself ended it."""
@@ -64,6 +69,7 @@ class Crew:
     screen: Screen
     claim: Claim
     resources: Resources
+    purse: Purse
     silence: float = policy.SILENCE_SECONDS
     """A trial that was not heard of for so many seconds is killed."""
     tries: Tries = dataclasses.field(default_factory=Tries)
@@ -77,7 +83,7 @@ class Round:
         made: Plan,
         queue: list[Trial],
         searches: list[CellSearch],
-        scores: dict[str, float],
+        memory: Memory,
         needs: Needs,
         crew: Crew,
     ) -> None:
@@ -85,14 +91,14 @@ class Round:
         self.ledger, self.screen, self.needs, self.crew = crew.ledger, crew.screen, needs, crew
         self.sink, self.tries = LedgerSink(crew.ledger, code_version()), crew.tries
         self.handed: dict[str, Handed] = {}
-        self.rungs = _rungs(made, crew.ledger)
+        self.goals, self.rungs = memory.goals, memory.rungs()
         self.index = {
             cell.name: [t.index for t in made.trials if t.cell is cell and t.stage == "search"]
             for cell in made.cells
         }
-        self.known = {t.digest for t in made.trials}
+        self.outcomes: dict[str, Outcome | None] = {t.digest: t.outcome for t in made.trials}
+        self.standings = dict(memory.standings)
         self.waiting = {t.digest: t for t in made.pending if t.stage == "search"}
-        self.scores = scores
         self.ends = 0
         self.error: Exception | None = None
 
@@ -109,10 +115,18 @@ class Round:
             raise
 
     def next(self, tune_id: str) -> Trial | None:
-        """The next trial to run: enumerated ones first, then the searches in turn."""
+        """The next trial to run, unless the budget is spent."""
+        handed = self._next(tune_id) if self.crew.purse.empty() is None else None
+        if handed is None:
+            return None
+        self.handed[tune_id] = handed
+        self.crew.purse.started(tune_id, fewest(handed.trial.workers))
+        return handed.trial
+
+    def _next(self, tune_id: str) -> Handed | None:
+        """Enumerated ones first, then the searches in turn."""
         if self.queue:
-            self.handed[tune_id] = Handed(self.queue.pop(0), None)
-            return self.handed[tune_id].trial
+            return Handed(self.queue.pop(0), None)
         while self.searches:
             search = self.searches.pop(0)
             if search.left <= 0:
@@ -120,60 +134,72 @@ class Round:
             self.searches.append(search)
             trial = self._suggest(search, tune_id)
             if trial is not None:
-                self.handed[tune_id] = Handed(trial, search)
-                return trial
+                return Handed(trial, search)
         return None
 
     def _suggest(self, search: CellSearch, tune_id: str) -> Trial | None:
         """Ask Optuna, and declare what it said before anything runs; None if it repeats itself."""
         assert self.made.space.search is not None
         settings, cell = self.made.space.search, search.cell
-        asked = f"{tune_id}-{search.left}"
-        values = search.ask(asked)
+        values = search.ask(tune_id)
+        if values is None:
+            return None
         config = cell.config(values, settings.overrides, settings.seed)
         digest = config.digest()
         if digest in self.waiting:
-            search.rename(asked, tune_id)
             return self.waiting.pop(digest)
         index = max(self.index[cell.name], default=-1) + 1
         self.index[cell.name].append(index)
-        trial = Trial(cell, "search", index, config, values, 1, None, "pending")
+        outcome = self.outcomes.get(digest)
+        trial = Trial(cell, "search", index, config, values, 1, outcome, "pending")
         declare_one(self.made, trial, self.ledger)
-        if digest in self.known:  # trained already, or right now: it counts, and is told as such
-            score = self.scores.get(digest)
-            search.tell(asked, "finished" if score is not None else "pruned", score)
+        if digest in self.outcomes:  # trained already, or right now: it counts, and is told as such
+            search.tell(tune_id, outcome or "failed", self.standings.get(digest))
             return None
-        self.known.add(digest)
-        search.rename(asked, tune_id)
+        self.outcomes[digest] = None
         return trial
 
     def reported(self, tune_id: str, result: Result) -> bool:
         """Take a validation; whether the trial goes on."""
         handed = self.handed[tune_id]
-        if "score" not in result or result["score"] is None:
+        score = result.get("score")
+        if score is None or not math.isfinite(score):
             return True
-        step, score = int(result["step"]), float(result["score"])
-        handed.best = max(score, handed.best if handed.best is not None else score)
-        self.scores[handed.trial.digest] = handed.best
+        step = int(result["step"])
+        handed.best = max(score, handed.best or 0.0, float(result.get("best", score)))
         self.screen.progress(tune_id, handed.trial, step, int(result["steps"]), score)
         if handed.search is None or self.made.space.search is None:
             return True
         handed.search.report(tune_id, step, score)
-        if step not in self.made.space.search.rungs or step >= int(result["steps"]):
+        if step >= int(result["steps"]):
             return True
-        others = self.rungs.setdefault((handed.trial.cell.name, step), [])
-        stop = policy.stop_early(score, others)
-        others.append(score)
-        if stop:
-            handed.pruned = True
-            reason = f"score {score:.4f} in the lower half at step {step}"
-            commit_unfinished(handed.trial.config, self.sink, "pruned", reason)
-        return not stop
+        why = self._judged(
+            handed.trial, step, policy.Rung(score, tuple(result.get("case_scores", ())))
+        )
+        if why is None:
+            return True
+        handed.pruned = True
+        reason = f"score {score:.4f} at step {step}: {why}"
+        commit_unfinished(handed.trial.config, self.sink, "pruned", reason)
+        return False
+
+    def _judged(self, trial: Trial, step: int, mine: policy.Rung) -> str | None:
+        """Why a trial is stopped at a step, if it is; it counts for those that come after it."""
+        assert self.made.space.search is not None
+        search = self.made.space.search
+        bracket = policy.bracket(search.pruner, trial.index, len(search.rungs))
+        if step not in search.rungs[bracket:]:
+            return None
+        others = self.rungs.setdefault((trial.cell.name, bracket, step), [])
+        why = policy.pruned(search.pruner, mine, others)
+        others.append(mine)
+        return why
 
     def ended(self, tune_id: str, result: Result, failure: Failure | None) -> None:
         """Take the end of a trial: tell Optuna and the screen, record what nobody else could."""
         handed = self.handed.pop(tune_id)
-        digest = handed.trial.digest
+        self.crew.purse.ended(tune_id)
+        digest, outcome, reason = handed.trial.digest, result.get("outcome"), result.get("reason")
         if failure is not None and handed.killed is not None:
             failure = Failure(handed.killed)
         if failure is not None and failure.lost:
@@ -185,20 +211,31 @@ class Round:
         if failure is not None:
             outcome, reason = "failed", failure.reason
             commit_unfinished(handed.trial.config, self.sink, "failed", failure.reason)
-        else:
-            outcome = "pruned" if handed.pruned else result.get("outcome")
-            reason = result.get("reason")
+        elif handed.pruned:
+            outcome = "pruned"
         if outcome is None:  # stopped with the sweep: neither told nor recorded, to be resumed
             self.screen.stopped()
             return
         if outcome == "failed":
             self.tries.note(digest, reason)
+        self.outcomes[digest] = outcome
         if handed.search is not None:
-            handed.search.tell(tune_id, outcome, handed.best)
+            handed.search.tell(tune_id, outcome, self._standing(handed, outcome))
         self.ends += 1
         if self.ends % policy.FOLD_EVERY == 0:
             fold_quietly(self.ledger)
         self.screen.ended(tune_id, handed.trial, outcome, handed.best, reason)
+
+    def _standing(self, handed: Handed, outcome: Outcome) -> Standing | None:
+        """How good a trial was, by what it reported or, where that is not all, by its rows."""
+        digest = handed.trial.digest
+        if outcome != "finished" or self.goals is None:
+            return None
+        if self.goals.reported and handed.best is not None:
+            self.standings[digest] = Standing((handed.best,))
+        else:
+            self.standings |= self.goals.standings(self.ledger, {digest})
+        return self.standings.get(digest)
 
 
 def fold_quietly(ledger: Ledger) -> None:
@@ -207,19 +244,6 @@ def fold_quietly(ledger: Ledger) -> None:
         fold.fold(ledger.store)
     except Exception as error:  # whatever it is, the next sweep or `tables compact` folds
         log.warning("segprint: not folded for now: %s", error)
-
-
-def _rungs(made: Plan, ledger: Ledger) -> dict[tuple[str, int], list[float]]:
-    """Scores that committed search trials had at each rung, by cell and step."""
-    found: dict[tuple[str, int], list[float]] = {}
-    if made.space.search is None:
-        return found
-    cell_of = {t.digest: t.cell.name for t in made.trials if t.stage == "search"}
-    for row in ledger.table("steps", set(cell_of)).to_pylist():
-        if row["step"] in made.space.search.rungs and row["score_count"]:
-            key = (cell_of[row["digest"]], row["step"])
-            found.setdefault(key, []).append(row["score_sum"] / row["score_count"])
-    return found
 
 
 def declare(made: Plan, ledger: Ledger) -> None:
@@ -237,6 +261,7 @@ def declare_one(made: Plan, trial: Trial, ledger: Ledger) -> None:
         "config": trial.config.plain(),
         "values": trial.values,
         "workers": trial.workers,
+        "committed_before": trial.outcome is not None,
     }
     ledger.studies.declare(_place(made, trial), about)
 

@@ -12,11 +12,13 @@ from typing import Any
 
 from cluster import Cluster, Resources
 from orchestrator import delta, policy
-from orchestrator.fill import SCORE, CellSearch
+from orchestrator.budget import Purse
+from orchestrator.fill import searches
 from orchestrator.ledger import Ledger
+from orchestrator.memory import Memory
 from orchestrator.needs import Needs, fewest
 from orchestrator.owner import LostError, claimed
-from orchestrator.plan import Plan, plan, scores
+from orchestrator.plan import Plan, plan
 from orchestrator.round import Crew, Round, Tries, declare, fold_quietly
 from orchestrator.screen import Screen
 from search_spaces import Space
@@ -50,11 +52,14 @@ def sweep(
         feasible(made, expected)
     with claimed(ledger.store, study, screen.waits) as claim:
         made = _declared(study, space, ledger)
-        if not made.complete:
+        purse = Purse(made, ledger)
+        made.spent = None if made.complete else purse.empty()
+        if not made.complete and made.spent is None:
             with cluster.connect() as resources:
                 feasible(made, resources)
                 screen.begin(made)
-                made = _rounds(made, Crew(ledger, screen, claim, resources, silence))
+                crew = Crew(ledger, screen, claim, resources, purse, silence)
+                made = _rounds(made, crew)
                 screen.end()
         _tidy(made, ledger)
     return made
@@ -71,8 +76,11 @@ def _declared(study: str, space: Space, ledger: Ledger) -> Plan:
 
 
 def _rounds(made: Plan, crew: Crew) -> Plan:
-    """Rounds until nothing is left, or one achieves nothing."""
+    """Rounds until nothing is left, or one achieves nothing, or the budget is spent."""
     while not made.complete:
+        made.spent = crew.purse.empty()
+        if made.spent is not None:
+            break
         before = _progress(made, crew.tries)
         try:
             _round(made, crew)
@@ -84,7 +92,8 @@ def _rounds(made: Plan, crew: Crew) -> Plan:
         if crew.screen.interrupted:
             break
         declare(made, crew.ledger)
-        if _progress(made, crew.tries) == before:
+        crew.purse.renew(made, crew.ledger)
+        if _progress(made, crew.tries) == before and crew.purse.empty() is None:
             break
     return made
 
@@ -115,20 +124,10 @@ def _round(made: Plan, crew: Crew) -> None:
         workers = made.pending[0].workers
         queue = [t for t in made.pending if t.workers == workers]
     queue = list({t.digest: t for t in queue}.values())  # cells may share a config
-    known = scores(crew.ledger, {t.digest for t in made.trials})
-    searches = [
-        search
-        for cell in made.cells
-        if cell.searched and made.space.search is not None and workers == 1
-        for search in [
-            CellSearch(
-                cell, made.past(cell, known), made.space.search.trials, made.space.search.seed
-            )
-        ]
-        if search.left > 0
-    ]
+    memory = Memory(made, crew.ledger)
+    asking = searches(made, memory) if workers == 1 else []
     needs = Needs.of(made.space, workers, crew.resources.gpus)
-    _tune(Round(made, queue, searches, known, needs, crew))
+    _tune(Round(made, queue, asking, memory, needs, crew))
 
 
 def _tune(run: Round) -> None:
@@ -149,7 +148,7 @@ def _tune(run: Round) -> None:
         tuner = tune.Tuner(
             trainable,
             tune_config=tune.TuneConfig(
-                metric=SCORE,
+                metric="score",
                 mode="max",
                 search_alg=Order(run),
                 scheduler=Rungs(run),

@@ -18,7 +18,6 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.fill import SCORE
 from orchestrator.guard import Guard
 from orchestrator.policy import Failure
 
@@ -30,7 +29,7 @@ class Order(Searcher):
     """Hands Tune the trials in the order that the run decides."""
 
     def __init__(self, run: Round) -> None:
-        super().__init__(metric=SCORE, mode="max")
+        super().__init__(metric="score", mode="max")
         self._run = run
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:

@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from search_spaces._rules import paths
+
 HERE = Path(__file__).parent
 
 
@@ -82,20 +84,66 @@ class Integer(Hole):
             raise ValueError(f"Integer: low={self.low} must be below high={self.high}")
 
 
+PRUNERS = ("halving", "hyperband", "wilcoxon", "none")
+
+
 @dataclass(frozen=True)
 class Search:
-    """How searched holes are filled: ``trials`` per cell, by validation score."""
+    """How searched holes are filled: ``trials`` per cell, judged on validation cases only."""
 
     trials: int
     overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """``path: value`` that make a searched trial cheaper than a final one."""
+    """``path: value`` that make a searched trial cheaper than a final one: fewer ``train.steps``, a
+    smaller ``train.fraction`` of the data, a smaller ``task.NAME.size``, fewer members."""
     rungs: tuple[int, ...] = ()
-    """Steps at which the lower half of a cell's trials is stopped."""
+    """Steps at which a trial may be stopped early."""
+    pruner: str = "halving"
+    """Who is stopped at a rung: the lower half of a cell's trials (``halving``; ``hyperband`` has
+    brackets that skip the first rungs), or those worse than the best over the validation cases in
+    pairs (``wilcoxon``)."""
+    objectives: tuple[str, ...] = ("dice",)
+    """Metrics or costs (passes, device_seconds, parameters); a minus: the lower, the better. The
+    final config is the best by the first among those that keep the limits: it is on the Pareto
+    front, and an arm stays one config, to be compared in pairs."""
+    limits: Mapping[str, float] = field(default_factory=dict[str, float])
+    """The worst value that a final config may have of a metric or cost."""
+    warm_start: tuple[str, ...] = ()
+    """Studies whose search trials of the same task, with values that fit here, are told first."""
     seed: int = 0
 
     def __post_init__(self) -> None:
         if self.trials < 1:
             raise ValueError(f"Search: trials={self.trials} must be at least 1")
+        if self.pruner not in PRUNERS:
+            choices = ", ".join(PRUNERS)
+            raise ValueError(f"Search: unknown pruner {self.pruner!r} (choices: {choices})")
+        if not self.objectives:
+            raise ValueError("Search: objectives must name at least one, e.g. ('dice', '-ece')")
+
+
+@dataclass(frozen=True)
+class Budget:
+    """What a study may spend. No trial is started once one of these is; what runs ends.
+
+    Trials, device-hours and money are those of committed trials that the study itself trained, so
+    they hold over restarts; ``hours`` are those of one sweep.
+    """
+
+    trials: int | None = None
+    hours: float | None = None
+    device_hours: float | None = None
+    money: float | None = None
+    rates: Mapping[str, float] = field(default_factory=dict[str, float])
+    """Price of an hour by a part of the device's name: ``{"cpu": 0.04, "H100": 3.1}``. A device
+    that has none costs as much as the dearest."""
+
+    def __post_init__(self) -> None:
+        for name in ("trials", "hours", "device_hours", "money"):
+            value = getattr(self, name)
+            if value is not None and value <= 0:
+                raise ValueError(f"Budget: {name}={value} must be positive")
+        if self.money is not None and not self.rates:
+            raise ValueError("Budget: money needs rates={device: price of an hour}")
 
 
 @dataclass(frozen=True)
@@ -121,10 +169,18 @@ class Space:
     """Of each worker; torch gets as many threads."""
     gpus: float = 1.0
     """Of each worker, a share of one allowed; where the cluster has none, none."""
+    constraints: tuple[str, ...] = ()
+    """Comparisons that every config keeps, over its whole plain form:
+    ``"mode.diffusion.t_low + 0.2 <= mode.diffusion.t_high"``."""
+    # What may be spent is no part of the question: it does not enter the study's revision.
+    budget: Budget | None = field(default=None, repr=False)
+    most: int = field(default=1000, repr=False)
+    """Trials beyond which the space is refused: to be raised on purpose."""
 
     def __post_init__(self) -> None:
-        if self.replicates < 1:
-            raise ValueError(f"Space: replicates={self.replicates} must be at least 1")
+        for name in ("replicates", "most"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"Space: {name}={getattr(self, name)} must be at least 1")
         few, most = (self.workers,) * 2 if isinstance(self.workers, int) else self.workers
         if not 1 <= few <= most:
             raise ValueError(f"Space: workers={self.workers} must be at least 1, or (fewest, most)")
@@ -138,6 +194,10 @@ class Space:
         for name in self.arms:
             if not name.isidentifier():
                 raise ValueError(f"Space: arm {name!r} must be a plain word")
+        if isinstance(self.constraints, str):
+            raise ValueError("Space: constraints must be a tuple of texts, not one text")
+        for rule in self.constraints:
+            paths(rule)
 
 
 def walk(value: Any, path: str = "") -> Iterator[tuple[str, Hole]]:

@@ -35,6 +35,7 @@ def report_of(progress: Progress) -> dict[str, Any]:
         "step": progress.step,
         "steps": progress.steps,
         "score": progress.score,
+        "best": max(row["score_sum"] / row["score_count"] for row in progress.history),
         "case_scores": progress.case_scores,
     }
 

@@ -88,6 +88,6 @@ def chosen(cells: list[Cell], name: str | None, settings: list[str]) -> Config:
     if name is not None and name not in by_name:
         raise unknown("cell", name, by_name)
     overrides = dict(setting(text) for text in settings)
-    learning = (cell for cell in cells if cell.config(cell.corners[0], {}, seed=0).model.learns)
+    learning = (cell for cell in cells if cell.config(cell.example, {}, seed=0).model.learns)
     cell = by_name[name] if name is not None else next(learning, cells[0])
-    return cell.config(cell.corners[0], overrides, seed=0)
+    return cell.config(cell.example, overrides, seed=0)

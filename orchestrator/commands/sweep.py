@@ -14,6 +14,7 @@ from orchestrator.cells import check
 from orchestrator.commands import console, emit, ledger_of
 from orchestrator.estimate import Estimator
 from orchestrator.ledger import Ledger
+from orchestrator.plan import Plan
 from orchestrator.screen import Screen, memory
 from orchestrator.tables import Tables
 
@@ -40,6 +41,8 @@ def main(options: Namespace) -> int:
         "done": sum(t.state == "done" for t in made.trials),
         "failed_or_diverged": [t.digest for t in given_up],
         "hopeless": made.hopeless,
+        "budget_spent": made.spent,
+        "left": left(made),
     }
     if options.json:
         board = tables["leaderboard"].to_pylist()
@@ -50,11 +53,19 @@ def main(options: Namespace) -> int:
             print(f"{trial.label} ({trial.digest}): {trial.outcome}, see `segprint show`")
         for name in made.hopeless:
             print(f"{name}: no search trial finished, so nothing could be chosen")
-        if not made.complete:
+        if made.spent is not None:
+            print(f"{study}: the budget is spent, {made.spent}; {left(made)} trials are left")
+        elif not made.complete:
             print(f"{study}: stopped before the end; the same command continues")
     if screen.interrupted:
         return 130
     return 0 if made.complete and not given_up and not made.hopeless else 1
+
+
+def left(made: Plan) -> int:
+    """Trials that the study still lacks."""
+    waiting = sum(made.unsuggested.values()) + sum(made.unchosen.values())
+    return len(made.pending) + waiting
 
 
 def leaderboard(tables: Tables) -> None:

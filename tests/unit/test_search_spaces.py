@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 import search_spaces
-from orchestrator.cells import cells, check, corners, fill
+from orchestrator.cells import cells, check
+from orchestrator.holes import corners, fill
 from search_spaces import Choice, Each, Integer, LogUniform, Search, Space, Uniform, put, walk
 from tests.conftest import SMALL
 

@@ -8,12 +8,14 @@ import pytest
 from rich.console import Console
 
 from cluster import Resources
+from orchestrator.budget import Purse
 from orchestrator.estimate import Estimator
-from orchestrator.fill import CellSearch
+from orchestrator.fill import searches
 from orchestrator.ledger import Ledger
+from orchestrator.memory import Memory
 from orchestrator.needs import Needs
 from orchestrator.owner import Claim
-from orchestrator.plan import plan, scores
+from orchestrator.plan import Plan, Trial, plan
 from orchestrator.round import Crew, Round, declare
 from orchestrator.screen import Screen
 from search_spaces import Choice, Search, Space
@@ -27,9 +29,12 @@ SPACE = Space(
 )
 
 
-def crew(ledger: Ledger) -> Crew:
-    screen = Screen(Console(quiet=True), Estimator(ledger), 1)
-    return Crew(ledger, screen, Claim(ledger.store, "s", 1, {}), Resources(1, 0))
+def started(made: Plan, queue: list[Trial], ledger: Ledger) -> Round:
+    """A round as the sweep makes one."""
+    screen, memory = Screen(Console(quiet=True), Estimator(ledger), 1), Memory(made, ledger)
+    claim = Claim(ledger.store, "s", 1, {})
+    crew = Crew(ledger, screen, claim, Resources(1, 0), Purse(made, ledger))
+    return Round(made, queue, searches(made, memory), memory, Needs(), crew)
 
 
 def drive(ledger: Ledger, most: int = 100) -> list[str]:
@@ -37,13 +42,8 @@ def drive(ledger: Ledger, most: int = 100) -> list[str]:
     made = plan("s", SPACE, ledger)
     ledger.studies.describe("s", {"revision": made.revision})
     declare(made, ledger)
-    known = scores(ledger, {t.digest for t in made.trials})
-    assert SPACE.search is not None
-    searches = [
-        CellSearch(c, made.past(c, known), SPACE.search.trials, 0) for c in made.cells if c.searched
-    ]
     queue = [t for t in made.pending if t.stage != "search"]
-    run = Round(made, queue, searches, known, Needs(), crew(ledger))
+    run = started(made, queue, ledger)
     handed: list[str] = []
     while len(handed) < most:
         name = f"tune{len(handed)}"
@@ -79,8 +79,7 @@ def test_an_interrupted_round_goes_on_where_it_was(ledger: Ledger) -> None:
 
 
 def test_an_error_inside_tunes_hooks_is_remembered(ledger: Ledger) -> None:
-    made = plan("s", SPACE, ledger)
-    run = Round(made, [], [], {}, Needs(), crew(ledger))
+    run = started(plan("s", SPACE, ledger), [], ledger)
     with pytest.raises(OSError, match="away"), run.remembering():
         raise OSError("the store is away")
     assert str(run.error) == "the store is away"
