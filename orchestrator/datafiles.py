@@ -17,8 +17,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.delta import File
 from orchestrator.records import DamagedError
+from orchestrator.seals import File
 from orchestrator.store import Store
 from trainables.reading.tree import cache_dir
 

@@ -7,12 +7,13 @@ the transaction that it follows: of two committers at once, the second is refuse
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import re
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 from urllib.parse import quote
 
@@ -21,16 +22,19 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
+from orchestrator import seals
 from orchestrator.parts import parquet
 from orchestrator.records import DamagedError
+from orchestrator.seals import ROOT, File, Seal, content_hash
 from orchestrator.store import Entry, Store, aws_chain
 from trainables.record import SCHEMAS
 
-ROOT = "tables/"
 SERIAL, FOLDED = "segprint", "segprint.folded"
 """Transactions in the log: the commits in order, and the last batch that was folded in."""
 KEPT = "interval 36500 days"
 """Of the log; data files that nothing refers to go by ``tables gc``."""
+CHECKPOINTED = "10"
+"""Commits until the log is summed up: whoever opens a table reads each one since, several times."""
 
 
 class ContestedError(RuntimeError):
@@ -38,34 +42,29 @@ class ContestedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class File:
-    """One data file of a table."""
-
-    key: str
-    size: int
-    rows: int
-
-
-@dataclass(frozen=True)
 class State:
-    """A table at one version: its files, and the number of the last batch in them."""
+    """A table at one version: its files, and the number of the last batch in them.
+
+    ``log`` is the log's own name: a log that was made anew has another.
+    """
 
     name: str
+    log: str
     version: int
     serial: int
     folded: int
     files: tuple[File, ...]
+    table: DeltaTable = field(compare=False, repr=False)
 
     @property
     def rows(self) -> int:
         return sum(file.rows for file in self.files)
 
     @property
-    def seal(self) -> str:
-        """A hash over all of it."""
-        files = sorted((f.key, f.size, f.rows) for f in self.files)
-        text = json.dumps([self.serial, self.folded, files])
-        return hashlib.sha256(text.encode()).hexdigest()
+    def seal(self) -> Seal:
+        """What its committer says of it."""
+        content = content_hash(self.serial, self.folded, self.files)
+        return Seal(self.log, self.version, content, self.serial, self.folded)
 
 
 def load(store: Store, name: str) -> State | None:
@@ -74,20 +73,17 @@ def load(store: Store, name: str) -> State | None:
     Raises:
         DamagedError: the log cannot be read, or has lost something.
     """
-    sealed = _sealed(store, name)  # before the log, which only grows
-    opened = _open(store, name)
-    if opened is None:
-        if sealed is not None:
-            raise DamagedError(f"{_log(name)}: the log is missing; run `segprint tables rebuild`")
-        return None
-    _, state = opened
-    if sealed is not None:
-        lost = state.version < sealed["version"]
-        if lost or (state.version == sealed["version"] and state.seal != sealed["seal"]):
-            raise DamagedError(
-                f"{_log(name)}: version {state.version} is not what was written as version"
-                f" {sealed['version']}; run `segprint tables rebuild`"
-            )
+    sealed = seals.read(store, name)  # before the log, which only grows
+    state = _open(store, name, sealed)
+    if sealed is None:
+        return state
+    if state is None:
+        raise DamagedError(f"{_log(name)}: the log is missing; run `segprint tables rebuild`")
+    if state.seal.contradicts(sealed):
+        raise DamagedError(
+            f"{_log(name)}: version {state.version} is not what was written as version"
+            f" {sealed.version}; run `segprint tables rebuild`"
+        )
     return state
 
 
@@ -108,12 +104,14 @@ def change(
     """
     if follows is None:
         _create(store, name)
-    opened = _open(store, name)
-    if opened is None:  # dropped, to be made anew
+    state = _still(store, follows) if follows else None
+    if state is None:
+        state = _open(store, name)
+    if state is None:  # dropped, to be made anew
         raise ContestedError(name)
-    table, state = opened
     if (state != follows if follows else state.serial) or not set(remove) <= set(state.files):
         raise ContestedError(name)
+    table = state.table
     new = _strangers(name, table)
     if new:
         try:
@@ -123,11 +121,18 @@ def change(
     transactions = [Transaction(SERIAL, state.serial + 1)]
     if folded is not None:
         transactions.append(Transaction(FOLDED, folded))
-    actions: list[AddAction | RemoveAction] = [
-        _added(store, name, rows, change=not remove) for rows in add
-    ]
+    added = [_added(store, name, rows, change=not remove) for rows in add]
     now = int(time.time() * 1000)
+    actions: list[AddAction | RemoveAction] = [action for _, action in added]
     actions += [RemoveAction(_path(name, f), False, now, f.size, {}) for f in remove]
+    files = {*state.files, *(file for file, _ in added)} - set(remove)
+    made = replace(
+        state,
+        version=table.version() + 1,
+        serial=state.serial + 1,
+        folded=state.folded if folded is None else folded,
+        files=tuple(sorted(files, key=lambda f: f.key)),
+    )
     try:
         table.create_write_transaction(
             actions,
@@ -137,17 +142,13 @@ def change(
         )
     except (DeltaError, OSError) as error:
         after = _open(store, name)  # an answer may be lost on its way back
-        if after is None or not _took(after[1], state, actions, folded):
+        if after is None or after.seal.content != made.seal.content:
             if isinstance(error, CommitFailedError):
                 raise ContestedError(name) from None
             raise store.error("write", _log(name), OSError(_line(error))) from error
-    opened = _open(store, name)
-    if opened is None:
-        raise ContestedError(name)
-    _, state = opened
-    seal = {"version": state.version, "seal": state.seal, "rows": state.rows}
-    store.put(_seal_key(name), json.dumps(seal).encode())
-    return state
+        made = after
+    seals.write(store, name, made.seal)
+    return made
 
 
 def unreferenced(store: Store, name: str) -> list[Entry]:
@@ -172,19 +173,32 @@ def agree(store: Store) -> None:
         ValueError: names the column and both types.
     """
     for name in SCHEMAS:
-        opened = _open(store, name)
-        if opened is not None:
-            _strangers(name, opened[0])
+        state = _open(store, name)
+        if state is not None:
+            _strangers(name, state.table)
 
 
 def drop(store: Store, name: str) -> None:
     """Forget the table: without its log, readers go to the parts; files go by ``tables gc``."""
-    store.delete(_seal_key(name))
+    store.delete(seals.key(name))
     for key in store.list(f"{_log(name)}/"):
         store.delete(key)
 
 
-def _open(store: Store, name: str) -> tuple[DeltaTable, State] | None:
+def _still(store: Store, state: State) -> State | None:
+    """The state as it was loaded, if it is sealed: then nobody dropped the log since.
+
+    If somebody committed since, and has not sealed it yet, the log refuses the same serial.
+    """
+    if seals.read(store, state.name) != state.seal:
+        return None
+    with contextlib.suppress(DeltaError, OSError):  # then it is opened anew
+        if state.table.version() < state.version:
+            state.table.update_incremental()
+    return state if state.table.version() == state.version else None
+
+
+def _open(store: Store, name: str, sealed: Seal | None = None) -> State | None:
     uri = _uri(store, name)
     try:
         table = store.wait(
@@ -194,14 +208,14 @@ def _open(store: Store, name: str) -> tuple[DeltaTable, State] | None:
         columns = zip(
             *(actions[c].to_pylist() for c in ("path", "size_bytes", "num_records")), strict=True
         )
-        files = [File(f"{ROOT}{name}/{path}", size, rows) for path, size, rows in columns]
-        state = State(
-            name,
-            table.version(),
-            table.transaction_version(SERIAL) or 0,
-            table.transaction_version(FOLDED) or 0,
-            tuple(sorted(files, key=lambda f: f.key)),
+        listed = [File(f"{ROOT}{name}/{path}", size, rows) for path, size, rows in columns]
+        files = tuple(sorted(listed, key=lambda f: f.key))
+        log = str(table.metadata().id)
+        numbers = sealed.numbers(log, table.version(), files) if sealed else None
+        serial, folded = numbers or (
+            table.transaction_version(key) or 0 for key in (SERIAL, FOLDED)
         )
+        return State(name, log, table.version(), serial, folded, files, table)
     except TableNotFoundError:
         return None
     except Exception as error:  # it names no class for a log that does not parse
@@ -210,7 +224,6 @@ def _open(store: Store, name: str) -> tuple[DeltaTable, State] | None:
         raise DamagedError(
             f"{_log(name)}: the log is damaged ({_line(error)}); run `segprint tables rebuild`"
         ) from None
-    return table, state
 
 
 def _create(store: Store, name: str) -> None:
@@ -220,7 +233,10 @@ def _create(store: Store, name: str) -> None:
             uri,
             SCHEMAS[name],
             mode="ignore",
-            configuration={"delta.logRetentionDuration": KEPT},
+            configuration={
+                "delta.logRetentionDuration": KEPT,
+                "delta.checkpointInterval": CHECKPOINTED,
+            },
             storage_options=_options(store),
         )
     except (DeltaError, OSError) as error:
@@ -231,49 +247,27 @@ def _create(store: Store, name: str) -> None:
 def _strangers(name: str, table: DeltaTable) -> list[pa.Field]:
     """Columns that the table does not have yet; a changed type is refused."""
     known = {f.name: f for f in pa.schema(table.schema().to_arrow())}
-    for field in SCHEMAS[name]:
-        if field.name in known and not _same(known[field.name].type, field.type):
+    for column in SCHEMAS[name]:
+        if column.name in known and not _same(known[column.name].type, column.type):
             raise ValueError(
-                f"{name}.{field.name} is {field.type} here and {known[field.name].type} in the"
+                f"{name}.{column.name} is {column.type} here and {known[column.name].type} in the"
                 " store: a column keeps its type; give the new one a new name"
             )
-    return [field for field in SCHEMAS[name] if field.name not in known]
+    return [column for column in SCHEMAS[name] if column.name not in known]
 
 
 def _same(one: pa.DataType, other: pa.DataType) -> bool:
     return one == other or {str(one), str(other)} <= {"string", "large_string", "string_view"}
 
 
-def _added(store: Store, name: str, rows: pa.Table, *, change: bool) -> AddAction:
+def _added(store: Store, name: str, rows: pa.Table, *, change: bool) -> tuple[File, AddAction]:
+    """Write a data file; what the log is to say of it."""
     value = parquet(rows)
     path = f"{hashlib.sha256(value).hexdigest()}.parquet"
     store.put(f"{ROOT}{name}/{path}", value)
     stats = json.dumps({"numRecords": rows.num_rows})
-    return AddAction(path, len(value), {}, int(time.time() * 1000), change, stats)
-
-
-def _took(
-    now: State, before: State, actions: Sequence[AddAction | RemoveAction], folded: int | None
-) -> bool:
-    """Whether what follows a state is this change: its files are named by their content."""
-    added = {f"{ROOT}{now.name}/{a.path}" for a in actions if isinstance(a, AddAction)}
-    return (
-        now.serial == before.serial + 1
-        and added <= {file.key for file in now.files}
-        and now.folded == (before.folded if folded is None else folded)
-    )
-
-
-def _sealed(store: Store, name: str) -> dict[str, Any] | None:
-    try:
-        sealed = json.loads(store.get(_seal_key(name)))
-        return {"version": int(sealed["version"]), "seal": str(sealed["seal"])}
-    except (KeyError, ValueError, TypeError):
-        return None  # there is none, or a damaged one, which says nothing about the log
-
-
-def _seal_key(name: str) -> str:
-    return f"{ROOT}{name}.json"
+    action = AddAction(path, len(value), {}, int(time.time() * 1000), change, stats)
+    return File(f"{ROOT}{name}/{path}", len(value), rows.num_rows), action
 
 
 def _log(name: str) -> str:

@@ -10,6 +10,7 @@ out what is left to do, and does it once. Readers take an attempt from the folde
 from __future__ import annotations
 
 import json
+import math
 import os
 import random
 import socket
@@ -132,9 +133,13 @@ def committer(store: Store) -> Generator[Callable[[], None]]:
     if -SKEW_SECONDS < age < LEASE_SECONDS:
         raise BusyError(f"{who} is folding this store, last seen {age:.0f} s ago")
 
+    renewed = -math.inf
+
     def renew() -> None:
-        now = datetime.now(UTC).timestamp()
-        store.put(LEASE, json.dumps({"who": me, "at": now}).encode())
+        nonlocal renewed
+        if time.monotonic() - renewed > LEASE_SECONDS / 8:
+            now, renewed = datetime.now(UTC).timestamp(), time.monotonic()
+            store.put(LEASE, json.dumps({"who": me, "at": now}).encode())
 
     renew()
     try:

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator import delta, fold, garbage
+from orchestrator import delta, fold, garbage, seals
 from orchestrator.batches import Batch
 from orchestrator.check import Check, Finding
 from orchestrator.ledger import Ledger
@@ -173,6 +173,18 @@ def test_a_flipped_byte_in_a_folded_file_is_read_around_and_named(ledger: Ledger
     assert file.key in snapshot.problems[0]
     assert [f.where for f in damage(ledger)] == [file.key]
     fold.rebuild(ledger.store)
+    assert damage(ledger) == []
+
+
+def test_a_seal_that_comes_after_the_log_was_made_anew_says_nothing_of_it(ledger: Ledger) -> None:
+    for i in range(3):
+        commit(ledger, f"d{i}")
+        fold.fold(ledger.store)
+    fold.compact(ledger.store)
+    expected, late = seen(ledger), ledger.store.get(seals.key("steps"))
+    fold.rebuild(ledger.store)
+    ledger.store.put(seals.key("steps"), late)
+    assert seen(ledger) == expected
     assert damage(ledger) == []
 
 
