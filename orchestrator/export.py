@@ -1,7 +1,8 @@
 """A hive-partitioned Parquet tree: ``TABLE/task=.../model=.../part-0.parquet``.
 
 pandas, Polars, DuckDB and Spark read a table of it by its folder or with a glob; the values of
-``task`` and ``model`` are in the paths, quoted as in a URL, as all four expect.
+``task`` and ``model`` are in the paths, quoted as in a URL, as all four expect; ``(none)`` is that
+of a trial without one, since pandas does not read hive's null.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from orchestrator.tables import Tables
 from trainables.record import SCHEMAS
 
 BY = ("task", "model")
-NULL = "__HIVE_DEFAULT_PARTITION__"
+NONE = "(none)"
 ROWS = 1_000_000
 """In one file, at most; a whole partition is held in memory."""
 
@@ -65,4 +66,4 @@ def _partitioned(tables: Tables, name: str) -> Iterator[tuple[str, pa.Table]]:
 
 
 def _value(value: str | None) -> str:
-    return NULL if value is None else quote(value, safe="")
+    return quote(NONE if value is None else value, safe="")

@@ -39,6 +39,9 @@ def litter(ledger: Ledger, keep: timedelta) -> Iterator[Litter]:
         for entry in delta.unreferenced(ledger.store, name):
             if entry.modified < now - max(keep, GRACE):  # a committer may be about to name it
                 yield Litter(entry.key, entry.size, "no folded table refers to it any more")
+    for entry in ledger.store.unfinished():
+        if entry.modified < now - GRACE:
+            yield Litter(entry.key, entry.size, "left by a writer that was killed")
     for entry in ledger.store.entries("checks/"):
         if entry.modified < now - GRACE:
             yield Litter(entry.key, entry.size, "left by a check of the store")

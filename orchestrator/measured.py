@@ -52,6 +52,13 @@ class HeldOut:
         used = {metric.table: None for metric in chosen} if digests else {}
         self.tables = {name: TestRows(name, tables[name], digests) for name in used}
 
+    def seeds(self, trials: pd.DataFrame) -> int:
+        """Training runs that every number is of: where a part is damaged, its run has no rows."""
+        digests = trials["digest"].unique()
+        rows = [(table, table.of(digests, SAMPLE)) for table in self.tables.values()]
+        runs = [len(np.unique(table.codes["digest"][mine])) for table, mine in rows]
+        return min((count for count in runs if count), default=len(digests))
+
     def measure(self, trials: pd.DataFrame, reading: str = SAMPLE) -> dict[str, float]:
         """Values and intervals over some trials, of one reading where a table has several.
 

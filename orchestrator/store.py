@@ -37,6 +37,10 @@ CLIENT = {
 """Of botocore; s3fs tries each call five times on top, backing off exponentially."""
 
 
+TEMPORARY = ".tmp-"
+"""How the name of a local file begins that is not whole yet."""
+
+
 @dataclass(frozen=True)
 class Entry:
     """An object as a listing tells it: when it was written, and its size in bytes."""
@@ -215,8 +219,9 @@ class Store:
         path = self._path(prefix)
         try:
             if not self.remote:
-                return self.wait("list", prefix, lambda: _files_below(Path(path), self._root))
-            found: dict[str, dict[str, Any]] = self.wait(
+                found = self.wait("list", prefix, lambda: _files_below(Path(path), self._root))
+                return [entry for entry in found if not _unfinished(entry)]
+            listed: dict[str, dict[str, Any]] = self.wait(
                 "list", prefix, lambda: self._files.find(path, detail=True)
             )
         except FileNotFoundError:
@@ -227,11 +232,16 @@ class Store:
         return sorted(
             (
                 Entry(path[start:], int(about["size"]), cast("datetime", about["LastModified"]))
-                for path, about in found.items()
+                for path, about in listed.items()
                 if path[start:].startswith(prefix) and about["type"] == "file"
             ),
             key=lambda entry: entry.key,
         )
+
+    def unfinished(self) -> list[Entry]:
+        """What killed writers left in a directory; S3 drops its own."""
+        found = [] if self.remote else _files_below(Path(self.url), self._root)
+        return [entry for entry in found if _unfinished(entry)]
 
     def delete(self, key: str) -> None:
         """Remove one object; nothing happens if it does not exist."""
@@ -305,20 +315,26 @@ def aws_chain(_: int) -> dict[str, str]:
 
 
 def _files_below(folder: Path, root: str) -> list[Entry]:
-    """Files of a local store; a folder that cannot be read is an error, not an empty one."""
+    """Files of a local store, unfinished ones too.
+
+    A folder that cannot be read is an error, not an empty one.
+    """
     found: list[Entry] = []
     if not folder.exists():
         return found
     for place, folders, files in os.walk(folder, onerror=_raise):
         folders.sort()
         for name in files:
-            if not name.startswith(".tmp-"):  # not whole yet
-                path = Path(place) / name
-                with contextlib.suppress(FileNotFoundError):  # deleted since
-                    about = path.stat()
-                    modified = datetime.fromtimestamp(about.st_mtime, UTC)
-                    found.append(Entry(str(path)[len(root) + 1 :], about.st_size, modified))
+            path = Path(place) / name
+            with contextlib.suppress(FileNotFoundError):  # deleted since
+                about = path.stat()
+                modified = datetime.fromtimestamp(about.st_mtime, UTC)
+                found.append(Entry(str(path)[len(root) + 1 :], about.st_size, modified))
     return sorted(found, key=lambda entry: entry.key)
+
+
+def _unfinished(entry: Entry) -> bool:
+    return entry.key.rpartition("/")[2].startswith(TEMPORARY)
 
 
 def _raise(error: OSError) -> None:
@@ -329,7 +345,7 @@ def _raise(error: OSError) -> None:
 def _place(path: Path, value: bytes, *, replace: bool) -> None:
     """Write beside the target, flush to disk, then rename or link: readers see all or nothing."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"  # readable by whom the umask lets
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"  # readable by whom the umask lets
     try:
         with temporary.open("xb") as file:
             file.write(value)

@@ -18,6 +18,7 @@ import pyarrow as pa
 
 from orchestrator.computed import once
 from orchestrator.ledger import Ledger
+from orchestrator.limits import limited
 from orchestrator.snapshot import Snapshot, Source
 from orchestrator.store import Store
 from orchestrator.studies import Declared
@@ -26,7 +27,11 @@ from trainables.record import SCHEMAS
 
 ANALYSES = Path(__file__).parent / "analyses"
 QUERY_SECONDS = 60.0
+GRACE_SECONDS = 5.0
+"""After which a query that did not stop is one that cannot."""
 QUERY_MEMORY = "2GB"
+HARD_MEMORY = 3 << 30
+"""Bytes by which a process may grow: DuckDB's, and the result's."""
 
 
 class QueryError(ValueError):
@@ -115,8 +120,10 @@ class Tables:
             select = _one_select(self._parser, query)
             return self._shut_in(self._named(select)).sql(select)
 
-    def sql(self, query: str) -> pa.Table:
+    def sql(self, query: str, *, hard: bool = False) -> pa.Table:
         """One SELECT over the views, at most :data:`QUERY_SECONDS` long.
+
+        ``hard``: what cannot be interrupted ends the process (:mod:`orchestrator.limits`).
 
         Raises:
             QueryError: bad SQL, anything but a SELECT, a look outside the views, or a time-out.
@@ -130,7 +137,8 @@ class Tables:
             timer = threading.Timer(QUERY_SECONDS, connection.interrupt)
             timer.start()
             try:
-                return _whole_numbers(connection.sql(select).to_arrow_table())
+                with limited("query", QUERY_SECONDS + GRACE_SECONDS, HARD_MEMORY, hard=hard):
+                    return _whole_numbers(connection.sql(select).to_arrow_table())
             finally:
                 timer.cancel()
 

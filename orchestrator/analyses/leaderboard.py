@@ -45,7 +45,7 @@ def rows(tables: Tables) -> pa.Table:
         found.append(
             {
                 **about,
-                "seeds": trials["digest"].nunique(),
+                "seeds": held_out.seeds(trials),
                 "images": int(first["test_images"]),
                 "passes_per_image": int(first["passes_per_image"]),
                 **held_out.measure(trials),

@@ -11,6 +11,6 @@ from orchestrator.tables import Tables
 
 def main(options: Namespace) -> int:
     """Print the result of one SELECT, or write it to a file."""
-    result = Tables(ledger_of(options), version=options.version).sql(options.sql)
+    result = Tables(ledger_of(options), version=options.version).sql(options.sql, hard=True)
     deliver(result, options)
     return 0

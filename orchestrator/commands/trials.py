@@ -31,7 +31,8 @@ def main(options: Namespace) -> int:
     """One line per trial and study that wants it."""
     where = options.where or "true"
     try:
-        found = tables_of(options).sql(LISTED.format(columns=COLUMNS, where=f"({where}\n)"))
+        asked = LISTED.format(columns=COLUMNS, where=f"({where}\n)")
+        found = tables_of(options).sql(asked, hard=True)
     except QueryError as error:
         raise QueryError(f"--where {where!r}: {error}") from None
     deliver(found, options)

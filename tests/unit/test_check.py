@@ -199,17 +199,22 @@ def test_gc_drops_what_was_never_committed_and_nothing_else(ledger: Ledger) -> N
         commit(ledger, "d3")
     fold.fold(ledger.store)
     fold.compact(ledger.store)
+    unfinished = ledger.store.local_path("trials/d3/.tmp-0")
+    assert unfinished is not None
+    unfinished.write_bytes(b"cut off")
     expected = seen(ledger)
     assert {item.key for item in garbage.litter(ledger, timedelta(days=7))} == {
         "checkpoints/d1.pt",
         "leases/d1.json",
     }, "what is young stays"
     age(ledger)
+    os.utime(unfinished, (1e9, 1e9))
     for item in garbage.litter(ledger, timedelta(days=7)):
         ledger.store.delete(item.key)
     assert seen(ledger) == expected
     assert list(Check(ledger.store).run()) == []
     assert ledger.store.list("checkpoints/") == []
+    assert not unfinished.exists()
     assert list(garbage.litter(ledger, timedelta(0))) == []
 
 

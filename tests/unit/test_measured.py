@@ -138,6 +138,14 @@ def test_classes_weigh_the_same(ledger: Ledger) -> None:
     assert row["pq"] == pytest.approx(0.6)
 
 
+def test_an_attempt_with_a_damaged_part_is_no_seed(ledger: Ledger) -> None:
+    for seed, digest in enumerate(("1" * 16, "2" * 16)):
+        commit_final(ledger, digest, "net", [(1, 1, 1)] * 2, seed)
+    (part,) = (k for k in ledger.store.list(f"trials/{'2' * 16}/") if "calibration" in k)
+    ledger.store.put(part, b"not what was written")
+    assert [r["seeds"] for r in Tables(ledger)["leaderboard"].to_pylist()] == [1]
+
+
 def test_other_splits_do_not_count(ledger: Ledger) -> None:
     commit_final(
         ledger,

@@ -162,7 +162,7 @@ def test_after_folding_sql_still_cannot_leave_the_views(filled: Ledger, tmp_path
     assert ours.read_bytes() == before
 
 
-ODD = ["plain", "a/b=c", "100 % ünïcode 漢", "it's", 'say "x"', "..", "2016", "a+b c"]
+ODD = [None, "plain", "a/b=c", "100 % ünïcode 漢", "it's", 'say "x"', "..", "2016", "a+b c"]
 
 
 @pytest.mark.parametrize("folded", [False, True])
@@ -180,7 +180,7 @@ def test_the_exported_tree_reads_back_in_pandas_and_polars(
     files, rows = export(Tables(ledger), str(tree))
     assert files == len(list(tree.rglob("*.parquet")))
     assert rows >= len(ODD) + sum(range(1, len(ODD) + 1))
-    expected = {task: i + 1 for i, task in enumerate(ODD)}
+    expected = {task or "(none)": i + 1 for i, task in enumerate(ODD)}
     with_pandas = pd.read_parquet(tree / "cases")
     assert with_pandas["task"].astype(str).value_counts().to_dict() == expected
     with_polars = pl.read_parquet(tree / "cases" / "**" / "*.parquet", hive_partitioning=True)
