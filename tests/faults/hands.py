@@ -9,9 +9,11 @@ import os
 import time
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 from orchestrator import fold
+from orchestrator.check import Check
 from orchestrator.ledger import Ledger
 from orchestrator.snapshot import Snapshot
 from orchestrator.store import Store
@@ -176,3 +178,13 @@ def read(tell: Callable[[int], None], store: Store, stop: Any) -> None:
         found = set(marks(store))
         assert before <= found <= set(ledger.commits())
         tell(len(found))
+
+
+def files(store: Store, under: str) -> int:
+    """How many files there are, unfinished ones too."""
+    return sum(len(found) for _, _, found in os.walk(Path(store.url) / under))
+
+
+def found(store: Store) -> list[tuple[str, str, str]]:
+    """What a check finds."""
+    return [(f.kind, f.where, f.what) for f in Check(store).run()]

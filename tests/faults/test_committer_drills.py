@@ -1,0 +1,140 @@
+"""Committers that die or race: what is committed is folded, whole and once."""
+
+from __future__ import annotations
+
+import json
+import random
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from orchestrator import delta, fold
+from orchestrator.ledger import Ledger
+from orchestrator.store import Store
+from tests.faults.conftest import Hands
+from tests.faults.hands import (
+    CASES,
+    FORKS,
+    commit,
+    compact_anyway,
+    files,
+    fold_anyway,
+    fold_once,
+    found,
+    marks,
+    read,
+    rebuild_anyway,
+    write,
+)
+from tests.faults.proxy import Proxy, to
+
+pytestmark = pytest.mark.slow
+
+
+def folded_by_many(
+    store: Store, hands: Hands, rounds: int, crew: int, progress: Callable[[], int]
+) -> None:
+    """Fold and compact with one of the crew struck each time, and somebody reading all along."""
+    ledger, rng, stop = Ledger(store), random.Random(crew), FORKS.Event()
+    reader, struck, expected = hands(read, store, stop), 0, dict[str, int]()
+
+    def more(count: int) -> None:
+        for _ in range(count):
+            digest = f"d{len(expected):03}"
+            expected[digest] = len(expected) % 3
+            assert commit(ledger, digest, expected[digest])
+
+    for _ in range(rounds):
+        more(3)
+        for work, latest in ((fold_anyway, 14), (compact_anyway, 6)):
+            at, go = progress() + rng.randint(1, latest), FORKS.Barrier(crew)
+            committers = [hands(work, store, go) for _ in range(crew)]
+            more(1)
+            victim = committers.pop(rng.randrange(crew))
+            struck += victim.strike(lambda: progress() >= at)  # noqa: B023
+            for committer in committers:
+                committer.done()
+            assert marks(store) == expected
+    stop.set()
+    assert len(reader.done()) >= rounds
+    assert struck >= rounds
+    assert_all_is_folded_once(store, expected)
+
+
+def assert_all_is_folded_once(store: Store, expected: dict[str, int]) -> None:
+    fold.fold(store)
+    assert marks(store) == expected
+    lengths = {
+        "trials": len(expected),
+        "steps": sum(mark + 1 for mark in expected.values()),
+        "cases": CASES * len(expected),
+    }
+    for name, rows in lengths.items():
+        state = delta.load(store, name)
+        assert state is not None
+        assert state.rows == rows
+    assert found(store) == []
+
+
+@pytest.mark.parametrize(
+    ("rounds", "crew"),
+    [
+        (1, 2),
+        pytest.param(4, 2, marks=pytest.mark.slow),
+        pytest.param(3, 4, marks=pytest.mark.slow),
+    ],
+)
+def test_committers_at_once_one_of_them_killed_fold_every_row_once(
+    local: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch, rounds: int, crew: int
+) -> None:
+    monkeypatch.setattr(fold, "LEASE_SECONDS", 0.0)
+    folded_by_many(local, hands, rounds, crew, lambda: files(local, "tables"))
+
+
+def test_committers_at_once_on_s3_one_of_them_killed_fold_every_row_once(
+    remote: Store, proxy: Proxy, hands: Hands, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fold, "LEASE_SECONDS", 0.0)
+    written = to("PUT", "/tables/")
+    folded_by_many(
+        remote, hands, 1, 2, lambda: sum(written(method, path) for method, path in [*proxy.log])
+    )
+
+
+@pytest.mark.parametrize("rounds", [1, pytest.param(6, marks=pytest.mark.slow)])
+def test_a_rebuild_killed_at_any_file_hides_no_row_and_can_be_done_again(
+    local: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch, rounds: int
+) -> None:
+    monkeypatch.setattr(fold, "LEASE_SECONDS", 0.0)
+    expected = {f"d{i}": i for i in range(3)}
+    for digest, mark in expected.items():
+        commit(Ledger(local), digest, mark)
+        fold.fold(local)
+    rng = random.Random(1)
+    for _ in range(rounds):
+        seen, at = set[int](), rng.randint(2, 40)
+        builder = hands(rebuild_anyway, local)
+        builder.strike(lambda: seen.add(files(local, "tables")) or len(seen) >= at)  # noqa: B023
+        builder.rest()
+        assert marks(local, damaged=True) == expected
+        assert fold.rebuild(local) == 3
+        assert_all_is_folded_once(local, expected)
+
+
+def test_a_killed_committers_lease_is_told_and_taken_over_when_it_is_old(
+    local: Store, hands: Hands
+) -> None:
+    expected = {f"d{i:03}": i % 3 for i in range(3)}
+    hands(write, local, "d", 3).done()
+    committer = hands(fold_once, local)
+    assert committer.strike((Path(local.url) / "tables/steps/_delta_log").exists)
+    committer.rest()
+    with pytest.raises(fold.BusyError, match="is folding this store, last seen"):
+        fold.fold(local)
+    assert marks(local) == expected
+    held = json.loads(local.get(fold.LEASE))
+    local.put(fold.LEASE, json.dumps({**held, "at": held["at"] - fold.LEASE_SECONDS}).encode())
+    assert_all_is_folded_once(local, expected)
+    with pytest.raises(KeyError):
+        local.get(fold.LEASE)
