@@ -29,13 +29,14 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
+from orchestrator import fold
 from orchestrator.ledger import Ledger
 from orchestrator.store import Store
 from tests.faults.proxy import Proxy
 from tests.server import BUCKET, serving
 from trainables.record import SCHEMAS, Tables, to_arrow
 
-WRITERS, ATTEMPTS, COUNTED = 32, 50, 5
+WRITERS, ATTEMPTS, COUNTED, FOLDS = 32, 50, 5, 14
 LIMIT = float(os.environ.get("SEGPRINT_BENCH_SECONDS", "240"))
 ROOT = f"s3://{BUCKET}"
 Write = Callable[[str], None]
@@ -87,6 +88,21 @@ def count(env: dict[str, str]) -> None:
             made = {k: n / COUNTED for k, n in sorted((proxy.requests - before).items())}
             told = ", ".join(f"{n:g} {method}" for method, n in made.items())
             print(f"appends: {way.name}: {sum(made.values()):g} requests per attempt ({told})")
+        count_folds(proxy)
+
+
+def count_folds(proxy: Proxy) -> None:
+    """Print the requests of folding one whole attempt into seven tables, time after time.
+
+    A log is read from where it was last summed up, which is done every ten commits.
+    """
+    ledger, made = Ledger(Store(f"{ROOT}/folds")), list[int]()
+    for i in range(FOLDS):
+        commit(ledger, True, f"d{i}")
+        before = proxy.requests.total()
+        fold.fold(ledger.store)
+        made.append(proxy.requests.total() - before)
+    print(f"appends: one attempt folded: {', '.join(map(str, made))} requests")
 
 
 def ways(place: str) -> list[Way]:
