@@ -5,9 +5,8 @@ from __future__ import annotations
 import dataclasses
 import time
 
-import torch
-
 from orchestrator import policy
+from orchestrator.estimate import here
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan
 from orchestrator.policy import Spent
@@ -72,12 +71,11 @@ class Purse:
         now = time.monotonic()
         live = self._device_hours
         live += sum((now - began) * workers / HOUR for began, workers in self._running.values())
-        here = torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
         used = dataclasses.replace(
             self._before,
             trials=self._before.trials + self._started,
             hours=(now - self._began) / HOUR,
             device_hours=self._before.device_hours + live,
-            money=self._before.money + live * policy.price(here, self.budget.rates),
+            money=self._before.money + live * policy.price(here(), self.budget.rates),
         )
         return policy.exhausted(self.budget, used)

@@ -170,10 +170,11 @@ def templates(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def left_out(space: Space) -> int:
     """How many cells the constraints leave out."""
-    if not space.constraints:
-        return 0
-    free = dataclasses.replace(space, constraints=(), most=sys.maxsize)
-    return len(cells(free)) - len(cells(space))
+    return len(_unconstrained(space)) - len(cells(space)) if space.constraints else 0
+
+
+def _unconstrained(space: Space) -> list[Cell]:
+    return cells(dataclasses.replace(space, constraints=(), most=sys.maxsize))
 
 
 Grid = list[tuple[str, Each]]
@@ -228,7 +229,7 @@ def _explosion(space: Space) -> str:
 def check(space: Space) -> list[Cell]:
     """All cells, after every corner of every one was parsed: errors come before Ray starts."""
     checked = cells(space)
-    _check_constraints(space, checked)
+    _check_constraints(space)
     places: dict[str, str] = {}
     for cell in checked:
         task = cell.config(cell.example, {}, seed=0).task
@@ -253,8 +254,9 @@ def check(space: Space) -> list[Cell]:
     return checked
 
 
-def _check_constraints(space: Space, found: list[Cell]) -> None:
+def _check_constraints(space: Space) -> None:
     """A constraint on what no cell has would rule nothing out."""
+    found = _unconstrained(space) if space.constraints else []
     for rule in space.constraints:
         for path in paths(rule):
             if not any(_has(c.plain(v), path) for c in found for v in corners(c.template)):

@@ -12,7 +12,7 @@ from orchestrator.commands.output import add_options
 
 VERBS = {
     "ls": "list the choices of a kind, or what is stored",
-    "show": "print a space's cells, or a committed trial by its digest",
+    "show": "print a space and what it implies, or a committed trial by its digest",
     "plan": "say what a sweep would run, what is done and what it should take; change nothing",
     "run": "train one config here, without Ray; a committed trial again, to compare",
     "sweep": "train whatever a study still lacks; the same command again continues",
@@ -88,6 +88,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="CPU threads (default: all; of a committed trial, as many as it had)",
     )
+    for name in ("plan", "sweep"):
+        at[name].add_argument(
+            "--most", type=int, metavar="N", help="let a space have so many trials (default: 1000)"
+        )
     at["sweep"].add_argument("--on", default="local", metavar="CLUSTER", help="default: local")
     at["query"].add_argument("sql", metavar="SQL")
     for name in ("query", "export"):

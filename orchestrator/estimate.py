@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import statistics
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 
 from orchestrator.ledger import Ledger
@@ -28,6 +28,12 @@ class Cost:
 
     device_seconds: float
     source: str
+    low: float
+    """Between this and ``high`` nine tenths of the trials like it were; where there is none yet, a
+    timed step is right within a factor of two."""
+    high: float
+    device: str
+    """What it was measured on."""
 
 
 class Estimator:
@@ -35,22 +41,36 @@ class Estimator:
 
     def __init__(self, ledger: Ledger) -> None:
         seen: dict[tuple[str, str, str], list[float]] = {}
+        self._devices: dict[tuple[str, str, str], str] = {}
         for row in ledger.table("trials").to_pylist():
             if row["device_seconds"] is not None and row["outcome"] in ("finished", "pruned"):
                 per_step = row["device_seconds"] / max(1, row["steps"])
-                seen.setdefault((row["task"], row["model"], row["mode"]), []).append(per_step)
+                key = (row["task"], row["model"], row["mode"])
+                seen.setdefault(key, []).append(per_step)
+                self._devices[key] = row["device"] or ""
         self._seen = seen
 
     def cost(self, config: Config) -> Cost:
         """What one trial of this config should cost on one device."""
         steps = max(1, config.train.steps)
-        seen = self._seen.get((config.task.title, config.model.name, config.mode.name))
+        key = (config.task.title, config.model.name, config.mode.name)
+        seen = self._seen.get(key)
         if seen:
-            seconds = statistics.median(seen) * steps + SETUP_SECONDS
-            return Cost(seconds, f"{len(seen)} committed trials")
+            low, middle, high = (
+                float(share) * steps + SETUP_SECONDS
+                for share in np.quantile(seen, (0.05, 0.5, 0.95))
+            )
+            return Cost(middle, "committed trials like it", low, high, self._devices[key])
         if not config.model.learns:
-            return Cost(SETUP_SECONDS, "no training")
-        return Cost(SETUP_SECONDS + _by_timing(config), "timing a step here")
+            return Cost(SETUP_SECONDS, "no training", SETUP_SECONDS, SETUP_SECONDS, here())
+        timed = _by_timing(config)
+        low, middle, high = (SETUP_SECONDS + factor * timed for factor in (0.5, 1.0, 2.0))
+        return Cost(middle, "timing a step here", low, high, here())
+
+
+def here() -> str:
+    """What this machine's device is called."""
+    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def wall_seconds(costs: Iterable[tuple[float, int]], cpus: int) -> float:

@@ -13,7 +13,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.estimate import Estimator, wall_seconds
+from orchestrator.estimate import Cost, Estimator, wall_seconds
 from orchestrator.needs import most
 from orchestrator.plan import Plan, Trial
 
@@ -55,7 +55,8 @@ class Screen:
     def begin(self, made: Plan) -> None:
         """Start the clock on what the plan still lacks."""
         self._began = time.monotonic()
-        self._left = remaining(made, self.estimator)
+        left = remaining(made, self.estimator)
+        self._left = {place: (cost.device_seconds, n) for place, (cost, n) in left.items()}
         done = sum(t.state == "done" for t in made.trials)
         self._tally = Counter({"committed before": done} if done else {})
         seconds = wall_seconds(self._left.values(), self.cpus)
@@ -154,11 +155,11 @@ class Screen:
         return table
 
 
-def remaining(made: Plan, estimator: Estimator) -> dict[str, tuple[float, int]]:
-    """Device-seconds and workers of everything the plan still lacks, by its place in the study."""
-    left: dict[str, tuple[float, int]] = {}
+def remaining(made: Plan, estimator: Estimator) -> dict[str, tuple[Cost, int]]:
+    """Cost and workers of everything the plan still lacks, by its place in the study."""
+    left: dict[str, tuple[Cost, int]] = {}
     for t in made.pending:
-        cost = estimator.cost(t.config).device_seconds
+        cost = estimator.cost(t.config)
         left[_place(t.cell.name, t.stage, t.index)] = (cost, most(t.workers))
     for cell in made.cells:
         if not cell.searched or made.space.search is None:
@@ -166,10 +167,10 @@ def remaining(made: Plan, estimator: Estimator) -> dict[str, tuple[float, int]]:
         search, final = made.examples[cell.name]
         known = sum(t.cell is cell and t.stage == "search" for t in made.trials)
         for index in range(known, known + made.unsuggested.get(cell.name, 0)):
-            cost = estimator.cost(search).device_seconds
+            cost = estimator.cost(search)
             left[_place(cell.name, "search", index)] = (cost, 1)
         for index in range(made.unchosen.get(cell.name, 0)):
-            cost = estimator.cost(final).device_seconds
+            cost = estimator.cost(final)
             left[_place(cell.name, "final", index)] = (cost, most(made.space.workers))
     return left
 

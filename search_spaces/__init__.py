@@ -259,10 +259,14 @@ def file_of(name_or_path: str) -> Path:
     )
 
 
+def docstring(name_or_path: str) -> str:
+    """What a space's file says of it, without importing it."""
+    return ast.get_docstring(ast.parse(file_of(name_or_path).read_text(encoding="utf-8"))) or ""
+
+
 def summary(name: str) -> str:
-    """First line of a space's docstring, without importing it."""
-    tree = ast.parse(file_of(name).read_text(encoding="utf-8"))
-    return (ast.get_docstring(tree) or "").partition("\n")[0]
+    """First line of a space's docstring."""
+    return docstring(name).partition("\n")[0]
 
 
 def load(name_or_path: str) -> tuple[str, Space]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 from argparse import Namespace
@@ -15,6 +16,7 @@ from rich.text import Text
 from orchestrator.ledger import Ledger
 from orchestrator.store import Store
 from orchestrator.tables import Tables
+from search_spaces import Space
 from trainables.part import unknown
 
 WIDE = 10_000
@@ -79,6 +81,11 @@ def _cell(value: Any) -> str:
     if isinstance(value, float):
         return f"{value:.4g}"
     return str(value)
+
+
+def limited(space: Space, most: int | None) -> Space:
+    """The space with its limit on trials raised, where ``--most`` says so."""
+    return space if most is None else dataclasses.replace(space, most=most)
 
 
 def setting(text: str) -> tuple[str, Any]:

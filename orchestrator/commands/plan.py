@@ -5,52 +5,127 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from collections import Counter
+from collections.abc import Iterable
 from typing import Any
 
 import search_spaces
 from cluster.local import usable_cpus
-from orchestrator.commands import emit, ledger_of
-from orchestrator.estimate import Estimator, wall_seconds
-from orchestrator.plan import plan
+from orchestrator import policy
+from orchestrator.budget import HOUR, own, spent
+from orchestrator.cells import left_out
+from orchestrator.commands import emit, ledger_of, limited
+from orchestrator.estimate import Cost, Estimator, wall_seconds
+from orchestrator.ledger import Ledger
+from orchestrator.plan import Plan, plan
 from orchestrator.screen import clock, remaining
 
 
 def main(options: Namespace) -> int:
     """Print one line per cell, and the totals. Writes nothing to the store."""
     ledger = ledger_of(options)
-    made = plan(*search_spaces.load(options.space), ledger)
+    study, space = search_spaces.load(options.space)
+    made = plan(study, limited(space, options.most), ledger)
     left = remaining(made, Estimator(ledger))
+    rows, totals = _cells(made, ledger, left), _totals(made, left)
+    totals["done"] = sum(row["done"] for row in rows)
+    totals["from_other_studies"] = sum(row["from_others"] for row in rows)
+    totals["fronts"] = fronts(made)
+    if options.json:
+        print(json.dumps({"study": study, "cells": rows, **totals}, indent=1))
+        return 0
+    emit(rows, {k: k.replace("_", " ") for k in rows[0]}, False)
+    print(f"\n{study}: {_said(totals)}")
+    if totals["left_out"]:
+        print(f"{totals['left_out']} more cells break a constraint and are left out")
+    if space.budget is not None:
+        used = policy.exhausted(space.budget, spent(made, ledger))
+        print(f"the budget is spent: {used}" if used else "the budget is not spent")
+    for name in made.hopeless:
+        print(f"{name}: no search trial finished within the limits, so nothing can be chosen")
+    for front in totals["fronts"]:
+        chosen = ", chosen" if front["chosen"] else ""
+        print(f"{front['cell']}: on the Pareto front {front['digest']} {front['values']}{chosen}")
+    return 0
+
+
+def _cells(made: Plan, ledger: Ledger, left: dict[str, tuple[Cost, int]]) -> list[dict[str, Any]]:
     states = Counter((t.cell.name, t.state) for t in made.trials)
+    done = [t for t in made.trials if t.state == "done"]
+    mine = own(made, ledger) if done else set[str]()
+    others = Counter(t.cell.name for t in done if t.digest not in mine)
     costs: dict[str, list[float]] = {}
-    for place, (seconds, _) in left.items():
-        costs.setdefault(place.partition(" ")[0], []).append(seconds)
-    rows: list[dict[str, Any]] = [
+    for place, (cost, _) in left.items():
+        costs.setdefault(place.partition(" ")[0], []).append(cost.device_seconds)
+    return [
         {
             "cell": cell.name,
             "done": states[cell.name, "done"],
+            "from_others": others[cell.name],
             "given_up": states[cell.name, "given up"],
             "to_run": len(costs.get(cell.name, [])),
             "device_seconds": round(sum(costs.get(cell.name, [])), 1),
         }
         for cell in made.cells
     ]
-    wall = wall_seconds(left.values(), usable_cpus())
-    totals = {
-        "done": sum(r["done"] for r in rows),
+
+
+def _totals(made: Plan, left: dict[str, tuple[Cost, int]]) -> dict[str, Any]:
+    costs = [cost for cost, _ in left.values()]
+    wall = wall_seconds(
+        ((c.device_seconds, workers) for c, workers in left.values()), usable_cpus()
+    )
+    rates = made.space.budget.rates if made.space.budget is not None else {}
+    money = sum(c.device_seconds / HOUR * policy.price(c.device, rates) for c in costs)
+    return {
+        "configs": len(made.trials) + sum(made.unsuggested.values()) + sum(made.unchosen.values()),
+        "left_out": left_out(made.space),
         "to_run": len(left),
-        "device_seconds": round(sum(r["device_seconds"] for r in rows), 1),
+        "device_seconds": round(sum(c.device_seconds for c in costs), 1),
+        "device_seconds_low": round(sum(c.low for c in costs), 1),
+        "device_seconds_high": round(sum(c.high for c in costs), 1),
+        "estimated_from": sorted({c.source for c in costs}),
+        "money": round(money, 2) if rates else None,
         "wall_seconds": round(wall, 1),
         "cpus": usable_cpus(),
     }
-    if options.json:
-        print(json.dumps({"study": made.study, "cells": rows, **totals}, indent=1))
-        return 0
-    emit(rows, {k: k.replace("_", " ") for k in rows[0]}, False)
-    print(
-        f"\n{made.study}: {totals['done']} done, {totals['to_run']} to run,"
-        f" about {clock(totals['device_seconds'])} of device time,"
-        f" {clock(wall)} on {totals['cpus']} CPUs here"
+
+
+def _said(totals: dict[str, Any]) -> str:
+    ends = f"{clock(totals['device_seconds_low'])} to {clock(totals['device_seconds_high'])}"
+    money = f", {totals['money']:g} by its rates" if totals["money"] is not None else ""
+    others = totals["from_other_studies"]
+    return (
+        f"{totals['configs']} trials, {totals['done']} done"
+        + (f" ({others} of them trained for other studies)" if others else "")
+        + f", {totals['to_run']} to run,"
+        f" about {clock(totals['device_seconds'])} of device time ({ends}){money},"
+        f" {clock(totals['wall_seconds'])} on {totals['cpus']} CPUs here"
     )
-    for name in made.hopeless:
-        print(f"{name}: no search trial finished, so nothing can be chosen")
-    return 0
+
+
+def fronts(made: Plan) -> list[dict[str, Any]]:
+    """Of searches by several objectives that are over, the trials that none other beats."""
+    search = made.space.search
+    if search is None or len(search.objectives) < 2:
+        return []
+    tried = {t.digest: t.values for t in made.trials if t.stage == "search"}
+    finals = [t for t in made.trials if t.stage == "final"]
+    return [
+        {
+            "cell": cell,
+            "digest": digest,
+            "values": _values(search.objectives, known[digest].values),
+            "chosen": any(t.cell.name == cell and t.values == values for t in finals),
+        }
+        for cell, known in made.standings.items()
+        for digest in policy.front(known)
+        for values in [tried[digest]]
+    ]
+
+
+def _values(objectives: Iterable[str], values: Iterable[float]) -> dict[str, float]:
+    """As they were measured, without the sign that makes more better."""
+    return {
+        text.removeprefix("-"): round(-value if text[:1] == "-" else value, 4)
+        for text, value in zip(objectives, values, strict=True)
+    }

@@ -11,7 +11,7 @@ import search_spaces
 from cluster.local import usable_cpus
 from orchestrator import policy
 from orchestrator.cells import check
-from orchestrator.commands import console, emit, ledger_of
+from orchestrator.commands import console, emit, ledger_of, limited
 from orchestrator.estimate import Estimator
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan
@@ -23,6 +23,7 @@ def main(options: Namespace) -> int:
     """Sweep, then print the leaderboard; 0 only if the study is complete and nothing failed."""
     where = cluster.load(options.on)
     study, space = search_spaces.load(options.space)
+    space = limited(space, options.most)
     ledger = ledger_of(options)
     check(space)
     ledger.store.check()

@@ -1,13 +1,25 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 import search_spaces
-from orchestrator.cells import cells, check
+from orchestrator.cells import cells, check, left_out
 from orchestrator.holes import corners, fill
-from search_spaces import Choice, Each, Integer, LogUniform, Search, Space, Uniform, put, walk
+from search_spaces import (
+    Budget,
+    Choice,
+    Each,
+    Integer,
+    LogUniform,
+    Search,
+    Space,
+    Uniform,
+    put,
+    walk,
+)
 from tests.conftest import SMALL
 
 SEARCHED = {
@@ -79,6 +91,16 @@ def test_searched_holes_need_a_budget() -> None:
         (lambda: Search(trials=0), "trials=0 must be at least 1"),
         (lambda: space(replicates=0), "replicates=0 must be at least 1"),
         (lambda: space(workers=0), "workers=0 must be at least 1"),
+        (lambda: space(most=0), "most=0 must be at least 1"),
+        (lambda: Search(1, pruner="median"), r"unknown pruner 'median' \(choices: halving"),
+        (lambda: Search(1, objectives=()), "objectives must name at least one"),
+        (lambda: Budget(trials=0), "trials=0 must be positive"),
+        (lambda: Budget(money=5), "money needs rates"),
+        (lambda: space(constraints="a < b"), "a tuple of texts, not one text"),
+        (lambda: space(constraints=("train.steps",)), "must compare values"),
+        (lambda: space(constraints=("train.steps <",)), "must compare values"),
+        (lambda: space(constraints=("open('x') == 1",)), r"\"open\('x'\)\" is not allowed"),
+        (lambda: space(constraints=("train.steps ** 9 < 1",)), "Pow is not allowed"),
         (lambda: space(arms={"a b": {}}), "arm 'a b' must be a plain word"),
     ],
 )
@@ -155,3 +177,107 @@ def test_two_data_sets_of_one_name_are_refused() -> None:
     )
     with pytest.raises(ValueError, match="two data sets are called v1: /a/v1 and /b/v1"):
         check(space)
+
+
+GRID = {**SMALL, "train": {"steps": Each(2, 4, 8), "batch": Each(2, 4)}}
+
+
+def test_cells_that_break_a_constraint_are_left_out_of_a_grid() -> None:
+    made = space(config=GRID, constraints=("train.steps * train.batch <= 16",))
+    kept = [(c.template["train"]["steps"], c.template["train"]["batch"]) for c in check(made)]
+    assert kept == [(2, 2), (2, 4), (4, 2), (4, 4), (8, 2)]
+    assert left_out(made) == 1
+    assert left_out(space(config=GRID)) == 0
+
+
+def test_a_constraint_sees_defaults_and_parts_and_spares_what_has_neither() -> None:
+    arms = {"a": {"mode": "feedforward"}, "b": {"mode": {"diffusion": {"members": 8}}}}
+    for rule, names in (
+        ("mode.diffusion.members < 8", ["a"]),
+        ("mode != 'feedforward'", ["b"]),
+        ("train.augment.elastic == 0 and not mode in ['feedforward', 'image_only']", ["b"]),
+        ("mode.diffusion.t_low < mode.diffusion.t_high", ["a", "b"]),  # nobody wrote them
+    ):
+        assert [c.name for c in check(space(arms=arms, constraints=(rule,)))] == names
+
+
+@pytest.mark.parametrize(
+    ("rule", "message"),
+    [
+        ("train.stepz < 5", "constraint 'train.stepz < 5': no cell has train.stepz"),
+        ("train.steps > 'many'", "constraint .*not supported between"),
+        ("train.steps > 100", "the constraints leave no cell"),
+    ],
+)
+def test_a_constraint_that_means_nothing_is_refused(rule: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check(space(constraints=(rule,)))
+
+
+def test_corners_that_break_a_constraint_need_not_be_configs() -> None:
+    ends = {"t_low": Uniform(0.0, 0.6), "t_high": Uniform(0.5, 1.0)}
+    arms = {"a": {"mode": {"diffusion": {**ends, "schedule": Choice(["linear", "cosine"])}}}}
+    narrow = "mode.diffusion.t_high - mode.diffusion.t_low < 0.3"
+    (cell,) = check(space(arms=arms, search=Search(trials=1), constraints=(narrow,)))
+    values = cell.example  # no corner keeps it, so one is drawn
+    assert 0 < values["mode.diffusion.t_high"] - values["mode.diffusion.t_low"] < 0.3
+    with pytest.raises(ValueError, match="cell a: nothing keeps the constraints"):
+        check(
+            space(
+                arms=arms,
+                search=Search(trials=1),
+                constraints=("mode.diffusion.t_high < mode.diffusion.t_low - 0.2",),
+            )
+        )
+
+
+def test_too_many_trials_are_refused_by_what_makes_them_until_the_limit_is_raised() -> None:
+    config = {**SMALL, "train": {"steps": Each(*range(1, 101)), "batch": Each(1, 2)}}
+    arms = {"a": {"mode": "feedforward"}, "b": {"mode": "image_only"}}
+    huge = space(config=config, arms=arms, replicates=5)
+    with pytest.raises(ValueError, match=r"2,000 trials, more than most=1,000") as error:
+        cells(huge)
+    for factor in ("train.steps 100", "train.batch 2", "arms 2", "replicates 5"):
+        assert factor in str(error.value)
+    assert len(cells(space(config=config, arms=arms, replicates=5, most=2000))) == 400
+
+
+def test_the_limit_is_found_before_a_grid_is_gone_through() -> None:
+    values = {k: Each(*range(1, 1001)) for k in ("steps", "batch", "warmup", "patience")}
+    with pytest.raises(ValueError, match="1,000,000,000,000 trials"):
+        cells(space(config={**SMALL, "train": values}))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"objectives": ("dise",)}, "unknown objective 'dise'; did you mean 'dice'"),
+        ({"objectives": ("dice", "ece")}, "objective 'ece' is the worse the more: write '-ece'"),
+        ({"objectives": ("-dice",)}, "write 'dice'"),
+        ({"limits": {"speed": 3}}, "unknown objective 'speed'"),
+        ({"pruner": "wilcoxon"}, "pruner='wilcoxon' needs rungs"),
+        (
+            {"objectives": ("dice", "-passes"), "overrides": {"mode.diffusion.members": 3}},
+            "Search.overrides make 30 passes of 10",
+        ),
+    ],
+)
+def test_a_search_that_cannot_judge_is_refused(settings: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        check(space(arms={"b": {"mode": SEARCHED}}, search=Search(trials=1, **settings)))
+
+
+def test_fidelity_is_what_a_search_overrides() -> None:
+    """Fewer steps, less data, smaller tiles: cheaper trials of the same values."""
+    overrides = {"train.steps": 2, "train.fraction": 0.5, "task.synthetic.size": 8}
+    made = space(arms={"b": {"mode": SEARCHED}}, search=Search(trials=1, overrides=overrides))
+    (cell,) = check(made)
+    cheap, final = (cell.config(cell.example, o, seed=0) for o in (overrides, {}))
+    assert (cheap.train.steps, cheap.train.fraction, cheap.task.size) == (2, 0.5, 8)
+    assert (final.train.steps, final.train.fraction, final.task.size) == (6, 1.0, 16)
+    assert cheap.mode == final.mode
+
+
+def test_what_may_be_spent_is_no_part_of_the_question() -> None:
+    assert repr(space(budget=Budget(trials=3), most=7)) == repr(space())
+    assert repr(space(constraints=("train.steps < 9",))) != repr(space())

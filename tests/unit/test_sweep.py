@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,7 +20,8 @@ from orchestrator.owner import Claim
 from orchestrator.plan import Plan, Trial, plan
 from orchestrator.round import Crew, Round, declare
 from orchestrator.screen import Screen
-from search_spaces import Choice, Search, Space
+from orchestrator.store import Store
+from search_spaces import Budget, Choice, Search, Space, Uniform
 from tests.conftest import SMALL
 
 SPACE = Space(
@@ -37,22 +40,28 @@ def started(made: Plan, queue: list[Trial], ledger: Ledger) -> Round:
     return Round(made, queue, searches(made, memory), memory, Needs(), crew)
 
 
-def drive(ledger: Ledger, most: int = 100) -> list[str]:
-    """One round: every handed trial is committed as finished; the digests, in order."""
-    made = plan("s", SPACE, ledger)
+def begun(ledger: Ledger, space: Space) -> Round:
+    """A round with everything declared that is known."""
+    made = plan("s", space, ledger)
     ledger.studies.describe("s", {"revision": made.revision})
     declare(made, ledger)
-    queue = [t for t in made.pending if t.stage != "search"]
-    run = started(made, queue, ledger)
-    handed: list[str] = []
+    return started(made, [t for t in made.pending if t.stage != "search"], ledger)
+
+
+def drive(ledger: Ledger, most: int = 100, space: Space = SPACE) -> list[str]:
+    """One round: every handed trial is committed as finished; the digests, in order."""
+    run, handed = begun(ledger, space), list[str]()
     while len(handed) < most:
         name = f"tune{len(handed)}"
         trial = run.next(name)
         if trial is None:
             break
-        run.reported(name, {"step": 6, "steps": 6, "score": 0.5})
-        row: dict[str, Any] = {"outcome": "finished", "score": 0.5}
-        ledger.commit(trial.digest, "finished", {"trials": [row]})
+        score = 1.0 - abs(trial.values.get("mode.diffusion.t_high", 0.5) - 0.8)
+        report = {"step": 6, "steps": 6, "score": score, "best": score}
+        run.reported(name, report)
+        row: dict[str, Any] = {"outcome": "finished", "score": score}
+        step = {"step": 6, "score_sum": score, "score_count": 1}
+        ledger.commit(trial.digest, "finished", {"trials": [row], "steps": [step]})
         run.ended(name, {"outcome": "finished"}, None)
         handed.append(trial.digest)
     return handed
@@ -83,3 +92,103 @@ def test_an_error_inside_tunes_hooks_is_remembered(ledger: Ledger) -> None:
     with pytest.raises(OSError, match="away"), run.remembering():
         raise OSError("the store is away")
     assert str(run.error) == "the store is away"
+
+
+RANGES = {"t_high": Uniform(0.5, 1.0), "schedule": Choice(["linear", "cosine"])}
+SEARCHED = dataclasses.replace(
+    SPACE, arms={"searched": {"mode": {"diffusion": RANGES}}}, search=Search(trials=10)
+)
+
+
+def test_a_search_asks_the_same_whether_or_not_it_is_interrupted(tmp_path: Path) -> None:
+    whole, again, struck = (Ledger(Store(str(tmp_path / name))) for name in "abc")
+    asked = drive(whole, space=SEARCHED)
+    assert len(set(asked)) == 10
+    assert drive(again, space=SEARCHED) == asked
+    parts = [drive(struck, most, SEARCHED) for most in (1, 4, 2, 9)]
+    assert [digest for part in parts for digest in part] == asked
+
+
+def test_a_suggestion_in_flight_when_struck_comes_first(tmp_path: Path) -> None:
+    whole, struck = (Ledger(Store(str(tmp_path / name))) for name in "ab")
+    asked = drive(whole, space=SEARCHED)
+    assert drive(struck, 5, SEARCHED) == asked[:5]
+    trial = begun(struck, SEARCHED).next("lost")
+    assert trial is not None
+    assert trial.digest == asked[5]
+    assert drive(struck, space=SEARCHED) == asked[5:]
+
+
+def test_no_trial_is_started_once_the_budget_is_spent_in_however_many_sweeps(
+    ledger: Ledger,
+) -> None:
+    frugal = dataclasses.replace(SEARCHED, budget=Budget(trials=3))
+    assert len(drive(ledger, 2, frugal)) == 2
+    assert len(drive(ledger, space=frugal)) == 1
+    assert drive(ledger, space=frugal) == []
+    run = begun(ledger, frugal)
+    assert run.crew.purse.empty() == "3 of 3 trials"
+    raised = dataclasses.replace(frugal, budget=Budget(trials=5))
+    assert len(drive(ledger, space=raised)) == 2
+
+
+def test_trials_that_run_count_before_they_are_committed(ledger: Ledger) -> None:
+    run = begun(ledger, dataclasses.replace(SEARCHED, budget=Budget(device_hours=1e-9)))
+    assert run.next("one") is not None
+    assert run.next("two") is None
+    assert "device-hours" in (run.crew.purse.empty() or "")
+
+
+GOOD, BAD = [0.7, 0.8, 0.9, 0.8, 0.7], [0.3, 0.2, 0.4, 0.3, 0.1]
+
+
+def report(cases: list[float], step: int = 2) -> dict[str, Any]:
+    mean = sum(cases) / len(cases)
+    return {"step": step, "steps": 6, "score": mean, "best": mean, "case_scores": cases}
+
+
+def test_what_is_worse_case_by_case_is_stopped_after_a_restart_too(ledger: Ledger) -> None:
+    search = Search(trials=10, rungs=(2, 4), pruner="wilcoxon")
+    space = dataclasses.replace(SEARCHED, search=search)
+    run = begun(ledger, space)
+    first, second = run.next("a"), run.next("b")
+    assert first is not None
+    assert second is not None
+    assert run.reported("a", report(GOOD))
+    assert not run.reported("b", report(BAD))
+    run.ended("b", {}, None)
+    assert ledger.commits()[second.digest].outcome == "pruned"
+    steps = [
+        {"step": step, "score_sum": 3.9, "score_count": 5, "case_scores": GOOD} for step in (2, 6)
+    ]
+    row = {"outcome": "finished", "score": 0.78}
+    ledger.commit(first.digest, "finished", {"trials": [row], "steps": steps})
+
+    run = begun(ledger, space)
+    assert run.next("c") is not None
+    assert run.reported("c", report(BAD, step=1))  # no rung
+    assert not run.reported("c", report(BAD))
+    run = begun(ledger, space)
+    states = [t.state.name for t in run.searches[0].study.trials]
+    assert sorted(states) == ["COMPLETE", "PRUNED", "PRUNED"]
+
+
+def test_a_nan_score_is_no_score(ledger: Ledger) -> None:
+    run = begun(ledger, SEARCHED)
+    assert run.next("a") is not None
+    assert run.reported("a", {"step": 2, "steps": 6, "score": float("nan")})
+    run.ended("a", {"outcome": "diverged"}, None)
+    assert [t.state.name for t in run.searches[0].study.trials] == ["FAIL"]
+
+
+def test_a_trial_of_another_study_counts_as_found(ledger: Ledger) -> None:
+    """A suggestion that somebody else trained is handed out, found committed, and told as such."""
+    asked = drive(ledger, space=SEARCHED)
+    made = plan("t", SEARCHED, ledger)
+    ledger.studies.describe("t", {"revision": made.revision})
+    run = started(made, [], ledger)
+    trial = run.next("a")
+    assert trial is not None
+    assert trial.digest == asked[0]
+    run.ended("a", {"outcome": "finished"}, None)  # the attempt saw the commit: it reported nothing
+    assert [t.state.name for t in run.searches[0].study.trials] == ["COMPLETE"]
