@@ -124,3 +124,12 @@ def test_plan_changes_nothing_and_is_json_for_scripts(inline: Segprint, tmp_path
     assert json.loads(done.stdout)["to_run"] == 1
     assert json.loads(done.stdout)["wall_seconds"] > 0
     assert not (tmp_path / "results").exists()
+
+
+def test_an_existing_cluster_needs_its_address(
+    inline: Segprint, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RAY_ADDRESS", raising=False)
+    refused = inline("sweep", "quickstart", "--on", "existing")
+    assert refused.returncode == 2
+    assert "RAY_ADDRESS must be HOST:PORT" in refused.stderr
