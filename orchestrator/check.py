@@ -15,6 +15,7 @@ import pyarrow.parquet as pq
 from orchestrator import datafiles, delta
 from orchestrator.batches import batches, folded
 from orchestrator.delta import State
+from orchestrator.directory import Entry
 from orchestrator.parts import verify
 from orchestrator.records import (
     PREFIX,
@@ -24,7 +25,7 @@ from orchestrator.records import (
     Record,
     load_record,
 )
-from orchestrator.store import Entry, Store
+from orchestrator.store import Store
 from trainables.record import SCHEMAS
 
 AT_ONCE = 64

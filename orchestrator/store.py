@@ -9,12 +9,11 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import os
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
@@ -22,6 +21,7 @@ from typing import Any, cast
 import botocore.session
 import fsspec
 
+from orchestrator.directory import Entry, files_below, place, unfinished
 from orchestrator.patience import FAILURES, s3_code, wait
 
 
@@ -35,19 +35,6 @@ CLIENT = {
     "retries": {"mode": "standard", "max_attempts": 2},
 }
 """Of botocore; s3fs tries each call five times on top, backing off exponentially."""
-
-
-TEMPORARY = ".tmp-"
-"""How the name of a local file begins that is not whole yet."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An object as a listing tells it: when it was written, and its size in bytes."""
-
-    key: str
-    size: int
-    modified: datetime
 
 
 @dataclass(frozen=True)
@@ -157,7 +144,7 @@ class Store:
 
     def _write(self, key: str, value: bytes, *, replace: bool) -> None:
         if not self.remote:
-            _place(Path(self._path(key)), value, replace=replace)
+            place(Path(self._path(key)), value, replace=replace)
         elif replace:
             self._files.pipe_file(self._path(key), value)
         else:
@@ -219,8 +206,8 @@ class Store:
         path = self._path(prefix)
         try:
             if not self.remote:
-                found = self.wait("list", prefix, lambda: _files_below(Path(path), self._root))
-                return [entry for entry in found if not _unfinished(entry)]
+                found = self.wait("list", prefix, lambda: files_below(Path(path), self._root))
+                return [entry for entry in found if not unfinished(entry)]
             listed: dict[str, dict[str, Any]] = self.wait(
                 "list", prefix, lambda: self._files.find(path, detail=True)
             )
@@ -240,8 +227,8 @@ class Store:
 
     def unfinished(self) -> list[Entry]:
         """What killed writers left in a directory; S3 drops its own."""
-        found = [] if self.remote else _files_below(Path(self.url), self._root)
-        return [entry for entry in found if _unfinished(entry)]
+        found = [] if self.remote else files_below(Path(self.url), self._root)
+        return [entry for entry in found if unfinished(entry)]
 
     def delete(self, key: str) -> None:
         """Remove one object; nothing happens if it does not exist."""
@@ -312,48 +299,3 @@ def aws_chain(_: int) -> dict[str, str]:
     if "amazonaws.com" in found["AWS_ENDPOINT_URL"]:
         del found["AWS_ENDPOINT_URL"]
     return {name: value for name, value in found.items() if value}
-
-
-def _files_below(folder: Path, root: str) -> list[Entry]:
-    """Files of a local store, unfinished ones too.
-
-    A folder that cannot be read is an error, not an empty one.
-    """
-    found: list[Entry] = []
-    if not folder.exists():
-        return found
-    for place, folders, files in os.walk(folder, onerror=_raise):
-        folders.sort()
-        for name in files:
-            path = Path(place) / name
-            with contextlib.suppress(FileNotFoundError):  # deleted since
-                about = path.stat()
-                modified = datetime.fromtimestamp(about.st_mtime, UTC)
-                found.append(Entry(str(path)[len(root) + 1 :], about.st_size, modified))
-    return sorted(found, key=lambda entry: entry.key)
-
-
-def _unfinished(entry: Entry) -> bool:
-    return entry.key.rpartition("/")[2].startswith(TEMPORARY)
-
-
-def _raise(error: OSError) -> None:
-    if not isinstance(error, FileNotFoundError):  # a folder that was deleted since
-        raise error
-
-
-def _place(path: Path, value: bytes, *, replace: bool) -> None:
-    """Write beside the target, flush to disk, then rename or link: readers see all or nothing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"  # readable by whom the umask lets
-    try:
-        with temporary.open("xb") as file:
-            file.write(value)
-            file.flush()
-            os.fsync(file.fileno())
-        if replace:
-            os.replace(temporary, path)
-        else:
-            os.link(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
