@@ -1,0 +1,179 @@
+"""A sweep of trials that do nothing, through the whole path, against bare Ray Tune's.
+
+Ours: plan, declare, hand out by Tune, commit six tables of rows each, fold. Theirs: Tune with
+reused actors whose trials return at once, which is no record of anything. Each side is a process
+of its own with a Ray of its own; its start is not counted. What one of our trials costs without
+any orchestration (its own work and its commit, one after the other in one process) is told apart.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import tempfile
+import time
+from collections.abc import Callable, Generator
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from cluster import Cluster, Resources
+from cluster.local import Local
+from search_spaces import Space
+
+TRIALS = [int(n) for n in os.environ.get("SEGPRINT_BENCH_SWEEPS", "1000 5000").split()]
+ALONE = 200
+
+
+def space(trials: int) -> Space:
+    """As many configs as asked for, each of the cheapest kind."""
+    return Space(
+        question="What does a trial cost that costs nothing?",
+        config={
+            "task": {"synthetic": {"size": 8, "cases": 1}},
+            "model": "intensity",
+            "mode": "feedforward",
+            "train": {"steps": 0},
+            "probe": {"bins": 0},
+        },
+        replicates=trials,
+    )
+
+
+def main() -> None:
+    """Print trials per second and the driver's memory, ours and bare Tune's."""
+    with tempfile.TemporaryDirectory() as folder:
+        each = apart(partial(alone, f"{folder}/alone")).seconds / ALONE
+        print(f"sweeps: a trial without orchestration: {1000 * each:.1f} ms")
+        for trials in TRIALS:
+            ours = apart(partial(swept, f"{folder}/{trials}", trials))
+            bare = apart(partial(tuned, trials))
+            for name, side in (("segprint sweep", ours), ("bare Ray Tune", bare)):
+                print(
+                    f"sweeps: {trials} trials: {name}: {trials / side.seconds:.1f} trials/s,"
+                    f" driver {side.megabytes:.0f} MiB, {side.growth:.0f} MiB of it for the trials"
+                )
+            added = (ours.seconds - bare.seconds) / trials
+            print(
+                f"sweeps: {trials} trials: ratio {ours.seconds / bare.seconds:.2f} in time,"
+                f" {ours.megabytes / bare.megabytes:.2f} in memory;"
+                f" {1000 * added:.1f} ms more per trial"
+            )
+
+
+class Took:
+    """What a piece of work took: seconds, and the most memory of its process, MiB."""
+
+    def __init__(self) -> None:
+        self.seconds = self.megabytes = self.growth = 0.0
+
+    @contextmanager
+    def measured(self) -> Generator[None]:
+        """Measure what is inside."""
+        before, began = _peak(), time.perf_counter()
+        yield
+        self.seconds = time.perf_counter() - began
+        self.megabytes = _peak()
+        self.growth = self.megabytes - before
+
+
+def apart(work: Callable[[], Took]) -> Took:
+    """Run in a process of its own."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(work).result()
+
+
+def alone(store: str) -> Took:
+    """Trials one after the other, committed by the same process."""
+    from orchestrator.ledger import Ledger, LedgerSink
+    from orchestrator.plan import plan
+    from orchestrator.store import Store
+    from trainables.attempt import attempt, outcome_of
+    from trainables.place import Place
+
+    ledger, took = Ledger(Store(store)), Took()
+    trials = plan("noop", space(1 + ALONE), ledger).pending
+    sink = LedgerSink(ledger, "bench")
+    outcome_of(attempt(trials[0].config, sink, Place()))
+    with took.measured():
+        for trial in trials[1:]:
+            outcome_of(attempt(trial.config, sink, Place()))
+    return took
+
+
+def swept(store: str, trials: int) -> Took:
+    """Through :func:`orchestrator.sweep.sweep`, as the command does it."""
+    os.environ.update(Local().environment())
+    from rich.console import Console
+
+    from orchestrator.estimate import Estimator
+    from orchestrator.ledger import Ledger
+    from orchestrator.screen import Screen
+    from orchestrator.store import Store
+    from orchestrator.sweep import sweep
+
+    ledger, took = Ledger(Store(store)), Took()
+    with Local().connect() as resources, took.measured(), open(os.devnull, "w") as nowhere:
+        screen = Screen(Console(file=nowhere), Estimator(ledger), resources.cpus)
+        made = sweep("noop", space(trials), ledger, Already(resources), screen)
+        assert made.complete
+        assert len(ledger.commits()) == trials
+    return took
+
+
+@dataclass(frozen=True)
+class Already(Cluster):
+    """A Ray that runs."""
+
+    resources: Resources
+
+    def environment(self) -> dict[str, str]:
+        return {}
+
+    def expected(self) -> Resources:
+        return self.resources
+
+    @contextmanager
+    def connect(self) -> Generator[Resources]:
+        yield self.resources
+
+
+def tuned(trials: int) -> Took:
+    """Bare Ray Tune; results and checkpoints go nowhere."""
+    os.environ.update(Local().environment())
+    from ray import tune
+
+    class Nothing(tune.Trainable):
+        def setup(self, config: dict[str, Any]) -> None:
+            pass
+
+        def reset_config(self, new_config: dict[str, Any]) -> bool:
+            return True
+
+        def step(self) -> dict[str, Any]:
+            return {"score": 0.0, "done": True}
+
+        def save_checkpoint(self, checkpoint_dir: str) -> None:
+            pass
+
+    took = Took()
+    with tempfile.TemporaryDirectory() as folder, Local().connect(), took.measured():
+        tune.Tuner(
+            tune.with_resources(Nothing, {"cpu": 1}),
+            param_space={"seed": tune.randint(0, 1000)},
+            tune_config=tune.TuneConfig(num_samples=trials, reuse_actors=True),
+            run_config=tune.RunConfig(
+                storage_path=folder,
+                verbose=0,
+                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
+            ),
+        ).fit()
+    return took
+
+
+def _peak() -> float:
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(status.partition("VmHWM:")[2].split()[0]) / 1024
