@@ -22,7 +22,7 @@ VERBS = {
     "compare": "pair two studies, arms or trials case by case, and say what differs",
     "fingerprint": "print the timestep fingerprints of studies",
     "report": "write the report of studies as one HTML page",
-    "export": "write a Parquet tree that pandas, Polars, DuckDB and Spark read",
+    "export": "write a Parquet tree that others read, or a search for optuna-dashboard",
     "note": "note something about a study, tag it, retire it or delete it",
     "tables": "fold, check, rebuild or clean what is stored; list its versions",
     "data": "list, fetch, check or show data sets",
@@ -109,7 +109,17 @@ def parser() -> argparse.ArgumentParser:
         at[name].add_argument("studies", metavar="STUDY", nargs="*", help="default: all")
     at["report"].add_argument("-o", "--output", default="report.html", metavar="FILE")
     at["export"].add_argument(
-        "-o", "--output", required=True, metavar="DIR", help="a new directory or s3:// prefix"
+        "-o",
+        "--output",
+        required=True,
+        metavar="PLACE",
+        help="a new directory, s3:// prefix or file",
+    )
+    at["export"].add_argument(
+        "--format",
+        default="parquet",
+        choices=("parquet", "optuna"),
+        help="a tree of studies (default), or a space's searches as an SQLite file of Optuna",
     )
     at["note"].add_argument("study", metavar="STUDY")
     at["note"].add_argument("text", nargs="?", help="replaces the note there is")

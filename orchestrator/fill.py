@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -125,6 +127,7 @@ class CellSearch:
             distributions={path: _distribution(holes[path]) for path in past.values},
             intermediate_values={} if self._goals.several else dict(past.reports),
             system_attrs={f"constraints:{name}": value for name, value in broken.items()},
+            user_attrs={"digest": past.digest},
         )
 
 
@@ -135,6 +138,35 @@ def searches(made: Plan, memory: Memory) -> list[CellSearch]:
     cells = [cell for cell in made.cells if cell.searched]
     found = [CellSearch(cell, memory.past(cell), made.space.search) for cell in cells]
     return [search for search in found if search.left > 0]
+
+
+def write(made: Plan, memory: Memory, file: Path) -> dict[str, int]:
+    """Keep what each searched cell committed as an Optuna study in a new SQLite file.
+
+    Objectives point upwards there, as for the search: one with a minus has its values negated.
+    Returns how many trials each study has, by its name.
+    """
+    search = made.space.search
+    written: dict[str, int] = {}
+    for cell in made.cells if search is not None else []:
+        if not cell.searched:
+            continue
+        assert search is not None
+        past = [p for p in memory.past(cell) if p.own and p.outcome is not None]
+        known = CellSearch(cell, past, search).study
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
+            study = optuna.create_study(
+                storage=f"sqlite:///{file}",
+                study_name=f"{made.study}/{cell.name}",
+                directions=known.directions,
+            )
+            study.set_metric_names(list(search.objectives))
+        study.set_user_attr("question", made.space.question)
+        study.set_user_attr("revision", made.revision)
+        study.add_trials(known.trials)
+        written[study.study_name] = len(past)
+    return written
 
 
 def _state(outcome: Outcome | None, standing: Standing | None) -> TrialState:

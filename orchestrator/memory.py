@@ -33,6 +33,7 @@ class Past:
     """Validation score by step."""
     own: bool = True
     """Whether it is one of the study's trials, or of another study's."""
+    digest: str = ""
 
 
 class Memory:
@@ -55,14 +56,15 @@ class Memory:
     def past(self, cell: Cell) -> list[Past]:
         """A cell's search so far, in order; before it what other studies know."""
         found = [
-            Past(values, outcome, self.standings.get(digest), self._reports(digest), own=False)
+            Past(values, outcome, self.standings.get(digest), self._reports(digest), False, digest)
             for digest, (values, outcome) in self._lent.get(cell.name, {}).items()
         ]
         for t in self.made.trials:
             if t.cell is cell and t.stage == "search":
                 ended = t.outcome if t.state in ("done", "given up") else None
                 standing = self.standings.get(t.digest)
-                found.append(Past(t.values, ended, standing, self._reports(t.digest)))
+                reports = self._reports(t.digest)
+                found.append(Past(t.values, ended, standing, reports, digest=t.digest))
         return found
 
     def rungs(self) -> dict[tuple[str, int, int], list[Rung]]:
