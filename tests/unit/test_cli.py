@@ -20,7 +20,10 @@ MINE = f"from search_spaces import *\nSPACE = Space(question='?', config={SMALL!
         (["sweep", "./nothing.py"], "there is no such file"),
         (["sweep", "./bad_part.py"], "unknown config.mode.diffusion.schedule 'cosin'"),
         (["sweep", "./bad_value.py"], "t_low=0.9, t_high=0.1 must satisfy"),
-        (["sweep", "./mine.py", "--on", "moon"], "unknown cluster 'moon' (choices: local)"),
+        (
+            ["sweep", "./mine.py", "--on", "moon"],
+            "unknown cluster 'moon' (choices: existing, local)",
+        ),
         (["ls", "schedule"], "unknown kind 'schedule'; did you mean 'schedules'?"),
         (["show", "0123456789abcdef"], "no committed trial has the digest '0123456789abcdef'"),
         (["status", "quickstart"], "study 'quickstart' has no trial"),
