@@ -91,14 +91,15 @@ def _totals(made: Plan, left: dict[str, tuple[Cost, int]]) -> dict[str, Any]:
 
 
 def _said(totals: dict[str, Any]) -> str:
-    ends = f"{clock(totals['device_seconds_low'])} to {clock(totals['device_seconds_high'])}"
-    money = f", {totals['money']:g} by its rates" if totals["money"] is not None else ""
     others = totals["from_other_studies"]
+    shared = f" ({others} of them trained for other studies)" if others else ""
+    text = f"{totals['configs']} trials, {totals['done']} done{shared}, {totals['to_run']} to run"
+    if not totals["to_run"]:
+        return text
+    ends = f"{clock(totals['device_seconds_low'])} to {clock(totals['device_seconds_high'])}"
+    money = f", {totals['money']:g} of money" if totals["money"] is not None else ""
     return (
-        f"{totals['configs']} trials, {totals['done']} done"
-        + (f" ({others} of them trained for other studies)" if others else "")
-        + f", {totals['to_run']} to run,"
-        f" about {clock(totals['device_seconds'])} of device time ({ends}){money},"
+        f"{text}, about {clock(totals['device_seconds'])} of device time ({ends}){money},"
         f" {clock(totals['wall_seconds'])} on {totals['cpus']} CPUs here"
     )
 

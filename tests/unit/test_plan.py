@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import statistics
 from typing import Any
 
 import pytest
@@ -8,6 +9,7 @@ import torch
 
 from orchestrator.budget import own, spent
 from orchestrator.commands.plan import fronts
+from orchestrator.estimate import SETUP_SECONDS, Estimator
 from orchestrator.ledger import Ledger
 from orchestrator.memory import Memory
 from orchestrator.plan import Plan, Trial, plan
@@ -302,3 +304,20 @@ def test_replicates_share_seeds_and_splits_across_arms_and_grids(ledger: Ledger)
     for one, other in by_seed.values():
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert not torch.equal(by_seed[0][0][0], by_seed[1][0][0])
+
+
+def test_a_cost_is_that_of_trials_like_it_with_its_spread(ledger: Ledger) -> None:
+    trial = plan("s", space(arms={"a": {"mode": "feedforward"}}), ledger).pending[0]
+    timed = Estimator(ledger).cost(trial.config)
+    assert timed.low < timed.device_seconds < timed.high
+    seconds = [float(n) for n in range(1, 22)]
+    for i, each in enumerate(seconds):
+        about = {"task": "synthetic", "model": "ensemdiff", "mode": "feedforward", "steps": 3}
+        row = {**about, "outcome": "finished", "device_seconds": each, "device": "H100"}
+        ledger.commit(f"{i:016d}", "finished", {"trials": [row]})
+    cost = Estimator(ledger).cost(trial.config)  # of 6 steps
+    twice = [2 * each for each in (seconds[1], statistics.median(seconds), seconds[19])]
+    assert [cost.low, cost.device_seconds, cost.high] == pytest.approx(
+        [SETUP_SECONDS + each for each in twice]
+    )
+    assert cost.device == "H100"

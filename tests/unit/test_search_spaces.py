@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from search_spaces import (
     put,
     walk,
 )
-from tests.conftest import SMALL
+from tests.conftest import SMALL, Segprint
 
 SEARCHED = {
     "diffusion": {
@@ -281,3 +282,65 @@ def test_fidelity_is_what_a_search_overrides() -> None:
 def test_what_may_be_spent_is_no_part_of_the_question() -> None:
     assert repr(space(budget=Budget(trials=3), most=7)) == repr(space())
     assert repr(space(constraints=("train.steps < 9",))) != repr(space())
+
+
+ALL = f'''"""Whether all of it is said.
+
+Cost: none.
+"""
+from search_spaces import *
+from search_spaces import Budget
+SPACE = Space(
+    question="What is said?",
+    config={{**{SMALL!r}, "train": {{"steps": Each(2, 4), "batch": 4, "validate_every": 2}}}},
+    arms={{"a": {{"mode": "feedforward"}}, "b": {{"mode": {{"diffusion": {{
+        "schedule": Choice({{"linear": {{}}, "cosine": {{"shift": Uniform(-3, 1)}}}}),
+        "members": Integer(1, 3)}}}}}}}},
+    constraints=("mode != 'feedforward' or train.steps < 4",),
+    search=Search(
+        7, rungs=(2,), objectives=("dice", "-ece"), limits={{"passes": 20}}, warm_start=("old",)
+    ),
+    replicates=2,
+    budget=Budget(money=30, rates={{"cpu": 3.0}}),
+    most=19,
+)
+'''
+
+
+def test_show_prints_all_that_a_space_says(inline: Segprint, tmp_path: Path) -> None:
+    (tmp_path / "all.py").write_text(ALL)
+    refused = inline("show", "./all.py")
+    assert refused.returncode == 2
+    assert "22 trials, less what the constraints leave out, more than most=19" in refused.stderr
+    (tmp_path / "all.py").write_text(ALL.replace("most=19", "most=200"))
+    shown = inline("show", "./all.py")
+    assert shown.returncode == 0
+    for words in (
+        "What is said?",
+        "Whether all of it is said.",
+        "-3 to 1",
+        "1..3",
+        "2 | 4",
+        "linear | cosine",
+        "mode != 'feedforward' or train.steps < 4",
+        "dice up, ece down; limits: passes 20",
+        "halving at steps [2]",
+        "starts from: old",
+        "30 money",
+        "3 cells, 14 search and 6 final trials (most: 200); 1 more cells break a constraint",
+    ):
+        assert words in shown.stdout, words
+    told = json.loads(inline("show", "./all.py", "--json").stdout)
+    assert (told["trials"], told["left_out"], len(told["cells"])) == (20, 1, 3)
+
+
+def test_the_limit_on_trials_is_raised_on_purpose(inline: Segprint, tmp_path: Path) -> None:
+    text = ALL.replace(', warm_start=("old",)', "")
+    (tmp_path / "all.py").write_text(text)
+    refused = inline("plan", "./all.py", "--json")
+    assert refused.returncode == 2
+    assert "raise it on purpose" in refused.stderr
+    made = json.loads(inline("plan", "./all.py", "--most", "20", "--json").stdout)
+    assert (made["configs"], made["to_run"], made["left_out"]) == (20, 20, 1)
+    assert made["device_seconds_low"] < made["device_seconds"] < made["device_seconds_high"]
+    assert made["money"] == pytest.approx(made["device_seconds"] / 1200, abs=0.01)
