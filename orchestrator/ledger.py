@@ -21,10 +21,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
+from typing import Any
 
 import pyarrow as pa
 
 from orchestrator import parts, records
+from orchestrator.process import dead, myself
 from orchestrator.records import RANK, Commit, Record
 from orchestrator.snapshot import Snapshot
 from orchestrator.store import Store
@@ -116,9 +118,8 @@ class Ledger:
 
     def lease(self, digest: str) -> None:
         """Say that somebody works on this digest now."""
-        self.store.put(
-            f"leases/{digest}.json", json.dumps({"at": datetime.now(UTC).timestamp()}).encode()
-        )
+        about = {**myself(), "at": datetime.now(UTC).timestamp()}
+        self.store.put(f"leases/{digest}.json", json.dumps(about).encode())
 
     def release(self, digest: str) -> None:
         """Say that nobody works on this digest any more; its checkpoint stays."""
@@ -131,12 +132,16 @@ class Ledger:
         return {digest: age for digest, age in ages.items() if age is not None}
 
     def lease_age(self, digest: str) -> float | None:
-        """Seconds since one run last gave a sign of life; None if it has no lease."""
+        """Seconds since one run last gave a sign of life; None if nobody can be working on it.
+
+        The process of a lease may be known to be dead.
+        """
         try:
-            at = float(json.loads(self.store.get(f"leases/{digest}.json"))["at"])
+            about: dict[str, Any] = json.loads(self.store.get(f"leases/{digest}.json"))
+            age = datetime.now(UTC).timestamp() - float(about["at"])
         except (KeyError, ValueError, TypeError):
             return None
-        return datetime.now(UTC).timestamp() - at
+        return None if dead(about) else age
 
     def tidy(self, wanted: set[str], alive_seconds: float) -> None:
         """Drop what a kill between a commit record and its clean-up left behind.

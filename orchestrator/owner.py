@@ -9,17 +9,15 @@ stops. Commits do not depend on this: it spares double work, and gives a search 
 from __future__ import annotations
 
 import json
-import os
-import socket
 import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
+from orchestrator.process import dead, myself
 from orchestrator.store import Store, StoreError
 
 RENEW_SECONDS = 10.0
@@ -95,7 +93,7 @@ def _claim(store: Store, study: str, waits: Callable[[str], None]) -> Claim:
         last = max(_numbers(store, study), default=0)
         holder = _holder(store, study, last) if last else None
         if holder is None or _gone(holder):
-            claim = Claim(store, study, last + 1, _myself())
+            claim = Claim(store, study, last + 1, {**myself(), "claim": uuid.uuid4().hex})
             if store.create(claim.key, claim.content()):
                 return claim
             continue
@@ -134,38 +132,4 @@ def _holder(store: Store, study: str, number: int) -> dict[str, Any] | None:
 
 def _gone(holder: dict[str, Any]) -> bool:
     """Whether a claim has lapsed, or its process on this machine is dead."""
-    here = holder["machine"] == _machine() is not None and holder["born"] is not None
-    dead = here and _born(int(holder["pid"])) != holder["born"]
-    return dead or abs(time.time() - float(holder["at"])) > LAPSE_SECONDS
-
-
-def _myself() -> dict[str, Any]:
-    pid = os.getpid()
-    return {
-        "host": socket.gethostname(),
-        "machine": _machine(),
-        "pid": pid,
-        "born": _born(pid),
-        "claim": uuid.uuid4().hex,
-    }
-
-
-def _machine() -> str | None:
-    """Names this boot of this machine, and whose process numbers these are; None if nothing can."""
-    try:
-        boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
-        return f"{boot} {os.readlink('/proc/self/ns/pid')}"
-    except OSError:
-        return None
-
-
-def _born(pid: int) -> str | None:
-    """When a process started, so that a number that is used again is another process.
-
-    None if there is none (or only its remains, not reaped yet).
-    """
-    try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
-    except OSError:
-        return None
-    return None if fields[0] in "ZX" else fields[19]
+    return dead(holder) or abs(time.time() - float(holder["at"])) > LAPSE_SECONDS

@@ -7,6 +7,7 @@ from argparse import Namespace
 import search_spaces
 from orchestrator import policy
 from orchestrator.commands import emit, ledger_of
+from orchestrator.owner import driver_of
 
 
 def main(options: Namespace) -> int:
@@ -35,4 +36,8 @@ def main(options: Namespace) -> int:
         for (cell, stage), row in counted.items()
     ]
     emit(rows, None, options.json)
+    if not options.json:
+        driver = driver_of(ledger.store, study)
+        who = f"process {driver['pid']} on {driver['host']}" if driver else "nobody"
+        print(f"\n{study}: {who} drives it now")
     return 0
