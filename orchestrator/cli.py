@@ -93,6 +93,12 @@ def parser() -> argparse.ArgumentParser:
             "--most", type=int, metavar="N", help="let a space have so many trials (default: 1000)"
         )
     at["sweep"].add_argument("--on", default="local", metavar="CLUSTER", help="default: local")
+    at["sweep"].add_argument(
+        "--silence",
+        type=float,
+        metavar="SECONDS",
+        help="a trial without a sign of life for so long is killed and tried again (default: 900)",
+    )
     at["query"].add_argument("sql", metavar="SQL")
     for name in ("query", "export"):
         at[name].add_argument(

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from scipy import stats
 
 from search_spaces import Budget
+from trainables.pulse import EVERY_SECONDS
 from trainables.record import Outcome
 
 STORE_SECONDS = 900.0
@@ -27,6 +28,8 @@ LEASE_SECONDS = 75.0
 """A run that gave no sign of life for this long is taken for dead."""
 SILENCE_SECONDS = 900.0
 """A trial that its driver has not heard of for this long is killed, and tried again."""
+SHORTEST_SILENCE = 1.5 * EVERY_SECONDS
+"""A healthy run gives a sign of life only so often, and it may be late."""
 WAIT_SECONDS = 600.0
 """How long a sweep waits for resources that the cluster has lost before it says so and ends."""
 MOST_LOST = 10

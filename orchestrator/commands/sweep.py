@@ -17,10 +17,16 @@ from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan
 from orchestrator.screen import Screen, memory
 from orchestrator.tables import Tables
+from trainables.part import require
 
 
 def main(options: Namespace) -> int:
     """Sweep, then print the leaderboard; 0 only if the study is complete and nothing failed."""
+    silence = policy.SILENCE_SECONDS if options.silence is None else options.silence
+    require(
+        silence >= policy.SHORTEST_SILENCE,
+        f"--silence={silence:g} must be at least {policy.SHORTEST_SILENCE:g} seconds",
+    )
     where = cluster.load(options.on)
     study, space = search_spaces.load(options.space)
     space = limited(space, options.most)
@@ -33,7 +39,7 @@ def main(options: Namespace) -> int:
     from orchestrator.sweep import sweep
 
     screen = Screen(console(stderr=options.json), Estimator(ledger), usable_cpus())
-    made = sweep(study, space, ledger, where, screen)
+    made = sweep(study, space, ledger, where, screen, silence)
     given_up = [t for t in made.trials if t.state == "given up" or t.outcome == "diverged"]
     tables = Tables(ledger, (study,))
     summary = {

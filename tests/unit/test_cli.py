@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.policy import SILENCE_SECONDS
 from tests.conftest import SMALL, Segprint
 from trainables.reading.cache import forget
 
@@ -24,6 +25,7 @@ MINE = f"from search_spaces import *\nSPACE = Space(question='?', config={SMALL!
             ["sweep", "./mine.py", "--on", "moon"],
             "unknown cluster 'moon' (choices: existing, local)",
         ),
+        (["sweep", "./mine.py", "--silence", "5"], "--silence=5 must be at least 30 seconds"),
         (["ls", "schedule"], "unknown kind 'schedule'; did you mean 'schedules'?"),
         (["show", "0123456789abcdef"], "no committed trial has the digest '0123456789abcdef'"),
         (["status", "quickstart"], "study 'quickstart' has no trial"),
@@ -136,3 +138,11 @@ def test_an_existing_cluster_needs_its_address(
     refused = inline("sweep", "quickstart", "--on", "existing")
     assert refused.returncode == 2
     assert "RAY_ADDRESS must be HOST:PORT" in refused.stderr
+
+
+def test_the_help_of_silence_names_the_default(
+    inline: Segprint, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with pytest.raises(SystemExit):
+        inline("sweep", "--help")
+    assert f"(default: {SILENCE_SECONDS:g})" in " ".join(capsys.readouterr().out.split())
