@@ -42,24 +42,24 @@ class Estimator:
     def __init__(self, ledger: Ledger) -> None:
         seen: dict[tuple[str, str, str], list[float]] = {}
         self._devices: dict[tuple[str, str, str], str] = {}
-        for row in ledger.table("trials").to_pylist():
+        columns = ["task", "model", "mode", "outcome", "steps", "device_seconds", "device"]
+        for row in ledger.table("trials").select(columns).to_pylist():
             if row["device_seconds"] is not None and row["outcome"] in ("finished", "pruned"):
                 per_step = row["device_seconds"] / max(1, row["steps"])
                 key = (row["task"], row["model"], row["mode"])
                 seen.setdefault(key, []).append(per_step)
                 self._devices[key] = row["device"] or ""
-        self._seen = seen
+        self._shares = {
+            k: tuple(np.quantile(v, (0.05, 0.5, 0.95)).tolist()) for k, v in seen.items()
+        }
 
     def cost(self, config: Config) -> Cost:
         """What one trial of this config should cost on one device."""
         steps = max(1, config.train.steps)
         key = (config.task.title, config.model.name, config.mode.name)
-        seen = self._seen.get(key)
-        if seen:
-            low, middle, high = (
-                float(share) * steps + SETUP_SECONDS
-                for share in np.quantile(seen, (0.05, 0.5, 0.95))
-            )
+        shares = self._shares.get(key)
+        if shares is not None:
+            low, middle, high = (share * steps + SETUP_SECONDS for share in shares)
             return Cost(middle, "committed trials like it", low, high, self._devices[key])
         if not config.model.learns:
             return Cost(SETUP_SECONDS, "no training", SETUP_SECONDS, SETUP_SECONDS, here())
@@ -80,7 +80,20 @@ def wall_seconds(costs: Iterable[tuple[float, int]], cpus: int) -> float:
     return overhead + sum(seconds for seconds, _ in listed) / max(1, cpus)
 
 
+_timed: dict[object, float] = {}
+
+
 def _by_timing(config: Config) -> float:
+    """Seconds of training and evaluation by a timed step; the same for all seeds and rates."""
+    train = config.train
+    sizes = (train.steps, train.batch, train.validate_every)
+    key = (config.task, config.model, config.mode, config.test, config.probe, *sizes)
+    if key not in _timed:
+        _timed[key] = _whole(config)
+    return _timed[key]
+
+
+def _whole(config: Config) -> float:
     """Training plus evaluation, in units of one timed training step."""
     step = _step_seconds(config)
     one_pass = step / (3 * config.train.batch)  # a backward pass costs two forward ones
