@@ -26,6 +26,8 @@ QUIET = {
     "RAY_AIR_NEW_OUTPUT": "0",
     "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative places of data and caches mean the driver's directory
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    # Tune would write the state of all trials anew every few seconds; nothing reads it here.
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
     "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the sweep has its own
     "TUNE_FORCE_TRIAL_CLEANUP_S": "30",  # what keeps no checkpoint by then is killed

@@ -99,6 +99,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="SECONDS",
         help="a trial without a sign of life for so long is killed and tried again (default: 900)",
     )
+    at["sweep"].add_argument(
+        "--mirror", choices=("mlflow", "wandb"), help="show the sweep there as well"
+    )
     at["query"].add_argument("sql", metavar="SQL")
     for name in ("query", "export"):
         at[name].add_argument(

@@ -73,6 +73,8 @@ class Crew:
     silence: float = policy.SILENCE_SECONDS
     """A trial that was not heard of for so many seconds is killed."""
     tries: Tries = dataclasses.field(default_factory=Tries)
+    mirror: str | None = None
+    """Who is shown the sweep as well (:mod:`orchestrator.mirror`)."""
 
 
 class Round:

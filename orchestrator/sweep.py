@@ -36,6 +36,7 @@ def sweep(
     cluster: Cluster,
     screen: Screen,
     silence: float = policy.SILENCE_SECONDS,
+    mirror: str | None = None,
 ) -> Plan:
     """Train whatever the study still lacks, and return the plan as it stands afterwards.
 
@@ -58,7 +59,7 @@ def sweep(
             with cluster.connect() as resources:
                 feasible(made, resources)
                 screen.begin(made)
-                crew = Crew(ledger, screen, claim, resources, purse, silence)
+                crew = Crew(ledger, screen, claim, resources, purse, silence, mirror=mirror)
                 made = _rounds(made, crew)
                 screen.end()
         _tidy(made, ledger)
@@ -135,6 +136,7 @@ def _tune(run: Round) -> None:
     from ray import tune
 
     from orchestrator.guard import Guard
+    from orchestrator.mirror import mirrors
     from orchestrator.tuning import Order, Rungs, Watch
 
     alone = run.needs.workers == 1
@@ -160,7 +162,7 @@ def _tune(run: Round) -> None:
             run_config=tune.RunConfig(
                 name=run.made.study,
                 storage_path=folder,
-                callbacks=[Watch(run, Guard(run))],
+                callbacks=[Watch(run, Guard(run)), *mirrors(run)],
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),

@@ -71,6 +71,11 @@ class Rungs(FIFOScheduler):
             goes_on = self._run.reported(trial.trial_id, result)
         return FIFOScheduler.CONTINUE if goes_on else FIFOScheduler.STOP
 
+    def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
+        """The base class looks through all trials that there ever were, at every step."""
+        waiting = (Trial.PENDING, Trial.PAUSED)
+        return next((t for t in tune_controller.get_live_trials() if t.status in waiting), None)
+
 
 class Watch(tune.Callback):
     """Sees every trial start, report and end, and has the guard look at them in between."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 from argparse import Namespace
@@ -32,6 +33,9 @@ def main(options: Namespace) -> int:
     space = limited(space, options.most)
     ledger = ledger_of(options)
     check(space)
+    if options.mirror is not None and importlib.util.find_spec(options.mirror) is None:
+        extra = f"pip install 'segprint[{options.mirror}]'"
+        raise ValueError(f"--mirror {options.mirror}: that package is not installed; {extra}")
     ledger.store.check()
     ledger = Ledger(ledger.store.patient(policy.STORE_SECONDS))
     # Ray reads these when it is first imported, so they come before anything that imports it.
@@ -39,7 +43,7 @@ def main(options: Namespace) -> int:
     from orchestrator.sweep import sweep
 
     screen = Screen(console(stderr=options.json), Estimator(ledger), usable_cpus())
-    made = sweep(study, space, ledger, where, screen, silence)
+    made = sweep(study, space, ledger, where, screen, silence, options.mirror)
     given_up = [t for t in made.trials if t.state == "given up" or t.outcome == "diverged"]
     tables = Tables(ledger, (study,))
     summary = {
