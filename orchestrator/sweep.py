@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import tempfile
@@ -139,6 +140,7 @@ def _tune(run: Round) -> None:
     from orchestrator.mirror import mirrors
     from orchestrator.tuning import Order, Rungs, Watch
 
+    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # how trials end, the screen says
     alone = run.needs.workers == 1
     if alone:
         share = {"cpu": run.needs.cpus, "gpu": run.needs.gpus}

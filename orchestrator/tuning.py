@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import ray
-from ray import tune
+from ray import cloudpickle, tune
 from ray.exceptions import NodeDiedError, RayActorError, RayTaskError
 from ray.train.v2._internal.exceptions import (
     UserExceptionWithTraceback,
@@ -115,7 +116,16 @@ class Watch(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         with self._run.remembering():
-            self._run.ended(trial.trial_id, {}, failure(trial.get_pickled_error()))
+            self._run.ended(trial.trial_id, {}, failure(raised(trial)))
+
+
+def raised(trial: Trial) -> BaseException | None:
+    """What Ray raised for a trial, as Tune has just noted it on this machine."""
+    path = trial.pickled_error_file
+    try:
+        return None if path is None else cloudpickle.loads(Path(path).read_bytes())
+    except Exception as error:  # what was raised there cannot be built here
+        return error
 
 
 def failure(error: BaseException | None) -> Failure:

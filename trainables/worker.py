@@ -31,11 +31,12 @@ the fewest and the most), ``cpus`` and ``gpus`` of one worker, ``split`` (:class
 
 def report_of(progress: Progress) -> dict[str, Any]:
     """What Tune and its scheduler see of a run in flight."""
+    scores = (row["score_sum"] / row["score_count"] for row in progress.history)
     return {
         "step": progress.step,
         "steps": progress.steps,
         "score": progress.score,
-        "best": max(row["score_sum"] / row["score_count"] for row in progress.history),
+        "best": max(scores, default=None),
         "case_scores": progress.case_scores,
     }
 

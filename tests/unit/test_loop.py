@@ -15,6 +15,7 @@ from trainables.loop import Measured, Progress, train
 from trainables.place import Place
 from trainables.record import SCHEMAS, DivergedError, Outcome, Tables, to_arrow
 from trainables.state import read_checkpoint
+from trainables.worker import report_of
 
 
 class Memory:
@@ -84,6 +85,8 @@ def test_a_run_resumes_between_two_validations_to_the_identical_numbers(
         (4, False),
         *((step, True) for step in (5, 6)),
     ]
+    reported = [report_of(p) for p in seen]
+    assert [r["best"] for r in reported] == [None] * 3 + [seen[3].score] * 3
     checkpoint = seen[-1].save()
     killed.close()
     resumed = finish(train(config, Place(), checkpoint))
