@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import json
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,7 +11,7 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator import datafiles, delta
+from orchestrator import datafiles, delta, studies
 from orchestrator.batches import batches, folded
 from orchestrator.delta import State
 from orchestrator.directory import Entry
@@ -194,7 +193,7 @@ class Check:
             for key, value in self.store.get_many(keys[start : start + AT_ONCE]).items():
                 self.counts["declarations"] += 1
                 try:
-                    json.loads(value)
+                    studies.verify(key, value)
                 except ValueError as error:
                     cure = "delete it, then sweep again: it is declared anew"
                     yield Finding("damage", key, f"does not parse: {error}", cure)

@@ -4,6 +4,7 @@ Keys below the store's root::
 
     studies/STUDY/space.json                            the question, and its current revision
     studies/STUDY/REVISION/CELL/STAGE-INDEX-DIGEST.json one declared trial
+    studies/STUDY/REVISION/HASH.parquet                 many, declared at once
     trials/DIGEST/ATTEMPT/TABLE.parquet                 an attempt's rows, immutable
     commits/DIGEST.OUTCOME[-ATTEMPT].json               what makes an attempt visible
     checkpoints/DIGEST.pt, leases/DIGEST.json           of a run in flight

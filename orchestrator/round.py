@@ -251,21 +251,25 @@ def fold_quietly(ledger: Ledger) -> None:
 def declare(made: Plan, ledger: Ledger) -> None:
     """Note every known trial of the plan that is not noted yet."""
     known = {d.key for d in ledger.studies.declared(made.study, made.revision)}
-    for trial in made.trials:
-        if _place(made, trial).key not in known:
-            declare_one(made, trial, ledger)
+    placed = ((_place(made, trial), trial) for trial in made.trials)
+    new = ((place, _about(trial)) for place, trial in placed if place.key not in known)
+    ledger.studies.declare_all(new)
 
 
 def declare_one(made: Plan, trial: Trial, ledger: Ledger) -> None:
     """Note one trial, with what it is and what was searched for it."""
-    about = {
+    ledger.studies.declare(_place(made, trial), _about(trial))
+
+
+def _about(trial: Trial) -> dict[str, Any]:
+    """What is noted of a trial."""
+    return {
         "arm": trial.cell.arm,
         "config": trial.config.plain(),
         "values": trial.values,
         "workers": trial.workers,
         "committed_before": trial.outcome is not None,
     }
-    ledger.studies.declare(_place(made, trial), about)
 
 
 def _place(made: Plan, trial: Trial) -> Declared:

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import io
+import itertools
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.parts import parquet
 from orchestrator.store import Store
+
+T = TypeVar("T")
+
+WORTH, IN_ONE = 100, 5000
+"""Trials that are declared at once in one object: from so many on, and at most."""
 
 
 @dataclass(frozen=True)
@@ -36,6 +44,16 @@ class Declared:
         place = f"studies/{self.study}/{self.revision}/{self.cell}"
         return f"{place}/{self.stage}-{self.index:04d}-{self.digest}.json"
 
+    @staticmethod
+    def parse(key: str) -> list[Declared]:
+        """The trial that a key tells of, if it is the key of one."""
+        path = key.removesuffix(".json").split("/")
+        parts = path[4].split("-") if len(path) == 5 else []
+        if len(parts) != 3 or not parts[1].isdigit():
+            return []
+        stage, index, digest = parts
+        return [Declared(path[1], path[2], path[3], stage, int(index), digest)]
+
 
 @dataclass(frozen=True)
 class Studies:
@@ -47,17 +65,33 @@ class Studies:
         """Note that a study wants this trial; the first word for a place in the study stands."""
         self.store.create(declared.key, _json(about))
 
+    def declare_all(self, trials: Iterable[tuple[Declared, dict[str, Any]]]) -> None:
+        """Note trials of one study and revision; many of them share an object.
+
+        An object is there whole or not at all, and named by its content: who dies between two of
+        them, or declares the same again, leaves nothing that is wrong.
+        """
+        for some in _groups(trials, IN_ONE):
+            if len(some) < WORTH:
+                for declared, about in some:
+                    self.declare(declared, about)
+                continue
+            rows = [{"key": d.key, "about": json.dumps(a, sort_keys=True)} for d, a in some]
+            value = parquet(pa.Table.from_pylist(rows, _KEPT))
+            first, name = some[0][0], hashlib.sha256(value).hexdigest()[:16]
+            self.store.create(f"studies/{first.study}/{first.revision}/{name}.parquet", value)
+
     def declared(self, study: str | None = None, revision: str | None = None) -> list[Declared]:
         """Trials of one study or of all, of one revision or of all, in order; one listing."""
         prefix = "/".join(["studies", *filter(None, (study, revision)), ""])
-        found: list[Declared] = []
-        for key in self.store.list(prefix):
-            path = key.removesuffix(".json").split("/")
-            parts = path[4].split("-") if len(path) == 5 else []
-            if len(parts) == 3 and parts[1].isdigit():
-                stage, index, digest = parts
-                found.append(Declared(path[1], path[2], path[3], stage, int(index), digest))
-        return found
+        listed = self.store.list(prefix)
+        shared = self._shared([key for key in listed if _is_shared(key)], ["key"])
+        keys = {*listed, *(key for table in shared for key in table["key"].to_pylist())}
+        return [declared for key in sorted(keys) for declared in Declared.parse(key)]
+
+    def _shared(self, keys: list[str], columns: list[str]) -> list[pa.Table]:
+        """What objects with many declarations say."""
+        return [_table(key, value, columns) for key, value in self.store.get_many(keys).items()]
 
     def current(self, study: str | None = None) -> list[Declared]:
         """Trials of the current revision of one study, or of every study that is not retired."""
@@ -93,12 +127,17 @@ class Studies:
                 self.store.put(_kept_key(*place), parquet(pa.Table.from_pylist(rows, _KEPT)))
 
     def _kept(self, study: str, revision: str) -> dict[str, str | bytes]:
-        """Declarations by key, as they were kept; one that is not can still be read by itself."""
-        try:
-            table = pq.read_table(io.BytesIO(self.store.get(_kept_key(study, revision))))
-        except (KeyError, pa.ArrowInvalid, OSError):
-            return {}
-        return dict(zip(table["key"].to_pylist(), table["about"].to_pylist(), strict=True))
+        """Declarations by key that share an object; one that does not is read by itself."""
+        listed = self.store.list(f"studies/{study}/{revision}/")
+        keys = [key for key in listed if _is_shared(key)]
+        tables = self._shared(keys, _KEPT.names)
+        with contextlib.suppress(ValueError):  # damaged: it is made of the others, again
+            tables += self._shared([_kept_key(study, revision)], _KEPT.names)
+        return {
+            key: about
+            for table in tables
+            for key, about in zip(*(table[n].to_pylist() for n in _KEPT.names), strict=True)
+        }
 
     def note(self, study: str) -> dict[str, Any]:
         """What people noted: ``note``, ``tags``, ``retired``; empty if nothing."""
@@ -121,12 +160,20 @@ class Studies:
 
     def names(self, *, retired: bool = False) -> list[str]:
         """Studies that have a trial, the retired ones too if asked for."""
-        found = sorted({d.study for d in self.declared()})
+        keys = self.store.list("studies/")
+        found = sorted({k.split("/")[1] for k in keys if Declared.parse(k) or _is_shared(k)})
         return [n for n in found if retired or not self.note(n).get("retired")]
 
     def describe(self, study: str, about: dict[str, Any]) -> None:
         """Keep a study's question beside its trials."""
         self.store.put(f"studies/{study}/space.json", _json(about))
+
+
+def _groups(trials: Iterable[T], size: int) -> Iterator[list[T]]:
+    """``itertools.batched``, which Python 3.11 has not."""
+    left = iter(trials)
+    while some := list(itertools.islice(left, size)):
+        yield some
 
 
 def _parsed(key: str, store: Store) -> dict[str, Any]:
@@ -141,6 +188,26 @@ def _parsed(key: str, store: Store) -> dict[str, Any]:
 
 
 _KEPT = pa.schema([("key", pa.string()), ("about", pa.string())])
+
+
+def verify(key: str, value: bytes) -> None:
+    """Raise ``ValueError`` unless this is what an object below ``studies/`` may be."""
+    if _is_shared(key):
+        _table(key, value, _KEPT.names)
+    else:
+        json.loads(value)
+
+
+def _table(key: str, value: bytes, columns: list[str]) -> pa.Table:
+    try:
+        reader = pq.ParquetFile(io.BytesIO(value), page_checksum_verification=True)
+        return reader.read(columns)
+    except (pa.ArrowException, OSError) as error:
+        raise ValueError(f"{key} in the store does not parse: {error}") from None
+
+
+def _is_shared(key: str) -> bool:
+    return key.startswith("studies/") and key.endswith(".parquet")
 
 
 def _kept_key(study: str, revision: str) -> str:

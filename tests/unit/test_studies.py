@@ -1,0 +1,78 @@
+"""Declarations: one object each, or one for many, and nobody who reads them can tell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from orchestrator import studies
+from orchestrator.check import Check
+from orchestrator.ledger import Ledger
+from orchestrator.studies import WORTH, Declared
+
+MANY = 3 * WORTH
+
+
+def trials(count: int, study: str = "s") -> list[tuple[Declared, dict[str, Any]]]:
+    return [
+        (Declared(study, "r1", f"cell{i % 3}", "final", i, f"{i:016x}"), {"values": {"seed": i}})
+        for i in range(count)
+    ]
+
+
+@pytest.mark.parametrize("count", [WORTH - 1, MANY])
+def test_what_was_declared_together_is_read_like_what_was_declared_one_by_one(
+    ledger: Ledger, count: int
+) -> None:
+    ledger.studies.declare_all(trials(count))
+    for declared, about in trials(count, "apart"):
+        ledger.studies.declare(declared, about)
+    for study in ("s", "apart"):
+        ledger.studies.describe(study, {"revision": "r1"})
+    one, other = (ledger.studies.declared(study) for study in ("s", "apart"))
+    assert [vars(d) | {"study": ""} for d in one] == [vars(d) | {"study": ""} for d in other]
+    assert ledger.studies.about(one) == {d.key: about for d, about in trials(count)}
+    assert ledger.studies.current("s") == one
+    assert ledger.studies.names() == ["apart", "s"]
+    assert set(ledger.studies.current()) == {*one, *other}
+
+
+def test_many_trials_share_a_few_objects(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(studies, "IN_ONE", WORTH)
+    ledger.studies.declare_all(trials(MANY))
+    assert len(ledger.store.list("studies/")) == 3
+    ledger.studies.declare_all(trials(MANY))  # by somebody who died, and comes again
+    assert len(ledger.store.list("studies/")) == 3
+    assert len(ledger.studies.declared("s", "r1")) == MANY
+
+
+def test_a_trial_that_was_declared_alone_too_is_there_once(ledger: Ledger) -> None:
+    listed = trials(MANY)
+    ledger.studies.declare(*listed[0])
+    ledger.studies.declare_all(listed)
+    assert len(ledger.studies.declared("s")) == MANY
+
+
+def test_folding_keeps_them_and_forgetting_drops_them(ledger: Ledger) -> None:
+    ledger.studies.declare_all(trials(MANY))
+    alone = Declared("s", "r1", "cell0", "search", 0, "f" * 16)
+    ledger.studies.declare(alone, {"values": {"seed": -1}})
+    ledger.studies.fold()
+    listed = ledger.studies.declared("s")
+    assert ledger.studies.about(listed)[alone.key] == {"values": {"seed": -1}}
+    before = ledger.store.entries("tables/")
+    ledger.studies.fold()
+    assert ledger.store.entries("tables/") == before
+    ledger.studies.forget("s")
+    assert ledger.studies.names() == []
+
+
+def test_a_damaged_one_is_named_and_checking_finds_it(ledger: Ledger) -> None:
+    ledger.studies.declare_all(trials(MANY))
+    (key,) = ledger.store.list("studies/")
+    ledger.store.put(key, ledger.store.get(key)[:-9])
+    with pytest.raises(ValueError, match=f"{key} in the store does not parse"):
+        ledger.studies.declared("s")
+    found = [f for f in Check(ledger.store).run() if f.where == key]
+    assert [f.kind for f in found] == ["damage"]
