@@ -6,6 +6,7 @@ Read from libraries and the system, never from environment variables: nothing se
 from __future__ import annotations
 
 import contextlib
+import functools
 import json
 import platform
 from importlib.metadata import version
@@ -20,14 +21,16 @@ PACKAGES = ("torch", "numpy", "scipy")
 """Whose arithmetic a run's numbers come from."""
 
 
+@functools.cache
 def packages(device: str) -> dict[str, str]:
-    """Versions that decide the last bits of a result on a kind of device."""
+    """Versions that decide the last bits of a result on a kind of device; read once."""
     found = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
     if device != "cpu":
         found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
     return found
 
 
+@functools.cache
 def device_name(device: str) -> str:
     """The model of a processor, with the instructions that torch uses, or of a GPU."""
     if device != "cpu":
