@@ -53,4 +53,5 @@ class Existing(Cluster):
             offered = ray.cluster_resources()
             yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
         finally:
+            _orphans.remove(ray.get_runtime_context().get_job_id())
             ray.shutdown()

@@ -13,6 +13,7 @@ from ray.exceptions import NodeDiedError, RayActorError, RayTaskError
 from ray.train.v2._internal.exceptions import (
     UserExceptionWithTraceback,
     WorkerGroupStartupTimeoutError,
+    WorkerHealthCheckFailedError,
 )
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.tune.experiment import Trial
@@ -148,7 +149,10 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
             continue
         yield error
         if isinstance(error, WorkerGroupError):
-            found = list(error.worker_failures.values())
+            found = [
+                e.health_check_failure if isinstance(e, WorkerHealthCheckFailedError) else e
+                for e in error.worker_failures.values()
+            ]
             gone = [e for e in found if _node_gone(e)]
             # Where one worker dies, the others lose their connection to it.
             raised = [e for e in found if not isinstance(e, RayActorError)]

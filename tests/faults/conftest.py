@@ -9,11 +9,16 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from orchestrator.ledger import Ledger
 from orchestrator.store import Store, aws_chain
+from search_spaces import Space
+from tests.faults.drill import TABLE, Drill, printed
 from tests.faults.hands import Hand
+from tests.faults.nodes import Nodes
 from tests.faults.proxy import Proxy
 
 Hands = Callable[..., Hand]
+Drills = Callable[..., Drill]
 
 
 @pytest.fixture
@@ -57,3 +62,41 @@ def local(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Store:
     """A store of its own on this machine's disk."""
     monkeypatch.setenv("SEGPRINT_CACHE", str(tmp_path / "cache"))
     return Store(str(tmp_path / "store"))
+
+
+@pytest.fixture(scope="module")
+def lasting() -> Iterator[Nodes]:
+    """A Ray cluster that outlives its drivers, as one of a laboratory does."""
+    with Nodes(0, {}) as nodes:
+        yield nodes
+
+
+@pytest.fixture
+def nodes(lasting: Nodes) -> Iterator[Nodes]:
+    """It with two nodes of one CPU; after the drill, nothing of any job is left on it."""
+    lasting.restore(2)
+    yield lasting
+    lasting.wait_until_free()
+
+
+@pytest.fixture
+def drill(tmp_path: Path, local: Store) -> Iterator[Drills]:
+    """Make a drill on this machine's disk; on the lasting cluster where the test has one."""
+    made: list[Drill] = []
+
+    def make(name: str, space: Space, nodes: Nodes | None = None, **rest: Any) -> Drill:
+        ledger = Ledger(rest.pop("store", local))
+        where = {"on": "existing", "env": nodes.env} if nodes is not None else {}
+        made.append(Drill(tmp_path, space, ledger, name, **where, **rest))
+        return made[-1]
+
+    yield make
+    for drill in made:
+        drill.kill()
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """What the drills measured."""
+    if TABLE:
+        terminalreporter.section("drills")
+        terminalreporter.write_line(printed(TABLE))

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
+import json
 import os
 import signal
 import subprocess
@@ -9,90 +12,314 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any, NamedTuple
 
+from orchestrator.cli import main
 from orchestrator.ledger import Ledger
+from search_spaces import Space
 from tests.conftest import ROOT
 
-Moment = Callable[[Ledger], bool]
+PACED = Path(__file__).with_name("paced.py")
+PATIENCE = 400
+"""Seconds; a busy machine takes many times longer than a quiet one."""
 
 
+class Step(NamedTuple):
+    """A training step of one worker, as :mod:`tests.faults.paced` logs it."""
+
+    pid: int
+    trial: str
+    cases: str
+    """What tells it from every other step of the trial, and from other workers' shares of it."""
+
+
+@dataclass
+class Numbers:
+    """What a drill measured; seconds, trials' rows, and steps of one worker."""
+
+    drill: str
+    seconds: float = 0.0
+    noticed: float | None = None
+    """From the strike until the sweep said so, or ended."""
+    completed: float | None = None
+    """From the last strike until the study was complete."""
+    lost: int = 0
+    doubled: int = 0
+    redone: int | None = None
+
+
+TABLE: list[Numbers] = []
+"""Of all drills of this process, printed at its end."""
+
+
+def printed(table: list[Numbers]) -> str:
+    """The table for people."""
+    rows = [[f"{k}" for k in asdict(Numbers(""))]]
+    rows += [
+        ["-" if v is None else f"{v:.1f}" if isinstance(v, float) else str(v) for v in row]
+        for row in (asdict(numbers).values() for numbers in table)
+    ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(width) if i == 0 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in rows
+    )
+
+
+@dataclass
 class Drill:
     """A study on disk, its ledger, and the command that must always complete it."""
 
-    def __init__(
-        self, folder: Path, space: Path, ledger: Ledger, env: Mapping[str, str] | None = None
-    ) -> None:
-        self.folder, self.ledger = folder, ledger
-        self.space = folder / space.name.removeprefix("space_")
-        self.space.write_text(space.read_text())
-        self.env = {**os.environ, **(env or {}), "PYTHONPATH": str(ROOT)}
-        self.strikes = 0
+    folder: Path
+    space: Space
+    ledger: Ledger
+    name: str = "drill"
+    on: str = "local"
+    env: Mapping[str, str] = field(default_factory=dict[str, str])
+    options: tuple[str, ...] = ()
 
-    def start(self) -> subprocess.Popen[bytes]:
+    def __post_init__(self) -> None:
+        self.file = self.folder / "drilled.py"
+        (self.folder / PACED.name).write_text(PACED.read_text())
+        self.ask(self.space)
+        self.began = time.monotonic()
+        self.struck = self.began
+        self.numbers = Numbers(self.name)
+        self.drivers: list[subprocess.Popen[bytes]] = []
+        self._committed: dict[str, int] = {}
+        self._redone = 0
+
+    def ask(self, space: Space) -> None:
+        """Write the study's file."""
+        self.space = space
+        self.file.write_text(f"from search_spaces import *\n\nSPACE = {space!r}\n")
+
+    # -- the command --------------------------------------------------------------------------
+
+    def start(self, *options: str) -> subprocess.Popen[bytes]:
         """The sweep as its own session, its output in a file."""
-        self.log = self.folder / f"log-{self.strikes}"
+        self.log = self.folder / f"log-{len(self.drivers)}"
         command = [sys.executable, "-m", "orchestrator.cli", "--store", self.ledger.store.url]
+        where = ["--on", self.on, *self.options, *options]
         with self.log.open("wb") as out:
-            return subprocess.Popen(
-                [*command, "sweep", str(self.space)],
+            self.driver = subprocess.Popen(
+                [*command, "sweep", str(self.file), *where],
                 cwd=self.folder,
-                env=self.env,
+                env={**os.environ, **self.env, "PYTHONPATH": str(ROOT)},
                 stdout=out,
                 stderr=out,
                 start_new_session=True,
             )
+        self.drivers.append(self.driver)
+        return self.driver
 
-    def strike(self, moment: Moment, sig: signal.Signals, patience: float = 120) -> int | None:
-        """Send a signal to a running sweep's driver at a moment; its exit code."""
-        driver = self.start()
+    def kill(self) -> None:
+        """End whatever still runs."""
+        for driver in self.drivers:
+            if driver.poll() is None:
+                os.killpg(driver.pid, signal.SIGKILL)
+                driver.wait()
+
+    def until(self, moment: Moment, patience: float = PATIENCE) -> None:
+        """Wait for a moment of the running sweep."""
         deadline = time.monotonic() + patience
-        while driver.poll() is None and not moment(self.ledger):
-            assert time.monotonic() < deadline, self.log.read_text()[-3000:]
+        while not moment(self):
+            assert self.driver.poll() is None, f"ended too early:\n{self.said()}"
+            assert time.monotonic() < deadline, f"the moment did not come:\n{self.said()}"
             time.sleep(0.05)
-        assert driver.poll() is None, "the sweep ended before the moment came"
-        os.kill(driver.pid, sig)
-        self.strikes += 1
-        return driver.wait(timeout=60)
 
-    def complete(self, patience: float = 300) -> float:
-        """Run the command to its end; seconds it took."""
-        began = time.monotonic()
-        driver = self.start()
-        code = driver.wait(timeout=patience)
-        assert code == 0, self.log.read_text()[-3000:]
-        return time.monotonic() - began
+    def said(self) -> str:
+        """The end of what the latest command printed."""
+        return self.log.read_text()[-4000:]
 
-    def assert_whole(self, expected: Mapping[str, int]) -> None:
+    def end(self, patience: float = PATIENCE) -> int:
+        """Wait until the latest command ends; its exit code."""
+        try:
+            return self.driver.wait(timeout=patience)
+        except subprocess.TimeoutExpired:
+            os.killpg(self.driver.pid, signal.SIGKILL)
+            raise AssertionError(f"it does not end:\n{self.said()}") from None
+
+    # -- the strike ---------------------------------------------------------------------------
+
+    def hit(self, act: Callable[[], object]) -> None:
+        """Do some harm, noting what is committed now."""
+        self._committed |= self._rows()
+        self._redone = self.redone()
+        self.struck = time.monotonic()
+        act()
+
+    def strike(self, moment: Moment, sig: signal.Signals) -> int:
+        """Send a signal to a new sweep's driver at a moment; its exit code."""
+        self.start()
+        self.until(moment)
+        self.hit(lambda: os.kill(self.driver.pid, sig))
+        code = self.end(120)
+        self.noticed()
+        return code
+
+    def noticed(self, *words: str) -> None:
+        """Wait until the sweep has said so; with no word, it has ended by now."""
+        self.until(lambda _: all(w in self.log.read_text() for w in words)) if words else None
+        self.numbers.noticed = time.monotonic() - self.struck
+
+    def complete(self) -> None:
+        """Run the command to its end."""
+        self.start()
+        self.completes()
+
+    def completes(self, code: int = 0) -> None:
+        """The command that runs ends well."""
+        assert self.end() == code, self.said()
+        self.numbers.completed = time.monotonic() - self.struck
+
+    # -- what there is ------------------------------------------------------------------------
+
+    def steps(self) -> list[Step]:
+        """All training steps so far, in order."""
+        try:
+            text = (self.folder / "steps.log").read_text()
+        except FileNotFoundError:
+            return []
+        found = (line.split() for line in text.splitlines(keepends=True) if line.endswith("\n"))
+        return [Step(int(pid), trial, cases) for pid, trial, cases in found]
+
+    def redone(self, workers: int = 1) -> int:
+        """Steps done more than once."""
+        counts = Counter((s.trial, s.cases) for s in self.steps())
+        return sum(n - 1 for n in counts.values()) // workers
+
+    def last(self, trial: str = "") -> int:
+        """The process that did the last step (of a trial)."""
+        return [s.pid for s in self.steps() if s.trial.startswith(trial)][-1]
+
+    def status(self) -> Counter[str]:
+        """What ``segprint status`` says from outside: trials by state."""
+        out = io.StringIO()
+        with contextlib.redirect_stdout(out):
+            main(["--store", self.ledger.store.url, "status", str(self.file), "--json"])
+        found = Counter[str]()
+        for row in json.loads(out.getvalue()):
+            found.update({k: v for k, v in row.items() if isinstance(v, int) and v})
+        return found
+
+    def wait_for_status(self, patience: float = 60, **expected: int) -> None:
+        """Until status says so, soon after a strike: nobody has to clear a flag."""
+        deadline = time.monotonic() + patience
+        while any((status := self.status())[k] != n for k, n in expected.items()):
+            assert time.monotonic() < deadline, f"{status}, not {expected}"
+            time.sleep(0.2)
+
+    def failures(self) -> dict[str, int]:
+        """Failed attempts by digest."""
+        return self.ledger.failures()
+
+    def _rows(self) -> dict[str, int]:
+        """Rows per case and step of every committed trial."""
+        counts = Counter[str]()
+        for table in ("cases", "steps", "trials"):
+            counts.update(self.ledger.table(table)["digest"].to_pylist())
+        return dict(counts)
+
+    def _doubled(self) -> int:
+        keys = {
+            "trials": ("digest",),
+            "steps": ("digest", "step"),
+            "cases": ("digest", "split", "case", "class"),
+        }
+        doubled = 0
+        for table, key in keys.items():
+            rows = self.ledger.table(table).to_pylist()
+            doubled += len(rows) - len({tuple(row[k] for k in key) for row in rows})
+        return doubled
+
+    # -- the end ------------------------------------------------------------------------------
+
+    def assert_whole(
+        self,
+        expected: Mapping[str, int],
+        *,
+        redone: int | None = None,
+        workers: int = 1,
+        given_up: int = 0,
+    ) -> None:
         """Every declared trial is committed, each row is there exactly once, nothing is left over.
 
-        ``expected`` counts trials by stage.
+        ``expected`` counts trials by stage; at most ``redone`` steps were done again, by one worker
+        of ``workers``.
         """
-        declared = self.ledger.studies.current(self.space.stem)
+        now, numbers = self._rows(), self.numbers
+        numbers.lost = sum(max(0, n - now.get(d, 0)) for d, n in self._committed.items())
+        numbers.doubled = self._doubled()
+        numbers.redone = None if redone is None else self.redone(workers)
+        numbers.seconds = time.monotonic() - self.began
+        TABLE.append(numbers)
+        print(printed([numbers]))
+        assert (numbers.lost, numbers.doubled) == (0, 0)
+        assert redone is None or self.redone(workers) <= redone
+
+        declared = self.ledger.studies.current(self.file.stem)
         assert Counter(d.stage for d in declared) == expected
-        commits = self.ledger.commits()
-        assert {d.digest for d in declared} == set(commits)
+        assert {d.digest for d in declared} <= set(self.ledger.commits())
         keys = [k.removeprefix("commits/") for k in self.ledger.store.list("commits/")]
         # A failed attempt is noted beside the one that then counts: what a kill may cost.
         ended = Counter(k.split(".")[0] for k in keys if ".failed-" not in k)
         assert set(ended.values()) == {1}, f"a digest was committed twice: {keys}"
-        steps = self.ledger.table("steps").to_pylist()
-        repeated = [k for k, n in Counter((r["digest"], r["step"]) for r in steps).items() if n > 1]
-        assert repeated == []
-        cases = self.ledger.table("cases").to_pylist()
-        rows = Counter((r["digest"], r["split"], r["case"], r["class"]) for r in cases)
-        assert set(rows.values()) <= {1}
-        assert self.ledger.leases() == {}
-        assert self.ledger.store.list("checkpoints/") == []
+        status = self.status()
+        assert (status["running"], status["pending"], status["given up"]) == (0, 0, given_up)
+        # What is given up keeps its checkpoint: whoever mends the cause continues from there.
+        for prefix in ("leases/", "drivers/", *(() if given_up else ("checkpoints/",))):
+            assert self.ledger.store.list(prefix) == []
+
+
+Moment = Callable[[Drill], bool]
 
 
 def commits(count: int) -> Moment:
     """When so many trials are committed."""
-    return lambda ledger: len(ledger.store.list("commits/")) >= count
+    return lambda drill: len(drill.ledger.store.list("commits/")) >= count
 
 
 def checkpoint_beside(count: int) -> Moment:
     """When a trial has a checkpoint while so many are committed: somebody is in the middle."""
-    return lambda ledger: (
-        len(ledger.store.list("commits/")) >= count and bool(ledger.store.list("checkpoints/"))
-    )
+    return lambda drill: commits(count)(drill) and bool(drill.ledger.store.list("checkpoints/"))
+
+
+def trained(steps: int, trial: str = "", processes: int = 1) -> Moment:
+    """When a trial (each of several processes) has done so many steps."""
+
+    def moment(drill: Drill) -> bool:
+        counts = Counter(s.pid for s in drill.steps() if s.trial.startswith(trial))
+        return sum(n >= steps for n in counts.values()) >= processes
+
+    return moment
+
+
+def once(*words: str) -> Moment:
+    """When the sweep has said all of this."""
+    return lambda drill: all(word in drill.log.read_text() for word in words)
+
+
+def paced(arms: Mapping[str, Mapping[str, Any]], **changes: Any) -> Space:
+    """A study of paced trials, an arm each; ``changes`` are fields of the space or of the task."""
+    config: dict[str, Any] = {
+        "task": {"synthetic": {"size": 8, "cases": 2}},
+        "model": {"./paced.py": {}},
+        "mode": "feedforward",
+        "train": {"batch": 4},
+    }
+    return Space(question="Is anything lost?", config=config, arms=arms, **changes)
+
+
+def trial(name: str, steps: int, every: int, **model: Any) -> dict[str, Any]:
+    """The arm of one trial that is called ``name`` in the log."""
+    return {
+        "model": {"./paced.py": {"trial": name, **model}},
+        "train.steps": steps,
+        "train.validate_every": every,
+    }

@@ -11,7 +11,9 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Mapping
+from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -47,7 +49,12 @@ class Nodes:
             start_new_session=True,
         )
         self.env["RAY_ADDRESS"] = self.ask("head")
-        for _ in range(count):
+        self.alive = set[int]()
+        self.restore(count)
+
+    def restore(self, count: int) -> None:
+        """Add nodes until so many are there."""
+        while len(self.alive) < count:
             self.add()
 
     def ask(self, *words: str | int) -> Any:
@@ -62,11 +69,30 @@ class Nodes:
 
     def add(self) -> int:
         """One more node; its number."""
-        return self.ask("add")
+        number = self.ask("add")
+        self.alive.add(number)
+        return number
 
     def kill(self, number: int) -> None:
         """SIGKILL a node's raylet; its workers end with it."""
+        self.alive.remove(number)
         os.kill(self.ask("raylet", number), signal.SIGKILL)
+
+    def under(self, pid: int) -> int:
+        """The node that a worker process belongs to."""
+        raylets = {self.ask("raylet", number): number for number in self.alive}
+        return raylets[parent(pid)]
+
+    def held(self) -> dict[str, Any]:
+        """CPUs in use, and the placement groups and actors there are."""
+        return self.ask("held")
+
+    def wait_until_free(self, patience: float = 90) -> None:
+        """Until nothing of any job is left on the cluster."""
+        deadline = time.monotonic() + patience
+        while any((held := self.held()).values()):
+            assert time.monotonic() < deadline, f"left on the cluster: {held}"
+            time.sleep(0.2)
 
     def drain(self, number: int, seconds: float) -> None:
         """Announce that a node is taken back, as a spot market does; then it is gone."""
@@ -92,6 +118,11 @@ class Nodes:
         except subprocess.TimeoutExpired:
             os.killpg(self._process.pid, signal.SIGKILL)
             self._process.wait()
+
+
+def parent(pid: int) -> int:
+    """The process that started another."""
+    return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[1])
 
 
 def hold() -> None:
@@ -122,6 +153,8 @@ def hold() -> None:
             answer = nodes[int(rest[0])].all_processes["raylet"][0].process.pid
         elif word == "gcs":
             answer = cluster.head_node.all_processes["gcs_server"][0].process.pid
+        elif word == "held":
+            answer = _held(cluster.global_state)
         elif word == "drain":
             answer = _drain(cluster.address, nodes[int(rest[0])], float(rest[1]))
         print(json.dumps(answer), file=answers, flush=True)
@@ -129,9 +162,18 @@ def hold() -> None:
         cluster.shutdown()
 
 
-def _drain(address: str, node: Any, seconds: float) -> bool:
-    import time
+def _held(state: Any) -> dict[str, Any]:
+    total, free = state.cluster_resources(), state.available_resources()
+    groups = state.placement_group_table().values()
+    actors = {a["ActorClassName"] for a in state.actor_table(None, None, "ALIVE").values()}
+    return {
+        "cpus": total.get("CPU", 0) - free.get("CPU", 0),
+        "groups": [g["placement_group_id"] for g in groups if g["state"] != "REMOVED"],
+        "actors": sorted(actors - {"_AutoscalingCoordinatorActor"}),  # Ray's own, one per cluster
+    }
 
+
+def _drain(address: str, node: Any, seconds: float) -> bool:
     from ray._raylet import GcsClient
     from ray.core.generated import autoscaler_pb2
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from ray.exceptions import ActorDiedError, RayActorError, RayTaskError
+from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
@@ -36,6 +37,14 @@ def task_error(cause: Exception) -> RayTaskError:
             task_error(
                 WorkerGroupError("", {0: RuntimeError("Connection closed by peer"), 1: NODE})
             ),
+            GONE,
+        ),
+        (
+            WorkerGroupError("", {1: WorkerHealthCheckFailedError("", RayActorError())}),
+            Failure("the worker process died"),
+        ),
+        (
+            WorkerGroupError("", {1: WorkerHealthCheckFailedError("", NODE)}),
             GONE,
         ),
         (

@@ -1,0 +1,167 @@
+"""A lasting cluster that loses workers, drivers and nodes: the study is completed, once."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+
+import pytest
+
+from search_spaces import LogUniform, Search, Space
+from tests.faults.conftest import Drills
+from tests.faults.drill import once, paced, trained, trial
+from tests.faults.nodes import Nodes
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+
+EVERY = 40
+"""Steps between two checkpoints."""
+ALONE = paced({"a": trial("a", 3 * EVERY, EVERY), "b": trial("b", 3 * EVERY, EVERY)})
+
+
+def shared(steps: int = 3 * EVERY, search: int = 2) -> Space:
+    """A searched trial of one worker, then one of two workers."""
+    arm = trial("two", steps, EVERY) | {"train.learning_rate": LogUniform(1e-4, 1e-3)}
+    return paced({"two": arm}, workers=2, search=Search(1, {"train.steps": search}))
+
+
+def killer(pid: int, sig: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
+    return lambda: os.kill(pid, sig)
+
+
+def test_the_process_of_a_trial_killed(nodes: Nodes, drill: Drills) -> None:
+    d = drill("trial's process killed", ALONE, nodes)
+    d.start()
+    d.until(trained(EVERY + 10, "a"))
+    d.hit(killer(d.last("a")))
+    d.noticed("the worker process died")
+    d.completes()
+    d.assert_whole({"final": 2}, redone=EVERY)
+    assert sum(d.failures().values()) == 1
+
+
+def test_one_of_two_workers_killed(nodes: Nodes, drill: Drills) -> None:
+    d = drill("one of two workers killed", shared(), nodes)
+    d.start()
+    d.until(trained(EVERY + 10, "two", processes=2))
+    d.hit(killer(d.last("two")))
+    d.noticed("the worker process died")
+    d.completes()
+    d.assert_whole({"search": 1, "final": 1}, redone=EVERY, workers=2)
+
+
+def test_the_driver_killed_while_trials_train_and_while_workers_start(
+    nodes: Nodes, drill: Drills
+) -> None:
+    d = drill("driver killed, twice", shared(search=2 * EVERY), nodes)
+    d.strike(trained(EVERY + 10), signal.SIGKILL)
+    d.wait_for_status(running=0)
+    # The search is over, and Ray Train has begun: its group of workers is there, no step yet.
+    d.strike(lambda d: bool(d.ledger.commits()) and len(nodes.held()["groups"]) > 1, signal.SIGKILL)
+    d.wait_for_status(running=0)
+    d.complete()
+    d.assert_whole({"search": 1, "final": 1}, redone=EVERY)
+
+
+def test_a_node_gone_with_trials_of_one_worker(nodes: Nodes, drill: Drills) -> None:
+    d = drill("raylet killed, one worker", ALONE, nodes)
+    d.start()
+    d.until(trained(EVERY + 10, processes=2))
+    d.hit(lambda: nodes.kill(nodes.under(d.last())))
+    d.noticed("its node went away; it will be resumed")
+    nodes.add()
+    d.completes()
+    d.assert_whole({"final": 2}, redone=EVERY)
+    assert d.failures() == {}
+
+
+def test_a_node_gone_with_a_trial_of_two_workers(nodes: Nodes, drill: Drills) -> None:
+    d = drill("raylet killed, two workers", shared(), nodes)
+    d.start()
+    d.until(trained(EVERY + 10, "two", processes=2))
+    d.hit(lambda: nodes.kill(nodes.under(d.last("two"))))
+    d.noticed("its node went away; it will be resumed")
+    nodes.add()
+    d.completes()
+    d.assert_whole({"search": 1, "final": 1}, redone=EVERY, workers=2)
+    assert d.failures() == {}
+
+
+def test_a_node_taken_back_with_notice(nodes: Nodes, drill: Drills) -> None:
+    # One interval takes longer than a run goes on without a word: the notice comes in between.
+    slow = {n: trial(n, 120, 100, seconds=0.1) for n in "ab"}
+    d = drill("node drained, then gone", paced(slow), nodes)
+    d.start()
+    d.until(trained(15, processes=2))
+    struck = d.last()
+    number = nodes.under(struck)
+    d.hit(lambda: nodes.drain(number, 60))
+    d.noticed("trials keep a checkpoint")
+    d.until(lambda d: len(d.ledger.store.list("checkpoints/")) == 2)
+    nodes.kill(number)
+    nodes.add()
+    d.completes()
+    # Without a checkpoint kept on the notice, 65 steps or more would be lost.
+    d.assert_whole({"final": 2}, redone=60)
+    assert d.failures() == {}
+
+
+def test_trials_that_hang(nodes: Nodes, drill: Drills) -> None:
+    d = drill("hangs: one worker, then two", shared(search=2 * EVERY), nodes, options=SILENCE)
+    d.start()
+    d.until(trained(EVERY + 10))
+    d.hit(killer(d.last(), signal.SIGSTOP))
+    d.noticed("search 0: failed", "no sign of life for 30 s: killed")
+    d.until(lambda d: len(d.ledger.store.list("commits/")) > 1)
+    d.until(trained(EVERY + 10, processes=4))
+    d.hit(killer(d.last(), signal.SIGSTOP))
+    d.noticed("final 0: failed")
+    d.completes()
+    d.assert_whole({"search": 1, "final": 1}, redone=2 * EVERY)
+
+
+SILENCE = ("--silence", "30")
+
+
+def test_a_sweep_told_to_stop_does_so_in_good_order(nodes: Nodes, drill: Drills) -> None:
+    slow = {n: trial(n, 120, 100, seconds=0.1) for n in "ab"}
+    d = drill("SIGTERM, SIGINT, in good order", paced(slow), nodes)
+    for sig, steps in ((signal.SIGTERM, 15), (signal.SIGINT, 15)):
+        d.strike(trained(steps, processes=2 if sig == signal.SIGTERM else 4), sig)
+        assert d.driver.returncode == 130
+        assert "stopping: trials keep a checkpoint" in d.said()
+        assert "the same command continues" in d.said()
+        d.wait_for_status(running=0)
+    d.complete()
+    d.assert_whole({"final": 2}, redone=0)
+
+
+def test_a_second_signal_ends_at_once(nodes: Nodes, drill: Drills) -> None:
+    d = drill("SIGINT twice", paced({"a": trial("a", 60, 50, seconds=0.3)}), nodes)
+    d.start()
+    d.until(trained(2))
+    d.hit(killer(d.driver.pid, signal.SIGINT))
+    d.until(once("once more, and it ends at once"))
+    os.kill(d.driver.pid, signal.SIGINT)
+    assert d.end() == 130
+    d.noticed()
+    d.complete()
+    d.assert_whole({"final": 1}, redone=50)
+
+
+def test_two_drivers_of_one_study(nodes: Nodes, drill: Drills) -> None:
+    d = drill("two drivers, the first killed", ALONE, nodes)
+    first = d.start()
+    d.until(trained(EVERY + 10))
+    second = d.start()
+    d.until(once(f"process {first.pid} on", "drives this study; waiting"))
+    d.hit(first.kill)
+    d.until(once("trials to run"))
+    d.noticed()
+    third = d.start()
+    d.until(once(f"process {second.pid} on", "drives this study; waiting"))
+    assert third.wait(400) == 0
+    assert second.wait(60) == 0
+    d.completes()
+    d.assert_whole({"final": 2}, redone=2 * EVERY)

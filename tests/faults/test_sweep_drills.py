@@ -1,0 +1,157 @@
+"""A sweep whose store goes away or fills up, whose trials fail, whose question changes."""
+
+from __future__ import annotations
+
+import dataclasses
+import subprocess
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from orchestrator.store import Store
+from orchestrator.tables import Tables
+from tests.faults.conftest import Drills
+from tests.faults.drill import Drill, paced, trained, trial
+from tests.faults.nodes import Nodes
+from tests.faults.proxy import Proxy
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+
+EVERY = 40
+"""Steps between two checkpoints."""
+FOUR = paced({name: trial(name, 3 * EVERY, EVERY) for name in "abcd"})
+
+
+def test_a_head_gone_is_an_error_and_a_new_cluster_completes(drill: Drills) -> None:
+    with Nodes(2, {}) as nodes:
+        d = drill("head killed", FOUR, nodes)
+        d.start()
+        d.until(trained(EVERY + 10, processes=2))
+        d.hit(nodes.kill_head)
+        assert d.end(120) == 2
+        d.noticed()
+        said = d.said().strip().splitlines()[-1]
+        assert said.startswith("segprint: ")
+        assert "the same command continues" in said
+    d.wait_for_status(running=0)
+    with Nodes(2, {}) as nodes:
+        d.env = nodes.env
+        d.complete()
+        d.assert_whole({"final": 4}, redone=2 * EVERY)
+        nodes.wait_until_free()
+
+
+def test_a_store_away_for_a_minute(drill: Drills, remote: Store, proxy: Proxy) -> None:
+    d = drill("store away 60 s", FOUR, store=remote)
+    d.start()
+    d.until(trained(EVERY + 10, processes=2))
+    d.hit(lambda: setattr(proxy, "dead", True))
+    time.sleep(60)  # this is the drill, not a wait for something
+    proxy.dead = False
+    d.completes()
+    d.assert_whole({"final": 4}, redone=0)
+    assert d.failures() == {}
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    """A disk of a few megabytes."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    mount = ["mount", "-t", "tmpfs", "-o", "size=4m", "tmpfs", str(folder)]
+    if subprocess.run(mount, capture_output=True, check=False).returncode:
+        pytest.skip("only root may mount a small disk")
+    yield folder
+    subprocess.run(["umount", "--lazy", str(folder)], check=True)
+
+
+def test_a_full_disk_is_waited_for(drill: Drills, disk: Path) -> None:
+    d = drill("disk full", FOUR, store=Store(str(disk / "store")))
+    d.start()
+    d.until(trained(10, processes=2))
+    ballast = disk / "ballast"
+    d.hit(lambda: fill(ballast))
+    d.until(trained(EVERY, processes=2))  # now both have a checkpoint to write
+    d.until(lambda d: all(state == "S" for state in states(d)))
+    ballast.unlink()
+    d.completes()
+    d.assert_whole({"final": 4}, redone=0)
+    assert d.failures() == {}
+
+
+def fill(file: Path) -> None:
+    with file.open("wb", buffering=0) as out:
+        for size in (2**16, 2**10, 1):
+            try:
+                while True:
+                    out.write(bytes(size))
+            except OSError:
+                continue
+
+
+def states(drill: Drill) -> list[str]:
+    """Of the processes that trained, as the kernel sees them: ``S`` waits."""
+    stats = [Path(f"/proc/{pid}/stat").read_text() for pid in {s.pid for s in drill.steps()}]
+    return [stat.rpartition(")")[2].split()[0] for stat in stats]
+
+
+def test_what_always_fails_is_given_up_and_named_and_what_lacks_memory_is_split(
+    drill: Drills,
+) -> None:
+    arms = {
+        "good": trial("good", 20, 10),
+        "raises": trial("raises", 20, 10, trouble="raises"),
+        "dies": trial("dies", 20, 10, trouble="dies"),
+        "short": trial("short", 20, 10, room=3),
+    }
+    d = drill("always fails; short of memory", paced(arms))
+    for _ in range(2):  # the second time there is nothing left to try
+        d.start()
+        d.completes(code=1)
+        assert d.status() == {"finished": 2, "given up": 2}
+        assert sorted(d.failures().values()) == [1, 3, 3]
+        steps = len(d.steps())
+        assert [name in d.said() for name in ("raises final 0 (", "dies final 0 (")] == [True] * 2
+        assert "this model cannot be built" in reasons(d)["raises"]
+        assert "the worker process died" in reasons(d)["dies"]
+        assert "each batch in 2 times more parts" in reasons(d)["short"]
+        assert len(d.steps()) == steps == 20 + 2 * 20
+    d.assert_whole({"final": 4}, given_up=2)
+
+
+def reasons(drill: Drill) -> dict[str, str]:
+    """Why trials ended as they did, by arm."""
+    arms = {x.digest: x.cell for x in drill.ledger.studies.current(drill.file.stem)}
+    rows = drill.ledger.table("trials").to_pylist()
+    return {arms[row["digest"]]: row["reason"] for row in rows}
+
+
+def test_a_question_that_changes_between_runs(drill: Drills) -> None:
+    first = paced({"a": trial("a", 10, 5), "b": trial("b", 10, 5)})
+    d = drill("space changed, twice", first)
+    d.complete()
+    assert len(d.steps()) == 20
+
+    more = paced({"a": trial("a", 10, 5), "c": trial("c", 10, 5)}, replicates=2)
+    d.ask(more)
+    d.hit(d.complete)
+    assert len(d.steps()) == 20 + 30, "the second seed of a, both of c"
+    assert counted(d) == {"a": 2, "c": 2}
+
+    other = dataclasses.replace(more, config={**more.config, "train": {"batch": 2}})
+    d.ask(other)
+    d.hit(d.complete)
+    assert len(d.steps()) == 20 + 30 + 40, "a default has changed: all is new"
+    assert counted(d) == {"a": 2, "c": 2}, "the old rows are not averaged with the new"
+    assert len(d.ledger.commits()) == 5 + 4
+    d.assert_whole({"final": 4})
+
+
+def counted(drill: Drill) -> dict[str, int]:
+    """Trials behind each arm of the leaderboard."""
+    tables = Tables(drill.ledger, (drill.file.stem,))
+    arms = tables["trials"].column("arm").to_pylist()
+    assert set(arms) == set(tables["leaderboard"].column("arm").to_pylist())
+    return {arm: arms.count(arm) for arm in sorted(set(arms))}
