@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import Cluster, Resources, _orphans
+from cluster import Cluster, Resources, _head, _orphans
 from cluster.local import LOOPBACK, QUIET
 
 PLACES = ("SEGPRINT_DATA", "SEGPRINT_CACHE")
@@ -51,7 +51,8 @@ class Existing(Cluster):
         try:
             _orphans.remove()
             offered = ray.cluster_resources()
-            yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
+            with _head.watched(ray.get_runtime_context().gcs_address):
+                yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
         finally:
             _orphans.remove(ray.get_runtime_context().get_job_id())
             ray.shutdown()

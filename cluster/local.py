@@ -9,7 +9,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cluster import Cluster, Resources
+from cluster import Cluster, Resources, _head
 
 
 def usable_cpus() -> int:
@@ -71,6 +71,7 @@ class Local(Cluster):
             raise ConnectionError(f"Ray did not start on this machine: {error}") from error
         try:
             offered = ray.cluster_resources()
-            yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
+            with _head.watched(ray.get_runtime_context().gcs_address):
+                yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
         finally:
             ray.shutdown()
