@@ -22,6 +22,7 @@ from ray.tune.search import Searcher
 
 from orchestrator.guard import Guard
 from orchestrator.policy import Failure
+from trainables.worker import lost_peer
 
 if TYPE_CHECKING:
     from orchestrator.round import Round
@@ -156,7 +157,7 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
             gone = [e for e in found if _node_gone(e)]
             # Where one worker dies, the others lose their connection to it.
             raised = [e for e in found if not isinstance(e, RayActorError)]
-            own = [e for e in raised if not _disconnected(e)]
+            own = [e for e in raised if not lost_peer(e)]
             error = next(iter([*gone, *own, *found]), None)
         elif isinstance(error, ControllerError):
             error = error.controller_failure
@@ -170,8 +171,3 @@ def _node_gone(error: BaseException) -> bool:
     if isinstance(error, (NodeDiedError, PreemptionError, WorkerGroupStartupTimeoutError)):
         return True
     return isinstance(error, RayActorError) and (error.preempted or "node has died" in str(error))
-
-
-def _disconnected(error: BaseException) -> bool:
-    """A worker whose peer is gone."""
-    return any(word in str(error) for word in ("Connection closed by peer", "Connection reset"))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import socket
 import tempfile
+import time
 from collections.abc import Generator, Mapping
 from typing import Any, cast
 
@@ -27,6 +28,15 @@ from trainables.place import Place, best_device
 Job = Mapping[str, Any]
 """What Tune hands a trial: ``config`` (plain), ``digest``, ``sink``, ``workers`` (one number, or
 the fewest and the most), ``cpus`` and ``gpus`` of one worker, ``split`` (:class:`Place`)."""
+
+
+PEER_SECONDS = 60.0
+"""It takes Ray at most so long to notice that a node is gone."""
+
+
+def lost_peer(error: BaseException) -> bool:
+    """Whether a worker only lost its connection to another one."""
+    return any(word in str(error) for word in ("Connection closed by peer", "Connection reset"))
 
 
 def report_of(progress: Progress) -> dict[str, Any]:
@@ -129,6 +139,10 @@ def train_worker(job: Job) -> None:
                 train.report(report_of(progress))
     except StopIteration as end:
         train.report(cast("Ended", end.value)._asdict())
+    except RuntimeError as error:
+        if lost_peer(error):  # let its death be noticed first, which is the reason
+            time.sleep(PEER_SECONDS)
+        raise
     finally:
         dist.destroy_process_group()
 
