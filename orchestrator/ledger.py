@@ -122,6 +122,18 @@ class Ledger:
         about = {**myself(), "at": datetime.now(UTC).timestamp()}
         self.store.put(f"leases/{digest}.json", json.dumps(about).encode())
 
+    def renew(self, digest: str) -> None:
+        """Renew this process's lease, unless the run has ended or is another process's by now.
+
+        A worker that lost its node may live on for a while beside the one that took its trial over.
+        """
+        try:
+            about = json.loads(self.store.get(f"leases/{digest}.json"))
+        except (KeyError, ValueError):
+            return
+        if about == {**myself(), "at": about.get("at")}:
+            self.lease(digest)
+
     def release(self, digest: str) -> None:
         """Say that nobody works on this digest any more; its checkpoint stays."""
         self.store.delete(f"leases/{digest}.json")
@@ -176,7 +188,7 @@ class LedgerSink:
         self.ledger.keep(digest, checkpoint)
 
     def alive(self, digest: str) -> None:
-        Ledger(self.ledger.store.patient(0)).lease(digest)
+        Ledger(self.ledger.store.patient(0)).renew(digest)
 
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
         self.ledger.commit(digest, outcome, tables)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger import Ledger, LedgerSink
 from orchestrator.snapshot import Snapshot
 from orchestrator.studies import Declared
 from trainables.record import SCHEMAS
@@ -76,6 +76,21 @@ def test_every_table_keeps_its_schema_even_when_empty(ledger: Ledger) -> None:
 def test_a_missing_number_reads_as_null_not_zero(ledger: Ledger) -> None:
     ledger.commit("d1", "diverged", {"trials": [trial("diverged", None)]})
     assert ledger.table("trials")["score"].to_pylist() == [None]
+
+
+def test_only_the_process_that_holds_a_lease_renews_it(ledger: Ledger) -> None:
+    sink = LedgerSink(ledger, "code")
+    ledger.lease("d1")
+    first = ledger.store.get("leases/d1.json")
+    sink.alive("d1")
+    assert ledger.store.get("leases/d1.json") != first
+    other = json.dumps({**json.loads(first), "pid": 1}).encode()
+    ledger.store.put("leases/d1.json", other)
+    sink.alive("d1")
+    assert ledger.store.get("leases/d1.json") == other
+    ledger.release("d1")
+    sink.alive("d1")
+    assert ledger.leases() == {}
 
 
 def test_committing_ends_the_lease_and_drops_the_checkpoint(ledger: Ledger) -> None:
