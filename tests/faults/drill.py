@@ -181,13 +181,15 @@ class Drill:
     # -- what there is ------------------------------------------------------------------------
 
     def steps(self) -> list[Step]:
-        """All training steps so far, in order."""
+        """All training steps of trials so far, in order; the driver times a few by itself."""
         try:
             text = (self.folder / "steps.log").read_text()
         except FileNotFoundError:
             return []
         found = (line.split() for line in text.splitlines(keepends=True) if line.endswith("\n"))
-        return [Step(int(pid), trial, cases) for pid, trial, cases in found]
+        steps = [Step(int(pid), trial, cases) for pid, trial, cases in found]
+        drivers = {driver.pid for driver in self.drivers}
+        return [step for step in steps if step.pid not in drivers]
 
     def redone(self, workers: int = 1) -> int:
         """Steps done more than once."""

@@ -50,7 +50,8 @@ def study() -> Space:
     arms = {name: trial(name, 4 * EVERY, EVERY, seconds=0.05) for name in "abc"}
     rate = {"train.learning_rate": LogUniform(1e-4, 1e-3)}
     arms["two"] = trial("two", 4 * EVERY, EVERY, seconds=0.05) | rate
-    return paced(arms, workers=2, search=Search(1, {"train.steps": EVERY}))
+    other = {"train.steps": EVERY, "model": trial("search", 0, 1)["model"]}
+    return paced(arms, workers=2, search=Search(1, other))
 
 
 @dataclass

@@ -23,7 +23,8 @@ ALONE = paced({"a": trial("a", 3 * EVERY, EVERY), "b": trial("b", 3 * EVERY, EVE
 def shared(steps: int = 3 * EVERY, search: int = 2) -> Space:
     """A searched trial of one worker, then one of two workers."""
     arm = trial("two", steps, EVERY) | {"train.learning_rate": LogUniform(1e-4, 1e-3)}
-    return paced({"two": arm}, workers=2, search=Search(1, {"train.steps": search}))
+    other = {"train.steps": search, "model": trial("search", 0, 1)["model"]}
+    return paced({"two": arm}, workers=2, search=Search(1, other))
 
 
 def killer(pid: int, sig: signal.Signals = signal.SIGKILL) -> Callable[[], None]:
