@@ -61,8 +61,10 @@ def sweep(
                 feasible(made, resources)
                 screen.begin(made)
                 crew = Crew(ledger, screen, claim, resources, purse, silence, mirror=mirror)
-                made = _rounds(made, crew)
-                screen.end()
+                try:
+                    made = _rounds(made, crew)
+                finally:
+                    screen.end()
         _tidy(made, ledger)
     return made
 
