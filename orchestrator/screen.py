@@ -48,6 +48,8 @@ class Screen:
     _running: dict[str, Running] = field(default_factory=dict[str, Running])
     _tally: Counter[str] = field(default_factory=Counter[str])
     _best: dict[str, tuple[float, str]] = field(default_factory=dict[str, "tuple[float, str]"])
+    _planned: float = 0.0
+    """Wall seconds of what is left, by the estimate; kept, since a study may have many trials."""
     _work_done: float = 0.0
     _device_seconds: float = 0.0
     _live: Live | None = None
@@ -59,10 +61,10 @@ class Screen:
         self._left = {place: (cost.device_seconds, n) for place, (cost, n) in left.items()}
         done = sum(t.state == "done" for t in made.trials)
         self._tally = Counter({"committed before": done} if done else {})
-        seconds = wall_seconds(self._left.values(), self.cpus)
+        self._planned = wall_seconds(self._left.values(), self.cpus)
         self.console.print(
             f"{made.study}: {len(self._left)} trials to run, {done} committed,"
-            f" about {clock(seconds)} on {self.cpus} CPUs"
+            f" about {clock(self._planned)} on {self.cpus} CPUs"
         )
         if self.console.is_terminal:
             self._live = Live(
@@ -111,8 +113,9 @@ class Screen:
         running = self._running.pop(tune_id, Running(trial))
         self._device_seconds += running.device_seconds
         if outcome != "failed":  # it is tried again
-            seconds, _ = self._left.pop(_place(trial.cell.name, trial.stage, trial.index), (0.0, 1))
-            self._work_done += seconds
+            cost = self._left.pop(_place(trial.cell.name, trial.stage, trial.index), (0.0, 1))
+            self._planned = max(0.0, self._planned - wall_seconds([cost], self.cpus))
+            self._work_done += cost[0]
         self._tally[outcome] += 1
         task = trial.config.task.title
         if best is not None and best > self._best.get(task, (-1.0, ""))[0]:
@@ -128,7 +131,7 @@ class Screen:
 
     def _remaining(self) -> float:
         """By the estimate, corrected by how fast the work done so far went."""
-        planned = wall_seconds(self._left.values(), self.cpus)
+        planned = self._planned
         part = sum(r.share for r in self._running.values()) / max(1, len(self._left))
         planned *= max(0.0, 1 - part)
         expected = self._work_done / self.cpus
