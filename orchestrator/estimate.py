@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from collections.abc import Iterable
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
 
 from orchestrator.ledger import Ledger
 from trainables import evaluate, probe
-from trainables.config import Config
+from trainables.config import Config, parse
 from trainables.data import prepared, tiles
+from trainables.part import parts_in
 from trainables.place import Place, best_device
 from trainables.state import State
 
@@ -64,6 +68,8 @@ class Estimator:
         if not config.model.learns:
             return Cost(SETUP_SECONDS, "no training", SETUP_SECONDS, SETUP_SECONDS, here())
         timed = _by_timing(config)
+        if timed is None:
+            return Cost(SETUP_SECONDS, "cannot be timed here", SETUP_SECONDS, SETUP_SECONDS, here())
         low, middle, high = (SETUP_SECONDS + factor * timed for factor in (0.5, 1.0, 2.0))
         return Cost(middle, "timing a step here", low, high, here())
 
@@ -80,17 +86,34 @@ def wall_seconds(costs: Iterable[tuple[float, int]], cpus: int) -> float:
     return overhead + sum(seconds for seconds, _ in listed) / max(1, cpus)
 
 
-_timed: dict[object, float] = {}
+_timed: dict[object, float | None] = {}
 
 
-def _by_timing(config: Config) -> float:
-    """Seconds of training and evaluation by a timed step; the same for all seeds and rates."""
+def _by_timing(config: Config) -> float | None:
+    """Seconds of training and evaluation by a timed step; the same for all seeds and rates.
+
+    None if that step raises, which the trial will do as well, and then it is recorded.
+    """
     train = config.train
     sizes = (train.steps, train.batch, train.validate_every)
     key = (config.task, config.model, config.mode, config.test, config.probe, *sizes)
     if key not in _timed:
-        _timed[key] = _whole(config)
+        own = not any(part.file for part in parts_in(config))
+        try:
+            _timed[key] = _whole(config) if own else _apart(config)
+        except Exception:
+            _timed[key] = None
     return _timed[key]
+
+
+def _apart(config: Config) -> float:
+    """The same in a process of its own, since a user's code may do anything, even end it."""
+    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
+        return pool.submit(_of_plain, config.plain()).result()
+
+
+def _of_plain(config: dict[str, Any]) -> float:
+    return _whole(parse(config))
 
 
 def _whole(config: Config) -> float:

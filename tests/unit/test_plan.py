@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +20,7 @@ from orchestrator.round import declare
 from orchestrator.studies import Declared
 from search_spaces import Budget, Choice, Each, Search, Space, Uniform
 from tests.conftest import SMALL
+from trainables.config import Config
 from trainables.data import prepared
 from trainables.place import Place
 from trainables.record import Outcome
@@ -304,6 +307,14 @@ def test_replicates_share_seeds_and_splits_across_arms_and_grids(ledger: Ledger)
     for one, other in by_seed.values():
         assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
     assert not torch.equal(by_seed[0][0][0], by_seed[1][0][0])
+
+
+def test_a_model_that_ends_its_process_is_planned_all_the_same(
+    small: Callable[..., Config], ledger: Ledger
+) -> None:
+    paced = Path(__file__).parent.parent / "faults" / "paced.py"
+    config = small(model={str(paced): {"trouble": "dies"}}, mode="feedforward")
+    assert Estimator(ledger).cost(config).source == "cannot be timed here"
 
 
 def test_a_cost_is_that_of_trials_like_it_with_its_spread(ledger: Ledger) -> None:
