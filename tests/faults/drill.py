@@ -181,15 +181,13 @@ class Drill:
     # -- what there is ------------------------------------------------------------------------
 
     def steps(self) -> list[Step]:
-        """All training steps of trials so far, in order; the driver times a few by itself."""
+        """All training steps of trials so far, in order."""
         try:
             text = (self.folder / "steps.log").read_text()
         except FileNotFoundError:
             return []
         found = (line.split() for line in text.splitlines(keepends=True) if line.endswith("\n"))
-        steps = [Step(int(pid), trial, cases) for pid, trial, cases in found]
-        drivers = {driver.pid for driver in self.drivers}
-        return [step for step in steps if step.pid not in drivers]
+        return [Step(int(pid), trial, cases) for pid, trial, cases in found]
 
     def redone(self, workers: int = 1) -> int:
         """Steps done more than once."""

@@ -54,9 +54,9 @@ class Logged(Network):
             os.kill(os.getpid(), signal.SIGKILL)
         if len(seeds_B) > self.model.room:
             raise torch.OutOfMemoryError("out of memory")
-        line = f"{os.getpid()} {self.model.trial} {int(seeds_B[0])}\n"
-        with LOG.open("a") as log:  # one short write: whole lines, whoever else writes
-            log.write(line)
+        if "RAY_JOB_ID" in os.environ:  # a trial's, not where a sweep times a step beforehand
+            with LOG.open("a") as log:  # one short write: whole lines, whoever else writes
+                log.write(f"{os.getpid()} {self.model.trial} {int(seeds_B[0])}\n")
         time.sleep(self.model.seconds)
 
     def forward(

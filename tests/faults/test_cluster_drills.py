@@ -17,7 +17,10 @@ pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 
 EVERY = 40
 """Steps between two checkpoints."""
-ALONE = paced({"a": trial("a", 3 * EVERY, EVERY), "b": trial("b", 3 * EVERY, EVERY)})
+ALONE = paced({"one": trial("one", 3 * EVERY, EVERY)}, replicates=2)
+SLOW = paced({"one": trial("one", 120, 100, seconds=0.1)}, replicates=2)
+"""An interval takes longer than a run goes on without a word: what is told it comes in between."""
+SILENCE = ("--silence", "30")
 
 
 def shared(steps: int = 3 * EVERY, search: int = 2) -> Space:
@@ -34,8 +37,8 @@ def killer(pid: int, sig: signal.Signals = signal.SIGKILL) -> Callable[[], None]
 def test_the_process_of_a_trial_killed(nodes: Nodes, drill: Drills) -> None:
     d = drill("trial's process killed", ALONE, nodes)
     d.start()
-    d.until(trained(EVERY + 10, "a"))
-    d.hit(killer(d.last("a")))
+    d.until(trained(EVERY + 10))
+    d.hit(killer(d.last()))
     d.noticed("the worker process died")
     d.completes()
     d.assert_whole({"final": 2}, redone=EVERY)
@@ -90,9 +93,7 @@ def test_a_node_gone_with_a_trial_of_two_workers(nodes: Nodes, drill: Drills) ->
 
 
 def test_a_node_taken_back_with_notice(nodes: Nodes, drill: Drills) -> None:
-    # One interval takes longer than a run goes on without a word: the notice comes in between.
-    slow = {n: trial(n, 120, 100, seconds=0.1) for n in "ab"}
-    d = drill("node drained, then gone", paced(slow), nodes)
+    d = drill("node drained, then gone", SLOW, nodes)
     d.start()
     d.until(trained(15, processes=2))
     struck = d.last()
@@ -114,20 +115,15 @@ def test_trials_that_hang(nodes: Nodes, drill: Drills) -> None:
     d.until(trained(EVERY + 10))
     d.hit(killer(d.last(), signal.SIGSTOP))
     d.noticed("search 0: failed", "no sign of life for 30 s: killed")
-    d.until(lambda d: len(d.ledger.store.list("commits/")) > 1)
-    d.until(trained(EVERY + 10, processes=4))
-    d.hit(killer(d.last(), signal.SIGSTOP))
+    d.until(trained(EVERY + 10, "two", processes=2))
+    d.hit(killer(d.last("two"), signal.SIGSTOP))
     d.noticed("final 0: failed")
     d.completes()
     d.assert_whole({"search": 1, "final": 1}, redone=2 * EVERY)
 
 
-SILENCE = ("--silence", "30")
-
-
 def test_a_sweep_told_to_stop_does_so_in_good_order(nodes: Nodes, drill: Drills) -> None:
-    slow = {n: trial(n, 120, 100, seconds=0.1) for n in "ab"}
-    d = drill("SIGTERM, SIGINT, in good order", paced(slow), nodes)
+    d = drill("SIGTERM, SIGINT, in good order", SLOW, nodes)
     for sig, steps in ((signal.SIGTERM, 15), (signal.SIGINT, 15)):
         d.strike(trained(steps, processes=2 if sig == signal.SIGTERM else 4), sig)
         assert d.driver.returncode == 130
