@@ -5,7 +5,9 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import sys
 from argparse import Namespace
+from contextlib import nullcontext, redirect_stdout
 
 import cluster
 import search_spaces
@@ -43,7 +45,9 @@ def main(options: Namespace) -> int:
     from orchestrator.sweep import sweep
 
     screen = Screen(console(stderr=options.json), Estimator(ledger), usable_cpus())
-    made = sweep(study, space, ledger, where, screen, silence, options.mirror)
+    # Ray's words on what died go to stdout, which is the script's.
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        made = sweep(study, space, ledger, where, screen, silence, options.mirror)
     given_up = [t for t in made.trials if t.state == "given up" or t.outcome == "diverged"]
     tables = Tables(ledger, (study,))
     summary = {

@@ -135,7 +135,7 @@ def test_a_sweep_told_to_stop_does_so_in_good_order(nodes: Nodes, drill: Drills)
 
 
 def test_a_second_signal_ends_at_once(nodes: Nodes, drill: Drills) -> None:
-    d = drill("SIGINT twice", paced({"a": trial("a", 60, 50, seconds=0.3)}), nodes)
+    d = drill("SIGINT twice", paced({"one": trial("one", 30, 25, seconds=0.3)}), nodes)
     d.start()
     d.until(trained(2))
     d.hit(killer(d.driver.pid, signal.SIGINT))
@@ -144,7 +144,7 @@ def test_a_second_signal_ends_at_once(nodes: Nodes, drill: Drills) -> None:
     assert d.end() == 130
     d.noticed()
     d.complete()
-    d.assert_whole({"final": 1}, redone=50)
+    d.assert_whole({"final": 1}, redone=25)
 
 
 def test_two_drivers_of_one_study(nodes: Nodes, drill: Drills) -> None:
