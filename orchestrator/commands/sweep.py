@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import signal
 import sys
 from argparse import Namespace
 from contextlib import nullcontext, redirect_stdout
@@ -44,6 +45,7 @@ def main(options: Namespace) -> int:
     os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
     from orchestrator.sweep import sweep
 
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, from the start
     screen = Screen(console(stderr=options.json), Estimator(ledger), usable_cpus())
     # Ray's words on what died go to stdout, which is the script's.
     with redirect_stdout(sys.stderr) if options.json else nullcontext():

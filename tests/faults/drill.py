@@ -92,7 +92,6 @@ class Drill:
         self.numbers = Numbers(self.name)
         self.drivers: list[subprocess.Popen[bytes]] = []
         self._committed: dict[str, int] = {}
-        self._redone = 0
 
     def ask(self, space: Space) -> None:
         """Write the study's file."""
@@ -150,7 +149,6 @@ class Drill:
     def hit(self, act: Callable[[], object]) -> None:
         """Do some harm, noting what is committed now."""
         self._committed |= self._rows()
-        self._redone = self.redone()
         self.struck = time.monotonic()
         act()
 
