@@ -69,6 +69,9 @@ class Guard:
             handed = self.run.handed.get(trial.trial_id)
             if handed is None or now < self._heard.get(trial.trial_id, now) + self.run.crew.silence:
                 continue
+            if self.run.needs.room(ray.cluster_resources()) < 1:
+                self.heard(trial.trial_id)  # it waits for a node that went away
+                continue
             age = self.run.ledger.lease_age(handed.trial.digest)
             if age is not None and age < self.run.crew.silence:
                 self._heard[trial.trial_id] = now - age
