@@ -36,8 +36,8 @@ WEIGHTS = {
     "trial hangs": 1,
     "driver killed": 4,
     "driver told to stop": 3,
-    "node killed": 3,
-    "node drained": 2,
+    "node killed": 2,
+    "node drained": 1,
     "head killed": 1,
     "store away": 3,
     "store flaky": 3,
@@ -75,7 +75,7 @@ class Soak:
         """Strike until time is over, then let the command complete the study."""
         while time.monotonic() < self.began + seconds:
             self.keep_running()
-            pause = time.monotonic() + self.rng.uniform(2, 20)
+            pause = time.monotonic() + self.rng.uniform(5, 30)
             while time.monotonic() < pause and self.drill.driver.poll() is None:
                 time.sleep(0.1)
             if self.drill.driver.poll() is None:
@@ -187,7 +187,7 @@ def soak(seconds: float, seed: int, folder: Path) -> None:
             study_folder.mkdir()
             ledger = Ledger(Store("s3://segprint-test/soak", patience=60))
             name = f"soak, {seconds / 60:.0f} min, seed {seed}"
-            drill = Drill(study_folder, study(), ledger, name, options=("--silence", "30"))
+            drill = Drill(study_folder, study(), ledger, name, options=("--silence", "120"))
             nodes = Nodes(2, {})
             drill.on, drill.env = "existing", nodes.env
             it = Soak(drill, proxy, random.Random(seed), nodes)
