@@ -39,6 +39,9 @@ class Existing(Cluster):
         import ray
 
         places = {k: str(Path(os.environ[k]).absolute()) for k in PLACES if k in os.environ}
+        # Ray Train asks for the state of its run; where a machine has several Rays, it would ask
+        # the latest, and take the run for dead.
+        places["RAY_ADDRESS"] = self._address()
         try:
             ray.init(
                 address=self._address(),

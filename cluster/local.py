@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import socket
 import sys
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -40,6 +41,16 @@ LOOPBACK = {
 }
 
 
+def _address_of_its_own() -> dict[str, str]:
+    """Variables by which whatever Ray starts knows its own Ray from others on this machine.
+
+    Ray Train asks for the state of its run; it would ask the latest Ray, and take the run for dead.
+    """
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    return {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"127.0.0.1:{port}"}
+
+
 @dataclass(frozen=True)
 class Local(Cluster):
     """``cpus=None`` takes all that the process may use."""
@@ -56,6 +67,9 @@ class Local(Cluster):
     def connect(self) -> Generator[Resources]:
         import ray
 
+        own = _address_of_its_own()
+        before = {k: os.environ.pop(k, None) for k in own}
+        os.environ.update(own)
         try:
             ray.init(
                 # "local" starts a fresh one: a stray cluster file cannot capture the sweep.
@@ -69,6 +83,10 @@ class Local(Cluster):
             )
         except Exception as error:
             raise ConnectionError(f"Ray did not start on this machine: {error}") from error
+        finally:
+            for name, value in before.items():  # what Ray has started keeps its own
+                os.environ.pop(name)
+                os.environ.update({name: value} if value is not None else {})
         try:
             offered = ray.cluster_resources()
             with _head.watched(ray.get_runtime_context().gcs_address):
