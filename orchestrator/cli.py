@@ -181,11 +181,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt:
-        print("segprint: stopped; the same command continues", file=sys.stderr)
-        return 130
+        return stopped()
+    except RuntimeError as error:
+        if str(error) == "Query interrupted":  # so DuckDB calls Ctrl-C
+            return stopped()
+        raise
     except (ValueError, OSError) as error:
         print(f"segprint: {error}", file=sys.stderr)
         return 2
+
+
+def stopped() -> int:
+    """Say how to go on."""
+    print("segprint: stopped; the same command continues", file=sys.stderr)
+    return 130
 
 
 if __name__ == "__main__":
