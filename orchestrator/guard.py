@@ -69,11 +69,10 @@ class Guard:
             handed = self.run.handed.get(trial.trial_id)
             if handed is None or now < self._heard.get(trial.trial_id, now) + self.run.crew.silence:
                 continue
-            if self.run.needs.room(ray.cluster_resources()) < 1:
-                self.heard(trial.trial_id)  # it waits for a node that went away
-                continue
             age = self.run.ledger.lease_age(handed.trial.digest)
-            if age is not None and age < self.run.crew.silence:
+            if age is None:  # its workers are still being started: Ray has time-outs for that
+                age = 0.0
+            if age < self.run.crew.silence:
                 self._heard[trial.trial_id] = now - age
                 continue
             handed.killed = f"no sign of life for {self.run.crew.silence:.0f} s: killed"

@@ -206,6 +206,7 @@ class Round:
             failure = Failure(handed.killed)
         if failure is not None and failure.lost:
             self.tries.lost[digest] += 1
+            self.ledger.release(digest)  # else its age would be that of the next one to try
             if handed.search is None and self.tries.lost[digest] < policy.MOST_LOST:
                 self.queue.append(handed.trial)
             self.screen.lost(tune_id, handed.trial, failure.reason)
