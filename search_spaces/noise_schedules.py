@@ -4,12 +4,12 @@ A grid, nothing searched: DDPM's linear schedule, the cosine schedule, the cosin
 noise (as is customary for larger images), Laplace around λ = 0, and the window in which λ falls
 evenly. On fluorescence nuclei, H&E nuclei and brain MR, two seeds each.
 
-Cost: about 13 minutes on 2 CPU cores (30 trials). After so little training expect DDPM's linear
+Cost: about 13 minutes on 2 CPU cores (30 trials). Expect, after so little training, DDPM's linear
 schedule and the cosine moved to more noise ahead on all three tasks, and Laplace a tenth of Dice
 behind them on both kinds of nuclei: `segprint query "SELECT * FROM ablation"` has every pair of
-schedules, on the same tiles and seeds. The information that an image adds at a noise level is
-no property of the schedule, so where the fingerprints of one task differ between schedules, as on
-brain, the networks are not the best denoisers yet.
+schedules, on the same tiles and seeds. The information that an image adds at a noise level is no
+property of the schedule: where the fingerprints of one task differ between schedules, as on brain,
+the networks are not the best denoisers yet.
 """
 
 from search_spaces import Each, Space
