@@ -148,17 +148,17 @@ def test_a_second_signal_ends_at_once(nodes: Nodes, drill: Drills) -> None:
 
 
 def test_two_drivers_of_one_study(nodes: Nodes, drill: Drills) -> None:
-    d = drill("two drivers, the first killed", ALONE, nodes)
+    long = paced({"one": trial("one", 6 * EVERY, EVERY, seconds=0.05)}, replicates=2)
+    d = drill("two drivers, the first killed", long, nodes)
     first = d.start()
-    d.until(trained(EVERY + 10))
+    d.until(once("trials to run"))
     second = d.start()
     d.until(once(f"process {first.pid} on", "drives this study; waiting"))
+    d.until(trained(EVERY + 10))
     d.hit(first.kill)
     d.until(once("trials to run"))
     d.noticed()
-    third = d.start()
-    d.until(once(f"process {second.pid} on", "drives this study; waiting"))
-    assert third.wait(400) == 0
-    assert second.wait(60) == 0
+    third = d.start()  # nobody is struck any more: it waits, and has nothing to do
     d.completes()
+    assert second.wait(60) == third.returncode == 0
     d.assert_whole({"final": 2}, redone=2 * EVERY)
