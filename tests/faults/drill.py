@@ -92,6 +92,7 @@ class Drill:
         self.numbers = Numbers(self.name)
         self.drivers: list[subprocess.Popen[bytes]] = []
         self._committed: dict[str, int] = {}
+        self.reached = 0
 
     def ask(self, space: Space) -> None:
         """Write the study's file."""
@@ -149,6 +150,7 @@ class Drill:
     def hit(self, act: Callable[[], object]) -> None:
         """Do some harm, noting what is committed now."""
         self._committed |= self._rows()
+        self.reached = len(self.steps())
         self.struck = time.monotonic()
         act()
 
@@ -289,13 +291,21 @@ def checkpoint_beside(count: int) -> Moment:
 
 
 def trained(steps: int, trial: str = "", processes: int = 1) -> Moment:
-    """When a trial (each of several processes) has done so many steps."""
+    """When a trial (each of several processes) has done so many steps since the last strike."""
 
     def moment(drill: Drill) -> bool:
-        counts = Counter(s.pid for s in drill.steps() if s.trial.startswith(trial))
+        new = drill.steps()[drill.reached :]
+        counts = Counter(s.pid for s in new if s.trial.startswith(trial))
         return sum(n >= steps for n in counts.values()) >= processes
 
     return moment
+
+
+def standing(drill: Drill) -> bool:
+    """When no trial has done a step for two seconds."""
+    before = len(drill.steps())
+    time.sleep(2)
+    return len(drill.steps()) == before
 
 
 def once(*words: str) -> Moment:

@@ -71,7 +71,7 @@ def test_the_driver_killed_while_trials_train_and_while_workers_start(
 def test_a_node_gone_with_trials_of_one_worker(nodes: Nodes, drill: Drills) -> None:
     d = drill("raylet killed, one worker", ALONE, nodes)
     d.start()
-    d.until(trained(EVERY + 10, processes=2))
+    d.until(trained(EVERY + 10))
     d.hit(lambda: nodes.kill(nodes.under(d.last())))
     d.noticed("its node went away; it will be resumed")
     nodes.add()
@@ -124,8 +124,8 @@ def test_trials_that_hang(nodes: Nodes, drill: Drills) -> None:
 
 def test_a_sweep_told_to_stop_does_so_in_good_order(nodes: Nodes, drill: Drills) -> None:
     d = drill("SIGTERM, SIGINT, in good order", SLOW, nodes)
-    for sig, steps in ((signal.SIGTERM, 15), (signal.SIGINT, 15)):
-        d.strike(trained(steps, processes=2 if sig == signal.SIGTERM else 4), sig)
+    for sig in (signal.SIGTERM, signal.SIGINT):
+        d.strike(trained(15), sig)
         assert d.driver.returncode == 130
         assert "stopping: trials keep a checkpoint" in d.said()
         assert "the same command continues" in d.said()
