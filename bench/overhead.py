@@ -47,7 +47,7 @@ class Committed:
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None: ...
 
 
-def run() -> None:
+def main() -> None:
     """Print seconds per trial of each way, and the ratios."""
     found: dict[str, float] = {}
     for way, trials in TRIALS.items():
@@ -127,7 +127,7 @@ def _report() -> None:
     train.report({"score": 0.0})
 
 
-def main() -> None:
+def one() -> None:
     """One way, in a process of its own: ``WAY TRIALS``."""
     import logging
 
@@ -145,4 +145,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    one()

@@ -122,12 +122,15 @@ def outcomes(tables: Tables) -> list[dict[str, Any]]:
 
 
 def provenance(tables: Tables) -> list[tuple[str, str]]:
-    """Code, packages, devices and data that the rows came from."""
+    """Code, packages, devices and data that the rows came from.
+
+    Where a trial ran is unknown if it was ended from outside: it is not mentioned then.
+    """
     rows = tables["trials"].to_pylist()
     named = {
         "Code": {row["code"] for row in rows},
         "Packages": {row["packages"] for row in rows},
-        "Devices": {f"{row['device']} × {row['world_size']}" for row in rows},
+        "Devices": {f"{row['device']} × {row['world_size']}" for row in rows if row["device"]},
         "Data (content hashes)": {f"{row['task']} {row['data_hash']}" for row in rows},
     }
-    return [(name, "; ".join(sorted(values))) for name, values in named.items()]
+    return [(name, "; ".join(sorted(filter(None, values)))) for name, values in named.items()]

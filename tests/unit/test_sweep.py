@@ -133,7 +133,7 @@ def test_no_trial_is_started_once_the_budget_is_spent_in_however_many_sweeps(
 
 
 def test_trials_that_run_count_before_they_are_committed(ledger: Ledger) -> None:
-    run = begun(ledger, dataclasses.replace(SEARCHED, budget=Budget(device_hours=1e-9)))
+    run = begun(ledger, dataclasses.replace(SEARCHED, budget=Budget(device_hours=1e-12)))
     assert run.next("one") is not None
     assert run.next("two") is None
     assert "device-hours" in (run.crew.purse.empty() or "")
