@@ -5,7 +5,7 @@ STORE ?= results
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test drills check format bench lock clean
+.PHONY: demo test drills survival check format bench lock clean
 
 demo: .venv/ready
 	$(BIN)/segprint --store $(STORE) sweep quickstart
@@ -16,7 +16,11 @@ test: .venv/ready
 	$(BIN)/pytest
 
 drills: .venv/ready
-	$(BIN)/pytest -m slow
+	$(BIN)/pytest -m "slow and not cluster"
+
+# Apart from the other drills: with them, CI would take more than 40 minutes.
+survival: .venv/ready
+	$(BIN)/pytest -m cluster
 
 check: .venv/ready
 	$(BIN)/ruff format --check .

@@ -13,7 +13,7 @@ from tests.faults.conftest import Drills
 from tests.faults.drill import once, paced, trained, trial
 from tests.faults.nodes import Nodes
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
 
 EVERY = 40
 """Steps between two checkpoints."""

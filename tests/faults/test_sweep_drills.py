@@ -18,7 +18,7 @@ from tests.faults.drill import Drill, paced, standing, trained, trial
 from tests.faults.nodes import Nodes
 from tests.faults.proxy import Proxy
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
 
 EVERY = 40
 """Steps between two checkpoints."""
