@@ -103,6 +103,7 @@ class Drill:
 
     def start(self, *options: str) -> subprocess.Popen[bytes]:
         """The sweep as its own session, its output in a file."""
+        self.reached = len(self.steps())
         self.log = self.folder / f"log-{len(self.drivers)}"
         command = [sys.executable, "-m", "orchestrator.cli", "--store", self.ledger.store.url]
         where = ["--on", self.on, *self.options, *options]
@@ -291,7 +292,7 @@ def checkpoint_beside(count: int) -> Moment:
 
 
 def trained(steps: int, trial: str = "", processes: int = 1) -> Moment:
-    """When a trial (each of several processes) has done so many steps since the last strike."""
+    """When a trial (each of several processes) has done so many steps since a strike or start."""
 
     def moment(drill: Drill) -> bool:
         new = drill.steps()[drill.reached :]
