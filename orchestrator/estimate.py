@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import time
 from collections.abc import Iterable
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from multiprocessing.connection import Connection
 from typing import Any
 
 import numpy as np
@@ -107,13 +108,24 @@ def _by_timing(config: Config) -> float | None:
 
 
 def _apart(config: Config) -> float:
-    """The same in a process of its own, since a user's code may do anything, even end it."""
-    with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
-        return pool.submit(_of_plain, config.plain()).result()
+    """The same in a process of its own, since a user's code may do anything, even end it.
+
+    That process waits for nothing: it also ends where this one is killed meanwhile.
+    """
+    context = multiprocessing.get_context("spawn")
+    hears, tells = context.Pipe(duplex=False)
+    child = context.Process(target=_tell, args=(tells, config.plain()))
+    child.start()
+    tells.close()
+    with hears:
+        seconds = hears.recv()  # EOFError: it ended without a word
+    child.join()
+    return seconds
 
 
-def _of_plain(config: dict[str, Any]) -> float:
-    return _whole(parse(config))
+def _tell(to: Connection, config: dict[str, Any]) -> None:
+    with contextlib.suppress(Exception):
+        to.send(_whole(parse(config)))
 
 
 def _whole(config: Config) -> float:
