@@ -182,7 +182,7 @@ class _Known:
         found: dict[int, Trial] = {}
         for d in self.searched.get(cell.name, []):
             values: dict[str, Any] = self.about[d.key]["values"]
-            if d.index in found or not fits(cell.template, values):
+            if d.index in found or not fits(cell.template, values) or not cell.keeps(values):
                 continue  # the space has changed since
             config = cell.config(values, space.search.overrides, space.search.seed)
             if config.digest() == d.digest:

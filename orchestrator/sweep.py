@@ -213,6 +213,7 @@ def _graceful(screen: Screen) -> Generator[None]:
         seen.append(number)
         if len(seen) > 1:
             raise KeyboardInterrupt
+        screen.interrupted = True  # even if the last trial ends in this moment
         screen.note("stopping: trials keep a checkpoint; once more, and it ends at once")
         os.kill(os.getpid(), signal.SIGUSR1)
 
