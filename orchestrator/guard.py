@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -11,6 +12,7 @@ import ray
 from ray.tune.experiment import Trial
 
 from orchestrator import policy
+from orchestrator.needs import fewest
 
 if TYPE_CHECKING:
     from orchestrator.round import Round
@@ -56,12 +58,21 @@ class Guard:
         self._warn_of_leaving_nodes(running)
         if running or self._ran is None:
             self._ran = now
+        elif now > self._ran + self.wait and self._fits():  # others use it
+            self.run.screen.note("waiting: others use the cluster")
+            self._ran = now
         elif now > self._ran + self.wait:
             has = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
             raise StarvedError(
                 f"no trial could start for {self.wait:.0f} s: each needs {self.run.needs},"
                 f" the cluster has {has or 'nothing'}; the same command continues"
             )
+
+    def _fits(self) -> bool:
+        """Whether a trial would have room on the nodes that there are, if nobody else used them."""
+        one = dataclasses.replace(self.run.needs, workers=1)
+        places = sum(one.room(node["Resources"]) for node in ray.nodes() if node["Alive"])
+        return places >= fewest(self.run.needs.workers)
 
     def _end_silent(self, running: list[Trial], now: float) -> None:
         """Kill what hangs: neither its driver nor its lease has heard of it for too long."""
