@@ -332,3 +332,24 @@ def test_a_cost_is_that_of_trials_like_it_with_its_spread(ledger: Ledger) -> Non
         [SETUP_SECONDS + each for each in twice]
     )
     assert cost.device == "H100"
+
+
+def test_a_suggestion_that_a_later_constraint_forbids_is_no_part_of_the_search(
+    ledger: Ledger,
+) -> None:
+    arms = {"searched": {"mode": {"diffusion": {"t_low": Uniform(0.0, 0.4)}}}}
+
+    def asked(*constraints: str) -> Plan:
+        return plan("s", space(arms=arms, constraints=constraints), ledger)
+
+    made = asked()
+    (cell,) = made.cells
+    assert made.space.search is not None
+    for index, t_low in enumerate((0.1, 0.3)):
+        values = {"mode.diffusion.t_low": t_low}
+        config = cell.config(values, made.space.search.overrides, 0)
+        about = {"arm": cell.arm, "config": config.plain(), "values": values}
+        place = Declared("s", made.revision, cell.name, "search", index, config.digest())
+        ledger.studies.declare(place, about)
+    assert [len(made.trials) for made in (asked(), asked("mode.diffusion.t_low <= 0.2"))] == [2, 1]
+    assert asked("mode.diffusion.t_low <= 0.2").unsuggested == {"searched": 1}
