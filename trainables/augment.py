@@ -125,3 +125,8 @@ def turned(x: Tensor, turn: int) -> Tensor:
     """One of the eight symmetries of the square, on the last two axes."""
     x = x.rot90(turn % 4, (-2, -1))
     return x.flip(-1) if turn >= 4 else x
+
+
+def unturned(x: Tensor, turn: int) -> Tensor:
+    """What :func:`turned` made of it, turned back."""
+    return (x.flip(-1) if turn >= 4 else x).rot90(-turn % 4, (-2, -1))

@@ -1,4 +1,4 @@
-"""Segmentation in one pass, for the modes without noise."""
+"""Segmentation without noise: one pass, or one for each of several views of the image."""
 
 from __future__ import annotations
 
@@ -11,25 +11,36 @@ import torch
 from torch import Tensor
 
 from trainables import masks
+from trainables.augment import turned, unturned
 from trainables.controls import Control
 from trainables.models import Network, Output, Ports
 from trainables.modes import Batch, Mode, Prediction
 from trainables.part import require
 
+VIEWS = (0, 4, 2, 6, 1, 3, 5, 7)
+"""Turns of the square in the order of the members: the first 2, 4 and 8 are groups."""
+
 
 @dataclass(frozen=True)
 class Segmenter(Mode):
-    """Class logits out of one pass that knows nothing of the mask.
+    """Class logits out of a pass that knows nothing of the mask.
 
     The loss is cross-entropy or, with ``mse``, the squared error of 2m − 1 that an x0-diffusion
     network is trained on; to it is added ``dice_weight`` × (1 − soft Dice).
+
+    Each of ``members`` sees the image in another of the eight symmetries of the square (first as
+    it is, then mirrored, both upside down, then the quarter turns), and what it says is turned
+    back: a test-time ensemble whose mean is the sample, for a twin that may spend as many passes
+    as a diffusion ensemble.
     """
 
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     dice_weight: float = 1.0
+    members: int = 1
 
     def __post_init__(self) -> None:
         require(self.dice_weight >= 0, f"dice_weight={self.dice_weight} must not be negative")
+        require(1 <= self.members <= len(VIEWS), f"members={self.members} must lie in 1..8")
 
     @abc.abstractmethod
     def mask_channels(self, classes: int) -> int:
@@ -37,11 +48,11 @@ class Segmenter(Mode):
 
     @property
     def passes(self) -> int:
-        return 1
+        return self.members
 
     @property
     def ensemble(self) -> int:
-        return 1
+        return self.members
 
     def ports(self, image_channels: int, classes: int) -> Ports:
         channels = masks.channels(classes)
@@ -67,8 +78,18 @@ class Segmenter(Mode):
         seeds: Sequence[int],
         control: Control,
     ) -> Prediction:
-        output = blind_pass(network, images_BCHW, self.mask_channels(classes))
-        return Prediction(self._probabilities(output)[:, None], auxiliary(output))
+        """All members of all cases in one batch; no draw is random."""
+        views = VIEWS[: self.members]
+        images = torch.cat([turned(images_BCHW, view) for view in views])
+        output = blind_pass(network, images, self.mask_channels(classes))
+
+        def per_case(p: Tensor) -> Tensor:
+            back = zip(p.chunk(self.members), views, strict=True)
+            return torch.stack([unturned(part, view) for part, view in back], 1)
+
+        side = auxiliary(output)
+        members = per_case(self._probabilities(output))
+        return Prediction(members, None if side is None else per_case(side).mean(1))
 
     def _probabilities(self, output: Output) -> Tensor:
         if self.loss == "cross_entropy":

@@ -9,7 +9,8 @@ import pytest
 import torch
 
 from tests.small import MODELS
-from trainables.models import Model, Network
+from trainables.augment import turned
+from trainables.models import Model, Network, Output
 from trainables.modes import Batch, Mode
 from trainables.modes.diffusion import Diffusion
 from trainables.part import names, parse_part
@@ -30,7 +31,12 @@ VARIANTS: list[dict[str, Any]] = [
     {"sampler": {"ddpm": {"steps": 3, "variance": "learned"}}, "loss": "hybrid"},
     *({"sampler": {name: {"steps": 3, "spacing": "log_snr"}}} for name in names("samplers")),
 ]
-SPECS: list[Any] = [*names("modes"), *({"diffusion": v} for v in VARIANTS)]
+TWINS: list[dict[str, Any]] = [{"members": 8}, {"members": 3, "loss": "mse"}]
+SPECS: list[Any] = [
+    *names("modes"),
+    *({"diffusion": v} for v in VARIANTS),
+    *({name: v} for name in ("feedforward", "image_only") for v in TWINS),
+]
 CLASSES = [2, 3]
 
 
@@ -118,6 +124,45 @@ def test_members_differ_and_seeds_decide_them() -> None:
     assert not torch.equal(first[:, 0], first[:, 1])
     assert torch.equal(first, wanted.predict(model, images, 2, [1, 2], "none").members)
     assert not torch.equal(first[0], wanted.predict(model, images, 2, [3, 2], "none").members[0])
+
+
+class Pointwise(Network):
+    """Logits that are the image's own pixels, whatever stands beside them."""
+
+    def forward(self, x: Any, t_B: Any, images: Any, features: Any = None) -> Output:
+        return Output(images)
+
+
+@pytest.mark.parametrize("members", range(1, 9))
+def test_every_view_is_turned_back_to_where_it_came_from(members: int) -> None:
+    """A pointwise network says the same of every view, pixel by pixel, so all members agree."""
+    images = torch.randn(2, 1, 6, 6)
+    wanted = mode({"feedforward": {"members": members}})
+    p = wanted.predict(Pointwise(), images, 2, [1, 2], "none").members
+    assert p.shape[1] == wanted.passes == wanted.ensemble == members
+    torch.testing.assert_close(p, images.sigmoid()[:, None].expand_as(p))
+
+
+@torch.no_grad()
+def test_the_eight_views_together_are_blind_to_how_the_image_is_turned() -> None:
+    images, wanted = torch.randn(1, 1, 8, 8), mode({"feedforward": {"members": 8}})
+    model = network(wanted, 2)
+
+    def mean(shown: torch.Tensor) -> torch.Tensor:
+        return wanted.predict(model, shown, 2, [1], "none").members.mean(1)
+
+    seen = mean(images)
+    for turn in range(8):
+        torch.testing.assert_close(mean(turned(images, turn)), turned(seen, turn))
+    alone = mode("feedforward").predict(model, images, 2, [1], "none").members[:, 0]
+    assert not torch.allclose(alone, seen, atol=1e-3), "the views of this network differ"
+
+
+@pytest.mark.parametrize("members", [0, 9])
+@pytest.mark.parametrize("name", ["feedforward", "image_only"])
+def test_a_twin_has_one_to_eight_members(name: str, members: int) -> None:
+    with pytest.raises(ValueError, match=rf"members={members} must lie in 1\.\.8"):
+        mode({name: {"members": members}})
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import pytest
 import scipy.ndimage
 import torch
 
-from trainables.augment import Augment, View, turned, views, warped
+from trainables.augment import Augment, View, turned, unturned, views, warped
 from trainables.config import Config
 from trainables.data import prepare
 from trainables.draws import generator
@@ -75,6 +75,12 @@ def test_the_eight_turns_are_the_symmetries_of_the_square() -> None:
     found = {tuple(turned(x, k).flatten().tolist()) for k in range(8)}
     assert len(found) == 8
     assert tuple(x.T.flatten().tolist()) in found
+
+
+@pytest.mark.parametrize("turn", range(8))
+def test_a_turn_is_turned_back_exactly(turn: int) -> None:
+    x = torch.randn(2, 3, 5, 5)
+    assert torch.equal(unturned(turned(x, turn), turn), x)
 
 
 def test_draws_stay_within_what_was_asked_for() -> None:

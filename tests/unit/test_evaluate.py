@@ -136,6 +136,23 @@ def test_the_auxiliary_output_and_the_blend_are_apart_from_the_sample(small: Sma
     assert len(rows.samples) == len(data.test)
 
 
+@pytest.mark.parametrize("members", [1, 4])
+def test_the_members_of_a_twin_are_spread_as_a_diffusion_ensemble_is(
+    small: Small, members: int
+) -> None:
+    """Any weights at random say something else of each view; a member is alike with itself."""
+    config = small(mode={"feedforward": {"members": members}}, train={"steps": 0})
+    data = prepare(config.task, "tiles")
+    network = State(config, data, Place()).best
+    torch.manual_seed(0)
+    for parameter in network.parameters():
+        torch.nn.init.normal_(parameter)
+    rows = evaluate.measure(config, network, data.test, "test", Place()).samples
+    assert {row["member_pairs"] for row in rows} == {members**2}
+    for row in rows:
+        assert (row["member_iou_sum"] == row["member_pairs"]) == (members == 1)
+
+
 @pytest.mark.parametrize("task", ["histology", "brain"])
 def test_a_case_is_scored_by_the_dice_of_its_rows_on_whichever_worker(
     small: Small, task: str
