@@ -93,7 +93,7 @@ def count(env: dict[str, str]) -> None:
 
 
 def count_folds(proxy: Proxy) -> None:
-    """Print the requests of folding one whole attempt into seven tables, time after time.
+    """Print the requests of folding one whole attempt into every table, time after time.
 
     A log is read from where it was last summed up, which is done every ten commits.
     """

@@ -146,7 +146,7 @@ class Check:
             yield Finding("damage", f"{delta.ROOT}{name}", str(state), "segprint tables rebuild")
             return
         if state is None:
-            if self.folded:
+            if any(name in r.parts and self.folded.get(r.key) == r.attempt for r in records):
                 yield Finding(
                     "damage", f"{delta.ROOT}{name}", "is missing", "segprint tables rebuild"
                 )

@@ -107,6 +107,9 @@ class Snapshot:
         if self._trials is not None:
             try:
                 state = self._trials if name == "trials" else delta.load(self.store, name)
+                # A table that is newer than all that is folded has no log yet, and no rows.
+                if state is None and not self._live(name, live, digests).num_rows:
+                    return Source(name, files, chosen, SCHEMAS[name].empty_table())
                 if state is None or state.folded < self._trials.folded:
                     what = f"{delta.ROOT}{name} has not all that {delta.ROOT}trials has"
                     raise DamagedError(f"{what}; run `segprint tables rebuild`")

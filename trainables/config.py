@@ -99,8 +99,12 @@ class Evaluation:
     """Share of its side that a patch has in common with the next, where images are larger."""
     controls: tuple[ImageControl, ...] = ()
     """Readings beside the sample, of test cases only."""
+    pictures: int = 2
+    """Test cases, from the first on, whose pictures are kept with the results; 0: no pixels of an
+    image are."""
 
     def __post_init__(self) -> None:
+        require(self.pictures >= 0, f"pictures={self.pictures} must not be negative")
         require(0 <= self.overlap < 1, f"overlap={self.overlap} must lie in [0, 1)")
 
 

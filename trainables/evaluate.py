@@ -38,6 +38,7 @@ class Rows:
     calibration: list[Row] = field(default_factory=list[Row])
     samples: list[Row] = field(default_factory=list[Row])
     instances: list[Row] = field(default_factory=list[Row])
+    pictures: list[Row] = field(default_factory=list[Row])
 
 
 @contextlib.contextmanager
@@ -231,7 +232,8 @@ def _count(
     predicted, foreground = masks.to_labels(p_1MHW)[0], masks.foreground(p_1MHW)[0]
     for k, about in _keys(config, case, split):
         key, truth = {**about, "reading": reading}, case.labels == k
-        rows.cases.append({**key, **counts(predicted == k, truth)})
+        of_truth = objects.shape(truth, case.instances)
+        rows.cases.append({**key, **counts(predicted == k, truth), **of_truth})
         rows.calibration += [{**key, **row} for row in histogram(foreground[k - 1], truth)]
 
 

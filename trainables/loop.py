@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from trainables import controls, evaluate, probe
+from trainables import controls, evaluate, pictures, probe
 from trainables.config import Config
 from trainables.data import Prepared, prepared, tiles
 from trainables.evaluate import Rows, autocast
@@ -226,11 +226,12 @@ def _test(config: Config, state: State, data: Prepared, place: Place) -> Measure
     tested = time.perf_counter()
     val = _together(place, lambda: evaluate.measure(config, best, data.val, "val", place))
     others = _together(place, lambda: evaluate.measure_controls(config, best, data.test, place))
+    shown = _together(place, lambda: pictures.measure(config, best, data.test, place))
     probing = time.perf_counter()
     probes = probe.measure(config, best, data.test, place)
     probed = time.perf_counter()
     all_rows = {
-        f.name: [row for rows in (test, val, others) for row in getattr(rows, f.name)]
+        f.name: [row for rows in (test, val, others, shown) for row in getattr(rows, f.name)]
         for f in dataclasses.fields(Rows)
     }
     return Measured(

@@ -79,6 +79,30 @@ def measure(config: Config, network: Network, cases: Sequence[Case], place: Plac
     return rows
 
 
+def strip(
+    config: Config, mode: Diffusion, network: Network, tile: Case, levels: int, place: Place
+) -> tuple[Noised, dict[str, Tensor]]:
+    """A tile at so many levels evenly spaced in λ, clean first, and its x0 estimates, [L, M, H, W].
+
+    All levels have the first noise that the probe draws for this tile. The estimates are those of
+    :data:`CONTROLS`; without the image only of a network that was trained so.
+    """
+    log_snr = strata(mode, "log_snr", levels - 1).flip(0)
+    times = mode.schedule.time(log_snr).clamp(mode.t_low, mode.t_high)
+    draws = generator(config.seed, tile.name, "log_snr", "probe")
+    inside(config.probe.bins, config.probe.draws, draws)  # the probe draws these before its noise
+    x0 = mode.encoding.to_x0(mode.encoding.mask(tile.labels[None], config.classes))
+    noise = torch.randn(x0.shape, generator=draws)
+    x = add_noise(x0, mode.log_snr(times), noise)
+    noised = Noised(times, mode.log_snr(times), x0, x, x, x)
+    with reading(config, network, place):
+        return noised, {
+            name: _estimate(mode, network, tile, tile, noised, control, place)
+            for name, control in CONTROLS.items()
+            if mode.image_dropout > 0 or control == "none"
+        }
+
+
 def strata(mode: Diffusion, axis: str, bins: int) -> Tensor:
     """[bins + 1] edges over the range of λ, or of t, that the mode trains on; rising, float64."""
     t = torch.tensor([mode.t_low, mode.t_high], dtype=torch.float64)

@@ -1,4 +1,4 @@
-"""What a run leaves: additive rows in seven tables, each with one Arrow schema.
+"""What a run leaves: additive rows in seven tables, and pictures; each with one Arrow schema.
 
 A row holds sums and counts; ratios, means and intervals are computed from Parquet. Rows add: the
 sum over tiles, ranks or members is the row of the union. A number that was not measured is null.
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 4
+SCHEMA_VERSION = 5
 
 BINS = 1200
 """Fine bins of the stored probability histogram: 10, 15 and 20 divide it, 1,000 they do not."""
@@ -94,8 +94,19 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("seconds", pa.float64()),
         ]
     ),
-    # One row per held-out case, foreground class and reading: pixels of the ensemble's mask.
-    "cases": pa.schema([*_KEY, *_CASE, _READING, *_COUNTS]),
+    # One row per held-out case, foreground class and reading: pixels of the ensemble's mask, and
+    # the shape of the true mask, which every reading repeats (trainables.objects.shape).
+    "cases": pa.schema(
+        [
+            *_KEY,
+            *_CASE,
+            _READING,
+            *_COUNTS,
+            ("edges", pa.int64()),
+            ("pairs", pa.int64()),
+            ("objects", pa.int64()),
+        ]
+    ),
     # One row per case and foreground class: how the ensemble's members spread. Sums of IoU over
     # all ordered pairs (a member with itself included), and over the best one-to-one matching.
     "samples": pa.schema(
@@ -160,6 +171,20 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("x0_gap_sum", pa.float64()),
             ("eps_gap_sum", pa.float64()),
             *_COUNTS,
+        ]
+    ),
+    # One row per picture of the first test cases (trainables.pictures), to look at; no sums.
+    "pictures": pa.schema(
+        [
+            *_KEY,
+            ("case", pa.string()),
+            ("group", pa.string()),
+            ("kind", pa.string()),
+            ("log_snr", pa.float64()),
+            ("t", pa.float64()),
+            ("width", pa.int64()),
+            ("height", pa.int64()),
+            ("png", pa.binary()),
         ]
     ),
 }

@@ -36,6 +36,8 @@ def deliver(table: pa.Table, options: Namespace) -> None:
         kind = SUFFIXES.get(file.suffix)
         if kind is None:
             raise ValueError(f"{file}: --format is needed (suffixes known: {', '.join(SUFFIXES)})")
+    if kind != "parquet":
+        table = _readable(table)
     if kind in (None, "table"):
         if file is not None:
             raise ValueError("--format table is for the terminal; choices: " + ", ".join(FORMATS))
@@ -48,6 +50,15 @@ def deliver(table: pa.Table, options: Namespace) -> None:
         raise ValueError("--format parquet needs -o FILE")
     else:
         sys.stdout.write(content.decode())
+
+
+def _readable(table: pa.Table) -> pa.Table:
+    """Text has no place for a picture's bytes: it says how many there are."""
+    for i, field in enumerate(table.schema):
+        if pa.types.is_binary(field.type) or pa.types.is_large_binary(field.type):
+            said = [None if v is None else f"<{len(v)} bytes>" for v in table[i].to_pylist()]
+            table = table.set_column(i, field.name, pa.array(said, pa.string()))
+    return table
 
 
 def _json(table: pa.Table) -> bytes:

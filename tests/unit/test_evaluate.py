@@ -115,6 +115,12 @@ def test_readings_under_a_control_are_rows_of_their_own(small: Small) -> None:
         p = network(blind, torch.zeros(1), case.image[None]).main[0, 0] > 0
         assert row["tp"] + row["fp"] == int(p.sum())
     assert all(row["tp"] + row["fp"] in (0, 64 * 64) for row in by["dropped_image"])
+    shapes = [
+        [(row["case"], row["edges"], row["pairs"], row["objects"]) for row in rows]
+        for rows in by.values()
+    ]
+    assert shapes[0] == shapes[1] == shapes[2]  # of the true mask, whatever the network was shown
+    assert {pairs for _, _, pairs, _ in shapes[0]} == {2 * 64 * 63}
 
 
 def test_a_partner_is_another_case_and_everybody_has_one() -> None:

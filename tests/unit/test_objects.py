@@ -136,6 +136,62 @@ def test_components_of_a_view_are_those_of_its_copy() -> None:
     assert torch.equal(objects.components(view), objects.components(view.clone()))
 
 
+def correlation(shape: dict[str, int], mask: Tensor) -> float:
+    """Of neighbours, as the columns of ``cases`` give it."""
+    p = float(mask.float().mean())
+    return 1 - shape["edges"] / shape["pairs"] / (2 * p * (1 - p))
+
+
+def test_a_checkerboard_is_all_edges() -> None:
+    board = (torch.arange(6)[:, None] + torch.arange(8)) % 2 == 0
+    found = objects.shape(board)
+    assert found == {"edges": 5 * 8 + 6 * 7, "pairs": 5 * 8 + 6 * 7, "objects": 24}
+    assert correlation(found, board) == -1
+
+
+@pytest.mark.parametrize(("height", "width"), [(1, 1), (3, 5), (10, 2)])
+def test_a_rectangles_edges_are_its_perimeter(height: int, width: int) -> None:
+    mask = torch.zeros(12, 9, dtype=torch.bool)
+    mask[1 : 1 + height, 2 : 2 + width] = True
+    found = objects.shape(mask)
+    assert found == {"edges": 2 * (height + width), "pairs": 11 * 9 + 12 * 8, "objects": 1}
+    inverse = objects.shape(~mask)
+    assert (inverse["edges"], inverse["pairs"]) == (found["edges"], found["pairs"])
+
+
+def test_neighbours_of_independent_pixels_are_not_correlated() -> None:
+    mask = torch.rand(400, 400, generator=torch.Generator().manual_seed(0)) < 0.3
+    assert correlation(objects.shape(mask), mask) == pytest.approx(0, abs=0.01)
+
+
+@given(mask=arrays(np.bool_, st.tuples(st.integers(1, 5), st.integers(1, 5))))
+def test_a_shape_is_its_definition_pixel_by_pixel(mask: NDArray[np.bool_]) -> None:
+    places = list(np.ndindex(mask.shape))
+    pairs = [(a, b) for a in places for b in places if a < b and beside(a, b)]
+    edges = sum(mask[a] != mask[b] for a, b in pairs)
+    found = objects.shape(torch.from_numpy(mask))
+    assert (found["edges"], found["pairs"]) == (edges, len(pairs))
+    left, count = {p for p in places if mask[p]}, 0
+    while left:
+        front, count = [left.pop()], count + 1
+        while front:
+            here = front.pop()
+            near = {p for p in left if beside(p, here)}
+            left, front = left - near, front + list(near)
+    assert found["objects"] == count
+
+
+def beside(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
+    return abs(a[0] - b[0]) + abs(a[1] - b[1]) == 1
+
+
+def test_instances_are_counted_as_such_where_they_touch() -> None:
+    instances = torch.tensor([[1, 1, 7], [0, 0, 7], [5, 5, 0]], dtype=torch.int32)
+    mask = torch.tensor([[1, 1, 1], [0, 0, 1], [0, 0, 0]], dtype=torch.bool)
+    assert objects.shape(mask)["objects"] == 1
+    assert objects.shape(mask, instances)["objects"] == 2  # 5 is of another class
+
+
 def test_a_row_has_the_columns_of_its_table() -> None:
     from trainables.record import SCHEMAS, to_arrow
 
