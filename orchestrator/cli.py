@@ -110,7 +110,9 @@ def parser() -> argparse.ArgumentParser:
     at["trials"].add_argument(
         "--where", metavar="SQL", help="a condition, e.g. \"dice > 0.8 AND task LIKE 'nuclei%%'\""
     )
-    at["compare"].add_argument("one", metavar="A", help="STUDY, STUDY/ARM, STUDY/CELL or DIGEST")
+    at["compare"].add_argument(
+        "one", metavar="A", help="STUDY, STUDY/ARM, STUDY/CELL, DIGEST, or STUDY@CODE"
+    )
     at["compare"].add_argument("other", metavar="B", help="what A is compared with")
     for name in ("trials", "query", "compare"):
         add_options(at[name])

@@ -109,9 +109,13 @@ class TestRows:
         return rows[self.codes["reading"][rows] == code]
 
 
-def final_cells(tables: Tables) -> Iterator[MeasuredCell]:
-    """Per study and cell: what it is, and the rows of its finished final trials."""
-    studies = cast("pd.DataFrame", tables["studies"].to_pandas())
+def final_cells(tables: Tables, declared: pa.Table | None = None) -> Iterator[MeasuredCell]:
+    """Per study and cell: what it is, and the rows of its finished final trials.
+
+    ``declared`` are other rows of ``studies`` than the current ones.
+    """
+    asked = tables["studies"] if declared is None else declared
+    studies = cast("pd.DataFrame", asked.to_pandas())
     trials = cast("pd.DataFrame", tables["trials"].to_pandas())
     final = studies[studies["stage"] == "final"].drop(columns=["config"])
     final = final.merge(trials[trials["outcome"] == "finished"], on="digest")
@@ -139,8 +143,8 @@ class Cases:
         keys, at = np.unique(runs[rows] * count + table.codes["case"][rows], return_inverse=True)
         self.runs, self.cases = keys // count, keys % count
         self._table, self._rows, self._at = table, rows, at
-        self._sums = functools.cache(self._summed)
-        self._resampled = functools.cache(self._drawn)
+        self.sums = functools.cache(self._summed)
+        self.resampled = functools.cache(self._drawn)
         self._values: dict[Metric, tuple[float, Array]] = {}
 
     @property
@@ -150,7 +154,7 @@ class Cases:
 
     def each(self, metric: Metric) -> Array:
         """The metric of each case."""
-        return metric.value(self._sums(metric.resolution))
+        return metric.value(self.sums(metric.resolution))
 
     def value(self, metric: Metric, among: NDArray[np.bool_] | None = None) -> tuple[float, Array]:
         """The metric over all cases, or those ``among``, and over each resample of them."""
@@ -164,7 +168,7 @@ class Cases:
     def point(self, metric: Metric) -> float:
         """The metric over all cases, without resampling them; NaN where there is nothing."""
         if metric.pooled:
-            sums = self._sums(metric.resolution)
+            sums = self.sums(metric.resolution)
             total = {name: values.sum(0, keepdims=True) for name, values in sums.items()}
             return float(metric.value(total)[0])
         values = self.each(metric)
@@ -172,7 +176,7 @@ class Cases:
         return float(known.mean()) if len(known) else np.nan
 
     def _pooled(self, metric: Metric) -> tuple[float, Array]:
-        return self.point(metric), metric.value(self._resampled(metric.resolution))
+        return self.point(metric), metric.value(self.resampled(metric.resolution))
 
     def _mean(self, metric: Metric, among: NDArray[np.bool_] | None = None) -> tuple[float, Array]:
         values = self.each(metric)
@@ -197,7 +201,7 @@ class Cases:
 
     def _drawn(self, resolution: int | None) -> dict[str, Array]:
         """The same over each resample of the cases, [resamples, bins], in one product."""
-        sums = self._sums(resolution)
+        sums = self.sums(resolution)
         drawn = self.counted @ np.column_stack(list(sums.values()))
         split = np.split(drawn, len(sums), axis=1)
         return {

@@ -1,8 +1,9 @@
-"""Two sets of trials compared on the cases that both were tested on, seed by seed."""
+"""Sets of trials compared on the cases that all were tested on, seed by seed."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import NDArray
 
 from orchestrator import bootstrap
 from orchestrator.measured import SAMPLE, Cases, HeldOut, TestRows
+from orchestrator.multiple import holm
 from trainables.metrics import Array, Metric
 
 NUMBERS = (
@@ -19,9 +21,17 @@ NUMBERS = (
     "difference",
     "difference_low",
     "difference_high",
+    "better",
     "wilcoxon_p",
+    "permutation_p",
+    "p_holm",
 )
 COUNTS = ("seeds", "images")
+PERMUTATIONS = 2000
+"""Of which the first exchanges nothing."""
+
+Sides = tuple[Cases, ...]
+"""The same rows of one class, as each of some cells has them."""
 
 
 class Pairs:
@@ -43,27 +53,42 @@ class Pairs:
 
         ``one`` and ``other`` are ``trials`` rows of cells. Only what both have is compared: the
         same training seed, the same case. Seeds and cases are resampled together
-        (:mod:`orchestrator.bootstrap`), so what they share cancels. ``wilcoxon_p`` is of the
-        signed-rank test over cases, each the mean over seeds (Wilcoxon 1945, two-sided); null for
-        a metric of all pixels at once.
+        (:mod:`orchestrator.bootstrap`), so what they share cancels. ``better`` is the share of
+        cases, each the mean over seeds, on which the first is better; a tie is half of one. That
+        neither is better is tested over cases as well, for given networks: ``wilcoxon_p`` is of
+        the signed-rank test (Wilcoxon 1945, two-sided); a metric of all pixels at once has
+        ``permutation_p`` instead, for which the two sides of a case are exchanged at random.
         """
+        for metric, counts, by_class in self._shared((one, other)):
+            numbers = _difference(metric, by_class)
+            if numbers is not None:
+                yield {"metric": metric.name, **counts, **numbers}
+
+    def contrasts(
+        self, cells: Sequence[pd.DataFrame], signs: Sequence[int]
+    ) -> Iterator[dict[str, Any]]:
+        """One row per metric: the signed sum of several cells' values, with its 95 % interval."""
+        for metric, counts, by_class in self._shared(tuple(cells)):
+            found = _estimates(metric, by_class)
+            if found:
+                yield {"metric": metric.name, **counts, **_with_ends("contrast", found, signs)}
+
+    def _shared(
+        self, cells: tuple[pd.DataFrame, ...]
+    ) -> Iterator[tuple[Metric, dict[str, int], list[Sides]]]:
+        """Each metric with, class by class, what all of the cells have; and how much that is."""
         for name, table in self._tables.items():
-            here, there = (self._side(name, table, trials) for trials in (one, other))
-            if np.array_equal(here.keys, there.keys):
-                common = here.keys
-            else:
-                common = np.intersect1d(here.keys, there.keys, assume_unique=True)
+            sides = [self._side(name, table, trials) for trials in cells]
+            common = functools.reduce(_in_both, (side.keys for side in sides))
             if not len(common):
                 continue
-            by_class = list(zip(here.among(common), there.among(common), strict=True))
+            by_class = list(zip(*(side.among(common) for side in sides), strict=True))
             counts = {
-                "seeds": len({seed for cases, _ in by_class for seed in np.unique(cases.runs)}),
-                "images": len({case for cases, _ in by_class for case in np.unique(cases.cases)}),
+                "seeds": len({seed for first, *_ in by_class for seed in np.unique(first.runs)}),
+                "images": len({case for first, *_ in by_class for case in np.unique(first.cases)}),
             }
             for metric in (m for m in self._metrics if m.table == name):
-                numbers = _difference(metric, by_class)
-                if numbers is not None:
-                    yield {"metric": metric.name, **counts, **numbers}
+                yield metric, counts, by_class
 
     def _side(self, name: str, table: TestRows, trials: pd.DataFrame) -> Side:
         digests = tuple(trials["digest"])
@@ -71,6 +96,22 @@ class Pairs:
             mine = table.of(digests, SAMPLE)
             self._sides[name, digests] = Side(table, mine, self._seeds[name])
         return self._sides[name, digests]
+
+
+def adjusted(rows: Iterable[dict[str, Any]], *family: str) -> list[dict[str, Any]]:
+    """The same rows with ``p_holm``: their p-value, whichever they have, adjusted by Holm over all
+    rows that agree in the columns of ``family``.
+    """
+    listed = list(rows)
+    families: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
+    for row in listed:
+        families.setdefault(tuple(row[name] for name in family), []).append(row)
+    for alike in families.values():
+        tests = [(row["wilcoxon_p"], row["permutation_p"]) for row in alike]
+        p = [next((p for p in either if p is not None), np.nan) for either in tests]
+        for row, value in zip(alike, holm(np.array(p, np.float64)).tolist(), strict=True):
+            row["p_holm"] = None if np.isnan(value) else value
+    return listed
 
 
 class Side:
@@ -96,46 +137,100 @@ class Side:
         return self._found[name]
 
 
-def _difference(metric: Metric, by_class: list[tuple[Cases, Cases]]) -> dict[str, Any] | None:
-    values = [_values(metric, one, other) for one, other in by_class]
-    known = [(one, other) for one, other in values if not (np.isnan(one[0]) or np.isnan(other[0]))]
-    if not known:
+def _in_both(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+    if np.array_equal(one, other):
+        return one
+    return np.intersect1d(one, other, assume_unique=True)
+
+
+Estimates = list[tuple[tuple[float, Array], ...]]
+"""Per class and side: a metric's value, and that of each resample."""
+
+
+def _difference(metric: Metric, by_class: list[Sides]) -> dict[str, Any] | None:
+    found = _estimates(metric, by_class)
+    if not found:
         return None
-    here, there = (float(np.mean([side[i][0] for side in known])) for i in (0, 1))
-    resampled = np.mean([one[1] - other[1] for one, other in known], axis=0)
-    low, high = bootstrap.interval(resampled)
+    here, there = (float(np.mean([sides[i][0] for sides in found])) for i in (0, 1))
+    apart = _apart(metric, by_class)
+    ahead = apart if metric.better == "higher" else -apart
     return {
         "value": here,
         "value_against": there,
-        "difference": here - there,
-        "difference_low": float(low),
-        "difference_high": float(high),
-        "wilcoxon_p": None if metric.pooled else _wilcoxon(metric, by_class),
+        **_with_ends("difference", found, (1, -1)),
+        "better": float(np.mean((ahead > 0) + (ahead == 0) / 2)),
+        "wilcoxon_p": None if metric.pooled else _wilcoxon(apart),
+        "permutation_p": _permutation(metric, by_class) if metric.pooled else None,
     }
 
 
-def _values(
-    metric: Metric, one: Cases, other: Cases
-) -> tuple[tuple[float, Array], tuple[float, Array]]:
-    """Both sides' values over the cases that the metric can tell something of on both."""
-    if metric.pooled:
-        return one.value(metric), other.value(metric)
-    known, also = (~np.isnan(side.each(metric)) for side in (one, other))
-    if np.array_equal(known, also):
-        return one.value(metric), other.value(metric)
-    return one.value(metric, known & also), other.value(metric, known & also)
+def _with_ends(name: str, found: Estimates, signs: Sequence[int]) -> dict[str, float]:
+    """The mean over classes of the signed sum over sides, and its interval."""
+    weights = np.array(signs, np.float64)
+    value = np.mean([weights @ np.array([value for value, _ in sides]) for sides in found])
+    resampled = [weights @ np.stack([drawn for _, drawn in sides]) for sides in found]
+    low, high = bootstrap.interval(np.mean(resampled, axis=0))
+    return {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
 
 
-def _wilcoxon(metric: Metric, by_class: list[tuple[Cases, Cases]]) -> float | None:
-    from scipy import stats  # half a second to import, which only this needs
+def _estimates(metric: Metric, by_class: list[Sides]) -> Estimates:
+    """Of the classes that the metric can tell something of on every side."""
+    found = [_values(metric, sides) for sides in by_class]
+    return [sides for sides in found if not any(np.isnan(value) for value, _ in sides)]
 
+
+def _values(metric: Metric, sides: Sides) -> tuple[tuple[float, Array], ...]:
+    """Each side's value over the cases that the metric can tell something of on all of them."""
+    if not metric.pooled:
+        known = [~np.isnan(side.each(metric)) for side in sides]
+        everywhere = np.logical_and.reduce(known)
+        if any(not np.array_equal(everywhere, mine) for mine in known):
+            return tuple(side.value(metric, everywhere) for side in sides)
+    return tuple(side.value(metric) for side in sides)
+
+
+def _apart(metric: Metric, by_class: list[Sides]) -> Array:
+    """The difference of each case: the mean over seeds, then over classes."""
     apart = [one.each(metric) - other.each(metric) for one, other in by_class]
     by_case = [_mean_by(one.cases, d) for (one, _), d in zip(by_class, apart, strict=True)]
     cases, values = (np.concatenate(part) for part in zip(*by_case, strict=True))
-    _, per_case = _mean_by(cases, values)
-    if not per_case.any():
-        return None  # nothing differs
-    return float(cast("Any", stats.wilcoxon(per_case)).pvalue)
+    return _mean_by(cases, values)[1]
+
+
+def _wilcoxon(apart: Array) -> float:
+    from scipy import stats  # half a second to import, which only this needs
+
+    if not apart.any():
+        return 1.0  # nothing differs
+    return float(cast("Any", stats.wilcoxon(apart)).pvalue)
+
+
+def _permutation(metric: Metric, by_class: list[Sides]) -> float:
+    """Two-sided p-value: if the sides do not differ, either may have made either's pixels.
+
+    What was found counts as one of the draws (Phipson & Smyth 2010, SAGMB 9:39), so that the value
+    is never 0; all seeds and classes of a case are exchanged together.
+    """
+    names = np.unique(np.concatenate([one.cases for one, _ in by_class]))
+    exchanged = _exchanges(len(names))
+    apart: list[Array] = []
+    for one, other in by_class:
+        sums, others = one.sums(metric.resolution), other.sums(metric.resolution)
+        here = exchanged[:, np.searchsorted(names, one.cases)]
+        moved = {k: here @ (others[k] - sums[k]) for k in sums}
+        first = metric.value({k: sums[k].sum(0) + moved[k] for k in sums})
+        apart.append(first - metric.value({k: others[k].sum(0) - moved[k] for k in sums}))
+    known = [a for a in apart if not np.isnan(a).any()]
+    size = np.abs(np.mean(known, axis=0))
+    return float(np.mean(size >= size[0] - 1e-12))
+
+
+@functools.lru_cache(maxsize=32)
+def _exchanges(cases: int) -> Array:
+    """Which cases change sides in each draw, 0 or 1: [draws, cases]."""
+    drawn = np.random.default_rng(0).integers(0, 2, (PERMUTATIONS, cases)).astype(np.float64)
+    drawn[0] = 0
+    return drawn
 
 
 def _mean_by(names: NDArray[np.int64], values: Array) -> tuple[NDArray[np.int64], Array]:

@@ -66,7 +66,7 @@ class Tables:
             if name in SCHEMAS:
                 self._read[name] = self.snapshot.table(name, self._digests)
             elif name == "studies":
-                self._read[name] = self._studies()
+                self._read[name] = self._studies(self._declared())
             elif name in analyses():
                 self._read[name] = self._computed(name)
             else:
@@ -89,9 +89,12 @@ class Tables:
     def _declared(self) -> list[Declared]:
         return [d for study in self.studies or (None,) for d in self.ledger.studies.current(study)]
 
-    def _studies(self) -> pa.Table:
+    def ever(self, study: str) -> pa.Table:
+        """Rows as of ``studies``, for every revision that a study ever had."""
+        return self._studies(self.ledger.studies.declared(study))
+
+    def _studies(self, chosen: list[Declared]) -> pa.Table:
         """One row per declared trial: which study wanted it, and as what."""
-        chosen = self._declared()
         about = self.ledger.studies.about(chosen)
         rows = [
             {

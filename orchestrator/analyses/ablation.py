@@ -26,7 +26,8 @@ def rows(tables: Tables) -> pa.Table:
     """One row per study, task, metric and pair of cells, over finished final trials.
 
     ``difference`` is the cell's value less that of ``against``, over the seeds and test cases
-    that both have, with its 95 % interval; see :func:`orchestrator.paired.Pairs`.
+    that both have, with its 95 % interval; see :class:`orchestrator.paired.Pairs`. ``p_holm`` is
+    adjusted over all pairs of one study, task and metric.
     """
     held_out = measured.HeldOut(tables, measured.metrics(METRICS))
     pairs = paired.Pairs(held_out)
@@ -35,4 +36,5 @@ def rows(tables: Tables) -> pa.Table:
         if (about["study"], about["task"]) == (against["study"], against["task"]):
             key = {k: about[k] for k in ("study", "task", "cell")} | {"against": against["cell"]}
             found += [key | row for row in pairs.differences(one, other)]
+    found = paired.adjusted(found, "study", "task", "metric")
     return pa.Table.from_pylist(found, schema=SCHEMA)

@@ -6,6 +6,7 @@ from argparse import Namespace
 from collections.abc import Iterator
 from itertools import product
 
+import pandas as pd
 import pyarrow as pa
 
 from orchestrator import measured, paired
@@ -41,31 +42,58 @@ def main(options: Namespace) -> int:
         for (about, trials), (against, others) in _pairs(one, other)
         for row in pairs.differences(trials, others)
     ]
+    found = paired.adjusted(found, "metric")
     deliver(pa.Table.from_pylist(found, schema=SCHEMA), options)
     return 0 if found else 1
 
 
 def _chosen(tables: Tables, finals: list[MeasuredCell], word: str) -> list[MeasuredCell]:
     """The cells that a word names: a study, an arm or a cell of one, or a single trial."""
-    study, _, rest = word.partition("/")
+    name, _, rest = word.partition("/")
+    study, _, code = name.partition("@")
+    known = _by_code(tables, study, code) if code else finals
     found = [
-        (about, trials)
-        for about, trials in finals
+        ({**about, "study": name}, trials)
+        for about, trials in known
         if about["study"] == study and rest in ("", about["arm"], about["cell"])
     ]
-    if found:
-        return found
+    return found or [_trial(tables, finals, word)]
+
+
+def _by_code(tables: Tables, study: str, code: str) -> list[MeasuredCell]:
+    """A study's cells as one version of the code trained them, in whichever revision of it.
+
+    Where that version trained a cell and seed twice, since the space changed, the last one counts.
+    """
+    cells = list(measured.final_cells(tables, tables.ever(study)))
+    found = [(a, t[t["code"].fillna("").str.startswith(code)]) for a, t in cells]
+    if cells and not any(len(trials) for _, trials in found):
+        codes = sorted({str(c) for _, trials in cells for c in trials["code"].dropna()})
+        raise ValueError(
+            f"'{study}@{code}': no finished final trial of {study} was trained by code that begins"
+            f" with {code!r} (choices: {', '.join(codes) or 'none'})"
+        )
+    return [(a, _last(trials)) for a, trials in found if len(trials)]
+
+
+def _last(trials: pd.DataFrame) -> pd.DataFrame:
+    return trials.sort_values("ended_at").drop_duplicates("seed", keep="last")
+
+
+def _trial(tables: Tables, finals: list[MeasuredCell], word: str) -> MeasuredCell:
+    """The finished trial whose digest begins with a word."""
     trials = tables.sql("SELECT * FROM trials WHERE outcome = 'finished'").to_pandas()
     mine = trials[trials["digest"].str.startswith(word)] if len(word) >= 6 else trials.iloc[:0]
     if len(mine) != 1:
         choices = sorted({w for a, _ in finals for w in (a["study"], f"{a['study']}/{a['arm']}")})
         raise ValueError(
             f"{word!r} is no study, STUDY/ARM, STUDY/CELL or digest with finished final trials"
-            f" (choices: {', '.join(choices) or 'none'}, or a digest)"
+            f" (choices: {', '.join(choices) or 'none'}, or a digest; STUDY@CODE for what one"
+            " version of the code trained)"
         )
     row = mine.iloc[0]
     about = {k: str(row[k]) if k in row else "" for k in ABOUT}
-    return [({**about, "cell": str(row["digest"])}, mine)]
+    return {**about, "cell": str(row["digest"])}, mine
 
 
 def _pairs(

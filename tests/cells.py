@@ -1,0 +1,74 @@
+"""Cells of a study committed through the ledger: their pixels are given, nothing is trained."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from orchestrator.ledger import Ledger
+from orchestrator.studies import Declared
+from trainables.record import BINS
+
+Counts = Sequence[tuple[int, int, int]]
+"""(tp, fp, fn) of each test case."""
+Pixels = Mapping[str, Sequence[tuple[float, int, int]]]
+"""Of each test case, (probability, pixels, those of them that are foreground)."""
+
+
+def commit(
+    ledger: Ledger,
+    digest: str,
+    arm: str,
+    counts: Counts,
+    pixels: Pixels | None = None,
+    *,
+    study: str = "study",
+    task: str = "task",
+    seed: int = 0,
+    config: dict[str, Any] | None = None,
+    revision: str = "r1",
+    outcome: str = "finished",
+    more: Mapping[str, list[dict[str, Any]]] | None = None,
+    **trial: Any,
+) -> None:
+    """One final trial; ``trial`` are columns of its row, ``more`` further rows by table."""
+    about = {"arm": arm, "config": config or {}, "values": {}}
+    ledger.studies.describe(study, {"revision": revision})
+    name = f"{task}_{arm}"
+    ledger.studies.declare(Declared(study, revision, name, "final", seed, digest), about)
+    row = {
+        **{"task": task, "model": "ensemdiff", "mode": "diffusion", "schedule": "linear"},
+        **{"seed": seed, "config": json.dumps(config or {}), "code": "abc", "world_size": 1},
+        **{"passes_per_image": 1, "train_seconds": 10.0, "test_seconds": 2.0},
+        **{"test_images": len(counts), "device_seconds": 12.0, "ended_at": datetime.now(UTC)},
+        **trial,
+        "outcome": outcome,
+    }
+    key = {"split": "test", "group": "g", "class": "x", "reading": "sample"}
+    cases = [
+        {**key, "case": f"c{i}", "tp": tp, "fp": fp, "fn": fn, "tn": 0}
+        for i, (tp, fp, fn) in enumerate(counts)
+    ]
+    calibration = [
+        {**key, "case": case, **binned(p, count, true)}
+        for case, rows in (pixels or {}).items()
+        for p, count, true in rows
+    ]
+    tables: dict[str, Any] = {"trials": [row], "cases": cases, "calibration": calibration}
+    for table, rows in (more or {}).items():
+        tables[table] = [*tables[table], *({**key, **row} for row in rows)]
+    ledger.commit(digest, outcome, tables)
+
+
+def binned(p: float, count: int, true: int) -> dict[str, Any]:
+    """The sums of so many pixels of one probability."""
+    return {
+        "bin": min(int(p * BINS), BINS - 1),
+        "count": count,
+        "p_sum": p * count,
+        "y_sum": float(true),
+        "square_sum": true * (1 - p) ** 2 + (count - true) * p**2,
+        "nll_sum": float(count),
+    }
