@@ -11,7 +11,6 @@ import jinja2
 from markupsafe import Markup
 
 from orchestrator import figures
-from orchestrator.analyses.fingerprints import summaries
 from orchestrator.measured import SAMPLE
 from orchestrator.screen import clock, memory
 from orchestrator.tables import Tables
@@ -48,7 +47,7 @@ def write(tables: Tables, path: Path) -> list[Path]:
         verdicts=verdicts(board),
         readings=readings(tables),
         picture=picture,
-        fingerprints=summaries(tables) if fingerprints.num_rows else [],
+        fingerprints=tables["information"].to_pylist(),
         searches=searches(tables),
         outcomes=outcomes(tables),
         provenance=provenance(tables),

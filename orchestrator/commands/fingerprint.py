@@ -7,40 +7,57 @@ from typing import Any, cast
 
 import pandas as pd
 
-from orchestrator.analyses.fingerprints import summaries
 from orchestrator.commands import emit, tables_of
 
 BARS = " ▁▂▃▄▅▆▇█"
+COLUMNS = {
+    "study": "study",
+    "cell": "cell",
+    "images": "tiles",
+    "entropy": "H(mask)",
+    "entropy_given_image": "H(mask | image)",
+    "information_orthogonal": "I(mask; image) [95 %]",
+    "information": "by difference [95 %]",
+    "half": "half below λ [95 %]",
+    "width": "10–90 % width",
+    "range": "λ, clean to noise",
+    "density": "density",
+}
+WITH_INTERVAL = ("information_orthogonal", "information", "half")
 
 
 def main(options: Namespace) -> int:
-    """One line per fingerprint: totals with intervals, and the density over log-SNR as bars."""
+    """One line per fingerprint: totals in bits per pixel, the density over log-SNR as bars."""
     tables = tables_of(options)
-    found = summaries(tables)
+    found = tables["information"].to_pylist()
     if not found and not options.json:
         print("no final diffusion trial has finished yet")
         return 1
     curves = cast("pd.DataFrame", tables["fingerprints"].to_pandas())
     for row in found:
         row["density"] = bars(curves, row)
-        if not options.json:
-            for name in ("information", "information_orthogonal", "half"):
-                low, high = row[f"{name}_low"], row[f"{name}_high"]
-                row[name] = f"{row[name]:.3f} [{low:.3f}, {high:.3f}]"
-            row["range"] = f"{row['log_snr_high']:.1f} to {row['log_snr_low']:.1f}"
-    columns = {
-        "study": "study",
-        "cell": "cell",
-        "schedule": "schedule",
-        "images": "tiles",
-        "information_orthogonal": "bits per pixel in range",
-        "information": "by difference",
-        "half": "half below λ",
-        "range": "λ, clean to noise",
-        "density": "density",
-    }
-    emit(found, columns, options.json)
+    emit(found if options.json else map(_short, found), COLUMNS, options.json)
+    if not options.json:
+        print(
+            "\nBits per pixel within the range of λ that was measured; 95 % bootstrap over tiles."
+        )
+        for row in found:
+            for sign in filter(None, row["signatures"].split("; ")):
+                print(f"{row['study']} {row['cell']}: {sign}")
     return 0
+
+
+def _short(row: dict[str, Any]) -> dict[str, Any]:
+    """The row as texts."""
+    texts = {
+        name: f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
+        for name in WITH_INTERVAL
+        if row[name] is not None
+    }
+    ends = f"{row['log_snr_high']:.1f} to {row['log_snr_low']:.1f}"
+    plain = {k: f"{row[k]:.3f}" for k in ("entropy", "entropy_given_image") if row[k] is not None}
+    wide = {} if row["width"] is None else {"width": f"{row['width']:.2f}"}
+    return {**row, **texts, **plain, **wide, "range": ends}
 
 
 def bars(curves: pd.DataFrame, row: dict[str, Any]) -> str:

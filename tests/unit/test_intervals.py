@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from orchestrator import bootstrap
-from orchestrator.analyses.fingerprints import half_information
+from orchestrator.density import quantile
 from orchestrator.ledger import Ledger
 from orchestrator.studies import Declared
 from orchestrator.tables import Tables
@@ -185,7 +185,7 @@ def test_half_of_the_information_lies_where_interpolation_finds_it() -> None:
     draws = np.random.default_rng(2)
     areas = draws.exponential(size=(50, 6)) * (draws.random((50, 6)) < 0.7)
     edges = np.array([-9.0, -4.0, -2.0, 0.0, 1.0, 5.0, 9.0])
-    for row, found in zip(areas, half_information(areas, edges), strict=True):
+    for row, found in zip(areas, quantile(areas, edges), strict=True):
         cumulative = np.concatenate([[0.0], np.cumsum(row)])
         assert found == np.interp(cumulative[-1] / 2, cumulative, edges)
-    assert np.isnan(half_information(np.zeros(6), edges))
+    assert np.isnan(quantile(np.zeros(6), edges))

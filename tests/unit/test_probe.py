@@ -127,7 +127,7 @@ def test_both_estimators_find_the_information_in_a_flipped_label() -> None:
 
 
 def test_a_balanced_pixels_half_information_is_at_its_known_log_snr() -> None:
-    from orchestrator.analyses.fingerprints import half_information
+    from orchestrator.density import quantile
 
     edges = np.linspace(-12, 12, 2001)
     middle = torch.from_numpy((edges[1:] + edges[:-1]) / 2)
@@ -137,7 +137,7 @@ def test_a_balanced_pixels_half_information_is_at_its_known_log_snr() -> None:
     x = alpha + sigma * z  # by symmetry, the pixel is +1
     square = (1 - torch.tanh(alpha / sigma.square() * x)).square()
     error = (weight * square).sum(0) / weight.sum() * middle.exp()
-    found = half_information(error.numpy() * np.diff(edges) / 2, edges)
+    found = quantile(error.numpy() * np.diff(edges) / 2, edges)
     assert found == pytest.approx(0.042, abs=2e-3)
 
 

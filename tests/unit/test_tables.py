@@ -134,9 +134,7 @@ def test_fingerprint_is_half_the_error_difference_in_bits_per_pixel(tables: Tabl
     assert values["eps_error"] == pytest.approx(4 / 20)
     assert values["information"] == pytest.approx((12 - 4) / 20 / 2 / math.log(2))
     assert values["information_orthogonal"] == pytest.approx(8 / 20 / 2 / math.log(2))
-    from orchestrator.analyses.fingerprints import summaries
-
-    (summary,) = summaries(tables)
+    (summary,) = tables["information"].to_pylist()
     assert summary["information"] == pytest.approx(8 * 0.2 / math.log(2))
     assert summary["half"] == pytest.approx(0.0)
     assert summary["information_low"] == pytest.approx(summary["information_high"])
