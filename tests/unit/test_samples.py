@@ -1,4 +1,4 @@
-"""What the report is given to show: one trial per cell, cases by name, strips from clean to noise."""
+"""What the report is given to show: one trial per cell, cases by name, strips clean to noise."""
 
 from __future__ import annotations
 
