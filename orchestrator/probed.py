@@ -83,6 +83,11 @@ class Probed:
         """Its name, and its scale."""
         return _encoding(self.config)
 
+    @property
+    def offset(self) -> float:
+        """The encoding's."""
+        return float(_fields(self.config)[1].get("offset", 0.0))
+
     def some(self, rows: NDArray[np.bool_], strata: NDArray[np.bool_]) -> Probed:
         """Some rows and strata of it."""
         both = np.ix_(rows, strata)
@@ -205,11 +210,17 @@ def _errors(laid_out: Any, per_pixel: Array, controls: set[str]) -> dict[str, Ar
 
 
 def _encoding(config: Mapping[str, Any]) -> tuple[str, float]:
+    name, fields = _fields(config)
+    return name, float(fields.get("scale", 1.0))
+
+
+def _fields(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
+    """The encoding's name and what is written of it."""
     mode = config.get("mode", {})
     diffusion = mode.get("diffusion", {}) if isinstance(mode, dict) else {}
     spec = cast("dict[str, Any]", diffusion).get("encoding", "onehot")
     ((name, fields),) = {spec: {}}.items() if isinstance(spec, str) else spec.items()
-    return str(name), float(fields.get("scale", 1.0))
+    return str(name), fields
 
 
 def _pixelwise(

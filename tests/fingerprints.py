@@ -56,6 +56,7 @@ def commit(
     task: str = "task",
     arm: str = "diffusion",
     mode: str = "diffusion",
+    cell: str | None = None,
     seed: int = 0,
     config: dict[str, Any] | None = None,
     brier: float = 0.1,
@@ -68,7 +69,8 @@ def commit(
     config = LINEAR if config is None else config
     about = {"arm": arm, "config": config, "values": {}}
     ledger.studies.describe("study", {"revision": "r1"})
-    ledger.studies.declare(Declared("study", "r1", f"{task}_{arm}", "final", seed, digest), about)
+    cell = cell or f"{task}_{arm}"
+    ledger.studies.declare(Declared("study", "r1", cell, "final", seed, digest), about)
     trial = {"outcome": "finished", "task": task, "model": "net", "mode": mode, "seed": seed}
     trial |= {"schedule": "linear", "config": json.dumps(config), "test_images": 1}
     names = sorted({row["case"] for row in rows}) or ["c000", "c001"]

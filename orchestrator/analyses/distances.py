@@ -1,0 +1,99 @@
+"""How far apart the fingerprints of two tasks are, in shape and in bits, and whether by chance."""
+
+from __future__ import annotations
+
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from orchestrator import shapes
+from orchestrator.bootstrap import Array
+from orchestrator.intervals import with_ends
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+DISTANCES = ("wasserstein", "jensen_shannon", "area_between")
+SCHEMA = pa.schema(
+    [
+        *((k, pa.string()) for k in shapes.ALIKE),
+        *((k, pa.string()) for k in ("task", "against", "cell", "against_cell", "normalisation")),
+        *((k, pa.int64()) for k in ("images", "images_against")),
+        *((k, pa.float64()) for k in ("log_snr_low", "log_snr_high")),
+        *((f"{k}{end}", pa.float64()) for k in DISTANCES for end in ("", "_low", "_high")),
+        *((k, pa.float64()) for k in ("p", "p_holm")),
+    ]
+)
+
+
+def rows(tables: Tables) -> pa.Table:
+    """Two rows per pair of tasks of a study that were trained alike: ``unit`` and ``bits``.
+
+    Alike: the same arm, model, schedule and encoding (:func:`orchestrator.shapes.groups`). The
+    information densities over λ are compared on 64 equal bins between ``log_snr_low`` and
+    ``log_snr_high``, which all tasks of the group were measured over. ``area_between``: ∫|g − g'|,
+    in ``bits`` per pixel, or of densities scaled to ``unit`` area, of which it is at most 2.
+    Of unit area also ``wasserstein``, in units of λ, and ``jensen_shannon``, in [0, 1].
+
+    Intervals are bootstrapped over the cases of each task; two noisy curves are never alike, so
+    the lower ends are not 0 even where the truth is. That question is ``p``'s: a permutation test
+    of equal shape that exchanges whole cases with all their seeds, statistic the Wasserstein
+    distance; ``p_holm`` is adjusted for the pairs of the group.
+    """
+    found: list[dict[str, Any]] = []
+    for group in shapes.groups(tables):
+        means = [areas.mean(0) for areas in group.areas]
+        drawn = [group.drawn(i) for i in range(len(means))]
+        for pair, (i, k) in enumerate(combinations(range(len(means)), 2)):
+            about = _about(group, i, k)
+            bits = _between(means[i], means[k]), _between(drawn[i], drawn[k])
+            found.append({**about, "normalisation": "unit", **_unit(group, means, drawn, i, k)})
+            if not np.isnan(group.p[pair]):
+                found[-1] |= {"p": float(group.p[pair]), "p_holm": float(group.p_holm[pair])}
+            found.append(
+                {
+                    **about,
+                    "normalisation": "bits",
+                    **with_ends("area_between", float(bits[0]), bits[1]),
+                }
+            )
+    return pa.Table.from_pylist(found, schema=SCHEMA)
+
+
+def _about(group: shapes.Group, i: int, k: int) -> dict[str, Any]:
+    one, other = group.members[i], group.members[k]
+    low, high = group.ends
+    return {
+        **group.about,
+        "task": group.names[i],
+        "against": group.names[k],
+        "cell": one.about["cell"],
+        "against_cell": other.about["cell"],
+        "images": len(np.unique(one.cases)),
+        "images_against": len(np.unique(other.cases)),
+        "log_snr_low": low,
+        "log_snr_high": high,
+    }
+
+
+def _unit(
+    group: shapes.Group, means: list[Array], drawn: list[Array], i: int, k: int
+) -> dict[str, float | None]:
+    """Distances of what is scaled to unit area, with their intervals."""
+    found: dict[str, float | None] = {}
+    sides = [[shapes.unit(curves[j]) for j in (i, k)] for curves in (means, drawn)]
+    measures = {
+        "wasserstein": lambda one, other: shapes.wasserstein(one, other, group.step),
+        "jensen_shannon": shapes.jensen_shannon,
+        "area_between": _between,
+    }
+    for name, measure in measures.items():
+        point, resampled = (measure(*side) for side in sides)
+        found |= with_ends(name, float(point), resampled)
+    return found
+
+
+def _between(one: Array, other: Array) -> Array:
+    return np.abs(one - other).sum(-1)
