@@ -18,7 +18,7 @@ test: .venv/ready browser
 # The report is opened in a real browser. No package of Python brings one: Debian's is installed
 # where that is possible; elsewhere those tests are skipped, and say so.
 browser:
-	@command -v chromium chromium-browser google-chrome >/dev/null \
+	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
 	  || { test "$$(id -u)" = 0 && apt-get install -qq -y chromium >/dev/null; } \
 	  || echo "no Chromium on this machine: the tests of the report in a browser are skipped"
 

@@ -119,6 +119,17 @@ def parser() -> argparse.ArgumentParser:
     for name in ("trials", "fingerprint", "report", "export"):
         at[name].add_argument("studies", metavar="STUDY", nargs="*", help="default: all")
     at["report"].add_argument("-o", "--output", default="report.html", metavar="FILE")
+    at["report"].add_argument(
+        "--figures",
+        metavar="DIRECTORY",
+        help="charts as SVG, PDF and PNG, tables for LaTeX, the numbers as CSV",
+    )
+    at["report"].add_argument(
+        "--watch",
+        type=float,
+        metavar="SECONDS",
+        help="write it again so often, until no trial is missing",
+    )
     at["export"].add_argument(
         "-o",
         "--output",

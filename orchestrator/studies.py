@@ -164,6 +164,13 @@ class Studies:
         found = sorted({k.split("/")[1] for k in keys if Declared.parse(k) or _is_shared(k)})
         return [n for n in found if retired or not self.note(n).get("retired")]
 
+    def question(self, study: str) -> str:
+        """What a study asks; empty if that is not known."""
+        try:
+            return str(_parsed(f"studies/{study}/space.json", self.store).get("question", ""))
+        except KeyError:
+            return ""
+
     def describe(self, study: str, about: dict[str, Any]) -> None:
         """Keep a study's question beside its trials."""
         self.store.put(f"studies/{study}/space.json", _json(about))

@@ -2,15 +2,42 @@
 
 from __future__ import annotations
 
+import time
 from argparse import Namespace
 from pathlib import Path
 
 from orchestrator.commands import tables_of
 from orchestrator.report import write
+from orchestrator.tables import Tables
+from trainables.part import require
+
+SHORTEST_WATCH = 5.0
+"""Seconds: computing the intervals of a page takes some."""
 
 
 def main(options: Namespace) -> int:
-    """Write the page and name the files."""
-    for path in write(tables_of(options), Path(options.output)):
+    """Write the page and name the files; with ``--watch``, again until the studies are complete."""
+    watch: float | None = options.watch
+    require(
+        watch is None or watch >= SHORTEST_WATCH,
+        f"--watch={watch} must be at least {SHORTEST_WATCH:g} seconds",
+    )
+    page = Path(options.output)
+    require(page.parent.is_dir(), f"-o {page}: there is no directory {page.parent}")
+    folder = Path(options.figures) if options.figures else None
+    refresh = round(watch) if watch else 0
+    tables = tables_of(options)
+    while watch and missing(tables):
+        write(tables, page, folder, refresh)
+        print(f"{page}: {missing(tables)} trials are missing; the next look is in {refresh} s")
+        time.sleep(watch)
+        tables = tables_of(options)
+    for path in write(tables, page, folder):
         print(path)
     return 0
+
+
+def missing(tables: Tables) -> int:
+    """Declared trials that are not committed."""
+    committed = set(tables["trials"]["digest"].to_pylist())
+    return len(set(tables["studies"]["digest"].to_pylist()) - committed)

@@ -190,7 +190,8 @@ def test_the_report_shows_readings_where_there_are_others(
     page = tmp_path / "report.html"
     write(read, page)
     text = page.read_text(encoding="utf-8")
-    table = text[text.index("<h2>Readings</h2>") : text.index("<h2>Timestep")]
+    table = text[text.index('<h2 id="readings">') :]
+    table = table[: table.index("</table>")]
     assert "shuffled image" in table
     assert "base" not in table
     assert "0.833 [0.667, 1.000]" in table
@@ -203,8 +204,8 @@ def test_the_report_has_no_table_of_readings_where_there_is_only_the_sample(
     page = tmp_path / "report.html"
     write(Tables(ledger), page)
     text = page.read_text(encoding="utf-8")
-    assert "<h2>Readings</h2>" not in text
-    assert "<h2>Leaderboard</h2>" in text
+    assert '<h2 id="readings">' not in text
+    assert '<h2 id="leaderboard">' in text
 
 
 def test_a_sweep_ends_with_few_columns(read: Tables, capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,0 +1,57 @@
+"""What charts and tables call a cell: as short as the studies at hand allow."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+
+class Naming:
+    """Names of cells: the arm, where a task has one cell of it; the study, if there are several."""
+
+    def __init__(self, tables: Tables) -> None:
+        board = tables["leaderboard"].select(["study", "task", "arm", "cell"]).to_pylist()
+        self.tasks = list(dict.fromkeys(row["task"] for row in board))
+        self._several = len({row["study"] for row in board}) > 1
+        count = Counter((row["study"], row["task"], row["arm"]) for row in board)
+        self._arms = {
+            (row["study"], row["cell"]): row["arm"]
+            for row in board
+            if count[row["study"], row["task"], row["arm"]] == 1
+        }
+
+    def __call__(self, study: str, cell: str) -> str:
+        """The name of a cell."""
+        name = spaced(self._arms.get((study, cell), cell))
+        return f"{study}: {name}" if self._several else name
+
+    def of(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+        """The rows, each with the name of its cell as ``series``."""
+        return [{**row, "series": self(row["study"], row["cell"])} for row in rows]
+
+
+def spaced(name: str) -> str:
+    """A name for readers: cells are named for files."""
+    return name.replace("_", " ")
+
+
+def ordered(rows: Iterable[dict[str, Any]], key: str = "series") -> list[str]:
+    """Each value once, in the order of the rows."""
+    return list(dict.fromkeys(str(row[key]) for row in rows))
+
+
+def where(tables: Tables, *conditions: str) -> str:
+    """The clause that limits a query to the studies at hand, and to what else is said."""
+    names = ", ".join("'" + study.replace("'", "''") + "'" for study in tables.studies)
+    said = [*([f"study IN ({names})"] if names else []), *conditions]
+    return " WHERE " + " AND ".join(said) if said else ""
+
+
+def query(tables: Tables, view: str, *conditions: str, columns: str = "*") -> str:
+    """The command that gives the rows of a view that a figure is made of."""
+    select = f"SELECT {columns} FROM {view}"  # noqa: S608 - shown, not run
+    return f'segprint query "{select}{where(tables, *conditions)}"'

@@ -1,0 +1,123 @@
+"""Timestep fingerprints: what the image tells about the mask at each noise level."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.report import vega
+from orchestrator.report.blocks import Block, Chart, Note, Section
+from orchestrator.report.naming import Naming, ordered, query, spaced
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+TOLD = (
+    "The ε-error of the best denoiser is twice an information density over log-SNR λ, so the area"
+    " between the errors without and with the image is what the image tells about the mask, in"
+    " bits. Two estimates: half the squared distance between the two denoisers' estimates"
+    " (orthogonal), and half the difference of their errors. Where they disagree, the network is"
+    " not yet the best denoiser. Everything is within the range of λ that the network was trained"
+    " on; shaded are 95 % bootstrap intervals over cases."
+)
+TIME = vega.number("t, from clean (0) to noise (1)")
+LOG_SNR = vega.number("log-SNR λ, from clean to noise", reverse=True)
+PANELS: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any], dict[str, str]], ...] = (
+    (
+        "loss",
+        "Loss over timesteps",
+        "t",
+        TIME,
+        vega.number("ε-MSE per pixel", type="log"),
+        {"eps_error": "with the image"},
+    ),
+    (
+        "error",
+        "Error over log-SNR",
+        "log_snr",
+        LOG_SNR,
+        vega.number("ε-MSE per pixel"),
+        {
+            "eps_error": "with the image",
+            "eps_error_dropped": "without the image",
+            "eps_error_pixelwise": "the share of foreground alone",
+        },
+    ),
+    (
+        "information",
+        "Information that the image adds",
+        "log_snr",
+        LOG_SNR,
+        vega.number("bits per pixel per unit of λ"),
+        {"information_orthogonal": "orthogonal", "information": "by difference"},
+    ),
+    (
+        "one-step",
+        "Dice of the mask estimated in one step",
+        "t",
+        TIME,
+        vega.number("Dice"),
+        {"one_step_dice": "with the image"},
+    ),
+)
+
+
+def section(tables: Tables, naming: Naming) -> Section:
+    """Four panels, of all tasks together where each has one curve; else per task."""
+    curves = naming.of(tables["fingerprints"].to_pylist())
+    if not curves:
+        said = "No final diffusion trial was probed yet."
+        return Section("fingerprints", "Timestep fingerprints", [Note([said])])
+    cells = {(r["task"], r["series"]) for r in curves}
+    crowded = len(cells) > len({task for task, _ in cells})
+    if not crowded:
+        curves = [{**row, "series": spaced(row["task"])} for row in curves]
+    groups = ordered(curves, "task") if crowded else [""]
+    charts = [
+        chart(tables, [r for r in curves if task in ("", r["task"])], task, panel, ordered(curves))
+        for task in groups
+        for panel in PANELS
+    ]
+    blocks: list[Block] = [Note([TOLD]), *charts]
+    return Section("fingerprints", "Timestep fingerprints", blocks, ordered(curves))
+
+
+def chart(
+    tables: Tables, curves: list[dict[str, Any]], task: str, panel: Any, series: list[str]
+) -> Chart:
+    """One panel of some cells' curves."""
+    name, title, axis, across, up, lines = panel
+    there = [r for r in curves if r["axis"] == axis and r["curve"] in lines]
+    shown = ordered(there)[: vega.MOST]
+    rows = [
+        {
+            "series": row["series"],
+            "line": lines[row["curve"]],
+            **{k: row[k] for k in ("at", "value", "low", "high")},
+        }
+        for row in there
+        if row["series"] in shown
+    ]
+    kinds = [kind for kind in lines.values() if any(r["line"] == kind for r in rows)]
+    if up["scale"].get("type") == "log":
+        up = vega.logarithmic(up["title"], [r[k] for r in rows for k in ("low", "high")])
+    counts = ", ".join(sorted({f"{r['images']} cases × {r['seeds']} seeds" for r in there}))
+    names = ", ".join(f"'{curve}'" for curve in lines)
+    return Chart(
+        f"fingerprint-{task}-{name}" if task else f"fingerprint-{name}",
+        f"{spaced(task)}: {title[0].lower()}{title[1:]}" if task else title,
+        _alt(there, next(iter(lines))),
+        f"Shaded: 95 % over {counts}.",
+        query(tables, "fingerprints", f"axis = '{axis}'", f"curve IN ({names})"),
+        vega.lines(series, across, up, kinds=kinds),
+        rows,
+    )
+
+
+def _alt(rows: list[dict[str, Any]], curve: str) -> str:
+    said: list[str] = []
+    for series in ordered(rows):
+        mine = [r for r in rows if r["series"] == series and r["curve"] == curve]
+        peak = max(mine, key=lambda r: r["value"], default=None)
+        if peak is not None:
+            said.append(f"{series} is highest, {peak['value']:.3g}, at {peak['at']:.2f}")
+    return "; ".join(said)

@@ -1,0 +1,111 @@
+"""Who is best: accuracy and calibration of every final arm, with intervals and costs."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.report import vega
+from orchestrator.report.blocks import Block, Chart, Column, Note, Section, Table, fixed, text
+from orchestrator.report.naming import Naming, ordered, query, spaced
+from orchestrator.screen import clock, memory
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+BASELINE = "intensity"
+"""The model that knows a pixel's grey level at most: what a network has to beat."""
+COLUMNS = (
+    Column("task", "Task"),
+    Column("series", "Arm"),
+    Column("dice", "Dice ↑", fixed(3), interval=True),
+    Column("iou", "IoU ↑", fixed(3), interval=True),
+    Column("ece", "ECE ↓", fixed(3), interval=True),
+    Column("brier", "Brier ↓", fixed(3)),
+    Column("seeds", "Seeds", text),
+    Column("images", "Cases", text),
+    Column("passes_per_image", "Passes", text),
+    Column("seconds_per_image", "Seconds per case", fixed(3)),
+    Column("train_device_seconds", "Training", lambda v: clock(v) if v is not None else text(v)),
+    Column("memory", "Memory", text),
+    Column("parameters", "Parameters", fixed(0)),
+    Column("model", "Model"),
+)
+SHOWN = 20
+"""Arms per chart; the table has all."""
+
+
+def section(tables: Tables, naming: Naming) -> Section:
+    """The table, and per task a chart of Dice and one of ECE."""
+    board = naming.of(tables["leaderboard"].to_pylist())
+    if not board:
+        said = "No final trial has finished yet: nothing can be ranked."
+        return Section("leaderboard", "Leaderboard", [Note([said])])
+    source = query(tables, "leaderboard")
+    rows = [{**row, "memory": memory(row)} for row in board]
+    said = (
+        "Held-out cases (tiles or whole images), best first. Brackets are 95 % bootstrap intervals"
+        " over cases and seeds. Cases of one image or one brain are not independent patients, so"
+        " these intervals are narrower than the truth. ECE (15 bins) and Brier score are pooled"
+        " over pixels; seconds are device-seconds."
+    )
+    charts = [_chart(board, task, *metric, source) for task in naming.tasks for metric in METRICS]
+    blocks: list[Block] = [Note([said]), Table("leaderboard", COLUMNS, rows, source), *charts]
+    beaten = verdicts(board)
+    if beaten:
+        blocks.append(Note(beaten, bullets=True))
+    return Section("leaderboard", "Leaderboard", blocks, ordered(board))
+
+
+METRICS = (("dice", "Dice, higher is better"), ("ece", "ECE, lower is better"))
+
+
+def _chart(board: list[dict[str, Any]], task: str, metric: str, title: str, source: str) -> Chart:
+    mine = [r for r in board if r["task"] == task and r[metric] is not None]
+    mine.sort(key=lambda r: r[metric], reverse=metric == "dice")
+    rows = [
+        {
+            "name": row["series"],
+            "series": row["series"],
+            "value": row[metric],
+            "low": row[f"{metric}_low"],
+            "high": row[f"{metric}_high"],
+            "images": row["images"],
+        }
+        for row in mine[:SHOWN]
+    ]
+    cut = f" The first {SHOWN} of {len(mine)} arms." if len(mine) > SHOWN else ""
+    counts = f"{mine[0]['images']} cases, {mine[0]['seeds']} seeds" if mine else "no cases"
+    return Chart(
+        f"leaderboard-{task}-{metric}",
+        f"{spaced(task)}: {title}",
+        "; ".join(f"{r['name']} {r['value']:.3f}" for r in rows[:6]),
+        f"95 % intervals over {counts}.{cut}",
+        source,
+        vega.intervals(ordered(board), vega.number(title, zero=False), len(rows)),
+        rows,
+    )
+
+
+def verdicts(board: list[dict[str, Any]]) -> list[str]:
+    """Per task and network, whether it beats each baseline on held-out cases: either way."""
+    said: list[str] = []
+    for row in (r for r in board if r["model"] != BASELINE):
+        bases = [
+            r
+            for r in board
+            if r["model"] == BASELINE and (r["study"], r["task"]) == (row["study"], row["task"])
+        ]
+        if not bases or row["dice"] is None:
+            continue
+        against = "; ".join(_against(row, base) for base in bases)
+        said.append(
+            f"{row['task']}, {row['model']} {row['series']} (Dice {row['dice']:.3f}) {against}."
+        )
+    return said
+
+
+def _against(row: dict[str, Any], base: dict[str, Any]) -> str:
+    apart = row["dice_low"] > base["dice_high"] or base["dice_low"] > row["dice_high"]
+    verb = "beats" if row["dice"] > base["dice"] else "does not beat"
+    clear = "intervals apart" if apart else "intervals overlap"
+    return f"{verb} {base['series']} ({base['dice']:.3f}, {clear})"

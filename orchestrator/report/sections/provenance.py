@@ -1,0 +1,53 @@
+"""Code, packages, devices and data that the rows came from, and how to make them again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+from orchestrator.report.blocks import Block, Column, Note, Section, Table
+from orchestrator.report.naming import Naming
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+SHOWN = 12
+"""Values of one kind: a store of many studies has hundreds."""
+
+
+def section(tables: Tables, naming: Naming) -> Section:
+    """What was used, each value once.
+
+    Where a trial ran is unknown if it was ended from outside: it is not mentioned then.
+    """
+    del naming
+    rows = tables["trials"].to_pylist()
+    named = {
+        "Code": {row["code"] for row in rows},
+        "Packages": {row["packages"] for row in rows},
+        "Devices": {f"{row['device']} × {row['world_size']}" for row in rows if row["device"]},
+        "Seeds": {str(row["seed"]) for row in rows},
+        "Data (content hashes)": {f"{row['task']} {row['data_hash']}" for row in rows},
+    }
+    listed = [{"what": name, "value": _some(values)} for name, values in named.items()]
+    again = [f"segprint sweep {study}" for study in tables.studies] or ["segprint sweep SPACE"]
+    columns = (Column("what", "What"), Column("value", "Value"))
+    query = 'segprint query "SELECT digest, code, packages, devices, seed, data_hash FROM trials"'
+    blocks: list[Block] = [
+        Table("provenance", columns, listed, query),
+        Note(
+            [
+                "Run it again: what is committed is not trained anew.",
+                *again,
+                "Check one trial, bit by bit where the machine is alike: segprint run DIGEST",
+                f"This page: segprint report {' '.join(tables.studies)} -o report.html",
+            ]
+        ),
+    ]
+    return Section("provenance", "Where the numbers come from", blocks)
+
+
+def _some(values: Iterable[str | None]) -> str:
+    known = sorted(value for value in values if value)
+    more = f"; and {len(known) - SHOWN} more" if len(known) > SHOWN else ""
+    return "; ".join(known[:SHOWN]) + more or "–"

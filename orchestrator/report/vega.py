@@ -1,0 +1,258 @@
+"""Charts as Vega-Lite specifications (https://vega.github.io/vega-lite): one description for the
+page, where they are interactive, and for SVG, PDF and PNG, which need no browser.
+
+Text and lines take the page's own colour, so one chart is right in the dark, in the light and on
+paper. Series differ by colour and by shape or dash.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import vl_convert as vlc
+
+Spec = dict[str, Any]
+VERSION = "6.4"
+COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8609a", "#8a7000", "#7f7f7f")
+"""After Okabe & Ito; each at 3:1 or more against white and against the dark page."""
+DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])
+MOST = 24
+"""Series in one chart: more cannot be told apart."""
+PARAM = "hidden"
+"""The chart's parameter that lists the series a reader has switched off."""
+INK = "currentColor"
+CONFIG: Spec = {
+    "font": "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif",
+    "view": {"stroke": None},
+    "axis": {
+        **dict.fromkeys(("labelColor", "titleColor", "domainColor", "tickColor", "gridColor"), INK),
+        "gridOpacity": 0.12,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+        "labelLimit": 260,
+    },
+    "legend": {
+        **dict.fromkeys(("labelColor", "titleColor"), INK),
+        "orient": "bottom",
+        "columns": 2,
+        "labelFontSize": 12,
+        "labelLimit": 320,
+        "title": None,
+        "symbolType": "stroke",
+        "symbolStrokeWidth": 3,
+        "symbolSize": 300,
+        "symbolBaseStrokeColor": INK,
+        "layout": {"bottom": {"direction": "vertical"}},
+        "symbolOpacity": 1,
+    },
+    "header": {"labelColor": INK, "titleColor": INK},
+    "text": {"color": INK},
+    "rule": {"color": INK},
+}
+
+
+def chart(layers: Sequence[Spec], **rest: Any) -> Spec:
+    """Layers over shared data, as wide as there is room; hidden series are left out of all."""
+    return {
+        "width": "container",
+        "height": 260,
+        "params": [{"name": PARAM, "value": []}],
+        "transform": [{"filter": f"indexof({PARAM}, datum.series) < 0"}],
+        "layer": list(layers),
+        **rest,
+    }
+
+
+def number(title: str, **scale: Any) -> Spec:
+    """A channel of numbers; ``scale`` as Vega-Lite has it."""
+    axis: Spec = {"tickCount": 6}
+    return {"type": "quantitative", "title": title, "scale": {"nice": True, **scale}, "axis": axis}
+
+
+def logarithmic(title: str, values: Iterable[float], decades: float = 4) -> Spec:
+    """A channel of positive numbers; what is further below the largest is cut off."""
+    known = [value for value in values if value and value > 0] or [1.0]
+    high = max(known) * 1.2
+    low = max(min(known) / 1.2, high / 10**decades)
+    return number(title, type="log", domain=[low, high], nice=False)
+
+
+def colour(series: Sequence[str]) -> Spec:
+    """Series by colour, always in the same order."""
+    scale = {"domain": list(series), "range": [c for c, _ in _looks(series)]}
+    return {"field": "series", "type": "nominal", "scale": scale}
+
+
+def dash(values: Sequence[str]) -> Spec:
+    """What a line's dash tells."""
+    scale = {"domain": list(values), "range": list(DASHES[: len(values)])}
+    return {
+        "field": "line",
+        "type": "nominal",
+        "scale": scale,
+        "legend": {"symbolStrokeColor": INK},
+    }
+
+
+def shape(series: Sequence[str]) -> Spec:
+    """Series by shape as well: colour alone is not enough for everybody."""
+    scale = {"domain": list(series), "range": [s for _, s in _looks(series)]}
+    return {"field": "series", "type": "nominal", "scale": scale}
+
+
+def _looks(series: Sequence[str]) -> list[tuple[str, str]]:
+    shapes = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+    return [
+        (COLOURS[i % len(COLOURS)], shapes[(i + i // len(COLOURS)) % len(shapes)])
+        for i in range(len(series))
+    ]
+
+
+def tooltip(**fields: str) -> list[Spec]:
+    """What hovering shows: title by field."""
+    return [
+        {"field": name, "title": title, **({} if name in TEXTS else {"format": ".4~g"})}
+        for name, title in fields.items()
+    ]
+
+
+TEXTS = ("series", "line", "name", "against", "metric", "task", "verdict")
+
+
+def lines(
+    series: Sequence[str], across: Spec, up: Spec, *, kinds: Sequence[str] = (), **rest: Any
+) -> Spec:
+    """Curves ``value`` over ``at`` with the band ``low`` to ``high`` of the first kind."""
+    base: Spec = {"x": {**across, "field": "at"}, "color": colour(series)}
+    band_of = [{"filter": f"datum.line === '{kinds[0]}'"}] if kinds else []
+    band: Spec = {
+        "transform": band_of,
+        "mark": {"type": "area", "opacity": 0.18, "clip": True},
+        "encoding": {**base, "y": {**up, "field": "low"}, "y2": {"field": "high"}},
+    }
+    told = tooltip(
+        series="", **({"line": ""} if kinds else {}), at=across["title"], value=up["title"]
+    )
+    told += tooltip(low="95 % from", high="to")
+    curve: Spec = {
+        "mark": {"type": "line", "strokeWidth": 2, "clip": True, "point": {"size": 18}},
+        "encoding": {**base, "y": {**up, "field": "value"}, "tooltip": told},
+    }
+    if kinds:
+        curve["encoding"]["strokeDash"] = dash(kinds)
+    return chart([band, curve], **rest)
+
+
+def intervals(series: Sequence[str], across: Spec, rows: int, *, zero: bool = False) -> Spec:
+    """One line per ``name``: a point ``value`` and its interval ``low`` to ``high``."""
+    down: Spec = {"field": "name", "type": "nominal", "sort": None, "title": None}
+    look = {"color": {**colour(series), "legend": None}}
+    told = tooltip(
+        name="", series="", value=across["title"], low="95 % from", high="to", images="n"
+    )
+    layers: list[Spec] = [
+        {
+            "mark": {"type": "rule", "strokeWidth": 2},
+            "encoding": {
+                "x": {**across, "field": "low"},
+                "x2": {"field": "high"},
+                "y": down,
+                **look,
+            },
+        },
+        {
+            "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
+            "encoding": {
+                "x": {**across, "field": "value"},
+                "y": down,
+                **look,
+                "shape": {**shape(series), "legend": None},
+                "tooltip": told,
+            },
+        },
+    ]
+    if zero:
+        layers.insert(
+            0, {"mark": {"type": "rule", "opacity": 0.5}, "encoding": {"x": {"datum": 0}}}
+        )
+    return chart(layers, height=max(44, 22 * rows))
+
+
+def points(series: Sequence[str], across: Spec, up: str) -> Spec:
+    """One point per row, ``value`` over ``at``."""
+    told = tooltip(name="", series="", at=across["title"], value=up)
+    encoding: Spec = {
+        "x": {**across, "field": "at"},
+        "y": {**number(up, zero=False), "field": "value"},
+        "color": colour(series),
+        "shape": shape(series),
+        "tooltip": told,
+    }
+    return chart([{"mark": {"type": "point", "filled": True, "size": 70}, "encoding": encoding}])
+
+
+def front(series: Sequence[str], across: Spec, up: str) -> Spec:
+    """Points with intervals; a line through those on the front (``front``)."""
+    plain = points(series, across, up)
+    at, across_up = {"x": {**across, "field": "at"}}, number(up, zero=False)
+    stairs: Spec = {
+        "transform": [{"filter": "datum.front"}],
+        "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1, "color": INK},
+        "encoding": {**at, "y": {**across_up, "field": "value"}},
+    }
+    rule: Spec = {
+        "mark": {"type": "rule", "opacity": 0.6},
+        "encoding": {
+            **at,
+            "y": {**across_up, "field": "low"},
+            "y2": {"field": "high"},
+            "color": colour(series),
+        },
+    }
+    return {**plain, "layer": [stairs, rule, *plain["layer"]]}
+
+
+def with_data(spec: Spec, title: str, alt: str, rows: Sequence[Mapping[str, Any]]) -> Spec:
+    """The whole of it: numbers rounded to what a picture shows, no NaN, the theme."""
+    values = [{k: _plain(v) for k, v in row.items()} for row in rows]
+    return {
+        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "description": f"{title}. {alt}",
+        "background": None,
+        "autosize": {"type": "fit-x", "contains": "padding"},
+        "data": {"values": values},
+        "config": CONFIG,
+        **spec,
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, float):
+        return float(f"{value:.5g}") if math.isfinite(value) else None
+    return value
+
+
+def svg(spec: Spec, width: int = 560) -> str:
+    """The chart as an SVG element; what cannot be drawn raises ``ValueError``."""
+    drawn = vlc.vegalite_to_svg({**spec, "width": width}, vl_version=VERSION)
+    return drawn[drawn.index("<svg") :]
+
+
+def png(spec: Spec, width: int = 560) -> bytes:
+    """The chart on white, 144 dots per inch."""
+    return vlc.vegalite_to_png({**spec, "width": width, "background": "white"}, VERSION, scale=2.0)
+
+
+def pdf(spec: Spec, width: int = 560) -> bytes:
+    """The chart as one PDF page of its size."""
+    return vlc.vegalite_to_pdf({**spec, "width": width, "background": "white"}, VERSION)
+
+
+@functools.cache
+def scripts() -> str:
+    """Vega, Vega-Lite and Vega-Embed as one script that needs nothing else."""
+    return vlc.javascript_bundle(None, VERSION)

@@ -1,0 +1,125 @@
+"""The report's parts: what is written out, and what it says of a ledger with known answers."""
+
+from __future__ import annotations
+
+import csv
+import io
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from orchestrator.ledger import Ledger
+from orchestrator.report import contents, vega, write
+from orchestrator.report.blocks import Chart, Column, Table, fixed, latex, p_value
+from orchestrator.tables import Tables
+from tests.conftest import Segprint
+from tests.unit.test_tables import commit_final
+
+
+@pytest.fixture
+def tables(ledger: Ledger) -> Tables:
+    """A network that beats the grey level on every case."""
+    commit_final(ledger, "0" * 16, "base", [(1, 1, 1)] * 4)
+    commit_final(ledger, "1" * 16, "net", [(4, 0, 0), (3, 1, 1), (2, 1, 1), (1, 0, 2)])
+    return Tables(ledger)
+
+
+def test_what_was_not_measured_is_a_dash_and_never_a_zero() -> None:
+    column = Column("dice", "Dice", fixed(3), interval=True)
+    assert column.cell({"dice": None}) == "–"
+    assert column.cell({"dice": float("nan")}) == "–"
+    assert column.cell({"dice": 0.5}) == "0.500"
+    ends = {"dice_low": 0.25, "dice_high": 0.75}
+    assert column.cell({"dice": 0.5, **ends}) == "0.500 [0.250, 0.750]"
+    assert (p_value(0.0004), p_value(0.04), p_value(None)) == ("< 0.001", "0.040", "–")
+
+
+def test_every_number_of_the_leaderboard_is_in_its_chart(tables: Tables) -> None:
+    board = {row["arm"]: row for row in tables["leaderboard"].to_pylist()}
+    blocks = contents(tables)[0].blocks
+    (chart,) = (b for b in blocks if isinstance(b, Chart) and b.name.endswith("dice"))
+    drawn = {row["name"]: (row["value"], row["low"], row["high"]) for row in chart.rows}
+    assert drawn == {
+        arm: (row["dice"], row["dice_low"], row["dice_high"]) for arm, row in board.items()
+    }
+    written = list(csv.DictReader(io.StringIO(chart.csv())))
+    assert {row["name"]: float(row["value"]) for row in written} == {
+        arm: row["dice"] for arm, row in board.items()
+    }
+
+
+def test_the_command_below_a_figure_gives_its_numbers(tables: Tables) -> None:
+    for section in contents(tables):
+        for block in section.blocks:
+            source = getattr(block, "source", "")
+            if source.startswith("segprint query"):
+                tables.sql(source.partition('"')[2].rpartition('"')[0])
+
+
+def test_the_same_rows_are_drawn_as_the_same_bytes(tables: Tables) -> None:
+    blocks = contents(tables)[0].blocks
+    (chart,) = (b for b in blocks if isinstance(b, Chart) and b.name.endswith("dice"))
+    assert chart.svg() == chart.svg()
+    assert vega.pdf(chart.full).startswith(b"%PDF-")
+    assert vega.png(chart.full).startswith(b"\x89PNG")
+
+
+def test_every_chart_and_table_becomes_files_for_a_paper(tables: Tables, tmp_path: Path) -> None:
+    written = write(tables, tmp_path / "page.html", tmp_path / "figures")
+    names = {path.name for path in written}
+    assert {"leaderboard.tex", "leaderboard.csv", "leaderboard-task-dice.svg"} <= names
+    assert {p.name for p in (tmp_path / "figures").iterdir()} == names - {"page.html"}
+    assert [p.name for p in tmp_path.glob(".*")] == []
+
+
+def test_latex_keeps_what_names_hold() -> None:
+    assert latex("a_b & 95 % {x}\\y") == r"a\_b \& 95 \% \{x\}\textbackslash{}y"
+
+
+@pytest.mark.skipif(shutil.which("pdflatex") is None, reason="no LaTeX on this machine")
+def test_a_table_is_typeset(tmp_path: Path) -> None:
+    rows = [{"name": "ε_λ & ↑ 5 % – −1 × ~ ^ #1 $x$ {}"}]
+    table = Table("t", [Column("name", "Name ↓")], rows, "").latex()
+    page = rf"\documentclass{{article}}\usepackage{{booktabs}}\begin{{document}}{table}\end{{document}}"
+    (tmp_path / "t.tex").write_text(page, encoding="utf-8")
+    subprocess.run(["pdflatex", "-halt-on-error", "t.tex"], cwd=tmp_path, check=True, timeout=60)
+
+
+def test_hidden_series_leave_every_layer() -> None:
+    """The filter is on the whole chart: no layer may bring rows of its own past it."""
+    spec = vega.lines(["a", "b"], vega.number("x"), vega.number("y"), kinds=["k"])
+    assert spec["transform"] == [{"filter": "indexof(hidden, datum.series) < 0"}]
+    assert all("data" not in layer for layer in spec["layer"])
+
+
+def test_a_zero_on_a_logarithmic_axis_is_drawn(tmp_path: Path) -> None:
+    rows = [
+        {"series": "a", "line": "k", "at": i, "value": v, "low": v, "high": v}
+        for i, v in enumerate((0.0, 1e-9, 0.5))
+    ]
+    up = vega.logarithmic("y", [row["value"] for row in rows])
+    spec = vega.lines(["a"], vega.number("x"), up, kinds=["k"])
+    chart = Chart("c", "c", "", "", "", spec, rows)
+    assert "NaN" not in chart.svg()
+    assert up["scale"]["domain"][0] > 0
+
+
+def test_a_place_that_is_not_there_is_refused(ledger: Ledger, inline: Segprint) -> None:
+    commit_final(ledger, "1" * 16, "net", [(1, 1, 1)])
+    store = ledger.store.url
+    done = inline("--store", store, "report", "-o", "nowhere/report.html")
+    assert (done.returncode, "nowhere" in done.stderr) == (2, True)
+    done = inline("--store", store, "report", "--watch", "1")
+    assert (done.returncode, "--watch=1.0 must be at least 5" in done.stderr) == (2, True)
+
+
+def test_watching_ends_when_no_trial_is_missing(
+    ledger: Ledger, inline: Segprint, tmp_path: Path
+) -> None:
+    commit_final(ledger, "1" * 16, "net", [(1, 1, 1)])
+    page = tmp_path / "report.html"
+    done = inline("--store", ledger.store.url, "report", "study", "--watch", "5", "-o", str(page))
+    assert done.returncode == 0, done.stderr
+    assert "http-equiv" not in page.read_text(encoding="utf-8")
