@@ -14,7 +14,7 @@ import jinja2
 from markupsafe import Markup
 
 from orchestrator.report import vega
-from orchestrator.report.blocks import Block, Chart, Picture, Section, Strip, Table
+from orchestrator.report.blocks import Block, Chart, Commands, Picture, Section, Strip, Table
 from orchestrator.report.naming import Naming
 
 if TYPE_CHECKING:
@@ -28,7 +28,7 @@ ORDER = (
 """The sections, as a reader wants them."""
 
 
-def sections(tables: Tables) -> list[Section]:
+def contents(tables: Tables) -> list[Section]:
     """What there is to say."""
     naming = Naming(tables)
     made = (
@@ -48,7 +48,7 @@ def page(tables: Tables, made: list[Section], refresh: int = 0) -> str:
         lstrip_blocks=True,
     )
     filters: dict[str, Any] = {"svg": _svg, "spec": _spec, "image": _image, "runs": _runs}
-    kinds = {"chart": Chart, "table": Table, "strip": Strip}
+    kinds = {"chart": Chart, "table": Table, "strip": Strip, "commands": Commands}
     tests = {name: lambda b, kind=kind: isinstance(b, kind) for name, kind in kinds.items()}
     environment.filters.update(filters)
     environment.tests.update(cast("Any", tests))
@@ -85,7 +85,7 @@ def figures(made: list[Section], folder: Path) -> list[Path]:
 
 def write(tables: Tables, path: Path, folder: Path | None = None, refresh: int = 0) -> list[Path]:
     """Write the page, whole or not at all, and figures into ``folder``; returns the files."""
-    made = sections(tables)
+    made = contents(tables)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(page(tables, made, refresh), encoding="utf-8")
     temporary.replace(path)

@@ -14,6 +14,8 @@ from orchestrator.report.vega import Spec
 
 Row = Mapping[str, Any]
 NOTHING = "–"
+MOST = 300
+"""Rows of a table in the page; files have all."""
 LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "\\": r"\textbackslash{}",
     "~": r"\textasciitilde{}",
@@ -114,6 +116,17 @@ class Table:
     folded: str = ""
     """Where it is long: the line that opens it."""
 
+    @property
+    def shown(self) -> Sequence[Row]:
+        """The rows in the page."""
+        return self.rows[:MOST]
+
+    @property
+    def cut(self) -> str:
+        """What the page leaves out, in words."""
+        more = len(self.rows) > MOST
+        return f"The first {MOST} of {len(self.rows):,} rows; the command gives all." if more else ""
+
     def csv(self) -> str:
         """Every column of the rows, also those that are not shown."""
         return _csv(self.rows)
@@ -155,7 +168,14 @@ class Note:
     bullets: bool = False
 
 
-Block = Chart | Table | Strip | Note
+@dataclass(frozen=True)
+class Commands:
+    """What to type, each with what it is for."""
+
+    lines: Sequence[tuple[str, str]]
+
+
+Block = Chart | Table | Strip | Note | Commands
 
 
 @dataclass(frozen=True)

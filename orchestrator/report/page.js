@@ -14,11 +14,15 @@
     const spec = JSON.parse(chart.parentElement.querySelector("script").textContent);
     const kept = document.createElement("div");
     kept.className = "chart";
+    kept.style.minHeight = `${chart.offsetHeight}px`;
     chart.after(kept);
     const { view } = await vegaEmbed(kept, spec, {
       renderer: "svg", actions: false, tooltip: { theme: dark() ? "dark" : "light" },
     });
     chart.remove();
+    kept.style.minHeight = "";
+    kept.setAttribute("aria-label", chart.getAttribute("aria-label"));
+    kept.setAttribute("role", "group");
     views.set(kept, view);
     const section = kept.closest("section");
     view.signal("hidden", hiddenIn(section));

@@ -19,6 +19,7 @@ VERSION = "6.4"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8609a", "#8a7000", "#7f7f7f")
 """After Okabe & Ito; each at 3:1 or more against white and against the dark page."""
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])
+DASHED = ("solid", "dashed", "dotted", "dash-dotted")
 MOST = 24
 """Series in one chart: more cannot be told apart."""
 PARAM = "hidden"
@@ -45,8 +46,6 @@ CONFIG: Spec = {
         "symbolType": "stroke",
         "symbolStrokeWidth": 3,
         "symbolSize": 300,
-        "symbolBaseStrokeColor": INK,
-        "layout": {"bottom": {"direction": "vertical"}},
         "symbolOpacity": 1,
     },
     "header": {"labelColor": INK, "titleColor": INK},
@@ -74,34 +73,31 @@ def number(title: str, **scale: Any) -> Spec:
 
 
 def logarithmic(title: str, values: Iterable[float], decades: float = 4) -> Spec:
-    """A channel of positive numbers; what is further below the largest is cut off."""
+    """A channel of positive numbers; what is further below the largest lies on the edge."""
     known = [value for value in values if value and value > 0] or [1.0]
     high = max(known) * 1.2
     low = max(min(known) / 1.2, high / 10**decades)
-    return number(title, type="log", domain=[low, high], nice=False)
+    return number(title, type="log", domain=[low, high], nice=False, clamp=True)
 
 
 def colour(series: Sequence[str]) -> Spec:
     """Series by colour, always in the same order."""
     scale = {"domain": list(series), "range": [c for c, _ in _looks(series)]}
-    return {"field": "series", "type": "nominal", "scale": scale}
+    named = {"values": list(series[:MOST])}
+    return {"field": "series", "type": "nominal", "scale": scale, "legend": named}
 
 
 def dash(values: Sequence[str]) -> Spec:
-    """What a line's dash tells."""
+    """What a line's dash tells; :data:`DASHED` names them, for a caption."""
     scale = {"domain": list(values), "range": list(DASHES[: len(values)])}
-    return {
-        "field": "line",
-        "type": "nominal",
-        "scale": scale,
-        "legend": {"symbolStrokeColor": INK},
-    }
+    return {"field": "line", "type": "nominal", "scale": scale, "legend": None}
 
 
 def shape(series: Sequence[str]) -> Spec:
     """Series by shape as well: colour alone is not enough for everybody."""
     scale = {"domain": list(series), "range": [s for _, s in _looks(series)]}
-    return {"field": "series", "type": "nominal", "scale": scale}
+    named = {"values": list(series[:MOST])}
+    return {"field": "series", "type": "nominal", "scale": scale, "legend": named}
 
 
 def _looks(series: Sequence[str]) -> list[tuple[str, str]]:
@@ -131,7 +127,7 @@ def lines(
     band_of = [{"filter": f"datum.line === '{kinds[0]}'"}] if kinds else []
     band: Spec = {
         "transform": band_of,
-        "mark": {"type": "area", "opacity": 0.18, "clip": True},
+        "mark": {"type": "area", "opacity": 0.18},
         "encoding": {**base, "y": {**up, "field": "low"}, "y2": {"field": "high"}},
     }
     told = tooltip(
@@ -139,7 +135,7 @@ def lines(
     )
     told += tooltip(low="95 % from", high="to")
     curve: Spec = {
-        "mark": {"type": "line", "strokeWidth": 2, "clip": True, "point": {"size": 18}},
+        "mark": {"type": "line", "strokeWidth": 2, "point": {"size": 18}},
         "encoding": {**base, "y": {**up, "field": "value"}, "tooltip": told},
     }
     if kinds:

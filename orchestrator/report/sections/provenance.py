@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from orchestrator.report.blocks import Block, Column, Note, Section, Table
+from orchestrator.report.blocks import Block, Column, Commands, Section, Table
 from orchestrator.report.naming import Naming
 
 if TYPE_CHECKING:
@@ -30,17 +30,24 @@ def section(tables: Tables, naming: Naming) -> Section:
         "Data (content hashes)": {f"{row['task']} {row['data_hash']}" for row in rows},
     }
     listed = [{"what": name, "value": _some(values)} for name, values in named.items()]
-    again = [f"segprint sweep {study}" for study in tables.studies] or ["segprint sweep SPACE"]
+    studies = tables.studies or ("STUDY",)
+    names = " ".join(studies)
     columns = (Column("what", "What"), Column("value", "Value"))
     query = 'segprint query "SELECT digest, code, packages, devices, seed, data_hash FROM trials"'
     blocks: list[Block] = [
         Table("provenance", columns, listed, query),
-        Note(
+        Commands(
             [
-                "Run it again: what is committed is not trained anew.",
-                *again,
-                "Check one trial, bit by bit where the machine is alike: segprint run DIGEST",
-                f"This page: segprint report {' '.join(tables.studies)} -o report.html",
+                *(
+                    ("Run it again; what is committed is not trained anew", f"segprint sweep {s}")
+                    for s in studies
+                ),
+                ("Train one trial again and compare every sum", "segprint run DIGEST"),
+                ("This page", f"segprint report {names} -o report.html"),
+                (
+                    "Charts, tables and numbers for a paper",
+                    f"segprint report {names} --figures figures",
+                ),
             ]
         ),
     ]
