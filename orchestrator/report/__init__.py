@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 HERE = Path(__file__).parent
 ORDER = (
-    *("leaderboard", "fingerprints", "comparisons", "cost", "readings", "searched", "trials"),
-    "provenance",
+    *("leaderboard", "fingerprints", "comparisons", "cost", "readings", "predictions"),
+    *("searched", "trials", "provenance"),
 )
 """The sections, as a reader wants them."""
 

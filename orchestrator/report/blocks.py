@@ -125,7 +125,9 @@ class Table:
     def cut(self) -> str:
         """What the page leaves out, in words."""
         more = len(self.rows) > MOST
-        return f"The first {MOST} of {len(self.rows):,} rows; the command gives all." if more else ""
+        return (
+            f"The first {MOST} of {len(self.rows):,} rows; the command gives all." if more else ""
+        )
 
     def csv(self) -> str:
         """Every column of the rows, also those that are not shown."""

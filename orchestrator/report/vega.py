@@ -212,6 +212,22 @@ def front(series: Sequence[str], across: Spec, up: str) -> Spec:
     return {**plain, "layer": [stairs, rule, *plain["layer"]]}
 
 
+def reliability(series: Sequence[str]) -> Spec:
+    """Curves over a diagonal in the unit square."""
+    square = {"domain": [0, 1]}
+    curves = lines(
+        series, number("probability given", **square), number("share that is so", **square)
+    )
+    diagonal: Spec = {
+        "data": {"values": [{"d": 0}, {"d": 1}]},
+        "mark": {"type": "line", "color": INK, "opacity": 0.4, "strokeDash": [4, 4]},
+        "encoding": {
+            axis: {"field": "d", "type": "quantitative", "scale": square} for axis in ("x", "y")
+        },
+    }
+    return {**curves, "height": 320, "layer": [*curves["layer"], diagonal]}
+
+
 def with_data(spec: Spec, title: str, alt: str, rows: Sequence[Mapping[str, Any]]) -> Spec:
     """The whole of it: numbers rounded to what a picture shows, no NaN, the theme."""
     values = [{k: _plain(v) for k, v in row.items()} for row in rows]

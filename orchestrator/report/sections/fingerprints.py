@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import vega
-from orchestrator.report.blocks import Block, Chart, Note, Section
+from orchestrator.report.blocks import Block, Chart, Column, Note, Section, Table, fixed, text
 from orchestrator.report.naming import Naming, ordered, query, spaced
 
 if TYPE_CHECKING:
@@ -18,6 +18,30 @@ TOLD = (
     " (orthogonal), and half the difference of their errors. Where they disagree, the network is"
     " not yet the best denoiser. Everything is within the range of λ that the network was trained"
     " on; shaded are 95 % bootstrap intervals over cases."
+)
+LIMITS = (
+    "Bits per pixel within the range of λ. H: bounds from above, a network's code length. Left edge:"
+    " the error at the noisy end over that of the feed-forward twin, 1 for two perfect networks."
+)
+COLUMNS = (
+    Column("task", "Task"),
+    Column("series", "Arm"),
+    Column("schedule", "Schedule"),
+    Column("information_orthogonal", "I(mask; image), orthogonal", fixed(4), interval=True),
+    Column("information", "by difference", fixed(4), interval=True),
+    Column("entropy", "H(mask) ≤", fixed(4), interval=True),
+    Column("entropy_given_image", "H(mask | image) ≤", fixed(4), interval=True),
+    Column("information_orthogonal_per_image", "Bits per tile", fixed(0), interval=True),
+    Column("half", "Half of it below λ", fixed(2), interval=True),
+    Column("width", "10–90 % width in λ", fixed(2), interval=True),
+    Column("share_under_1", "Timesteps with < 1 %", fixed(2), interval=True),
+    Column("share_under_10", "with < 10 %", fixed(2), interval=True),
+    Column("non_monotonicity", "Non-monotonicity", fixed(2), interval=True),
+    Column("left_edge", "Left edge", fixed(2), interval=True),
+    Column("log_snr_low", "λ from", fixed(1)),
+    Column("log_snr_high", "to", fixed(1)),
+    Column("images", "Tiles", text),
+    Column("seeds", "Seeds", text),
 )
 TIME = vega.number("t, from clean (0) to noise (1)")
 LOG_SNR = vega.number("log-SNR λ, from clean to noise", reverse=True)
@@ -77,7 +101,19 @@ def section(tables: Tables, naming: Naming) -> Section:
         for task in groups
         for panel in PANELS
     ]
-    blocks: list[Block] = [Note([TOLD]), *charts]
+    totals = naming.of(tables["information"].to_pylist())
+    seen = [
+        f"{spaced(row['task'])}, {row['series']}: {sign}"
+        for row in totals
+        for sign in filter(None, row["signatures"].split("; "))
+    ]
+    blocks: list[Block] = [
+        Note([TOLD]),
+        *charts,
+        Table("information", COLUMNS, totals, query(tables, "information"), caption=LIMITS),
+    ]
+    if seen:
+        blocks += [Note(["Signs that something is wrong, each with its number:"]), Note(seen, True)]
     return Section("fingerprints", "Timestep fingerprints", blocks, ordered(curves))
 
 

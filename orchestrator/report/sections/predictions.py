@@ -1,0 +1,76 @@
+"""Sample predictions: an image, its mask, what each arm made of it, and how noise took it apart."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from orchestrator.measured import final_cells
+from orchestrator.report.blocks import Block, Note, Section, Strip
+from orchestrator.report.blocks import Picture as Shown
+from orchestrator.report.naming import Naming, query, spaced
+from orchestrator.samples import STRIP, Picture, Sample, samples
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+ARMS = 6
+"""Arms per task: the first of the leaderboard."""
+BUDGET = 1_500_000
+"""Bytes of pictures: the page is to stay one that can be sent."""
+TOLD = (
+    "The first test cases of each task, by the first seed of each arm; chosen by name, not by how"
+    " well they came out. The spread is the standard deviation over the members of an ensemble;"
+    " where there is one member, that of a Bernoulli variable with the predicted probability."
+)
+
+
+def section(tables: Tables, naming: Naming) -> Section | None:
+    """Per task, cases side by side; then the strip of its best diffusion model."""
+    order = {
+        (row["study"], row["cell"]): place
+        for place, row in enumerate(tables["leaderboard"].to_pylist())
+    }
+    cells = [(about, trials) for about, trials in final_cells(tables)]
+    cells.sort(key=lambda cell: order.get((cell[0]["study"], cell[0]["cell"]), len(order)))
+    blocks: list[Block] = [Note([TOLD])]
+    spent, left_out = 0, list[str]()
+    for task in naming.tasks:
+        mine = [cell for cell in cells if cell[0]["task"] == task][:ARMS]
+        made = list(_strips(tables, naming, task, samples(tables, mine)))
+        size = sum(len(p.png) for strip in made for p in strip.pictures)
+        if spent + size > BUDGET:
+            left_out.append(task)
+            continue
+        spent += size
+        blocks += made
+    if left_out:
+        blocks.append(Note([f"Left out, for the page's size: {', '.join(left_out)}."]))
+    return Section("predictions", "Sample predictions", blocks) if len(blocks) > 1 else None
+
+
+def _strips(tables: Tables, naming: Naming, task: str, found: list[Sample]) -> Iterator[Strip]:
+    source = query(tables, "pictures", f"task = '{task}'", columns="case, kind, log_snr, png")
+    for case in dict.fromkeys(sample.case for sample in found):
+        mine = [sample for sample in found if sample.case == case]
+        shown = [_shown(mine[0].stills[k], w) for k, w in FIRST.items() if k in mine[0].stills]
+        for sample in mine:
+            name = naming(sample.study, sample.cell)
+            for kind, words in THEN.items():
+                if kind in sample.stills:
+                    shown.append(_shown(sample.stills[kind], f"{name}: {words}"))
+        yield Strip(f"{spaced(task)}, {case}", shown, source)
+    model = next((sample for sample in found if sample.strip), None)
+    if model is not None:
+        name = naming(model.study, model.cell)
+        for kind, pictures in model.strip.items():
+            shown = [_shown(p, f"λ {p.log_snr:.1f}, t {p.t:.2f}") for p in pictures]
+            yield Strip(f"{spaced(task)}, {model.case}, {name}: {STRIP[kind]}", shown, source)
+
+
+FIRST = {"image": "image", "truth": "true mask"}
+THEN = {"probability": "mean", "uncertainty": "spread"}
+
+
+def _shown(picture: Picture, label: str) -> Shown:
+    return Shown(picture.png, picture.alt, label)
