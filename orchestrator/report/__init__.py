@@ -21,20 +21,15 @@ if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
 HERE = Path(__file__).parent
-ORDER = (
-    *("leaderboard", "fingerprints", "comparisons", "cost", "readings", "predictions"),
-    *("searched", "trials", "provenance"),
-)
-"""The sections, as a reader wants them."""
 
 
 def contents(tables: Tables) -> list[Section]:
     """What there is to say."""
     naming = Naming(tables)
-    made = (
-        importlib.import_module(f"orchestrator.report.sections.{name}").section(tables, naming)
-        for name in ORDER
-    )
+    files = (HERE / "sections").glob("[!_]*.py")
+    modules = [importlib.import_module(f"{__name__}.sections.{path.stem}") for path in files]
+    modules.sort(key=lambda module: module.PLACE)
+    made = (module.section(tables, naming) for module in modules)
     return [section for section in made if section is not None]
 
 

@@ -267,4 +267,4 @@ def pdf(spec: Spec, width: int = 560) -> bytes:
 @functools.cache
 def scripts() -> str:
     """Vega, Vega-Lite and Vega-Embed as one script that needs nothing else."""
-    return vlc.javascript_bundle(None, VERSION)
+    return vlc.javascript_bundle("window.vegaEmbed = vegaEmbed;", VERSION)

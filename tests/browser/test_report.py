@@ -84,7 +84,9 @@ def test_a_series_is_switched_off_in_every_chart_of_its_section_by_keyboard(
     page.keyboard.press("Space")
     assert not box.is_checked()
     for chart in section.locator(".chart").all():
-        page.wait_for_function("chart => !chart.innerHTML.includes('cosine;')", arg=chart.element_handle())
+        page.wait_for_function(
+            "chart => !chart.innerHTML.includes('cosine;')", arg=chart.element_handle()
+        )
         assert "cosine" not in drawn(chart)
         assert drawn(chart) >= {"linear", "laplace"}
 
@@ -156,9 +158,7 @@ def write_page(fill: Any, ledger: Ledger, folder: Path) -> None:
     write(Tables(ledger), folder / "report.html")
 
 
-def report(
-    fill: Any, ledger: Ledger, folder: Path, opened: Open, width: int = 1440
-) -> Opened:
+def report(fill: Any, ledger: Ledger, folder: Path, opened: Open, width: int = 1440) -> Opened:
     """The page about a ledger, read to its end."""
     write_page(fill, ledger, folder)
     found = opened(folder / "report.html", width)

@@ -21,6 +21,7 @@ from orchestrator.report.naming import Naming, ordered, query, spaced
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
+PLACE = 40
 COLUMNS = (
     Column("task", "Task"),
     Column("metric", "Metric"),

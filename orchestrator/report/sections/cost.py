@@ -11,6 +11,7 @@ from orchestrator.report.naming import Naming, ordered, query, spaced
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
+PLACE = 70
 COSTS = (
     ("passes_per_image", "network passes per image"),
     ("train_device_seconds", "device-seconds of training"),

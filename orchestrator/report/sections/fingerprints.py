@@ -11,6 +11,7 @@ from orchestrator.report.naming import Naming, ordered, query, spaced
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
+PLACE = 20
 TOLD = (
     "The ε-error of the best denoiser is twice an information density over log-SNR λ, so the area"
     " between the errors without and with the image is what the image tells about the mask, in"
@@ -20,8 +21,8 @@ TOLD = (
     " on; shaded are 95 % bootstrap intervals over cases."
 )
 LIMITS = (
-    "Bits per pixel within the range of λ. H: bounds from above, a network's code length. Left edge:"
-    " the error at the noisy end over that of the feed-forward twin, 1 for two perfect networks."
+    "Bits per pixel within the range of λ. H: bounds from above, a network's code length. Left"
+    " edge: the error at the noisy end over that of the feed-forward twin, 1 if both are perfect."
 )
 COLUMNS = (
     Column("task", "Task"),

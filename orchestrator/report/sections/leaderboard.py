@@ -12,6 +12,7 @@ from orchestrator.screen import clock, memory
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
+PLACE = 10
 BASELINE = "intensity"
 """The model that knows a pixel's grey level at most: what a network has to beat."""
 COLUMNS = (

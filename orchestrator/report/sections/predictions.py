@@ -14,6 +14,7 @@ from orchestrator.samples import STRIP, Picture, Sample, samples
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
+PLACE = 90
 ARMS = 6
 """Arms per task: the first of the leaderboard."""
 BUDGET = 1_500_000

@@ -11,6 +11,7 @@ from orchestrator.report.naming import Naming
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
+PLACE = 120
 SHOWN = 12
 """Values of one kind: a store of many studies has hundreds."""
 

@@ -11,6 +11,7 @@ from orchestrator.report.naming import Naming, query, spaced
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
+PLACE = 80
 COLUMNS = (
     Column("task", "Task"),
     Column("series", "Arm"),

@@ -12,6 +12,7 @@ from orchestrator.report.naming import Naming, ordered, query, spaced
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
+PLACE = 100
 COLUMNS = (
     Column("cell", "Cell"),
     Column("index", "Trial", text),

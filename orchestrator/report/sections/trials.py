@@ -11,6 +11,7 @@ from orchestrator.report.naming import Naming, query
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
+PLACE = 110
 COLUMNS = (
     Column("outcome", "Outcome"),
     Column("task", "Task"),
