@@ -74,6 +74,16 @@ class HeldOut:
                 found |= _with_interval(metric, by_class)
         return found
 
+    def each(self, metric: Metric, trials: pd.DataFrame) -> tuple[NDArray[np.int64], Array]:
+        """Numbers of the cases that some trials tell of, and each one's own value: the mean over
+        seeds, then over classes; of a pooled metric, over that case's pixels alone.
+        """
+        table = self.tables[metric.table]
+        rows = table.of(trials["digest"], SAMPLE)
+        runs, classes = table.codes["digest"], table.codes["class"][rows]
+        by_class = [Cases(table, rows[classes == c], runs) for c in np.unique(classes)]
+        return mean_of_classes([(cases.cases, cases.each(metric)) for cases in by_class])
+
 
 class TestRows:
     """A table's rows of test cases, or another split's, as numbers; a trial's are found at once."""
@@ -208,3 +218,22 @@ class Cases:
             name: part.reshape(-1, *values.shape[1:])
             for (name, values), part in zip(sums.items(), split, strict=True)
         }
+
+
+def mean_of_classes(
+    by_class: list[tuple[NDArray[np.int64], Array]],
+) -> tuple[NDArray[np.int64], Array]:
+    """Cases, and of each the mean over its rows of a class, then over classes, where known."""
+    found = [_mean_by(cases, values) for cases, values in by_class]
+    if not found:
+        return np.empty(0, np.int64), np.empty(0)
+    cases, values = (np.concatenate(part) for part in zip(*found, strict=True))
+    return _mean_by(cases, values)
+
+
+def _mean_by(names: NDArray[np.int64], values: Array) -> tuple[NDArray[np.int64], Array]:
+    """The mean of each name's values that are known, where any is."""
+    known = ~np.isnan(values)
+    found, at = np.unique(names[known], return_inverse=True)
+    total = cast("Array", np.bincount(at, values[known]))
+    return found, total / np.bincount(at)

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from orchestrator import bootstrap
-from orchestrator.measured import SAMPLE, Cases, HeldOut, TestRows
+from orchestrator.measured import SAMPLE, Cases, HeldOut, TestRows, mean_of_classes
 from orchestrator.multiple import holm
 from trainables.metrics import Array, Metric
 
@@ -64,14 +64,19 @@ class Pairs:
             if numbers is not None:
                 yield {"metric": metric.name, **counts, **numbers}
 
-    def contrasts(
-        self, cells: Sequence[pd.DataFrame], signs: Sequence[int]
+    def interactions(
+        self, base: pd.DataFrame, one: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame
     ) -> Iterator[dict[str, Any]]:
-        """One row per metric: the signed sum of several cells' values, with its 95 % interval."""
-        for metric, counts, by_class in self._shared(tuple(cells)):
+        """One row per metric: by how much more two changes do together than each by itself.
+
+        ``interaction`` is (both − other) − (one − base) with its 95 % interval, over the seeds and
+        cases that all four cells have.
+        """
+        for metric, counts, by_class in self._shared((base, one, other, both)):
             found = _estimates(metric, by_class)
             if found:
-                yield {"metric": metric.name, **counts, **_with_ends("contrast", found, signs)}
+                signed = _with_ends("interaction", found, (1, -1, -1, 1))
+                yield {"metric": metric.name, **counts, **signed}
 
     def _shared(
         self, cells: tuple[pd.DataFrame, ...]
@@ -191,10 +196,8 @@ def _values(metric: Metric, sides: Sides) -> tuple[tuple[float, Array], ...]:
 
 def _apart(metric: Metric, by_class: list[Sides]) -> Array:
     """The difference of each case: the mean over seeds, then over classes."""
-    apart = [one.each(metric) - other.each(metric) for one, other in by_class]
-    by_case = [_mean_by(one.cases, d) for (one, _), d in zip(by_class, apart, strict=True)]
-    cases, values = (np.concatenate(part) for part in zip(*by_case, strict=True))
-    return _mean_by(cases, values)[1]
+    apart = [(one.cases, one.each(metric) - other.each(metric)) for one, other in by_class]
+    return mean_of_classes(apart)[1]
 
 
 def _wilcoxon(apart: Array) -> float:
@@ -231,11 +234,3 @@ def _exchanges(cases: int) -> Array:
     drawn = np.random.default_rng(0).integers(0, 2, (PERMUTATIONS, cases)).astype(np.float64)
     drawn[0] = 0
     return drawn
-
-
-def _mean_by(names: NDArray[np.int64], values: Array) -> tuple[NDArray[np.int64], Array]:
-    """The mean of each name's values that are known, where any is."""
-    known = ~np.isnan(values)
-    found, at = np.unique(names[known], return_inverse=True)
-    total = cast("Array", np.bincount(at, values[known]))
-    return found, total / np.bincount(at)

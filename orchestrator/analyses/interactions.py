@@ -1,0 +1,121 @@
+"""Whether what one change does depends on another: differences of differences."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from itertools import combinations, islice
+from typing import TYPE_CHECKING, Any, cast
+
+import pyarrow as pa
+
+from orchestrator import measured, paired
+from orchestrator.labels import labels
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+METRICS = ("dice", "ece")
+APART = ("task", "seed")
+"""Fields of a config that are no axis: tasks are kept apart, seeds are paired."""
+MOST = 100
+"""Blocks per study and task: those of the first cells."""
+AXES = ("axis", "axis_from", "axis_to", "other_axis", "other_from", "other_to")
+CELLS = ("base", "one", "other", "both")
+Settings = dict[str, str]
+"""What a cell has on each axis."""
+SCHEMA = pa.schema(
+    [
+        *((k, pa.string()) for k in ("study", "task", "metric", *AXES, *CELLS)),
+        *((k, pa.int64()) for k in paired.COUNTS),
+        *((f"interaction{end}", pa.float64()) for end in ("", "_low", "_high")),
+    ]
+)
+
+
+def rows(tables: Tables) -> pa.Table:
+    """One row per study, task, metric and 2 × 2 block of cells: ``base``, ``one`` with one change,
+    ``other`` with another, ``both``.
+
+    ``interaction`` is (both − other) − (one − base), paired by seed and case
+    (:meth:`orchestrator.paired.Pairs.interactions`). Axes are the fields of the configs that vary
+    between the cells of a task; fields that only vary together, such as both ends of a timestep
+    range, are one axis. Every block is there once, at most 100 of them per study and task.
+    """
+    held_out = measured.HeldOut(tables, measured.metrics(METRICS))
+    pairs = paired.Pairs(held_out)
+    groups: dict[tuple[str, str], list[measured.MeasuredCell]] = {}
+    for about, trials in held_out.cells:
+        groups.setdefault((about["study"], about["task"]), []).append((about, trials))
+    found: list[dict[str, Any]] = []
+    for (study, task), cells in groups.items():
+        settings = _settings([json.loads(trials.iloc[0]["config"]) for _, trials in cells])
+        for block in islice(_blocks(settings), MOST):
+            key = {"study": study, "task": task}
+            key |= {k: cells[i][0]["cell"] for k, i in zip(CELLS, block, strict=True)}
+            key |= _changed(*(settings[i] for i in block[:3]))
+            found += [key | r for r in pairs.interactions(*(cells[i][1] for i in block))]
+    return pa.Table.from_pylist(found, schema=SCHEMA)
+
+
+def _settings(configs: list[dict[str, Any]]) -> list[Settings]:
+    """Each config's values of the fields that differ between them, by path."""
+    shown = [{k: v for k, v in config.items() if k not in APART} for config in configs]
+    found: list[Settings] = [{} for _ in configs]
+    for path, values in _varying("", shown):
+        texts = [json.dumps(value, sort_keys=True) for value in values]
+        distinct = dict.fromkeys(texts)
+        words = labels(tuple(json.loads(text) for text in distinct))
+        named = dict(zip(distinct, words if len({*words}) == len(words) else distinct, strict=True))
+        for mine, text in zip(found, texts, strict=True):
+            mine[path] = named[text]
+    return found
+
+
+def _varying(path: str, values: list[Any]) -> Iterator[tuple[str, list[Any]]]:
+    """Paths at which some values differ: as deep as all of them have the same field or part."""
+    if all(value == values[0] for value in values):
+        return
+    shared = [
+        k
+        for k in (cast("dict[str, Any]", values[0]) if isinstance(values[0], dict) else {})
+        if all(isinstance(value, dict) and k in value for value in values)
+    ]
+    if not shared:
+        yield path, values
+    for k in shared:
+        yield from _varying(f"{path}.{k}" if path else k, [value[k] for value in values])
+
+
+def _blocks(settings: list[Settings]) -> Iterator[tuple[int, int, int, int]]:
+    """Cells that differ by one change, by another, and by both; the first is the earliest."""
+    place = {tuple(mine.items()): i for i, mine in reversed(list(enumerate(settings)))}
+    for i, base in enumerate(settings):
+        near = [j for j, _ in _near(base, settings) if j > i]
+        for j, k in combinations(near, 2):
+            one, other = (_change(base, settings[n]) for n in (j, k))
+            both = place.get(tuple({**base, **one, **other}.items()), -1)
+            if not one.keys() & other.keys() and both > i:
+                yield i, j, k, both
+
+
+def _near(base: Settings, settings: list[Settings]) -> Iterator[tuple[int, Settings]]:
+    """Cells that differ from one, unless a part of their change is a cell of its own."""
+    changes = [_change(base, mine) for mine in settings]
+    for j, change in enumerate(changes):
+        parts = (c for c in changes if c and len(c) < len(change))
+        if change and not any(part.items() < change.items() for part in parts):
+            yield j, change
+
+
+def _change(base: Settings, mine: Settings) -> Settings:
+    return {axis: value for axis, value in mine.items() if value != base[axis]}
+
+
+def _changed(base: Settings, one: Settings, other: Settings) -> dict[str, str]:
+    """The two changes in words."""
+    found: list[str] = []
+    for change in (_change(base, one), _change(base, other)):
+        before = ", ".join(base[axis] for axis in change)
+        found += [", ".join(change), before, ", ".join(change.values())]
+    return dict(zip(AXES, found, strict=True))

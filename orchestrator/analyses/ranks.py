@@ -1,0 +1,97 @@
+"""Which arms differ over all tasks at once: mean ranks, for a critical-difference diagram."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+
+from orchestrator import measured
+from trainables.metrics import Array, Metric
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+METRICS = ("dice", "iou", "ece", "brier", "nll")
+LEVEL = 0.05
+SCHEMA = pa.schema(
+    [
+        *((k, pa.string()) for k in ("study", "metric", "arm")),
+        *((k, pa.int64()) for k in ("arms", "tasks", "blocks")),
+        *((k, pa.float64()) for k in ("mean_rank", "friedman_p", "critical_difference")),
+    ]
+)
+
+
+def rows(tables: Tables) -> pa.Table:
+    """One row per study, metric and arm, of studies with three arms or more.
+
+    Arms are ranked on each test case of each task, 1 for the best, ties sharing their mean rank;
+    a case's value is the mean over seeds and classes, and of a pooled metric that of the case's own
+    pixels. ``friedman_p`` is of Friedman's test that all arms are alike (1937); two arms whose mean
+    ranks are further apart than ``critical_difference`` differ at 5 %, all pairs considered:
+    Nemenyi's q √(k(k+1) / 6N) for k arms and N ``blocks`` (Demšar 2006, JMLR 7:1–30, section
+    3.2.2). ``arm`` is the cell's name without its task, so where a study crosses arms with, say,
+    models, each combination is ranked. A task on which an arm has no result is left out.
+    """
+    held_out = measured.HeldOut(tables, measured.metrics(METRICS))
+    prefixes = _prefixes(held_out.cells)
+    studies: dict[str, dict[str, dict[str, pd.DataFrame]]] = {}
+    for about, trials in held_out.cells:
+        study, task = about["study"], about["task"]
+        arm = about["cell"].removeprefix(prefixes[study, task])
+        studies.setdefault(study, {}).setdefault(task, {})[arm] = trials
+    found: list[dict[str, Any]] = []
+    for study, tasks in studies.items():
+        arms = sorted({arm for by_arm in tasks.values() for arm in by_arm})
+        whole = [by_arm for by_arm in tasks.values() if len(by_arm) == len(arms)]
+        if len(arms) >= 3 and whole:
+            for metric in held_out.metrics:
+                blocks = [_blocks(held_out, metric, [t[arm] for arm in arms]) for t in whole]
+                about = {"study": study, "metric": metric.name, "tasks": len(whole)}
+                found += [about | row for row in _ranked(arms, np.concatenate(blocks))]
+    return pa.Table.from_pylist(found, schema=SCHEMA)
+
+
+def _prefixes(cells: list[measured.MeasuredCell]) -> dict[tuple[str, str], str]:
+    """What the names of a study's cells of one task have in common: whole words at the front."""
+    names: dict[tuple[str, str], list[list[str]]] = {}
+    for about, _ in cells:
+        names.setdefault((about["study"], about["task"]), []).append(about["cell"].split("_"))
+    found: dict[tuple[str, str], str] = {}
+    for key, words in names.items():
+        common = 0
+        while all(len(w) > common + 1 and w[common] == words[0][common] for w in words):
+            common += 1
+        found[key] = "".join(f"{word}_" for word in words[0][:common])
+    return found
+
+
+def _blocks(held_out: measured.HeldOut, metric: Metric, arms: list[pd.DataFrame]) -> Array:
+    """What ranks a case's arms, the lower the better, of cases that all have: [cases, arms]."""
+    sign = -1 if metric.better == "higher" else 1
+    values = [pd.Series(v, cases) for cases, v in (held_out.each(metric, arm) for arm in arms)]
+    return sign * pd.concat(values, axis=1, join="inner").to_numpy(np.float64)
+
+
+def _ranked(arms: list[str], blocks: Array) -> list[dict[str, Any]]:
+    from scipy import stats  # half a second to import, which only this needs
+
+    count, k = blocks.shape
+    if not count:
+        return []
+    ranks = stats.rankdata(blocks.round(12), axis=1)
+    alike = bool((ranks == ranks[:, :1]).all())
+    friedman = 1.0 if alike else cast("Any", stats.friedmanchisquare(*ranks.T)).pvalue
+    q = stats.studentized_range.ppf(1 - LEVEL, k, np.inf) / np.sqrt(2)
+    shared = {
+        "arms": k,
+        "blocks": count,
+        "friedman_p": float(friedman),
+        "critical_difference": float(q * np.sqrt(k * (k + 1) / (6 * count))),
+    }
+    means = ranks.mean(0).tolist()
+    found = [{**shared, "arm": a, "mean_rank": m} for a, m in zip(arms, means, strict=True)]
+    return sorted(found, key=lambda row: row["mean_rank"])

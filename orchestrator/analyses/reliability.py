@@ -1,0 +1,66 @@
+"""How often what was said with some probability is so: the bins of a reliability diagram."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+
+from orchestrator import bootstrap, measured
+from trainables.metrics import ratio
+from trainables.metrics.ece import ECE
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+VALUES = ("low", "high", "confidence", "accuracy", "accuracy_low", "accuracy_high")
+SCHEMA = pa.schema(
+    [
+        *((k, pa.string()) for k in (*measured.ABOUT, "class")),
+        ("bin", pa.int64()),
+        ("count", pa.int64()),
+        *((k, pa.float64()) for k in VALUES),
+    ]
+)
+
+
+def rows(tables: Tables) -> pa.Table:
+    """One row per study, cell, foreground class and non-empty bin of equal width, on test cases.
+
+    Pixels of all cases and seeds are pooled, ``low`` ≤ p < ``high``: ``confidence`` is the mean
+    probability of the class, ``accuracy`` the share of pixels that are of it, with its 95 %
+    interval over cases nested in seeds. Over the bins of one class, Σ count·|accuracy − confidence|
+    / Σ count is that class's ECE, and the mean over classes is the leaderboard's.
+    """
+    metric = ECE()
+    held_out = measured.HeldOut(tables, [metric])
+    found: list[dict[str, Any]] = []
+    for about, trials in held_out.cells:
+        table = held_out.tables[metric.table]
+        mine = table.of(trials["digest"], measured.SAMPLE)
+        classes = table.codes["class"][mine]
+        for c in np.unique(classes):
+            cases = measured.Cases(table, mine[classes == c], table.codes["digest"])
+            key = {**about, "class": table.names["class"][c]}
+            found += [key | row for row in _bins(cases, metric.bins)]
+    return pa.Table.from_pylist(found, schema=SCHEMA)
+
+
+def _bins(cases: measured.Cases, bins: int) -> Iterator[dict[str, Any]]:
+    sums = {name: values.sum(0) for name, values in cases.sums(bins).items()}
+    filled = np.flatnonzero(sums["count"])
+    drawn = {name: values[:, filled] for name, values in cases.resampled(bins).items()}
+    ends = np.transpose(bootstrap.interval(ratio(drawn["y_sum"], drawn["count"])))
+    for b, (low, high) in zip(filled.tolist(), ends.tolist(), strict=True):
+        yield {
+            "bin": b,
+            "count": int(sums["count"][b]),
+            "low": b / bins,
+            "high": (b + 1) / bins,
+            "confidence": float(sums["p_sum"][b] / sums["count"][b]),
+            "accuracy": float(sums["y_sum"][b] / sums["count"][b]),
+            "accuracy_low": low,
+            "accuracy_high": high,
+        }

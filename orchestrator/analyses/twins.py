@@ -1,0 +1,79 @@
+"""Diffusion against its feed-forward twins: what differs, and what each side spent."""
+
+from __future__ import annotations
+
+from itertools import product
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+from orchestrator import measured, paired
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+METRICS = ("dice", "iou", "ece", "brier", "nll")
+ALIKE = 0.1
+"""Share of the larger by which two costs may differ and still be called equal."""
+COSTS = ("passes", "device_seconds", "train_device_seconds")
+SCHEMA = pa.schema(
+    [
+        *((k, pa.string()) for k in ("study", "task", "model", "metric", "cell", "against")),
+        *((k, pa.int64()) for k in paired.COUNTS),
+        *((k, pa.float64()) for k in paired.NUMBERS),
+        *((f"{k}{side}", pa.float64()) for k in COSTS for side in ("", "_against")),
+        *((k, pa.bool_()) for k in ("equal_passes", "equal_seconds")),
+    ]
+)
+
+
+def rows(tables: Tables) -> pa.Table:
+    """One row per metric and pair of a diffusion cell and a feed-forward one (or image-only) of the
+    same study, task and model.
+
+    ``difference`` is diffusion less ``against``, paired by seed and case
+    (:class:`orchestrator.paired.Pairs`), ``p_holm`` adjusted over all pairs of one study, task and
+    metric. ``passes`` are network passes per test image. ``device_seconds`` are what it takes to
+    train and to predict all test images once, on every worker together, the mean over seeds:
+    validation and probes are not in it. ``equal_passes`` pairs have the same passes;
+    ``equal_seconds`` pairs trained for device-seconds within a tenth of each other.
+    """
+    costs = {(r["study"], r["cell"]): _costs(r) for r in tables["leaderboard"].to_pylist()}
+    held_out = measured.HeldOut(tables, measured.metrics(METRICS))
+    pairs = paired.Pairs(held_out)
+    found: list[dict[str, Any]] = []
+    for (about, one), (against, other) in product(held_out.cells, repeat=2):
+        if not _twins(about, against):
+            continue
+        key = {k: about[k] for k in ("study", "task", "model", "cell")}
+        key |= {"against": against["cell"]}
+        ours, theirs = (costs[a["study"], a["cell"]] for a in (about, against))
+        spent = ours | {f"{k}_against": v for k, v in theirs.items()} | _equal(ours, theirs)
+        found += [key | row | spent for row in pairs.differences(one, other)]
+    found = paired.adjusted(found, "study", "task", "metric")
+    return pa.Table.from_pylist(found, schema=SCHEMA)
+
+
+def _twins(about: dict[str, str], against: dict[str, str]) -> bool:
+    same = all(about[k] == against[k] for k in ("study", "task", "model"))
+    return same and about["mode"] == "diffusion" != against["mode"]
+
+
+def _costs(row: dict[str, Any]) -> dict[str, float | None]:
+    training, one_image = row["train_device_seconds"], row["seconds_per_image"]
+    known = training is not None and one_image is not None
+    return {
+        "passes": float(row["passes_per_image"]),
+        "device_seconds": training + one_image * row["images"] if known else None,
+        "train_device_seconds": training,
+    }
+
+
+def _equal(
+    ours: dict[str, float | None], theirs: dict[str, float | None]
+) -> dict[str, bool | None]:
+    one, other = ours["train_device_seconds"], theirs["train_device_seconds"]
+    alike = None  # unknown
+    if one is not None and other is not None:
+        alike = abs(one - other) <= ALIKE * max(one, other)
+    return {"equal_passes": ours["passes"] == theirs["passes"], "equal_seconds": alike}

@@ -1,0 +1,278 @@
+"""Views over many cells: ranks, twins, Pareto fronts, reliability, interactions; known answers."""
+
+from __future__ import annotations
+
+import itertools
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from orchestrator import bootstrap
+from orchestrator.ledger import Ledger
+from orchestrator.tables import Tables
+from tests.cells import binned, commit
+
+DEMSAR = """
+.763 .768 .771 .798
+.599 .591 .590 .569
+.954 .971 .968 .967
+.628 .661 .654 .657
+.882 .888 .886 .898
+.936 .931 .916 .931
+.661 .668 .609 .685
+.583 .583 .563 .625
+.775 .838 .866 .875
+1.00 1.00 1.00 1.00
+.940 .962 .965 .962
+.619 .666 .614 .669
+.972 .981 .97501 .975
+.957 .978 .946 .970
+"""
+"""AUC of four classifiers on 14 data sets: Demšar 2006, table 6; .97501 is .975 there, ranked first
+of the two."""
+
+
+def as_counts(values: Any) -> list[tuple[int, int, int]]:
+    """Pixels of which Dice is each value, to five digits."""
+    hits = [round(100_000 * float(v)) for v in values]
+    return [(hit, 100_000 - hit, 100_000 - hit) for hit in hits]
+
+
+def named(rows: list[dict[str, Any]], key: str, **where: Any) -> dict[str, dict[str, Any]]:
+    return {r[key]: r for r in rows if all(r[k] == v for k, v in where.items())}
+
+
+def test_mean_ranks_and_critical_difference_are_those_of_the_paper(ledger: Ledger) -> None:
+    """Its 14 data sets are the cases of two tasks here: ranks are within a case."""
+    values = np.array([line.split() for line in DEMSAR.split("\n") if line], float)
+    arms = ["c45", "c45_m", "c45_cf", "c45_m_cf"]
+    for (task, some), (i, arm) in itertools.product(
+        {"one": values[:6], "two": values[6:]}.items(), enumerate(arms)
+    ):
+        commit(ledger, f"{task}{i}".ljust(16, "0"), arm, as_counts(some[:, i]), task=task)
+    rows = named(Tables(ledger)["ranks"].to_pylist(), "arm", metric="dice")
+    assert [round(rows[arm]["mean_rank"], 3) for arm in arms] == [3.143, 2.0, 2.893, 1.964]
+    for row in rows.values():
+        assert (row["arms"], row["tasks"], row["blocks"]) == (4, 2, 14)
+        assert row["critical_difference"] == pytest.approx(1.25, abs=5e-3)
+        assert row["friedman_p"] == pytest.approx(stats.friedmanchisquare(*values.T).pvalue)
+
+
+def test_a_task_that_an_arm_has_no_result_on_is_not_ranked(ledger: Ledger) -> None:
+    for task, arm, value in itertools.product(("t", "u"), ("a", "b", "c"), (0.5,)):
+        outcome = "failed" if (task, arm) == ("u", "b") else "finished"
+        commit(
+            ledger,
+            f"{task}{arm}".ljust(16, "0"),
+            arm,
+            as_counts([value] * 3),
+            task=task,
+            outcome=outcome,
+        )
+    rows = Tables(ledger)["ranks"].to_pylist()
+    dice = [r for r in rows if r["metric"] == "dice"]
+    assert {(r["arm"], r["tasks"], r["blocks"]) for r in dice} == {(a, 1, 3) for a in "abc"}
+    assert {(r["mean_rank"], r["friedman_p"]) for r in dice} == {(2.0, 1.0)}, "all are alike"
+
+
+def test_two_arms_are_no_family_to_rank(ledger: Ledger) -> None:
+    for arm in "ab":
+        commit(ledger, arm * 16, arm, as_counts([0.5, 0.6]))
+    assert Tables(ledger)["ranks"].num_rows == 0
+
+
+SURE = {f"c{i}": [(0.9, 100, 60 + 5 * i)] for i in range(4)}
+HUMBLE = {f"c{i}": [(0.7, 100, 60 + 5 * i)] for i in range(4)}
+
+
+@pytest.fixture
+def families(ledger: Ledger) -> Tables:
+    """Diffusion of 4 passes; twins of 1 and of 4, which trained for longer; a baseline."""
+    low, high = as_counts([0.5, 0.6, 0.7, 0.8]), as_counts([0.7, 0.7, 0.8, 0.8])
+    ff: dict[str, Any] = {"mode": "feedforward"}
+    commit(ledger, "a" * 16, "diffusion", low, HUMBLE, passes_per_image=4, test_seconds=4.0)
+    commit(ledger, "b" * 16, "twin_1", high, SURE, **ff, train_seconds=9.5)
+    commit(
+        ledger,
+        "c" * 16,
+        "twin_4",
+        high,
+        SURE,
+        **ff,
+        passes_per_image=4,
+        test_seconds=4.0,
+        train_seconds=8.0,
+        world_size=2,
+    )
+    commit(ledger, "d" * 16, "base", low, SURE, **ff, model="intensity")
+    return Tables(ledger)
+
+
+def test_diffusion_is_paired_with_every_twin_of_its_model(families: Tables) -> None:
+    rows = families["twins"].to_pylist()
+    assert {(r["cell"], r["against"]) for r in rows} == {
+        ("task_diffusion", "task_twin_1"),
+        ("task_diffusion", "task_twin_4"),
+    }
+    dice = named(rows, "against", metric="dice")
+    for row in dice.values():
+        assert row["difference"] == pytest.approx(-0.1)
+        assert row["better"] == pytest.approx(0.5 / 4)
+        assert row["p_holm"] == pytest.approx(min(1, 2 * row["wilcoxon_p"]))
+    ece = named(rows, "against", metric="ece")["task_twin_1"]
+    assert ece["difference"] == pytest.approx(abs(0.7 - 0.675) - abs(0.9 - 0.675))
+
+
+def test_what_both_sides_spent_is_beside_their_difference(families: Tables) -> None:
+    rows = named(families["twins"].to_pylist(), "against", metric="dice")
+    one, four = rows["task_twin_1"], rows["task_twin_4"]
+    assert (one["passes"], one["passes_against"], four["passes_against"]) == (4, 1, 4)
+    assert (one["device_seconds"], one["device_seconds_against"]) == (14.0, 11.5)
+    assert four["device_seconds_against"] == 2 * (8.0 + 4.0)
+    assert (one["equal_passes"], one["equal_seconds"]) == (False, True)
+    assert (four["equal_passes"], four["equal_seconds"]) == (True, False)
+
+
+def test_a_front_is_what_nothing_dominates(ledger: Ledger) -> None:
+    """(Dice, passes): dear and best; dominated by it; cheap; the same again; dear and worse."""
+    points = {"best": (0.9, 8), "beaten": (0.8, 8), "cheap": (0.7, 1), "also": (0.7, 1)}
+    points["worst"] = (0.6, 4)
+    for i, (arm, (value, passes)) in enumerate(points.items()):
+        pixels = {} if arm == "cheap" else SURE
+        counts = as_counts([value] * 4)
+        commit(ledger, f"{i:016x}", arm, counts, pixels, passes_per_image=passes)
+    commit(ledger, "f" * 16, "worse", as_counts([0.1] * 4), SURE, task="another")
+    rows = named(Tables(ledger)["pareto"].to_pylist(), "arm")
+    assert {arm for arm, row in rows.items() if row["dice_passes"]} == {
+        "best",
+        "cheap",
+        "also",
+        "worse",
+    }
+    assert {arm for arm, row in rows.items() if row["ece_passes"]} == {"also", "worse"}
+    assert {arm for arm, row in rows.items() if row["dice_training"]} == {"best", "worse"}
+    assert rows["cheap"]["ece"] is None
+
+
+def test_bins_of_a_reliability_diagram_add_up_to_the_leaderboards_ece(ledger: Ledger) -> None:
+    draws = np.random.default_rng(0)
+
+    def pixels() -> dict[str, list[tuple[float, int, int]]]:
+        return {
+            f"c{i}": [(float(p), 50, int(draws.integers(0, 51))) for p in draws.uniform(0, 1, 30)]
+            for i in range(4)
+        }
+
+    other = [
+        {"case": case, "class": "y", **binned(*pixel)}
+        for case, some in pixels().items()
+        for pixel in some
+    ]
+    counts = as_counts([0.5] * 4)
+    for seed in range(2):
+        more = {"calibration": other}
+        commit(ledger, f"{seed:016x}", "net", counts, pixels(), seed=seed, more=more)
+    tables = Tables(ledger)
+    rows = tables["reliability"].to_pylist()
+    of_class: list[float] = []
+    for c in ("x", "y"):
+        mine = [r for r in rows if r["class"] == c]
+        gaps = [r["count"] * abs(r["accuracy"] - r["confidence"]) for r in mine]
+        assert sum(r["count"] for r in mine) == 2 * 4 * 30 * 50
+        of_class.append(sum(gaps) / sum(r["count"] for r in mine))
+    (board,) = tables["leaderboard"].to_pylist()
+    assert np.mean(of_class) == pytest.approx(board["ece"])
+    for r in rows:
+        assert (r["low"], r["high"]) == (r["bin"] / 15, (r["bin"] + 1) / 15)
+        assert r["low"] <= r["confidence"] <= r["high"]
+        assert r["accuracy_low"] <= r["accuracy"] <= r["accuracy_high"]
+
+
+def test_intervals_of_a_bin_are_over_cases_and_empty_bins_are_left_out(ledger: Ledger) -> None:
+    """One bin of two holds all cases, the other one only: whose accuracy is the same in each."""
+    true = [10, 30, 20, 40, 45]
+    pixels = {f"c{i}": [(0.5, 50, t)] for i, t in enumerate(true)}
+    pixels["c2"] = [*pixels["c2"], (0.95, 10, 7)]
+    commit(ledger, "a" * 16, "net", as_counts([0.5] * 5), pixels)
+    middle, high = Tables(ledger)["reliability"].to_pylist()
+    assert (middle["bin"], middle["count"], high["bin"], high["count"]) == (7, 250, 14, 10)
+    times = bootstrap.weights(["run"] * 5, np.arange(5))
+    low, top = bootstrap.interval(times @ np.array(true) / (50 * times.sum(1)))
+    assert (middle["accuracy_low"], middle["accuracy_high"]) == pytest.approx((low, top))
+    assert high["accuracy"] == high["accuracy_low"] == high["accuracy_high"] == 0.7
+
+
+def config(schedule: str, low: float, high: float, seed: int = 0) -> dict[str, Any]:
+    fields = {"schedule": {schedule: {}}, "t_low": low, "t_high": high, "members": 2}
+    return {"task": "task", "mode": {"diffusion": fields}, "seed": seed}
+
+
+DICE = {
+    ("cosine", "whole"): np.array([0.8, 0.7, 0.6, 0.9]),
+    ("cosine", "middle"): np.array([0.7, 0.7, 0.5, 0.9]),
+    ("linear", "whole"): np.array([0.6, 0.6, 0.5, 0.7]),
+    ("linear", "middle"): np.array([0.7, 0.8, 0.6, 0.7]),
+}
+RANGES = {"whole": (0.0, 1.0), "middle": (0.2, 0.8)}
+
+
+def test_an_interaction_is_the_difference_of_differences(ledger: Ledger) -> None:
+    """Schedule × range: both ends of the range vary together and are one axis."""
+    for i, ((schedule, part), values) in enumerate(DICE.items()):
+        for seed in range(2):
+            commit(
+                ledger,
+                f"{i}{seed}".ljust(16, "0"),
+                f"{schedule}_{part}",
+                as_counts(values - 0.1 * seed),
+                seed=seed,
+                config=config(schedule, *RANGES[part], seed),
+            )
+    (row,) = Tables(ledger)["interactions"].to_pylist()  # no calibration, so no ECE
+    assert (row["axis"], row["other_axis"]) == (
+        "mode.diffusion.t_low, mode.diffusion.t_high",
+        "mode.diffusion.schedule",
+    ) or (row["other_axis"], row["axis"]) == (
+        "mode.diffusion.t_low, mode.diffusion.t_high",
+        "mode.diffusion.schedule",
+    )
+    value = {
+        name: DICE[tuple(row[name].split("_")[1:])] for name in ("base", "one", "other", "both")
+    }
+    each = (value["both"] - value["other"]) - (value["one"] - value["base"])
+    assert abs(each.mean()) == pytest.approx(0.15)
+    times = bootstrap.weights([0] * 4 + [1] * 4, [*range(4)] * 2)
+    low, high = bootstrap.interval(times @ np.tile(each, 2) / times.sum(1))
+    found = [row[f"interaction{end}"] for end in ("", "_low", "_high")]
+    assert found == pytest.approx([each.mean(), float(low), float(high)])
+    assert (row["seeds"], row["images"]) == (2, 4)
+
+
+def test_every_block_of_a_crossed_study_is_there_once_and_their_number_is_bounded(
+    ledger: Ledger,
+) -> None:
+    """Of 3 schedules × 2 members × 2 lows: each pair of levels of each pair of axes, at each level
+    of the third axis.
+    """
+    axes = itertools.product(("cosine", "linear", "sigmoid"), (1, 2), (0.0, 0.1))
+    for i, (schedule, members, low) in enumerate(axes):
+        fields = config(schedule, low, 1.0)
+        fields["mode"]["diffusion"]["members"] = members
+        commit(ledger, f"{i:016x}", f"arm{i:02d}", as_counts([0.5, 0.6]), config=fields)
+    rows = Tables(ledger)["interactions"].to_pylist()
+    blocks = {frozenset(r[k] for k in ("base", "one", "other", "both")) for r in rows}
+    assert len(rows) == len(blocks) == 3 * 2 + 3 * 2 + 3
+    assert {r["interaction"] for r in rows} == {0.0}
+    for i in range(40):
+        fields = config("cosine", 0.01 * (1 + i // 8), 0.9 - 0.01 * (i % 8))
+        commit(ledger, f"{1000 + i:016x}", f"more{i:02d}", as_counts([0.5]), config=fields)
+    assert Tables(ledger)["interactions"].num_rows == 100
+
+
+def test_one_axis_has_no_interactions(ledger: Ledger) -> None:
+    for i, schedule in enumerate(("cosine", "linear", "sigmoid", "laplace")):
+        fields = config(schedule, 0.0, 1.0)
+        commit(ledger, f"{i:016x}", schedule, as_counts([0.5, 0.6]), config=fields)
+    assert Tables(ledger)["interactions"].num_rows == 0
