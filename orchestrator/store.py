@@ -8,7 +8,6 @@ never from a URL.
 from __future__ import annotations
 
 import contextlib
-import functools
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -18,7 +17,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any, cast
 
-import botocore.session
 import fsspec
 
 from orchestrator.directory import Entry, files_below, place, unfinished
@@ -279,23 +277,3 @@ class Store:
         if self.remote:
             hint = "; check the bucket, AWS_ENDPOINT_URL and the credentials"
         return StoreError(f"store {self.url}: cannot {verb} {key}: {error}{hint}")
-
-
-@functools.lru_cache(maxsize=1)
-def aws_chain(_: int) -> dict[str, str]:
-    """What the usual AWS chain (environment, profile, instance) says, for a library without it.
-
-    The argument is the time in coarse steps: credentials may change while a driver runs.
-    """
-    session = botocore.session.get_session()
-    client: Any = session.create_client("s3")
-    found = {"AWS_ENDPOINT_URL": client.meta.endpoint_url, "AWS_REGION": client.meta.region_name}
-    credentials: Any = session.get_credentials()
-    if credentials is not None:
-        frozen = credentials.get_frozen_credentials()
-        found["AWS_ACCESS_KEY_ID"] = frozen.access_key
-        found["AWS_SECRET_ACCESS_KEY"] = frozen.secret_key
-        found["AWS_SESSION_TOKEN"] = frozen.token
-    if "amazonaws.com" in found["AWS_ENDPOINT_URL"]:
-        del found["AWS_ENDPOINT_URL"]
-    return {name: value for name, value in found.items() if value}

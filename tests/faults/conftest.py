@@ -9,12 +9,14 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from orchestrator.aws import aws_chain
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store, aws_chain
+from orchestrator.store import Store
 from search_spaces import Space
-from tests.faults.drill import TABLE, Drill, printed
+from tests.faults.drill import Drill
 from tests.faults.hands import Hand
 from tests.faults.nodes import Nodes
+from tests.faults.numbers import TABLE, printed
 from tests.faults.proxy import Proxy
 
 Hands = Callable[..., Hand]

@@ -12,7 +12,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -20,6 +20,7 @@ from orchestrator.cli import main
 from orchestrator.ledger import Ledger
 from search_spaces import Space
 from tests.conftest import ROOT
+from tests.faults.numbers import TABLE, Numbers, printed
 
 PACED = Path(__file__).with_name("paced.py")
 PATIENCE = 400
@@ -33,42 +34,6 @@ class Step(NamedTuple):
     trial: str
     cases: str
     """What tells it from every other step of the trial, and from other workers' shares of it."""
-
-
-@dataclass
-class Numbers:
-    """What a drill measured; seconds, trials' rows, and steps of one worker."""
-
-    drill: str
-    seconds: float = 0.0
-    noticed: float | None = None
-    """From the strike until the sweep said so, or ended."""
-    completed: float | None = None
-    """From the last strike until the study was complete."""
-    lost: int = 0
-    doubled: int = 0
-    redone: int | None = None
-
-
-TABLE: list[Numbers] = []
-"""Of all drills of this process, printed at its end."""
-
-
-def printed(table: list[Numbers]) -> str:
-    """The table for people."""
-    rows = [[f"{k}" for k in asdict(Numbers(""))]]
-    rows += [
-        ["-" if v is None else f"{v:.1f}" if isinstance(v, float) else str(v) for v in row]
-        for row in (asdict(numbers).values() for numbers in table)
-    ]
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(width) if i == 0 else cell.rjust(width)
-            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in rows
-    )
 
 
 @dataclass

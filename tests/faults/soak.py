@@ -25,8 +25,9 @@ from orchestrator.ledger import Ledger
 from orchestrator.policy import MOST_FAILURES
 from orchestrator.store import Store
 from search_spaces import LogUniform, Search, Space
-from tests.faults.drill import Drill, paced, printed, trial
+from tests.faults.drill import Drill, paced, trial
 from tests.faults.nodes import Nodes
+from tests.faults.numbers import printed
 from tests.faults.proxy import Fault, Proxy
 from tests.server import serving
 
