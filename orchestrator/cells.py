@@ -18,6 +18,7 @@ from orchestrator.objectives import Goals
 from search_spaces import Each, Search, Space, put, walk
 from search_spaces._rules import AbsentError, holds, look_up, paths
 from trainables.config import Config, parse
+from trainables.evaluate import passes_per_image
 
 
 @dataclass(frozen=True)
@@ -276,11 +277,13 @@ def _check_search(cell: Cell, search: Search) -> None:
     trials, so it must not make their passes others than those of the final one.
     """
     cheap, final = (cell.config(cell.example, o, 0) for o in (search.overrides, {}))
-    if "passes" in Goals.of(search).names and cheap.mode.passes != final.mode.passes:
-        raise ValueError(
-            f"cell {cell.name}: Search.overrides make {cheap.mode.passes} passes of"
-            f" {final.mode.passes}, which objectives or limits judge"
-        )
+    if "passes" in Goals.of(search).names:
+        few, many = passes_per_image(cheap), passes_per_image(final)
+        if few != many:
+            raise ValueError(
+                f"cell {cell.name}: Search.overrides make {few} passes of {many}, which objectives"
+                " or limits judge"
+            )
     every = cheap.train.validate_every
     if search.pruner == "wilcoxon" and not search.rungs:
         raise ValueError("Search: pruner='wilcoxon' needs rungs=(step, ...)")

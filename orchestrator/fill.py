@@ -87,11 +87,8 @@ class CellSearch:
         return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
 
     def _possible(self, values: Values) -> bool:
-        """Whether it is worth training: passes are known before."""
-        if not self.cell.possible(values):
-            return False
-        most = self._search.limits.get("passes", math.inf)
-        return self.cell.config(values, {}, seed=0).mode.passes <= most
+        """Whether it is worth training."""
+        return self.cell.possible(values) and self._goals.affords(self.cell.config(values, {}, 0))
 
     def report(self, name: str, step: int, score: float) -> None:
         """An intermediate score."""

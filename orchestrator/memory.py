@@ -92,7 +92,8 @@ Lent = dict[str, tuple[Values, Outcome]]
 def _lent(made: Plan, ledger: Ledger) -> dict[str, Lent]:
     """Per cell, ended search trials of the studies that a search starts from, by digest.
 
-    Of the same task, with values that fill exactly this cell's holes; fidelity may differ.
+    Of the same task, with values that fill exactly this cell's holes and keep its constraints;
+    fidelity may differ.
     """
     search = made.space.search
     if search is None or not search.warm_start:
@@ -107,6 +108,6 @@ def _lent(made: Plan, ledger: Ledger) -> dict[str, Lent]:
         for d in others:
             values, outcome = about[d.key]["values"], commits.get(d.digest)
             alike = about[d.key]["config"]["task"] == task and fits(cell.template, values)
-            if alike and outcome is not None and outcome.outcome != "failed":
+            if alike and cell.keeps(values) and outcome is not None and outcome.outcome != "failed":
                 found.setdefault(cell.name, {})[d.digest] = (values, outcome.outcome)
     return found

@@ -15,6 +15,8 @@ from orchestrator.measured import SAMPLE, Cases, TestRows
 from orchestrator.policy import Standing
 from orchestrator.snapshot import Snapshot
 from search_spaces import Search
+from trainables.config import Config
+from trainables.evaluate import passes_per_image
 from trainables.metrics import Metric
 from trainables.part import names, parse_part, unknown
 
@@ -62,6 +64,11 @@ class Goals:
     def reported(self) -> bool:
         """Whether the validation score that trials report says all."""
         return self.objectives == (("dice", 1),) and not self.limits
+
+    def affords(self, config: Config) -> bool:
+        """Whether a config keeps the limit on passes, which are known before training."""
+        bounds = [bound for name, _, bound in self.limits if name == "passes"]
+        return all(passes_per_image(config) <= bound for bound in bounds)
 
     @property
     def names(self) -> list[str]:

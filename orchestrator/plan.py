@@ -177,16 +177,23 @@ class _Known:
         return Trial(cell, stage, index, config, values, workers, outcome, state)
 
     def search(self, cell: Cell, space: Space) -> list[Trial]:
-        """The cell's suggested trials whose values still fit the space, in order."""
+        """The cell's suggested trials whose values still fit the space, in order.
+
+        One that ended and breaks a limit was tried all the same; one that did not end is left out.
+        """
         assert space.search is not None
+        goals = Goals.of(space.search)
         found: dict[int, Trial] = {}
         for d in self.searched.get(cell.name, []):
             values: dict[str, Any] = self.about[d.key]["values"]
             if d.index in found or not fits(cell.template, values) or not cell.keeps(values):
                 continue  # the space has changed since
             config = cell.config(values, space.search.overrides, space.search.seed)
-            if config.digest() == d.digest:
-                found[d.index] = self.trial(cell, "search", d.index, config, values, workers=1)
+            if config.digest() != d.digest:
+                continue
+            trial = self.trial(cell, "search", d.index, config, values, workers=1)
+            if trial.state in ("done", "given up") or goals.affords(cell.config(values, {}, 0)):
+                found[d.index] = trial
         return [found[i] for i in sorted(found)][: space.search.trials]
 
     @cached_property

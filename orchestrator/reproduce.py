@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from orchestrator.ledger import Ledger
 from orchestrator.snapshot import Snapshot
 from trainables.attempt import attempt, commit_unfinished
-from trainables.config import Config, parse
+from trainables.config import Config, parse, unsaid
 from trainables.loop import Progress
 from trainables.machine import ran_on
 from trainables.place import Place
@@ -136,14 +136,24 @@ def stored(ledger: Ledger, digest: str) -> Stored:
     """What is committed under a digest.
 
     Raises:
-        ValueError: nothing is; or its data or formulas are not those of then.
+        ValueError: nothing is; or its fields, data or formulas are not those of then.
     """
     snapshot = Snapshot(ledger.store)
     tables = {name: snapshot.table(name, [digest]) for name in SCHEMAS}
     if not tables["trials"].num_rows:
         raise ValueError(f"no committed trial has the digest {digest!r}")
     trial: Row = tables["trials"].to_pylist()[0]
-    config = parse(json.loads(trial["config"]))
+    spec, code = json.loads(trial["config"]), f"check out the code it ran with, {trial['code']}"
+    try:
+        config = parse(spec)
+    except ValueError as error:
+        raise ValueError(f"{digest}: its config is none of this code's: {error}; {code}") from None
+    younger = unsaid(spec, config.plain())
+    if younger and config.digest() != digest:
+        raise ValueError(
+            f"{digest}: stored before there was {', '.join(younger)}, and a digest covers every"
+            f" field with its default: the same config is {config.digest()} now; {code}"
+        )
     found = load(config.task).content_hash
     if found != trial["data_hash"]:
         raise ValueError(
@@ -152,8 +162,7 @@ def stored(ledger: Ledger, digest: str) -> Stored:
         )
     if config.digest() != digest:
         raise ValueError(
-            f"{digest}: its formulas have changed: the same config is {config.digest()} now; check"
-            f" out the code it ran with, {trial['code']}"
+            f"{digest}: its formulas have changed: the same config is {config.digest()} now; {code}"
         )
     return Stored(tables, config)
 

@@ -18,6 +18,7 @@ from typing import NamedTuple, Protocol, cast
 import torch
 
 from trainables.config import Config
+from trainables.evaluate import passes_per_image
 from trainables.loop import Measured, Progress, Row, train
 from trainables.machine import ran_on
 from trainables.modes.diffusion import Diffusion
@@ -148,7 +149,7 @@ def about(config: Config, sink: Sink, began: datetime, ran: Row) -> Row:
         "seed": config.seed,
         "config": json.dumps(config.plain(), sort_keys=True),
         "data_hash": load(config.task).content_hash,
-        "passes_per_image": mode.passes,
+        "passes_per_image": passes_per_image(config),
         "started_at": began,
         "ended_at": datetime.now(UTC),
         "code": sink.code,
@@ -173,9 +174,6 @@ def _costs(config: Config, measured: Measured, place: Place) -> Row:
         "validate_seconds": tally.validate_seconds,
         "test_seconds": measured.test_seconds,
         "probe_seconds": measured.probe_seconds,
-        "passes_per_image": round(
-            config.mode.passes * measured.test_patches / measured.test_images
-        ),
         "probe_passes": measured.probe_passes,
         "test_images": measured.test_images,
         "device_seconds": busy * place.world,

@@ -244,6 +244,23 @@ def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
+def unsaid(spec: Mapping[str, Any], whole: Mapping[str, Any], at: str = "") -> list[str]:
+    """Paths of ``whole`` that a plain form says nothing of, the outermost only.
+
+    What :meth:`Config.plain` wrote leaves nothing out, so those are fields that are younger.
+
+    >>> unsaid({"train": {"steps": 2}}, {"train": {"steps": 2, "batch": 4}, "seed": 0})
+    ['train.batch', 'seed']
+    """
+    found: list[str] = []
+    for name, value in whole.items():
+        if name not in spec:
+            found.append(f"{at}{name}")
+        elif isinstance(value, Mapping) and isinstance(spec[name], Mapping):
+            found += unsaid(spec[name], value, f"{at}{name}.")
+    return found
+
+
 def parse(spec: Mapping[str, object]) -> Config:
     """Build a Config from its plain form.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,9 +14,10 @@ from torch import Tensor
 from torch.nn.functional import interpolate
 
 from trainables import controls, masks, objects, spread
-from trainables.config import Config
+from trainables.config import Config, Evaluation
 from trainables.controls import Control
-from trainables.data import Case
+from trainables.data import Case, prepare
+from trainables.datasets import Dataset
 from trainables.draws import generator
 from trainables.metrics.dice import Dice
 from trainables.models import Network
@@ -64,6 +66,21 @@ def patches_at_once(config: Config) -> int:
 def patches(config: Config, cases: Sequence[Case]) -> int:
     """How many patches a network is shown of some cases."""
     return sum(len(windows(*case.shape, config.task.size, config.test.overlap)) for case in cases)
+
+
+def passes_per_image(config: Config) -> int:
+    """Network passes that one test case takes: those of a patch, times its patches on average.
+
+    What is to be known before training: it looks at the images' sizes, not at a network.
+    """
+    return round(config.mode.passes * _patches_per_case(config.task, config.test))
+
+
+@functools.lru_cache(maxsize=64)
+def _patches_per_case(task: Dataset, test: Evaluation) -> float:
+    cases = prepare(task, test.unit).test
+    laid = (windows(*case.shape, task.size, test.overlap) for case in cases)
+    return sum(map(len, laid)) / len(cases)
 
 
 def predictions(

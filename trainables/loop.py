@@ -66,7 +66,6 @@ class Measured:
     macs_per_pass: int
     probe_passes: int
     test_images: int
-    test_patches: int
     test_seconds: float
     probe_seconds: float
 
@@ -242,7 +241,6 @@ def _test(config: Config, state: State, data: Prepared, place: Place) -> Measure
         macs_per_pass=multiply_adds(config, state.network),
         probe_passes=probe.passes(config, len(tiles(data.test, data.size))),
         test_images=len(data.test),
-        test_patches=evaluate.patches(config, data.test),
         test_seconds=tested - began,
         probe_seconds=probed - probing,
     )

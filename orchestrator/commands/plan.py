@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from argparse import Namespace
 from collections import Counter
@@ -16,6 +17,7 @@ from orchestrator.cells import left_out
 from orchestrator.commands import emit, ledger_of, limited
 from orchestrator.estimate import Cost, Estimator, wall_seconds
 from orchestrator.ledger import Ledger
+from orchestrator.outdated import outdated
 from orchestrator.plan import Plan, plan
 from orchestrator.screen import clock, remaining
 
@@ -30,6 +32,8 @@ def main(options: Namespace) -> int:
     totals["done"] = sum(row["done"] for row in rows)
     totals["from_other_studies"] = sum(row["from_others"] for row in rows)
     totals["fronts"] = fronts(made)
+    old = None if made.complete else outdated(made, ledger)
+    totals["outdated"] = dataclasses.asdict(old) if old is not None else None
     if options.json:
         print(json.dumps({"study": study, "cells": rows, **totals}, indent=1))
         return 0
@@ -37,6 +41,8 @@ def main(options: Namespace) -> int:
     print(f"\n{study}: {_said(totals)}")
     if totals["left_out"]:
         print(f"{totals['left_out']} more cells break a constraint and are left out")
+    if old is not None:
+        print(old)
     if space.budget is not None:
         used = policy.exhausted(space.budget, spent(made, ledger))
         print(f"the budget is spent: {used}" if used else "the budget is not spent")

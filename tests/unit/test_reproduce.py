@@ -175,6 +175,25 @@ def test_changed_formulas_are_refused_and_their_code_named(
         stored(ledger, digest)
 
 
+def test_a_config_from_before_a_field_existed_is_refused_and_the_field_named(
+    ledger: Ledger, small: Small
+) -> None:
+    config = small(model="intensity", mode="feedforward", train={"steps": 0})
+    memory, spec = Memory(CODE), config.plain()
+    for _ in attempt(config, memory, Place()):
+        pass
+    del spec["train"]["fraction"], spec["probe"]
+    row = {**memory.tables["trials"][0], "config": json.dumps(spec)}
+    ledger.commit("0" * 16, "finished", {**memory.tables, "trials": [row]})
+    named = rf"before there was train.fraction, probe, .*{config.digest()} now; .*{CODE}"
+    with pytest.raises(ValueError, match=named):
+        stored(ledger, "0" * 16)
+    row = {**row, "config": json.dumps({**spec, "colour": "red"})}
+    ledger.commit("1" * 16, "finished", {**memory.tables, "trials": [row]})
+    with pytest.raises(ValueError, match=f"none of this code's: .*'colour'.*{CODE}"):
+        stored(ledger, "1" * 16)
+
+
 def test_the_command_prints_a_table_and_says_so_by_its_exit_code(
     inline: Segprint, ledger: Ledger, small: Small
 ) -> None:

@@ -1,0 +1,30 @@
+"""Trials that an older version committed: said to be trained anew, with the fields that are new."""
+
+from __future__ import annotations
+
+from orchestrator.ledger import Ledger
+from orchestrator.outdated import Outdated, outdated
+from orchestrator.plan import plan
+from orchestrator.studies import Declared
+from tests.unit.test_plan import finish, space
+
+
+def test_what_was_committed_before_a_field_existed_is_said_to_be_trained_anew(
+    ledger: Ledger,
+) -> None:
+    def found() -> Outdated | None:
+        return outdated(plan("s", space(), ledger), ledger)
+
+    first, second = plan("s", space(), ledger).pending
+    young = second.config.plain()
+    old = first.config.plain()
+    del old["train"]["fraction"]
+    for revision, digest, spec in (("r1", "0" * 16, old), ("r2", "1" * 16, young)):
+        place = Declared("s", revision, first.cell.name, "final", 0, digest)
+        ledger.studies.declare(place, {"arm": first.cell.arm, "config": spec, "values": {}})
+    assert found() is None  # nothing is committed
+    finish(ledger, "1" * 16)
+    assert found() is None  # it says everything
+    finish(ledger, "0" * 16)
+    assert found() == Outdated(1, ["train.fraction"])
+    assert "before there was train.fraction" in str(found())

@@ -1,0 +1,101 @@
+"""Limits and constraints that come later, and the one meaning of passes."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+from orchestrator.fill import CellSearch
+from orchestrator.ledger import Ledger
+from orchestrator.memory import Memory
+from orchestrator.plan import Plan, Trial, plan
+from orchestrator.reproduce import Memory as Sink
+from orchestrator.round import declare_one
+from search_spaces import Integer, Search, Space
+from tests.conftest import SMALL
+from tests.unit.test_plan import measure
+from trainables.attempt import attempt
+from trainables.config import Config
+from trainables.evaluate import passes_per_image
+from trainables.place import Place
+
+MEMBERS = "mode.diffusion.members"
+MODE = {"diffusion": {"members": Integer(1, 3), "sampler": {"ddim": {"steps": 2}}}}
+IMAGES = {"task": {"nuclei": {"size": 32}}, "test": {"unit": "images"}}
+
+
+def space(config: dict[str, Any] = SMALL, **changes: Any) -> Space:
+    """A search over members, each of two passes a patch."""
+    asked = {k: changes.pop(k) for k in ("limits", "warm_start") if k in changes}
+    search = Search(trials=3, **asked)
+    return Space("?", config, arms={"searched": {"mode": MODE}}, search=search, **changes)
+
+
+def suggest(ledger: Ledger, made: Plan, *members: int) -> list[str]:
+    """Search trials as a sweep declares them."""
+    (cell,) = made.cells
+    found: list[str] = []
+    for index, count in enumerate(members):
+        config = cell.config({MEMBERS: count}, {}, 0)
+        trial = Trial(cell, "search", index, config, {MEMBERS: count}, 1, None, "pending")
+        declare_one(made, trial, ledger)
+        found.append(trial.digest)
+    return found
+
+
+def members(made: Plan) -> list[Any]:
+    return [t.values[MEMBERS] for t in made.trials if t.stage == "search"]
+
+
+def test_a_limit_on_passes_that_comes_later_leaves_out_what_has_not_run(ledger: Ledger) -> None:
+    one, _, three = suggest(ledger, plan("s", space(), ledger), 1, 2, 3)
+    measure(ledger, three, dice=0.9, ece=0.1, passes=6)
+    limited = plan("s", space(limits={"passes": 3}), ledger)
+    assert members(limited) == [1, 3]  # the third was trained: it is remembered
+    assert limited.unsuggested == {"searched": 1}
+    measure(ledger, one, dice=0.5, ece=0.1, passes=2)
+    strict = dataclasses.replace(space(), search=Search(trials=2, limits={"passes": 3}))
+    made = plan("s", strict, ledger)
+    assert {t.values[MEMBERS] for t in made.trials if t.stage == "final"} == {1}
+
+
+def test_the_best_breaks_no_constraint_that_came_later(ledger: Ledger) -> None:
+    for digest, dice in zip(
+        suggest(ledger, plan("s", space(), ledger), 1, 2, 3), (0.5, 0.6, 0.9), strict=True
+    ):
+        measure(ledger, digest, dice, ece=0.1)
+    ruled = dataclasses.replace(
+        space(constraints=(f"{MEMBERS} <= 2",)), search=Search(trials=2), replicates=2
+    )
+    made = plan("s", ruled, ledger)
+    assert members(made) == [1, 2]
+    assert [t.values[MEMBERS] for t in made.trials if t.stage == "final"] == [2, 2]
+
+
+def test_what_another_study_lends_keeps_the_constraints(ledger: Ledger) -> None:
+    for digest in suggest(ledger, plan("old", space(), ledger), 1, 2, 3):
+        measure(ledger, digest, dice=0.5, ece=0.1)
+    ruled = space(constraints=(f"{MEMBERS} >= 2",), warm_start=("old",))
+    made = plan("new", ruled, ledger)
+    (cell,) = made.cells
+    past = Memory(made, ledger).past(cell)
+    assert [p.values[MEMBERS] for p in past] == [2, 3]
+
+
+def test_passes_before_training_are_those_that_its_row_has(small: Callable[..., Config]) -> None:
+    config = small(**IMAGES, model="intensity", mode="feedforward", train={"steps": 0})
+    sink = Sink("")
+    for _ in attempt(config, sink, Place()):
+        pass
+    assert config.mode.passes == 1
+    assert passes_per_image(config) == sink.tables["trials"][0]["passes_per_image"] > 1
+
+
+def test_a_search_compares_passes_per_image_with_their_limit(ledger: Ledger) -> None:
+    (cell,) = plan("s", space({**SMALL, **IMAGES}), ledger).cells
+    one = passes_per_image(cell.config({MEMBERS: 1}, {}, 0))
+    assert one > 2
+    search = CellSearch(cell, [], Search(trials=4, limits={"passes": 2 * one}))
+    asked = [search.ask(str(i)) for i in range(4)]
+    assert {v[MEMBERS] for v in asked if v is not None} == {1, 2}
