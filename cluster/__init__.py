@@ -19,6 +19,12 @@ class Resources:
 
     cpus: int
     gpus: int
+    nodes: tuple[tuple[float, float], ...] = ()
+    """CPUs and GPUs of each of its nodes; one node with all of them where nothing is said."""
+
+    def __post_init__(self) -> None:
+        if not self.nodes:
+            object.__setattr__(self, "nodes", ((float(self.cpus), float(self.gpus)),))
 
 
 class Cluster(abc.ABC):

@@ -54,8 +54,10 @@ class Existing(Cluster):
         try:
             _orphans.remove()
             offered = ray.cluster_resources()
+            alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+            nodes = tuple((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in alive)
             with _head.watched(ray.get_runtime_context().gcs_address):
-                yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
+                yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)), nodes)
         finally:
             _orphans.remove(ray.get_runtime_context().get_job_id())
             ray.shutdown()

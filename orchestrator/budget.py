@@ -6,7 +6,6 @@ import dataclasses
 import time
 
 from orchestrator import policy
-from orchestrator.estimate import here
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan
 from orchestrator.policy import Spent
@@ -16,7 +15,7 @@ HOUR = 3600.0
 
 def own(made: Plan, ledger: Ledger) -> set[str]:
     """Digests that were not committed yet when the study declared them, in any revision."""
-    declared = ledger.studies.declared(made.study)
+    declared = ledger.studies.declared(made.study, whole=True)
     about = ledger.studies.about(declared)
     return {d.digest for d in declared if not about[d.key].get("committed_before")}
 
@@ -38,44 +37,68 @@ def spent(made: Plan, ledger: Ledger) -> Spent:
     )
 
 
+@dataclasses.dataclass
+class _Running:
+    """A trial that was handed out."""
+
+    began: float
+    workers: int
+    device: str | None = None
+
+    def hours(self, now: float) -> float:
+        """Of its workers so far."""
+        return (now - self.began) * self.workers / HOUR
+
+
 class Purse:
     """A budget while a sweep runs. A trial that was started counts before it is committed, by the
-    time that its workers have had.
+    time that its workers have had, at the price of the device that they said they run on; until
+    then, of the last device that one said, or else of the dearest.
     """
 
     def __init__(self, made: Plan, ledger: Ledger) -> None:
         self.budget = made.space.budget
         self._began = time.monotonic()
+        self._device = ""
         self.renew(made, ledger)
 
     def renew(self, made: Plan, ledger: Ledger) -> None:
         """Count anew by what is committed, when nothing runs."""
         self._before = spent(made, ledger)
-        self._running: dict[str, tuple[float, int]] = {}
-        self._started, self._device_hours = 0, 0.0
+        self._running: dict[str, _Running] = {}
+        self._started, self._device_hours, self._money = 0, 0.0, 0.0
 
     def started(self, name: str, workers: int) -> None:
         """A trial was handed out."""
-        self._running[name] = time.monotonic(), workers
+        self._running[name] = _Running(time.monotonic(), workers)
         self._started += 1
+
+    def runs_on(self, name: str, device: str) -> None:
+        """A trial said what it runs on."""
+        self._running[name].device = self._device = device
 
     def ended(self, name: str) -> None:
         """It has ended."""
-        began, workers = self._running.pop(name)
-        self._device_hours += (time.monotonic() - began) * workers / HOUR
+        run, now = self._running.pop(name), time.monotonic()
+        self._device_hours += run.hours(now)
+        self._money += self._price(run, now)
 
     def empty(self) -> str | None:
         """What is spent, in words; None while a trial may be started."""
         if self.budget is None:
             return None
-        now = time.monotonic()
-        live = self._device_hours
-        live += sum((now - began) * workers / HOUR for began, workers in self._running.values())
+        now, running = time.monotonic(), self._running.values()
+        hours = self._device_hours + sum(run.hours(now) for run in running)
+        money = self._money + sum(self._price(run, now) for run in running)
         used = dataclasses.replace(
             self._before,
             trials=self._before.trials + self._started,
             hours=(now - self._began) / HOUR,
-            device_hours=self._before.device_hours + live,
-            money=self._before.money + live * policy.price(here(), self.budget.rates),
+            device_hours=self._before.device_hours + hours,
+            money=self._before.money + money,
         )
         return policy.exhausted(self.budget, used)
+
+    def _price(self, run: _Running, now: float) -> float:
+        rates = self.budget.rates if self.budget is not None else {}
+        return run.hours(now) * policy.price(run.device or self._device, rates)

@@ -13,12 +13,10 @@ from typing import Any
 
 from orchestrator.holes import Values, corners, drawn, fill
 from orchestrator.labels import labels
-from orchestrator.needs import most
-from orchestrator.objectives import Goals
-from search_spaces import Each, Search, Space, put, walk
+from orchestrator.sound import check_search, check_shares
+from search_spaces import Each, Space, put, walk
 from search_spaces._rules import AbsentError, holds, look_up, paths
 from trainables.config import Config, parse
-from trainables.evaluate import passes_per_image
 
 
 @dataclass(frozen=True)
@@ -243,15 +241,12 @@ def check(space: Space) -> list[Cell]:
         stages: list[Mapping[str, Any]] = [{}]
         if cell.searched and space.search is not None:
             stages.append(space.search.overrides)
-            _check_search(cell, space.search)
+            check_search(cell, space.search)
         for overrides in stages:
             for values in cell.corners:
                 config = cell.config(values, overrides, seed=0)
-                if config.train.batch < most(space.workers):
-                    raise ValueError(
-                        f"cell {cell.name}: train.batch={config.train.batch} must be at least"
-                        f" {most(space.workers)}, the number of workers"
-                    )
+                if cell.searched and not overrides:
+                    check_shares(cell.name, config.train, space.workers)
     return checked
 
 
@@ -270,25 +265,3 @@ def _has(config: Mapping[str, Any], path: str) -> bool:
     except AbsentError:
         return False
     return True
-
-
-def _check_search(cell: Cell, search: Search) -> None:
-    """A rung that is no validation step would never stop anything; what a search judges is its own
-    trials, so it must not make their passes others than those of the final one.
-    """
-    cheap, final = (cell.config(cell.example, o, 0) for o in (search.overrides, {}))
-    if "passes" in Goals.of(search).names:
-        few, many = passes_per_image(cheap), passes_per_image(final)
-        if few != many:
-            raise ValueError(
-                f"cell {cell.name}: Search.overrides make {few} passes of {many}, which objectives"
-                " or limits judge"
-            )
-    every = cheap.train.validate_every
-    if search.pruner == "wilcoxon" and not search.rungs:
-        raise ValueError("Search: pruner='wilcoxon' needs rungs=(step, ...)")
-    for rung in search.rungs:
-        if rung % every != 0:
-            raise ValueError(
-                f"cell {cell.name}: rung {rung} must be a multiple of train.validate_every={every}"
-            )

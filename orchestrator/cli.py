@@ -100,6 +100,9 @@ def parser() -> argparse.ArgumentParser:
         help="a trial without a sign of life for so long is killed and tried again (default: 900)",
     )
     at["sweep"].add_argument(
+        "--again", action="store_true", help="try anew what was given up after three failures"
+    )
+    at["sweep"].add_argument(
         "--mirror", choices=("mlflow", "wandb"), help="show the sweep there as well"
     )
     at["query"].add_argument("sql", metavar="SQL")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import multiprocessing
+import sys
 import time
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -23,6 +24,8 @@ from trainables.state import State
 
 SETUP_SECONDS = 2.0
 """Of a trial in a warm process: reading the data, building the network."""
+TIMING_SECONDS = 120.0
+"""So long a user's code may take for the two steps that are timed."""
 RAY_TRAIN_SECONDS = 16.0
 """Of starting one Ray Train run (measured with two gloo workers on two cores)."""
 
@@ -108,7 +111,7 @@ def _by_timing(config: Config) -> float | None:
 
 
 def _apart(config: Config) -> float:
-    """The same in a process of its own, since a user's code may do anything, even end it.
+    """The same in a process of its own, since a user's code may do anything, even end it or hang.
 
     That process waits for nothing: it also ends where this one is killed meanwhile.
     """
@@ -117,10 +120,16 @@ def _apart(config: Config) -> float:
     child = context.Process(target=_tell, args=(tells, config.plain()))
     child.start()
     tells.close()
-    with hears:
-        seconds = hears.recv()  # EOFError: it ended without a word
-    child.join()
-    return seconds
+    try:
+        with hears:
+            if not hears.poll(TIMING_SECONDS):
+                told = f"no step of model {config.model.name} within {TIMING_SECONDS:.0f} s"
+                print(f"segprint: {told}: going on without an estimate", file=sys.stderr)
+                raise TimeoutError(told)
+            return hears.recv()  # EOFError: it ended without a word
+    finally:
+        child.kill()
+        child.join()
 
 
 def _tell(to: Connection, config: dict[str, Any]) -> None:

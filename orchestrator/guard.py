@@ -78,15 +78,16 @@ class Guard:
         """Kill what hangs: neither its driver nor its lease has heard of it for too long."""
         for trial in running:
             handed = self.run.handed.get(trial.trial_id)
-            if handed is None or now < self._heard.get(trial.trial_id, now) + self.run.crew.silence:
+            silent = now - self._heard.get(trial.trial_id, now)
+            if handed is None or silent < self.run.crew.silence:
                 continue
             age = self.run.ledger.lease_age(handed.trial.digest)
-            if age is None:  # its workers are still being started: Ray has time-outs for that
-                age = 0.0
-            if age < self.run.crew.silence:
+            if age is not None and age < self.run.crew.silence:
                 self._heard[trial.trial_id] = now - age
                 continue
-            handed.killed = f"no sign of life for {self.run.crew.silence:.0f} s: killed"
+            if age is None and silent < policy.STARTING_SECONDS:
+                continue  # its workers are still being started
+            handed.killed = f"no sign of life for {silent:.0f} s: killed"
             self.heard(trial.trial_id)
             actor: Any = trial.temporary_state.ray_actor
             ray.kill(actor)

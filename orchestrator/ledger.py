@@ -19,6 +19,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -26,9 +27,9 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator import parts, records
+from orchestrator import parts, policy, records
 from orchestrator.process import dead, myself
-from orchestrator.records import RANK, Commit, Record
+from orchestrator.records import RANK, Commit, DamagedError, Record
 from orchestrator.snapshot import Snapshot
 from orchestrator.store import Store
 from orchestrator.studies import Studies
@@ -60,6 +61,23 @@ class Ledger:
             if rest.startswith("failed"):
                 count[digest] = count.get(digest, 0) + 1
         return count
+
+    def splits(self, digests: Iterable[str]) -> dict[str, int]:
+        """In how many times more parts than configured the batches of some configs are passed:
+        twice as many for each attempt that failed for want of memory.
+        """
+        found = dict.fromkeys(digests, 1)
+        commits = filter(None, map(Commit.parse, self.store.list(records.PREFIX)))
+        failed = [c.key for c in commits if c.outcome == "failed" and c.digest in found]
+        loaded = [records.load_record(*item) for item in self.store.get_many(failed).items()]
+        sound = [record for record in loaded if isinstance(record, Record)]
+        values = self.store.get_many([record.parts["trials"].key for record in sound])
+        for record in sound:
+            part = record.parts["trials"]
+            with suppress(DamagedError):  # nobody can tell why it failed
+                rows = parts.decode(part, values.get(part.key), record, record.about)
+                found[record.digest] *= 1 + policy.out_of_memory(rows["reason"][0].as_py())
+        return found
 
     def done(self, digest: str) -> Outcome | None:
         """Whether a config is finished or diverged: there is nothing more to train."""

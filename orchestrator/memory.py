@@ -16,6 +16,7 @@ from orchestrator.holes import Values, fits
 from orchestrator.ledger import Ledger
 from orchestrator.objectives import Goals
 from orchestrator.policy import Rung, Standing
+from orchestrator.records import Commit
 from trainables.record import Outcome
 
 if TYPE_CHECKING:
@@ -43,7 +44,8 @@ class Memory:
         self.made = made
         search = made.space.search
         self.goals = Goals.of(search) if search is not None else None
-        self._lent = _lent(made, ledger)
+        self.commits = ledger.commits()
+        self._lent = _lent(made, ledger, self.commits)
         digests = {t.digest for t in made.trials if t.stage == "search"}
         digests |= {digest for lent in self._lent.values() for digest in lent}
         self.standings = self.goals.standings(ledger, digests) if self.goals is not None else {}
@@ -67,9 +69,9 @@ class Memory:
                 found.append(Past(t.values, ended, standing, reports, digest=t.digest))
         return found
 
-    def rungs(self) -> dict[tuple[str, int, int], list[Rung]]:
-        """What committed search trials had at each rung, by cell, bracket and step."""
-        found: dict[tuple[str, int, int], list[Rung]] = {}
+    def rungs(self) -> dict[tuple[str, int, int], dict[str, Rung]]:
+        """What committed search trials had at each rung, by cell, bracket and step; by digest."""
+        found: dict[tuple[str, int, int], dict[str, Rung]] = {}
         search = self.made.space.search
         for t in self.made.trials if search is not None else []:
             assert search is not None
@@ -78,7 +80,7 @@ class Memory:
             bracket = policy.bracket(search.pruner, t.index, len(search.rungs))
             for step, rung in self._climbed.get(t.digest, {}).items():
                 if step in search.rungs[bracket:]:
-                    found.setdefault((t.cell.name, bracket, step), []).append(rung)
+                    found.setdefault((t.cell.name, bracket, step), {})[t.digest] = rung
         return found
 
     def _reports(self, digest: str) -> dict[int, float]:
@@ -89,7 +91,7 @@ class Memory:
 Lent = dict[str, tuple[Values, Outcome]]
 
 
-def _lent(made: Plan, ledger: Ledger) -> dict[str, Lent]:
+def _lent(made: Plan, ledger: Ledger, commits: Mapping[str, Commit]) -> dict[str, Lent]:
     """Per cell, ended search trials of the studies that a search starts from, by digest.
 
     Of the same task, with values that fill exactly this cell's holes and keep its constraints;
@@ -99,9 +101,9 @@ def _lent(made: Plan, ledger: Ledger) -> dict[str, Lent]:
     if search is None or not search.warm_start:
         return {}
     own = {t.digest for t in made.trials}
-    others = [d for study in search.warm_start for d in ledger.studies.declared(study)]
+    others = [d for study in search.warm_start for d in ledger.studies.declared(study, whole=True)]
     others = [d for d in others if d.stage == "search" and d.digest not in own]
-    about, commits = ledger.studies.about(others), ledger.commits()
+    about = ledger.studies.about(others)
     found: dict[str, Lent] = {}
     for cell in (c for c in made.cells if c.searched):
         task = made.examples[cell.name][1].plain()["task"]

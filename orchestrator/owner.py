@@ -1,9 +1,10 @@
 """Who drives a study: one process at a time, and whoever comes next once that one is gone.
 
 A driver claims ``drivers/STUDY/NUMBER.json``, created only if absent, and renews it while it lives.
-A claim that is not renewed has lapsed, and so has that of a dead process of this machine; the next
-driver then takes the next number. Whoever finds a number above its own has lost the study and
-stops. Commits do not depend on this: it spares double work, and gives a search one memory.
+The claim of a process of this machine is good for as long as that process lives; another machine's
+lapses when it is not renewed. The next driver then takes the next number. Whoever finds a number
+above its own has lost the study and stops. Commits do not depend on this: it spares double work,
+and gives a search one memory.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.process import dead, myself
+from orchestrator.process import alive, dead, myself
 from orchestrator.store import Store, StoreError
 
 RENEW_SECONDS = 10.0
@@ -131,5 +132,10 @@ def _holder(store: Store, study: str, number: int) -> dict[str, Any] | None:
 
 
 def _gone(holder: dict[str, Any]) -> bool:
-    """Whether a claim has lapsed, or its process on this machine is dead."""
-    return dead(holder) or abs(time.time() - float(holder["at"])) > LAPSE_SECONDS
+    """Whether a claim has lapsed; on this machine, whether its process is dead.
+
+    A process that lives keeps its claim however long the store was away.
+    """
+    if dead(holder):
+        return True
+    return not alive(holder) and abs(time.time() - float(holder["at"])) > LAPSE_SECONDS

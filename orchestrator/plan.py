@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
@@ -89,15 +90,19 @@ class Plan:
         return not self.pending and not self.unsuggested and not self.unchosen
 
 
-def plan(study: str, space: Space, ledger: Ledger) -> Plan:
+def plan(
+    study: str, space: Space, ledger: Ledger, forgiven: Mapping[str, int] | None = None
+) -> Plan:
     """Compare a space with the ledger; changes nothing.
+
+    ``forgiven`` are failures that do not count, by digest: what was given up is pending again.
 
     Raises:
         ValueError: the space asks for something that no config can be.
     """
     made = Plan(study, space, check(space))
     made.revision = _revision(made)
-    known = _Known(ledger, study)
+    known = _Known(ledger, study, forgiven or {})
     for other in space.search.warm_start if space.search is not None else ():
         names = ledger.studies.names(retired=True)
         if other not in names:
@@ -153,12 +158,12 @@ def _revision(made: Plan) -> str:
 class _Known:
     """The ledger as one plan sees it: three listings, and reads only where they are needed."""
 
-    def __init__(self, ledger: Ledger, study: str) -> None:
-        self.ledger, self.study = ledger, study
+    def __init__(self, ledger: Ledger, study: str, forgiven: Mapping[str, int]) -> None:
+        self.ledger, self.study, self.forgiven = ledger, study, forgiven
         self.commits: dict[str, Commit] = ledger.commits()
         self.failures = ledger.failures()
         self.leases = ledger.leases()
-        self.declared = ledger.studies.declared(study)
+        self.declared = ledger.studies.declared(study, whole=True)
         self.searched: dict[str, list[Declared]] = {}
         for d in self.declared:
             if d.stage == "search":
@@ -173,7 +178,8 @@ class _Known:
         outcome = commit.outcome if commit else None
         if outcome is not None and not policy.counts_as_done(outcome, stage):
             outcome = "failed" if outcome == "failed" else None
-        state = policy.state(outcome, self.failures.get(digest, 0), self.leases.get(digest))
+        failures, forgiven = self.failures.get(digest, 0), self.forgiven.get(digest, 0)
+        state = policy.state(outcome, failures, self.leases.get(digest), forgiven)
         return Trial(cell, stage, index, config, values, workers, outcome, state)
 
     def search(self, cell: Cell, space: Space) -> list[Trial]:

@@ -28,6 +28,9 @@ LEASE_SECONDS = 75.0
 """A run that gave no sign of life for this long is taken for dead."""
 SILENCE_SECONDS = 900.0
 """A trial that its driver has not heard of for this long is killed, and tried again."""
+STARTING_SECONDS = 600.0
+"""So long, at least, the workers of a trial may take to start: until they do it has no lease. Ray's
+own time-outs for that end much sooner, where they work."""
 SHORTEST_SILENCE = 1.5 * EVERY_SECONDS
 """A healthy run gives a sign of life only so often, and it may be late."""
 WAIT_SECONDS = 600.0
@@ -59,17 +62,21 @@ def out_of_memory(reason: str | None) -> bool:
     return reason is not None and any(word in reason for word in MEMORY_WORDS)
 
 
-def state(outcome: Outcome | None, failures: int, lease_age: float | None) -> State:
-    """What is to be done about one declared trial.
+def state(
+    outcome: Outcome | None, failures: int, lease_age: float | None, forgiven: int = 0
+) -> State:
+    """What is to be done about one declared trial; ``forgiven`` of its failures do not count.
 
     >>> state("finished", 0, None), state(None, 0, None), state(None, 0, 5.0)
     ('done', 'pending', 'running')
     >>> state("failed", 1, None), state("failed", 3, None)
     ('pending', 'given up')
+    >>> state("failed", 3, None, forgiven=3)
+    'pending'
     """
     if outcome is not None and outcome != "failed":
         return "done"
-    if failures >= MOST_FAILURES:
+    if failures - forgiven >= MOST_FAILURES:
         return "given up"
     if lease_age is not None and lease_age < LEASE_SECONDS:
         return "running"

@@ -22,9 +22,24 @@ def dead(process: Mapping[str, Any]) -> bool:
     >>> dead(myself()), dead({**myself(), "born": "0"}), dead({**myself(), "machine": "another"})
     (False, True, False)
     """
-    born = process.get("born")
-    here = born is not None and process.get("machine") == _machine() is not None
-    return here and _born(int(process["pid"])) != born
+    return _here(process) and not _lives(process)
+
+
+def alive(process: Mapping[str, Any]) -> bool:
+    """Whether a process is known to live: only one of this machine.
+
+    >>> alive(myself()), alive({**myself(), "born": "0"}), alive({**myself(), "machine": "another"})
+    (True, False, False)
+    """
+    return _here(process) and _lives(process)
+
+
+def _here(process: Mapping[str, Any]) -> bool:
+    return process.get("born") is not None and process.get("machine") == _machine() is not None
+
+
+def _lives(process: Mapping[str, Any]) -> bool:
+    return _born(int(process["pid"])) == process["born"]
 
 
 @functools.cache

@@ -72,7 +72,8 @@ class Result:
     @classmethod
     def of(cls, then: Stored, memory: Memory, place: Place) -> Result:
         """What is committed against what was found."""
-        here = {**then.trial, **ran_on(place), "reason": None, "code": memory.code}
+        reason = memory.tables["trials"][0].get("reason")
+        here = {**then.trial, **ran_on(place), "reason": reason, "code": memory.code}
         return cls(compare(then, memory.tables), settings(then.trial, here))
 
     @property
@@ -125,6 +126,8 @@ class Stored:
 
     tables: dict[str, pa.Table]
     config: Config
+    split: int = 1
+    """How many times more parts its batches were passed in, for want of memory."""
 
     @property
     def trial(self) -> Row:
@@ -164,7 +167,8 @@ def stored(ledger: Ledger, digest: str) -> Stored:
         raise ValueError(
             f"{digest}: its formulas have changed: the same config is {config.digest()} now; {code}"
         )
-    return Stored(tables, config)
+    short = trial["outcome"] == "finished" and trial["reason"]
+    return Stored(tables, config, ledger.splits([digest])[digest] if short else 1)
 
 
 def again(then: Stored, memory: Memory, place: Place) -> Iterator[Progress]:
@@ -173,7 +177,7 @@ def again(then: Stored, memory: Memory, place: Place) -> Iterator[Progress]:
         yield progress
         reached = progress.score is not None and progress.step >= then.trial["steps"]
         if then.trial["outcome"] == "pruned" and reached:
-            commit_unfinished(then.config, memory, "pruned", "")
+            commit_unfinished(then.config, memory, "pruned", "", ran_on(place))
             return
 
 

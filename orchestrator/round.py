@@ -5,7 +5,6 @@ from __future__ import annotations
 import dataclasses
 import logging
 import math
-from collections import Counter
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any
@@ -23,6 +22,7 @@ from orchestrator.policy import Failure, Standing
 from orchestrator.provenance import code_version
 from orchestrator.screen import Screen
 from orchestrator.studies import Declared
+from orchestrator.tries import Tries
 from trainables.attempt import commit_unfinished
 from trainables.record import Outcome
 
@@ -38,27 +38,16 @@ class Handed:
     search: CellSearch | None
     best: float | None = None
     """Validation score."""
+    ran: dict[str, Any] = dataclasses.field(default_factory=dict[str, Any])
+    """What it runs on, as soon as it said so."""
     pruned: bool = False
     killed: str | None = None
     """Why the sweep itself ended it."""
 
-
-@dataclasses.dataclass
-class Tries:
-    """What a sweep remembers of trials that ended badly, from one round to the next."""
-
-    lost: Counter[str] = dataclasses.field(default_factory=Counter[str])
-    """How often each digest lost its node."""
-    splits: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
-
-    def split(self, digest: str) -> int:
-        """How many times more parts a batch is passed in (:class:`trainables.place.Place`)."""
-        return self.splits.get(digest, 1)
-
-    def note(self, digest: str, reason: str | None) -> None:
-        """A trial failed: for want of memory, it is tried again with half of it."""
-        if policy.out_of_memory(reason):
-            self.splits[digest] = 2 * self.split(digest)
+    @property
+    def place(self) -> dict[str, Any]:
+        """What it ran on: where it died before it said so, only how many workers it had."""
+        return self.ran or {"world_size": fewest(self.trial.workers)}
 
 
 @dataclasses.dataclass
@@ -93,7 +82,7 @@ class Round:
         self.ledger, self.screen, self.needs, self.crew = crew.ledger, crew.screen, needs, crew
         self.sink, self.tries = LedgerSink(crew.ledger, code_version()), crew.tries
         self.handed: dict[str, Handed] = {}
-        self.goals, self.rungs = memory.goals, memory.rungs()
+        self.goals, self.rungs, self.committed = memory.goals, memory.rungs(), memory.commits
         self.index = {
             cell.name: [t.index for t in made.trials if t.cell is cell and t.stage == "search"]
             for cell in made.cells
@@ -153,17 +142,34 @@ class Round:
         index = max(self.index[cell.name], default=-1) + 1
         self.index[cell.name].append(index)
         outcome = self.outcomes.get(digest)
+        if outcome is None and digest not in self.outcomes:  # another study may have trained it
+            outcome = self._elsewhere(digest)
         trial = Trial(cell, "search", index, config, values, 1, outcome, "pending")
         declare_one(self.made, trial, self.ledger)
-        if digest in self.outcomes:  # trained already, or right now: it counts, and is told as such
+        # Trained already, or right now: it counts, and is told as such.
+        if digest in self.outcomes or outcome is not None:
+            self.outcomes[digest] = outcome
             search.tell(tune_id, outcome or "failed", self.standings.get(digest))
             return None
         self.outcomes[digest] = None
         return trial
 
+    def _elsewhere(self, digest: str) -> Outcome | None:
+        """How a config ended that no trial of the study was when the round began."""
+        commit = self.committed.get(digest)
+        if commit is None or not policy.counts_as_done(commit.outcome, "search"):
+            return None
+        if self.goals is not None:
+            self.standings |= self.goals.standings(self.ledger, {digest})
+        return commit.outcome
+
     def reported(self, tune_id: str, result: Result) -> bool:
         """Take a validation; whether the trial goes on."""
         handed = self.handed[tune_id]
+        if result.get("ran"):
+            handed.ran = result["ran"]
+            self.crew.purse.runs_on(tune_id, handed.ran["device"])
+        self._climbed(handed, result.get("earlier") or [])
         score = result.get("score")
         if score is None or not math.isfinite(score):
             return True
@@ -182,20 +188,35 @@ class Round:
             return True
         handed.pruned = True
         reason = f"score {score:.4f} at step {step}: {why}"
-        commit_unfinished(handed.trial.config, self.sink, "pruned", reason)
+        commit_unfinished(handed.trial.config, self.sink, "pruned", reason, handed.place)
         return False
 
-    def _judged(self, trial: Trial, step: int, mine: policy.Rung) -> str | None:
-        """Why a trial is stopped at a step, if it is; it counts for those that come after it."""
+    def _climbed(self, handed: Handed, earlier: list[Result]) -> None:
+        """A trial that is resumed was at rungs before: it counts there for those after it."""
+        for row in earlier if handed.search is not None else []:
+            others = self._rung(handed.trial, int(row["step"]))
+            if others is not None and math.isfinite(row["score"]):
+                rung = policy.Rung(row["score"], tuple(row["case_scores"] or ()))
+                others[handed.trial.digest] = rung
+
+    def _rung(self, trial: Trial, step: int) -> dict[str, policy.Rung] | None:
+        """What trials had at a step that judges this one, by digest; None if none does there."""
         assert self.made.space.search is not None
         search = self.made.space.search
         bracket = policy.bracket(search.pruner, trial.index, len(search.rungs))
         if step not in search.rungs[bracket:]:
             return None
-        others = self.rungs.setdefault((trial.cell.name, bracket, step), [])
-        why = policy.pruned(search.pruner, mine, others)
-        others.append(mine)
-        return why
+        return self.rungs.setdefault((trial.cell.name, bracket, step), {})
+
+    def _judged(self, trial: Trial, step: int, mine: policy.Rung) -> str | None:
+        """Why a trial is stopped at a step, if it is; it counts for those that come after it."""
+        assert self.made.space.search is not None
+        found = self._rung(trial, step)
+        if found is None:
+            return None
+        others = [rung for digest, rung in found.items() if digest != trial.digest]
+        found[trial.digest] = mine
+        return policy.pruned(self.made.space.search.pruner, mine, others)
 
     def ended(self, tune_id: str, result: Result, failure: Failure | None) -> None:
         """Take the end of a trial: tell Optuna and the screen, record what nobody else could."""
@@ -213,7 +234,7 @@ class Round:
             return
         if failure is not None:
             outcome, reason = "failed", failure.reason
-            commit_unfinished(handed.trial.config, self.sink, "failed", failure.reason)
+            commit_unfinished(handed.trial.config, self.sink, "failed", reason, handed.place)
         elif handed.pruned:
             outcome = "pruned"
         if outcome is None:  # stopped with the sweep: neither told nor recorded, to be resumed
@@ -251,7 +272,7 @@ def fold_quietly(ledger: Ledger) -> None:
 
 def declare(made: Plan, ledger: Ledger) -> None:
     """Note every known trial of the plan that is not noted yet."""
-    known = {d.key for d in ledger.studies.declared(made.study, made.revision)}
+    known = {d.key for d in ledger.studies.declared(made.study, made.revision, whole=True)}
     placed = ((_place(made, trial), trial) for trial in made.trials)
     new = ((place, _about(trial)) for place, trial in placed if place.key not in known)
     ledger.studies.declare_all(new)

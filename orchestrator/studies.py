@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import hashlib
 import io
 import itertools
 import json
+import logging
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
@@ -17,7 +19,10 @@ import pyarrow.parquet as pq
 from orchestrator.parts import parquet
 from orchestrator.store import Store
 
+log = logging.getLogger("segprint.tables")
 T = TypeVar("T")
+KEPT = "tables/declared/"
+"""Below it, what was declared, one object per study and revision."""
 
 WORTH, IN_ONE = 100, 5000
 """Trials that are declared at once in one object: from so many on, and at most."""
@@ -81,17 +86,33 @@ class Studies:
             first, name = some[0][0], hashlib.sha256(value).hexdigest()[:16]
             self.store.create(f"studies/{first.study}/{first.revision}/{name}.parquet", value)
 
-    def declared(self, study: str | None = None, revision: str | None = None) -> list[Declared]:
-        """Trials of one study or of all, of one revision or of all, in order; one listing."""
+    def declared(
+        self, study: str | None = None, revision: str | None = None, *, whole: bool = False
+    ) -> list[Declared]:
+        """Trials of one study or of all, of one revision or of all, in order; one listing.
+
+        A damaged object is named and left out, unless it must be the ``whole``.
+
+        Raises:
+            ValueError: an object is damaged, where the whole is asked for.
+        """
         prefix = "/".join(["studies", *filter(None, (study, revision)), ""])
         listed = self.store.list(prefix)
-        shared = self._shared([key for key in listed if _is_shared(key)], ["key"])
+        shared = self._shared([key for key in listed if _is_shared(key)], ["key"], whole=whole)
         keys = {*listed, *(key for table in shared for key in table["key"].to_pylist())}
         return [declared for key in sorted(keys) for declared in Declared.parse(key)]
 
-    def _shared(self, keys: list[str], columns: list[str]) -> list[pa.Table]:
+    def _shared(self, keys: list[str], columns: list[str], *, whole: bool) -> list[pa.Table]:
         """What objects with many declarations say."""
-        return [_table(key, value, columns) for key, value in self.store.get_many(keys).items()]
+        found: list[pa.Table] = []
+        for key, value in self.store.get_many(keys).items():
+            try:
+                found.append(_table(key, value, columns))
+            except ValueError as error:
+                if whole:
+                    raise
+                _name(f"{error}; its trials are left out, see `segprint tables check`")
+        return found
 
     def current(self, study: str | None = None) -> list[Declared]:
         """Trials of the current revision of one study, or of every study that is not retired."""
@@ -130,9 +151,9 @@ class Studies:
         """Declarations by key that share an object; one that does not is read by itself."""
         listed = self.store.list(f"studies/{study}/{revision}/")
         keys = [key for key in listed if _is_shared(key)]
-        tables = self._shared(keys, _KEPT.names)
+        tables = self._shared(keys, _KEPT.names, whole=False)
         with contextlib.suppress(ValueError):  # damaged: it is made of the others, again
-            tables += self._shared([_kept_key(study, revision)], _KEPT.names)
+            tables += self._shared([_kept_key(study, revision)], _KEPT.names, whole=True)
         return {
             key: about
             for table in tables
@@ -154,7 +175,8 @@ class Studies:
     def forget(self, study: str) -> int:
         """Delete a study's declarations, not what was trained for it; how many there were."""
         keys = self.store.list(f"studies/{study}/")
-        for key in keys:
+        kept = [key for key in self.store.list(KEPT) if key.startswith(f"{KEPT}{study}-")]
+        for key in [*keys, *kept]:
             self.store.delete(key)
         return len(keys)
 
@@ -174,6 +196,12 @@ class Studies:
     def describe(self, study: str, about: dict[str, Any]) -> None:
         """Keep a study's question beside its trials."""
         self.store.put(f"studies/{study}/space.json", _json(about))
+
+
+@functools.cache
+def _name(problem: str) -> None:
+    """Once in a process, however often it is read."""
+    log.warning("segprint: %s", problem)
 
 
 def _groups(trials: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -218,7 +246,7 @@ def _is_shared(key: str) -> bool:
 
 
 def _kept_key(study: str, revision: str) -> str:
-    return f"tables/declared/{study}-{revision}.parquet"
+    return f"{KEPT}{study}-{revision}.parquet"
 
 
 def _json(value: dict[str, Any]) -> bytes:

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import logging
 import os
 import signal
 import tempfile
 import warnings
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -20,8 +21,9 @@ from orchestrator.memory import Memory
 from orchestrator.needs import Needs, fewest
 from orchestrator.owner import LostError, claimed
 from orchestrator.plan import Plan, plan
-from orchestrator.round import Crew, Round, Tries, declare, fold_quietly
+from orchestrator.round import Crew, Round, declare, fold_quietly
 from orchestrator.screen import Screen
+from orchestrator.tries import Tries
 from search_spaces import Space
 from trainables.worker import Inline, ray_train_trial
 
@@ -38,29 +40,34 @@ def sweep(
     screen: Screen,
     silence: float = policy.SILENCE_SECONDS,
     mirror: str | None = None,
+    *,
+    again: bool = False,
 ) -> Plan:
     """Train whatever the study still lacks, and return the plan as it stands afterwards.
 
     While another process drives the study, this one waits; then it does what is left, if anything.
+    ``again``: what was given up is tried as often as if it had not failed yet.
 
     Raises:
         ValueError: the space asks for something that no config can be.
         SweepError: the cluster cannot run the study's trials.
     """
     delta.agree(ledger.store)
-    made = plan(study, space, ledger)
+    forgiven = ledger.failures() if again else {}
+    made = plan(study, space, ledger, forgiven)
     expected = cluster.expected()
     if expected is not None:
         feasible(made, expected)
     with claimed(ledger.store, study, screen.waits) as claim:
-        made = _declared(study, space, ledger)
+        made = _declared(study, space, ledger, forgiven)
         purse = Purse(made, ledger)
         made.spent = None if made.complete else purse.empty()
         if not made.complete and made.spent is None:
             with cluster.connect() as resources:
                 feasible(made, resources)
                 screen.begin(made)
-                crew = Crew(ledger, screen, claim, resources, purse, silence, mirror=mirror)
+                tries = Tries(forgiven=forgiven)
+                crew = Crew(ledger, screen, claim, resources, purse, silence, tries, mirror)
                 try:
                     made = _rounds(made, crew)
                 finally:
@@ -69,9 +76,9 @@ def sweep(
     return made
 
 
-def _declared(study: str, space: Space, ledger: Ledger) -> Plan:
+def _declared(study: str, space: Space, ledger: Ledger, forgiven: Mapping[str, int]) -> Plan:
     """The plan, its trials and its question noted in the ledger."""
-    made = plan(study, space, ledger)
+    made = plan(study, space, ledger, forgiven)
     about = {"question": space.question, "arms": list(space.arms), "revision": made.revision}
     ledger.studies.describe(study, about)
     declare(made, ledger)
@@ -92,7 +99,7 @@ def _rounds(made: Plan, crew: Crew) -> Plan:
             crew.screen.note(str(error))
             crew.screen.stopped()
         fold_quietly(crew.ledger)
-        made = plan(made.study, made.space, crew.ledger)
+        made = plan(made.study, made.space, crew.ledger, crew.tries.forgiven)
         if crew.screen.interrupted:
             break
         declare(made, crew.ledger)
@@ -107,15 +114,18 @@ def _tidy(made: Plan, ledger: Ledger) -> None:
 
 
 def feasible(made: Plan, resources: Resources) -> None:
-    """Refuse a study whose trials would wait for ever."""
-    offered = {"CPU": float(resources.cpus), "GPU": float(resources.gpus)}
+    """Refuse a study whose trials would wait for ever: each worker needs room on one node."""
     kinds = {t.workers for t in made.pending} | ({made.space.workers} if made.unchosen else set())
     for workers in sorted(kinds, key=fewest, reverse=True):
         needs = Needs.of(made.space, workers, resources.gpus)
-        if needs.room(offered) < 1:
+        one = dataclasses.replace(needs, workers=1)
+        rooms = [one.room({"CPU": cpus, "GPU": gpus}) for cpus, gpus in resources.nodes]
+        if sum(rooms) < fewest(workers):
+            cpus, gpus = max(resources.nodes, key=lambda node: node[::-1] if one.gpus else node)
             raise SweepError(
                 f"a trial needs {needs} (Space.workers, cpus, gpus), the cluster has"
-                f" {resources.cpus} CPUs and {resources.gpus} GPUs"
+                f" {resources.cpus} CPUs and {resources.gpus} GPUs, and its largest node"
+                f" {cpus:g} CPUs and {gpus:g} GPUs: there is room for {sum(rooms)} workers"
             )
 
 
@@ -128,6 +138,7 @@ def _round(made: Plan, crew: Crew) -> None:
         workers = made.pending[0].workers
         queue = [t for t in made.pending if t.workers == workers]
     queue = list({t.digest: t for t in queue}.values())  # cells may share a config
+    crew.tries.recall(made, crew.ledger)
     memory = Memory(made, crew.ledger)
     asking = searches(made, memory) if workers == 1 else []
     needs = Needs.of(made.space, workers, crew.resources.gpus)

@@ -66,15 +66,20 @@ class Ended(NamedTuple):
     reason: str | None = None
 
 
-def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, None, Ended]:
+def attempt(
+    config: Config, sink: Sink, place: Place, digest: str | None = None
+) -> Generator[Progress, None, Ended]:
     """Drive one worker through a run; rank 0 keeps checkpoints and commits how it ended.
+
+    Whoever knows the ``digest`` gives it: to find it takes the data, which may take long to decode,
+    and a run gives signs of life by its digest.
 
     A divergence or an exception is an outcome, recorded with its reason, not raised: the sweep
     goes on. With several workers an exception is raised, so that the others are not left waiting
     for this one; who started them records it.
     """
     began = datetime.now(UTC)
-    digest = config.digest()
+    digest = digest or config.digest()
     history: list[Row] = []
     ran = ran_on(place)
     reset_peak_memory(place)
@@ -83,11 +88,12 @@ def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, Non
         done = place.first_has(_committed(sink, digest) if place.rank == 0 else None)
         if done is not None:
             return Ended(cast("Outcome", done.decode()))
-        resume = place.first_has(_readable(sink, digest) if place.rank == 0 else None)
-        history = _history(resume)
+        found, history = _readable(sink, digest) if place.rank == 0 else (None, history)
+        resume = place.first_has(found)
         # Where another worker hangs, the first one waits for it.
         tell = partial(sink.alive, digest) if place.rank == 0 else lambda: None
         with Pulse(tell) as pulse:
+            _same(config, digest)
             run = train(config, dataclasses.replace(place, beat=pulse.beat), resume)
             while True:
                 try:
@@ -98,7 +104,7 @@ def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, Non
                 history = progress.history
                 if progress.score is not None and place.rank == 0:
                     sink.keep(digest, progress.save())
-                yield progress
+                yield dataclasses.replace(progress, ran=ran)
     except Exception as error:
         outcome: Outcome = "diverged" if isinstance(error, DivergedError) else "failed"
         if place.world > 1 and outcome == "failed":
@@ -125,15 +131,14 @@ def attempt(config: Config, sink: Sink, place: Place) -> Generator[Progress, Non
     return Ended("finished")
 
 
-def commit_unfinished(config: Config, sink: Sink, outcome: Outcome, reason: str) -> None:
+def commit_unfinished(config: Config, sink: Sink, outcome: Outcome, reason: str, ran: Row) -> None:
     """Commit an attempt that was ended from outside, with the history in its checkpoint.
 
-    Where it ran is not known here, and stays null.
+    ``ran`` is what it ran on, as far as its reports said so.
     """
     digest = config.digest()
-    checkpoint = _readable(sink, digest)
-    history = _history(checkpoint)
-    trial = {**about(config, sink, datetime.now(UTC), {"world_size": 1}), "reason": reason}
+    _, history = _readable(sink, digest)
+    trial = {**about(config, sink, datetime.now(UTC), ran), "reason": reason}
     sink.commit(digest, outcome, _unfinished(trial, outcome, history))
 
 
@@ -185,6 +190,7 @@ def _costs(config: Config, measured: Measured, place: Place) -> Row:
 def _unfinished(trial: Row, outcome: Outcome, history: list[Row]) -> dict[str, list[Row]]:
     best = max(history, key=lambda row: row["score_sum"] / row["score_count"], default=None)
     seconds = sum(row["seconds"] for row in history) if history else None
+    world = trial.get("world_size")
     trial = {
         **trial,
         "outcome": outcome,
@@ -192,7 +198,7 @@ def _unfinished(trial: Row, outcome: Outcome, history: list[Row]) -> dict[str, l
         "best_step": best["step"] if best else None,
         "score": best["score_sum"] / best["score_count"] if best else None,
         "train_seconds": seconds,
-        "device_seconds": seconds * trial["world_size"] if seconds is not None else None,
+        "device_seconds": seconds * world if seconds is not None and world is not None else None,
     }
     return {"trials": [trial], "steps": history}
 
@@ -202,24 +208,31 @@ def _committed(sink: Sink, digest: str) -> bytes | None:
     return outcome.encode() if outcome is not None else None
 
 
-def _history(checkpoint: bytes | None) -> list[Row]:
-    """Rows of the ``steps`` table that a checkpoint carries."""
-    return [] if checkpoint is None else read_checkpoint(checkpoint)[1]["tally"]["history"]
+def _same(config: Config, digest: str) -> None:
+    """Decodes the data, if nobody did before."""
+    found = config.digest()
+    if found != digest:
+        raise ValueError(
+            f"its digest is {found} here, it was sent as {digest}: the data of {config.task.title},"
+            " or the code, are not those of who sent it"
+        )
 
 
-def _readable(sink: Sink, digest: str) -> bytes | None:
-    """The checkpoint, unless it is damaged or foreign: then the run starts over, with a warning."""
+def _readable(sink: Sink, digest: str) -> tuple[bytes | None, list[Row]]:
+    """The checkpoint, and the rows of the ``steps`` table that it carries; none of either if it is
+    damaged or foreign: then the run starts over, with a warning.
+    """
     checkpoint = sink.resume(digest)
     if checkpoint is None:
-        return None
+        return None, []
     try:
         _, about = read_checkpoint(checkpoint)
         if about["digest"] != digest:
             raise ValueError(f"it belongs to {about['digest']}")
     except ValueError as error:
         warnings.warn(f"checkpoint of {digest} ignored, starting over: {error}", stacklevel=2)
-        return None
-    return checkpoint
+        return None, []
+    return checkpoint, about["tally"]["history"]
 
 
 def _reason(error: Exception) -> str:

@@ -53,6 +53,8 @@ class Progress:
     """Rows of the ``steps`` table so far."""
     save: Callable[[], bytes]
     """A checkpoint of this moment, to resume from; only until the run goes on."""
+    ran: Row = dataclasses.field(default_factory=dict[str, Any])
+    """What it runs on (:func:`trainables.machine.ran_on`); the attempt says it."""
 
 
 @dataclass(frozen=True)

@@ -48,6 +48,9 @@ class Place:
         return box[0]
 
 
-def best_device() -> str:
-    """``cuda`` where there is one, else ``cpu``."""
-    return "cuda" if torch.cuda.is_available() else "cpu"
+def best_device(gpus: float = 1.0) -> str:
+    """``cuda`` where there is one and it was asked for, else ``cpu``.
+
+    Who asked for none gets none, whatever the machine has: another trial may fill it.
+    """
+    return "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"

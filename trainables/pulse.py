@@ -11,6 +11,16 @@ EVERY_SECONDS = 20.0
 """Between two signs; a run is taken for dead after several without one."""
 
 
+_beating: list[Pulse] = []
+"""The pulses of this process, the innermost last."""
+
+
+def beat() -> None:
+    """What this process does gets on: for work that no run hands its pulse to, such as decoding."""
+    if _beating:
+        _beating[-1].beat()
+
+
 class Pulse:
     """While inside, ``tell`` is called now and then, unless :meth:`beat` was not called since.
 
@@ -36,6 +46,7 @@ class Pulse:
 
     def __enter__(self) -> Pulse:
         self._thread.start()
+        _beating.append(self)
         return self
 
     def __exit__(
@@ -44,5 +55,6 @@ class Pulse:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
+        _beating.remove(self)
         self._ended.set()
         self._thread.join(self._every)

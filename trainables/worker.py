@@ -39,8 +39,10 @@ def lost_peer(error: BaseException) -> bool:
     return any(word in str(error) for word in ("Connection closed by peer", "Connection reset"))
 
 
-def report_of(progress: Progress) -> dict[str, Any]:
-    """What Tune and its scheduler see of a run in flight."""
+def report_of(progress: Progress, *, first: bool = False) -> dict[str, Any]:
+    """What Tune and its scheduler see of a run in flight; its first report tells of the validations
+    that were before, in another attempt too.
+    """
     scores = (row["score_sum"] / row["score_count"] for row in progress.history)
     return {
         "step": progress.step,
@@ -48,6 +50,12 @@ def report_of(progress: Progress) -> dict[str, Any]:
         "score": progress.score,
         "best": max(scores, default=None),
         "case_scores": progress.case_scores,
+        "ran": progress.ran,
+        "earlier": [
+            {"step": row["step"], "score": row["score_sum"] / row["score_count"]}
+            | {"case_scores": row["case_scores"]}
+            for row in (progress.history if first else [])
+        ],
     }
 
 
@@ -64,21 +72,23 @@ class Inline(tune.Trainable):
         self.reset_config(config)
 
     def reset_config(self, new_config: Job) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
-        self._job, self._seen = new_config, None
+        self._job = new_config
+        self._seen: Progress | None = None
         self._run: Generator[Progress, None, Ended] = attempt(
             parse(new_config["config"]),
             new_config["sink"],
-            Place(device=best_device(), split=new_config["split"]),
+            Place(device=best_device(new_config["gpus"]), split=new_config["split"]),
+            new_config["digest"],
         )
         return True
 
     def step(self) -> dict[str, Any]:
-        self._seen: Progress | None = None
+        first, self._seen = self._seen is None, None
         try:
             self._seen = next(self._run)
         except StopIteration as end:
             return {**cast("Ended", end.value)._asdict(), "done": True}
-        return {**report_of(self._seen), "done": False}
+        return {**report_of(self._seen, first=first), "done": False}
 
     def keep(self) -> None:
         """Keep a checkpoint of this moment: the process, or its node, will not be there for long.
@@ -129,14 +139,16 @@ def train_worker(job: Job) -> None:
     torch.set_num_threads(threads(job))
     context = train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
-    place = Place(rank, world, str(get_device()), split=job["split"])
+    device = str(get_device()) if job["gpus"] else best_device(0)
+    place = Place(rank, world, device, split=job["split"])
     meet(place)
-    run = attempt(parse(job["config"]), job["sink"], place)
+    run, first = attempt(parse(job["config"]), job["sink"], place, job["digest"]), True
     try:
         while True:
             progress = next(run)
             if progress.score is not None:  # a report is a meeting of all workers
-                train.report(report_of(progress))
+                train.report(report_of(progress, first=first))
+                first = False
     except StopIteration as end:
         train.report(cast("Ended", end.value)._asdict())
     except RuntimeError as error:

@@ -41,7 +41,8 @@ def _first(options: Namespace) -> int:
     if commit is None or commit.outcome not in ("finished", "diverged"):
         torch.set_num_threads(options.threads or usable_cpus())
         sink = LedgerSink(ledger, code_version())
-        _follow(attempt(config, sink, Place(device=best_device())), quiet=options.json)
+        place = Place(device=best_device(), split=ledger.splits([digest])[digest])
+        _follow(attempt(config, sink, place, digest), quiet=options.json)
     (row,) = ledger.table("trials", [digest]).to_pylist()
     row["config"] = json.loads(row["config"])
     if options.json:
@@ -60,7 +61,7 @@ def _again(options: Namespace) -> int:
         raise ValueError("--cell and --set choose a config of a space; a digest is one already")
     then = reproduce.stored(ledger_of(options), options.what)
     torch.set_num_threads(options.threads or then.trial["threads"] or 1)
-    memory, place = reproduce.Memory(code_version()), Place(device=best_device())
+    memory, place = reproduce.Memory(code_version()), Place(device=best_device(), split=then.split)
     _follow(reproduce.again(then, memory, place), quiet=options.json)
     result = reproduce.Result.of(then, memory, place)
     if options.json:

@@ -9,6 +9,7 @@ import signal
 import sys
 from argparse import Namespace
 from contextlib import nullcontext, redirect_stdout
+from typing import Any
 
 import cluster
 import search_spaces
@@ -18,27 +19,20 @@ from orchestrator.cells import check
 from orchestrator.commands import console, emit, ledger_of, limited
 from orchestrator.estimate import Estimator
 from orchestrator.ledger import Ledger
-from orchestrator.plan import Plan
+from orchestrator.plan import Plan, Trial
 from orchestrator.screen import Screen, memory
 from orchestrator.tables import Tables
+from search_spaces import Space
 from trainables.part import require
 
 
 def main(options: Namespace) -> int:
-    """Sweep, then print the leaderboard; 0 only if the study is complete and nothing failed."""
-    silence = policy.SILENCE_SECONDS if options.silence is None else options.silence
-    require(
-        silence >= policy.SHORTEST_SILENCE,
-        f"--silence={silence:g} must be at least {policy.SHORTEST_SILENCE:g} seconds",
-    )
-    where = cluster.load(options.on)
+    """Sweep, then print the leaderboard."""
     study, space = search_spaces.load(options.space)
     space = limited(space, options.most)
+    silence = _checked(options, space)
+    where = cluster.load(options.on)
     ledger = ledger_of(options)
-    check(space)
-    if options.mirror is not None and importlib.util.find_spec(options.mirror) is None:
-        extra = f"pip install 'segprint[{options.mirror}]'"
-        raise ValueError(f"--mirror {options.mirror}: that package is not installed; {extra}")
     ledger.store.check()
     ledger = Ledger(ledger.store.patient(policy.STORE_SECONDS))
     # Ray reads these when it is first imported, so they come before anything that imports it.
@@ -49,34 +43,73 @@ def main(options: Namespace) -> int:
     screen = Screen(console(stderr=options.json), Estimator(ledger), usable_cpus())
     # Ray's words on what died go to stdout, which is the script's.
     with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        made = sweep(study, space, ledger, where, screen, silence, options.mirror)
-    given_up = [t for t in made.trials if t.state == "given up" or t.outcome == "diverged"]
+        made = sweep(
+            study, space, ledger, where, screen, silence, options.mirror, again=options.again
+        )
     tables = Tables(ledger, (study,))
-    summary = {
-        "study": study,
+    if options.json:
+        board = tables["leaderboard"].to_pylist()
+        print(json.dumps({**summary(made), "leaderboard": board}, indent=1, default=str))
+    else:
+        leaderboard(tables)
+        _say(made, options.space)
+    return 130 if screen.interrupted else exit_code(made)
+
+
+def exit_code(made: Plan) -> int:
+    """0 only if the study is complete and nothing failed: a searched trial that diverged did not,
+    it is an answer.
+    """
+    wrong = [t for t in bad_ends(made) if t.state == "given up" or t.stage == "final"]
+    return 0 if made.complete and not wrong and not made.hopeless else 1
+
+
+def _checked(options: Namespace, space: Space) -> float:
+    """Everything that can be wrong before anything starts; for how long a trial may be silent."""
+    silence = policy.SILENCE_SECONDS if options.silence is None else options.silence
+    require(
+        silence >= policy.SHORTEST_SILENCE,
+        f"--silence={silence:g} must be at least {policy.SHORTEST_SILENCE:g} seconds",
+    )
+    check(space)
+    if options.mirror is not None and importlib.util.find_spec(options.mirror) is None:
+        extra = f"pip install 'segprint[{options.mirror}]'"
+        raise ValueError(f"--mirror {options.mirror}: that package is not installed; {extra}")
+    return silence
+
+
+def bad_ends(made: Plan) -> list[Trial]:
+    """Trials that were given up, or that diverged."""
+    return [t for t in made.trials if t.state == "given up" or t.outcome == "diverged"]
+
+
+def summary(made: Plan) -> dict[str, Any]:
+    """A sweep's end, for a script."""
+    return {
+        "study": made.study,
         "complete": made.complete,
         "done": sum(t.state == "done" for t in made.trials),
-        "failed_or_diverged": [t.digest for t in given_up],
+        "failed_or_diverged": [t.digest for t in bad_ends(made)],
         "hopeless": made.hopeless,
         "budget_spent": made.spent,
         "left": left(made),
     }
-    if options.json:
-        board = tables["leaderboard"].to_pylist()
-        print(json.dumps({**summary, "leaderboard": board}, indent=1, default=str))
-    else:
-        leaderboard(tables)
-        for trial in given_up:
-            print(f"{trial.label} ({trial.digest}): {trial.outcome}, see `segprint show`")
-        for name in made.hopeless:
-            print(f"{name}: no search trial finished, so nothing could be chosen")
-        if made.spent is not None:
-            print(f"{study}: the budget is spent, {made.spent}; {left(made)} trials are left")
-        elif not made.complete:
-            print(f"{study}: stopped before the end; the same command continues")
-    if screen.interrupted:
-        return 130
-    return 0 if made.complete and not given_up and not made.hopeless else 1
+
+
+def _say(made: Plan, space: str) -> None:
+    """The same for a person: what went wrong, and what can be done about it."""
+    for trial in bad_ends(made):
+        print(f"{trial.label} ({trial.digest}): {trial.outcome}, see `segprint show`")
+    given_up = sum(t.state == "given up" for t in made.trials)
+    if given_up:
+        what = f"{given_up} trials are given up after {policy.MOST_FAILURES} failed attempts"
+        print(f"{what}; `segprint sweep {space} --again` tries them anew")
+    for name in made.hopeless:
+        print(f"{name}: no search trial finished within the limits, so nothing could be chosen")
+    if made.spent is not None:
+        print(f"{made.study}: the budget is spent, {made.spent}; {left(made)} trials are left")
+    elif not made.complete:
+        print(f"{made.study}: stopped before the end; the same command continues")
 
 
 def left(made: Plan) -> int:

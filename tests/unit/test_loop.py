@@ -15,7 +15,7 @@ from trainables.loop import Measured, Progress, train
 from trainables.place import Place
 from trainables.record import SCHEMAS, DivergedError, Outcome, Tables, to_arrow
 from trainables.state import read_checkpoint
-from trainables.worker import report_of
+from trainables.worker import Inline, report_of
 
 
 class Memory:
@@ -229,3 +229,26 @@ def test_a_divergence_after_a_resume_keeps_the_steps_before_it(
     tables = sink.committed[0][1]
     assert [row["step"] for row in tables["steps"]] == [2]
     assert tables["trials"][0]["steps"] == 2
+
+
+def test_data_that_are_not_those_of_who_sent_the_trial_are_recorded(
+    small: Callable[..., Config],
+) -> None:
+    sink, sent = Memory(), "0" * 16
+    config = small(model="intensity", mode="feedforward", train={"steps": 0})
+    assert outcome_of(attempt(config, sink, Place(), sent)) == "failed"
+    assert f"its digest is {config.digest()} here, it was sent as {sent}" in str(
+        sink.committed[0][1]["trials"][0]["reason"]
+    )
+
+
+def test_who_asks_for_no_gpu_gets_none(
+    small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
+    config = small()
+    job = {"config": config.plain(), "digest": config.digest(), "sink": None, "split": 1, "cpus": 1}
+    for gpus, device in ((0.0, "cpu"), (0.5, "cuda")):
+        trial: Any = Inline.__new__(Inline)
+        trial.reset_config({**job, "gpus": gpus})
+        assert trial._run.gi_frame.f_locals["place"].device == device

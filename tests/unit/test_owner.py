@@ -7,12 +7,14 @@ import os
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 from orchestrator import owner
 from orchestrator.owner import Claim, LostError, claimed, driver_of
+from orchestrator.process import myself
 from orchestrator.store import Store
 
 
@@ -85,6 +87,14 @@ def test_another_machines_claim_lapses_when_it_is_not_renewed(
     elsewhere(store, 1, now - owner.LAPSE_SECONDS - 1)
     with claimed(store, "s", silent) as claim:
         assert claim.number == 2
+
+
+def test_a_process_that_lives_here_keeps_its_claim_while_the_store_is_away(store: Store) -> None:
+    late = {**myself(), "at": time.time() - 10 * owner.LAPSE_SECONDS}
+    store.put("drivers/s/000001.json", json.dumps(late).encode())
+    driver = driver_of(store, "s")
+    assert driver is not None
+    assert driver["pid"] == os.getpid()
 
 
 def test_whoever_was_taken_over_notices_and_stops(

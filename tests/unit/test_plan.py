@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import multiprocessing
 import statistics
 from collections.abc import Callable
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator import estimate
 from orchestrator.budget import own, spent
 from orchestrator.estimate import SETUP_SECONDS, Estimator
 from orchestrator.ledger import Ledger
@@ -167,6 +169,13 @@ def test_a_narrowed_range_forgets_the_suggestions_outside_it(ledger: Ledger) -> 
         ({"config": {**SMALL, "seed": 5}}, "seed is not set in a config; use replicates"),
         ({"workers": 9}, "train.batch=4 must be at least 9, the number of workers"),
         (
+            {
+                "workers": (1, 3),
+                "config": {**SMALL, "train": {"steps": 6, "batch": 4, "accumulate": 2}},
+            },
+            r"train.accumulate=2 times the number of workers, it is not for 3 \(Space.workers",
+        ),
+        (
             {"arms": {"a": {"mode": Each({"diffusion": {"t_high": Each(0.9, 1.0)}})}}},
             "Each at mode.diffusion.t_high is inside another hole",
         ),
@@ -223,6 +232,21 @@ def test_a_model_that_ends_its_process_is_planned_all_the_same(
     paced = Path(__file__).parent.parent / "faults" / "paced.py"
     config = small(model={str(paced): {"trouble": "dies"}}, mode="feedforward")
     assert Estimator(ledger).cost(config).source == "cannot be timed here"
+
+
+def test_a_model_that_hangs_is_planned_without_an_estimate_and_named(
+    small: Callable[..., Config],
+    ledger: Ledger,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setattr(estimate, "TIMING_SECONDS", 0.1)
+    paced = Path(__file__).parent.parent / "faults" / "paced.py"
+    config = small(model={str(paced): {"seconds": 1e6}}, mode="feedforward")
+    assert Estimator(ledger).cost(config).source == "cannot be timed here"
+    (line,) = capsys.readouterr().err.splitlines()
+    assert "no step of model paced within" in line
+    assert multiprocessing.active_children() == []
 
 
 def test_a_cost_is_that_of_trials_like_it_with_its_spread(ledger: Ledger) -> None:

@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import threading
 
-from trainables.pulse import Pulse
+from trainables.datasets.synthetic import Synthetic
+from trainables.pulse import Pulse, beat
+from trainables.reading.cache import load
 
 
 def test_a_run_that_gets_on_is_told_of_and_one_that_hangs_falls_silent() -> None:
@@ -25,3 +27,11 @@ def test_a_store_that_is_away_does_not_end_the_pulse() -> None:
         for _ in range(2):
             pulse.beat()
             assert calls.acquire(timeout=10)
+
+
+def test_decoding_is_a_sign_of_life() -> None:
+    told = threading.Semaphore(0)
+    with Pulse(told.release, every=0.01):
+        load(Synthetic(size=8, cases=2, radius=1.25))
+        assert told.acquire(timeout=10)
+    beat()  # nobody listens: nothing happens

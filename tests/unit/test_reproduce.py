@@ -34,7 +34,7 @@ def committed(ledger: Ledger, config: Config, stop: Outcome | None = None) -> st
     else:
         next(progress for progress in run if progress.score is not None)
         run.close()
-        commit_unfinished(config, sink, stop, "enough")
+        commit_unfinished(config, sink, stop, "enough", {})
     return config.digest()
 
 
@@ -140,6 +140,23 @@ def test_what_was_pruned_is_trained_as_far_as_it_came(ledger: Ledger, small: Sma
     assert "threads" in {s.what for s in result.settings}  # nobody could say where it ran
 
 
+def test_what_ran_short_of_memory_is_passed_in_as_many_parts_again(
+    ledger: Ledger, small: Small
+) -> None:
+    config = small(mode="feedforward")
+    short = {"outcome": "failed", "reason": "OutOfMemoryError: CUDA out of memory"}
+    ledger.commit(config.digest(), "failed", {"trials": [short]})
+    outcome_of(attempt(config, LedgerSink(ledger, CODE), Place(split=2)))
+    then, memory = stored(ledger, config.digest()), Memory(CODE)
+    assert then.split == 2
+    place = Place(split=then.split)
+    for _ in again(then, memory, place):
+        pass
+    result = Result.of(then, memory, place)
+    assert {c.verdict for c in result.compared} == {"identical"}
+    assert result.settings == []
+
+
 def test_what_diverged_diverges_again(ledger: Ledger, small: Small) -> None:
     train = {"steps": 6, "batch": 4, "validate_every": 2, "learning_rate": 1e30, "clip": 1e30}
     result = repeated(ledger, committed(ledger, small(mode="feedforward", train=train)))
@@ -182,10 +199,10 @@ def test_a_config_from_before_a_field_existed_is_refused_and_the_field_named(
     memory, spec = Memory(CODE), config.plain()
     for _ in attempt(config, memory, Place()):
         pass
-    del spec["train"]["fraction"], spec["probe"]
+    del spec["train"]["fraction"], spec["test"]
     row = {**memory.tables["trials"][0], "config": json.dumps(spec)}
     ledger.commit("0" * 16, "finished", {**memory.tables, "trials": [row]})
-    named = rf"before there was train.fraction, probe, .*{config.digest()} now; .*{CODE}"
+    named = rf"before there was train.fraction, test, .*{config.digest()} now; .*{CODE}"
     with pytest.raises(ValueError, match=named):
         stored(ledger, "0" * 16)
     row = {**row, "config": json.dumps({**spec, "colour": "red"})}

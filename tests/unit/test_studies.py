@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import pytest
@@ -64,15 +65,28 @@ def test_folding_keeps_them_and_forgetting_drops_them(ledger: Ledger) -> None:
     before = ledger.store.entries("tables/")
     ledger.studies.fold()
     assert ledger.store.entries("tables/") == before
+    other = dataclasses.replace(alone, study="other")
+    ledger.studies.declare(other, {"values": {"seed": -1}})
+    ledger.studies.fold()
     ledger.studies.forget("s")
-    assert ledger.studies.names() == []
+    assert ledger.studies.names() == ["other"]
+    assert ledger.store.list("tables/declared/") == ["tables/declared/other-r1.parquet"]
 
 
-def test_a_damaged_one_is_named_and_checking_finds_it(ledger: Ledger) -> None:
+def test_a_damaged_one_is_named_once_and_only_what_needs_it_stops(
+    ledger: Ledger, caplog: pytest.LogCaptureFixture
+) -> None:
     ledger.studies.declare_all(trials(MANY))
     (key,) = ledger.store.list("studies/")
     ledger.store.put(key, ledger.store.get(key)[:-9])
+    others = trials(WORTH, "other")
+    ledger.studies.declare_all(others)
+    for _ in range(2):
+        assert {d.key for d in ledger.studies.declared()} == {d.key for d, _ in others}
+    (said,) = [r.getMessage() for r in caplog.records if key in r.getMessage()]
+    assert "does not parse" in said
     with pytest.raises(ValueError, match=f"{key} in the store does not parse"):
-        ledger.studies.declared("s")
+        ledger.studies.declared("s", whole=True)
+    assert len(ledger.studies.declared("other", whole=True)) == WORTH
     found = [f for f in Check(ledger.store).run() if f.where == key]
     assert [f.kind for f in found] == ["damage"]

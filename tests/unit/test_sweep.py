@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from cluster import Resources
-from orchestrator.budget import Purse
+from orchestrator.budget import Purse, spent
 from orchestrator.estimate import Estimator
 from orchestrator.fill import searches
 from orchestrator.ledger import Ledger
@@ -181,14 +181,14 @@ def test_a_nan_score_is_no_score(ledger: Ledger) -> None:
     assert [t.state.name for t in run.searches[0].study.trials] == ["FAIL"]
 
 
-def test_a_trial_of_another_study_counts_as_found(ledger: Ledger) -> None:
-    """A suggestion that somebody else trained is handed out, found committed, and told as such."""
-    asked = drive(ledger, space=SEARCHED)
-    made = plan("t", SEARCHED, ledger)
-    ledger.studies.describe("t", {"revision": made.revision})
+def test_what_another_study_committed_counts_as_found_and_costs_nothing(ledger: Ledger) -> None:
+    drive(ledger, space=SEARCHED)
+    frugal = dataclasses.replace(SEARCHED, budget=Budget(trials=1))
+    made = plan("t", frugal, ledger)
     run = started(made, [], ledger)
-    trial = run.next("a")
-    assert trial is not None
-    assert trial.digest == asked[0]
-    run.ended("a", {"outcome": "finished"}, None)  # the attempt saw the commit: it reported nothing
-    assert [t.state.name for t in run.searches[0].study.trials] == ["COMPLETE"]
+    (search,) = run.searches
+    assert run.next("a") is None
+    assert [t.state.name for t in search.study.trials] == ["COMPLETE"] * 10
+    found = plan("t", frugal, ledger)
+    assert [t.state for t in found.trials if t.stage == "search"] == ["done"] * 10
+    assert spent(found, ledger).trials == 0

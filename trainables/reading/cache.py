@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from trainables.datasets import Dataset
 from trainables.part import HERE, identity
+from trainables.pulse import beat
 from trainables.reading.loaded import Image, Loaded, Tally
 from trainables.reading.rules import accepted, checked
 from trainables.reading.tree import cache_dir
@@ -61,9 +62,11 @@ def load(dataset: Dataset) -> Loaded:
     """
     stamp = dataset.stamp()
     if stamp is None:
-        tally = Tally(dataset)
-        decoding = checked(dataset, accepted(dataset))
-        return tally.loaded([tally.add(source, raster) for source, raster in decoding])
+        tally, images = Tally(dataset), list[Image]()
+        for source, raster in checked(dataset, accepted(dataset)):
+            images.append(tally.add(source, raster))
+            beat()
+        return tally.loaded(images)
     folder = cache_dir() / "decoded" / f"{dataset.name}-{_key(dataset, stamp)}"
     folder.parent.mkdir(parents=True, exist_ok=True)
     with _alone(folder, dataset.title):
@@ -93,7 +96,10 @@ def _alone(folder: Path, title: str) -> Generator[None]:
         lock.acquire(timeout=PATIENCE)
     except filelock.Timeout:
         print(f"segprint: {title}: another process decodes it, waiting", file=sys.stderr)
-        lock.acquire()
+        while not lock.is_locked:
+            beat()  # whoever decodes has a pulse of its own
+            with contextlib.suppress(filelock.Timeout):
+                lock.acquire(timeout=PATIENCE)
     try:
         yield
     finally:
@@ -145,6 +151,7 @@ def _write(dataset: Dataset, new: Path, bound: int) -> int:
                     about[name] = _kept(arrays, getattr(image, name))
             index.append(about)
             told.decoded(len(index))
+            beat()
             if arrays.tell() > bound:
                 raise OSError(
                     f"{dataset.title}: decoded it takes more than the {bound / 2**30:g} GiB that"

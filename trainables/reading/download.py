@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from trainables.part import require
+from trainables.pulse import beat
 
 CHUNK = 2**20
 TIMEOUT = 60
@@ -116,6 +117,7 @@ def _copy(
         file.write(chunk)
         have += len(chunk)
         told(have, total)
+        beat()
     return have
 
 
