@@ -21,6 +21,7 @@ VERBS = {
     "query": "run one SELECT over the views",
     "compare": "pair two studies, arms or trials case by case, and say what differs",
     "fingerprint": "print the timestep fingerprints of studies",
+    "adapt": "make a noise schedule from a trained model's fingerprint, and a space that tests it",
     "report": "write the report of studies as one HTML page",
     "export": "write a Parquet tree that others read, or a search for optuna-dashboard",
     "note": "note something about a study, tag it, retire it or delete it",
@@ -55,6 +56,7 @@ def parser() -> argparse.ArgumentParser:
         "query",
         "compare",
         "fingerprint",
+        "adapt",
         "note",
         "tables",
         "data",
@@ -121,6 +123,7 @@ def parser() -> argparse.ArgumentParser:
         add_options(at[name])
     for name in ("trials", "fingerprint", "report", "export"):
         at[name].add_argument("studies", metavar="STUDY", nargs="*", help="default: all")
+    _adapt(at["adapt"])
     at["report"].add_argument("-o", "--output", default="report.html", metavar="FILE")
     at["report"].add_argument(
         "--figures",
@@ -182,6 +185,15 @@ def parser() -> argparse.ArgumentParser:
     )
     at["data"].add_argument("-o", "--output", metavar="FILE", help="the sheet (default: NAME.png)")
     return root
+
+
+def _adapt(verb: argparse.ArgumentParser) -> None:
+    verb.add_argument("study", metavar="STUDY")
+    verb.add_argument("--task", required=True, help="which of its tasks")
+    verb.add_argument("--cell", help="which of its diffusion models, if there are several")
+    verb.add_argument(
+        "-o", "--output", metavar="FILE.py", help="the space (default: adapted_TASK.py)"
+    )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

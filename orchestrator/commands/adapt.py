@@ -1,0 +1,172 @@
+"""``segprint adapt``: a noise schedule made from a trained model's fingerprint, put to the test."""
+
+from __future__ import annotations
+
+import json
+import re
+from argparse import Namespace
+from pathlib import Path
+from pprint import pformat
+from textwrap import fill
+from typing import Any
+
+import numpy as np
+
+from orchestrator.adapt import INSIDE, Adapted, time_of
+from orchestrator.commands import ledger_of
+from orchestrator.probed import Probed, cells
+from orchestrator.tables import Tables
+from trainables.part import unknown
+
+REPLICATES = 3
+PLAIN = {"linear": {"linear": {}}, "cosine": {"cosine": {}}}
+"""What the adapted schedules are held against."""
+
+
+def main(options: Namespace) -> int:
+    """Say what the fingerprint asks for and why; write the space that tests it."""
+    adapted = Adapted(_chosen(options))
+    if not adapted.bits.sum() > 0:
+        raise ValueError(
+            f"{_place(adapted)}: its image tells nothing, so there is nothing to follow"
+        )
+    task = re.sub(r"\W+", "_", adapted.probed.about["task"])
+    path = Path(options.output or f"adapted_{task}.py")
+    if path.suffix != ".py" or not path.stem.isidentifier():
+        raise ValueError(f"-o {path}: a space is a .py file whose name is a plain word")
+    if path.exists():
+        raise ValueError(f"{path} exists; choose another name with -o FILE.py")
+    said = reasons(adapted)
+    path.write_text(space(adapted), encoding="utf-8")
+    if options.json:
+        print(json.dumps({**said, "file": str(path)}, indent=1))
+        return 0
+    print("\n".join(sentences(said)))
+    print(f"written: {path}; what it would cost: segprint plan {path}")
+    return 0
+
+
+def _chosen(options: Namespace) -> Probed:
+    """The one cell that is asked for.
+
+    Raises:
+        ValueError: there is no such study, task or cell, or there are several; names the choices.
+    """
+    ledger = ledger_of(options)
+    known = ledger.studies.names(retired=True)
+    if options.study not in known:
+        raise unknown("study", options.study, known)
+    probed = [
+        p.whole() for p in cells(Tables(ledger, (options.study,))) if p.about["axis"] == "log_snr"
+    ]
+    found = [p for p in probed if len(p.runs)]
+    if not found:
+        raise ValueError(
+            f"study {options.study!r} has no finished final diffusion trial that was probed"
+        )
+    mine = [p for p in found if p.about["task"] == options.task]
+    if not mine:
+        raise unknown("task", options.task, sorted({p.about["task"] for p in found}))
+    names = [p.about["cell"] for p in mine]
+    if options.cell is None and len(mine) > 1:
+        raise ValueError(
+            f"study {options.study!r} has several diffusion models of {options.task}: choose one"
+            f" with --cell (choices: {', '.join(names)})"
+        )
+    if options.cell is not None and options.cell not in names:
+        raise unknown("cell", options.cell, names)
+    return mine[names.index(options.cell) if options.cell is not None else 0]
+
+
+def _place(adapted: Adapted) -> str:
+    return f"{adapted.probed.about['study']} {adapted.probed.about['cell']}"
+
+
+def reasons(adapted: Adapted) -> dict[str, Any]:
+    """The numbers behind the schedule."""
+    probed = adapted.probed
+    schedules = {"trained": adapted.trained, **PLAIN, "adapted": adapted.schedule}
+    low, high = adapted.log_snr
+    return {
+        "study": probed.about["study"],
+        "cell": probed.about["cell"],
+        "task": probed.about["task"],
+        "seeds": len(np.unique(probed.runs)),
+        "images": len(np.unique(probed.cases)),
+        "bits_per_pixel": float(adapted.bits.sum()),
+        "half": adapted.half,
+        "measured": [float(probed.edges[0]), float(probed.edges[-1])],
+        "log_snr": [low, high],
+        "trained_with": next(iter(adapted.trained)),
+        "t": list(adapted.times),
+        "spent": {name: adapted.spent(schedule) for name, schedule in schedules.items()},
+        "before_half": {
+            name: 1 - time_of(schedule, adapted.half) for name, schedule in schedules.items()
+        },
+    }
+
+
+def sentences(said: dict[str, Any]) -> list[str]:
+    """The same to be read."""
+    low, high = said["log_snr"]
+    begin, end = said["t"]
+
+    def each(name: str) -> str:
+        return ", ".join(f"{schedule} {100 * v:.0f} %" for schedule, v in said[name].items())
+
+    return [
+        f"{said['study']} {said['cell']} (seeds: {said['seeds']}, tiles: {said['images']}): within"
+        f" λ {said['measured'][1]:.1f} to {said['measured'][0]:.1f} the image tells"
+        f" {said['bits_per_pixel']:.3f} bits per pixel, half of it below λ = {said['half']:.2f}.",
+        f"{100 * INSIDE:.0f} % of it lies at λ from {high:.2f} to {low:.2f}: t from {begin:.3f} to"
+        f" {end:.3f} of the {said['trained_with']} schedule that the model was trained with.",
+        f"Timesteps within that range of λ: {each('spent')}.",
+        f"Timesteps noisier than where half of it lies: {each('before_half')}.",
+    ]
+
+
+def space(adapted: Adapted) -> str:
+    """A space's file: the model's own config under adapted, linear and cosine schedules."""
+    about, config = adapted.probed.about, dict(adapted.probed.config)
+    config.pop("seed", None)
+    diffusion = {**config["mode"]["diffusion"], "t_low": 0.0, "t_high": 1.0}
+    diffusion.pop("schedule", None)
+    config["mode"] = {"diffusion": diffusion}
+    begin, end = adapted.times
+    arms: dict[str, dict[str, Any]] = {
+        name: {"mode.diffusion.schedule": schedule}
+        for name, schedule in {
+            "adapted": adapted.schedule,
+            "adapted_root": adapted.root_schedule,
+            **PLAIN,
+        }.items()
+    }
+    arms["trained_range"] = {
+        "mode.diffusion.schedule": adapted.trained,
+        "mode.diffusion.t_low": begin,
+        "mode.diffusion.t_high": end,
+    }
+    steps = config.get("train", {}).get("steps")
+    told = [
+        f"Is a schedule that follows its fingerprint good for {about['task']}? In pairs.",
+        f"Made by `segprint adapt {about['study']} --task {about['task']} --cell {about['cell']}`."
+        f" {' '.join(sentences(reasons(adapted)))}",
+        "`adapted`: λ has the density of the information but for a tenth of the timesteps, which"
+        " are spread evenly. `adapted_root`: the root of its second moment over cases."
+        " `trained_range`: the schedule of the model, cut to that range; its sampler starts from"
+        " noise where a trace of the mask should be. All arms have the model's network, training"
+        " and seeds.",
+        f"Cost: {len(arms) * REPLICATES} trials of {steps or 'as many'} steps, each as dear as the"
+        " model's. Expect either answer: that the image tells something at a noise level is no"
+        " promise that training there longer pays. The view `ablation` has the pairs.",
+    ]
+    text = "\n\n".join(fill(line, 98, break_long_words=False) for line in told)
+    text = text.replace("\\", "\\\\").replace('"""', "'''")
+    question = f"Does a noise schedule made from its fingerprint help {about['task']}?"
+    return (
+        f'"""{text}\n"""\n\nfrom search_spaces import Space\n\n'
+        f"CONFIG = {pformat(config, width=96, sort_dicts=False)}\n\n"
+        f"ARMS = {pformat(arms, width=96, sort_dicts=False, compact=True)}\n\n"
+        f"SPACE = Space(\n    question={question!r},\n    config=CONFIG,\n    arms=ARMS,\n"
+        f"    replicates={REPLICATES},\n)\n"
+    )
