@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 
 from orchestrator.commands.output import add_options
@@ -30,6 +30,10 @@ VERBS = {
     "doctor": "check this machine and the store before a sweep",
 }
 SPACE_HELP = "name of a space, or path of your own .py file"
+WITHOUT_JSON = {"report", "export"}
+"""Verbs that write files."""
+Parsers = Mapping[str, argparse.ArgumentParser]
+"""One of each verb."""
 
 
 def parser() -> argparse.ArgumentParser:
@@ -45,25 +49,15 @@ def parser() -> argparse.ArgumentParser:
     )
     verbs = root.add_subparsers(dest="verb", required=True, metavar="VERB")
     at = {name: verbs.add_parser(name, help=text, description=text) for name, text in VERBS.items()}
-    for name in (
-        "ls",
-        "show",
-        "plan",
-        "run",
-        "sweep",
-        "status",
-        "trials",
-        "query",
-        "compare",
-        "fingerprint",
-        "adapt",
-        "note",
-        "tables",
-        "data",
-        "doctor",
-    ):
+    for name in VERBS.keys() - WITHOUT_JSON:
         at[name].add_argument("--json", action="store_true", help="print JSON for a script")
+    for add in (_of_configs, _of_sweeps, _of_results, _of_reports, _of_stores):
+        add(at)
+    return root
 
+
+def _of_configs(at: Parsers) -> None:
+    """What there is to choose, and one config."""
     at["ls"].add_argument(
         "kind",
         nargs="?",
@@ -90,6 +84,10 @@ def parser() -> argparse.ArgumentParser:
         metavar="N",
         help="CPU threads (default: all; of a committed trial, as many as it had)",
     )
+
+
+def _of_sweeps(at: Parsers) -> None:
+    """A whole study."""
     for name in ("plan", "sweep"):
         at[name].add_argument(
             "--most", type=int, metavar="N", help="let a space have so many trials (default: 1000)"
@@ -107,6 +105,10 @@ def parser() -> argparse.ArgumentParser:
     at["sweep"].add_argument(
         "--mirror", choices=("mlflow", "wandb"), help="show the sweep there as well"
     )
+
+
+def _of_results(at: Parsers) -> None:
+    """Rows, in a terminal or a file."""
     at["query"].add_argument("sql", metavar="SQL")
     for name in ("query", "export"):
         at[name].add_argument(
@@ -124,6 +126,10 @@ def parser() -> argparse.ArgumentParser:
     for name in ("trials", "fingerprint", "report", "export"):
         at[name].add_argument("studies", metavar="STUDY", nargs="*", help="default: all")
     _adapt(at["adapt"])
+
+
+def _of_reports(at: Parsers) -> None:
+    """What is written beside the store."""
     at["report"].add_argument("-o", "--output", default="report.html", metavar="FILE")
     at["report"].add_argument(
         "--figures",
@@ -149,6 +155,10 @@ def parser() -> argparse.ArgumentParser:
         choices=("parquet", "optuna"),
         help="a tree of studies (default), or a space's searches as an SQLite file of Optuna",
     )
+
+
+def _of_stores(at: Parsers) -> None:
+    """Upkeep: studies, tables, data sets."""
     at["note"].add_argument("study", metavar="STUDY")
     at["note"].add_argument("text", nargs="?", help="replaces the note there is")
     at["note"].add_argument("--tag", action="append", default=[], help="add a tag")
@@ -184,7 +194,6 @@ def parser() -> argparse.ArgumentParser:
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="e.g. at=/data/kvasir"
     )
     at["data"].add_argument("-o", "--output", metavar="FILE", help="the sheet (default: NAME.png)")
-    return root
 
 
 def _adapt(verb: argparse.ArgumentParser) -> None:

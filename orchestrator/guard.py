@@ -85,9 +85,12 @@ class Guard:
             if age is not None and age < self.run.crew.silence:
                 self._heard[trial.trial_id] = now - age
                 continue
-            if age is None and silent < policy.STARTING_SECONDS:
-                continue  # its workers are still being started
-            handed.killed = f"no sign of life for {silent:.0f} s: killed"
+            limit = self.run.crew.silence
+            if age is None:  # its workers are still being started
+                limit = max(limit, policy.STARTING_SECONDS)
+            if silent < limit:
+                continue
+            handed.killed = f"no sign of life for {limit:.0f} s: killed"
             self.heard(trial.trial_id)
             actor: Any = trial.temporary_state.ray_actor
             ray.kill(actor)

@@ -252,3 +252,21 @@ def test_who_asks_for_no_gpu_gets_none(
         trial: Any = Inline.__new__(Inline)
         trial.reset_config({**job, "gpus": gpus})
         assert trial._run.gi_frame.f_locals["place"].device == device
+
+
+def test_the_first_report_of_a_resumed_run_tells_what_was_before(
+    small: Callable[..., Config],
+) -> None:
+    sink = Memory()
+    killed = attempt(small(), sink, Place())
+    kept = next(progress for progress in killed if progress.score is not None)
+    killed.close()
+    resumed = attempt(small(), sink, Place())
+    progress = next(resumed)
+    told = report_of(progress, first=True)
+    assert told["ran"]["device"]
+    assert told["ran"]["world_size"] == 1
+    before = {"step": 2, "score": kept.score, "case_scores": kept.case_scores}
+    assert told["earlier"][0] == before
+    assert report_of(progress)["earlier"] == []
+    resumed.close()
