@@ -178,12 +178,12 @@ def intervals(series: Sequence[str], across: Spec, rows: int, *, zero: bool = Fa
     return chart(layers, height=max(44, 22 * rows))
 
 
-def points(series: Sequence[str], across: Spec, up: str) -> Spec:
+def points(series: Sequence[str], across: Spec, up: Spec) -> Spec:
     """One point per row, ``value`` over ``at``."""
-    told = tooltip(name="", series="", at=across["title"], value=up)
+    told = tooltip(name="", series="", at=across["title"], value=up["title"])
     encoding: Spec = {
         "x": {**across, "field": "at"},
-        "y": {**number(up, zero=False), "field": "value"},
+        "y": {**up, "field": "value"},
         "color": colour(series),
         "shape": shape(series),
         "tooltip": told,
@@ -193,23 +193,38 @@ def points(series: Sequence[str], across: Spec, up: str) -> Spec:
 
 def front(series: Sequence[str], across: Spec, up: str) -> Spec:
     """Points with intervals; a line through those on the front (``front``)."""
-    plain = points(series, across, up)
-    at, across_up = {"x": {**across, "field": "at"}}, number(up, zero=False)
+    height = number(up, zero=False)
+    plain = points(series, across, height)
+    at = {"x": {**across, "field": "at"}}
     stairs: Spec = {
         "transform": [{"filter": "datum.front"}],
         "mark": {"type": "line", "interpolate": "step-after", "strokeWidth": 1, "color": INK},
-        "encoding": {**at, "y": {**across_up, "field": "value"}},
+        "encoding": {**at, "y": {**height, "field": "value"}},
     }
     rule: Spec = {
         "mark": {"type": "rule", "opacity": 0.6},
         "encoding": {
             **at,
-            "y": {**across_up, "field": "low"},
+            "y": {**height, "field": "low"},
             "y2": {"field": "high"},
             "color": colour(series),
         },
     }
     return {**plain, "layer": [stairs, rule, *plain["layer"]]}
+
+
+def labelled(series: Sequence[str], across: str, up: str) -> Spec:
+    """Points with their names beside them, which need room."""
+    room: dict[str, Any] = {"zero": False, "nice": False, "padding": 60}
+    plain = points(series, number(across, **room), number(up, **room))
+    words: Spec = {
+        "mark": {"type": "text", "align": "left", "dx": 8, "dy": -6, "fontSize": 12, "color": INK},
+        "encoding": {
+            **{k: plain["layer"][0]["encoding"][k] for k in ("x", "y")},
+            "text": {"field": "name"},
+        },
+    }
+    return {**plain, "layer": [*plain["layer"], words]}
 
 
 def reliability(series: Sequence[str]) -> Spec:

@@ -114,7 +114,7 @@ def section(tables: Tables, naming: Naming) -> Section:
         Table("information", COLUMNS, totals, query(tables, "information"), caption=LIMITS),
     ]
     if seen:
-        blocks += [Note(["Signs that something is wrong, each with its number:"]), Note(seen, True)]
+        blocks += [Note(["What to look at twice, each with its number:"]), Note(seen, True)]
     return Section("fingerprints", "Timestep fingerprints", blocks, ordered(curves))
 
 

@@ -22,6 +22,8 @@ COLUMNS = (
     Column("score", "Validation Dice", fixed(3)),
 )
 
+SCORE = vega.number("validation Dice", zero=False)
+
 
 def section(tables: Tables, naming: Naming) -> Section | None:
     """A chart of all trials by number, and the table, best first within a cell."""
@@ -46,7 +48,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
         f"{len(points)} trials of {len(ordered(points))} cells",
         f"One point per trial, without an interval: each is one training run, n = {len(points)}.",
         source,
-        vega.points(ordered(points), vega.number("number of the trial"), "validation Dice"),
+        vega.points(ordered(points), vega.number("number of the trial"), SCORE),
         points,
         wide=True,
     )
