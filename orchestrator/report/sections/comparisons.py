@@ -62,7 +62,13 @@ def section(tables: Tables, naming: Naming) -> Section | None:
         query(tables, "ablation"),
         folded=f"All {len(rows)} comparisons",
     )
-    blocks: list[Block] = [Note([TOLD]), *charts, every]
+    blocks: list[Block] = [
+        Note([TOLD]),
+        *charts,
+        *_ranks(tables),
+        every,
+        *_interactions(tables),
+    ]
     return Section("comparisons", "Comparisons in pairs", blocks)
 
 
@@ -92,3 +98,69 @@ def _forest(tables: Tables, rows: list[dict[str, Any]], task: str) -> Chart:
         vega.intervals([CLEAR, UNCLEAR], vega.number("difference in Dice"), len(shown), zero=True),
         shown,
     )
+
+
+def _ranks(tables: Tables) -> list[Chart]:
+    """Mean ranks over all tasks, of studies with three arms or more."""
+    found: list[Chart] = []
+    rows = [row for row in tables["ranks"].to_pylist() if row["metric"] in ("dice", "ece")]
+    for study, metric in dict.fromkeys((row["study"], row["metric"]) for row in rows):
+        mine = [r for r in rows if (r["study"], r["metric"]) == (study, metric)]
+        mine.sort(key=lambda r: r["mean_rank"])
+        half = mine[0]["critical_difference"] / 2
+        shown = [
+            {
+                "name": spaced(row["arm"]),
+                "series": "mean rank",
+                "value": row["mean_rank"],
+                "low": row["mean_rank"] - half,
+                "high": row["mean_rank"] + half,
+                "images": row["blocks"],
+            }
+            for row in mine[:SHOWN]
+        ]
+        where = f"{spaced(study)}: " if len({row["study"] for row in rows}) > 1 else ""
+        found.append(
+            Chart(
+                f"ranks-{study}-{metric}",
+                f"{where}mean rank in {NAMES[metric]} over {mine[0]['tasks']} tasks",
+                "; ".join(f"{r['name']} {r['value']:.2f}" for r in shown),
+                f"1 is best; {mine[0]['blocks']} cases of all tasks. Arms whose bars are apart"
+                " differ at 5 %, all pairs considered (Nemenyi; Demšar 2006); Friedman's p"
+                f" {p_value(mine[0]['friedman_p'])}.",
+                query(tables, "ranks", f"metric = '{metric}'"),
+                vega.intervals(["mean rank"], vega.number("mean rank", zero=False), len(shown)),
+                shown,
+            )
+        )
+    return found
+
+
+NAMES = {"dice": "Dice", "ece": "ECE"}
+INTERACTIONS = (
+    Column("task", "Task"),
+    Column("metric", "Metric"),
+    Column("first", "One change"),
+    Column("second", "Another"),
+    Column("interaction", "Both at once, beyond their sum", fixed(3), interval=True),
+    Column("images", "Cases", text),
+    Column("seeds", "Seeds", text),
+)
+
+
+def _interactions(tables: Tables) -> list[Block]:
+    """Whether two changes add up, where a study crosses them."""
+    rows = [
+        {
+            **row,
+            "first": f"{row['axis']}: {row['axis_from']} → {row['axis_to']}",
+            "second": f"{row['other_axis']}: {row['other_from']} → {row['other_to']}",
+        }
+        for row in tables["interactions"].to_pylist()
+    ]
+    if not rows:
+        return []
+    said = "Where two things were changed, each alone and both together: 0 if they just add up."
+    folded = f"All {len(rows)} interactions"
+    source = query(tables, "interactions")
+    return [Note([said]), Table("interactions", INTERACTIONS, rows, source, folded=folded)]
