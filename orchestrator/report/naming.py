@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
+
+from orchestrator.report import vega
 
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
@@ -24,6 +26,14 @@ class Naming:
             if count[row["study"], row["task"], row["arm"]] == 1
         }
 
+        names = (self(row["study"], row["cell"]) for row in board)
+        self._looks = vega.looks(list(dict.fromkeys(names)))
+
+    def looks(self, rows: Iterable[Mapping[str, Any]]) -> vega.Looks:
+        """How the series of the rows are drawn: the same on the whole page, in one order."""
+        present = {row["series"] for row in rows}
+        return {name: look for name, look in self._looks.items() if name in present}
+
     def __call__(self, study: str, cell: str) -> str:
         """The name of a cell."""
         name = spaced(self._arms.get((study, cell), cell))
@@ -39,7 +49,7 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
-def ordered(rows: Iterable[dict[str, Any]], key: str = "series") -> list[str]:
+def ordered(rows: Iterable[Mapping[str, Any]], key: str = "series") -> list[str]:
     """Each value once, in the order of the rows."""
     return list(dict.fromkeys(str(row[key]) for row in rows))
 

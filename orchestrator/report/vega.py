@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import vl_convert as vlc
 
@@ -25,6 +25,17 @@ MOST = 24
 PARAM = "hidden"
 """The chart's parameter that lists the series a reader has switched off."""
 INK = "currentColor"
+SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
+
+
+class Look(NamedTuple):
+    """How one series is drawn, wherever it is."""
+
+    colour: str
+    shape: str
+
+
+Looks = Mapping[str, Look]
 CONFIG: Spec = {
     "font": "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif",
     "view": {"stroke": None},
@@ -80,10 +91,18 @@ def logarithmic(title: str, values: Iterable[float], decades: float = 4) -> Spec
     return number(title, type="log", domain=[low, high], nice=False, clamp=True)
 
 
-def colour(series: Sequence[str]) -> Spec:
-    """Series by colour, always in the same order."""
-    scale = {"domain": list(series), "range": [c for c, _ in _looks(series)]}
-    named = {"values": list(series[:MOST])}
+def looks(names: Sequence[str]) -> Looks:
+    """A colour and a shape for each name, by its place."""
+    return {
+        name: Look(COLOURS[i % len(COLOURS)], SHAPES[(i + i // len(COLOURS)) % len(SHAPES)])
+        for i, name in enumerate(names)
+    }
+
+
+def colour(series: Looks) -> Spec:
+    """Series by colour."""
+    scale = {"domain": list(series), "range": [look.colour for look in series.values()]}
+    named = {"values": list(series)[:MOST]}
     return {"field": "series", "type": "nominal", "scale": scale, "legend": named}
 
 
@@ -93,19 +112,11 @@ def dash(values: Sequence[str]) -> Spec:
     return {"field": "line", "type": "nominal", "scale": scale, "legend": None}
 
 
-def shape(series: Sequence[str]) -> Spec:
+def shape(series: Looks) -> Spec:
     """Series by shape as well: colour alone is not enough for everybody."""
-    scale = {"domain": list(series), "range": [s for _, s in _looks(series)]}
-    named = {"values": list(series[:MOST])}
+    scale = {"domain": list(series), "range": [look.shape for look in series.values()]}
+    named = {"values": list(series)[:MOST]}
     return {"field": "series", "type": "nominal", "scale": scale, "legend": named}
-
-
-def _looks(series: Sequence[str]) -> list[tuple[str, str]]:
-    shapes = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-    return [
-        (COLOURS[i % len(COLOURS)], shapes[(i + i // len(COLOURS)) % len(shapes)])
-        for i in range(len(series))
-    ]
 
 
 def tooltip(**fields: str) -> list[Spec]:
@@ -119,9 +130,7 @@ def tooltip(**fields: str) -> list[Spec]:
 TEXTS = ("series", "line", "name", "against", "metric", "task", "verdict")
 
 
-def lines(
-    series: Sequence[str], across: Spec, up: Spec, *, kinds: Sequence[str] = (), **rest: Any
-) -> Spec:
+def lines(series: Looks, across: Spec, up: Spec, *, kinds: Sequence[str] = (), **rest: Any) -> Spec:
     """Curves ``value`` over ``at`` with the band ``low`` to ``high`` of the first kind."""
     base: Spec = {"x": {**across, "field": "at"}, "color": colour(series)}
     band_of = [{"filter": f"datum.line === '{kinds[0]}'"}] if kinds else []
@@ -143,7 +152,7 @@ def lines(
     return chart([band, curve], **rest)
 
 
-def intervals(series: Sequence[str], across: Spec, rows: int, *, zero: bool = False) -> Spec:
+def intervals(series: Looks, across: Spec, rows: int, *, zero: bool = False) -> Spec:
     """One line per ``name``: a point ``value`` and its interval ``low`` to ``high``."""
     down: Spec = {"field": "name", "type": "nominal", "sort": None, "title": None}
     look = {"color": {**colour(series), "legend": None}}
@@ -178,7 +187,7 @@ def intervals(series: Sequence[str], across: Spec, rows: int, *, zero: bool = Fa
     return chart(layers, height=max(44, 22 * rows))
 
 
-def points(series: Sequence[str], across: Spec, up: Spec) -> Spec:
+def points(series: Looks, across: Spec, up: Spec) -> Spec:
     """One point per row, ``value`` over ``at``."""
     told = tooltip(name="", series="", at=across["title"], value=up["title"])
     encoding: Spec = {
@@ -191,7 +200,7 @@ def points(series: Sequence[str], across: Spec, up: Spec) -> Spec:
     return chart([{"mark": {"type": "point", "filled": True, "size": 70}, "encoding": encoding}])
 
 
-def front(series: Sequence[str], across: Spec, up: str) -> Spec:
+def front(series: Looks, across: Spec, up: str) -> Spec:
     """Points with intervals; a line through those on the front (``front``)."""
     height = number(up, zero=False)
     plain = points(series, across, height)
@@ -213,7 +222,7 @@ def front(series: Sequence[str], across: Spec, up: str) -> Spec:
     return {**plain, "layer": [stairs, rule, *plain["layer"]]}
 
 
-def labelled(series: Sequence[str], across: str, up: str) -> Spec:
+def labelled(series: Looks, across: str, up: str) -> Spec:
     """Points with their names beside them, which need room."""
     room: dict[str, Any] = {"zero": False, "nice": False, "padding": 60}
     plain = points(series, number(across, **room), number(up, **room))
@@ -227,7 +236,7 @@ def labelled(series: Sequence[str], across: str, up: str) -> Spec:
     return {**plain, "layer": [*plain["layer"], words]}
 
 
-def reliability(series: Sequence[str]) -> Spec:
+def reliability(series: Looks) -> Spec:
     """Curves over a diagonal in the unit square."""
     square = {"domain": [0, 1]}
     curves = lines(

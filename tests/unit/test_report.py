@@ -88,7 +88,7 @@ def test_a_latex_row_has_as_many_cells_as_there_are_columns() -> None:
 
 def test_hidden_series_leave_every_layer() -> None:
     """The filter is on the whole chart: no layer may bring rows of its own past it."""
-    spec = vega.lines(["a", "b"], vega.number("x"), vega.number("y"), kinds=["k"])
+    spec = vega.lines(vega.looks(["a", "b"]), vega.number("x"), vega.number("y"), kinds=["k"])
     assert spec["transform"] == [{"filter": "indexof(hidden, datum.series) < 0"}]
     assert all("data" not in layer for layer in spec["layer"])
 
@@ -99,7 +99,7 @@ def test_a_zero_on_a_logarithmic_axis_is_drawn(tmp_path: Path) -> None:
         for i, v in enumerate((0.0, 1e-9, 0.5))
     ]
     up = vega.logarithmic("y", [row["value"] for row in rows])
-    spec = vega.lines(["a"], vega.number("x"), up, kinds=["k"])
+    spec = vega.lines(vega.looks(["a"]), vega.number("x"), up, kinds=["k"])
     chart = Chart("c", "c", "", "", "", spec, rows)
     assert "NaN" not in chart.svg()
     assert up["scale"]["domain"][0] > 0

@@ -95,7 +95,9 @@ def _forest(tables: Tables, rows: list[dict[str, Any]], task: str) -> Chart:
         "; ".join(f"{r['name']} {r['value']:+.3f}" for r in shown[:4]),
         f"95 % intervals over {counts}; colour and shape: whether it excludes zero.{cut}",
         query(tables, "ablation", f"task = '{task}'", "metric = 'dice'"),
-        vega.intervals([CLEAR, UNCLEAR], vega.number("difference in Dice"), len(shown), zero=True),
+        vega.intervals(
+            vega.looks([CLEAR, UNCLEAR]), vega.number("difference in Dice"), len(shown), zero=True
+        ),
         shown,
     )
 
@@ -129,7 +131,9 @@ def _ranks(tables: Tables) -> list[Chart]:
                 " differ at 5 %, all pairs considered (Nemenyi; Demšar 2006); Friedman's p"
                 f" {p_value(mine[0]['friedman_p'])}.",
                 query(tables, "ranks", f"metric = '{metric}'"),
-                vega.intervals(["mean rank"], vega.number("mean rank", zero=False), len(shown)),
+                vega.intervals(
+                    vega.looks(["mean rank"]), vega.number("mean rank", zero=False), len(shown)
+                ),
                 shown,
             )
         )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import vega
 from orchestrator.report.blocks import Block, Chart, Note, Section
-from orchestrator.report.naming import Naming, ordered, query, spaced
+from orchestrator.report.naming import Naming, query, spaced
 
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
@@ -27,7 +27,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
     """Per task, Dice and ECE against two costs, where arms differ in them."""
     board = naming.of(tables["leaderboard"].to_pylist())
     charts = [
-        _chart(tables, board, task, metric, cost)
+        _chart(tables, naming, board, task, metric, cost)
         for task in naming.tasks
         for metric in METRICS
         for cost in COSTS
@@ -36,11 +36,12 @@ def section(tables: Tables, naming: Naming) -> Section | None:
     if not charts:
         return None
     blocks: list[Block] = [Note([TOLD]), *charts]
-    return Section("cost", "Cost", blocks, ordered(board))
+    return Section("cost", "Cost", blocks, list(naming.looks(board)))
 
 
 def _chart(
     tables: Tables,
+    naming: Naming,
     board: list[dict[str, Any]],
     task: str,
     metric: tuple[str, str, int],
@@ -68,7 +69,7 @@ def _chart(
         f"On the front, from cheap to dear: {', '.join(best)}",
         f"95 % intervals over {there[0]['images'] if there else 0} cases and their seeds.",
         query(tables, "leaderboard", f"task = '{task}'", columns=f"arm, {price}, {name}"),
-        vega.front(ordered(board), vega.logarithmic(priced, [r["at"] for r in rows]), title),
+        vega.front(naming.looks(rows), vega.logarithmic(priced, [r["at"] for r in rows]), title),
         rows,
     )
 

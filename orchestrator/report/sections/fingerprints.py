@@ -96,9 +96,10 @@ def section(tables: Tables, naming: Naming) -> Section:
     crowded = len(cells) > len({task for task, _ in cells})
     if not crowded:
         curves = [{**row, "series": spaced(row["task"])} for row in curves]
+    looks = naming.looks(curves) if crowded else vega.looks(ordered(curves))
     groups = ordered(curves, "task") if crowded else [""]
     charts = [
-        chart(tables, [r for r in curves if task in ("", r["task"])], task, panel, ordered(curves))
+        chart(tables, [r for r in curves if task in ("", r["task"])], task, panel, looks)
         for task in groups
         for panel in PANELS
     ]
@@ -115,16 +116,16 @@ def section(tables: Tables, naming: Naming) -> Section:
     ]
     if seen:
         blocks += [Note(["What to look at twice, each with its number:"]), Note(seen, True)]
-    return Section("fingerprints", "Timestep fingerprints", blocks, ordered(curves))
+    return Section("fingerprints", "Timestep fingerprints", blocks, list(looks))
 
 
 def chart(
-    tables: Tables, curves: list[dict[str, Any]], task: str, panel: Any, series: list[str]
+    tables: Tables, curves: list[dict[str, Any]], task: str, panel: Any, looks: vega.Looks
 ) -> Chart:
     """One panel of some cells' curves."""
     name, title, axis, across, up, lines = panel
     there = [r for r in curves if r["axis"] == axis and r["curve"] in lines]
-    shown = ordered(there)[: vega.MOST]
+    shown = [name for name in looks if name in ordered(there)][: vega.MOST]
     rows = [
         {
             "series": row["series"],
@@ -147,7 +148,7 @@ def chart(
         _alt(there, next(iter(lines))),
         f"{said}Shaded: 95 % over {counts}.",
         query(tables, "fingerprints", f"axis = '{axis}'", f"curve IN ({names})"),
-        vega.lines(series, across, up, kinds=kinds),
+        vega.lines({name: looks[name] for name in shown}, across, up, kinds=kinds),
         rows,
     )
 

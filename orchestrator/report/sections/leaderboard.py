@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import vega
 from orchestrator.report.blocks import Block, Chart, Column, Note, Section, Table, fixed, text
-from orchestrator.report.naming import Naming, ordered, query, spaced
+from orchestrator.report.naming import Naming, query, spaced
 from orchestrator.screen import clock, memory
 
 if TYPE_CHECKING:
@@ -49,18 +49,22 @@ def section(tables: Tables, naming: Naming) -> Section:
         " these intervals are narrower than the truth. ECE (15 bins) and Brier score are pooled"
         " over pixels; seconds are device-seconds."
     )
-    charts = [_chart(board, task, *metric, source) for task in naming.tasks for metric in METRICS]
+    charts = [
+        _chart(naming, board, task, *metric, source) for task in naming.tasks for metric in METRICS
+    ]
     blocks: list[Block] = [Note([said]), Table("leaderboard", COLUMNS, rows, source), *charts]
     beaten = verdicts(board)
     if beaten:
         blocks.append(Note(beaten, bullets=True))
-    return Section("leaderboard", "Leaderboard", blocks, ordered(board))
+    return Section("leaderboard", "Leaderboard", blocks, list(naming.looks(board)))
 
 
 METRICS = (("dice", "Dice, higher is better"), ("ece", "ECE, lower is better"))
 
 
-def _chart(board: list[dict[str, Any]], task: str, metric: str, title: str, source: str) -> Chart:
+def _chart(
+    naming: Naming, board: list[dict[str, Any]], task: str, metric: str, title: str, source: str
+) -> Chart:
     mine = [r for r in board if r["task"] == task and r[metric] is not None]
     mine.sort(key=lambda r: r[metric], reverse=metric == "dice")
     rows = [
@@ -82,7 +86,7 @@ def _chart(board: list[dict[str, Any]], task: str, metric: str, title: str, sour
         "; ".join(f"{r['name']} {r['value']:.3f}" for r in rows[:6]),
         f"95 % intervals over {counts}.{cut}",
         source,
-        vega.intervals(ordered(board), vega.number(title, zero=False), len(rows)),
+        vega.intervals(naming.looks(rows), vega.number(title, zero=False), len(rows)),
         rows,
     )
 

@@ -51,7 +51,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
 
 
 def _strips(tables: Tables, naming: Naming, task: str, found: list[Sample]) -> Iterator[Strip]:
-    source = query(tables, "pictures", f"task = '{task}'", columns="case, kind, log_snr, png")
+    source = query(tables, "pictures", f"task = '{task}'", columns="digest, kind, t, png")
     for case in dict.fromkeys(sample.case for sample in found):
         mine = [sample for sample in found if sample.case == case]
         shown = [_shown(mine[0].stills[k], w) for k, w in FIRST.items() if k in mine[0].stills]

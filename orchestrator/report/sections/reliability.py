@@ -36,14 +36,14 @@ def section(tables: Tables, naming: Naming) -> Section | None:
         if (chart := _over_members(tables, board, task, *metric)) is not None
     ]
     blocks: list[Block] = [Note([TOLD]), *charts, *grown]
-    return Section("reliability", "Calibration", blocks, ordered(rows))
+    return Section("reliability", "Calibration", blocks, list(naming.looks(rows)))
 
 
 def _diagram(
     tables: Tables, naming: Naming, rows: list[dict[str, Any]], task: str, label: str
 ) -> Chart:
     mine = [r for r in rows if (r["task"], r["class"]) == (task, label)]
-    shown = ordered(mine)[: vega.MOST]
+    shown = list(naming.looks(mine))[: vega.MOST]
     points = [
         {
             "series": row["series"],
@@ -64,7 +64,7 @@ def _diagram(
         "; ".join(f"{s}: widest gap {_gap(points, s):.2f}" for s in shown),
         f"At most {pixels:,} pixels an arm; the grey diagonal is perfect calibration.",
         query(tables, "reliability", f"task = '{task}'"),
-        vega.reliability(ordered(rows)),
+        vega.reliability(naming.looks(points)),
         points,
     )
 
@@ -100,7 +100,9 @@ def _over_members(
         "; ".join(f"{r['series']} of {r['at']}: {r['value']:.3f}" for r in rows),
         f"Bands: 95 % over {rows[0]['images']} cases and seeds; arms that differ in members only.",
         query(tables, "leaderboard", f"task = '{task}'", columns=f"arm, {metric}, settings"),
-        vega.lines(ordered(rows), vega.number("members"), vega.number(title, zero=False)),
+        vega.lines(
+            vega.looks(ordered(rows)), vega.number("members"), vega.number(title, zero=False)
+        ),
         rows,
     )
 

@@ -48,7 +48,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
         f"{len(points)} trials of {len(ordered(points))} cells",
         f"One point per trial, without an interval: each is one training run, n = {len(points)}.",
         source,
-        vega.points(ordered(points), vega.number("number of the trial"), SCORE),
+        vega.points(vega.looks(ordered(points)), vega.number("number of the trial"), SCORE),
         points,
         wide=True,
     )

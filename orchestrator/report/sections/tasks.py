@@ -112,7 +112,7 @@ def _map(tables: Tables, placed: list[dict[str, Any]], arm: str) -> Chart:
         f"{len(rows)} tasks; the distances in the plane are near the Wasserstein distances, in λ."
         " A point has no interval: those of the distances are in the table.",
         query(tables, "task_map", f"arm = '{arm}'"),
-        vega.labelled(ordered(rows), "first coordinate, in λ", "second, in λ"),
+        vega.labelled(vega.looks(ordered(rows)), "first coordinate, in λ", "second, in λ"),
         rows,
     )
 

@@ -90,7 +90,9 @@ def _forest(rows: list[dict[str, Any]], metric: str, title: str, source: str) ->
     ]
     series = [f"equal in {kind}" for kind in KINDS]
     used = [s for s in series if s in ordered(shown)]
-    looks = ", ".join(f"{shape} {name}" for name, shape in zip(used, ("●", "■", "▲"), strict=False))
+    looks = ", ".join(
+        f"{shape} {name}" for name, shape in zip(used, ("●", "■", "▲", "◆"), strict=False)
+    )
     return Chart(
         f"twins-{metric}",
         title,
@@ -98,7 +100,10 @@ def _forest(rows: list[dict[str, Any]], metric: str, title: str, source: str) ->
         f"95 % intervals over cases and seeds. {looks}.",
         source,
         vega.intervals(
-            used, vega.number(f"difference in {title.partition(':')[0]}"), len(shown), zero=True
+            vega.looks(used),
+            vega.number(f"difference in {title.partition(':')[0]}"),
+            len(shown),
+            zero=True,
         ),
         shown,
         wide=True,
