@@ -139,8 +139,8 @@ def chart(
     if up["scale"].get("type") == "log":
         up = vega.logarithmic(up["title"], [r[k] for r in rows for k in ("low", "high")])
     counts = ", ".join(sorted({f"{r['images']} cases × {r['seeds']} seeds" for r in there}))
-    looks = (f"{look}: {kind}" for look, kind in zip(vega.DASHED, kinds, strict=False))
-    said = f"{'; '.join(looks).capitalize()}. " if len(kinds) > 1 else ""
+    words = (f"{look}: {kind}" for look, kind in zip(vega.DASHED, kinds, strict=False))
+    said = f"{'; '.join(words).capitalize()}. " if len(kinds) > 1 else ""
     names = ", ".join(f"'{curve}'" for curve in lines)
     return Chart(
         f"fingerprint-{task}-{name}" if task else f"fingerprint-{name}",

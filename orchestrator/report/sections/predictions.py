@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
+
+import numpy as np
+from PIL import Image
 
 from orchestrator.measured import final_cells
 from orchestrator.report.blocks import Block, Note, Section, Strip
@@ -27,7 +31,9 @@ TOLD = (
 
 
 def section(tables: Tables, naming: Naming) -> Section | None:
-    """Per task, cases side by side; then the strip of its best diffusion model."""
+    """Per task, cases side by side; then the strip of its best diffusion model, of the case with
+    more foreground.
+    """
     order = {
         (row["study"], row["cell"]): place
         for place, row in enumerate(tables["leaderboard"].to_pylist())
@@ -61,12 +67,19 @@ def _strips(tables: Tables, naming: Naming, task: str, found: list[Sample]) -> I
                 if kind in sample.stills:
                     shown.append(_shown(sample.stills[kind], f"{name}: {words}"))
         yield Strip(f"{spaced(task)}, {case}", shown, source)
-    model = next((sample for sample in found if sample.strip), None)
-    if model is not None:
+    best = next((sample.cell for sample in found if sample.strip), None)
+    if best is not None:
+        model = max((s for s in found if s.cell == best), key=_foreground)
         name = naming(model.study, model.cell)
         for kind, pictures in model.strip.items():
             shown = [_shown(p, f"λ {p.log_snr:.1f}, t {p.t:.2f}") for p in pictures]
             yield Strip(f"{spaced(task)}, {model.case}, {name}: {STRIP[kind]}", shown, source)
+
+
+def _foreground(sample: Sample) -> float:
+    """Grey of the true mask: of an empty one, noise has nothing to take apart."""
+    truth = sample.stills.get("truth")
+    return 0.0 if truth is None else float(np.asarray(Image.open(io.BytesIO(truth.png))).mean())
 
 
 FIRST = {"image": "image", "truth": "true mask"}
