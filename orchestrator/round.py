@@ -13,6 +13,7 @@ from cluster import Resources
 from orchestrator import fold, policy
 from orchestrator.budget import Purse
 from orchestrator.fill import CellSearch
+from orchestrator.ladder import Ladder
 from orchestrator.ledger import Ledger, LedgerSink
 from orchestrator.memory import Memory
 from orchestrator.needs import Needs, fewest
@@ -82,7 +83,8 @@ class Round:
         self.ledger, self.screen, self.needs, self.crew = crew.ledger, crew.screen, needs, crew
         self.sink, self.tries = LedgerSink(crew.ledger, code_version()), crew.tries
         self.handed: dict[str, Handed] = {}
-        self.goals, self.rungs, self.committed = memory.goals, memory.rungs(), memory.commits
+        self.goals, self.committed = memory.goals, memory.commits
+        self.ladder = Ladder(made.space.search, memory.rungs())
         self.index = {
             cell.name: [t.index for t in made.trials if t.cell is cell and t.stage == "search"]
             for cell in made.cells
@@ -169,7 +171,8 @@ class Round:
         if result.get("ran"):
             handed.ran = result["ran"]
             self.crew.purse.runs_on(tune_id, handed.ran["device"])
-        self._climbed(handed, result.get("earlier") or [])
+        if handed.search is not None:
+            self.ladder.climbed(handed.trial, result.get("earlier") or [])
         score = result.get("score")
         if score is None or not math.isfinite(score):
             return True
@@ -181,42 +184,14 @@ class Round:
         handed.search.report(tune_id, step, score)
         if step >= int(result["steps"]):
             return True
-        why = self._judged(
-            handed.trial, step, policy.Rung(score, tuple(result.get("case_scores", ())))
-        )
+        mine = policy.Rung(score, tuple(result.get("case_scores", ())))
+        why = self.ladder.judged(handed.trial, step, mine)
         if why is None:
             return True
         handed.pruned = True
         reason = f"score {score:.4f} at step {step}: {why}"
         commit_unfinished(handed.trial.config, self.sink, "pruned", reason, handed.place)
         return False
-
-    def _climbed(self, handed: Handed, earlier: list[Result]) -> None:
-        """A trial that is resumed was at rungs before: it counts there for those after it."""
-        for row in earlier if handed.search is not None else []:
-            others = self._rung(handed.trial, int(row["step"]))
-            if others is not None and math.isfinite(row["score"]):
-                rung = policy.Rung(row["score"], tuple(row["case_scores"] or ()))
-                others[handed.trial.digest] = rung
-
-    def _rung(self, trial: Trial, step: int) -> dict[str, policy.Rung] | None:
-        """What trials had at a step that judges this one, by digest; None if none does there."""
-        assert self.made.space.search is not None
-        search = self.made.space.search
-        bracket = policy.bracket(search.pruner, trial.index, len(search.rungs))
-        if step not in search.rungs[bracket:]:
-            return None
-        return self.rungs.setdefault((trial.cell.name, bracket, step), {})
-
-    def _judged(self, trial: Trial, step: int, mine: policy.Rung) -> str | None:
-        """Why a trial is stopped at a step, if it is; it counts for those that come after it."""
-        assert self.made.space.search is not None
-        found = self._rung(trial, step)
-        if found is None:
-            return None
-        others = [rung for digest, rung in found.items() if digest != trial.digest]
-        found[trial.digest] = mine
-        return policy.pruned(self.made.space.search.pruner, mine, others)
 
     def ended(self, tune_id: str, result: Result, failure: Failure | None) -> None:
         """Take the end of a trial: tell Optuna and the screen, record what nobody else could."""
