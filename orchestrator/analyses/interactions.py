@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any, cast
 import pyarrow as pa
 
 from orchestrator import measured, paired
-from orchestrator.labels import labels
 
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
@@ -39,8 +38,9 @@ def rows(tables: Tables) -> pa.Table:
 
     ``interaction`` is (both − other) − (one − base), paired by seed and case
     (:meth:`orchestrator.paired.Pairs.interactions`). Axes are the fields of the configs that vary
-    between the cells of a task; fields that only vary together, such as both ends of a timestep
-    range, are one axis. Every block is there once, at most 100 of them per study and task.
+    between the cells of a task (``mode.members``, ``mode.schedule``); fields that only vary
+    together, such as both ends of a timestep range, are one axis. Every block is there once, at
+    most 100 of them per study and task.
     """
     held_out = measured.HeldOut(tables, measured.metrics(METRICS))
     pairs = paired.Pairs(held_out)
@@ -59,32 +59,32 @@ def rows(tables: Tables) -> pa.Table:
 
 
 def _settings(configs: list[dict[str, Any]]) -> list[Settings]:
-    """Each config's values of the fields that differ between them, by path."""
-    shown = [{k: v for k, v in config.items() if k not in APART} for config in configs]
-    found: list[Settings] = [{} for _ in configs]
-    for path, values in _varying("", shown):
-        texts = [json.dumps(value, sort_keys=True) for value in values]
-        distinct = dict.fromkeys(texts)
-        words = labels(tuple(json.loads(text) for text in distinct))
-        named = dict(zip(distinct, words if len({*words}) == len(words) else distinct, strict=True))
-        for mine, text in zip(found, texts, strict=True):
-            mine[path] = named[text]
-    return found
-
-
-def _varying(path: str, values: list[Any]) -> Iterator[tuple[str, list[Any]]]:
-    """Paths at which some values differ: as deep as all of them have the same field or part."""
-    if all(value == values[0] for value in values):
-        return
-    shared = [
-        k
-        for k in (cast("dict[str, Any]", values[0]) if isinstance(values[0], dict) else {})
-        if all(isinstance(value, dict) and k in value for value in values)
+    """Each config's values of the fields that differ between them; one it has not got is empty."""
+    values = [
+        dict(_fields("", {k: v for k, v in config.items() if k not in APART})) for config in configs
     ]
-    if not shared:
-        yield path, values
-    for k in shared:
-        yield from _varying(f"{path}.{k}" if path else k, [value[k] for value in values])
+    axes = [
+        path
+        for path in dict.fromkeys(path for mine in values for path in mine)
+        if len({mine[path] for mine in values if path in mine}) > 1
+    ]
+    return [{path: mine.get(path, "") for path in axes} for mine in values]
+
+
+def _fields(path: str, value: Any) -> Iterator[tuple[str, str]]:
+    """Every value below, by its path. A part's name is the value at its own path and is not in
+    those of its fields, so that what two parts have in common is one axis.
+    """
+    if not isinstance(value, dict):
+        yield path, value if isinstance(value, str) else json.dumps(value)
+        return
+    fields = cast("dict[str, Any]", value)
+    name, inner = next(iter(fields.items()), ("", None))
+    if path and len(fields) == 1 and isinstance(inner, dict):
+        yield path, name
+        fields = cast("dict[str, Any]", inner)
+    for k, v in fields.items():
+        yield from _fields(f"{path}.{k}" if path else k, v)
 
 
 def _blocks(settings: list[Settings]) -> Iterator[tuple[int, int, int, int]]:
@@ -113,9 +113,10 @@ def _change(base: Settings, mine: Settings) -> Settings:
 
 
 def _changed(base: Settings, one: Settings, other: Settings) -> dict[str, str]:
-    """The two changes in words."""
+    """The two changes in words; fields that only one of two parts has go without saying."""
     found: list[str] = []
     for change in (_change(base, one), _change(base, other)):
-        before = ", ".join(base[axis] for axis in change)
-        found += [", ".join(change), before, ", ".join(change.values())]
+        said = [axis for axis, value in change.items() if value and base[axis]]
+        before, after = ([side[axis] for axis in said] for side in (base, change))
+        found += map(", ".join, (said, before, after))
     return dict(zip(AXES, found, strict=True))

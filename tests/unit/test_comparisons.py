@@ -231,13 +231,7 @@ def test_an_interaction_is_the_difference_of_differences(ledger: Ledger) -> None
                 config=config(schedule, *RANGES[part], seed),
             )
     (row,) = Tables(ledger)["interactions"].to_pylist()  # no calibration, so no ECE
-    assert (row["axis"], row["other_axis"]) == (
-        "mode.diffusion.t_low, mode.diffusion.t_high",
-        "mode.diffusion.schedule",
-    ) or (row["other_axis"], row["axis"]) == (
-        "mode.diffusion.t_low, mode.diffusion.t_high",
-        "mode.diffusion.schedule",
-    )
+    assert {row["axis"], row["other_axis"]} == {"mode.t_low, mode.t_high", "mode.schedule"}
     value = {
         name: DICE[tuple(row[name].split("_")[1:])] for name in ("base", "one", "other", "both")
     }
@@ -269,6 +263,23 @@ def test_every_block_of_a_crossed_study_is_there_once_and_their_number_is_bounde
         fields = config("cosine", 0.01 * (1 + i // 8), 0.9 - 0.01 * (i % 8))
         commit(ledger, f"{1000 + i:016x}", f"more{i:02d}", as_counts([0.5]), config=fields)
     assert Tables(ledger)["interactions"].num_rows == 100
+
+
+def test_parts_with_a_field_in_common_are_crossed_with_it(ledger: Ledger) -> None:
+    """Family × members, beside a cell of another kind that is in no block."""
+    diffusion = {"schedule": {"cosine": {"span": 10.0}}, "t_low": 0.0}
+    fields: dict[str, Any] = {"diffusion": diffusion, "feedforward": {"loss": "mse"}}
+    for i, (mode, members) in enumerate(itertools.product(fields, (1, 8))):
+        gain = 0.1 if (mode, members) == ("diffusion", 8) else 0.0
+        config = {"mode": {mode: {**fields[mode], "members": members}}}
+        counts = as_counts([0.5 + gain, 0.6 + gain])
+        commit(ledger, f"{i:016x}", f"{mode}_{members}", counts, config=config)
+    alone = {"mode": {"diffusion": {**diffusion, "t_low": 0.3, "members": 1}}}
+    commit(ledger, "f" * 16, "other", as_counts([0.1, 0.1]), config=alone)
+    (row,) = Tables(ledger)["interactions"].to_pylist()
+    assert {row["axis"], row["other_axis"]} == {"mode.members", "mode"}
+    assert {row["axis_from"], row["axis_to"]} in ({"1", "8"}, {"diffusion", "feedforward"})
+    assert abs(row["interaction"]) == pytest.approx(0.1)
 
 
 def test_one_axis_has_no_interactions(ledger: Ledger) -> None:
