@@ -10,7 +10,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK = 1
 demo: .venv/ready
 	$(BIN)/segprint --store $(STORE) sweep quickstart
 	$(BIN)/segprint --store $(STORE) fingerprint quickstart
-	$(BIN)/segprint --store $(STORE) report quickstart -o report.html
+	$(BIN)/segprint --store $(STORE) report quickstart -o report.html --figures figures
 
 test: .venv/ready browser
 	$(BIN)/pytest

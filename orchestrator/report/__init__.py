@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import jinja2
 from markupsafe import Markup
 
-from orchestrator.report import vega
+from orchestrator.report import files, vega
 from orchestrator.report.blocks import Block, Chart, Commands, Picture, Section, Strip, Table
 from orchestrator.report.naming import Naming
 
@@ -58,33 +58,13 @@ def page(tables: Tables, made: list[Section], refresh: int = 0) -> str:
     )
 
 
-def figures(made: list[Section], folder: Path) -> list[Path]:
-    """Charts as SVG, PDF and PNG, tables for LaTeX, the numbers of both as CSV."""
-    folder.mkdir(parents=True, exist_ok=True)
-    written: list[Path] = []
-    for block in (block for section in made for block in section.blocks):
-        files: dict[str, str | bytes] = {}
-        if isinstance(block, Chart) and block.rows:
-            full = block.full
-            files = {"svg": vega.svg(full), "pdf": vega.pdf(full), "png": vega.png(full)}
-        elif isinstance(block, Table):
-            files = {"tex": block.latex()}
-        if isinstance(block, Chart | Table):
-            files["csv"] = block.csv()
-            for end, content in files.items():
-                path = folder / f"{block.name}.{end}"
-                path.write_bytes(content.encode() if isinstance(content, str) else content)
-                written.append(path)
-    return written
-
-
 def write(tables: Tables, path: Path, folder: Path | None = None, refresh: int = 0) -> list[Path]:
     """Write the page, whole or not at all, and figures into ``folder``; returns the files."""
     made = contents(tables)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(page(tables, made, refresh), encoding="utf-8")
     temporary.replace(path)
-    return [path, *(figures(made, folder) if folder else [])]
+    return [path, *(files.write(made, folder) if folder else [])]
 
 
 class _Run(NamedTuple):

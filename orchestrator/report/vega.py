@@ -22,6 +22,8 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])
 DASHED = ("solid", "dashed", "dotted", "dash-dotted")
 MOST = 24
 """Series in one chart: more cannot be told apart."""
+WIDTH = 560
+"""Pixels of a chart's plot where no page gives it room."""
 PARAM = "hidden"
 """The chart's parameter that lists the series a reader has switched off."""
 INK = "currentColor"
@@ -272,20 +274,24 @@ def _plain(value: Any) -> Any:
     return value
 
 
-def svg(spec: Spec, width: int = 560) -> str:
+def _sized(spec: Spec, **more: Any) -> Spec:
+    return {**spec, **more, **({"width": WIDTH} if spec.get("width") == "container" else {})}
+
+
+def svg(spec: Spec) -> str:
     """The chart as an SVG element; what cannot be drawn raises ``ValueError``."""
-    drawn = vlc.vegalite_to_svg({**spec, "width": width}, vl_version=VERSION)
+    drawn = vlc.vegalite_to_svg(_sized(spec), vl_version=VERSION)
     return drawn[drawn.index("<svg") :]
 
 
-def png(spec: Spec, width: int = 560) -> bytes:
+def png(spec: Spec) -> bytes:
     """The chart on white, 144 dots per inch."""
-    return vlc.vegalite_to_png({**spec, "width": width, "background": "white"}, VERSION, scale=2.0)
+    return vlc.vegalite_to_png(_sized(spec, background="white"), VERSION, scale=2.0)
 
 
-def pdf(spec: Spec, width: int = 560) -> bytes:
+def pdf(spec: Spec) -> bytes:
     """The chart as one PDF page of its size."""
-    return vlc.vegalite_to_pdf({**spec, "width": width, "background": "white"}, VERSION)
+    return vlc.vegalite_to_pdf(_sized(spec, background="white"), VERSION)
 
 
 @functools.cache

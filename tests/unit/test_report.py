@@ -69,6 +69,7 @@ def test_every_chart_and_table_becomes_files_for_a_paper(tables: Tables, tmp_pat
     written = write(tables, tmp_path / "page.html", tmp_path / "figures")
     names = {path.name for path in written}
     assert {"leaderboard.tex", "leaderboard.csv", "leaderboard-task-dice.svg"} <= names
+    assert {"fingerprints.png", "fingerprint-loss.pdf", "information.tex"} <= names
     assert {p.name for p in (tmp_path / "figures").iterdir()} == names - {"page.html"}
     assert [p.name for p in tmp_path.glob(".*")] == []
 

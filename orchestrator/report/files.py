@@ -1,0 +1,62 @@
+"""The report's charts, tables and numbers as files for a paper."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from orchestrator.report import vega
+from orchestrator.report.blocks import Chart, Section, Table
+
+
+def write(made: Sequence[Section], folder: Path) -> list[Path]:
+    """Charts as SVG, PDF and PNG, tables for LaTeX, the numbers of both as CSV.
+
+    The charts of the fingerprints are there side by side as well, where one row holds them all.
+    """
+    folder.mkdir(parents=True, exist_ok=True)
+    written: list[Path] = []
+    for section in made:
+        charts = [block for block in section.blocks if isinstance(block, Chart) and block.rows]
+        for chart in charts:
+            written += _put(folder, chart.name, {**_drawn(chart.full), "csv": chart.csv()})
+        for table in (block for block in section.blocks if isinstance(block, Table)):
+            files: dict[str, str | bytes] = {"tex": table.latex(), "csv": table.csv()}
+            written += _put(folder, table.name, files)
+        if section.name == "fingerprints" and len(charts) == IN_A_ROW + 1:
+            written += _put(folder, section.name, _drawn(beside(charts[:IN_A_ROW])))
+    return written
+
+
+IN_A_ROW = 3
+"""Charts of the fingerprints: loss, error, information."""
+
+
+def beside(charts: Sequence[Chart]) -> vega.Spec:
+    """Charts in one row, each with its title and what its dashes mean."""
+    whole = charts[0].full
+    wanted = ("data", "height", "layer")
+    panels = [
+        {
+            **{key: value for key, value in chart.full.items() if key in wanted},
+            "title": {"text": chart.title, "subtitle": chart.caption.partition("Shaded")[0]},
+            "width": vega.WIDTH * 2 // 3,
+        }
+        for chart in charts
+    ]
+    return {
+        **{key: whole[key] for key in ("$schema", "background", "config")},
+        "hconcat": panels,
+        "resolve": {"scale": {"strokeDash": "independent"}},
+    }
+
+
+def _drawn(spec: vega.Spec) -> dict[str, str | bytes]:
+    return {"svg": vega.svg(spec), "pdf": vega.pdf(spec), "png": vega.png(spec)}
+
+
+def _put(folder: Path, name: str, files: dict[str, str | bytes]) -> list[Path]:
+    paths = [folder / f"{name}.{end}" for end in files]
+    for path, content in zip(paths, files.values(), strict=True):
+        path.write_bytes(content.encode() if isinstance(content, str) else content)
+    return paths
