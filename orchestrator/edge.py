@@ -30,8 +30,9 @@ Key = tuple[int, str]
 def twin(cell: MeasuredCell, cells: list[MeasuredCell]) -> MeasuredCell | None:
     """The feed-forward cell of the same study, task and model.
 
-    Of several, one that differs in nothing but the mode if there is one, with the fewest passes:
-    an ensemble's mean is no single pass's estimate.
+    Of several, one that differs in nothing but the mode if there is one; one that was trained
+    without soft Dice, since only then E[x0 | image] is what it was asked for; and the one with the
+    fewest passes: an ensemble's mean is no single pass's estimate.
     """
     about, trials = cell
     alike = [
@@ -42,9 +43,9 @@ def twin(cell: MeasuredCell, cells: list[MeasuredCell]) -> MeasuredCell | None:
     ]
     rest = _without_mode(trials)
 
-    def rank(other: MeasuredCell) -> tuple[bool, float, str]:
+    def rank(other: MeasuredCell) -> tuple[bool, bool, float, str]:
         passes = other[1]["passes_per_image"].fillna(1).min()
-        return _without_mode(other[1]) != rest, float(passes), other[0]["cell"]
+        return _without_mode(other[1]) != rest, _by_dice(other[1]), float(passes), other[0]["cell"]
 
     alike.sort(key=rank)
     return alike[0] if alike else None
@@ -61,15 +62,16 @@ def left_edge(
     """
     theirs = _brier(other, tables)
     seed_of = dict(zip(trials["digest"], trials["seed"], strict=True))
-    mine = {
-        (int(seed_of[probed.digests[run]]), probed.names[case]): i
-        for i, (run, case) in enumerate(zip(probed.runs, probed.cases, strict=True))
-    }
+    mine: dict[Key, list[int]] = {}
+    for i, (run, place) in enumerate(zip(probed.runs, probed.cases, strict=True)):
+        case, _, _ = probed.names[place].rpartition("/")  # of which the probed tile is a part
+        mine.setdefault((int(seed_of[probed.digests[run]]), case), []).append(i)
     common = sorted(mine.keys() & theirs.keys())
     if not common:
         return {}
     _, scale = probed.encoding
-    error = probed.curves["x0_error"][[mine[key] for key in common], 0] / (4 * scale**2)
+    errors = probed.curves["x0_error"][:, 0] / (4 * scale**2)
+    error = np.array([errors[mine[key]].mean() for key in common])
     brier = np.array([theirs[key] for key in common])
     counted = bootstrap.weights([str(seed) for seed, _ in common], [case for _, case in common])
 
@@ -102,7 +104,15 @@ def _brier(trials: pd.DataFrame, tables: Tables) -> dict[Key, float]:
     }
 
 
+def _by_dice(trials: pd.DataFrame) -> bool:
+    modes = cast("dict[str, dict[str, Any]]", _config(trials).get("mode", {}))
+    return any(fields.get("dice_weight", 0) > 0 for fields in modes.values())
+
+
+def _config(trials: pd.DataFrame) -> dict[str, Any]:
+    return json.loads(trials.iloc[0]["config"] or "{}")
+
+
 def _without_mode(trials: pd.DataFrame) -> str:
-    config = json.loads(trials.iloc[0]["config"] or "{}")
-    kept = {k: v for k, v in config.items() if k not in ("mode", "seed", "probe")}
+    kept = {k: v for k, v in _config(trials).items() if k not in ("mode", "seed", "probe")}
     return json.dumps(kept, sort_keys=True)
