@@ -21,7 +21,7 @@ from trainables.probe import inside
 from trainables.schedules.linear import Linear
 
 BINS, DRAWS = 16, 2
-LEVELS, REPEATS = BINS * DRAWS, 80
+LEVELS, REPEATS = BINS * DRAWS, 300
 SCHEDULE = Linear()
 
 
@@ -74,6 +74,7 @@ class Task:
 
 def main() -> None:
     """Print, per task, the standard error of each estimator and how many passes it saves."""
+    torch.set_num_threads(1)
     draws = torch.Generator().manual_seed(0)
     for name, task in tasks(draws).items():
         naive = math.nan
@@ -101,8 +102,8 @@ def tasks(draws: torch.Generator) -> dict[str, Task]:
         squares[i, row : row + 4, column : column + 4] = 1
     prior = torch.tensor([0.02] * 25 + [0.5]).double()
     return {
-        "single pixels": Task.of(pixel, torch.tensor([0.7, 0.3]).double(), 512, draws),
-        "squares": Task.of(squares.flatten(1), prior, 36, draws),
+        "single pixels": Task.of(pixel, torch.tensor([0.7, 0.3]).double(), 1024, draws),
+        "squares": Task.of(squares.flatten(1), prior, 64, draws),
     }
 
 

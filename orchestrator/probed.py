@@ -170,7 +170,8 @@ def _probed(
     tp, fp, fn = (laid_out(column) for column in ("tp", "fp", "fn"))
     runs, at = keys // len(cases), keys % len(cases)
     ones = np.nanmax((tp + fn) * per_pixel, axis=1, initial=0.0)
-    rows = [(digests[r], cases[c]) for r, c in zip(runs, at, strict=True)]
+    # A probed tile is called like the test case that it is a part of, and its place in it.
+    rows = [(digests[r], cases[c].rpartition("/")[0]) for r, c in zip(runs, at, strict=True)]
     return Probed(
         about={**about, **{k: probes[k][0].as_py() for k in ("task", "model", "schedule")}},
         config=config,
@@ -226,7 +227,10 @@ def _fields(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 def _pixelwise(
     encoding: tuple[str, float], ones: Array, rows: list[tuple[str, str]], tested: TestRows
 ) -> Pixelwise | None:
-    """Two classes have one channel, whose ones were counted; of more, the test cases tell."""
+    """Two classes have one channel, whose ones were counted; of more, the test cases tell.
+
+    ``rows`` are the trial and the test case of each.
+    """
     name, scale = encoding
     mine = tested.of({digest for digest, _ in rows}, SAMPLE)
     kinds = np.unique(tested.codes["class"][mine])
@@ -234,16 +238,17 @@ def _pixelwise(
         return Pixelwise(ones[:, None], scale)
     if len(kinds) == 0 or name != "onehot":
         return None
-    place = {row: i for i, row in enumerate(rows)}
-    shares = np.full((len(rows), len(kinds)), np.nan)
-    names = [(tested.names[k], tested.codes[k]) for k in ("digest", "case")]
-    counts = {k: tested.numbers[k] for k in ("tp", "fp", "fn", "tn")}
-    for i in mine:
-        at = place.get((names[0][0][names[0][1][i]], names[1][0][names[1][1][i]]))
-        if at is not None:
-            kind = np.searchsorted(kinds, tested.codes["class"][i])
-            all_of_it = sum(counts[k][i] for k in counts)
-            shares[at, kind] = (counts["tp"][i] + counts["fn"][i]) / all_of_it
+    digests, cases = (
+        [tested.names[k][c] for c in tested.codes[k][mine]] for k in ("digest", "case")
+    )
+    tp, fp, fn, tn = (tested.numbers[k][mine] for k in ("tp", "fp", "fn", "tn"))
+    kind = tested.codes["class"][mine].tolist()
+    found = dict(
+        zip(zip(digests, cases, kind, strict=True), (tp + fn) / (tp + fp + fn + tn), strict=True)
+    )
+    shares = np.array(
+        [[found.get((digest, case, k), np.nan) for k in kinds.tolist()] for digest, case in rows]
+    )
     if np.isnan(shares).any():  # tested on other cases than it was probed on
         return None
     return Pixelwise(np.column_stack([1 - shares.sum(1), shares]), scale)

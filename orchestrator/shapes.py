@@ -182,7 +182,7 @@ def embedded(distances: Array) -> Array:
     kept = min(2, n)
     points[:, :kept] = (vectors * np.sqrt(np.maximum(values, 0)))[:, ::-1][:, :kept]
     largest = points[np.abs(points).argmax(0), [0, 1]]
-    return points * np.where(largest < 0, -1, 1)
+    return points * np.where(largest < 0, -1, 1) + 0.0  # no negative zero
 
 
 def clustered(distances: Array, separate: NDArray[np.bool_]) -> list[int]:

@@ -17,7 +17,7 @@ from orchestrator.probed import Probed
 GOOD_DICE, HIGH_ECE = 0.8, 0.02
 """A Dice from which a mask looks right, and an ECE that its certainty should stay below."""
 APART = 0.1
-"""Of the second estimate of the information: how far the first may be from it."""
+"""Of a number: how far one that should be the same may be from it."""
 
 
 def of_curves(probed: Probed) -> list[str]:
@@ -64,6 +64,16 @@ def of_estimators(row: Mapping[str, float | None]) -> list[str]:
         return []
     return [
         f"estimators disagree: {row['information']:.3f} by difference, {second:.3f} bits per pixel"
+    ]
+
+
+def of_edge(row: Mapping[str, float | None]) -> list[str]:
+    """An image that the twin makes more of, by more than chance and a tenth."""
+    value, low, high = (row.get(f"left_edge{end}") for end in ("", "_low", "_high"))
+    if value is None or low is None or high is None or low <= 1 + APART:
+        return []
+    return [
+        f"image used less well than by the twin: error {value:.2f} [{low:.2f}, {high:.2f}] of its"
     ]
 
 

@@ -35,7 +35,7 @@ def probes(
     tp = round(ones * PIXELS * DRAWS)
     return [
         {
-            **{"case": f"c{i:03}", "group": "g", "axis": axis, "bin": b, "control": control},
+            **{"case": f"c{i:03}/0,0", "group": "g", "axis": axis, "bin": b, "control": control},
             **{"low": float(edges[b]), "high": float(edges[b + 1])},
             **{"pixels": PIXELS, "draws": DRAWS, f"{axis}_sum": float(edges[b] + edges[b + 1])},
             "x0_error_sum": x0 * PIXELS * DRAWS,
@@ -73,7 +73,7 @@ def commit(
     ledger.studies.declare(Declared("study", "r1", cell, "final", seed, digest), about)
     trial = {"outcome": "finished", "task": task, "model": "net", "mode": mode, "seed": seed}
     trial |= {"schedule": "linear", "config": json.dumps(config), "test_images": 1}
-    names = sorted({row["case"] for row in rows}) or ["c000", "c001"]
+    names = sorted({row["case"].partition("/")[0] for row in rows}) or ["c000", "c001"]
     key = {"split": "test", "group": "g", "class": "x", "reading": "sample"}
     cases = [{**key, "case": c, "tp": 27, "fp": 3, "fn": 3, "tn": 67} for c in names]
     sums = {"count": PIXELS, "p_sum": 90.0, "y_sum": 90.0 - gap * PIXELS, "nll_sum": 1.0}

@@ -116,7 +116,7 @@ def _row(
     if other is not None:
         row |= {"twin": other[0]["cell"]}
         row |= left_edge(over_log_snr, cell[1], other[1], tables)
-    found += signs.of_estimators(row)
+    found += signs.of_edge(row) + signs.of_estimators(row)
     found += signs.of_calibration(held_out.measure(cell[1]))
     return row | {"signatures": "; ".join(found)}
 

@@ -158,16 +158,16 @@ def test_the_noisy_end_is_held_against_the_twin_in_the_encodings_units(
     error = 1.2 * 4 * scale**2 * 0.05
     for seed in range(2):
         mine = probes(COARSE, ONES, 2 * ONES, x0=error)
-        mine = [{**r, "case": f"{r['case']}/0,0"} for r in mine]  # a tile of the case
         commit(ledger, f"a{seed}" * 8, mine, seed=seed, config=config)
         twin: dict[str, Any] = {"arm": "twin", "mode": "feedforward", "config": {}}
         cases = [{**r, "control": "none"} for r in mine if r["bin"] == 0]
-        names = [{"case": r["case"].removesuffix("/0,0"), "axis": "none"} for r in cases]
+        names = [{"case": r["case"], "axis": "none"} for r in cases]
         commit(ledger, f"b{seed}" * 8, names, seed=seed, brier=0.05, **twin)
     found = row(ledger)
     assert found["twin"] == "task_twin"
     assert found["left_edge"] == pytest.approx(1.2)
     assert found["left_edge_low"] == pytest.approx(1.2)
+    assert "image used less well than by the twin: error 1.20 [1.20, 1.20]" in found["signatures"]
 
 
 def test_without_twin_pixel_counts_or_unconditional_probes_there_are_nulls(ledger: Ledger) -> None:
