@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING, cast
 
 import numpy as np
@@ -14,6 +15,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from orchestrator import bootstrap
+from orchestrator.labels import labels
 from orchestrator.parts import coded
 from trainables.metrics import Array, Metric, ratio
 from trainables.part import names, parse_part
@@ -129,8 +131,32 @@ def final_cells(tables: Tables, declared: pa.Table | None = None) -> Iterator[Me
     trials = cast("pd.DataFrame", tables["trials"].to_pandas())
     final = studies[studies["stage"] == "final"].drop(columns=["config"])
     final = final.merge(trials[trials["outcome"] == "finished"], on="digest")
-    for _, group in final.groupby(["study", "cell"], sort=False):
-        yield {k: str(group[k].iloc[0]) for k in ABOUT}, group
+    final["config"] = final["config"].fillna("{}")
+    cells = list(final.groupby(["study", "cell"], sort=False))
+    tasks = task_names([(str(g["task"].iloc[0]), str(g["config"].iloc[0])) for _, g in cells])
+    for task, (_, group) in zip(tasks, cells, strict=True):
+        yield {k: str(group[k].iloc[0]) for k in ABOUT} | {"task": task}, group
+
+
+def task_names(cells: Sequence[tuple[str, str]]) -> list[str]:
+    """What the tasks of cells are called, given each one's data set and its config as JSON.
+
+    That is the data set's name; where one is used with several settings, what differs is added:
+    two drawn tasks are two tasks.
+    """
+    parsed = [json.loads(config).get("task") for _, config in cells]
+    settings = [json.dumps(task, sort_keys=True) for task in parsed]
+    used: dict[str, dict[str, None]] = {}
+    for (title, _), setting in zip(cells, settings, strict=True):
+        used.setdefault(title, {})[setting] = None
+    names = {
+        (title, setting): label if len(of_title) > 1 else title
+        for title, of_title in used.items()
+        for setting, label in zip(
+            of_title, labels(tuple(json.loads(s) for s in of_title)), strict=True
+        )
+    }
+    return [names[title, setting] for (title, _), setting in zip(cells, settings, strict=True)]
 
 
 def _with_interval(metric: Metric, classes: list[Cases]) -> dict[str, float]:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from orchestrator import bootstrap
 from orchestrator.bootstrap import Array
-from orchestrator.measured import SAMPLE, TestRows
+from orchestrator.measured import SAMPLE, TestRows, final_cells
 from orchestrator.parts import coded
 from orchestrator.pixelwise import Pixelwise
 
@@ -133,12 +133,14 @@ def cells(tables: Tables) -> Iterator[Probed]:
     starts = np.searchsorted(codes[order], np.arange(len(digests) + 1))
     place = {d: order[starts[i] : starts[i + 1]] for i, d in enumerate(digests)}
     cases = TestRows("cases", tables["cases"], set(digests))
+    tasks = {(about["study"], about["cell"]): about["task"] for about, _ in final_cells(tables)}
     for (study, cell), group in final.groupby(["study", "cell"]):
         mine = [place[d] for d in sorted(set(group["digest"])) if d in place]
         if mine:
             found = probes.take(np.concatenate(mine))
             first = group.iloc[0]
             about = {"study": str(study), "cell": str(cell), "arm": str(first["arm"])}
+            about["task"] = tasks[str(study), str(cell)]
             config = json.loads(first["config"])
             for axis in ("log_snr", "t"):
                 along = found.filter(pc.field("axis") == axis)
@@ -173,7 +175,7 @@ def _probed(
     # A probed tile is called like the test case that it is a part of, and its place in it.
     rows = [(digests[r], cases[c].rpartition("/")[0]) for r, c in zip(runs, at, strict=True)]
     return Probed(
-        about={**about, **{k: probes[k][0].as_py() for k in ("task", "model", "schedule")}},
+        about={**about, **{k: probes[k][0].as_py() for k in ("model", "schedule")}},
         config=config,
         digests=digests,
         names=cases,

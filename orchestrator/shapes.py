@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 BINS = 64
 PERMUTATIONS = 1999
+"""At least; more where there are many pairs, or Holm's adjustment could reject nothing."""
 ALIKE = ("study", "arm", "model", "schedule", "encoding")
 
 
@@ -72,11 +73,20 @@ class Group:
         np.add.at(total, at, self.areas[i])
         return total / np.bincount(at)[:, None]
 
+    def seeds_apart(self, i: int) -> float:
+        """The mean Wasserstein distance between a task's training runs; NaN of a single one."""
+        runs = self.members[i].runs
+        curves = [unit(self.areas[i][runs == run].mean(0)) for run in np.unique(runs)]
+        apart = [wasserstein(one, other, self.step) for one, other in combinations(curves, 2)]
+        return float(np.mean(apart)) if apart else np.nan
+
     @cached_property
     def p(self) -> Array:
         """Of each pair of tasks: [pairs], in the order of ``combinations``."""
-        pairs = combinations(range(len(self.members)), 2)
-        return np.array([exchanged(self.by_case(i), self.by_case(k), self.step) for i, k in pairs])
+        pairs = list(combinations(range(len(self.members)), 2))
+        many = max(PERMUTATIONS, 40 * len(pairs) - 1)
+        cases = [self.by_case(i) for i in range(len(self.members))]
+        return np.array([exchanged(cases[i], cases[k], self.step, many) for i, k in pairs])
 
     @cached_property
     def p_holm(self) -> Array:
@@ -150,19 +160,22 @@ def jensen_shannon(one: Array, other: Array) -> Array:
     return cast("Any", jensenshannon)(one, other, base=2, axis=-1)
 
 
-def exchanged(one: Array, other: Array, step: float, seed: int = 0) -> float:
+def exchanged(
+    one: Array, other: Array, step: float, many: int = PERMUTATIONS, seed: int = 0
+) -> float:
     """The p-value of a permutation test that two tasks have the same shape; [cases, bins] each.
 
     The statistic is the Wasserstein-1 distance of the mean densities, scaled to unit area. Under
     the hypothesis whole cases, scaled by the bits of their task's mean, may be exchanged between
-    the tasks (Good 2005); the split that was seen counts as one. NaN where a task has
-    no information.
+    the tasks (Good 2005); the split that was seen counts as one. It is about the networks at
+    hand: each case is the mean over training seeds, and how far seeds are apart is not in it. NaN
+    where a task has no information.
     """
     totals = one.sum(1).mean(), other.sum(1).mean()
     if not min(totals) > 0:
         return np.nan
     pooled = np.concatenate([one / totals[0], other / totals[1]])
-    order = np.random.default_rng(seed).random((PERMUTATIONS, len(pooled))).argsort(1)
+    order = np.random.default_rng(seed).random((many, len(pooled))).argsort(1)
     mine = np.concatenate([[np.arange(len(pooled))], order]) < len(one)
     first = mine.astype(float) @ pooled
     distance = wasserstein(unit(first), unit(pooled.sum(0) - first), step)

@@ -20,8 +20,16 @@ APART = 0.1
 """Of a number: how far one that should be the same may be from it."""
 
 
+UNUSED = 0.9
+"""Of the error without the image: what the error with it must reach to be called no better."""
+
+
 def of_curves(probed: Probed) -> list[str]:
-    """What the errors over t show: an image that is of no use at the noisy end, bumps."""
+    """What the errors over t show: an image that is of no use at the noisy end, bumps.
+
+    A bump is looked for where it is largest, so that noise alone shows one more often than in one
+    of twenty fingerprints: a reason to look at the curve, not a test.
+    """
     found: list[str] = []
     error = probed.curves["eps_error"].mean(0)
     top, bottom = int(error.argmax()), int(error.argmin())
@@ -38,7 +46,7 @@ def of_curves(probed: Probed) -> list[str]:
 
     numbered = of_means(probed.curves, probed.counted, numbers)
     ratio, low, high = (numbered[f"ratio{end}"] for end in ("", "_low", "_high"))
-    if ratio is not None and high is not None and high >= 1:
+    if ratio is not None and high is not None and high >= 1 and ratio >= UNUSED:
         begin = probed.low[-1]
         found.append(
             f"image unused at the noisy end: error {ratio:.3f} [{low:.3f}, {high:.3f}] of that"

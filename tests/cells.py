@@ -34,13 +34,14 @@ def commit(
     **trial: Any,
 ) -> None:
     """One final trial; ``trial`` are columns of its row, ``more`` further rows by table."""
-    about = {"arm": arm, "config": config or {}, "values": {}}
+    config = {"task": {task: {}}, **(config or {})}
+    about = {"arm": arm, "config": config, "values": {}}
     ledger.studies.describe(study, {"revision": revision})
     name = f"{task}_{arm}"
     ledger.studies.declare(Declared(study, revision, name, "final", seed, digest), about)
     row = {
         **{"task": task, "model": "ensemdiff", "mode": "diffusion", "schedule": "linear"},
-        **{"seed": seed, "config": json.dumps(config or {}), "code": "abc", "world_size": 1},
+        **{"seed": seed, "config": json.dumps(config), "code": "abc", "world_size": 1},
         **{"passes_per_image": 1, "train_seconds": 10.0, "test_seconds": 2.0},
         **{"test_images": len(counts), "device_seconds": 12.0, "ended_at": datetime.now(UTC)},
         **trial,

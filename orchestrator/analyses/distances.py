@@ -23,7 +23,7 @@ SCHEMA = pa.schema(
         *((k, pa.int64()) for k in ("images", "images_against")),
         *((k, pa.float64()) for k in ("log_snr_low", "log_snr_high")),
         *((f"{k}{end}", pa.float64()) for k in DISTANCES for end in ("", "_low", "_high")),
-        *((k, pa.float64()) for k in ("p", "p_holm")),
+        *((k, pa.float64()) for k in ("wasserstein_seeds", "p", "p_holm")),
     ]
 )
 
@@ -37,10 +37,14 @@ def rows(tables: Tables) -> pa.Table:
     in ``bits`` per pixel, or of densities scaled to ``unit`` area, of which it is at most 2.
     Of unit area also ``wasserstein``, in units of λ, and ``jensen_shannon``, in [0, 1].
 
+    ``wasserstein_seeds``: the same distance between training seeds of one task, the mean, of the
+    task where it is larger: what is not further apart may be chance in training, whatever ``p``.
+
     Intervals are bootstrapped over the cases of each task; two noisy curves are never alike, so
     the lower ends are not 0 even where the truth is. That question is ``p``'s: a permutation test
     of equal shape that exchanges whole cases with all their seeds, statistic the Wasserstein
-    distance; ``p_holm`` is adjusted for the pairs of the group.
+    distance; ``p_holm`` is adjusted for the pairs of the group. Seeds are averaged before, and
+    tiles of one image count as if they were patients: both make ``p`` too small.
     """
     found: list[dict[str, Any]] = []
     for group in shapes.groups(tables):
@@ -92,7 +96,8 @@ def _unit(
     for name, measure in measures.items():
         point, resampled = (measure(*side) for side in sides)
         found |= with_ends(name, float(point), resampled)
-    return found
+    apart = max(group.seeds_apart(i), group.seeds_apart(k))
+    return found | {"wasserstein_seeds": None if np.isnan(apart) else apart}
 
 
 def _between(one: Array, other: Array) -> Array:

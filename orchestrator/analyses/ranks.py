@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -37,11 +38,11 @@ def rows(tables: Tables) -> pa.Table:
     models, each combination is ranked. A task on which an arm has no result is left out.
     """
     held_out = measured.HeldOut(tables, measured.metrics(METRICS))
-    prefixes = _prefixes(held_out.cells)
+    prefixes = _prefixes(tables)
     studies: dict[str, dict[str, dict[str, pd.DataFrame]]] = {}
     for about, trials in held_out.cells:
         study, task = about["study"], about["task"]
-        arm = about["cell"].removeprefix(prefixes[study, task])
+        arm = about["cell"].removeprefix(prefixes[study, about["cell"]])
         studies.setdefault(study, {}).setdefault(task, {})[arm] = trials
     found: list[dict[str, Any]] = []
     for study, tasks in studies.items():
@@ -55,17 +56,23 @@ def rows(tables: Tables) -> pa.Table:
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def _prefixes(cells: list[measured.MeasuredCell]) -> dict[tuple[str, str], str]:
-    """What the names of a study's cells of one task have in common: whole words at the front."""
-    names: dict[tuple[str, str], list[list[str]]] = {}
-    for about, _ in cells:
-        names.setdefault((about["study"], about["task"]), []).append(about["cell"].split("_"))
+def _prefixes(tables: Tables) -> dict[tuple[str, str], str]:
+    """By study and cell, what the names of all cells of its task have in common: whole words at
+    the front. Of all that were declared: so it does not depend on what has finished.
+    """
+    names: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in tables["studies"].select(["study", "stage", "cell", "config"]).to_pylist():
+        if row["stage"] == "final":
+            task = json.dumps(json.loads(row["config"]).get("task"), sort_keys=True)
+            names.setdefault((row["study"], task), {})[row["cell"]] = row["cell"].split("_")
     found: dict[tuple[str, str], str] = {}
-    for key, words in names.items():
+    for (study, _), by_cell in names.items():
+        words = list(by_cell.values())
         common = 0
         while all(len(w) > common + 1 and w[common] == words[0][common] for w in words):
             common += 1
-        found[key] = "".join(f"{word}_" for word in words[0][:common])
+        prefix = "".join(f"{word}_" for word in words[0][:common])
+        found |= {(study, cell): prefix for cell in by_cell}
     return found
 
 

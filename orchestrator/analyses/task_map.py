@@ -39,10 +39,11 @@ def rows(tables: Tables) -> pa.Table:
     which half of the information is, of what lies within the range that the group shares.
 
     Of the true masks of the test cases, all foreground classes together: ``prevalence``, the share
-    of the pixels; ``object_size`` in pixels, the mean; ``perimeter``, neighbouring pixels with
-    different labels per pixel; ``correlation`` of neighbouring pixels, the mean over classes: a
-    pair differs with probability 2p(1 − p)(1 − ρ). ``NAME_rho``: Spearman's rank correlation of
-    each with ``half`` over the tasks of the group, null for fewer than 4.
+    of the pixels; ``object_size`` in pixels, the mean; ``perimeter`` per pixel, neighbouring pairs
+    of which one pixel is of a class, summed over classes; ``correlation`` of neighbouring pixels,
+    the mean over classes: a pair differs with probability 2p(1 − p)(1 − ρ). ``NAME_rho``:
+    Spearman's rank correlation of each with ``half`` over the tasks of the group, null for fewer
+    than 4.
     """
     found: list[dict[str, Any]] = []
     made = shapes.groups(tables)

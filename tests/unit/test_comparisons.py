@@ -287,3 +287,16 @@ def test_one_axis_has_no_interactions(ledger: Ledger) -> None:
         fields = config(schedule, 0.0, 1.0)
         commit(ledger, f"{i:016x}", schedule, as_counts([0.5, 0.6]), config=fields)
     assert Tables(ledger)["interactions"].num_rows == 0
+
+
+def test_one_data_set_with_two_settings_is_two_tasks(ledger: Ledger) -> None:
+    """Cases of the same names are no pairs where what was drawn under them differs."""
+    for i, scale in enumerate((0.1, 0.2)):
+        config = {"task": {"patterns": {"scale": scale}}}
+        commit(
+            ledger, f"{i}" * 16, f"arm{i}", as_counts([0.5, 0.9]), task="patterns", config=config
+        )
+    tables = Tables(ledger)
+    assert tables["ablation"].num_rows == 0
+    named = {row["task"] for row in tables["leaderboard"].to_pylist()}
+    assert named == {"patterns-0.1", "patterns-0.2"}

@@ -111,7 +111,7 @@ def test_under_the_hypothesis_the_permutation_test_rejects_as_often_as_it_says(
         below = stats.norm.cdf(edges, draws.normal(0, 0.7, cases)[:, None], 1.5)
         return bits * draws.lognormal(0, 0.3, cases)[:, None] * np.diff(below)
 
-    p = [shapes.exchanged(sample(12, 0.1), sample(15, 0.3), 0.5, i) for i in range(400)]
+    p = [shapes.exchanged(sample(12, 0.1), sample(15, 0.3), 0.5, seed=i) for i in range(400)]
     assert 0.028 <= np.mean(np.array(p) <= 0.05) <= 0.072  # 2 standard errors of 400 draws
     assert stats.kstest(p, "uniform").pvalue > 0.001
 
@@ -175,3 +175,17 @@ def test_tasks_without_information_have_no_distance(ledger: Ledger) -> None:
     assert (unit["wasserstein"], unit["p"]) == (None, None)
     assert bits["area_between"] > 0
     assert {r["cluster"] for r in Tables(ledger)["task_map"].to_pylist()} == {1}
+
+
+def test_how_far_seeds_of_one_task_are_apart_is_said_beside(ledger: Ledger) -> None:
+    """Two seeds of the first task, their bumps 1 apart; of the second, in one place."""
+    for i, centres in enumerate(((-1.0, 0.0), (0.0, 0.0))):
+        for seed, centre in enumerate(centres):
+            rows = of_density(EDGES, np.tile(bump(EDGES, centre, 1.0, 0.2), (4, 1)))
+            commit(ledger, f"{i}{seed}" * 8, rows, task="ab"[i], seed=seed)
+    assert unit_rows(ledger)["a", "b"]["wasserstein_seeds"] == pytest.approx(1.0, abs=0.05)
+
+
+def test_a_single_seed_has_no_distance_to_another(ledger: Ledger) -> None:
+    tasks(ledger, {"a": 0.0, "b": 0.0})
+    assert unit_rows(ledger)["a", "b"]["wasserstein_seeds"] is None
