@@ -1,4 +1,8 @@
-"""A Ray cluster that runs already, at the address in ``RAY_ADDRESS``; it is left as it was."""
+"""A Ray cluster that runs already, at the address in ``RAY_ADDRESS``; it is left as it was.
+
+HOST:PORT of its head is for a driver in this process, http://HOST:8265 of its dashboard for one
+that ``segprint submit`` has it run.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import Cluster, Resources, _head, _orphans
+from cluster import Cluster, Resources, _gather, _head, _orphans
 from cluster.local import LOOPBACK, QUIET
 
 PLACES = ("SEGPRINT_DATA", "SEGPRINT_CACHE")
@@ -20,6 +24,11 @@ PLACES = ("SEGPRINT_DATA", "SEGPRINT_CACHE")
 class Existing(Cluster):
     """Its nodes need this package, and the store's credentials in their own environment."""
 
+    address: str = ""
+    """Default: what ``RAY_ADDRESS`` says."""
+    store: str = ""
+    """Where results go (default: what ``--store`` says)."""
+
     def environment(self) -> dict[str, str]:
         here = self._address().startswith(("127.", "localhost"))
         return {**QUIET, **(LOOPBACK if here else {}), "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1"}
@@ -28,10 +37,29 @@ class Existing(Cluster):
         self._address()
         return None
 
+    def jobs(self) -> str:
+        """The endpoint of its Ray Jobs.
+
+        Raises:
+            ValueError: what is known is no such endpoint.
+        """
+        address = self.address or os.environ.get("RAY_ADDRESS", "")
+        if not address.startswith(("http://", "https://")):
+            raise ValueError(
+                f"cluster existing: RAY_ADDRESS={address!r} must be the Ray Jobs endpoint of its"
+                " dashboard to submit there, e.g. http://127.0.0.1:8265"
+            )
+        return address
+
     def _address(self) -> str:
-        address = os.environ.get("RAY_ADDRESS", "")
+        address = self.address or os.environ.get("RAY_ADDRESS", "")
         if not address:
             raise ValueError("cluster existing: RAY_ADDRESS must be HOST:PORT of its head")
+        if "://" in address:
+            raise ValueError(
+                f"cluster existing: RAY_ADDRESS={address} must be HOST:PORT of its head to sweep"
+                " from here; segprint submit takes the address of its Ray Jobs"
+            )
         return address
 
     @contextmanager
@@ -50,13 +78,14 @@ class Existing(Cluster):
                 logging_level=logging.ERROR,
             )
         except Exception as error:
-            raise ConnectionError(f"no Ray at RAY_ADDRESS={self._address()}: {error}") from error
+            said = " ".join(str(error).split())
+            raise ConnectionError(f"no Ray at RAY_ADDRESS={self._address()}: {said}") from error
         try:
             _orphans.remove()
-            offered = ray.cluster_resources()
-            alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-            nodes = tuple((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in alive)
-            with _head.watched(ray.get_runtime_context().gcs_address):
+            with _head.watched(ray.get_runtime_context().gcs_address), _gather.gathered():
+                offered = ray.cluster_resources()
+                alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
+                nodes = tuple((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in alive)
                 yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)), nodes)
         finally:
             _orphans.remove(ray.get_runtime_context().get_job_id())

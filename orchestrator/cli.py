@@ -27,11 +27,16 @@ VERBS = {
     "note": "note something about a study, tag it, retire it or delete it",
     "tables": "fold, check, rebuild or clean what is stored; list its versions",
     "data": "list, fetch, check or show data sets",
+    "up": "start a described cluster",
+    "submit": "have a cluster sweep a study; the same command again continues",
+    "logs": "follow what a submitted study prints",
+    "down": "stop a described cluster; results stay",
     "doctor": "check this machine and the store before a sweep",
 }
+CLUSTER_HELP = "name of a cluster (see ls clusters), or path of your own .py file"
 SPACE_HELP = "name of a space, or path of your own .py file"
-WITHOUT_JSON = {"report", "export"}
-"""Verbs that write files."""
+WITHOUT_JSON = {"report", "export", "up", "submit", "logs", "down"}
+"""Verbs that write files, or pass on what other tools say."""
 Parsers = Mapping[str, argparse.ArgumentParser]
 """One of each verb."""
 
@@ -51,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     at = {name: verbs.add_parser(name, help=text, description=text) for name, text in VERBS.items()}
     for name in VERBS.keys() - WITHOUT_JSON:
         at[name].add_argument("--json", action="store_true", help="print JSON for a script")
-    for add in (_of_configs, _of_sweeps, _of_results, _of_reports, _of_stores):
+    for add in (_of_configs, _of_sweeps, _of_clusters, _of_results, _of_reports, _of_stores):
         add(at)
     return root
 
@@ -88,7 +93,7 @@ def _of_configs(at: Parsers) -> None:
 
 def _of_sweeps(at: Parsers) -> None:
     """A whole study."""
-    for name in ("plan", "sweep"):
+    for name in ("plan", "sweep", "submit", "logs"):
         at[name].add_argument(
             "--most", type=int, metavar="N", help="let a space have so many trials (default: 1000)"
         )
@@ -105,6 +110,17 @@ def _of_sweeps(at: Parsers) -> None:
     at["sweep"].add_argument(
         "--mirror", choices=("mlflow", "wandb"), help="show the sweep there as well"
     )
+
+
+def _of_clusters(at: Parsers) -> None:
+    """A study elsewhere."""
+    for name in ("up", "submit", "logs", "down"):
+        at[name].add_argument("cluster", metavar="CLUSTER", help=CLUSTER_HELP)
+        at[name].add_argument(
+            "--dry-run", action="store_true", help="print exactly what would be sent; send nothing"
+        )
+    for name in ("submit", "logs"):
+        at[name].add_argument("space", metavar="SPACE", help=SPACE_HELP)
 
 
 def _of_results(at: Parsers) -> None:

@@ -7,15 +7,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
+SENT = ROOT / "code-version"
+"""Only in copies that were sent to a cluster."""
 PACKAGES = ("orchestrator", "trainables", "search_spaces", "cluster")
 
 
 def code_version() -> str:
     """The commit of the code, with ``+`` where files differ from it or are new.
 
-    Outside a checkout, the version that is installed: a copy inside somebody's repository is not
-    of its commits.
+    Outside a checkout, what a copy that was sent to a cluster says of itself, or the version that
+    is installed: a copy inside somebody's repository is not of its commits.
     """
+    if SENT.is_file():
+        return SENT.read_text(encoding="utf-8").strip()
     if not _git("ls-files", "--", *PACKAGES):
         return f"segprint {version('segprint')}"
     changed = _git("status", "--porcelain", "--", *PACKAGES)

@@ -32,6 +32,11 @@ def main(options: Namespace) -> int:
     space = limited(space, options.most)
     silence = _checked(options, space)
     where = cluster.load(options.on)
+    if not isinstance(where, cluster.Cluster):
+        raise ValueError(
+            f"cluster {options.on!r} is not reached from here: segprint submit {options.on}"
+            f" {options.space}"
+        )
     ledger = ledger_of(options)
     ledger.store.check()
     ledger = Ledger(ledger.store.patient(policy.STORE_SECONDS))

@@ -23,7 +23,7 @@ MINE = f"from search_spaces import *\nSPACE = Space(question='?', config={SMALL!
         (["sweep", "./bad_value.py"], "t_low=0.9, t_high=0.1 must satisfy"),
         (
             ["sweep", "./mine.py", "--on", "moon"],
-            "unknown cluster 'moon' (choices: existing, local)",
+            "unknown cluster 'moon' (choices: aws, existing, gcp, kuberay, local, slurm",
         ),
         (["sweep", "./mine.py", "--silence", "5"], "--silence=5 must be at least 30 seconds"),
         (["ls", "schedule"], "unknown kind 'schedule'; did you mean 'schedules'?"),

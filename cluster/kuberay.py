@@ -1,0 +1,252 @@
+"""Kubernetes with the KubeRay operator (1.6 or later): one RayJob per study, with its own cluster.
+
+The image has this package (``Dockerfile``). The store's credentials are a Secret of the namespace
+that is named here and never read; the operator makes the token. Pods may reach each other and the
+store, and nothing reaches them but the operator.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass, field
+from typing import Any
+
+from cluster import WORKERS, Command, Job, Remote
+
+HOME = "/home/segprint"
+LIMIT_GIB = 20
+
+
+@dataclass(frozen=True)
+class Kuberay(Remote):
+    """``segprint submit kuberay SPACE``; look at it by ``kubectl port-forward``."""
+
+    image: str = "segprint:latest"
+    namespace: str = "segprint"
+    memory: str = "32Gi"
+    """Of each node."""
+    secret: str = "segprint-store"  # noqa: S105  (its name)
+    """The Secret whose keys are the variables that lead to the store; empty: none is needed."""
+    service_account: str = ""
+    """One that the cloud gives rights on the store by itself (default: one without any)."""
+    spot: dict[str, str] = field(default_factory=dict[str, str])
+    """Node labels of the workers, e.g. ``{"karpenter.sh/capacity-type": "spot"}``."""
+    ports: tuple[int, ...] = (443,)
+    """That the store listens on."""
+    retries: int = 10
+    """How often a driver that died is started again."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for what in ("image", "namespace", "memory"):
+            if not getattr(self, what):
+                raise ValueError(f"Kuberay: {what} must not be empty")
+        if not all(0 < port < 2**16 for port in self.ports):
+            raise ValueError(f"Kuberay: ports={self.ports} must be between 1 and 65535")
+
+    @property
+    def ships(self) -> bool:
+        return False  # the image has it
+
+    def files(self, job: Job | None = None) -> dict[str, str]:
+        support = [self._account(), self._policy()]
+        if job is None:
+            return {"support.yaml": _text(support)}
+        return {
+            "support.yaml": _text([*support, self._study(job)]),
+            "rayjob.yaml": _text([self._rayjob(job)]),
+        }
+
+    def up(self) -> list[Command]:
+        return [self._kubectl("apply", "-f", "support.yaml")]
+
+    def down(self) -> list[Command]:
+        kinds = "rayjob,configmap,networkpolicy,serviceaccount"
+        return [self._kubectl("delete", kinds, "-l", f"segprint/cluster={self.name}")]
+
+    def submit(self, job: Job) -> list[Command]:
+        # Not "apply": where the study is there already, running or ended, that would do nothing.
+        return [*self.up(), self._kubectl("create", "-f", "rayjob.yaml")]
+
+    def logs(self, job: Job) -> list[Command]:
+        labels = f"segprint/study={job.label},segprint/role=submitter"
+        return [self._kubectl("logs", "--follow", "--tail=-1", "-l", labels)]
+
+    def _kubectl(self, *words: str) -> Command:
+        return ("kubectl", "--namespace", self.namespace, *words)
+
+    def _labels(self, **more: str) -> dict[str, str]:
+        return {"segprint/cluster": self.name} | {f"segprint/{k}": v for k, v in more.items()}
+
+    def _meta(self, name: str, **labels: str) -> dict[str, Any]:
+        return {"name": name, "namespace": self.namespace, "labels": self._labels(**labels)}
+
+    def _account(self) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "ServiceAccount",
+            "metadata": self._meta(self.name),
+            "automountServiceAccountToken": False,
+        }
+
+    def _policy(self) -> dict[str, Any]:
+        """Pods of this cluster reach each other; else in: the operator; out: names, the store."""
+        ours = {"podSelector": {"matchLabels": self._labels()}}
+        operator = {
+            "namespaceSelector": {},
+            "podSelector": {"matchLabels": {"app.kubernetes.io/name": "kuberay-operator"}},
+        }
+        dns = [{"protocol": p, "port": 53} for p in ("UDP", "TCP")]
+        return {
+            "apiVersion": "networking.k8s.io/v1",
+            "kind": "NetworkPolicy",
+            "metadata": self._meta(self.name),
+            "spec": {
+                **ours,
+                "policyTypes": ["Ingress", "Egress"],
+                "ingress": [
+                    {"from": [ours]},
+                    {"from": [operator], "ports": [{"protocol": "TCP", "port": 8265}]},
+                ],
+                "egress": [
+                    {"to": [ours]},
+                    {"ports": [*dns, *({"protocol": "TCP", "port": p} for p in self.ports)]},
+                ],
+            },
+        }
+
+    def _study(self, job: Job) -> dict[str, Any]:
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": self._meta(f"{self.name}-{job.label}", study=job.label),
+            "data": {_key(path): text for path, text in job.files.items()},
+        }
+
+    def _rayjob(self, job: Job) -> dict[str, Any]:
+        head = {"num-cpus": "0", "num-gpus": "0", "dashboard-host": "0.0.0.0"}  # noqa: S104
+        worker = {
+            "groupName": "workers",
+            "replicas": self.nodes,
+            "minReplicas": self.nodes,
+            "maxReplicas": self.nodes,
+            "rayStartParams": {"num-cpus": str(self.cpus), "num-gpus": str(self.gpus)},
+            "template": self._pod(job, "worker", self.spot),
+        }
+        return {
+            "apiVersion": "ray.io/v1",
+            "kind": "RayJob",
+            "metadata": self._meta(f"{self.name}-{job.label}", study=job.label),
+            "spec": {
+                "entrypoint": f"cd {HOME} && python {shlex.join(job.run)}",
+                "submissionMode": "K8sJobMode",
+                "submitterPodTemplate": self._pod(job, "submitter"),
+                "backoffLimit": self.retries,
+                "activeDeadlineSeconds": round(3600 * self.hours),
+                "shutdownAfterJobFinishes": True,
+                "ttlSecondsAfterFinished": 300,
+                "rayClusterSpec": {
+                    "rayVersion": "2.60.0",
+                    "authOptions": {"mode": "token"},
+                    "headGroupSpec": {
+                        "serviceType": "ClusterIP",
+                        "rayStartParams": head,
+                        "template": self._pod(job, "head"),
+                    },
+                    "workerGroupSpecs": [worker],
+                },
+            },
+        }
+
+    def _pod(self, job: Job, role: str, where: dict[str, str] | None = None) -> dict[str, Any]:
+        sizes = {"cache": f"{LIMIT_GIB}Gi", "tmp": f"{LIMIT_GIB}Gi"}
+        volumes: list[dict[str, Any]] = [
+            *({"name": k, "emptyDir": {"sizeLimit": v}} for k, v in sizes.items()),
+            {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}},
+            {
+                "name": "study",
+                "configMap": {
+                    "name": f"{self.name}-{job.label}",
+                    "items": [{"key": _key(path), "path": path} for path in job.files],
+                },
+            },
+        ]
+        spec = {
+            "serviceAccountName": self.service_account or self.name,
+            "automountServiceAccountToken": False,
+            "enableServiceLinks": False,
+            "securityContext": {
+                "runAsNonRoot": True,
+                "runAsUser": 1000,
+                "runAsGroup": 1000,
+                "fsGroup": 1000,
+                "seccompProfile": {"type": "RuntimeDefault"},
+            },
+            "containers": [self._container(job, role)],
+            "volumes": volumes if job.files else volumes[:-1],
+            **({"nodeSelector": where} if where else {}),
+            **({"restartPolicy": "Never"} if role == "submitter" else {}),
+        }
+        labels = self._labels(study=job.label, role=role)
+        return {"metadata": {"labels": labels}, "spec": spec}
+
+    def _container(self, job: Job, role: str) -> dict[str, Any]:
+        small = role != "worker"
+        gpus = {} if small or not self.gpus else {"nvidia.com/gpu": self.gpus}
+        limits = {
+            "cpu": "2" if small else str(self.cpus),
+            "memory": "8Gi" if small else self.memory,
+            "ephemeral-storage": f"{2 * LIMIT_GIB}Gi",
+            **gpus,
+        }
+        env = {"HOME": "/cache", "SEGPRINT_CACHE": "/cache", WORKERS: self.shape}
+        secret = self.secret if role != "submitter" else ""  # it only hands the job over
+        mounts = [
+            {"name": "cache", "mountPath": "/cache"},
+            {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
+            {"name": "shm", "mountPath": "/dev/shm"},  # noqa: S108
+            *(
+                {
+                    "name": "study",
+                    "mountPath": f"{HOME}/{path}",
+                    "subPath": path,
+                    "readOnly": True,
+                }
+                for path in job.files
+            ),
+        ]
+        return {
+            "name": f"ray-{role}",
+            "image": self.image,
+            "workingDir": HOME,
+            "env": [{"name": k, "value": v} for k, v in (env | dict(self.env)).items()],
+            **({"envFrom": [{"secretRef": {"name": secret}}]} if secret else {}),
+            "resources": {"limits": limits, "requests": limits},
+            "securityContext": {
+                "allowPrivilegeEscalation": False,
+                "readOnlyRootFilesystem": True,
+                "capabilities": {"drop": ["ALL"]},
+            },
+            "volumeMounts": mounts,
+        }
+
+
+def _key(path: str) -> str:
+    return path.replace("/", "__")
+
+
+def _text(documents: list[dict[str, Any]]) -> str:
+    import yaml
+
+    class Plain(yaml.SafeDumper):
+        """Nothing by reference, and text of several lines as such: to be read by people."""
+
+        def ignore_aliases(self, data: Any) -> bool:
+            return True
+
+    def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        style = "|" if "\n" in value else None
+        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+
+    Plain.add_representer(str, text)
+    return yaml.dump_all(documents, Dumper=Plain, sort_keys=False, width=1000)

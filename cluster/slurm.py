@@ -1,0 +1,146 @@
+"""A Slurm partition: one sbatch job per study, with Ray's own multi-node start-up inside.
+
+The files and the store must be on, or reachable from, every node. Credentials of the store come
+from the environment that ``sbatch`` is called in, or from what ``setup`` sources.
+"""
+
+from __future__ import annotations
+
+import shlex
+from dataclasses import dataclass
+
+from cluster import WORKERS, Command, Job, Remote
+
+SCRIPT = r"""
+set -euo pipefail
+umask 077
+{setup}
+{env}
+cd "$SLURM_SUBMIT_DIR/source"
+python=$(command -v python3)
+ray=("$python" -m ray.scripts.scripts)
+
+# The token is made here, for this job alone, where all its nodes read it and nobody else does.
+run=$(mktemp -d "$SLURM_SUBMIT_DIR/run-XXXXXX")
+"$python" -c 'import secrets; print(secrets.token_hex(32))' > "$run/token"
+export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$run/token" RAY_USAGE_STATS_ENABLED=0
+
+mapfile -t nodes < <(scontrol show hostnames "$SLURM_JOB_NODELIST")
+head=$(getent ahostsv4 "${{nodes[0]}}" | awk 'NR == 1 {{print $1}}')
+export RAY_ADDRESS="$head:$((20000 + SLURM_JOB_ID % 10000))" {workers}={shape}
+driver='' again='' started=()
+
+leave() {{
+  trap - EXIT
+  kill "${{started[@]}}" 2>/dev/null || true
+  wait || true
+  rm -rf "$run"
+}}
+trap leave EXIT
+# The driver keeps checkpoints and ends; short of the time limit, the job is queued again.
+trap 'kill -TERM $driver 2>/dev/null || true' TERM INT
+trap 'again=1; kill -TERM $driver 2>/dev/null || true' USR1
+
+"${{ray[@]}}" start --head --block --node-ip-address="$head" --port="${{RAY_ADDRESS##*:}}" \
+  --num-cpus={cpus} --num-gpus={gpus} --dashboard-host=127.0.0.1 --dashboard-port=0 \
+  --temp-dir="/tmp/ray-$SLURM_JOB_ID" > "$run/head.log" 2>&1 &
+started+=($!)
+for _ in {{1..120}}; do
+  "${{ray[@]}}" health-check --address "$RAY_ADDRESS" > /dev/null 2>&1 && break
+  kill -0 "${{started[0]}}" || {{ cat "$run/head.log"; exit 1; }}
+  sleep 1
+done
+for node in "${{nodes[@]:1}}"; do
+  srun --nodes=1 --ntasks=1 --nodelist="$node" --export=ALL \
+    "${{ray[@]}}" start --block --address="$RAY_ADDRESS" --num-cpus={cpus} --num-gpus={gpus} \
+    > "$run/$node.log" 2>&1 &
+  started+=($!)
+done
+
+{command} &
+driver=$!
+code=0
+wait "$driver" || code=$?
+while kill -0 "$driver" 2>/dev/null; do  # a signal ends the wait, not the driver
+  code=0
+  wait "$driver" || code=$?
+done
+leave
+if [ -n "$again" ] && [ "${{SLURM_RESTART_COUNT:-0}}" -lt {restarts} ]; then
+  scontrol requeue "$SLURM_JOB_ID"
+fi
+exit "$code"
+"""
+
+
+@dataclass(frozen=True)
+class Slurm(Remote):
+    """``segprint submit slurm SPACE``; a second job of one study waits for the first to end."""
+
+    partition: str = ""
+    account: str = ""
+    memory: str = "0"
+    """Of each node; 0 is all of it."""
+    setup: str = ""
+    """Lines that make ``python3`` the one with this package, e.g. ``module load cuda``."""
+    restarts: int = 10
+    """How often a job that reached its time limit is queued again."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for what in ("partition", "account", "memory"):
+            value = getattr(self, what)
+            if value and not value.replace("-", "").replace("_", "").replace(",", "").isalnum():
+                raise ValueError(f"Slurm: {what}={value!r} must be a plain word")
+        if self.restarts < 0:
+            raise ValueError(f"Slurm: restarts={self.restarts} must be at least 0")
+
+    def place(self, job: Job | None = None) -> str:
+        # A job that waits for hours keeps the source it was submitted with.
+        return self.name if job is None else f"{self.name}/{job.name}"
+
+    def files(self, job: Job | None = None) -> dict[str, str]:
+        return {} if job is None else {"job.sbatch": self._script(job)}
+
+    def up(self) -> list[Command]:
+        return []  # each study's job starts its own
+
+    def down(self) -> list[Command]:
+        mine = f"squeue --me --noheader --format='%i %j' | awk '$2 ~ /^{self.name}-/ {{print $1}}'"
+        return [("bash", "-c", f"{mine} | xargs -r scancel")]
+
+    def submit(self, job: Job) -> list[Command]:
+        return [("sbatch", "job.sbatch")]
+
+    def logs(self, job: Job) -> list[Command]:
+        return [("tail", "-n", "+1", "-F", "job.log")]
+
+    def _script(self, job: Job) -> str:
+        minutes = max(1, round(60 * self.hours))
+        options = {
+            "job-name": f"{self.name}-{job.label}",
+            "dependency": "singleton",
+            "nodes": self.nodes,
+            "ntasks-per-node": 1,
+            "cpus-per-task": self.cpus,
+            "gpus-per-node": self.gpus or None,
+            "mem": self.memory,
+            "time": minutes,
+            "partition": self.partition or None,
+            "account": self.account or None,
+            "signal": "B:USR1@180",
+            "output": "job.log",
+            "open-mode": "append",
+        }
+        head = [f"#SBATCH --{k}={v}" for k, v in options.items() if v is not None]
+        body = SCRIPT.format(
+            setup=self.setup,
+            env="\n".join(f"export {k}={shlex.quote(v)}" for k, v in self.env.items()),
+            workers=WORKERS,
+            shape=self.shape,
+            cpus=self.cpus,
+            gpus=self.gpus,
+            restarts=self.restarts,
+            command=f'"$python" {shlex.join(job.run)}',
+        )
+        return "\n".join(["#!/bin/bash", *head, "#SBATCH --requeue", body])

@@ -1,0 +1,25 @@
+"""``segprint logs``: follow what a submitted study prints."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+
+import cluster
+from cluster import _jobs
+from cluster.existing import Existing
+from orchestrator.launch import described, launch, shown
+from orchestrator.shipment import job_of
+
+
+def main(options: Namespace) -> int:
+    """Print it until the study ends; 0 if it ended well."""
+    where = cluster.load(options.cluster)
+    if isinstance(where, Existing):
+        job = job_of(options.space, where, options.cluster, options.store, options.most)
+        return _jobs.logs(where.jobs(), job)
+    where = described(options.cluster, "logs")
+    job = job_of(options.space, where, options.cluster, options.store, options.most)
+    if options.dry_run:
+        print(shown(where, job, where.logs(job)))
+        return 0
+    return launch(where, job, where.logs(job))

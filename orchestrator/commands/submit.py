@@ -1,0 +1,48 @@
+"""``segprint submit``: have a cluster sweep a study, whether or not this machine stays on."""
+
+from __future__ import annotations
+
+import tempfile
+from argparse import Namespace
+from pathlib import Path
+
+import cluster
+import search_spaces
+from cluster import Job, _jobs
+from cluster.existing import Existing
+from orchestrator.cells import check
+from orchestrator.commands import limited
+from orchestrator.launch import described, launch, shown
+from orchestrator.shipment import job_of, sources, stage
+
+
+def main(options: Namespace) -> int:
+    """Hand the study over, or with ``--dry-run`` print all that would be sent."""
+    where = cluster.load(options.cluster)
+    _, space = search_spaces.load(options.space)
+    check(limited(space, options.most))
+    if isinstance(where, Existing):
+        job = job_of(options.space, where, options.cluster, options.store, options.most)
+        return _to_jobs(where.jobs(), job, options)
+    where = described(options.cluster, "submit")
+    job = job_of(options.space, where, options.cluster, options.store, options.most)
+    if options.dry_run:
+        print(shown(where, job, where.submit(job)))
+        return 0
+    return launch(where, job, where.submit(job))
+
+
+def _to_jobs(url: str, job: Job, options: Namespace) -> int:
+    name = _jobs.identity(job)
+    if options.dry_run:
+        print(f"# to {url}, submission {name}\n{_jobs.entrypoint(job)}\n# with its directory:")
+        print("\n".join(sorted({*sources(), *job.files})))
+        return 0
+    with tempfile.TemporaryDirectory(prefix="segprint-") as folder:
+        stage(job, Path(folder))
+        new = _jobs.submit(url, job, Path(folder))
+    print(f"{job.name}: {'submitted' if new else 'runs there already'} as {name}")
+    print(
+        f"segprint logs {options.cluster} {options.space} follows it; ray job stop {name} ends it"
+    )
+    return 0
