@@ -43,17 +43,17 @@ trap 'again=1; kill -TERM $driver 2>/dev/null || true' USR1
 
 "${{ray[@]}}" start --head --block --node-ip-address="$head" --port="${{RAY_ADDRESS##*:}}" \
   --num-cpus={cpus} --num-gpus={gpus} --dashboard-host=127.0.0.1 --dashboard-port=0 \
-  --temp-dir="/tmp/ray-$SLURM_JOB_ID" > "$run/head.log" 2>&1 &
+  --temp-dir="/tmp/ray-$SLURM_JOB_ID" > "$SLURM_SUBMIT_DIR/ray-$head.log" 2>&1 &
 started+=($!)
 for _ in {{1..120}}; do
   "${{ray[@]}}" health-check --address "$RAY_ADDRESS" > /dev/null 2>&1 && break
-  kill -0 "${{started[0]}}" || {{ cat "$run/head.log"; exit 1; }}
+  kill -0 "${{started[0]}}" || {{ cat "$SLURM_SUBMIT_DIR/ray-$head.log"; exit 1; }}
   sleep 1
 done
 for node in "${{nodes[@]:1}}"; do
   srun --nodes=1 --ntasks=1 --nodelist="$node" --export=ALL \
     "${{ray[@]}}" start --block --address="$RAY_ADDRESS" --num-cpus={cpus} --num-gpus={gpus} \
-    > "$run/$node.log" 2>&1 &
+    > "$SLURM_SUBMIT_DIR/ray-$node.log" 2>&1 &
   started+=($!)
 done
 
