@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import jinja2
 from markupsafe import Markup
 
-from orchestrator.report import files, vega
+from orchestrator.report import drawing, files
 from orchestrator.report.blocks import Block, Chart, Commands, Picture, Section, Strip, Table
 from orchestrator.report.naming import Naming
 
@@ -54,7 +54,7 @@ def page(tables: Tables, made: list[Section], refresh: int = 0) -> str:
         refresh=refresh,
         css=_ours((HERE / "page.css").read_text(encoding="utf-8")),
         js=_ours((HERE / "page.js").read_text(encoding="utf-8")),
-        scripts=_ours(vega.scripts()),
+        scripts=_ours(drawing.scripts()),
     )
 
 

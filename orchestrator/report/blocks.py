@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.report import vega
+from orchestrator.report import drawing, vega
 from orchestrator.report.vega import Spec
 
 Row = Mapping[str, Any]
@@ -27,6 +27,14 @@ LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
     "ε": r"$\varepsilon$",
     "×": r"$\times$",
     "−": "$-$",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "→": r"$\to$",
+    "<": "$<$",
+    ">": "$>$",
+    "…": r"\ldots{}",
+    "√": r"$\surd$",
+    "½": r"$\frac{1}{2}$",
 }
 
 
@@ -55,7 +63,7 @@ class Chart:
 
     def svg(self) -> str:
         """As one SVG element; the same bytes for the same data."""
-        return vega.svg(self.full)
+        return drawing.svg(self.full)
 
     def csv(self) -> str:
         """Its numbers."""

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.report import vega
+from orchestrator.report import drawing, vega
 from orchestrator.report.blocks import Chart, Section, Table
 
 
@@ -40,7 +41,7 @@ def beside(charts: Sequence[Chart]) -> vega.Spec:
         {
             **{key: value for key, value in chart.full.items() if key in wanted},
             "title": {"text": chart.title, "subtitle": chart.caption.partition("Shaded")[0]},
-            "width": vega.WIDTH * 2 // 3,
+            "width": drawing.WIDTH * 2 // 3,
         }
         for chart in charts
     ]
@@ -52,11 +53,12 @@ def beside(charts: Sequence[Chart]) -> vega.Spec:
 
 
 def _drawn(spec: vega.Spec) -> dict[str, str | bytes]:
-    return {"svg": vega.svg(spec), "pdf": vega.pdf(spec), "png": vega.png(spec)}
+    return {"svg": drawing.svg(spec), "pdf": drawing.pdf(spec), "png": drawing.png(spec)}
 
 
 def _put(folder: Path, name: str, files: dict[str, str | bytes]) -> list[Path]:
-    paths = [folder / f"{name}.{end}" for end in files]
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name)  # of classes, whose names may be anything
+    paths = [folder / f"{plain}.{end}" for end in files]
     for path, content in zip(paths, files.values(), strict=True):
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     return paths

@@ -4,9 +4,21 @@
   const dark = () => root.dataset.theme
     ? root.dataset.theme === "dark"
     : matchMedia("(prefers-color-scheme: dark)").matches;
+  // What a reader chose outlives the page's being read again while a sweep runs.
+  const kept = (key, value) => {
+    try {
+      if (value !== undefined) sessionStorage.setItem(key, value);
+      return sessionStorage.getItem(key);
+    } catch { return null; }
+  };
+  if (kept("theme")) root.dataset.theme = kept("theme");
   document.getElementById("theme").addEventListener("click", () => {
-    root.dataset.theme = dark() ? "light" : "dark";
+    root.dataset.theme = kept("theme", dark() ? "light" : "dark");
   });
+  const place = (box) => `${box.closest("section").getAttribute("aria-labelledby")}/${box.dataset.series}`;
+  for (const box of document.querySelectorAll("input[data-series]")) {
+    box.checked = kept(place(box)) !== "false";
+  }
   const views = new Map();
   const hiddenIn = (section) => [...section.querySelectorAll("input[data-series]")]
     .filter((box) => !box.checked).map((box) => box.dataset.series);
@@ -34,9 +46,36 @@
       draw(entry.target);
     }
   }, { rootMargin: "400px" });
+  // A chart's numbers as a table, for those who do not point at it.
+  const tabulate = (details) => {
+    const text = details.closest("figure").querySelector("script").textContent;
+    const { values } = JSON.parse(text).data;
+    const names = [...new Set(values.flatMap((row) => Object.keys(row)))];
+    const table = document.createElement("table");
+    for (const row of [null, ...values]) {
+      const line = table.insertRow();
+      for (const name of names) {
+        const cell = document.createElement(row ? "td" : "th");
+        cell.textContent = row ? row[name] ?? "–" : name;
+        line.append(cell);
+      }
+    }
+    const scroll = document.createElement("div");
+    scroll.className = "scroll";
+    scroll.tabIndex = 0;
+    scroll.append(table);
+    details.append(scroll);
+  };
+  for (const details of document.querySelectorAll(".numbers")) {
+    details.addEventListener("toggle", () => tabulate(details), { once: true });
+  }
+  addEventListener("beforeprint", () => {
+    for (const details of document.querySelectorAll("details:not(.numbers)")) details.open = true;
+  });
   document.querySelectorAll(".chart").forEach((chart) => seen.observe(chart));
   document.addEventListener("change", (event) => {
     if (!event.target.matches("input[data-series]")) return;
+    kept(place(event.target), event.target.checked);
     const section = event.target.closest("section");
     for (const [chart, view] of views) {
       if (section.contains(chart)) view.signal("hidden", hiddenIn(section)).runAsync();

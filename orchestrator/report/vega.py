@@ -7,23 +7,17 @@ paper. Series differ by colour and by shape or dash.
 
 from __future__ import annotations
 
-import functools
 import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import vl_convert as vlc
-
 Spec = dict[str, Any]
-VERSION = "6.4"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8609a", "#8a7000", "#7f7f7f")
 """After Okabe & Ito; each at 3:1 or more against white and against the dark page."""
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])
 DASHED = ("solid", "dashed", "dotted", "dash-dotted")
 MOST = 24
 """Series in one chart: more cannot be told apart."""
-WIDTH = 560
-"""Pixels of a chart's plot where no page gives it room."""
 PARAM = "hidden"
 """The chart's parameter that lists the series a reader has switched off."""
 INK = "currentColor"
@@ -39,7 +33,7 @@ class Look(NamedTuple):
 
 Looks = Mapping[str, Look]
 CONFIG: Spec = {
-    "font": "system-ui, -apple-system, 'Segoe UI', 'Liberation Sans', sans-serif",
+    "font": "Arial, 'Liberation Sans', Helvetica, sans-serif",
     "view": {"stroke": None},
     "axis": {
         **dict.fromkeys(("labelColor", "titleColor", "domainColor", "tickColor", "gridColor"), INK),
@@ -58,7 +52,7 @@ CONFIG: Spec = {
         "title": None,
         "symbolType": "stroke",
         "symbolStrokeWidth": 3,
-        "symbolSize": 300,
+        "symbolSize": 120,
         "symbolOpacity": 1,
     },
     "header": {"labelColor": INK, "titleColor": INK},
@@ -146,12 +140,17 @@ def lines(series: Looks, across: Spec, up: Spec, *, kinds: Sequence[str] = (), *
     )
     told += tooltip(low="95 % from", high="to")
     curve: Spec = {
-        "mark": {"type": "line", "strokeWidth": 2, "point": {"size": 18}},
+        "mark": {"type": "line", "strokeWidth": 2},
         "encoding": {**base, "y": {**up, "field": "value"}, "tooltip": told},
     }
     if kinds:
         curve["encoding"]["strokeDash"] = dash(kinds)
-    return chart([band, curve], **rest)
+    dots = {k: v for k, v in curve["encoding"].items() if k != "strokeDash"}
+    marks: Spec = {
+        "mark": {"type": "point", "filled": True, "size": 28, "opacity": 1},
+        "encoding": {**dots, "shape": shape(series)},
+    }
+    return chart([band, curve, marks], **rest)
 
 
 def intervals(series: Looks, across: Spec, rows: int, *, zero: bool = False) -> Spec:
@@ -199,7 +198,14 @@ def points(series: Looks, across: Spec, up: Spec) -> Spec:
         "shape": shape(series),
         "tooltip": told,
     }
-    return chart([{"mark": {"type": "point", "filled": True, "size": 70}, "encoding": encoding}])
+    return chart(
+        [
+            {
+                "mark": {"type": "point", "filled": True, "size": 70, "opacity": 1},
+                "encoding": encoding,
+            }
+        ]
+    )
 
 
 def front(series: Looks, across: Spec, up: str) -> Spec:
@@ -213,7 +219,7 @@ def front(series: Looks, across: Spec, up: str) -> Spec:
         "encoding": {**at, "y": {**height, "field": "value"}},
     }
     rule: Spec = {
-        "mark": {"type": "rule", "opacity": 0.6},
+        "mark": {"type": "rule"},
         "encoding": {
             **at,
             "y": {**height, "field": "low"},
@@ -272,29 +278,3 @@ def _plain(value: Any) -> Any:
     if isinstance(value, float):
         return float(f"{value:.5g}") if math.isfinite(value) else None
     return value
-
-
-def _sized(spec: Spec, **more: Any) -> Spec:
-    return {**spec, **more, **({"width": WIDTH} if spec.get("width") == "container" else {})}
-
-
-def svg(spec: Spec) -> str:
-    """The chart as an SVG element; what cannot be drawn raises ``ValueError``."""
-    drawn = vlc.vegalite_to_svg(_sized(spec), vl_version=VERSION)
-    return drawn[drawn.index("<svg") :]
-
-
-def png(spec: Spec) -> bytes:
-    """The chart on white, 144 dots per inch."""
-    return vlc.vegalite_to_png(_sized(spec, background="white"), VERSION, scale=2.0)
-
-
-def pdf(spec: Spec) -> bytes:
-    """The chart as one PDF page of its size."""
-    return vlc.vegalite_to_pdf(_sized(spec, background="white"), VERSION)
-
-
-@functools.cache
-def scripts() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script that needs nothing else."""
-    return vlc.javascript_bundle("window.vegaEmbed = vegaEmbed;", VERSION)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import Ledger
-from orchestrator.report import contents, vega, write
+from orchestrator.report import contents, drawing, vega, write
 from orchestrator.report.blocks import Chart, Column, Table, fixed, latex, p_value
 from orchestrator.tables import Tables
 from tests.conftest import Segprint
@@ -61,8 +61,8 @@ def test_the_same_rows_are_drawn_as_the_same_bytes(tables: Tables) -> None:
     blocks = contents(tables)[0].blocks
     (chart,) = (b for b in blocks if isinstance(b, Chart) and b.name.endswith("dice"))
     assert chart.svg() == chart.svg()
-    assert vega.pdf(chart.full).startswith(b"%PDF-")
-    assert vega.png(chart.full).startswith(b"\x89PNG")
+    assert drawing.pdf(chart.full).startswith(b"%PDF-")
+    assert drawing.png(chart.full).startswith(b"\x89PNG")
 
 
 def test_every_chart_and_table_becomes_files_for_a_paper(tables: Tables, tmp_path: Path) -> None:

@@ -28,7 +28,7 @@ COLUMNS = (
     Column("name", "One less the other"),
     Column("difference", "Difference", fixed(3), interval=True),
     Column("better", "Better in", text),
-    Column("wilcoxon_p", "p, Wilcoxon", p_value),
+    Column("p", "p", p_value),
     Column("p_holm", "p, Holm", p_value),
     Column("seeds", "Seeds", text),
     Column("images", "Cases", text),
@@ -38,8 +38,10 @@ SHOWN = 15
 CLEAR, UNCLEAR = "the interval excludes zero", "the interval includes zero"
 TOLD = (
     "Each pair over the cases and seeds that both have, so what they share cancels; 95 % bootstrap"
-    " intervals over cases and seeds. Wilcoxon's signed-rank test is over cases (each the mean of"
-    " its seeds), adjusted by Holm over all pairs of a study, task and metric."
+    " intervals over cases and seeds. p is of Wilcoxon's signed-rank test over cases, each the mean"
+    " of its seeds, and of metrics pooled over pixels (ECE, Brier) of a test that exchanges the two"
+    " arms case by case; adjusted by Holm over all pairs of a study, task and metric. Cases of one"
+    " image or patient count as independent: where they are not, p is too small."
 )
 
 
@@ -48,6 +50,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
     rows = [
         {
             **row,
+            "p": row["permutation_p"] if row["wilcoxon_p"] is None else row["wilcoxon_p"],
             "name": f"{naming(row['study'], row['cell'])} − {naming(row['study'], row['against'])}",
         }
         for row in tables["ablation"].to_pylist()
@@ -129,7 +132,8 @@ def _ranks(tables: Tables) -> list[Chart]:
                 "; ".join(f"{r['name']} {r['value']:.2f}" for r in shown),
                 f"1 is best; {mine[0]['blocks']} cases of all tasks. Arms whose bars are apart"
                 " differ at 5 %, all pairs considered (Nemenyi; Demšar 2006); Friedman's p"
-                f" {p_value(mine[0]['friedman_p'])}.",
+                f" {p_value(mine[0]['friedman_p'])}. The blocks are cases, not data sets: it is"
+                " about these tasks, and the one with most cases counts most.",
                 query(tables, "ranks", f"metric = '{metric}'"),
                 vega.intervals(
                     vega.looks(["mean rank"]), vega.number("mean rank", zero=False), len(shown)

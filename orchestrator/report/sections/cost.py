@@ -18,8 +18,9 @@ COSTS = (
 )
 METRICS = (("dice", "Dice", -1), ("ece", "ECE", 1))
 TOLD = (
-    "The line joins what nothing else beats at its price (the Pareto front). Both axes are of final"
-    " trials on test cases; costs are on a logarithmic axis."
+    "The line joins what nothing else beats at its price (the Pareto front); where one arm is both"
+    " best and cheapest there is no line. Costs are on a logarithmic axis; what is cheaper than a"
+    " ten-thousandth of the dearest lies on the left edge."
 )
 
 
@@ -67,8 +68,14 @@ def _chart(
         f"cost-{task}-{name}-{price}",
         f"{spaced(task)}: {title} against {priced}",
         f"On the front, from cheap to dear: {', '.join(best)}",
-        f"95 % intervals over {there[0]['images'] if there else 0} cases and their seeds.",
-        query(tables, "leaderboard", f"task = '{task}'", columns=f"arm, {price}, {name}"),
+        f"95 % intervals over {there[0]['images'] if there else 0} cases and their seeds. On the"
+        f" front: {', '.join(best)}.",
+        query(
+            tables,
+            "leaderboard",
+            f"task = '{task}'",
+            columns=f"arm, {price}, {name}, {name}_low, {name}_high",
+        ),
         vega.front(naming.looks(rows), vega.logarithmic(priced, [r["at"] for r in rows]), title),
         rows,
     )

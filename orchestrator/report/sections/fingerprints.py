@@ -17,32 +17,44 @@ TOLD = (
     " between the errors without and with the image is what the image tells about the mask, in"
     " bits. Two estimates: half the squared distance between the two denoisers' estimates"
     " (orthogonal), and half the difference of their errors. Where they disagree, the network is"
-    " not yet the best denoiser. Everything is within the range of λ that the network was trained"
-    " on; shaded are 95 % bootstrap intervals over cases."
+    " not yet the best denoiser. Errors are per pixel, summed over the mask's channels: one for two"
+    " classes, else one for each. Everything is within the range of λ that the network was trained"
+    " on; shaded are 95 % bootstrap intervals over tiles and seeds. Tiles of one image are not"
+    " independent: the truth is wider."
 )
 LIMITS = (
-    "Bits per pixel within the range of λ. H: bounds from above, a network's code length. Left"
-    " edge: the error at the noisy end over that of the feed-forward twin, 1 if both are perfect."
+    "Bits per pixel within the range of λ that was trained. H: bounds from above, a network's code"
+    " length. A dash: not defined for more than two classes, or there is no twin."
 )
 COLUMNS = (
     Column("task", "Task"),
     Column("series", "Arm"),
-    Column("schedule", "Schedule"),
     Column("information_orthogonal", "I(mask; image), orthogonal", fixed(4), interval=True),
-    Column("information", "by difference", fixed(4), interval=True),
+    Column("information", "I, by difference", fixed(4), interval=True),
+    Column("half", "Half of it below λ", fixed(2), interval=True),
     Column("entropy", "H(mask) ≤", fixed(4), interval=True),
     Column("entropy_given_image", "H(mask | image) ≤", fixed(4), interval=True),
-    Column("information_orthogonal_per_image", "Bits per tile", fixed(0), interval=True),
-    Column("half", "Half of it below λ", fixed(2), interval=True),
-    Column("width", "10–90 % width in λ", fixed(2), interval=True),
-    Column("share_under_1", "Timesteps with < 1 %", fixed(2), interval=True),
-    Column("share_under_10", "with < 10 %", fixed(2), interval=True),
-    Column("non_monotonicity", "Non-monotonicity", fixed(2), interval=True),
-    Column("left_edge", "Left edge", fixed(2), interval=True),
-    Column("log_snr_low", "λ from", fixed(1)),
-    Column("log_snr_high", "to", fixed(1)),
     Column("images", "Tiles", text),
     Column("seeds", "Seeds", text),
+)
+MORE = (
+    Column("task", "Task"),
+    Column("series", "Arm"),
+    Column("schedule", "Schedule"),
+    Column("disagreement", "Difference less orthogonal", fixed(4), interval=True),
+    Column("information_orthogonal_per_image", "I, bits per tile", fixed(0), interval=True),
+    Column("width", "10–90 % width of I in λ", fixed(2), interval=True),
+    Column("live_from", "I is over 1 % of its peak from λ", fixed(1)),
+    Column("live_to", "to λ", fixed(1)),
+    Column("share_under_1", "Share of t where the image takes away < 1 % of the error", fixed(2)),
+    Column("share_under_5", "… < 5 %", fixed(2)),
+    Column("share_under_10", "… < 10 %", fixed(2)),
+    Column("left_edge", "Error at the noisy end over the twin's", fixed(2), interval=True),
+    Column("one_step_dice_noisy", "One-step Dice, noisy end", fixed(3), interval=True),
+    Column("tail_below", "Bits below the range ≤", fixed(5)),
+    Column("tail_above", "Bits above it ≤", fixed(5)),
+    Column("log_snr_low", "Measured from λ", fixed(1)),
+    Column("log_snr_high", "to λ", fixed(1)),
 )
 TIME = vega.number("t, from clean (0) to noise (1)")
 LOG_SNR = vega.number("log-SNR λ, from clean to noise", reverse=True)
@@ -65,6 +77,7 @@ PANELS: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any], dict[str, str
             "eps_error": "with the image",
             "eps_error_dropped": "without the image",
             "eps_error_pixelwise": "the share of foreground alone",
+            "eps_error_shuffled_image": "another case's image",
         },
     ),
     (
@@ -113,9 +126,19 @@ def section(tables: Tables, naming: Naming) -> Section:
         Note([TOLD]),
         *charts,
         Table("information", COLUMNS, totals, query(tables, "information"), caption=LIMITS),
+        Table(
+            "information-more",
+            MORE,
+            totals,
+            query(tables, "information"),
+            folded="Where it lies, both ends, the tails beyond",
+        ),
     ]
     if seen:
-        blocks += [Note(["What to look at twice, each with its number:"]), Note(seen, True)]
+        blocks += [
+            Note(["Signs named by the source study or against expectation, each with its number:"]),
+            Note(seen, True),
+        ]
     return Section("fingerprints", "Timestep fingerprints", blocks, list(looks))
 
 
@@ -136,9 +159,19 @@ def chart(
         if row["series"] in shown
     ]
     kinds = [kind for kind in lines.values() if any(r["line"] == kind for r in rows)]
+    edge = ""
     if up["scale"].get("type") == "log":
+        edge = " What is more than four decades below the highest lies on the lower edge."
         up = vega.logarithmic(up["title"], [r[k] for r in rows for k in ("low", "high")])
-    counts = ", ".join(sorted({f"{r['images']} cases × {r['seeds']} seeds" for r in there}))
+    first = {r["series"]: r for r in reversed(there)}
+    counts = ", ".join(
+        f"{name} {first[name]['images']} tiles × {first[name]['seeds']} seeds" for name in shown
+    )
+    lacking = [
+        f" No {lines[kind]}: {', '.join(without)}."
+        for kind in lines
+        if (without := _without(there, kind, shown))
+    ]
     words = (f"{look}: {kind}" for look, kind in zip(vega.DASHED, kinds, strict=False))
     said = f"{'; '.join(words).capitalize()}. " if len(kinds) > 1 else ""
     names = ", ".join(f"'{curve}'" for curve in lines)
@@ -146,11 +179,17 @@ def chart(
         f"fingerprint-{task}-{name}" if task else f"fingerprint-{name}",
         f"{spaced(task)}: {title[0].lower()}{title[1:]}" if task else title,
         _alt(there, next(iter(lines))),
-        f"{said}Shaded: 95 % over {counts}.",
+        f"{said}Shaded: 95 % over {counts}.{''.join(lacking)}{edge}",
         query(tables, "fingerprints", f"axis = '{axis}'", f"curve IN ({names})"),
         vega.lines({name: looks[name] for name in shown}, across, up, kinds=kinds),
         rows,
     )
+
+
+def _without(rows: list[dict[str, Any]], curve: str, shown: list[str]) -> list[str]:
+    """The series that lack a curve which others have."""
+    having = {row["series"] for row in rows if row["curve"] == curve}
+    return [name for name in shown if having and name not in having]
 
 
 def _alt(rows: list[dict[str, Any]], curve: str) -> str:

@@ -5,7 +5,17 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import vega
-from orchestrator.report.blocks import Block, Chart, Column, Note, Section, Table, fixed, text
+from orchestrator.report.blocks import (
+    Block,
+    Chart,
+    Column,
+    Note,
+    Section,
+    Table,
+    fixed,
+    p_value,
+    text,
+)
 from orchestrator.report.naming import Naming, query, spaced
 from orchestrator.screen import clock, memory
 
@@ -53,7 +63,7 @@ def section(tables: Tables, naming: Naming) -> Section:
         _chart(naming, board, task, *metric, source) for task in naming.tasks for metric in METRICS
     ]
     blocks: list[Block] = [Note([said]), Table("leaderboard", COLUMNS, rows, source), *charts]
-    beaten = verdicts(board)
+    beaten = verdicts(tables, board)
     if beaten:
         blocks.append(Note(beaten, bullets=True))
     return Section("leaderboard", "Leaderboard", blocks, list(naming.looks(board)))
@@ -91,26 +101,29 @@ def _chart(
     )
 
 
-def verdicts(board: list[dict[str, Any]]) -> list[str]:
-    """Per task and network, whether it beats each baseline on held-out cases: either way."""
+def verdicts(tables: Tables, board: list[dict[str, Any]]) -> list[str]:
+    """Per task and network, whether it beats each baseline on the same cases: either way."""
+    models = {(row["study"], row["cell"]): row for row in board}
     said: list[str] = []
-    for row in (r for r in board if r["model"] != BASELINE):
-        bases = [
-            r
-            for r in board
-            if r["model"] == BASELINE and (r["study"], r["task"]) == (row["study"], row["task"])
-        ]
-        if not bases or row["dice"] is None:
+    for pair in tables["ablation"].to_pylist():
+        one, other = (models.get((pair["study"], pair[side])) for side in ("cell", "against"))
+        if pair["metric"] != "dice" or one is None or other is None:
             continue
-        against = "; ".join(_against(row, base) for base in bases)
-        said.append(
-            f"{row['task']}, {row['model']} {row['series']} (Dice {row['dice']:.3f}) {against}."
-        )
-    return said
+        if (one["model"] == BASELINE) != (other["model"] == BASELINE):
+            said.append(_said(pair, one, other))
+    return sorted(said)
 
 
-def _against(row: dict[str, Any], base: dict[str, Any]) -> str:
-    apart = row["dice_low"] > base["dice_high"] or base["dice_low"] > row["dice_high"]
-    verb = "beats" if row["dice"] > base["dice"] else "does not beat"
-    clear = "intervals apart" if apart else "intervals overlap"
-    return f"{verb} {base['series']} ({base['dice']:.3f}, {clear})"
+def _said(pair: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) -> str:
+    """The pair, the network first."""
+    ends = (pair["difference"], pair["difference_low"], pair["difference_high"])
+    if one["model"] == BASELINE:
+        one, other = other, one
+        ends = (-ends[0], -ends[2], -ends[1])
+    difference, low, high = ends
+    verb = "beats" if low > 0 else "is beaten by" if high < 0 else "is not told apart from"
+    return (
+        f"{spaced(one['task'])}: {one['model']} {one['series']} {verb} {other['series']},"
+        f" Dice {difference:+.3f} [{low:+.3f}, {high:+.3f}] in pairs"
+        f" (p {p_value(pair['p_holm'])}, Holm)."
+    )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,9 @@ BUDGET = 1_500_000
 """Bytes of pictures: the page is to stay one that can be sent."""
 TOLD = (
     "The first test cases of each task, by the first seed of each arm; chosen by name, not by how"
-    " well they came out. The spread is the standard deviation over the members of an ensemble;"
-    " where there is one member, that of a Bernoulli variable with the predicted probability."
+    " well they came out. Of an ensemble, its mean and the standard deviation over its members; of"
+    " a single prediction p, √(p(1 − p)) instead, which is another thing: compare spreads with"
+    " spreads. White is ½ there. Masks of several classes are in greys, the background black."
 )
 
 
@@ -57,15 +59,19 @@ def section(tables: Tables, naming: Naming) -> Section | None:
 
 
 def _strips(tables: Tables, naming: Naming, task: str, found: list[Sample]) -> Iterator[Strip]:
-    source = query(tables, "pictures", f"task = '{task}'", columns="digest, kind, t, png")
+    source = query(tables, "studies JOIN pictures USING (digest)", columns="cell, pictures.*")
+    spreads = _spreads(tables)
     for case in dict.fromkeys(sample.case for sample in found):
         mine = [sample for sample in found if sample.case == case]
         shown = [_shown(mine[0].stills[k], w) for k, w in FIRST.items() if k in mine[0].stills]
         for sample in mine:
             name = naming(sample.study, sample.cell)
-            for kind, words in THEN.items():
-                if kind in sample.stills:
-                    shown.append(_shown(sample.stills[kind], f"{name}: {words}"))
+            words = {"probability": "mean", "uncertainty": spreads[sample.digest]}
+            shown += [
+                _shown(sample.stills[kind], f"{name}: {word}")
+                for kind, word in words.items()
+                if kind in sample.stills
+            ]
         yield Strip(f"{spaced(task)}, {case}", shown, source)
     best = next((sample.cell for sample in found if sample.strip), None)
     if best is not None:
@@ -83,7 +89,16 @@ def _foreground(sample: Sample) -> float:
 
 
 FIRST = {"image": "image", "truth": "true mask"}
-THEN = {"probability": "mean", "uncertainty": "spread"}
+
+
+def _spreads(tables: Tables) -> dict[str, str]:
+    """What the spread of each trial's predictions is, by its digest."""
+    found: dict[str, str] = {}
+    for row in tables["trials"].select(["digest", "config"]).to_pylist():
+        modes = json.loads(row["config"] or "{}").get("mode", {})
+        members = max((fields.get("members", 1) for fields in modes.values()), default=1)
+        found[row["digest"]] = f"spread of {members}" if members > 1 else "√(p(1 − p))"
+    return found
 
 
 def _shown(picture: Picture, label: str) -> Shown:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from orchestrator.report.blocks import Block, Column, Commands, Section, Table
-from orchestrator.report.naming import Naming
+from orchestrator.report.naming import Naming, query
 
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
@@ -33,12 +34,21 @@ def section(tables: Tables, naming: Naming) -> Section:
     listed = [{"what": name, "value": _some(values)} for name, values in named.items()]
     studies = tables.studies or ("STUDY",)
     names = " ".join(studies)
+    store = shlex.quote(tables.ledger.store.url)
     columns = (Column("what", "What"), Column("value", "Value"))
-    query = 'segprint query "SELECT digest, code, packages, devices, seed, data_hash FROM trials"'
+    source = query(
+        tables,
+        "studies JOIN trials USING (digest)",
+        columns="digest, code, packages, devices, seed, data_hash",
+    )
     blocks: list[Block] = [
-        Table("provenance", columns, listed, query),
+        Table("provenance", columns, listed, source),
         Commands(
             [
+                (
+                    "First, where the commands of this page find the store",
+                    f"export SEGPRINT_STORE={store}",
+                ),
                 *(
                     ("Run it again; what is committed is not trained anew", f"segprint sweep {s}")
                     for s in studies

@@ -63,7 +63,7 @@ def _diagram(
         f"{spaced(task)}{f', {label}' if several else ''}: reliability",
         "; ".join(f"{s}: widest gap {_gap(points, s):.2f}" for s in shown),
         f"At most {pixels:,} pixels an arm; the grey diagonal is perfect calibration.",
-        query(tables, "reliability", f"task = '{task}'"),
+        query(tables, "reliability", f"task = '{task}'", f"class = '{label}'"),
         vega.reliability(naming.looks(points)),
         points,
     )
@@ -99,7 +99,12 @@ def _over_members(
         f"{spaced(task)}: {title.partition(',')[0]} over ensemble size",
         "; ".join(f"{r['series']} of {r['at']}: {r['value']:.3f}" for r in rows),
         f"Bands: 95 % over {rows[0]['images']} cases and seeds; arms that differ in members only.",
-        query(tables, "leaderboard", f"task = '{task}'", columns=f"arm, {metric}, settings"),
+        query(
+            tables,
+            "leaderboard",
+            f"task = '{task}'",
+            columns=f"arm, {metric}, {metric}_low, {metric}_high, settings",
+        ),
         vega.lines(
             vega.looks(ordered(rows)), vega.number("members"), vega.number(title, zero=False)
         ),

@@ -26,29 +26,32 @@ TOLD = (
     "Information densities of tasks whose models were trained alike, over the λ that all of them"
     " were measured in. Distances are between densities scaled to unit area: how differently the"
     " information lies, not how much there is. The lower ends of their intervals are above 0 even"
-    " for equal fingerprints; whether two differ is the permutation test's to say, which exchanges"
-    " whole cases, adjusted by Holm over the pairs."
+    " for equal fingerprints. p: a permutation test of these networks that exchanges whole tiles,"
+    " adjusted by Holm over the pairs. It knows neither that tiles of one image are alike nor that"
+    " another training seed gives another curve, so it is too small: look at how far apart the"
+    " seeds of one task are."
 )
 DISTANCES = (
     Column("arm", "Arm"),
     Column("task", "Task"),
     Column("against", "Against"),
     Column("wasserstein", "Wasserstein-1, in λ", fixed(2), interval=True),
+    Column("wasserstein_seeds", "between seeds of one task", fixed(2)),
     Column("jensen_shannon", "Jensen–Shannon", fixed(3), interval=True),
     Column("bits", "Area between, bits per pixel", fixed(4), interval=True),
     Column("p", "p", p_value),
     Column("p_holm", "p, Holm", p_value),
     Column("images", "Tiles", text),
-    Column("images_against", "and", text),
+    Column("images_against", "Tiles of the other", text),
 )
 TRAITS = (
     Column("arm", "Arm"),
     Column("task", "Task"),
-    Column("cluster", "Cluster", text),
+    Column("cluster", "Cluster (not told apart)", text),
     Column("half", "Half below λ", fixed(2)),
     Column("prevalence", "Foreground", fixed(3)),
     Column("object_size", "Object, pixels", fixed(0)),
-    Column("perimeter", "Perimeter per pixel", fixed(3)),
+    Column("perimeter", "Perimeter per pixel, summed over classes", fixed(3)),
     Column("correlation", "Neighbours' correlation", fixed(3)),
 )
 RHO = tuple(

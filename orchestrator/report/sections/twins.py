@@ -25,7 +25,8 @@ PLACE = 50
 TOLD = (
     "Diffusion less its twin, over the same cases and seeds. A twin that makes as many passes is"
     " the fair one at test time; one that was trained for as many device-seconds the fair one in"
-    " training: which pairs are equal in what is said with each."
+    " training: which pairs are equal in what, to a tenth, is said with each. p: as for the"
+    " comparisons in pairs."
 )
 COLUMNS = (
     Column("task", "Task"),
@@ -34,9 +35,9 @@ COLUMNS = (
     Column("difference", "Difference", fixed(3), interval=True),
     Column("p_holm", "p, Holm", p_value),
     Column("passes", "Passes", text),
-    Column("passes_against", "twin's", text),
+    Column("passes_against", "Twin's passes", text),
     Column("device_seconds", "Device-seconds", fixed(0)),
-    Column("device_seconds_against", "twin's", fixed(0)),
+    Column("device_seconds_against", "Twin's device-seconds", fixed(0)),
     Column("equal", "Equal in"),
     Column("images", "Cases", text),
     Column("seeds", "Seeds", text),
@@ -93,11 +94,13 @@ def _forest(rows: list[dict[str, Any]], metric: str, title: str, source: str) ->
     looks = ", ".join(
         f"{shape} {name}" for name, shape in zip(used, ("●", "■", "▲", "◆"), strict=False)
     )
+    sizes = {row["task"]: f"{row['images']} cases × {row['seeds']} seeds" for row in rows}
+    counts = ", ".join(f"{task} {size}" for task, size in sizes.items())
     return Chart(
         f"twins-{metric}",
         title,
         "; ".join(f"{r['name']} {r['value']:+.3f}" for r in shown[:6]),
-        f"95 % intervals over cases and seeds. {looks}.",
+        f"95 % intervals over {counts}. {looks}.",
         source,
         vega.intervals(
             vega.looks(used),
