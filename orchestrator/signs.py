@@ -81,7 +81,7 @@ def of_edge(row: Mapping[str, float | None]) -> list[str]:
     if value is None or low is None or high is None or low <= 1 + APART:
         return []
     return [
-        f"image used less well than by the twin: error {value:.2f} [{low:.2f}, {high:.2f}] of the twin's"
+        f"image used less well than by the twin: {value:.2f} [{low:.2f}, {high:.2f}] of its error"
     ]
 
 
