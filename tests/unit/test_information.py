@@ -167,7 +167,7 @@ def test_the_noisy_end_is_held_against_the_twin_in_the_encodings_units(
     assert found["twin"] == "task_twin"
     assert found["left_edge"] == pytest.approx(1.2)
     assert found["left_edge_low"] == pytest.approx(1.2)
-    assert "image used less well than by the twin: error 1.20 [1.20, 1.20]" in found["signatures"]
+    assert "image used less well than by the twin: 1.20 [1.20, 1.20]" in found["signatures"]
 
 
 def test_without_twin_pixel_counts_or_unconditional_probes_there_are_nulls(ledger: Ledger) -> None:
