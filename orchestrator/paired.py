@@ -163,7 +163,7 @@ def _difference(metric: Metric, by_class: list[Sides]) -> dict[str, Any] | None:
         "value": here,
         "value_against": there,
         **_with_ends("difference", found, (1, -1)),
-        "better": float(np.mean((ahead > 0) + (ahead == 0) / 2)),
+        "better": float(np.mean((ahead > 0) + (ahead == 0) / 2)) if len(ahead) else None,
         "wilcoxon_p": None if metric.pooled else _wilcoxon(apart),
         "permutation_p": _permutation(metric, by_class) if metric.pooled else None,
     }
@@ -207,8 +207,9 @@ def _wilcoxon(apart: Array) -> float:
     return float(cast("Any", stats.wilcoxon(moved)).pvalue) if len(moved) else 1.0
 
 
-def _permutation(metric: Metric, by_class: list[Sides]) -> float:
-    """Two-sided p-value: if the sides do not differ, either may have made either's pixels.
+def _permutation(metric: Metric, by_class: list[Sides]) -> float | None:
+    """Two-sided p-value: if the sides do not differ, either may have made either's pixels. None
+    where no class has a value in every draw.
 
     What was found counts as one of the draws (Phipson & Smyth 2010, SAGMB 9:39), so that the value
     is never 0; all seeds and classes of a case are exchanged together.
@@ -223,6 +224,8 @@ def _permutation(metric: Metric, by_class: list[Sides]) -> float:
         first = metric.value({k: sums[k].sum(0) + moved[k] for k in sums})
         apart.append(first - metric.value({k: others[k].sum(0) - moved[k] for k in sums}))
     known = [a for a in apart if not np.isnan(a).any()]
+    if not known:
+        return None
     size = np.abs(np.mean(known, axis=0))
     return float(np.mean(size >= size[0] - 1e-12))
 

@@ -88,6 +88,15 @@ def test_a_pooled_metric_is_tested_by_exchanging_the_sides_of_cases(three: Table
     assert (same["permutation_p"], same["p_holm"], same["better"]) == (1.0, 1.0, 0.5)
 
 
+def test_sides_that_some_exchange_leaves_without_pixels_have_no_p_value(ledger: Ledger) -> None:
+    seen, empty = (0.9, 100, 60), (0.9, 0, 0)
+    counts = [(5, 1, 1), (6, 1, 1)]
+    commit(ledger, "a" * 16, "one", counts, {"c0": [seen], "c1": [empty]})
+    commit(ledger, "b" * 16, "other", counts, {"c0": [empty], "c1": [seen]})
+    row = pair(Tables(ledger)["ablation"].to_pylist(), "one", "other", "ece")
+    assert (row["permutation_p"], row["p_holm"], row["better"]) == (None, None, None)
+
+
 def _gap(p: np.ndarray[Any, Any], true: np.ndarray[Any, Any], level: float) -> float:
     mine = p == level
     return abs(100 * level * mine.sum() - true[mine].sum()) / 600
