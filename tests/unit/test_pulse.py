@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import threading
+from pathlib import Path
 
 from trainables.datasets.synthetic import Synthetic
 from trainables.pulse import Pulse, beat
 from trainables.reading.cache import load
+from trainables.reading.rules import accepted
+from trainables.reading.tree import tree
 
 
 def test_a_run_that_gets_on_is_told_of_and_one_that_hangs_falls_silent() -> None:
@@ -35,3 +38,12 @@ def test_decoding_is_a_sign_of_life() -> None:
         load(Synthetic(size=8, cases=2, radius=1.25))
         assert told.acquire(timeout=10)
     beat()  # nobody listens: nothing happens
+
+
+def test_looking_for_files_is_a_sign_of_life(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(b"1")
+    for look in (lambda: tree(str(tmp_path)), lambda: accepted(Synthetic(size=8, cases=2))):
+        told = threading.Semaphore(0)
+        with Pulse(told.release, every=0.01):
+            look()
+            assert told.acquire(timeout=10)

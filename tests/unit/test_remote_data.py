@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, cast
@@ -15,6 +16,7 @@ from tests import trees
 from tests.conftest import Segprint
 from trainables.datasets import Dataset
 from trainables.part import parse_part
+from trainables.pulse import Pulse
 from trainables.reading import tree
 from trainables.reading.cache import forget, load
 
@@ -161,3 +163,11 @@ def test_credentials_in_a_url_are_refused_and_not_printed(how: str, inline: Segp
     assert "credentials belong in the environment, not in the URL" in done.stderr
     assert "hidden" not in done.stdout + done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
+
+
+def test_every_page_of_a_listing_is_a_sign_of_life() -> None:
+    told = threading.Semaphore(0)
+    with Pulse(told.release, every=0.01):
+        with pytest.raises(FileNotFoundError):
+            tree.tree(f"{BASE}/empty")
+        assert told.acquire(timeout=10)

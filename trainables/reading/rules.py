@@ -11,6 +11,7 @@ from typing import cast
 import numpy as np
 
 from trainables.datasets import SPLITS, Dataset, Raster, Source
+from trainables.pulse import beat
 from trainables.reading.tree import Problem
 
 
@@ -20,7 +21,10 @@ def accepted(dataset: Dataset) -> list[Source]:
     Raises:
         ValueError: names the first bad file, how many there are, and how to list them all.
     """
-    found = list(dataset.scan())
+    found: list[Source | Problem] = []
+    for item in dataset.scan():
+        found.append(item)
+        beat()
     problems = [p for p in found if isinstance(p, Problem)]
     sources = [s for s in found if isinstance(s, Source)]
     fatal = [p for p in [*problems, *among(sources)] if p.fatal]

@@ -20,6 +20,8 @@ from typing import Any, cast
 
 import fsspec
 
+from trainables.pulse import beat
+
 MAX_FILE = 8 * 2**30
 """Bytes of one file, also within an archive: a bomb is refused before it is unpacked."""
 RETRIES = {"mode": "standard", "max_attempts": 1}
@@ -166,6 +168,7 @@ def tree(at: str) -> Tree:
     problems: list[Problem] = []
     listed = _remote(url) if url.startswith("s3://") else _local(Path(url), Path(url), ())
     for item in listed:
+        beat()
         if isinstance(item, Problem):
             problems.append(item)
         elif item.suffix == ".zip":
@@ -245,6 +248,8 @@ def _remote(url: str) -> Iterator[File]:
     root = url.removeprefix("s3://")
     try:
         files.invalidate_cache()  # others write there
+        pages = files.s3.meta.events  # s3fs tells of none before it has the last
+        pages.register("after-call.s3.ListObjectsV2", lambda **_: beat(), unique_id="beat")
         found = cast("dict[str, dict[str, Any]]", files.find(root, detail=True))
     except Exception as error:
         raise OSError(
