@@ -67,6 +67,9 @@ class Plan:
         default_factory=dict[str, "tuple[Config, Config]"]
     )
     """Per searched cell, a config of its search and one of its final trial, to estimate costs."""
+    free: dict[str, int] = field(default_factory=dict[str, int])
+    """Per searched cell, the first number that no search trial was ever declared under, whether or
+    not the space still has room for it."""
     failures: int = 0
     """Failed attempts at the known trials."""
     hopeless: list[str] = field(default_factory=list[str])
@@ -119,6 +122,8 @@ def plan(
             cell.config(cell.example, space.search.overrides, space.search.seed),
             cell.config(cell.example, {}, 0),
         )
+        taken = (d.index for d in known.searched.get(cell.name, []))
+        made.free[cell.name] = max(taken, default=-1) + 1
         search = known.search(cell, space)
         made.trials += search
         if len(search) < space.search.trials:

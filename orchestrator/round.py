@@ -85,10 +85,7 @@ class Round:
         self.handed: dict[str, Handed] = {}
         self.goals, self.committed = memory.goals, memory.commits
         self.ladder = Ladder(made.space.search, memory.rungs())
-        self.index = {
-            cell.name: [t.index for t in made.trials if t.cell is cell and t.stage == "search"]
-            for cell in made.cells
-        }
+        self.free = dict(made.free)
         self.outcomes: dict[str, Outcome | None] = {t.digest: t.outcome for t in made.trials}
         self.standings = dict(memory.standings)
         self.waiting = {t.digest: t for t in made.pending if t.stage == "search"}
@@ -141,8 +138,8 @@ class Round:
         digest = config.digest()
         if digest in self.waiting:
             return self.waiting.pop(digest)
-        index = max(self.index[cell.name], default=-1) + 1
-        self.index[cell.name].append(index)
+        index = self.free[cell.name]
+        self.free[cell.name] += 1
         outcome = self.outcomes.get(digest)
         if outcome is None and digest not in self.outcomes:  # another study may have trained it
             outcome = self._elsewhere(digest)
@@ -265,7 +262,7 @@ def _about(trial: Trial) -> dict[str, Any]:
         "config": trial.config.plain(),
         "values": trial.values,
         "workers": trial.workers,
-        "committed_before": trial.outcome is not None,
+        "committed_before": policy.counts_as_done(trial.outcome, trial.stage),
     }
 
 

@@ -26,8 +26,10 @@ class Tries:
         return self.splits.get(digest, 1)
 
     def recall(self, made: Plan, ledger: Ledger) -> None:
-        """What the pending trials' failures have to say that another sweep recorded."""
-        unknown = {t.digest for t in made.pending} - self.splits.keys()
+        """What the pending trials' failures have to say that another sweep recorded; those that do
+        not count say nothing, so that a larger machine need not split what a smaller one had to.
+        """
+        unknown = {t.digest for t in made.pending} - self.splits.keys() - self.forgiven.keys()
         self.splits |= ledger.splits(unknown)
 
     def note(self, digest: str, reason: str | None) -> None:

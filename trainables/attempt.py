@@ -116,8 +116,8 @@ def attempt(
         return Ended(outcome, reason)
     if place.rank == 0:
         trial = {**about(config, sink, began, ran), **_costs(config, measured, place)}
-        if place.split > 1:
-            trial["reason"] = f"short of memory: each batch in {place.split} times more parts"
+        if measured.split > 1:
+            trial["reason"] = f"short of memory: each batch in {measured.split} times more parts"
         sink.commit(
             digest,
             "finished",
@@ -168,6 +168,7 @@ def _costs(config: Config, measured: Measured, place: Place) -> Row:
         + tally.validate_seconds
         + measured.test_seconds
         + measured.probe_seconds
+        + measured.further_seconds
     )
     return {
         "steps": tally.history[-1]["step"],

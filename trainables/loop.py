@@ -34,7 +34,6 @@ from trainables.state import LAYOUT, State, Tally
 Row = dict[str, Any]
 T = TypeVar("T")
 
-
 BEAT_SECONDS = 5.0
 """Longest stretch of training steps without a word: how soon a run can be told to stop."""
 
@@ -59,17 +58,22 @@ class Progress:
 
 @dataclass(frozen=True)
 class Measured:
-    """What a finished run leaves, complete on rank 0."""
+    """What a finished run leaves, complete on rank 0.
+
+    ``further_seconds`` are those of validation cases, controls and pictures after the test.
+    """
 
     tally: Tally
     rows: Rows
     probes: list[Row]
+    split: int
     parameters: int
     macs_per_pass: int
     probe_passes: int
     test_images: int
     test_seconds: float
     probe_seconds: float
+    further_seconds: float
 
 
 def train(
@@ -87,8 +91,8 @@ def train(
     data = prepared(config)
     _check(config, data, place)
     state = State(config, data, place)
-    whole = place.split == 1 or not any(isinstance(m, BatchNorm2d) for m in state.network.modules())
-    require(whole, f"model {config.model.name} normalises over a batch, which cannot be split")
+    if any(isinstance(m, BatchNorm2d) for m in state.network.modules()):
+        place = dataclasses.replace(place, split=1)  # parts would have other statistics
     if resume is not None:
         state.load(resume, digest)
     learner = learner_of(config, state.network, place)
@@ -239,12 +243,14 @@ def _test(config: Config, state: State, data: Prepared, place: Place) -> Measure
         tally=state.tally,
         rows=Rows(**{name: place.gather(rows) for name, rows in all_rows.items()}),
         probes=place.gather(probes),
+        split=place.split,
         parameters=sum(p.numel() for p in state.network.parameters()),
         macs_per_pass=multiply_adds(config, state.network),
         probe_passes=probe.passes(config, len(tiles(data.test, data.size))),
         test_images=len(data.test),
         test_seconds=tested - began,
         probe_seconds=probed - probing,
+        further_seconds=probing - tested,
     )
 
 

@@ -20,7 +20,8 @@ class Place:
     device: str = "cpu"
     split: int = 1
     """How many times more parts than ``train.accumulate`` a share of a batch is passed in: what
-    ran out of memory is tried again so, and means the same."""
+    ran out of memory is tried again so, and means the same. What normalises over a batch is never
+    split."""
     beat: Callable[[], None] = lambda: None
     """Called at every step and every pass: a sign of life for whoever watches the run."""
 

@@ -93,6 +93,9 @@ def test_want_of_memory_is_remembered_by_the_next_driver(ledger: Ledger) -> None
     tries.recall(plan("s", ONE, ledger), ledger)
     assert tries.split(trial.digest) == 2
     assert tries.split("another") == 1
+    again = Tries(forgiven=ledger.failures())
+    again.recall(plan("s", ONE, ledger), ledger)
+    assert again.split(trial.digest) == 1
 
 
 def test_what_was_given_up_can_be_tried_again(ledger: Ledger) -> None:

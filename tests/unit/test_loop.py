@@ -107,8 +107,17 @@ def test_a_share_in_more_parts_means_the_same(small: Callable[..., Config]) -> N
 
 def test_what_normalises_over_a_batch_is_not_split(small: Callable[..., Config]) -> None:
     config = small(model={"medsegdiff_new": MODELS["medsegdiff_new"]}, mode="feedforward")
-    with pytest.raises(ValueError, match="normalises over a batch, which cannot be split"):
-        next(train(config, Place(split=2)))
+    whole, split = (finish(train(config, Place(split=n))) for n in (1, 2))
+    assert split.rows == whole.rows
+    assert split.split == 1
+
+
+def test_all_that_is_measured_is_device_time(small: Callable[..., Config]) -> None:
+    sink = Memory()
+    assert outcome_of(attempt(small(), sink, Place())) == "finished"
+    row = sink.committed[0][1]["trials"][0]
+    parts = ("train_seconds", "validate_seconds", "test_seconds", "probe_seconds")
+    assert row["device_seconds"] > sum(row[part] for part in parts)
 
 
 def test_what_ran_out_of_memory_is_recorded_with_its_reason(

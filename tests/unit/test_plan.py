@@ -214,6 +214,16 @@ def test_a_budget_counts_what_the_study_trained_itself(ledger: Ledger) -> None:
     assert spent(plan("one", again, ledger), ledger).trials == 1  # over all revisions
 
 
+def test_a_budget_counts_what_only_failed_before(ledger: Ledger) -> None:
+    arms = {"a": {"mode": "feedforward"}, "b": {"mode": "image_only"}}
+    wanted = Space(question="?", config=SMALL, arms=arms, budget=Budget(trials=2))
+    failed, pruned = plan("other", wanted, ledger).pending
+    finish(ledger, failed.digest, "failed")
+    finish(ledger, pruned.digest, "pruned")
+    declare(plan("s", wanted, ledger), ledger)
+    assert own(plan("s", wanted, ledger), ledger) == {failed.digest, pruned.digest}
+
+
 def test_replicates_share_seeds_and_splits_across_arms_and_grids(ledger: Ledger) -> None:
     made = plan("s", space(arms={"a": {"mode": "feedforward"}, "b": {"mode": "diffusion"}}), ledger)
     by_seed: dict[int, list[Any]] = {}

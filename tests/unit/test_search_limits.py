@@ -14,7 +14,8 @@ from orchestrator.reproduce import Memory as Sink
 from orchestrator.round import declare_one
 from search_spaces import Integer, Search, Space
 from tests.conftest import SMALL
-from tests.unit.test_plan import measure
+from tests.unit.test_chosen import measure
+from tests.unit.test_sweep import begun
 from trainables.attempt import attempt
 from trainables.config import Config
 from trainables.evaluate import passes_per_image
@@ -58,6 +59,18 @@ def test_a_limit_on_passes_that_comes_later_leaves_out_what_has_not_run(ledger: 
     strict = dataclasses.replace(space(), search=Search(trials=2, limits={"passes": 3}))
     made = plan("s", strict, ledger)
     assert {t.values[MEMBERS] for t in made.trials if t.stage == "final"} == {1}
+
+
+def test_no_two_search_trials_share_an_index_when_a_limit_comes_and_goes(ledger: Ledger) -> None:
+    suggest(ledger, plan("s", space(), ledger), 1, 2, 3)
+    run = begun(ledger, space(limits={"passes": 3}))
+    handed = run.next("a")
+    assert handed is not None
+    assert handed.values[MEMBERS] == 1
+    assert run.next("b") is None  # only repetitions are within the limit
+    declared = [d for d in ledger.studies.declared("s") if d.stage == "search"]
+    assert sorted(i for i, _ in {(d.index, d.digest) for d in declared}) == [0, 1, 2, 3, 4]
+    assert members(plan("s", space(), ledger)) == [1, 2, 3]
 
 
 def test_the_best_breaks_no_constraint_that_came_later(ledger: Ledger) -> None:
