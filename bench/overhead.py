@@ -40,6 +40,9 @@ class Committed:
     def resume(self, digest: str) -> bytes | None:
         return None
 
+    def checkpoint(self, digest: str) -> bytes | None:
+        return None
+
     def keep(self, digest: str, checkpoint: bytes) -> None: ...
 
     def alive(self, digest: str) -> None: ...

@@ -20,10 +20,10 @@ import json
 import uuid
 from collections.abc import Iterable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any
+from typing import Any, cast
 
 import pyarrow as pa
 
@@ -38,9 +38,14 @@ from trainables.record import SCHEMA_VERSION, Outcome, Tables
 
 @dataclass(frozen=True)
 class Ledger:
-    """Reads and writes of results, over one store."""
+    """Reads and writes of results, over one store.
+
+    Copies that travel to workers are the same ``holder`` of leases; whoever opens the store anew
+    is another one.
+    """
 
     store: Store
+    holder: str = field(default_factory=lambda: uuid.uuid4().hex, compare=False)
 
     @cached_property
     def studies(self) -> Studies:
@@ -81,7 +86,11 @@ class Ledger:
 
     def done(self, digest: str) -> Outcome | None:
         """Whether a config is finished or diverged: there is nothing more to train."""
-        for outcome in RANK[:2]:
+        return self._ended(digest, RANK[:2])
+
+    def _ended(self, digest: str, outcomes: Iterable[Outcome] = RANK[:3]) -> Outcome | None:
+        """The first of some outcomes that a digest is committed with."""
+        for outcome in outcomes:
             try:
                 self.store.get(f"commits/{digest}.{outcome}.json")
             except KeyError:
@@ -118,7 +127,7 @@ class Ledger:
         won = self.store.create(record.key, record.dump())
         if outcome != "failed":  # what failed is tried again, from where it was
             self.store.delete(f"checkpoints/{digest}.pt")
-        self.store.delete(f"leases/{digest}.json")
+        self.release(digest)
         return won
 
     # -- what is in flight --------------------------------------------------------------------
@@ -137,24 +146,36 @@ class Ledger:
 
     def lease(self, digest: str) -> None:
         """Say that somebody works on this digest now."""
-        about = {**myself(), "at": datetime.now(UTC).timestamp()}
+        about = {**myself(), "holder": self.holder, "at": datetime.now(UTC).timestamp()}
         self.store.put(f"leases/{digest}.json", json.dumps(about).encode())
 
     def renew(self, digest: str) -> None:
         """Renew this process's lease, unless the run has ended or is another process's by now.
 
         A worker that lost its node may live on for a while beside the one that took its trial over.
+        A lease that is gone, though nothing is committed, is taken again: the run gets on.
         """
-        try:
-            about = json.loads(self.store.get(f"leases/{digest}.json"))
-        except (KeyError, ValueError):
-            return
-        if about == {**myself(), "at": about.get("at")}:
+        about = self._lease(digest)
+        mine = {**myself(), "holder": self.holder, "at": about.get("at")}
+        if about == mine or (not about and self._ended(digest) is None):
             self.lease(digest)
 
     def release(self, digest: str) -> None:
-        """Say that nobody works on this digest any more; its checkpoint stays."""
-        self.store.delete(f"leases/{digest}.json")
+        """Say that this holder does not work on this digest any more; its checkpoint stays.
+
+        The lease of another one, who works on the same config for another study, stays too.
+        """
+        about = self._lease(digest)
+        if about.get("holder", self.holder) == self.holder or dead(about):
+            self.store.delete(f"leases/{digest}.json")
+
+    def _lease(self, digest: str) -> dict[str, Any]:
+        """What a lease says; nothing if there is none, or none that can be read."""
+        try:
+            about = json.loads(self.store.get(f"leases/{digest}.json"))
+        except (KeyError, ValueError):
+            return {}
+        return cast("dict[str, Any]", about) if isinstance(about, dict) else {}
 
     def leases(self) -> dict[str, float]:
         """Seconds since each run in flight last gave a sign of life."""
@@ -167,8 +188,8 @@ class Ledger:
 
         The process of a lease may be known to be dead.
         """
+        about = self._lease(digest)
         try:
-            about: dict[str, Any] = json.loads(self.store.get(f"leases/{digest}.json"))
             age = datetime.now(UTC).timestamp() - float(about["at"])
         except (KeyError, ValueError, TypeError):
             return None
@@ -202,11 +223,14 @@ class LedgerSink:
         self.ledger.lease(digest)
         return self.ledger.checkpoint(digest)
 
+    def checkpoint(self, digest: str) -> bytes | None:
+        return self.ledger.checkpoint(digest)
+
     def keep(self, digest: str, checkpoint: bytes) -> None:
         self.ledger.keep(digest, checkpoint)
 
     def alive(self, digest: str) -> None:
-        Ledger(self.ledger.store.patient(0)).renew(digest)
+        replace(self.ledger, store=self.ledger.store.patient(0)).renew(digest)
 
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
         self.ledger.commit(digest, outcome, tables)

@@ -110,6 +110,8 @@ class Memory:
     def resume(self, digest: str) -> bytes | None:
         return self._checkpoint
 
+    checkpoint = resume
+
     def keep(self, digest: str, checkpoint: bytes) -> None:
         self._checkpoint = checkpoint
 

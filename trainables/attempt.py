@@ -43,7 +43,11 @@ class Sink(Protocol):
         ...
 
     def resume(self, digest: str) -> bytes | None:
-        """The newest checkpoint of this config, if there is one."""
+        """The newest checkpoint of this config, if there is one, for who works on it from now."""
+        ...
+
+    def checkpoint(self, digest: str) -> bytes | None:
+        """The same for who only reads it."""
         ...
 
     def keep(self, digest: str, checkpoint: bytes) -> None:
@@ -88,7 +92,9 @@ def attempt(
         done = place.first_has(_committed(sink, digest) if place.rank == 0 else None)
         if done is not None:
             return Ended(cast("Outcome", done.decode()))
-        found, history = _readable(sink, digest) if place.rank == 0 else (None, history)
+        found, history = (
+            _readable(sink.resume(digest), digest) if place.rank == 0 else (None, history)
+        )
         resume = place.first_has(found)
         # Where another worker hangs, the first one waits for it.
         tell = partial(sink.alive, digest) if place.rank == 0 else lambda: None
@@ -137,7 +143,7 @@ def commit_unfinished(config: Config, sink: Sink, outcome: Outcome, reason: str,
     ``ran`` is what it ran on, as far as its reports said so.
     """
     digest = config.digest()
-    _, history = _readable(sink, digest)
+    _, history = _readable(sink.checkpoint(digest), digest)
     trial = {**about(config, sink, datetime.now(UTC), ran), "reason": reason}
     sink.commit(digest, outcome, _unfinished(trial, outcome, history))
 
@@ -219,11 +225,10 @@ def _same(config: Config, digest: str) -> None:
         )
 
 
-def _readable(sink: Sink, digest: str) -> tuple[bytes | None, list[Row]]:
+def _readable(checkpoint: bytes | None, digest: str) -> tuple[bytes | None, list[Row]]:
     """The checkpoint, and the rows of the ``steps`` table that it carries; none of either if it is
     damaged or foreign: then the run starts over, with a warning.
     """
-    checkpoint = sink.resume(digest)
     if checkpoint is None:
         return None, []
     try:

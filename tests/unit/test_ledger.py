@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import pickle
 from typing import Any
 
 import pytest
@@ -88,9 +89,32 @@ def test_only_the_process_that_holds_a_lease_renews_it(ledger: Ledger) -> None:
     ledger.store.put("leases/d1.json", other)
     sink.alive("d1")
     assert ledger.store.get("leases/d1.json") == other
-    ledger.release("d1")
+
+
+def test_a_lease_that_is_gone_is_taken_again_until_the_run_has_ended(ledger: Ledger) -> None:
+    sink = LedgerSink(ledger, "code")
     sink.alive("d1")
-    assert ledger.leases() == {}
+    assert ledger.leases()["d1"] < 5
+    for outcome in ("failed", "pruned"):
+        ledger.commit("d1", outcome, {"trials": [trial(outcome)]})  # type: ignore[arg-type]
+        assert ledger.leases() == {}
+        sink.alive("d1")
+        assert ledger.leases().keys() == ({"d1"} if outcome == "failed" else set())
+
+
+def test_another_studys_end_leaves_the_lease_to_who_holds_it(ledger: Ledger) -> None:
+    sink, other = (LedgerSink(Ledger(ledger.store), "code") for _ in range(2))
+    assert pickle.loads(pickle.dumps(sink)).ledger.holder == sink.ledger.holder
+    sink.resume("d1")
+    lease = ledger.store.get("leases/d1.json")
+    assert other.checkpoint("d1") is None
+    other.commit("d1", "pruned", {"trials": [trial("pruned")]})
+    other.ledger.release("d1")
+    assert ledger.store.get("leases/d1.json") == lease
+    gone = json.dumps({**json.loads(lease), "born": "0"}).encode()
+    ledger.store.put("leases/d1.json", gone)
+    other.ledger.release("d1")
+    assert ledger.store.list("leases/") == []
 
 
 def test_committing_ends_the_lease_and_drops_the_checkpoint(ledger: Ledger) -> None:

@@ -24,17 +24,19 @@ class Memory:
     code = "test"
 
     def __init__(self) -> None:
-        self.checkpoint: bytes | None = None
+        self.kept: bytes | None = None
         self.committed: list[tuple[Outcome, Tables]] = []
 
     def done(self, digest: str) -> Outcome | None:
         return None
 
     def resume(self, digest: str) -> bytes | None:
-        return self.checkpoint
+        return self.kept
+
+    checkpoint = resume
 
     def keep(self, digest: str, checkpoint: bytes) -> None:
-        self.checkpoint = checkpoint
+        self.kept = checkpoint
 
     def alive(self, digest: str) -> None:
         pass
@@ -173,7 +175,7 @@ def test_a_bad_checkpoint_is_named_and_the_run_starts_over(
     config, sink = small(), Memory()
     other = next(train(small(seed=9) if damage == "foreign" else config, Place())).save()
     assert other is not None
-    sink.checkpoint = {"truncated": other[:-100], "foreign": other, "garbage": b"x"}[damage]
+    sink.kept = {"truncated": other[:-100], "foreign": other, "garbage": b"x"}[damage]
     with pytest.warns(UserWarning, match=f"checkpoint of {config.digest()} ignored"):
         assert outcome_of(attempt(config, sink, Place())) == "finished"
 
@@ -231,7 +233,7 @@ def test_a_divergence_after_a_resume_keeps_the_steps_before_it(
     small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, sink = small(), Memory()
-    sink.checkpoint = next(train(config, Place())).save()
+    sink.kept = next(train(config, Place())).save()
     broken = torch.tensor([float("nan")] * 4, requires_grad=True)
     monkeypatch.setattr(type(config.mode), "losses", lambda *_: broken)
     assert outcome_of(attempt(config, sink, Place())) == "diverged"
