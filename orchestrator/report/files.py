@@ -24,13 +24,14 @@ def write(made: Sequence[Section], folder: Path) -> list[Path]:
         for table in (block for block in section.blocks if isinstance(block, Table)):
             files: dict[str, str | bytes] = {"tex": table.latex(), "csv": table.csv()}
             written += _put(folder, table.name, files)
-        if section.name == "fingerprints" and len(charts) == IN_A_ROW + 1:
-            written += _put(folder, section.name, _drawn(beside(charts[:IN_A_ROW])))
+        row = [chart for chart in charts if chart.name in IN_A_ROW]
+        if row:
+            written += _put(folder, section.name, _drawn(beside(row)))
     return written
 
 
-IN_A_ROW = 3
-"""Charts of the fingerprints: loss, error, information."""
+IN_A_ROW = ("fingerprint-loss", "fingerprint-error", "fingerprint-information")
+"""Charts that are there together as well, where one chart has all tasks."""
 
 
 def beside(charts: Sequence[Chart]) -> vega.Spec:

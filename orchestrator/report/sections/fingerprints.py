@@ -77,7 +77,6 @@ PANELS: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any], dict[str, str
             "eps_error": "with the image",
             "eps_error_dropped": "without the image",
             "eps_error_pixelwise": "the share of foreground alone",
-            "eps_error_shuffled_image": "another case's image",
         },
     ),
     (
@@ -96,7 +95,21 @@ PANELS: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any], dict[str, str
         vega.number("Dice"),
         {"one_step_dice": "with the image"},
     ),
+    (
+        "controls",
+        "Error with something else in its place",
+        "log_snr",
+        LOG_SNR,
+        vega.number("ε-MSE per pixel", type="log"),
+        {
+            "eps_error": "nothing replaced",
+            "eps_error_shuffled_image": "another case's image",
+            "eps_error_random_mask": "noise for the noisy mask",
+            "eps_error_shuffled_mask": "another case's noisy mask",
+        },
+    ),
 )
+CONTROLS = set(PANELS[-1][-1]) - {"eps_error"}
 
 
 def section(tables: Tables, naming: Naming) -> Section:
@@ -114,7 +127,7 @@ def section(tables: Tables, naming: Naming) -> Section:
     charts = [
         chart(tables, [r for r in curves if task in ("", r["task"])], task, panel, looks)
         for task in groups
-        for panel in PANELS
+        for panel in (PANELS if any(r["curve"] in CONTROLS for r in curves) else PANELS[:-1])
     ]
     totals = naming.of(tables["information"].to_pylist())
     seen = [
