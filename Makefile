@@ -5,7 +5,7 @@ STORE ?= results
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test browser drills survival check format bench lock clean
+.PHONY: demo test browser drills survival check format bench baselines lock clean
 
 demo: .venv/ready
 	$(BIN)/segprint --store $(STORE) sweep quickstart
@@ -47,6 +47,11 @@ bench: .venv/ready
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
+
+# What the models of other libraries need; a torchvision of another build than torch breaks them.
+baselines: .venv/ready
+	$(BIN)/pip install --quiet --constraint constraints.txt --constraint constraints-baselines.txt \
+	  --editable '.[dev,baselines]'
 
 lock: .venv/ready
 	(head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//') > .venv/lock

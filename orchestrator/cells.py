@@ -17,6 +17,7 @@ from orchestrator.sound import check_search, check_shares
 from search_spaces import Each, Space, put, walk
 from search_spaces._rules import AbsentError, holds, look_up, paths
 from trainables.config import Config, parse
+from trainables.models import require_installed
 
 
 @dataclass(frozen=True)
@@ -247,6 +248,14 @@ def check(space: Space) -> list[Cell]:
                 config = cell.config(values, overrides, seed=0)
                 if cell.searched and not overrides:
                     check_shares(cell.name, config.train, space.workers)
+    return checked
+
+
+def ready(space: Space) -> list[Cell]:
+    """Checked cells, for what is about to train: every model's library must be installed here."""
+    checked = check(space)
+    for cell, values in ((c, v) for c in checked for v in c.corners):
+        require_installed(cell.config(values, {}, seed=0).model)
     return checked
 
 

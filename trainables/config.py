@@ -36,7 +36,7 @@ class Train:
     warmup: int = 0
     """Steps over which the learning rate rises from 0."""
     decay: Literal["none", "linear"] = "none"
-    """Whether it then falls to 0 at the last step."""
+    """Whether it then falls to 0 at the last step; linear: the polynomial of power 1."""
     weight_decay: float = 0.0
     ema: float = 0.99
     """Decay of the averaged weights, reached from below: min(ema, (1 + step)/(10 + step))."""
@@ -155,7 +155,7 @@ class Config:
             f" {self.mode.name} does not (choices: none, shuffled_image, dropped_image)",
         )
         require(
-            self.model.learns or not self.mode.denoises,
+            self.model.denoises or not self.mode.denoises,
             f"model {self.model.name} sees no noisy mask: mode {self.mode.name} must be feedforward"
             " or image_only",
         )

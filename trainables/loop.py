@@ -184,7 +184,7 @@ def step(config: Config, state: State, learner: nn.Module, data: Prepared, place
         if value - value != 0.0:
             raise DivergedError(f"{what} is {value} at step {state.step} of {settings.steps}")
     for group in state.optimizer.param_groups:
-        group["lr"] = settings.rate(state.step)
+        group["lr"] = settings.rate(state.step) * group.get("rate", 1.0)
     state.optimizer.step()
     _average(state, min(settings.ema, (1 + state.step) / (10 + state.step)))
     state.step += 1

@@ -58,7 +58,7 @@ class State:
         self.ema = copy.deepcopy(self.network).requires_grad_(False)
         self.best = copy.deepcopy(self.ema)
         self.optimizer = torch.optim.AdamW(
-            self.network.parameters() if config.model.learns else [torch.zeros(1)],
+            config.model.groups(self.network) if config.model.learns else [torch.zeros(1)],
             lr=config.train.learning_rate,
             weight_decay=config.train.weight_decay,
             fused=True,

@@ -20,6 +20,7 @@ from orchestrator.provenance import code_version
 from trainables.attempt import attempt
 from trainables.config import Config
 from trainables.loop import Progress
+from trainables.models import require_installed
 from trainables.part import unknown
 from trainables.place import Place, best_device
 
@@ -36,6 +37,7 @@ def _first(options: Namespace) -> int:
     """Train and commit; a config that is committed already is not trained again."""
     _, space = search_spaces.load(options.what)
     config = chosen(check(space), options.cell, options.set)
+    require_installed(config.model)
     ledger, digest = ledger_of(options), config.digest()
     commit = ledger.commits().get(digest)
     if commit is None or commit.outcome not in ("finished", "diverged"):

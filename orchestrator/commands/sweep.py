@@ -15,7 +15,7 @@ import cluster
 import search_spaces
 from cluster.local import usable_cpus
 from orchestrator import policy
-from orchestrator.cells import check
+from orchestrator.cells import ready
 from orchestrator.commands import console, emit, ledger_of, limited
 from orchestrator.estimate import Estimator
 from orchestrator.ledger import Ledger
@@ -76,7 +76,7 @@ def _checked(options: Namespace, space: Space) -> float:
         silence >= policy.SHORTEST_SILENCE,
         f"--silence={silence:g} must be at least {policy.SHORTEST_SILENCE:g} seconds",
     )
-    check(space)
+    ready(space)
     if options.mirror is not None and importlib.util.find_spec(options.mirror) is None:
         extra = f"pip install 'segprint[{options.mirror}]'"
         raise ValueError(f"--mirror {options.mirror}: that package is not installed; {extra}")

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from trainables.draws import hashed
-from trainables.layers.dropout import Dropout2d
+from trainables.layers.dropout import Dropout2d, DropPath, seed
 from trainables.layers.highway import FFParser, resampled
 from trainables.models import Model, Ports
 from trainables.part import parse_part
@@ -76,6 +76,20 @@ def test_dropout_keeps_the_mean_and_drops_whole_channels() -> None:
     assert torch.equal(out[:, :, :1, :1].expand_as(out), out)
     assert out.mean() == pytest.approx(1, abs=0.03)
     assert torch.equal(layer.eval()(out), out)
+
+
+def test_drop_path_keeps_the_mean_and_drops_whole_cases_each_branch_by_its_own_draw() -> None:
+    layer, ones, seeds = DropPath(0.25), torch.ones(2000, 3, 2), torch.arange(2000)
+    seed(layer, seeds)
+    first, second = layer(ones), layer(ones)
+    kept = first[:, 0, 0] > 0
+    assert torch.equal(first, (kept / 0.75)[:, None, None].expand_as(first))
+    assert first.mean() == pytest.approx(1, abs=0.04)
+    both = ((first > 0) & (second > 0)).double().mean()
+    assert both == pytest.approx(0.75**2, abs=0.03)
+    seed(layer, seeds)
+    assert torch.equal(layer(ones), first)
+    assert torch.equal(layer.eval()(ones), ones)
 
 
 def intensity(**fields: int) -> Model:

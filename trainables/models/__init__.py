@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import abc
+import importlib
+import importlib.util
 from dataclasses import dataclass
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
 from trainables.layers import dropout
-from trainables.part import Part
+from trainables.part import Part, require
 
 Features = tuple[Tensor, ...]
 """What a network computes from the image alone, each [B, ...]."""
@@ -71,6 +73,10 @@ class Model(Part):
     """The channels of the published network, which the defaults describe."""
     auxiliary: ClassVar[bool] = False
     """Whether the network has an auxiliary output."""
+    denoises: ClassVar[bool] = True
+    """Whether the network looks at the noisy mask, so that it can be a diffusion model."""
+    package: ClassVar[str | None] = None
+    """The library that builds it, where that is one of the extra ``baselines``."""
 
     @property
     @abc.abstractmethod
@@ -86,13 +92,45 @@ class Model(Part):
     def build(self, ports: Ports) -> Network:
         """A freshly initialised network, drawn from torch's global generator."""
 
+    def groups(self, network: Network) -> list[dict[str, Any]]:
+        """Groups of parameters, as torch's optimisers take them; ``rate`` multiplies the learning
+        rate of a group.
+        """
+        return [{"params": list(network.parameters())}]
+
+    @property
+    def installed(self) -> bool:
+        """Whether it can be built here."""
+        return self.package is None or importlib.util.find_spec(self.package) is not None
+
+
+def require_installed(model: Model) -> None:
+    """Raise ``ValueError`` with the cure where a model's library is not installed."""
+    require(
+        model.installed,
+        f"model {model.name} needs {model.package}, which is not installed:"
+        " pip install 'segprint[baselines]'",
+    )
+
+
+def library(model: Model) -> Any:
+    """The module of the library that builds a model; importing it takes seconds.
+
+    Raises:
+        ValueError: it is not installed.
+    """
+    require_installed(model)
+    assert model.package is not None
+    return importlib.import_module(model.package)
+
 
 def published_parameters(model: Model) -> int | None:
-    """Parameters of the published network, counted without allocating any; None if there is none.
+    """Parameters of the published network, counted without allocating any; None if there is none,
+    or if it cannot be built here.
 
     ``model`` must be the preset, with every field at its default.
     """
-    if model.published is None:
+    if model.published is None or not model.installed:
         return None
     with torch.device("meta"):
         network = model.build(model.published)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ class Intensity(Model):
     the level this is the best global threshold; with ``levels=1`` it is the majority mask. No
     gradient step changes it, so it trains with ``train.steps = 0``.
     """
+
+    denoises: ClassVar = False
 
     levels: int = 64
 

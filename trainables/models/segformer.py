@@ -1,0 +1,189 @@
+"""SegFormer: the MiT transformer and its MLP head, as the library transformers builds them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, ClassVar, Literal, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.nn.functional import interpolate
+
+from trainables.layers.batchnorm import BatchNorm2d
+from trainables.layers.dropout import Dropout2d, DropPath
+from trainables.models import Features, Model, Network, Output, Ports, library
+from trainables.part import Location, require
+
+
+class Size(NamedTuple):
+    """What the variants differ in: Xie et al. 2021 (arXiv 2105.15203), tables 1 and 6."""
+
+    widths: tuple[int, ...]
+    depths: tuple[int, ...]
+    head: int
+
+
+SIZES = {
+    "b0": Size((32, 64, 160, 256), (2, 2, 2, 2), 256),
+    "b1": Size((64, 128, 320, 512), (2, 2, 2, 2), 256),
+    "b2": Size((64, 128, 320, 512), (3, 4, 6, 3), 768),
+    "b3": Size((64, 128, 320, 512), (3, 4, 18, 3), 768),
+    "b4": Size((64, 128, 320, 512), (3, 8, 27, 3), 768),
+    "b5": Size((64, 128, 320, 512), (3, 6, 40, 3), 768),
+}
+
+
+@dataclass(frozen=True)
+class SegFormer(Model):
+    """Xie et al. 2021 (arXiv 2105.15203); the logits, at a quarter of the size, are interpolated.
+
+    Weights are random, or the encoder's are those of ``pretrained``: a directory as transformers
+    saves it, with a ``model.safetensors`` of this variant. A grey image is shown to them three
+    times. It is known by its content, ``pretrained_hash``, which is filled in where it is empty.
+    """
+
+    published: ClassVar = Ports(image=3, mask=0, out=150)
+    denoises: ClassVar = False
+    package: ClassVar = "transformers"
+
+    variant: Literal["b0", "b1", "b2", "b3", "b4", "b5"] = "b0"
+    pretrained: Location | None = None
+    pretrained_hash: str = ""
+    """SHA-256 of the pretrained weights' file."""
+    drop_path: float = 0.1
+    """How often a case skips the last block; earlier blocks less."""
+    dropout: float = 0.1
+    """Of the channels before the last layer; whole ones, as in the authors' code."""
+    head_rate: float = 10.0
+    """How many times the learning rate the head is trained with."""
+
+    def __post_init__(self) -> None:
+        for name in ("drop_path", "dropout"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"{name}={value} must lie in [0, 1)")
+        require(self.head_rate > 0, f"head_rate={self.head_rate} must be positive")
+        if self.pretrained is None:
+            require(not self.pretrained_hash, "pretrained_hash needs pretrained, a directory")
+            return
+        file = self._weights_file()
+        if file.is_file() or not self.pretrained_hash:
+            self._know(file)
+
+    def _weights_file(self) -> Path:
+        return Path(str(self.pretrained)).expanduser() / "model.safetensors"
+
+    def _know(self, file: Path) -> None:
+        """Fill in what the weights are, or compare.
+
+        Raises:
+            ValueError: there is no such file, or it is another than the config was made with.
+        """
+        require(
+            file.is_file(),
+            f"pretrained={str(self.pretrained)!r} must be a directory with model.safetensors",
+        )
+        with file.open("rb") as opened:
+            found = hashlib.file_digest(opened, "sha256").hexdigest()
+        known = self.pretrained_hash or found
+        require(
+            known == found,
+            f"pretrained_hash={known!r} is not the hash of {str(self.pretrained)!r}, {found!r}",
+        )
+        object.__setattr__(self, "pretrained_hash", found)
+
+    @property
+    def stride(self) -> int:
+        return 32
+
+    def build(self, ports: Ports) -> Network:
+        channels = 3 if self.pretrained is not None and ports.image == 1 else ports.image
+        size = SIZES[self.variant]
+        config = library(self).SegformerConfig(
+            num_channels=channels,
+            num_labels=ports.out,
+            hidden_sizes=list(size.widths),
+            depths=list(size.depths),
+            decoder_hidden_size=size.head,
+            drop_path_rate=self.drop_path,
+            classifier_dropout_prob=self.dropout,
+        )
+        inner = library(self).SegformerForSemanticSegmentation(config)
+        if self.pretrained is not None:
+            inner.segformer.load_state_dict(self._encoder(config))
+        _replace_draws(inner)
+        return SegFormerNetwork(inner, channels)
+
+    def _encoder(self, config: Any) -> dict[str, Tensor]:
+        """The pretrained encoder's weights.
+
+        Raises:
+            ValueError: they are not there, or not of this variant and this many channels.
+        """
+        self._know(self._weights_file())
+        encoder, about = library(self).SegformerModel.from_pretrained(
+            str(self._weights_file().parent),
+            config=config,
+            local_files_only=True,
+            use_safetensors=True,
+            ignore_mismatched_sizes=True,
+            output_loading_info=True,
+        )
+        wrong = [*about["missing_keys"], *(key for key, *_ in about["mismatched_keys"])]
+        require(
+            not wrong,
+            f"pretrained={str(self.pretrained)!r} is no MiT-{self.variant.upper()} for"
+            f" {config.num_channels} channels: {len(wrong)} weights are missing or of another"
+            f" shape, {wrong[:1]} first",
+        )
+        return encoder.state_dict()
+
+    def groups(self, network: Network) -> list[dict[str, Any]]:
+        """As published: the head is trained faster, and normalisations do not decay."""
+        named = list(network.named_parameters())
+        head = [p for name, p in named if ".decode_head." in name]
+        body = [(name, p) for name, p in named if ".decode_head." not in name]
+        return [
+            {"params": [p for name, p in body if "norm" not in name]},
+            {"params": [p for name, p in body if "norm" in name], "weight_decay": 0.0},
+            {"params": head, "rate": self.head_rate},
+        ]
+
+
+class SegFormerNetwork(Network):
+    """Sees the image alone."""
+
+    def __init__(self, inner: nn.Module, channels: int) -> None:
+        super().__init__()
+        self.inner, self.channels = inner, channels
+
+    def forward(
+        self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None
+    ) -> Output:
+        shown = image_BCHW
+        if shown.shape[1] == 1:
+            shown = shown.expand(-1, self.channels, -1, -1)
+        logits = self.inner(pixel_values=shown).logits
+        side = image_BCHW.shape[-2:]
+        return Output(interpolate(logits, side, mode="bilinear", align_corners=False))
+
+
+def _replace_draws(inner: nn.Module) -> None:
+    """Layers that draw, or that normalise over a batch, become ours: the same at any world size."""
+    for owner, name, module in list(_places(inner)):
+        if type(module).__name__ == "SegformerDropPath":
+            setattr(owner, name, DropPath(module.drop_prob))
+        elif isinstance(module, nn.Dropout):
+            setattr(owner, name, Dropout2d(module.p) if module.p else nn.Identity())
+        elif isinstance(module, nn.BatchNorm2d):
+            made = BatchNorm2d(module.num_features, module.eps, module.momentum)
+            made.load_state_dict(module.state_dict())
+            setattr(owner, name, made)
+
+
+def _places(root: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
+    for owner in root.modules():
+        for name, module in owner.named_children():
+            yield owner, name, module
