@@ -10,6 +10,5 @@ MODELS: dict[str, dict[str, Any]] = {
     "segdiff": {**UNET, "heads": 2, "dense_blocks": 1, "dense_features": 8, "dense_growth": 4},
     "medsegdiff_v1": {**UNET, "map_size": 16},
     "medsegdiff_new": {**UNET, "multipliers": [1, 1, 2, 2]},
-    "segformer": {"variant": "b0"},
 }
 """Fields by name; a model that is not here is small as it is."""
