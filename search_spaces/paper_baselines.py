@@ -1,21 +1,27 @@
-"""The space `paper`, and SegFormer beside it in the same tables; what the two share runs once.
+"""The space `paper` beside SegFormer, plain U-Nets, test-time views and a fitted temperature.
 
-SegFormer is MiT-B0 as the library transformers builds it, from random weights (set
-`model.segformer.pretrained` to a directory with pretrained ones). `segformer_published` has its
-published recipe to the number: AdamW at 6e-5, ten times as much for the head, weight decay 0.01
-but for normalisations, 1,500 steps of linear warm-up, polynomial decay of power 1, cross-entropy,
-no averaged weights. It is meant for 160,000 steps and is still warming up when this space ends;
-`segformer` is the same at ten times the rate, warmed up for 8 steps. Raise `train.steps` in a copy
-of this file before either is judged.
+What the two spaces share runs once. SegFormer is MiT-B0 as the library transformers builds it, from
+random weights (set `model.segformer.pretrained` to a directory with pretrained ones).
+`segformer_published` has its published recipe to the number: AdamW at 6e-5, ten times as much for
+the head, weight decay 0.01 but for normalisations, 1,500 steps of linear warm-up, polynomial decay
+of power 1, cross-entropy, no averaged weights. It is meant for 160,000 steps and is still warming
+up when this space ends; `segformer` is the same at ten times the rate, warmed up for 8 steps. Raise
+`train.steps` in a copy of this file before either is judged. `unet` are plain U-Nets of as many
+parameters as each of the three networks, within 2 %; `views` are the feed-forward twins, their mean
+over the eight symmetries of the image. Of all these the view `readings` has `temperature` as well,
+the sample at the temperature that fits the validation cases: what calibration costs without
+diffusion.
 
 It needs `pip install 'segprint[baselines]'` to run, and nothing to be planned.
 
-Cost: what `paper` costs and 5 minutes more on 2 CPU cores (12 trials). Expect `segformer` near the
-feed-forward twins in Dice, and `segformer_published` far behind for want of steps.
+Cost: what `paper` costs and 15 minutes more on 2 CPU cores (48 trials). Expect `segformer` near the
+feed-forward twins in Dice, `segformer_published` far behind for want of steps, and a temperature to
+take away more of a twin's ECE than its views do.
 """
 
 from dataclasses import replace
 
+from search_spaces import Each
 from search_spaces.paper import SPACE as PAPER
 
 RECIPE: dict[str, object] = {
@@ -29,12 +35,23 @@ RECIPE: dict[str, object] = {
     "train.clip": 1e9,
 }
 
+SIZES = (790_241, 842_289, 807_381)
+"""Parameters of the three networks of `paper`, in its order, as feed-forward twins."""
+
+TEMPERED: dict[str, object] = {"test.controls": ["temperature"]}
+
 SPACE = replace(
     PAPER,
-    question="Does diffusion pay for its passes, against its twins and against SegFormer?",
+    question="Does diffusion pay for its passes, against twins, SegFormer and calibrated U-Nets?",
     arms={
         **PAPER.arms,
-        "segformer_published": RECIPE,
-        "segformer": {**RECIPE, "train.learning_rate": 6e-4, "train.warmup": 8},
+        "views": {"mode": {"feedforward": {"members": 8}}, **TEMPERED},
+        "unet": {
+            "model": Each(*({"unet": {"parameters": size}} for size in SIZES)),
+            "mode": {"feedforward": {}},
+            **TEMPERED,
+        },
+        "segformer_published": {**RECIPE, **TEMPERED},
+        "segformer": {**RECIPE, "train.learning_rate": 6e-4, "train.warmup": 8, **TEMPERED},
     },
 )

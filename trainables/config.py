@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 from trainables import controls
 from trainables.augment import Augment
-from trainables.controls import Control, ImageControl
+from trainables.controls import Control
 from trainables.datasets import Dataset
 from trainables.models import Model, Ports
 from trainables.modes import Mode
@@ -89,6 +89,9 @@ class Train:
         return self.learning_rate * min(rise, fall)
 
 
+Reading = Literal["shuffled_image", "dropped_image", "temperature"]
+
+
 @dataclass(frozen=True)
 class Evaluation:
     """How held-out data are read."""
@@ -97,8 +100,9 @@ class Evaluation:
     """Tiles of the training size side by side, or whole images at native size."""
     overlap: float = 0.5
     """Share of its side that a patch has in common with the next, where images are larger."""
-    controls: tuple[ImageControl, ...] = ()
-    """Readings beside the sample, of test cases only."""
+    controls: tuple[Reading, ...] = ()
+    """Readings beside the sample, of test cases only: of another image, or of the same with its
+    probabilities at the temperature that fits the validation cases."""
     pictures: int = 2
     """Test cases, from the first on, whose pictures are kept with the results; 0: no pixels of an
     image are."""

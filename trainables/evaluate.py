@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from trainables import controls, masks, objects, spread
+from trainables import controls, masks, objects, spread, temperature
 from trainables.config import Config, Evaluation
 from trainables.controls import Control
 from trainables.data import Case, prepare
@@ -215,8 +215,31 @@ def measure_controls(config: Config, network: Network, cases: Sequence[Case], pl
     mine = range(place.rank, len(cases), place.world)
     rows = Rows()
     for control in config.test.controls:
+        if control == "temperature":
+            continue
         for case, p in predictions(config, network, cases, mine, place, control):
             _count(config, rows, case, "test", control, p.members.mean(1))
+    return rows
+
+
+def seen(
+    config: Config, network: Network, cases: Sequence[Case], place: Place
+) -> list[temperature.Seen]:
+    """The worker's share of the cases, as a temperature is fitted to them."""
+    mine = range(place.rank, len(cases), place.world)
+    shown = predictions(config, network, cases, mine, place, config.train.control)
+    return [temperature.seen(p.members.mean(1), c.labels, config.classes) for c, p in shown]
+
+
+def measure_scaled(
+    config: Config, network: Network, cases: Sequence[Case], place: Place, by: float
+) -> Rows:
+    """Rows of this worker's share of the test cases, at a temperature."""
+    mine = range(place.rank, len(cases), place.world)
+    rows = Rows()
+    for case, p in predictions(config, network, cases, mine, place, config.train.control):
+        scaled = temperature.scaled(p.members.mean(1), by)
+        _count(config, rows, case, "test", "temperature", scaled)
     return rows
 
 

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from trainables import controls, evaluate, pictures, probe
+from trainables import controls, evaluate, pictures, probe, temperature
 from trainables.config import Config
 from trainables.data import Prepared, prepared, tiles
 from trainables.evaluate import Rows, autocast
 from trainables.layers.batchnorm import BatchNorm2d
-from trainables.models import Network
+from trainables.models import Network, multiply_adds
 from trainables.modes import Batch
 from trainables.part import require
 from trainables.place import Place
@@ -231,12 +231,14 @@ def _test(config: Config, state: State, data: Prepared, place: Place) -> Measure
     tested = time.perf_counter()
     val = _together(place, lambda: evaluate.measure(config, best, data.val, "val", place))
     others = _together(place, lambda: evaluate.measure_controls(config, best, data.test, place))
+    scaled = _scaled(config, best, data, place)
     shown = _together(place, lambda: pictures.measure(config, best, data.test, place))
     probing = time.perf_counter()
     probes = probe.measure(config, best, data.test, place)
     probed = time.perf_counter()
+    read = (test, val, others, scaled, shown)
     all_rows = {
-        f.name: [row for rows in (test, val, others, shown) for row in getattr(rows, f.name)]
+        f.name: [row for rows in read for row in getattr(rows, f.name)]
         for f in dataclasses.fields(Rows)
     }
     return Measured(
@@ -245,13 +247,22 @@ def _test(config: Config, state: State, data: Prepared, place: Place) -> Measure
         probes=place.gather(probes),
         split=place.split,
         parameters=sum(p.numel() for p in state.network.parameters()),
-        macs_per_pass=multiply_adds(config, state.network),
+        macs_per_pass=multiply_adds(state.network, config.ports, config.task.size),
         probe_passes=probe.passes(config, len(tiles(data.test, data.size))),
         test_images=len(data.test),
         test_seconds=tested - began,
         probe_seconds=probed - probing,
         further_seconds=probing - tested,
     )
+
+
+def _scaled(config: Config, best: Network, data: Prepared, place: Place) -> Rows:
+    """The test cases at the temperature of the validation cases, where that is asked for."""
+    if "temperature" not in config.test.controls:
+        return Rows()
+    seen = _together(place, lambda: evaluate.seen(config, best, data.val, place))
+    by = temperature.fitted(seen, place.total)
+    return _together(place, lambda: evaluate.measure_scaled(config, best, data.test, place, by))
 
 
 def _settle(config: Config, place: Place) -> None:
@@ -285,20 +296,3 @@ def _together(place: Place, work: Callable[[], T]) -> T:
     if float(place.total(torch.tensor([float(error is not None)]))) > 0:
         raise error or DivergedError("a prediction of another worker is not finite")
     return cast("T", done)
-
-
-@torch.no_grad()
-def multiply_adds(config: Config, network: Network) -> int:
-    """Multiply-adds of one whole network pass on one tile, the image's features included."""
-    from torch.utils.flop_counter import FlopCounterMode
-
-    network.eval()
-    device = next(iter([*network.parameters(), *network.buffers()])).device
-    side = config.task.size
-    with FlopCounterMode(display=False) as counter:
-        network(
-            torch.zeros(1, config.ports.mask, side, side, device=device),
-            torch.zeros(1, device=device),
-            torch.zeros(1, config.ports.image, side, side, device=device),
-        )
-    return counter.get_total_flops() // 2

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from tests.small import MODELS
-from trainables.models import Model, Network, Ports, published_parameters
+from trainables.models import Model, Network, Ports, published_parameters, unet
 from trainables.part import names, parse_part
 
 ALL = names("models")
@@ -63,6 +63,21 @@ def test_every_architecture_has_a_small_one_here() -> None:
 )
 def test_the_preset_has_as_many_parameters_as_published(name: str, parameters: int) -> None:
     assert published_parameters(cast("Model", parse_part("models", name))) == parameters
+
+
+def test_the_plain_unet_at_its_published_widths_has_as_many_parameters_as_known() -> None:
+    """31,037,633 of the widely used torch U-Net for RGB images and one class."""
+    assert unet.counted((64, 128, 256, 512, 1024), Ports(image=3, mask=0, out=1)) == 31_037_633
+
+
+@pytest.mark.parametrize("name", DENOISE)
+def test_a_plain_unet_is_as_large_as_the_network_it_is_compared_with(name: str) -> None:
+    wanted = published_parameters(cast("Model", parse_part("models", name)))
+    ports = small(name).published
+    assert wanted is not None
+    assert ports is not None
+    found = unet.counted(unet.widths(wanted, 5, ports), ports)
+    assert 0.99 * wanted < found <= wanted
 
 
 @pytest.mark.parametrize("ports", BOTH)
@@ -177,6 +192,7 @@ def test_any_multiple_of_four_channels_can_be_built(channels: int) -> None:
         ("segdiff", {"dense_blocks": 0}, "dense_blocks=0 must be positive"),
         ("medsegdiff_v1", {"map_size": 100}, "map_size=100 must be a positive multiple of 16"),
         ("medsegdiff_new", {"multipliers": [1, 2]}, "must have at least 4 levels"),
+        ("unet", {"parameters": 100}, "parameters=100 must be at least 9216 with levels=5"),
     ],
 )
 def test_a_shape_that_cannot_be_built_is_named(

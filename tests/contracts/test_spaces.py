@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 
 import cluster
 import search_spaces
@@ -24,6 +25,21 @@ def test_says_its_question_its_cost_and_what_to_expect(name: str) -> None:
     text = search_spaces.file_of(name).read_text(encoding="utf-8")
     assert "Cost:" in text
     assert "Expect" in text
+
+
+def test_the_plain_unets_beside_the_paper_are_as_large_as_its_networks() -> None:
+    by_arm: dict[str, list[tuple[str, int]]] = {"unet": [], "feedforward": []}
+    for cell in check(search_spaces.load("paper_baselines")[1]):
+        if cell.arm in by_arm:
+            config = cell.config({}, {}, seed=0)
+            with torch.device("meta"):
+                network = config.model.build(config.ports)
+            size = sum(p.numel() for p in network.parameters())
+            by_arm[cell.arm].append((config.task.name, size))
+    assert len(by_arm["unet"]) == 9
+    for (task, plain), (same, twin) in zip(by_arm["unet"], by_arm["feedforward"], strict=True):
+        assert task == same
+        assert plain == pytest.approx(twin, rel=0.03)
 
 
 def test_listing_spaces_imports_nothing_heavy() -> None:

@@ -135,3 +135,19 @@ def published_parameters(model: Model) -> int | None:
     with torch.device("meta"):
         network = model.build(model.published)
     return sum(p.numel() for p in network.parameters())
+
+
+@torch.no_grad()
+def multiply_adds(network: Network, ports: Ports, side: int) -> int:
+    """Multiply-adds of one whole pass on one tile, the image's features included."""
+    from torch.utils.flop_counter import FlopCounterMode
+
+    network.eval()
+    device = next(iter([*network.parameters(), *network.buffers()])).device
+    with FlopCounterMode(display=False) as counter:
+        network(
+            torch.zeros(1, ports.mask, side, side, device=device),
+            torch.zeros(1, device=device),
+            torch.zeros(1, ports.image, side, side, device=device),
+        )
+    return counter.get_total_flops() // 2
