@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 import os
 import shlex
+import time
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -17,6 +19,7 @@ from typing import Any
 
 from cluster import Job
 
+START_SECONDS = 60.0
 OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -46,12 +49,26 @@ def submit(url: str, job: Job, source: Path) -> bool:
             if known[name] not in OVER:
                 return False
             client.delete_job(name)
-        client.submit_job(
-            entrypoint=entrypoint(job),
-            submission_id=name,
-            runtime_env={"working_dir": str(source)},
-        )
+        _hand_over(client, name, job, source)
     return True
+
+
+def _hand_over(client: Any, name: str, job: Job, source: Path) -> None:
+    """Submit; a head that has just started takes no job yet."""
+    deadline = time.monotonic() + START_SECONDS
+    while True:
+        try:
+            client.submit_job(
+                entrypoint=entrypoint(job),
+                submission_id=name,
+                runtime_env={"working_dir": str(source)},
+            )
+        except RuntimeError as error:
+            if "No available agent" not in str(error) or time.monotonic() > deadline:
+                raise
+            time.sleep(1)
+        else:
+            return
 
 
 def logs(url: str, job: Job) -> int:
@@ -77,6 +94,7 @@ def _client(url: str) -> Any:
     import ray
     from ray.job_submission import JobSubmissionClient
 
+    logging.getLogger("ray").setLevel(logging.WARNING)
     with _plainly(url):
         client: Any = JobSubmissionClient(url)
         theirs = str(client._server_ray_version)

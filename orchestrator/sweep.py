@@ -151,8 +151,9 @@ def _tune(run: Round) -> None:
 
     from orchestrator.guard import Guard
     from orchestrator.mirror import mirrors
-    from orchestrator.tuning import Order, Rungs, Watch
+    from orchestrator.tuning import Order, Rungs, Watch, keep_credentials
 
+    keep_credentials()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # how trials end, the screen says
     alone = run.needs.workers == 1
     if alone:

@@ -16,6 +16,7 @@ from ray.train.v2._internal.exceptions import (
     WorkerHealthCheckFailedError,
 )
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
+from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
@@ -26,6 +27,22 @@ from trainables.worker import lost_peer
 
 if TYPE_CHECKING:
     from orchestrator.round import Round
+
+
+CREDENTIALS = {
+    "AWS_ACCESS_KEY_ID",
+    "AWS_SECRET_ACCESS_KEY",
+    "AWS_SECURITY_TOKEN",
+    "AWS_SESSION_TOKEN",
+}
+
+
+def keep_credentials() -> None:
+    """Have Tune pass none on: it would in an actor's runtime env, which Ray's logs print in full.
+
+    Every node has them in its own environment.
+    """
+    class_cache.ENV_VARS_TO_PROPAGATE.difference_update(CREDENTIALS)
 
 
 class Order(Searcher):

@@ -7,25 +7,33 @@ import platform
 import shutil
 import time
 from argparse import Namespace
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
 from cluster.local import Local, usable_cpus
+from orchestrator import preflight
 from orchestrator.commands import emit, ledger_of
 from orchestrator.ledger import Ledger
+from orchestrator.preflight import Check
 from trainables.reading.cache import cache_bytes
 from trainables.reading.tree import cache_dir, located
-
-Check = Iterator[tuple[str, str, str]]
 
 
 def main(options: Namespace) -> int:
     """One line per check: ok, warning or failure, with the cure; 1 if anything failed."""
     ledger = ledger_of(options)
-    checks: list[Callable[[], Check]] = [_machine, lambda: _store(ledger), _cache, _ray]
+    checks: list[Callable[[], Check]] = [
+        _machine,
+        preflight.packages,
+        lambda: _store(ledger),
+        _cache,
+        preflight.gloo,
+        preflight.exposed,
+        _ray,
+    ]
     rows = [
         {"check": name, "state": state, "found": found}
         for check in checks
@@ -58,6 +66,7 @@ def _store(ledger: Ledger) -> Check:
     else:
         what = "several racing creators win, the last is kept: run one driver per study"
         yield "store", "warning", f"{found}; {what}"
+    yield from preflight.store_times(ledger.store)
 
 
 def _cache() -> Check:

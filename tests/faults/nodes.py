@@ -38,9 +38,10 @@ class Nodes:
     """A head without CPUs, and worker nodes of one CPU each, by number."""
 
     def __init__(self, count: int, env: Mapping[str, str]) -> None:
-        self.env = {**os.environ, **QUICK, **env, "PYTHONPATH": str(ROOT)}
+        self.env = {**os.environ, **QUICK, "PYTHONPATH": str(ROOT), **env}
         self._process = subprocess.Popen(
             [sys.executable, "-m", "tests.faults.nodes"],
+            cwd=ROOT,
             env=self.env,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -139,12 +140,20 @@ def hold() -> None:
                     "include_dashboard": True,
                     "dashboard_host": "127.0.0.1",
                     "dashboard_port": free_ports(1)[0],
+                    # Where another Ray has the usual one, this head would take no jobs.
+                    "dashboard_agent_listen_port": free_ports(1)[0],
                 },
             )
             answer = cluster.address
+        elif word == "dashboard":
+            answer = f"http://{cluster.head_node.webui_url}"
+        elif word == "logs":
+            answer = cluster.head_node.get_logs_dir_path()
         elif word == "add":
-            nodes.append(cluster.add_node(num_cpus=1))
-            answer = len(nodes) - 1
+            answer = len(nodes)
+            # On machines of their own, nodes would not unpack what a job needs in one place.
+            place = f"runtime_resources_{answer}"
+            nodes.append(cluster.add_node(num_cpus=1, runtime_env_dir_name=place))
         elif word == "raylet":
             answer = nodes[int(rest[0])].all_processes["raylet"][0].process.pid
         elif word == "gcs":

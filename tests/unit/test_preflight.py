@@ -1,0 +1,72 @@
+"""The doctor: what it measures is true, and what is wrong is named with its cure."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from orchestrator import preflight
+from orchestrator.directory import Entry
+from orchestrator.store import Store
+
+
+def states(check: preflight.Check) -> dict[str, str]:
+    return {name: state for name, state, _ in check}
+
+
+def test_a_good_store_is_measured_and_left_as_it_was(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    found = states(preflight.store_times(store))
+    assert found == {"store times": "ok", "read after write": "ok", "clock": "ok"}
+    assert store.list("checks/") == []
+
+
+class Odd(Store):
+    """A store that is slow, gives what was there before, and whose clock is an hour ahead."""
+
+    def put(self, key: str, value: bytes) -> None:
+        time.sleep(0.01)
+        super().put(key, value if value == b"0" else b"0")
+
+    def entries(self, prefix: str) -> list[Entry]:
+        ahead = datetime.now(UTC) + timedelta(hours=1)
+        return [dataclasses.replace(e, modified=ahead) for e in super().entries(prefix)]
+
+
+def test_an_odd_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(preflight, "SLOW_MILLISECONDS", 5.0)
+    found = list(preflight.store_times(Odd(str(tmp_path / "store"))))
+    assert [state for _, state, _ in found] == ["warning", "failure", "warning"]
+    said = " ".join(text for *_, text in found)
+    assert "nearer" in said
+    assert "4 of 5 reads" in said
+    assert "+3600.0 s" in said
+
+
+def test_two_processes_reach_each_other() -> None:
+    assert states(preflight.gloo()) == {"gloo": "ok"}
+
+
+def test_an_interface_that_is_not_there_is_named_with_its_cure(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setenv("GLOO_SOCKET_IFNAME", "nothing0")
+    ((_, state, found),) = preflight.gloo()
+    assert state == "failure"
+    assert "GLOO_SOCKET_IFNAME" in found
+
+
+def test_a_package_that_does_not_fit_is_named_with_both_versions(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert states(preflight.packages()) == {"packages": "ok"}
+    true = preflight.version
+    monkeypatch.setattr(preflight, "version", lambda n: "2.9.3" if n == "ray" else true(n))
+    ((_, state, found),) = preflight.packages()
+    assert state == "failure"
+    assert "ray 2.9.3, <2.61,>=2.60 is needed" in found
+    assert "pip install" in found
