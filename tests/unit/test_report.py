@@ -68,6 +68,7 @@ def test_the_same_rows_are_drawn_as_the_same_bytes(tables: Tables) -> None:
 def test_every_chart_and_table_becomes_files_for_a_paper(tables: Tables, tmp_path: Path) -> None:
     written = write(tables, tmp_path / "page.html", tmp_path / "figures")
     names = {path.name for path in written}
+    assert len(names) == len(written)  # none is written over
     assert {"leaderboard.tex", "leaderboard.csv", "leaderboard-task-dice.svg"} <= names
     assert {"fingerprints.png", "fingerprint-loss.pdf", "information.tex"} <= names
     assert {p.name for p in (tmp_path / "figures").iterdir()} == names - {"page.html"}

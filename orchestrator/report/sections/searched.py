@@ -43,7 +43,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
         if r["score"] is not None
     ]
     chart = Chart(
-        "searched",
+        "searched-scores",
         "Validation Dice of the searched trials",
         f"{len(points)} trials of {len(ordered(points))} cells",
         f"One point per trial, without an interval: each is one training run, n = {len(points)}.",
