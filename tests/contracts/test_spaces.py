@@ -53,7 +53,7 @@ def test_listing_spaces_imports_nothing_heavy() -> None:
 
 @pytest.mark.parametrize("name", cluster.names())
 def test_every_cluster_loads_by_its_name(name: str) -> None:
-    assert isinstance(cluster.load(name), cluster.Cluster)
+    assert isinstance(cluster.load(name), cluster.Cluster | cluster.Remote)
 
 
 def test_an_unknown_cluster_is_named_with_the_choices() -> None:
