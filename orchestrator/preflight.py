@@ -7,10 +7,12 @@ import socket
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 import uuid
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
+from pathlib import Path
 
 from packaging.requirements import Requirement
 
@@ -30,7 +32,7 @@ import sys
 from datetime import timedelta
 import torch
 import torch.distributed as dist
-where, rank = f"tcp://127.0.0.1:{sys.argv[1]}", int(sys.argv[2])
+where, rank = f"file://{sys.argv[1]}", int(sys.argv[2])  # tcp:// listens on every interface
 dist.init_process_group("gloo", where, timedelta(seconds=30), world_size=2, rank=rank)
 ones = torch.ones(1)
 dist.all_reduce(ones)
@@ -100,18 +102,29 @@ def store_times(store: Store) -> Check:
 
 def gloo() -> Check:
     """Whether two processes of this machine reach each other as workers of one trial do."""
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    began = time.perf_counter()
+    with tempfile.TemporaryDirectory() as folder:
+        well, said = _together(str(Path(folder) / "meet"))
+    if not well:
+        last = said.strip().splitlines()[-1] if said.strip() else "no reason given"
+        cure = "set GLOO_SOCKET_IFNAME to the interface that reaches the other nodes"
+        yield "gloo", "failure", f"two processes do not reach each other ({last}); {cure}"
+    else:
+        yield "gloo", "ok", f"two processes, one sum, {time.perf_counter() - began:.1f} s"
+
+
+def _together(meet: str) -> tuple[bool, str]:
+    """Whether two processes formed a group by that file, and what they said."""
     started = [
         subprocess.Popen(
-            [sys.executable, "-c", RING, str(port), str(rank)],
+            [sys.executable, "-c", RING, meet, str(rank)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(2)
     ]
-    began, said = time.perf_counter(), ""
+    said = ""
     try:
         said = "".join(process.communicate(timeout=GLOO_SECONDS)[1] for process in started)
     except subprocess.TimeoutExpired:
@@ -121,12 +134,7 @@ def gloo() -> Check:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
-    if any(process.returncode for process in started):
-        last = said.strip().splitlines()[-1] if said.strip() else "no reason given"
-        cure = "set GLOO_SOCKET_IFNAME to the interface that reaches the other nodes"
-        yield "gloo", "failure", f"two processes do not reach each other ({last}); {cure}"
-    else:
-        yield "gloo", "ok", f"two processes, one sum, {time.perf_counter() - began:.1f} s"
+    return not any(process.returncode for process in started), said
 
 
 def exposed() -> Check:

@@ -174,15 +174,15 @@ def test_the_end_of_a_sweep_shows_the_leaderboard(ran: Ran) -> None:
 def test_the_report_is_self_contained_and_the_same_each_time(ran: Ran) -> None:
     page = (ran.folder / "report.html").read_text(encoding="utf-8")
     assert "<svg" in page
-    assert "diverged: <code>" in page
-    outside = re.findall(r"""(?:src|href)\s*=\s*["']?(?!#)[^"'>\s]+""", page)
+    assert '<th scope="row">diverged</th>' in page
+    markup = re.sub(r"<script.*?</script>", "", page, flags=re.DOTALL)
+    outside = re.findall(r"""(?:src|href)\s*=\s*["']?(?!#|data:)[^"'>\s]+""", markup)
     assert [link for link in outside if "xlink" not in link and "#" not in link] == []
     again = ran.folder / "again"
     again.mkdir()
     command = ["--store", "results", "report", "quickstart", "-o", "again/report.html"]
     subprocess.run([BIN / "segprint", *command], cwd=ran.folder, check=True)
     assert (again / "report.html").read_text(encoding="utf-8") == page
-    assert (ran.folder / "report-fingerprints.png").stat().st_size > 10_000
 
 
 def test_sweeping_again_trains_nothing_and_starts_no_ray(ran: Ran) -> None:
