@@ -73,3 +73,13 @@ def binned(p: float, count: int, true: int) -> dict[str, Any]:
         "square_sum": true * (1 - p) ** 2 + (count - true) * p**2,
         "nll_sum": float(count),
     }
+
+
+def as_counts(values: Any) -> list[tuple[int, int, int]]:
+    """Pixels of which Dice is each value, to five digits."""
+    hits = [round(100_000 * float(v)) for v in values]
+    return [(hit, 100_000 - hit, 100_000 - hit) for hit in hits]
+
+
+def named(rows: list[dict[str, Any]], key: str, **where: Any) -> dict[str, dict[str, Any]]:
+    return {r[key]: r for r in rows if all(r[k] == v for k, v in where.items())}
