@@ -133,30 +133,29 @@ def final_cells(tables: Tables, declared: pa.Table | None = None) -> Iterator[Me
     final = final.merge(trials[trials["outcome"] == "finished"], on="digest")
     final["config"] = final["config"].fillna("{}")
     cells = list(final.groupby(["study", "cell"], sort=False))
-    tasks = task_names([(str(g["task"].iloc[0]), str(g["config"].iloc[0])) for _, g in cells])
+    first = (group.iloc[0] for _, group in cells)
+    tasks = task_names([(str(r["study"]), str(r["task"]), str(r["config"])) for r in first])
     for task, (_, group) in zip(tasks, cells, strict=True):
         yield {k: str(group[k].iloc[0]) for k in ABOUT} | {"task": task}, group
 
 
-def task_names(cells: Sequence[tuple[str, str]]) -> list[str]:
-    """What the tasks of cells are called, given each one's data set and its config as JSON.
+def task_names(cells: Sequence[tuple[str, str, str]]) -> list[str]:
+    """What the tasks of cells are called, given study, data set and config as JSON of each.
 
-    That is the data set's name; where one is used with several settings, what differs is added:
-    two drawn tasks are two tasks.
+    That is the data set's name; where one study uses it with several settings, what differs is
+    added: two drawn tasks are two tasks.
     """
-    parsed = [json.loads(config).get("task") for _, config in cells]
+    parsed = [json.loads(config).get("task") for _, _, config in cells]
     settings = [json.dumps(task, sort_keys=True) for task in parsed]
-    used: dict[str, dict[str, None]] = {}
-    for (title, _), setting in zip(cells, settings, strict=True):
-        used.setdefault(title, {})[setting] = None
-    names = {
-        (title, setting): label if len(of_title) > 1 else title
-        for title, of_title in used.items()
-        for setting, label in zip(
-            of_title, labels(tuple(json.loads(s) for s in of_title)), strict=True
-        )
-    }
-    return [names[title, setting] for (title, _), setting in zip(cells, settings, strict=True)]
+    used: dict[tuple[str, str], dict[str, None]] = {}
+    for (study, title, _), setting in zip(cells, settings, strict=True):
+        used.setdefault((study, title), {})[setting] = None
+    names: dict[tuple[str, str, str], str] = {}
+    for (study, title), several in used.items():
+        called = labels(tuple(json.loads(setting) for setting in several))
+        for setting, label in zip(several, called, strict=True):
+            names[study, title, setting] = label if len(several) > 1 else title
+    return [names[s, title, k] for (s, title, _), k in zip(cells, settings, strict=True)]
 
 
 def _with_interval(metric: Metric, classes: list[Cases]) -> dict[str, float]:
