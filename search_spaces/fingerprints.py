@@ -8,7 +8,7 @@ diffusion network must reach at the noisy end: `left_edge` in the view `informat
 
 Cost: about 15 minutes on 2 CPU cores (36 trials). Expect fingerprints of three shapes: bits per
 pixel an order of magnitude apart, brain ahead; half of them at log-SNR between 0 and −2; a loss
-over t that is not monotone; and the twin with eight views best calibrated.
+over t that is not monotone; and diffusion behind its twins in Dice, calibrated no better.
 """
 
 from search_spaces import Each, Space
