@@ -15,7 +15,7 @@ STILLS = {
     "image": "image",
     "truth": "true mask",
     "probability": "mean prediction",
-    "uncertainty": "spread of the members, white where largest",
+    "uncertainty": "spread, white where it is ½ or more",
 }
 """Kinds that a case has one picture of, in the order to show them, and their words."""
 STRIP = {

@@ -24,19 +24,19 @@
     .filter((box) => !box.checked).map((box) => box.dataset.series);
   const draw = async (chart) => {
     const spec = JSON.parse(chart.parentElement.querySelector("script").textContent);
-    const kept = document.createElement("div");
-    kept.className = "chart";
-    kept.style.minHeight = `${chart.offsetHeight}px`;
-    chart.after(kept);
-    const { view } = await vegaEmbed(kept, spec, {
+    const drawn = document.createElement("div");
+    drawn.className = "chart";
+    drawn.style.minHeight = `${chart.offsetHeight}px`;
+    chart.after(drawn);
+    const { view } = await vegaEmbed(drawn, spec, {
       renderer: "svg", actions: false, tooltip: { theme: dark() ? "dark" : "light" },
     });
     chart.remove();
-    kept.style.minHeight = "";
-    kept.setAttribute("aria-label", chart.getAttribute("aria-label"));
-    kept.setAttribute("role", "group");
-    views.set(kept, view);
-    const section = kept.closest("section");
+    drawn.style.minHeight = "";
+    drawn.setAttribute("aria-label", chart.getAttribute("aria-label"));
+    drawn.setAttribute("role", "group");
+    views.set(drawn, view);
+    const section = drawn.closest("section");
     view.signal("hidden", hiddenIn(section));
     await view.runAsync();
   };

@@ -123,7 +123,7 @@ def tooltip(**fields: str) -> list[Spec]:
     ]
 
 
-TEXTS = ("series", "line", "name", "against", "metric", "task", "verdict")
+TEXTS = ("series", "line", "name")
 
 
 def lines(series: Looks, across: Spec, up: Spec, *, kinds: Sequence[str] = (), **rest: Any) -> Spec:
