@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import difflib
+import hashlib
 import importlib
 import importlib.util
 import re
@@ -58,6 +59,20 @@ class Cluster(abc.ABC):
 
 
 Command = tuple[str, ...]
+MOST_LABEL = 50
+
+
+def short(name: str, most: int) -> str:
+    """The name, or where it is too long its beginning and a digest of all of it.
+
+    >>> short("abcdefghijk", 11), short("abcdefghijkl", 11)
+    ('abcdefghijk', 'abcd-d682ed')
+    """
+    return name if len(name) <= most else f"{name[: most - 7].rstrip('-')}-{_digest(name)}"
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:6]
 
 
 @dataclass(frozen=True)
@@ -77,8 +92,15 @@ class Job:
 
     @property
     def label(self) -> str:
-        """The name as Kubernetes and Slurm take it."""
-        return self.name.lower().replace("_", "-")
+        """The name as Kubernetes, Slurm and Ray Jobs take it.
+
+        >>> Job("my_study", (), (), ()).label, Job("_Größe", (), (), ()).label
+        ('my-study', 'gr-e-ffa1a8')
+        """
+        plain = re.sub("[^a-z0-9]+", "-", self.name.lower()).strip("-")
+        if plain == self.name.replace("_", "-"):
+            return short(plain, MOST_LABEL)
+        return short(f"{plain}-{_digest(self.name)}".strip("-"), MOST_LABEL)
 
 
 @dataclass(frozen=True)

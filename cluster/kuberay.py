@@ -11,10 +11,25 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster import WORKERS, Command, Job, Remote
+from cluster import WORKERS, Command, Job, Remote, short
 
 HOME = "/home/segprint"
 LIMIT_GIB = 20
+MOST_NAME = 47
+"""Of a RayJob: what the operator derives from it must be a name in DNS."""
+MOST_BYTES = 2**20
+"""Of a ConfigMap."""
+SUBMIT = """
+state='{{.metadata.name}} {{.status.jobDeploymentStatus}}'
+found=$({get} --ignore-not-found --output=jsonpath="$state")
+case "$found" in
+  '') ;;
+  *' Complete' | *' Failed') {delete} ;;
+  *) echo "{name} runs there already${{found#{name}}}"; exit 0 ;;
+esac
+{create}
+"""
+"""A study that ended, whichever way, is handed over again: the driver knows what is done."""
 
 
 @dataclass(frozen=True)
@@ -65,12 +80,21 @@ class Kuberay(Remote):
         return [self._kubectl("delete", kinds, "-l", f"segprint/cluster={self.name}")]
 
     def submit(self, job: Job) -> list[Command]:
-        # Not "apply": where the study is there already, running or ended, that would do nothing.
-        return [*self.up(), self._kubectl("create", "-f", "rayjob.yaml")]
+        name = self._name(job)
+        verbs = {
+            "get": self._kubectl("get", "rayjob", name),
+            "delete": self._kubectl("delete", "rayjob", name),
+            "create": self._kubectl("create", "-f", "rayjob.yaml"),
+        }
+        script = SUBMIT.format(name=name, **{k: shlex.join(v) for k, v in verbs.items()})
+        return [*self.up(), ("bash", "-euc", script.strip())]
 
     def logs(self, job: Job) -> list[Command]:
         labels = f"segprint/study={job.label},segprint/role=submitter"
         return [self._kubectl("logs", "--follow", "--tail=-1", "-l", labels)]
+
+    def _name(self, job: Job) -> str:
+        return short(f"{self.name}-{job.label}", MOST_NAME)
 
     def _kubectl(self, *words: str) -> Command:
         return ("kubectl", "--namespace", self.namespace, *words)
@@ -116,10 +140,16 @@ class Kuberay(Remote):
         }
 
     def _study(self, job: Job) -> dict[str, Any]:
+        size = sum(len(text.encode()) for text in job.files.values())
+        if size > MOST_BYTES:
+            raise ValueError(
+                f"the Python files beside the study have {size / MOST_BYTES:.1f} MiB, Kubernetes"
+                " takes at most 1: have the study in a directory of its own"
+            )
         return {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": self._meta(f"{self.name}-{job.label}", study=job.label),
+            "metadata": self._meta(self._name(job), study=job.label),
             "data": {_key(path): text for path, text in job.files.items()},
         }
 
@@ -136,7 +166,7 @@ class Kuberay(Remote):
         return {
             "apiVersion": "ray.io/v1",
             "kind": "RayJob",
-            "metadata": self._meta(f"{self.name}-{job.label}", study=job.label),
+            "metadata": self._meta(self._name(job), study=job.label),
             "spec": {
                 "entrypoint": f"cd {HOME} && python {shlex.join(job.run)}",
                 "submissionMode": "K8sJobMode",
@@ -166,7 +196,7 @@ class Kuberay(Remote):
             {
                 "name": "study",
                 "configMap": {
-                    "name": f"{self.name}-{job.label}",
+                    "name": self._name(job),
                     "items": [{"key": _key(path), "path": path} for path in job.files],
                 },
             },

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import copy
+import os
+import subprocess
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
 from cluster.kuberay import Kuberay
+from tests.rayjob import faults
 from tests.unit.test_clusters import JOB
 
 
@@ -42,6 +48,92 @@ def test_kubernetes_takes_every_document_and_pod(where: Kuberay) -> None:
         plain[-1]["metadata"]["name"] = "x"
     for document in plain:
         kubernetes_validate.validate(document, version, strict=True)
+
+
+def rayjob(where: Kuberay, name: str = JOB.name) -> dict[str, Any]:
+    return yaml.safe_load(where.files(replace(JOB, name=name))["rayjob.yaml"])
+
+
+@pytest.mark.parametrize("where", KUBERNETES)
+@pytest.mark.parametrize("name", ["quickstart", "_Größe", "a" * 90, "x__y_"])
+def test_kuberay_takes_the_job_of_a_study_of_any_name(where: Kuberay, name: str) -> None:
+    for cluster in (where, replace(where, name="a-name-of-thirty-characters-xx")):
+        assert faults(rayjob(cluster, name)) == []
+
+
+def test_studies_whose_names_are_alike_have_jobs_of_their_own() -> None:
+    names = ["a_b", "A_b", "a__b", "_a_b", "ä_b", "a" * 90, "a" * 91]
+    assert len({rayjob(Kuberay(), name)["metadata"]["name"] for name in names}) == len(names)
+
+
+Change = Callable[[dict[str, Any]], Any]
+
+
+@pytest.mark.parametrize(
+    ("change", "fault"),
+    [
+        (lambda job: job["spec"].update(shutdownAfterJobFinish=True), "shutdownAfterJobFinish"),
+        (lambda job: job["spec"].update(shutdownAfterJobFinishes=False), "ttlSeconds"),
+        (lambda job: job["spec"].update(backoffLimit="3"), "is not of type 'integer'"),
+        (lambda job: job["spec"].update(activeDeadlineSeconds=0), "must be positive"),
+        (lambda job: job["metadata"].update(name="x" * 48), "at most 47"),
+        (lambda job: job["spec"]["rayClusterSpec"].update(rayVersion="2.9.3"), "2.52 or later"),
+        (lambda job: job["spec"]["submitterPodTemplate"]["spec"].update(hostNet=True), "hostNet"),
+        (
+            lambda job: job["spec"]["rayClusterSpec"]["workerGroupSpecs"][0].pop("maxReplicas"),
+            "'maxReplicas' is a required property",
+        ),
+    ],
+)
+def test_the_validator_refuses_what_kuberay_does(change: Change, fault: str) -> None:
+    job = copy.deepcopy(rayjob(Kuberay()))
+    change(job)
+    assert fault in " ".join(faults(job))
+
+
+KUBECTL = """#!/bin/bash
+echo "$3" >> "$PLACE/said"
+case "$3" in
+  get) cat "$PLACE/state" 2> /dev/null || true ;;
+  delete) rm "$PLACE/state" ;;
+  create) test ! -e "$PLACE/state" && printf '%s ' "${NAME}" > "$PLACE/state" ;;
+esac
+"""
+"""One RayJob, its name and state in a file; as the real one, it creates none that is there."""
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (None, ["apply", "get", "create"]),
+        ("", ["apply", "get"]),  # the operator has not seen it yet
+        ("Running", ["apply", "get"]),
+        ("Failed", ["apply", "get", "delete", "create"]),
+        ("Complete", ["apply", "get", "delete", "create"]),
+    ],
+)
+def test_a_study_is_submitted_again_unless_it_runs(
+    tmp_path: Path, state: str | None, said: list[str]
+) -> None:
+    (tmp_path / "kubectl").write_text(KUBECTL)
+    (tmp_path / "kubectl").chmod(0o755)
+    name = rayjob(Kuberay())["metadata"]["name"]
+    path = f"{tmp_path}{os.pathsep}{os.environ['PATH']}"
+    env = {"PATH": path, "PLACE": str(tmp_path), "NAME": name}
+    if state is not None:
+        (tmp_path / "state").write_text(f"{name} {state}")
+    told = ""
+    for command in Kuberay().submit(JOB):
+        done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+        told += done.stdout
+    assert (tmp_path / "said").read_text().split() == said
+    assert (f"{name} runs there already" in told) == (said[-1] == "get")
+
+
+def test_files_that_no_configmap_holds_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"1\.1 MiB, Kubernetes takes at most 1"):
+        Kuberay().files(replace(JOB, files={"a.py": "x" * (2**20 + 100_000)}))
 
 
 @pytest.mark.parametrize("where", KUBERNETES)
