@@ -1,4 +1,8 @@
-"""Percentile bootstrap over cases and training seeds (Efron & Tibshirani 1993, chapter 13)."""
+"""Percentile bootstrap over patients and training seeds (Efron & Tibshirani 1993, chapter 13).
+
+What is drawn of test cases are units (:func:`units`): whole patients, slides or images, since
+tiles and slices of one are no independent cases (Field & Welsh 2007, JRSS B 69:369).
+"""
 
 from __future__ import annotations
 
@@ -14,25 +18,39 @@ Names = Sequence[str] | NDArray[np.int64]
 
 RESAMPLES = 1000
 LEVEL = 0.95
+FEWEST = 6
+"""Groups that a statement at 95 % takes: of five, all are on one side of the truth by chance with
+probability 2 · 2⁻⁵ = 6.25 %, so neither the range of their means nor any signed-rank test is so
+sure."""
 
 
-def weights(runs: Names, cases: Names, resamples: int = RESAMPLES, seed: int = 0) -> Array:
+def units(cases: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.int64]:
+    """What each row's case is drawn as, whole: its group, where :data:`FEWEST` or more are there.
+
+    Of fewer groups a case is drawn by itself. What is then said holds for more cases of these
+    groups, and tells nothing of other ones.
+    """
+    return groups if len(np.unique(groups)) >= FEWEST else cases
+
+
+def weights(runs: Names, units: Names, resamples: int = RESAMPLES, seed: int = 0) -> Array:
     """How often each row counts in each resample: [resamples, rows].
 
-    A row is one case as one training run (seed) saw it. Runs and cases are both resampled, and
-    all runs share the draw of cases, since they share the cases; pixels are never resampled. The
-    draw depends on the names' order only, so two arms over the same cases are resampled alike.
+    A row is one case as one training run (seed) saw it. Runs and units (:func:`units`) are both
+    resampled, and all runs share the draw of units, since they share the cases; pixels are never
+    resampled. The draw depends on the names' order only, so two arms over the same cases are
+    resampled alike.
     """
-    ranks = (np.unique(np.asarray(names), return_inverse=True)[1] for names in (runs, cases))
-    of_run, of_case = (rank.astype(np.int64).tobytes() for rank in ranks)
-    return _weights(of_run, of_case, resamples, seed)
+    ranks = (np.unique(np.asarray(names), return_inverse=True)[1] for names in (runs, units))
+    of_run, of_unit = (rank.astype(np.int64).tobytes() for rank in ranks)
+    return _weights(of_run, of_unit, resamples, seed)
 
 
 @functools.lru_cache(maxsize=32)
-def _weights(runs: bytes, cases: bytes, resamples: int, seed: int) -> Array:
+def _weights(runs: bytes, units: bytes, resamples: int, seed: int) -> Array:
     draws = np.random.default_rng(seed)
-    of_case = _counts(cases, resamples, draws)
-    return of_case * _counts(runs, resamples, draws)
+    of_unit = _counts(units, resamples, draws)
+    return of_unit * _counts(runs, resamples, draws)
 
 
 def _counts(ranks: bytes, resamples: int, draws: np.random.Generator) -> Array:

@@ -73,7 +73,10 @@ def left_edge(
     errors = probed.curves["x0_error"][:, 0] / (4 * scale**2)
     error = np.array([errors[mine[key]].mean() for key in common])
     brier = np.array([theirs[key] for key in common])
-    counted = bootstrap.weights([str(seed) for seed, _ in common], [case for _, case in common])
+    seeds, cases = zip(*common, strict=True)
+    groups = probed.groups[[mine[key][0] for key in common]]
+    units = bootstrap.units(np.unique(cases, return_inverse=True)[1], groups)
+    counted = bootstrap.weights([str(seed) for seed in seeds], units)
 
     def ratio(means: Any) -> dict[str, Array]:
         with np.errstate(divide="ignore", invalid="ignore"):

@@ -1,4 +1,4 @@
-"""Any numbers of mean curves, each with its 95 % interval over cases nested in seeds."""
+"""Any numbers of mean curves, each with its 95 % interval over groups or cases nested in seeds."""
 
 from __future__ import annotations
 

@@ -54,6 +54,12 @@ class HeldOut:
         used = {metric.table: None for metric in chosen} if digests else {}
         self.tables = {name: TestRows(name, tables[name], digests) for name in used}
 
+    def groups(self, trials: pd.DataFrame, reading: str = SAMPLE) -> int:
+        """Patients, slides or slabs that the cases are of."""
+        tables = self.tables.values()
+        rows = [(table, table.of(trials["digest"].unique(), reading)) for table in tables]
+        return max((len(np.unique(t.codes["group"][mine])) for t, mine in rows), default=0)
+
     def seeds(self, trials: pd.DataFrame) -> int:
         """Training runs that every number is of: where a part is damaged, its run has no rows."""
         digests = trials["digest"].unique()
@@ -77,21 +83,22 @@ class HeldOut:
         return found
 
     def each(self, metric: Metric, trials: pd.DataFrame) -> tuple[NDArray[np.int64], Array]:
-        """Numbers of the cases that some trials tell of, and each one's own value: the mean over
-        seeds, then over classes; of a pooled metric, over that case's pixels alone.
+        """Numbers of the units (:func:`orchestrator.bootstrap.units`) that some trials tell of,
+        and each one's own value: the mean over its cases and seeds, then over classes; of a pooled
+        metric a case's value is over that case's pixels alone.
         """
         table = self.tables[metric.table]
         rows = table.of(trials["digest"], SAMPLE)
         runs, classes = table.codes["digest"], table.codes["class"][rows]
         by_class = [Cases(table, rows[classes == c], runs) for c in np.unique(classes)]
-        return mean_of_classes([(cases.cases, cases.each(metric)) for cases in by_class])
+        return mean_of_classes([(cases.units, cases.each(metric)) for cases in by_class])
 
 
 class TestRows:
     """A table's rows of test cases, or another split's, as numbers; a trial's are found at once."""
 
     __test__ = False  # pytest takes it for tests
-    NAMES = ("digest", "case", "class", "reading")
+    NAMES = ("digest", "case", "group", "class", "reading")
 
     def __init__(self, name: str, table: pa.Table, digests: set[str], split: str = "test") -> None:
         wanted = (pc.field("split") == split) & pc.field("digest").isin(list(digests))
@@ -175,8 +182,11 @@ class Cases:
     def __init__(self, table: TestRows, rows: NDArray[np.int64], runs: NDArray[np.int64]) -> None:
         """``runs`` tells by a number in which training run a row of the table was seen."""
         count = len(table.names["case"])
-        keys, at = np.unique(runs[rows] * count + table.codes["case"][rows], return_inverse=True)
+        key = runs[rows] * count + table.codes["case"][rows]
+        keys, first, at = np.unique(key, return_index=True, return_inverse=True)
         self.runs, self.cases = keys // count, keys % count
+        self.groups = table.codes["group"][rows[first]]
+        self.units = bootstrap.units(self.cases, self.groups)
         self._table, self._rows, self._at = table, rows, at
         self.sums = functools.cache(self._summed)
         self.resampled = functools.cache(self._drawn)
@@ -185,7 +195,7 @@ class Cases:
     @property
     def counted(self) -> Array:
         """How often each row counts in each resample: [resamples, rows]."""
-        return bootstrap.weights(self.runs, self.cases)
+        return bootstrap.weights(self.runs, self.units)
 
     def each(self, metric: Metric) -> Array:
         """The metric of each case."""
@@ -248,12 +258,12 @@ class Cases:
 def mean_of_classes(
     by_class: list[tuple[NDArray[np.int64], Array]],
 ) -> tuple[NDArray[np.int64], Array]:
-    """Cases, and of each the mean over its rows of a class, then over classes, where known."""
-    found = [_mean_by(cases, values) for cases, values in by_class]
+    """Units, and of each the mean over its rows of a class, then over classes, where known."""
+    found = [_mean_by(units, values) for units, values in by_class]
     if not found:
         return np.empty(0, np.int64), np.empty(0)
-    cases, values = (np.concatenate(part) for part in zip(*found, strict=True))
-    return _mean_by(cases, values)
+    units, values = (np.concatenate(part) for part in zip(*found, strict=True))
+    return _mean_by(units, values)
 
 
 def _mean_by(names: NDArray[np.int64], values: Array) -> tuple[NDArray[np.int64], Array]:

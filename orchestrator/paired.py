@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
@@ -26,10 +26,15 @@ NUMBERS = (
     "permutation_p",
     "p_holm",
 )
-COUNTS = ("seeds", "images")
 PERMUTATIONS = 2000
 """Of which the first exchanges nothing."""
 
+COUNTED: dict[str, Callable[[Cases], NDArray[np.int64]]] = {
+    "seeds": lambda cases: cases.runs,
+    "images": lambda cases: cases.cases,
+    "groups": lambda cases: cases.groups,
+}
+COUNTS = tuple(COUNTED)
 Sides = tuple[Cases, ...]
 """The same rows of one class, as each of some cells has them."""
 
@@ -52,12 +57,13 @@ class Pairs:
         """One row per metric: both values, and the first less the second with its 95 % interval.
 
         ``one`` and ``other`` are ``trials`` rows of cells. Only what both have is compared: the
-        same training seed, the same case. Seeds and cases are resampled together
-        (:mod:`orchestrator.bootstrap`), so what they share cancels. ``better`` is the share of
-        cases, each the mean over seeds, on which the first is better; a tie is half of one. That
-        neither is better is tested over cases as well, for given networks: ``wilcoxon_p`` is of
-        the signed-rank test (Wilcoxon 1945, two-sided); a metric of all pixels at once has
-        ``permutation_p`` instead, for which the two sides of a case are exchanged at random.
+        same training seed, the same case. Seeds and units, which are groups of cases or cases
+        (:mod:`orchestrator.bootstrap`), are resampled together, so what they share cancels.
+        ``better`` is the share of units, each the mean over cases and seeds, on which the first is
+        better; a tie is half of one. That neither is better is tested over units as well, for given
+        networks: ``wilcoxon_p`` is of the signed-rank test (Wilcoxon 1945, two-sided); a metric of
+        all pixels at once has ``permutation_p`` instead, for which the two sides of a unit are
+        exchanged at random.
         """
         for metric, counts, by_class in self._shared((one, other)):
             numbers = _difference(metric, by_class)
@@ -88,9 +94,10 @@ class Pairs:
             if not len(common):
                 continue
             by_class = list(zip(*(side.among(common) for side in sides), strict=True))
+            firsts = [first for first, *_ in by_class]
             counts = {
-                "seeds": len({seed for first, *_ in by_class for seed in np.unique(first.runs)}),
-                "images": len({case for first, *_ in by_class for case in np.unique(first.cases)}),
+                name: len({one for first in firsts for one in np.unique(of(first))})
+                for name, of in COUNTED.items()
             }
             for metric in (m for m in self._metrics if m.table == name):
                 yield metric, counts, by_class
@@ -195,8 +202,8 @@ def _values(metric: Metric, sides: Sides) -> tuple[tuple[float, Array], ...]:
 
 
 def _apart(metric: Metric, by_class: list[Sides]) -> Array:
-    """The difference of each case: the mean over seeds, then over classes."""
-    apart = [(one.cases, one.each(metric) - other.each(metric)) for one, other in by_class]
+    """The difference of each unit: the mean over cases and seeds, then over classes."""
+    apart = [(one.units, one.each(metric) - other.each(metric)) for one, other in by_class]
     return mean_of_classes(apart)[1]
 
 
@@ -212,14 +219,14 @@ def _permutation(metric: Metric, by_class: list[Sides]) -> float | None:
     where no class has a value in every draw.
 
     What was found counts as one of the draws (Phipson & Smyth 2010, SAGMB 9:39), so that the value
-    is never 0; all seeds and classes of a case are exchanged together.
+    is never 0; all cases, seeds and classes of a unit are exchanged together.
     """
-    names = np.unique(np.concatenate([one.cases for one, _ in by_class]))
+    names = np.unique(np.concatenate([one.units for one, _ in by_class]))
     exchanged = _exchanges(len(names))
     apart: list[Array] = []
     for one, other in by_class:
         sums, others = one.sums(metric.resolution), other.sums(metric.resolution)
-        here = exchanged[:, np.searchsorted(names, one.cases)]
+        here = exchanged[:, np.searchsorted(names, one.units)]
         moved = {k: here @ (others[k] - sums[k]) for k in sums}
         first = metric.value({k: sums[k].sum(0) + moved[k] for k in sums})
         apart.append(first - metric.value({k: others[k].sum(0) - moved[k] for k in sums}))
@@ -231,8 +238,8 @@ def _permutation(metric: Metric, by_class: list[Sides]) -> float | None:
 
 
 @functools.lru_cache(maxsize=32)
-def _exchanges(cases: int) -> Array:
-    """Which cases change sides in each draw, 0 or 1: [draws, cases]."""
-    drawn = np.random.default_rng(0).integers(0, 2, (PERMUTATIONS, cases)).astype(np.float64)
+def _exchanges(units: int) -> Array:
+    """Which units change sides in each draw, 0 or 1: [draws, units]."""
+    drawn = np.random.default_rng(0).integers(0, 2, (PERMUTATIONS, units)).astype(np.float64)
     drawn[0] = 0
     return drawn

@@ -34,7 +34,19 @@ MEASURED = (
 )
 CONTROLS = ("shuffled_image", "random_mask", "shuffled_mask")
 COLUMNS = (
-    *("digest", "task", "model", "schedule", "case", "axis", "bin", "low", "high", "control"),
+    *(
+        "digest",
+        "task",
+        "model",
+        "schedule",
+        "case",
+        "group",
+        "axis",
+        "bin",
+        "low",
+        "high",
+        "control",
+    ),
     *("pixels", "draws", "t_sum", "log_snr_sum", "x0_error_sum", "eps_error_sum", "eps_gap_sum"),
     *("tp", "fp", "fn"),
 )
@@ -45,8 +57,9 @@ class Probed:
     """What a cell's final trials were probed with, along one axis; arrays are [rows, strata].
 
     A row is one case as one training run saw it. ``runs`` and ``cases`` are places in ``digests``
-    and ``names``. Curves are per pixel and NaN where a row lacks them: ``eps_error`` with the
-    image, ``_dropped`` without it, ``_CONTROL`` under a control, ``x0_error`` with the image;
+    and ``names``, ``groups`` numbers of the patients, slides or slabs. Curves are per pixel and NaN
+    where a row lacks them: ``eps_error`` with the image, ``_dropped`` without it, ``_CONTROL``
+    under a control, ``x0_error`` with the image;
     ``information`` by difference and ``information_orthogonal``, bits per unit of λ;
     ``one_step_dice``.
     """
@@ -57,6 +70,7 @@ class Probed:
     names: list[str]
     runs: NDArray[np.int64]
     cases: NDArray[np.int64]
+    groups: NDArray[np.int64]
     bins: NDArray[np.int64]
     low: Array
     high: Array
@@ -71,7 +85,12 @@ class Probed:
     @property
     def counted(self) -> Array:
         """How often each row counts in each resample."""
-        return bootstrap.weights(self.runs, self.cases)
+        return bootstrap.weights(self.runs, self.units)
+
+    @property
+    def units(self) -> NDArray[np.int64]:
+        """What each row is resampled as."""
+        return bootstrap.units(self.cases, self.groups)
 
     @property
     def edges(self) -> Array:
@@ -98,6 +117,7 @@ class Probed:
             self,
             runs=self.runs[rows],
             cases=self.cases[rows],
+            groups=self.groups[rows],
             bins=self.bins[strata],
             low=self.low[strata],
             high=self.high[strata],
@@ -154,7 +174,8 @@ def _probed(
     """Rows of some trials along one axis, laid out; what is missing is NaN."""
     cases, case = coded(probes["case"])
     digests, run = coded(probes["digest"])
-    keys, row = np.unique(run * len(cases) + case, return_inverse=True)
+    _, group = coded(probes["group"])
+    keys, of, row = np.unique(run * len(cases) + case, return_index=True, return_inverse=True)
     numbers = {name: probes[name].to_numpy() for name in ("bin", "low", "high")}
     bins, first, stratum = np.unique(numbers["bin"], return_index=True, return_inverse=True)
     present = np.zeros((len(keys), len(bins)), bool)
@@ -181,6 +202,7 @@ def _probed(
         names=cases,
         runs=runs,
         cases=at,
+        groups=group[of],
         bins=bins,
         low=numbers["low"][first],
         high=numbers["high"][first],

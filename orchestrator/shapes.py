@@ -61,17 +61,17 @@ class Group:
         return (high - low) / BINS
 
     def drawn(self, i: int) -> Array:
-        """The mean areas of a task over each resample of its cases: [resamples, bins]."""
+        """The mean areas of a task over each resample of its units: [resamples, bins]."""
         member = self.members[i]
-        counted = weights(member.runs, member.cases, seed=i)
+        counted = weights(member.runs, member.units, seed=i)
         return counted @ self.areas[i] / counted.sum(1, keepdims=True)
 
-    def by_case(self, i: int) -> Array:
-        """The areas of each case, the mean over the runs that saw it: [cases, bins]."""
-        _, at = np.unique(self.members[i].cases, return_inverse=True)
+    def by_unit(self, i: int) -> Array:
+        """What each unit adds to the mean areas of a task: [units, bins]."""
+        _, at = np.unique(self.members[i].units, return_inverse=True)
         total = np.zeros((int(at.max()) + 1, BINS))
         np.add.at(total, at, self.areas[i])
-        return total / np.bincount(at)[:, None]
+        return total / len(at)
 
     def seeds_apart(self, i: int) -> float:
         """The mean Wasserstein distance between a task's training runs; NaN of a single one."""
@@ -85,8 +85,8 @@ class Group:
         """Of each pair of tasks: [pairs], in the order of ``combinations``."""
         pairs = list(combinations(range(len(self.members)), 2))
         many = max(PERMUTATIONS, 40 * len(pairs) - 1)
-        cases = [self.by_case(i) for i in range(len(self.members))]
-        return np.array([exchanged(cases[i], cases[k], self.step, many) for i, k in pairs])
+        units = [self.by_unit(i) for i in range(len(self.members))]
+        return np.array([exchanged(units[i], units[k], self.step, many) for i, k in pairs])
 
     @cached_property
     def p_holm(self) -> Array:
@@ -163,13 +163,13 @@ def jensen_shannon(one: Array, other: Array) -> Array:
 def exchanged(
     one: Array, other: Array, step: float, many: int = PERMUTATIONS, seed: int = 0
 ) -> float:
-    """The p-value of a permutation test that two tasks have the same shape; [cases, bins] each.
+    """The p-value of a permutation test that two tasks have the same shape; [units, bins] each.
 
     The statistic is the Wasserstein-1 distance of the mean densities, scaled to unit area. Under
-    the hypothesis whole cases, scaled by the bits of their task's mean, may be exchanged between
+    the hypothesis whole units, scaled by the bits of their task's mean, may be exchanged between
     the tasks (Good 2005); the split that was seen counts as one. It is about the networks at
-    hand: each case is the mean over training seeds, and how far seeds are apart is not in it. NaN
-    where a task has no information.
+    hand: a unit has all its training seeds, and how far seeds are apart is not in it. NaN where a
+    task has no information.
     """
     totals = one.sum(1).mean(), other.sum(1).mean()
     if not min(totals) > 0:

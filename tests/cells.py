@@ -30,10 +30,13 @@ def commit(
     config: dict[str, Any] | None = None,
     revision: str = "r1",
     outcome: str = "finished",
+    groups: Sequence[str] | None = None,
     more: Mapping[str, list[dict[str, Any]]] | None = None,
     **trial: Any,
 ) -> None:
-    """One final trial; ``trial`` are columns of its row, ``more`` further rows by table."""
+    """One final trial; ``groups`` are those of its cases, ``trial`` columns of its row, ``more``
+    further rows by table.
+    """
     config = {"task": {task: {}}, **(config or {})}
     about = {"arm": arm, "config": config, "values": {}}
     ledger.studies.describe(study, {"revision": revision})
@@ -48,12 +51,13 @@ def commit(
         "outcome": outcome,
     }
     key = {"split": "test", "group": "g", "class": "x", "reading": "sample"}
+    of = {f"c{i}": group for i, group in enumerate(groups or "g" * len(counts))}
     cases = [
-        {**key, "case": f"c{i}", "tp": tp, "fp": fp, "fn": fn, "tn": 0}
+        {**key, "case": f"c{i}", "group": of[f"c{i}"], "tp": tp, "fp": fp, "fn": fn, "tn": 0}
         for i, (tp, fp, fn) in enumerate(counts)
     ]
     calibration = [
-        {**key, "case": case, **binned(p, count, true)}
+        {**key, "case": case, "group": of[case], **binned(p, count, true)}
         for case, rows in (pixels or {}).items()
         for p, count, true in rows
     ]

@@ -20,7 +20,7 @@ SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in shapes.ALIKE),
         *((k, pa.string()) for k in ("task", "against", "cell", "against_cell", "normalisation")),
-        *((k, pa.int64()) for k in ("images", "images_against")),
+        *((k, pa.int64()) for k in ("images", "groups", "images_against", "groups_against")),
         *((k, pa.float64()) for k in ("log_snr_low", "log_snr_high")),
         *((f"{k}{end}", pa.float64()) for k in DISTANCES for end in ("", "_low", "_high")),
         *((k, pa.float64()) for k in ("wasserstein_seeds", "p", "p_holm")),
@@ -40,11 +40,13 @@ def rows(tables: Tables) -> pa.Table:
     ``wasserstein_seeds``: the same distance between training seeds of one task, the mean, of the
     task where it is larger: what is not further apart may be chance in training, whatever ``p``.
 
-    Intervals are bootstrapped over the cases of each task; two noisy curves are never alike, so
-    the lower ends are not 0 even where the truth is. That question is ``p``'s: a permutation test
-    of equal shape that exchanges whole cases with all their seeds, statistic the Wasserstein
-    distance; ``p_holm`` is adjusted for the pairs of the group. Seeds are averaged before, and
-    tiles of one image count as if they were patients: both make ``p`` too small.
+    Intervals are bootstrapped over the units of each task, which are groups, or cases where it has
+    fewer than six groups (:func:`orchestrator.bootstrap.units`); two noisy curves are never alike,
+    so the lower ends are not 0 even where the truth is. That question is ``p``'s: a permutation
+    test of equal shape that exchanges whole units with all their seeds, statistic the Wasserstein
+    distance; ``p_holm`` is adjusted for the pairs of the group. It is of the networks at hand; and
+    where cases are exchanged, tiles of one image count as if they were patients: both make ``p``
+    too small.
     """
     found: list[dict[str, Any]] = []
     for group in shapes.groups(tables):
@@ -76,7 +78,9 @@ def _about(group: shapes.Group, i: int, k: int) -> dict[str, Any]:
         "cell": one.about["cell"],
         "against_cell": other.about["cell"],
         "images": len(np.unique(one.cases)),
+        "groups": len(np.unique(one.groups)),
         "images_against": len(np.unique(other.cases)),
+        "groups_against": len(np.unique(other.groups)),
         "log_snr_low": low,
         "log_snr_high": high,
     }

@@ -19,14 +19,15 @@ PIXELWISE = "eps_error_pixelwise"
 SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in ("study", "task", "cell", "schedule", "axis", "curve")),
-        *((k, pa.int64()) for k in ("seeds", "images", "bin")),
+        *((k, pa.int64()) for k in ("seeds", "images", "groups", "bin")),
         *((k, pa.float64()) for k in ("bin_low", "bin_high", "at", "value", "low", "high")),
     ]
 )
 
 
 def rows(tables: Tables) -> pa.Table:
-    """One row per study, cell, axis, curve and stratum, with a 95 % interval over cases.
+    """One row per study, cell, axis, curve and stratum, with a 95 % interval over groups or
+    cases (:func:`orchestrator.bootstrap.units`).
 
     Curves, all per pixel: ``eps_error`` and ``eps_error_dropped``, the mean squared ε-error with
     and without the image; ``information``, half their difference, and ``information_orthogonal``,
@@ -49,6 +50,7 @@ def _rows(probed: Probed) -> Iterator[dict[str, Any]]:
     """The view's rows, of strata that have the same rows."""
     seeds = len(np.unique(probed.runs))
     counts = {"seeds": seeds, "images": len(probed.runs) // seeds}
+    counts["groups"] = len(np.unique(probed.groups))
     curves = {k: probed.curves[k] for k in MEASURED}
     for control in CONTROLS:
         if (name := f"eps_error_{control}") in probed.curves:

@@ -30,7 +30,7 @@ NUMBERS = (
 SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in ("study", "task", "cell", "arm", "model", "schedule")),
-        *((k, pa.int64()) for k in ("seeds", "images", "pixels")),
+        *((k, pa.int64()) for k in ("seeds", "images", "groups", "pixels")),
         *((k, pa.float64()) for k in ("log_snr_low", "log_snr_high")),
         *((f"{k}{end}", pa.float64()) for k in NUMBERS for end in ("", "_low", "_high")),
         *((k, pa.string()) for k in ("twin", "signatures")),
@@ -41,7 +41,8 @@ SCHEMA = pa.schema(
 def rows(tables: Tables) -> pa.Table:
     """One row per study and cell with final diffusion trials; null where it was not measured.
 
-    Every number has its 95 % interval, by bootstrap over cases nested in seeds, in ``_low`` and
+    Every number has its 95 % interval, by bootstrap over groups or cases
+    (:func:`orchestrator.bootstrap.units`) nested in seeds, in ``_low`` and
     ``_high``. Areas are over the λ that the network was trained on, ``log_snr_low`` to
     ``log_snr_high``, of rows that have every stratum.
 
@@ -103,6 +104,7 @@ def _row(
     row |= {
         "seeds": len(np.unique(over_log_snr.runs)),
         "images": len(np.unique(over_log_snr.cases)),
+        "groups": len(np.unique(over_log_snr.groups)),
         "pixels": round(over_log_snr.pixels.mean()),
         "log_snr_low": float(over_log_snr.edges[0]),
         "log_snr_high": float(over_log_snr.edges[-1]),

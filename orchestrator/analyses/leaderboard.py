@@ -25,7 +25,7 @@ COSTS = (
 def schema() -> pa.Schema:
     """Columns of the view: what the arm is, every metric, what it cost."""
     keys = [(k, pa.string()) for k in measured.ABOUT]
-    counts = [(k, pa.int64()) for k in ("seeds", "images", "passes_per_image")]
+    counts = [(k, pa.int64()) for k in ("seeds", "images", "groups", "passes_per_image")]
     costs = [(k, pa.float64()) for k in ("seconds_per_image", "train_device_seconds", *COSTS)]
     metrics = measured.columns(measured.metrics())
     return pa.schema([*keys, *counts, *metrics, *costs, ("settings", pa.string())])
@@ -35,6 +35,8 @@ def rows(tables: Tables) -> pa.Table:
     """One row per study and cell, over its finished final trials, on test cases only.
 
     Of what was read of a network, the sample counts: its other readings are in ``readings``.
+    ``groups`` are the patients, slides or slabs of the ``images``: six or more are what intervals
+    are resampled by (:func:`orchestrator.bootstrap.units`).
     """
     held_out = measured.HeldOut(tables, measured.metrics())
     found: list[dict[str, Any]] = []
@@ -47,6 +49,7 @@ def rows(tables: Tables) -> pa.Table:
                 **about,
                 "seeds": held_out.seeds(trials),
                 "images": int(first["test_images"]),
+                "groups": held_out.groups(trials),
                 "passes_per_image": int(first["passes_per_image"]),
                 **held_out.measure(trials),
                 "seconds_per_image": _known(testing),

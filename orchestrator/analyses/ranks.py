@@ -29,13 +29,15 @@ SCHEMA = pa.schema(
 def rows(tables: Tables) -> pa.Table:
     """One row per study, metric and arm, of studies with three arms or more.
 
-    Arms are ranked on each test case of each task, 1 for the best, ties sharing their mean rank;
-    a case's value is the mean over seeds and classes, and of a pooled metric that of the case's own
-    pixels. ``friedman_p`` is of Friedman's test that all arms are alike (1937); two arms whose mean
-    ranks are further apart than ``critical_difference`` differ at 5 %, all pairs considered:
-    Nemenyi's q √(k(k+1) / 6N) for k arms and N ``blocks`` (Demšar 2006, JMLR 7:1–30, section
-    3.2.2). ``arm`` is the cell's name without its task, so where a study crosses arms with, say,
-    models, each combination is ranked. A task on which an arm has no result is left out.
+    Arms are ranked on each unit of each task, which is a group of test cases, or a case where the
+    task has fewer than six groups (:func:`orchestrator.bootstrap.units`): 1 for the best, ties
+    sharing their mean rank. A unit's value is the mean over cases, seeds and classes, where a
+    pooled metric of a case is that of its own pixels. ``friedman_p`` is of Friedman's test that all
+    arms are alike (1937); two arms whose mean ranks are further apart than ``critical_difference``
+    differ at 5 %, all pairs considered: Nemenyi's q √(k(k+1) / 6N) for k arms and N ``blocks``
+    (Demšar 2006, JMLR 7:1–30, section 3.2.2). ``arm`` is the cell's name without its task, so where
+    a study crosses arms with, say, models, each combination is ranked. A task on which an arm has
+    no result is left out.
     """
     held_out = measured.HeldOut(tables, measured.metrics(METRICS))
     prefixes = _prefixes(tables)
@@ -77,9 +79,9 @@ def _prefixes(tables: Tables) -> dict[tuple[str, str], str]:
 
 
 def _blocks(held_out: measured.HeldOut, metric: Metric, arms: list[pd.DataFrame]) -> Array:
-    """What ranks a case's arms, the lower the better, of cases that all have: [cases, arms]."""
+    """What ranks a unit's arms, the lower the better, of units that all have: [units, arms]."""
     sign = -1 if metric.better == "higher" else 1
-    values = [pd.Series(v, cases) for cases, v in (held_out.each(metric, arm) for arm in arms)]
+    values = [pd.Series(v, units) for units, v in (held_out.each(metric, arm) for arm in arms)]
     return sign * pd.concat(values, axis=1, join="inner").to_numpy(np.float64)
 
 

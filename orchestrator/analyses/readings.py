@@ -19,7 +19,7 @@ METRICS = ("dice", "iou", "ece")
 def schema() -> pa.Schema:
     """Columns of the view."""
     keys = [(k, pa.string()) for k in (*measured.ABOUT, "reading")]
-    counts = [(k, pa.int64()) for k in ("seeds", "images")]
+    counts = [(k, pa.int64()) for k in ("seeds", "images", "groups")]
     return pa.schema([*keys, *counts, *measured.columns(measured.metrics(METRICS))])
 
 
@@ -29,7 +29,8 @@ def rows(tables: Tables) -> pa.Table:
     ``sample`` is what an arm is judged by, ``auxiliary`` another output of the same network,
     ``blend`` the two together. The rest are the sample under a control
     (:mod:`trainables.controls`): what is as good as the sample did not need what was taken away.
-    ``images`` counts the cases of that reading: a control may have been run on some only.
+    ``images`` counts the cases of that reading, ``groups`` what they are of: a control may have
+    been run on some only.
     """
     held_out = measured.HeldOut(tables, measured.metrics(METRICS))
     found: list[dict[str, Any]] = []
@@ -45,6 +46,7 @@ def rows(tables: Tables) -> pa.Table:
                     "reading": reading,
                     "seeds": len(np.unique(cases.codes["digest"][read])),
                     "images": len(np.unique(cases.codes["case"][read])),
+                    "groups": len(np.unique(cases.codes["group"][read])),
                     **held_out.measure(trials, reading),
                 }
             )

@@ -31,8 +31,9 @@ def rows(tables: Tables) -> pa.Table:
 
     Pixels of all cases and seeds are pooled, ``low`` ≤ p < ``high``: ``confidence`` is the mean
     probability of the class, ``accuracy`` the share of pixels that are of it, with its 95 %
-    interval over cases nested in seeds. Over the bins of one class, Σ count·|accuracy − confidence|
-    / Σ count is that class's ECE, and the mean over classes is the leaderboard's.
+    interval over groups or cases (:func:`orchestrator.bootstrap.units`) nested in seeds. Over the
+    bins of one class, Σ count·|accuracy − confidence| / Σ count is that class's ECE, and the mean
+    over classes is the leaderboard's.
     """
     metric = ECE()
     held_out = measured.HeldOut(tables, [metric])

@@ -7,6 +7,7 @@ from typing import Any, cast
 
 import pandas as pd
 
+from orchestrator.bootstrap import FEWEST
 from orchestrator.commands import emit, tables_of
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -14,6 +15,7 @@ COLUMNS = {
     "study": "study",
     "cell": "cell",
     "images": "tiles",
+    "groups": "of groups",
     "entropy": "H(mask)",
     "entropy_given_image": "H(mask | image)",
     "information_orthogonal": "I(mask; image) [95 %]",
@@ -39,7 +41,8 @@ def main(options: Namespace) -> int:
     emit(found if options.json else map(_short, found), COLUMNS, options.json)
     if not options.json:
         print(
-            "\nBits per pixel within the range of λ that was measured; 95 % bootstrap over tiles."
+            "\nBits per pixel within the range of λ that was measured; 95 % bootstrap over groups,"
+            f" or over tiles where there are fewer than {FEWEST} groups."
         )
         for row in found:
             for sign in filter(None, row["signatures"].split("; ")):

@@ -49,6 +49,13 @@ def spaced(name: str) -> str:
     return name.replace("_", " ")
 
 
+def sized(row: Mapping[str, Any], cases: str = "cases") -> str:
+    """How many cases numbers are of, and of how many groups where these are not the cases."""
+    images, groups = row["images"], row["groups"]
+    of = f" of {groups} group{'s' if groups != 1 else ''}"
+    return f"{images} {cases}" + (of if groups != images else "")
+
+
 def ordered(rows: Iterable[Mapping[str, Any]], key: str = "series") -> list[str]:
     """Each value once, in the order of the rows."""
     return list(dict.fromkeys(str(row[key]) for row in rows))

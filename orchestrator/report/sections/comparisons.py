@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.bootstrap import FEWEST
 from orchestrator.report import vega
 from orchestrator.report.blocks import (
     Block,
@@ -16,7 +17,7 @@ from orchestrator.report.blocks import (
     p_value,
     text,
 )
-from orchestrator.report.naming import Naming, ordered, query, spaced
+from orchestrator.report.naming import Naming, ordered, query, sized, spaced
 
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
@@ -32,16 +33,18 @@ COLUMNS = (
     Column("p_holm", "p, Holm", p_value),
     Column("seeds", "Seeds", text),
     Column("images", "Cases", text),
+    Column("groups", "Groups", text),
 )
 SHOWN = 15
 """Pairs per chart: those with the largest differences."""
 CLEAR, UNCLEAR = "the interval excludes zero", "the interval includes zero"
 TOLD = (
     "Each pair over the cases and seeds that both have, so what they share cancels; 95 % bootstrap"
-    " intervals over cases and seeds. p is of Wilcoxon's signed-rank test over cases, each the mean"
-    " of its seeds, and of metrics pooled over pixels (ECE, Brier) of a test that exchanges the two"
-    " arms case by case; adjusted by Holm over all pairs of a study, task and metric. Cases of one"
-    " image or patient count as independent: where they are not, p is too small."
+    " intervals over units and seeds. A unit is a group of cases (a patient, slide or slab), or a"
+    f" case where there are fewer than {FEWEST} groups: then cases of one patient count as"
+    " independent, and p is too small. p is of Wilcoxon's signed-rank test over units, each the"
+    " mean of its seeds, and of metrics pooled over pixels (ECE, Brier) of a test that exchanges"
+    " the two arms unit by unit; adjusted by Holm over all pairs of a study, task and metric."
 )
 
 
@@ -91,7 +94,7 @@ def _forest(tables: Tables, rows: list[dict[str, Any]], task: str) -> Chart:
         for row in kept
     ]
     cut = f" The {SHOWN} largest of {len(mine)} differences." if len(mine) > SHOWN else ""
-    counts = f"{mine[0]['images']} cases and {mine[0]['seeds']} seeds" if mine else "no cases"
+    counts = f"{sized(mine[0])} and {mine[0]['seeds']} seeds" if mine else "no cases"
     return Chart(
         f"comparison-{task}-dice",
         f"{spaced(task)}: differences in Dice",
@@ -130,10 +133,10 @@ def _ranks(tables: Tables) -> list[Chart]:
                 f"ranks-{study}-{metric}",
                 f"{where}mean rank in {NAMES[metric]} over {mine[0]['tasks']} tasks",
                 "; ".join(f"{r['name']} {r['value']:.2f}" for r in shown),
-                f"1 is best; {mine[0]['blocks']} cases of all tasks. Arms whose bars are apart"
+                f"1 is best; {mine[0]['blocks']} units of all tasks. Arms whose bars are apart"
                 " differ at 5 %, all pairs considered (Nemenyi; Demšar 2006); Friedman's p"
-                f" {p_value(mine[0]['friedman_p'])}. The blocks are cases, not data sets: it is"
-                " about these tasks, and the one with most cases counts most.",
+                f" {p_value(mine[0]['friedman_p'])}. The blocks are units, not data sets: it is"
+                " about these tasks, and the one with most units counts most.",
                 query(tables, "ranks", f"metric = '{metric}'"),
                 vega.intervals(
                     vega.looks(["mean rank"]), vega.number("mean rank", zero=False), len(shown)
@@ -152,6 +155,7 @@ INTERACTIONS = (
     Column("second", "Another"),
     Column("interaction", "Both at once, beyond their sum", fixed(3), interval=True),
     Column("images", "Cases", text),
+    Column("groups", "Groups", text),
     Column("seeds", "Seeds", text),
 )
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import vega
 from orchestrator.report.blocks import Block, Chart, Column, Note, Section, Table, fixed, text
-from orchestrator.report.naming import Naming, ordered, query, spaced
+from orchestrator.report.naming import Naming, ordered, query, sized, spaced
 
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
@@ -35,6 +35,7 @@ COLUMNS = (
     Column("entropy", "H(mask) ≤", fixed(4), interval=True),
     Column("entropy_given_image", "H(mask | image) ≤", fixed(4), interval=True),
     Column("images", "Tiles", text),
+    Column("groups", "Groups", text),
     Column("seeds", "Seeds", text),
 )
 MORE = (
@@ -178,7 +179,7 @@ def chart(
         up = vega.logarithmic(up["title"], [r[k] for r in rows for k in ("low", "high")])
     first = {r["series"]: r for r in reversed(there)}
     counts = ", ".join(
-        f"{name} {first[name]['images']} tiles × {first[name]['seeds']} seeds" for name in shown
+        f"{name} {sized(first[name], 'tiles')} × {first[name]['seeds']} seeds" for name in shown
     )
     lacking = [
         f" No {lines[kind]}: {', '.join(without)}."

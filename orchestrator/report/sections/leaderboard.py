@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.bootstrap import FEWEST
 from orchestrator.report import vega
 from orchestrator.report.blocks import (
     Block,
@@ -16,7 +17,7 @@ from orchestrator.report.blocks import (
     p_value,
     text,
 )
-from orchestrator.report.naming import Naming, query, spaced
+from orchestrator.report.naming import Naming, query, sized, spaced
 from orchestrator.screen import clock, memory
 
 if TYPE_CHECKING:
@@ -34,6 +35,7 @@ COLUMNS = (
     Column("brier", "Brier ↓", fixed(3)),
     Column("seeds", "Seeds", text),
     Column("images", "Cases", text),
+    Column("groups", "Groups", text),
     Column("passes_per_image", "Passes", text),
     Column("seconds_per_image", "Seconds per case", fixed(3)),
     Column("train_device_seconds", "Training", lambda v: clock(v) if v is not None else text(v)),
@@ -55,9 +57,9 @@ def section(tables: Tables, naming: Naming) -> Section:
     rows = [{**row, "memory": memory(row)} for row in board]
     said = (
         "Held-out cases (tiles or whole images), best first. Brackets are 95 % bootstrap intervals"
-        " over cases and seeds. Cases of one image or one brain are not independent patients, so"
-        " these intervals are narrower than the truth. ECE (15 bins) and Brier score are pooled"
-        " over pixels; seconds are device-seconds."
+        f" over groups (patients, slides, slabs) and seeds; where there are fewer than {FEWEST}"
+        " groups over cases, which tells nothing of other patients. ECE (15 bins) and Brier score"
+        " are pooled over pixels; seconds are device-seconds."
     )
     charts = [
         _chart(naming, board, task, *metric, source) for task in naming.tasks for metric in METRICS
@@ -89,7 +91,7 @@ def _chart(
         for row in mine[:SHOWN]
     ]
     cut = f" The first {SHOWN} of {len(mine)} arms." if len(mine) > SHOWN else ""
-    counts = f"{mine[0]['images']} cases, {mine[0]['seeds']} seeds" if mine else "no cases"
+    counts = f"{sized(mine[0])}, {mine[0]['seeds']} seeds" if mine else "no cases"
     return Chart(
         f"leaderboard-{task}-{metric}",
         f"{spaced(task)}: {title}",

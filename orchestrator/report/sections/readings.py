@@ -21,6 +21,7 @@ COLUMNS = (
     Column("ece", "ECE ↓", fixed(3), interval=True),
     Column("seeds", "Seeds", text),
     Column("images", "Cases", text),
+    Column("groups", "Groups", text),
 )
 TOLD = (
     "The sample is what the leaderboard compares. Auxiliary: another output of the same network;"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from orchestrator.report import vega
 from orchestrator.report.blocks import Block, Chart, Note, Section
-from orchestrator.report.naming import Naming, ordered, query, spaced
+from orchestrator.report.naming import Naming, ordered, query, sized, spaced
 
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
@@ -81,7 +81,12 @@ def _over_members(
     for row in (r for r in board if r["task"] == task and r[metric] is not None):
         members, family = family_of(row["settings"])
         if members is not None:
-            point = {"at": members, "value": row[metric], "images": row["images"]}
+            point = {
+                "at": members,
+                "value": row[metric],
+                "images": row["images"],
+                "groups": row["groups"],
+            }
             ends = {end: row[f"{metric}_{end}"] for end in ("low", "high")}
             families.setdefault(f"{row['study']}{family}", []).append(
                 {**point, **ends, "series": spaced(row["mode"])}
@@ -98,7 +103,7 @@ def _over_members(
         f"members-{task}-{metric}",
         f"{spaced(task)}: {title.partition(',')[0]} over ensemble size",
         "; ".join(f"{r['series']} of {r['at']}: {r['value']:.3f}" for r in rows),
-        f"Bands: 95 % over {rows[0]['images']} cases and seeds; arms that differ in members only.",
+        f"Bands: 95 % over {sized(rows[0])} and seeds; arms that differ in members only.",
         query(
             tables,
             "leaderboard",

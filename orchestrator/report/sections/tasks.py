@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.bootstrap import FEWEST
 from orchestrator.report import vega
 from orchestrator.report.blocks import (
     Block,
@@ -26,10 +27,10 @@ TOLD = (
     "Information densities of tasks whose models were trained alike, over the λ that all of them"
     " were measured in. Distances are between densities scaled to unit area: how differently the"
     " information lies, not how much there is. The lower ends of their intervals are above 0 even"
-    " for equal fingerprints. p: a permutation test of these networks that exchanges whole tiles,"
-    " adjusted by Holm over the pairs. It knows neither that tiles of one image are alike nor that"
-    " another training seed gives another curve, so it is too small: look at how far apart the"
-    " seeds of one task are."
+    " for equal fingerprints. p: a permutation test of these networks that exchanges whole groups,"
+    f" or tiles of a task with fewer than {FEWEST} groups, adjusted by Holm over the pairs. It does"
+    " not know that another training seed gives another curve, nor, of so few groups, that tiles of"
+    " one image are alike, so it is too small: look at how far apart the seeds of one task are."
 )
 DISTANCES = (
     Column("arm", "Arm"),
@@ -42,7 +43,9 @@ DISTANCES = (
     Column("p", "p", p_value),
     Column("p_holm", "p, Holm", p_value),
     Column("images", "Tiles", text),
+    Column("groups", "Groups", text),
     Column("images_against", "Tiles of the other", text),
+    Column("groups_against", "Groups of the other", text),
 )
 TRAITS = (
     Column("arm", "Arm"),

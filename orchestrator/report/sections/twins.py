@@ -16,7 +16,7 @@ from orchestrator.report.blocks import (
     p_value,
     text,
 )
-from orchestrator.report.naming import Naming, ordered, query
+from orchestrator.report.naming import Naming, ordered, query, sized
 
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
@@ -40,6 +40,7 @@ COLUMNS = (
     Column("device_seconds_against", "Twin's device-seconds", fixed(0)),
     Column("equal", "Equal in"),
     Column("images", "Cases", text),
+    Column("groups", "Groups", text),
     Column("seeds", "Seeds", text),
 )
 
@@ -94,7 +95,7 @@ def _forest(rows: list[dict[str, Any]], metric: str, title: str, source: str) ->
     looks = ", ".join(
         f"{shape} {name}" for name, shape in zip(used, ("●", "■", "▲", "◆"), strict=False)
     )
-    sizes = {row["task"]: f"{row['images']} cases × {row['seeds']} seeds" for row in rows}
+    sizes = {row["task"]: f"{sized(row)} × {row['seeds']} seeds" for row in rows}
     counts = ", ".join(f"{task} {size}" for task, size in sizes.items())
     return Chart(
         f"twins-{metric}",
