@@ -15,6 +15,7 @@ import numpy as np
 from orchestrator.adapt import INSIDE, Adapted, time_of
 from orchestrator.commands import ledger_of
 from orchestrator.probed import Probed, cells
+from orchestrator.report.adapted import picture
 from orchestrator.tables import Tables
 from trainables.part import unknown
 
@@ -34,15 +35,19 @@ def main(options: Namespace) -> int:
     path = Path(options.output or f"adapted_{task}.py")
     if path.suffix != ".py" or not path.stem.isidentifier():
         raise ValueError(f"-o {path}: a space is a .py file whose name is a plain word")
-    if path.exists():
-        raise ValueError(f"{path} exists; choose another name with -o FILE.py")
+    for file in (path, path.with_suffix(".svg")):
+        if file.exists():
+            raise ValueError(f"{file} exists; choose another name with -o FILE.py")
     said = reasons(adapted)
+    drawing = path.with_suffix(".svg")
     path.write_text(space(adapted), encoding="utf-8")
+    drawing.write_text(picture(adapted, _schedules(adapted)), encoding="utf-8")
     if options.json:
-        print(json.dumps({**said, "file": str(path)}, indent=1))
+        print(json.dumps({**said, "file": str(path), "picture": str(drawing)}, indent=1))
         return 0
     print("\n".join(sentences(said)))
-    print(f"written: {path}; what it would cost: segprint plan {path}")
+    print(f"written: {path}, and why as a picture: {drawing}")
+    print(f"what it would cost: segprint plan {path}")
     return 0
 
 
@@ -82,10 +87,14 @@ def _place(adapted: Adapted) -> str:
     return f"{adapted.probed.about['study']} {adapted.probed.about['cell']}"
 
 
+def _schedules(adapted: Adapted) -> dict[str, dict[str, Any]]:
+    return {"trained": adapted.trained, **PLAIN, "adapted": adapted.schedule}
+
+
 def reasons(adapted: Adapted) -> dict[str, Any]:
     """The numbers behind the schedule."""
     probed = adapted.probed
-    schedules = {"trained": adapted.trained, **PLAIN, "adapted": adapted.schedule}
+    schedules = _schedules(adapted)
     low, high = adapted.log_snr
     return {
         "study": probed.about["study"],

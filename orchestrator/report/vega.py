@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 Spec = dict[str, Any]
+SCHEMA = "https://vega.github.io/schema/vega-lite/v6.json"
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#b8609a", "#8a7000", "#7f7f7f")
 """After Okabe & Ito; each at 3:1 or more against white and against the dark page."""
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])
@@ -264,7 +265,7 @@ def with_data(spec: Spec, title: str, alt: str, rows: Sequence[Mapping[str, Any]
     """The whole of it: numbers rounded to what a picture shows, no NaN, the theme."""
     values = [{k: _plain(v) for k, v in row.items()} for row in rows]
     return {
-        "$schema": "https://vega.github.io/schema/vega-lite/v6.json",
+        "$schema": SCHEMA,
         "description": f"{title}. {alt}",
         "background": None,
         "autosize": {"type": "fit-x", "contains": "padding"},

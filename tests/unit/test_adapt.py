@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import itertools
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from defusedxml import ElementTree
 from scipy import stats
 
 import search_spaces
@@ -62,6 +64,30 @@ def test_the_range_and_the_schedule_are_those_of_the_bump(
     times = schedule.time(torch.from_numpy(levels)).numpy()
     by_hand = 0.9 * bell.sf(levels) + adapt.FLOOR * (8 - levels) / 16
     np.testing.assert_allclose(times, by_hand, atol=1e-3)
+
+
+def test_the_picture_shows_where_each_schedule_spends_its_timesteps(
+    store: str, inline: Segprint, tmp_path: Path
+) -> None:
+    """Read back from what is drawn: the shares of all strata, 0.1 wide, are the whole schedule."""
+    said = inline("--store", store, "adapt", "study", "--task", "synthetic", "--json")
+    drawn = ElementTree.fromstring((tmp_path / json.loads(said.stdout)["picture"]).read_text())
+    told = [mark.get("aria-label", "") for mark in drawn.iter()]
+    shares: dict[str, dict[float, float]] = {}
+    for at, share, series in POINT.findall("\n".join(told)):
+        shares.setdefault(series, {})[float(at.replace("−", "-"))] = float(share)
+    assert set(shares) == {"trained", "linear", "cosine", "adapted"}
+    assert sum(shares["adapted"].values()) * 0.1 == pytest.approx(1, abs=1e-3)
+    assert max(shares["adapted"], key=shares["adapted"].__getitem__) == pytest.approx(
+        CENTRE, abs=0.1
+    )
+    np.testing.assert_allclose(list(shares["trained"].values()), 1 / 20)
+    again = inline("--store", store, "adapt", "study", "--task", "synthetic")
+    assert again.returncode == 2
+    assert "adapted_synthetic.py exists" in again.stderr
+
+
+POINT = re.compile(r"noise: ([−\d.]+); share of timesteps per unit of λ: ([\d.]+); series: (\w+)")
 
 
 def test_the_space_pairs_schedules_under_the_models_own_training(
