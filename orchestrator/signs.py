@@ -10,9 +10,10 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from orchestrator.bootstrap import Array
+from orchestrator.bootstrap import LEVEL, Array
 from orchestrator.intervals import Curves, of_means
 from orchestrator.probed import Probed
+from trainables.metrics import ratio
 
 GOOD_DICE, HIGH_ECE = 0.8, 0.02
 """A Dice from which a mask looks right, and an ECE that its certainty should stay below."""
@@ -25,41 +26,54 @@ UNUSED = 0.9
 
 
 def of_curves(probed: Probed) -> list[str]:
-    """What the errors over t show: an image that is of no use at the noisy end, bumps.
-
-    A bump is looked for where it is largest, so that noise alone shows one more often than in one
-    of twenty fingerprints: a reason to look at the curve, not a test.
-    """
-    found: list[str] = []
-    error = probed.curves["eps_error"].mean(0)
-    top, bottom = int(error.argmax()), int(error.argmin())
+    """What the errors over t show: an image that is of no use at the noisy end, bumps."""
 
     def numbers(mean: Curves) -> dict[str, Array]:
-        image, dropped = mean["eps_error"], mean["eps_error_dropped"]
-        left, right = image[..., 0], image[..., -1]
         with np.errstate(divide="ignore", invalid="ignore"):
-            return {
-                "ratio": image[..., -1] / dropped[..., -1],
-                "rise": image[..., top] - np.maximum(left, right),
-                "fall": np.minimum(left, right) - image[..., bottom],
-            }
+            return {"ratio": mean["eps_error"][..., -1] / mean["eps_error_dropped"][..., -1]}
 
+    found: list[str] = []
     numbered = of_means(probed.curves, probed.counted, numbers)
-    ratio, low, high = (numbered[f"ratio{end}"] for end in ("", "_low", "_high"))
-    if ratio is not None and high is not None and high >= 1 and ratio >= UNUSED:
+    unused, low, high = (numbered[f"ratio{end}"] for end in ("", "_low", "_high"))
+    if unused is not None and high is not None and high >= 1 and unused >= UNUSED:
         begin = probed.low[-1]
         found.append(
-            f"image unused at the noisy end: error {ratio:.3f} [{low:.3f}, {high:.3f}] of that"
+            f"image unused at the noisy end: error {unused:.3f} [{low:.3f}, {high:.3f}] of that"
             f" without it at t > {begin:.2f}"
         )
-    for name, at, what in (("rise", top, "peak"), ("fall", bottom, "dip")):
-        size, least = numbered[name], numbered[f"{name}_low"]
-        if size is not None and least is not None and least > 0:
-            place = (probed.low[at] + probed.high[at]) / 2
-            found.append(
-                f"loss not monotone: {what} at t = {place:.2f}, {size:.3g} beyond both ends"
-            )
+    middles = (probed.low + probed.high) / 2
+    for what, (at, size) in bumps(probed.curves["eps_error"], probed.counted).items():
+        found.append(
+            f"loss not monotone: {what} at t = {middles[at]:.2f}, {size:.3g} beyond both ends"
+        )
     return found
+
+
+def bumps(values: Array, counted: Array) -> dict[str, tuple[int, float]]:
+    """``peak`` and ``dip`` of the mean of curves [rows, strata], if it has them: place and size.
+
+    A bump is beyond both ends, by more than chance in some stratum: the lower confidence limits of
+    all inner strata hold at once, by the largest of their studentised deviations over resamples
+    (Romano & Wolf 2005, Econometrica 73:1237), 2.5 % for peaks and as much for dips.
+    """
+    if values.shape[1] < 3:
+        return {}
+    drawn = counted @ values / counted.sum(1, keepdims=True)
+    found: dict[str, tuple[int, float]] = {}
+    for what, sign in (("peak", 1), ("dip", -1)):
+        size, sizes = (_beyond(sign * means) for means in (values.mean(0), drawn))
+        spread = sizes.std(0)
+        deviation = ratio(sizes - size, np.broadcast_to(spread, sizes.shape))
+        limit = np.percentile(np.nan_to_num(deviation).max(1), 100 * (1 + LEVEL) / 2)
+        at = int(size.argmax())
+        if (size - limit * spread).max() > 0:
+            found[what] = at + 1, float(size[at])
+    return found
+
+
+def _beyond(mean: Array) -> Array:
+    """How far each inner stratum is above both ends: [..., strata - 2]."""
+    return mean[..., 1:-1] - np.maximum(mean[..., :1], mean[..., -1:])
 
 
 def of_estimators(row: Mapping[str, float | None]) -> list[str]:

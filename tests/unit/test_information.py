@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from orchestrator import bootstrap, density
+from orchestrator import bootstrap, density, signs
 from orchestrator.commands.fingerprint import bars
 from orchestrator.intervals import of_means
 from orchestrator.ledger import Ledger
@@ -126,6 +126,25 @@ def test_non_monotonicity_is_the_share_of_the_way_that_leads_nowhere(ledger: Led
     assert density.non_monotonicity(rising).max() == pytest.approx(0, abs=1e-12)
     assert density.non_monotonicity(rising[:, [1, 0, 2, 3, 4, 5]]).min() > 0
     assert density.non_monotonicity(np.ones(3)) == 0
+
+
+def test_noise_alone_shows_a_bump_in_no_more_than_one_of_twenty_losses() -> None:
+    """Losses that rise to a plateau, whose tiles, seeds and strata are noisy: 300 fingerprints."""
+    draws, tiles, seeds = np.random.default_rng(0), 12, 3
+    run, tile = np.repeat(np.arange(seeds), tiles), np.tile(np.arange(tiles), seeds)
+    counted = bootstrap.weights(run, tile)
+    plateau = np.minimum(np.linspace(0, 4, 16), 1)
+    seen: list[int] = []
+    for height in (0.0, 6.0):
+        mean = plateau + height * stats.norm.pdf(np.arange(16), 9, 1.5)
+        seen.append(0)
+        for _ in range(300):
+            noise = 0.7 * draws.normal(size=(tiles, 16))[tile]
+            noise += 0.1 * draws.normal(size=(seeds, 16))[run]
+            loss = mean + noise + 0.5 * draws.normal(size=(len(run), 16))
+            seen[-1] += bool(signs.bumps(loss, counted))
+    assert seen[0] <= 300 * 0.05 + 3 * np.sqrt(300 * 0.05 * 0.95)
+    assert seen[1] > 270, "one of 1.6 above the plateau is found"
 
 
 def test_the_dead_range_is_where_nothing_is_a_hundredth_of_the_peak(ledger: Ledger) -> None:
