@@ -12,6 +12,13 @@ if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
 
+OF_OBJECTS = {
+    *("constructor", "hasOwnProperty", "isPrototypeOf", "propertyIsEnumerable"),
+    *("toLocaleString", "toString", "valueOf"),
+}
+"""Of every object in JavaScript: Vega finds them instead of a series that is called so."""
+
+
 class Naming:
     """Names of cells: the arm, where a task has one cell of it; the study, if there are several."""
 
@@ -23,7 +30,7 @@ class Naming:
         self._arms = {
             (row["study"], row["cell"]): row["arm"]
             for row in board
-            if count[row["study"], row["task"], row["arm"]] == 1
+            if count[row["study"], row["task"], row["arm"]] == 1 and row["arm"] not in OF_OBJECTS
         }
 
         names = (self(row["study"], row["cell"]) for row in board)

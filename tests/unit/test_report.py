@@ -95,6 +95,15 @@ def test_hidden_series_leave_every_layer() -> None:
     assert all("data" not in layer for layer in spec["layer"])
 
 
+@pytest.mark.parametrize("arm", ["constructor", "toString", "valueOf"])
+def test_an_arm_called_like_a_property_of_objects_is_drawn(ledger: Ledger, arm: str) -> None:
+    commit_final(ledger, "0" * 16, arm, [(4, 1, 1), (3, 1, 1)])
+    commit_final(ledger, "1" * 16, "net", [(4, 0, 0), (3, 1, 1)])
+    made = contents(Tables(ledger))
+    charts = [b for part in made for b in part.blocks if isinstance(b, Chart) and b.rows]
+    assert any(f"task {arm}" in drawing.svg(chart.full) for chart in charts)
+
+
 def test_a_zero_on_a_logarithmic_axis_is_drawn(tmp_path: Path) -> None:
     rows = [
         {"series": "a", "line": "k", "at": i, "value": v, "low": v, "high": v}

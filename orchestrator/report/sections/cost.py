@@ -13,15 +13,16 @@ if TYPE_CHECKING:
 
 PLACE = 70
 COSTS = (
-    ("passes_per_image", "passes", "network passes per image"),
-    ("train_device_seconds", "training", "device-seconds of training"),
+    ("passes_per_image", "passes", "network passes per image", 4),
+    ("train_device_seconds", "training", "device-seconds of training", 2),
 )
-"""Columns of the view ``pareto``, what its flags end in, and their words."""
+"""Columns of the view ``pareto``, what its flags end in, their words, and the decades to show: what
+needs no training would push what does into a corner."""
 METRICS = (("dice", "Dice"), ("ece", "ECE"))
 TOLD = (
     "The line joins what nothing else beats at its price (the Pareto front); where one arm is both"
-    " best and cheapest there is no line. Costs are on a logarithmic axis; what is cheaper than a"
-    " ten-thousandth of the dearest lies on the left edge."
+    " best and cheapest there is no line. Costs are on a logarithmic axis; passes"
+    " under a ten-thousandth and training under a hundredth of the dearest lie on the left edge."
 )
 
 
@@ -46,9 +47,9 @@ def _chart(
     naming: Naming,
     mine: list[dict[str, Any]],
     metric: tuple[str, str],
-    cost: tuple[str, str, str],
+    cost: tuple[str, str, str, int],
 ) -> Chart:
-    (name, title), (price, ending, priced) = metric, cost
+    (name, title), (price, ending, priced, decades) = metric, cost
     task, flag = mine[0]["task"], f"{name}_{ending}"
     rows = [
         {
@@ -76,6 +77,8 @@ def _chart(
             f"task = '{task}'",
             columns=f"arm, {price}, {name}, {name}_low, {name}_high, {flag}",
         ),
-        vega.front(naming.looks(rows), vega.logarithmic(priced, [r["at"] for r in rows]), title),
+        vega.front(
+            naming.looks(rows), vega.logarithmic(priced, [r["at"] for r in rows], decades), title
+        ),
         rows,
     )
