@@ -6,6 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 Array = NDArray[np.float64]
+LEVEL = 0.05
+"""An adjusted p-value up to which something is said to be found."""
 
 
 def holm(p: Array) -> Array:

@@ -63,7 +63,8 @@ def commit(
     ]
     tables: dict[str, Any] = {"trials": [row], "cases": cases, "calibration": calibration}
     for table, rows in (more or {}).items():
-        tables[table] = [*tables[table], *({**key, **row} for row in rows)]
+        common = key if table in tables else {}
+        tables[table] = [*tables.get(table, []), *({**common, **row} for row in rows)]
     ledger.commit(digest, outcome, tables)
 
 

@@ -1,0 +1,275 @@
+"""What the rows of one study say of each claim of the source study."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from orchestrator import measured, paired, timesteps
+from orchestrator.learning import Learning
+from orchestrator.multiple import LEVEL, holm
+from orchestrator.probed import Probed, cells
+from orchestrator.roles import CALLED, Arm, Cast, Role, chosen
+from orchestrator.verdicts import Evidence, judge, least_p, over_all
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+Row = dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Claim:
+    """A statement about diffusion models, and the sign of a difference where it is true."""
+
+    number: int
+    statement: str
+    metric: str
+    sign: int
+    against: Role | None = None
+
+
+WORSE = (("dice", -1), ("iou", -1))
+PAIRED = (
+    Claim(1, "better calibrated than its feed-forward twin", "ece", -1, "twin"),
+    Claim(1, "better calibrated than an ensemble of its twin", "ece", -1, "ensemble"),
+    *(Claim(1, "less accurate than nnU-Net", *worse, "nnunet") for worse in WORSE),
+    *(Claim(1, "less accurate than SegFormer", *worse, "segformer") for worse in WORSE),
+)
+LITTLE = Claim(2, "at some timesteps the noisy mask tells and the image hardly helps", "share", -1)
+BUMPY = Claim(3, "its loss over timesteps is not monotone", "loss", 1)
+OWN = Claim(4, "each task has a timestep fingerprint of its own", "wasserstein", 1)
+CLAIMS = (*PAIRED, LITTLE, BUMPY, OWN)
+REASONS = 3
+"""Of what is open on several tasks, those that are named."""
+ENDS = ("difference_low", "difference_high")
+
+
+class Told:
+    """What one study says; ``cells`` are its finished final ones."""
+
+    def __init__(self, tables: Tables, study: str, mine: Sequence[measured.MeasuredCell]) -> None:
+        self._tables, self._study = tables, study
+        by_task: dict[str, list[measured.MeasuredCell]] = {}
+        for about, trials in mine:
+            by_task.setdefault(about["task"], []).append((about, trials))
+        self._casts = {task: Cast(some) for task, some in by_task.items()}
+        models = sorted({model for cast in self._casts.values() for model in cast.models})
+        self._arms = [(task, arm) for m in models for task, arm in chosen(self._casts, m).items()]
+        self._learning = Learning(tables)
+        held_out = measured.HeldOut(tables, measured.metrics(("dice", "iou", "ece")), list(mine))
+        self._pairs = paired.Pairs(held_out)
+
+    def rows(self) -> Iterator[Row]:
+        """In the order of the claims."""
+        if not self._arms:
+            yield from (self._lacking(claim, "diffusion") for claim in CLAIMS)
+            return
+        for claim in PAIRED:
+            yield from self._against(claim)
+        curves = {p.about["cell"]: p.whole() for p in cells(self._tables) if self._mine(p)}
+        yield from self._over_timesteps(LITTLE, timesteps.little_use, curves)
+        yield from self._over_timesteps(BUMPY, timesteps.not_monotone, curves)
+        yield from self._of_tasks()
+
+    def _mine(self, probed: Probed) -> bool:
+        return (probed.about["study"], probed.about["axis"]) == (self._study, "t")
+
+    def _lacking(self, claim: Claim, role: Role) -> Row:
+        source = self._query("leaderboard")
+        return {
+            **self._about(claim),
+            **_open(f"there is no {CALLED[role]} in this study"),
+            "source": source.replace("*", "task, arm, model, mode", 1),
+        }
+
+    def _about(self, claim: Claim, task: str | None = None, arm: Arm | None = None) -> Row:
+        row = {"study": self._study, "claim": claim.number}
+        row |= {"statement": claim.statement, "metric": claim.metric, "task": task}
+        return row if arm is None else row | {"model": arm.about["model"], "cell": arm.cell}
+
+    def _query(self, view: str, **where: str) -> str:
+        said = {"study": self._study, **where}
+        quoted = (f"{k} = '" + v.replace("'", "''") + "'" for k, v in said.items())
+        return f"SELECT * FROM {view} WHERE {' AND '.join(quoted)}"  # noqa: S608 - shown, not run
+
+    def _against(self, claim: Claim) -> Iterator[Row]:
+        """Claim 1: pairs of arms, over the same cases and seeds."""
+        role = claim.against
+        assert role is not None
+        if not any(cast.of(role) for cast in self._casts.values()):
+            yield self._lacking(claim, role)
+            return
+        found: list[Row] = []
+        for task, arm in self._arms:
+            row = self._about(claim, task, arm)
+            other = self._casts[task].against(role, arm)
+            if other is None:
+                found.append(row | _open(f"there is no {CALLED[role]} beside it"))
+                continue
+            row |= {"against": other.cell, "passes": arm.passes, "passes_against": other.passes}
+            row |= {"source": self._pair(role, claim.metric, arm.cell, other.cell)}
+            differences = self._pairs.differences(arm.trials, other.trials)
+            apart = next((d for d in differences if d["metric"] == claim.metric), None)
+            if apart is None:
+                found.append(row | _open("the two have no seed and test case in common"))
+                continue
+            tested = (p for p in (apart["wilcoxon_p"], apart["permutation_p"]) if p is not None)
+            units = apart["images"]
+            row |= {**apart, "p": next(tested, None), "units": units, "least_p": least_p(units)}
+            found.append(self._trust(task, arm, other) | row)
+        yield from self._judged(claim, found)
+
+    def _pair(self, role: Role, metric: str, one: str, other: str) -> str:
+        if role in ("twin", "ensemble"):
+            return self._query("twins", metric=metric, cell=one, against=other)
+        both = "', '".join(cell.replace("'", "''") for cell in (one, other))
+        return (
+            self._query("ablation", metric=metric)
+            + f" AND cell IN ('{both}') AND against IN ('{both}')"
+        )
+
+    def _over_timesteps(
+        self, claim: Claim, look: Callable[[Probed], timesteps.Found], curves: dict[str, Probed]
+    ) -> Iterator[Row]:
+        """Claims 2 and 3: curves over t of each diffusion model."""
+        found: list[Row] = []
+        for task, arm in self._arms:
+            row = self._about(claim, task, arm)
+            row |= {"source": self._query("fingerprints", cell=arm.cell, axis="t")}
+            probed = curves.get(arm.cell)
+            if probed is None or not len(probed.runs):
+                found.append(row | _open("it was not probed over timesteps"))
+                continue
+            seen = look(probed)
+            row |= {"value": seen.value, "value_against": seen.against, "p": seen.p}
+            row |= {"difference": seen.value - seen.against, "units": seen.units}
+            row |= dict(zip(ENDS, (seen.low, seen.high), strict=True))
+            row |= {"seeds": len(np.unique(probed.runs)), "images": len(np.unique(probed.cases))}
+            row |= {"least_p": least_p(seen.units), "where": seen.where}
+            found.append(self._trust(task, arm) | row)
+        yield from self._judged(claim, found)
+
+    def _of_tasks(self) -> Iterator[Row]:
+        """Claim 4: pairs of tasks, as the view ``distances`` has them."""
+        mine = {arm.cell: (task, arm) for task, arm in self._arms}
+        pairs = [
+            r
+            for r in self._tables["distances"].to_pylist()
+            if (r["study"], r["normalisation"]) == (self._study, "unit")
+            and r["cell"] in mine
+            and r["against_cell"] in mine
+        ]
+        if not pairs:
+            why = "there are no two tasks with a diffusion model that was trained alike and probed"
+            source = self._query("distances")
+            yield {**self._about(OWN), **_open(why), "source": source}
+            return
+        found: list[Row] = []
+        for pair in pairs:
+            sides = [mine[pair[k]] for k in ("cell", "against_cell")]
+            row = self._about(OWN, f"{pair['task']} and {pair['against']}", sides[0][1])
+            row |= {"against": pair["against_cell"], "p": pair["p"]}
+            images = (pair["images"], pair["images_against"])
+            row |= {"images": sum(images), "units": sum(images)}
+            row |= {"least_p": (1 + (images[0] == images[1])) / math.comb(sum(images), images[0])}
+            row |= {
+                "source": self._query("distances", cell=row["cell"], against_cell=row["against"])
+            }
+            row |= {"value": pair["wasserstein"], "value_against": pair["wasserstein_seeds"]}
+            if pair["wasserstein_seeds"] is None:
+                found.append(row | _open("one training run a task: how far runs are apart is open"))
+                continue
+            for end, name in zip(("", "_low", "_high"), ("difference", *ENDS), strict=True):
+                row[name] = pair[f"wasserstein{end}"] - pair["wasserstein_seeds"]
+            trust = [self._trust(task, arm) for task, arm in sides]
+            joined = {k: [why for one in trust for why in one[k]] for k in ("doubts", "caveats")}
+            found.append(row | {"seeds": min(one["seeds"] for one in trust)} | joined)
+        yield from self._judged(OWN, found)
+
+    def _trust(self, task: str, *arms: Arm) -> Row:
+        """Why the arms' networks are not to be judged yet, and what a verdict leaves open."""
+        floor = self._casts[task].floor
+        doubts = [self._learning.doubt(a.cell, a.trials, floor, a.networks) for a in arms]
+        unknown = [a.cell for a in arms if self._learning.gain(a.trials, a.networks) is None]
+        seeds = min(a.trials["seed"].nunique() for a in arms)
+        caveats = [f"of one training run{' each' * (len(arms) > 1)}"] * (seeds == 1)
+        if unknown:
+            caveats.append(f"whether {' and '.join(unknown)} had finished learning is not known")
+        return {"seeds": seeds, "doubts": [d for d in doubts if d], "caveats": caveats}
+
+    def _judged(self, claim: Claim, found: list[Row]) -> Iterator[Row]:
+        """The rows with their verdicts, p-values adjusted; then one per model over all tasks."""
+        _verdicts(claim, found)
+        yield from found
+        models = dict.fromkeys(row["model"] for row in found)
+        by_model = [[row for row in found if row["model"] == model] for model in models]
+        over = [self._over_tasks(claim, mine) for mine in by_model if len(mine) > 1]
+        _verdicts(claim, over)
+        yield from over
+
+    def _over_tasks(self, claim: Claim, mine: list[Row]) -> Row:
+        """Of one model: by a test over tasks where there are enough, else on each task."""
+        verdict, told = over_all([(row["task"], row["verdict"]) for row in mine])
+        told = "; ".join([told, *_reasons(mine)])
+        model = str(mine[0]["model"])
+        row = {**self._about(claim), "model": model, "tasks": len(mine)}
+        row["source"] = self._query("claims", statement=claim.statement, model=model)
+        as_trained, _ = over_all([(row["task"], row["as_trained"]) for row in mine])
+        judged = {"verdict": verdict, "as_trained": as_trained, "why": told}
+        apart = np.array([r["difference"] for r in mine if r.get("difference") is not None])
+        if claim.against is None or len(apart) < 2:
+            return row | judged
+        from scipy import stats  # half a second to import, which only this needs
+
+        spread = float(stats.t.ppf(0.975, len(apart) - 1) * stats.sem(apart))
+        mean = float(apart.mean())
+        row |= {"difference": mean, **dict(zip(ENDS, (mean - spread, mean + spread), strict=True))}
+        moved: Any = stats.wilcoxon(apart[apart != 0]) if (apart != 0).any() else None
+        row |= {"p": 1.0 if moved is None else float(moved.pvalue), "tasks": len(apart)}
+        if least_p(len(apart)) > LEVEL:
+            return row | judged
+        doubts = list(dict.fromkeys(doubt for r in mine for doubt in r.get("doubts", [])))
+        trust = {"units": len(apart), "least_p": least_p(len(apart)), "doubts": doubts}
+        return row | trust | {"caveats": [told]}
+
+
+def _verdicts(claim: Claim, found: list[Row]) -> None:
+    """Fill in ``p_holm``, and the verdict where there is none yet."""
+    p = np.array([np.nan if row.get("p") is None else row["p"] for row in found], np.float64)
+    many = int((~np.isnan(p)).sum())
+    for row, adjusted in zip(found, holm(p).tolist(), strict=True):
+        row["p_holm"] = None if math.isnan(adjusted) else adjusted
+        if "verdict" in row:
+            continue
+        low, high = (math.nan if row[end] is None else float(row[end]) for end in ENDS)
+        found_so, why = judge(
+            Evidence(
+                low,
+                high,
+                claim.sign,
+                p_holm=adjusted,
+                units=row["units"],
+                least_p=row["least_p"] * many,
+                caveats=row["caveats"],
+            )
+        )
+        why = "; ".join(row["doubts"]) or why
+        where = f"{row['where']}: " if row.get("where") else ""
+        verdict = "can not be told" if row["doubts"] else found_so
+        row |= {"verdict": verdict, "as_trained": found_so, "why": where + why}
+
+
+def _reasons(found: list[Row]) -> list[str]:
+    """Why it is open where it is, the first ones."""
+    whys = dict.fromkeys(r["why"] for r in found if r["verdict"] == "can not be told")
+    more = [f"{len(whys) - REASONS} more reasons"] if len(whys) > REASONS else []
+    return [*list(whys)[:REASONS], *more]
+
+
+def _open(why: str) -> Row:
+    return {"verdict": "can not be told", "as_trained": "can not be told", "why": why}

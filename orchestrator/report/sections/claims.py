@@ -1,0 +1,96 @@
+"""The source study's claims, one by one: what these data say, and what they can not tell."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from orchestrator.report.blocks import Block, Column, Note, Section, Table, fixed, p_value, text
+from orchestrator.report.naming import Naming, ordered, query, spaced
+
+if TYPE_CHECKING:
+    from orchestrator.tables import Tables
+
+PLACE = 15
+TOLD = (
+    "Öttl et al. (arXiv 2403.14440) found four things about diffusion models for segmentation. Of"
+    " each, what these data say: it holds, it does not hold, or it can not be told. That is judged"
+    " by differences in pairs over the same cases and seeds, never by two intervals: the 95 %"
+    " interval excludes zero and p, adjusted by Holm over models and tasks, is at most 0.05."
+    " Where networks were still learning when they were tested, or are below grey levels alone in"
+    " validation, it can not be told, whatever they show as they are."
+)
+TITLES = {
+    1: "Claim 1: diffusion is better calibrated than its twin, and less accurate than nnU-Net and"
+    " SegFormer",
+    2: "Claim 2: at some timesteps the image hardly helps, since the noisy mask already tells",
+    3: "Claim 3: the loss over timesteps is not monotone",
+    4: "Claim 4: each task has a timestep fingerprint of its own",
+}
+METRICS = {"ece": "ECE", "dice": "Dice", "iou": "IoU"}
+DIFFERENCE = Column("difference", "Difference", fixed(3), interval=True)
+COLUMNS = (
+    Column("claim", "Claim", text),
+    Column("said", "Diffusion is, or has"),
+    Column("task", "Task"),
+    Column("name", "One less the other"),
+    Column("verdict", "These data"),
+    Column("as_trained", "As trained"),
+    Column("why", "Why"),
+    DIFFERENCE,
+    Column("p", "p", p_value),
+    Column("p_holm", "p, Holm", p_value),
+    Column("images", "Cases", text),
+    Column("units", "Test units", text),
+    Column("seeds", "Seeds", text),
+    Column("source", "Query"),
+)
+
+
+def section(tables: Tables, naming: Naming) -> Section | None:
+    """Each claim in words, per model; below, what is behind every word."""
+    rows = [{**row, **_words(row, naming)} for row in tables["claims"].to_pylist()]
+    if not rows:
+        return None
+    blocks: list[Block] = [Note([TOLD])]
+    for claim, title in TITLES.items():
+        mine = [row for row in rows if row["claim"] == claim]
+        blocks += [Note([title]), Note(list(_answers(mine)), bullets=True)]
+    table = Table("claims", COLUMNS, rows, query(tables, "claims"), folded="What is behind them")
+    return Section("claims", "The claims of the source study", [*blocks, table])
+
+
+def _words(row: dict[str, Any], naming: Naming) -> dict[str, str]:
+    names = [naming(row["study"], row[k]) for k in ("cell", "against") if row[k]]
+    metric = METRICS.get(row["metric"]) if row["model"] else None
+    return {
+        "said": f"{row['statement']}, in {metric}" if metric else row["statement"],
+        "task": spaced(row["task"]) if row["task"] else _over(row),
+        "name": " − ".join(names) or row["model"] or "",
+    }
+
+
+def _over(row: dict[str, Any]) -> str:
+    return "all tasks" if row["model"] else ""
+
+
+def _answers(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """One sentence per study, statement, metric and model: over all tasks, where there are some."""
+    several = len(ordered(rows, "study")) > 1
+    groups = dict.fromkeys((r["study"], r["said"], r["model"]) for r in rows)
+    for study, said, model in groups:
+        mine = [r for r in rows if (r["study"], r["said"], r["model"]) == (study, said, model)]
+        row = next((r for r in mine if r["task"] == "all tasks"), mine[0])
+        who = ", ".join(part for part in (study if several else "", model or "") if part)
+        told = f"{said} – {row['verdict']}: {_reason(row)}"
+        yield f"{who}: {told}" if who else told
+
+
+def _reason(row: dict[str, Any]) -> str:
+    """Why, and the number behind it."""
+    told: list[str] = []
+    if row["as_trained"] != row["verdict"]:
+        told.append(f"of these networks, as they are: {row['as_trained']}")
+    if row["difference"] is not None:
+        told.append(f"difference {DIFFERENCE.cell(row)}, p {p_value(row['p_holm'])}")
+    return f"{row['why']} ({'; '.join(told)})." if told else f"{row['why']}."

@@ -1,0 +1,319 @@
+"""The source study's four claims, on ledgers that answer them: true, false, open, no such arm."""
+
+from __future__ import annotations
+
+import hashlib
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from orchestrator import flips
+from orchestrator.ledger import Ledger
+from orchestrator.report import contents
+from orchestrator.report.blocks import Note, Table
+from orchestrator.tables import Tables
+from orchestrator.timesteps import by_unit
+from tests.cells import as_counts, commit
+from tests.fingerprints import bump, probes
+
+Array = np.ndarray[Any, Any]
+CASES = 8
+DICE = np.linspace(0.5, 0.8, CASES)
+SPREAD = np.linspace(-0.1, 0.1, CASES)
+"""How cases differ, far more than any two arms."""
+EDGES = np.linspace(0.0, 1.0, 6)
+TWIN, SEGFORMER, NNUNET = "better calibrated than its feed-forward twin", "SegFormer", "nnU-Net"
+
+
+def pixels(gap: Array) -> dict[str, list[tuple[float, int, int]]]:
+    """Cases whose mean probability, 0.7, is so much above the share of foreground."""
+    return {f"c{i}": [(0.7, 1000, round(1000 * (0.7 - g)))] for i, g in enumerate(gap)}
+
+
+def arm(
+    ledger: Ledger,
+    name: str,
+    mode: str = "feedforward",
+    *,
+    dice: Array = DICE,
+    gap: float | Array = 0.2,
+    model: str = "ensemdiff",
+    task: str = "task",
+    seed: int = 0,
+    train: dict[str, Any] | None = None,
+    scores: tuple[float, ...] = (0.8, 0.8, 0.8),
+    cases: int = CASES,
+    more: dict[str, list[dict[str, Any]]] | None = None,
+    **fields: Any,
+) -> None:
+    """A finished trial, with its gap of calibration and its validations at equal distances."""
+    config = {"model": {model: {}}, "mode": {mode: fields}, "train": train or {"steps": 30}}
+    steps = [
+        {"step": 10 * (i + 1), "score_sum": score, "score_count": 1}
+        for i, score in enumerate(scores)
+    ]
+    gaps = np.broadcast_to(gap, DICE.shape)[:cases]
+    digest = hashlib.sha256(f"{name} {task} {seed}".encode()).hexdigest()[:16]
+    about: dict[str, Any] = {"task": task, "model": model, "mode": mode, "seed": seed}
+    about |= {"config": config, "score": scores[-1], "passes_per_image": 1, **about}
+    counts = as_counts(dice[:cases])
+    commit(
+        ledger, digest, name, counts, pixels(gaps), more={"steps": steps, **(more or {})}, **about
+    )
+
+
+def claims(ledger: Ledger, statement: str, metric: str | None = None) -> list[dict[str, Any]]:
+    rows = Tables(ledger)["claims"].to_pylist()
+    return [r for r in rows if statement in r["statement"] and metric in (None, r["metric"])]
+
+
+def only(ledger: Ledger, statement: str, metric: str | None = None) -> dict[str, Any]:
+    (row,) = claims(ledger, statement, metric)
+    return row
+
+
+MIXED = np.array([0.05, -0.05, 0.04, -0.04, 0.03, -0.03, 0.02, -0.02])
+
+
+@pytest.mark.parametrize(
+    ("apart", "verdict", "p"),
+    [(-0.02, "holds", 2 / 2**CASES), (0.02, "does not hold", 2 / 2**CASES), (MIXED, None, None)],
+)
+def test_calibration_is_judged_by_pairs_of_cases(
+    ledger: Ledger, apart: float | Array, verdict: str | None, p: float | None
+) -> None:
+    """A permutation test of eight pairs that all point one way has p = 2/2⁸."""
+    arm(ledger, "one", "diffusion", gap=0.2 + apart + SPREAD)
+    arm(ledger, "other", gap=0.2 + SPREAD)
+    row = only(ledger, TWIN)
+    assert row["verdict"] == (verdict or "can not be told")
+    assert row["difference"] == pytest.approx(float(np.mean(apart)), abs=1e-9)
+    assert (row["cell"], row["against"]) == ("task_one", "task_other")
+    assert (row["images"], row["seeds"], row["claim"]) == (CASES, 1, 1)
+    if p is None:
+        assert "it may be chance" in row["why"]
+    else:
+        assert row["p"] == pytest.approx(p, rel=0.6)  # of 2,000 draws
+        assert row["why"] == "interval and test agree; of one training run each"
+    found = Tables(ledger).sql(row["source"]).to_pylist()
+    assert [r["difference"] for r in found] == [row["difference"]]
+
+
+def test_intervals_that_overlap_decide_nothing(ledger: Ledger) -> None:
+    """Arms that differ by 0.01 on each case, and cases by 0.3: it is the pairs that tell."""
+    arm(ledger, "net", "diffusion", dice=DICE)
+    arm(ledger, "base", model="segformer", dice=DICE + 0.01)
+    tables = Tables(ledger)
+    low, high = tables["leaderboard"].sort_by("dice").to_pylist()
+    assert low["dice_high"] > high["dice_low"]
+    row = only(ledger, SEGFORMER, "dice")
+    assert (row["verdict"], row["p"]) == ("holds", pytest.approx(2 / 2**CASES))
+    assert row["difference_high"] < 0
+    assert [r["difference"] for r in tables.sql(row["source"]).to_pylist()] == [
+        pytest.approx(-row["difference"]) if row["cell"] > row["against"] else row["difference"]
+    ]
+
+
+def test_a_diffusion_model_that_is_more_accurate_refutes_it(ledger: Ledger) -> None:
+    arm(ledger, "net", "diffusion", dice=DICE + 0.02)
+    arm(ledger, "base", model="nnunet")
+    assert only(ledger, NNUNET, "dice")["verdict"] == "does not hold"
+
+
+def test_what_a_claim_needs_and_is_not_there_is_said(ledger: Ledger) -> None:
+    arm(ledger, "net", "diffusion")
+    rows = Tables(ledger)["claims"].to_pylist()
+    assert {r["verdict"] for r in rows} == {"can not be told"}
+    why = {(r["claim"], r["statement"]): r["why"] for r in rows}
+    assert why[1, TWIN] == "there is no feed-forward twin in this study"
+    assert why[1, "less accurate than nnU-Net"] == "there is no nnU-Net in this study"
+    assert why[1, "less accurate than SegFormer"] == "there is no SegFormer in this study"
+    assert {r["claim"] for r in rows} == {1, 2, 3, 4}
+    assert "not probed" in only(ledger, "hardly helps")["why"]
+    assert "no two tasks" in only(ledger, "of its own")["why"]
+
+
+def test_a_study_without_diffusion_says_so_of_every_claim(ledger: Ledger) -> None:
+    arm(ledger, "diffusion")  # by its name only
+    rows = Tables(ledger)["claims"].to_pylist()
+    assert {r["why"] for r in rows} == {"there is no diffusion model in this study"}
+    assert {r["claim"] for r in rows} == {1, 2, 3, 4}
+
+
+def test_arms_are_known_by_their_configs(ledger: Ledger) -> None:
+    """Not one of these is the twin, whatever it is called; the last is."""
+    arm(ledger, "net", "diffusion", gap=0.1)
+    arm(ledger, "feedforward", model="unet")
+    arm(ledger, "twin", train={"control": "shuffled_image"})
+    arm(ledger, "twin_too", "image_only")
+    arm(ledger, "views", members=8)
+    assert "no feed-forward twin" in only(ledger, TWIN)["why"]
+    arm(ledger, "segformer")
+    assert only(ledger, TWIN)["against"] == "task_segformer"
+    assert "no SegFormer" in only(ledger, SEGFORMER, "dice")["why"]
+
+
+def test_of_several_the_best_in_validation_is_taken(ledger: Ledger) -> None:
+    arm(ledger, "net", "diffusion", gap=0.1)
+    for name, score, gap in (("a", 0.5, 0.0), ("b", 0.7, 0.2), ("c", 0.6, 0.9)):
+        arm(ledger, name, gap=min(gap, 0.3), scores=(score, score))
+    assert only(ledger, TWIN)["against"] == "task_b"
+
+
+@pytest.mark.parametrize(
+    ("cases", "scores", "floor", "why"),
+    [
+        (5, (0.8, 0.8, 0.8), 0.1, "5 test units are too few: p can not be below 0.062"),
+        (8, (0.3, 0.5, 0.8), 0.1, "task_net was still learning: validation Dice rose by 0.50"),
+        (8, (0.8, 0.8, 0.8), 0.9, "task_net is below the grey level alone"),
+    ],
+)
+def test_what_can_not_tell_yet_is_not_asked(
+    ledger: Ledger, cases: int, scores: tuple[float, ...], floor: float, why: str
+) -> None:
+    arm(ledger, "net", "diffusion", gap=0.1, cases=cases, scores=scores)
+    arm(ledger, "twin", cases=cases)
+    arm(ledger, "grey", model="intensity", train={"steps": 0}, scores=(floor,), cases=cases)
+    row = only(ledger, TWIN)
+    assert row["verdict"] == "can not be told"
+    assert row["why"].startswith(why)
+    # What is seen of these networks is said all the same.
+    assert row["difference"] == pytest.approx(-0.1)
+    assert row["as_trained"] == ("holds" if cases == CASES else "can not be told")
+
+
+def test_holm_counts_the_tasks_and_one_task_refutes(ledger: Ledger) -> None:
+    for task, apart in (("a", -0.02), ("b", -0.02), ("c", 0.02)):
+        arm(ledger, "net", "diffusion", gap=0.2 + apart + SPREAD, task=task)
+        arm(ledger, "twin", gap=0.2 + SPREAD, task=task)
+    *each, over = claims(ledger, TWIN)
+    assert [r["verdict"] for r in each] == ["holds", "holds", "does not hold"]
+    assert min(r["p_holm"] / r["p"] for r in each) >= 1
+    assert max(r["p_holm"] / r["p"] for r in each) == pytest.approx(3)
+    assert (over["task"], over["tasks"], over["verdict"]) == (None, 3, "does not hold")
+    assert over["why"] == "holds on a, b; does not hold on c"
+
+
+def test_six_tasks_are_tested_over_tasks(ledger: Ledger) -> None:
+    apart = -0.01 * np.arange(1, 7)
+    for task, difference in zip("abcdef", apart, strict=True):
+        arm(ledger, "net", "diffusion", dice=DICE + difference, task=task)
+        arm(ledger, "base", model="segformer", task=task)
+    over = next(r for r in claims(ledger, SEGFORMER, "dice") if r["task"] is None)
+    assert over["verdict"] == "holds"
+    assert over["p"] == pytest.approx(stats.wilcoxon(apart).pvalue)
+    ends = stats.t.interval(0.95, 5, apart.mean(), stats.sem(apart))
+    found = over["difference"], over["difference_low"], over["difference_high"]
+    assert found == pytest.approx((apart.mean(), *ends), abs=1e-4)
+
+
+def over_t(with_image: Array, without: Array | None = None, dice: Array | None = None) -> Any:
+    """Probes of these errors in each stratum of t, the noise of cases about them."""
+    draws = np.random.default_rng(0)
+    noise = 1 + 0.02 * draws.normal(size=(CASES, 5))
+    without = np.full(5, 1.0) if without is None else without
+    rows = probes(EDGES, with_image * noise, without * noise, axis="t")
+    for row in rows:
+        hits = 100 * (dice if dice is not None else np.linspace(0.95, 0.6, 5))[row["bin"]]
+        row |= {"tp": round(hits), "fp": 100 - round(hits), "fn": 100 - round(hits), "tn": 0}
+    return {"probes": rows}
+
+
+CLEAN_END = np.array([0.99, 0.7, 0.5, 0.3, 0.2])
+
+
+@pytest.mark.parametrize(
+    ("with_image", "dice", "verdict"),
+    [
+        (CLEAN_END, None, "holds"),
+        (np.full(5, 0.5), None, "does not hold"),
+        (np.full(5, 0.95), None, "can not be told"),
+        (CLEAN_END[::-1], None, "does not hold"),  # the noisy end: nothing but the image tells
+    ],
+)
+def test_timesteps_at_which_the_image_hardly_helps(
+    ledger: Ledger, with_image: Array, dice: Array | None, verdict: str
+) -> None:
+    arm(ledger, "net", "diffusion", more=over_t(with_image, dice=dice))
+    row = only(ledger, "hardly helps")
+    assert row["verdict"] == verdict
+    if verdict == "holds":
+        assert row["why"].startswith("t 0.00 to 0.20: ")
+        assert row["value"] == pytest.approx(0.01, abs=1e-9)
+        # Two-sided; and where all signs change, another stratum is the largest.
+        assert row["p_holm"] == pytest.approx(2 * 2 / 2**CASES)
+
+
+@pytest.mark.parametrize(
+    ("loss", "verdict", "value"),
+    [
+        (np.array([1.0, 0.8, 0.6, 0.4, 0.2]), "does not hold", None),
+        (np.array([0.2, 0.5, 0.9, 0.6, 0.4]), "holds", 0.5),
+        (np.array([0.9, 0.4, 0.2, 0.4, 0.5]), "holds", 0.3),
+        (np.array([0.5, 0.5, 0.5, 0.5, 0.5]), "can not be told", None),
+    ],
+)
+def test_a_loss_that_rises_and_falls(
+    ledger: Ledger, loss: Array, verdict: str, value: float | None
+) -> None:
+    arm(ledger, "net", "diffusion", more=over_t(loss))
+    row = only(ledger, "not monotone")
+    assert row["verdict"] == verdict
+    if value is not None:
+        assert row["value"] == pytest.approx(value, abs=0.05)
+
+
+def test_tasks_differ_if_they_are_further_apart_than_runs_of_one(ledger: Ledger) -> None:
+    edges = np.linspace(-6, 6, 13)
+    for task, centre in (("low", -2.0), ("high", 2.0)):
+        for seed in (0, 1):
+            density = bump(edges, centre + 0.1 * seed, 1.0, 0.3)
+            about = np.linspace(0.9, 1.1, CASES)[:, None] * density
+            with_image = np.full_like(about, 0.1)
+            rows = probes(edges, with_image, with_image + 2 * np.log(2) * about)
+            arm(ledger, "net", "diffusion", task=task, seed=seed, more={"probes": rows})
+    row = only(ledger, "of its own")
+    assert (row["verdict"], row["task"]) == ("holds", "high and low")
+    assert row["value_against"] == pytest.approx(0.1, abs=0.02)
+    assert row["value"] == pytest.approx(4.0, abs=0.1)
+
+
+def test_flips_of_one_difference_are_scipys_permutation_test() -> None:
+    values = np.random.default_rng(1).normal(0.5, 1, (9, 1))
+    exact = stats.permutation_test(
+        (values[:, 0],),
+        np.mean,
+        permutation_type="samples",
+        alternative="greater",
+        n_resamples=9999,
+    )
+    assert flips.some_above(values)[0] == pytest.approx(exact.pvalue)
+    assert flips.all_above(values) == pytest.approx(exact.pvalue)
+
+
+def test_flips_of_many_columns_find_something_by_chance_once_in_twenty() -> None:
+    """1,000 times nothing, in 20 dependent columns of 10 units: 0.05 ± 0.02."""
+    draws = np.random.default_rng(2)
+    values = draws.normal(size=(1000, 10, 20)) + draws.normal(size=(1000, 10, 1))
+    found = np.mean([flips.some_above(v).min() <= 0.05 for v in values])
+    assert 0.03 <= found <= 0.07
+    all_of_them = np.mean([flips.all_above(v) <= 0.05 for v in values])
+    assert all_of_them <= 0.05
+
+
+def test_a_unit_is_the_mean_of_its_rows() -> None:
+    values = np.array([[1.0], [3.0], [5.0]])
+    assert by_unit(values, np.array([4, 4, 7])).tolist() == [[2.0], [5.0]]
+
+
+def test_the_report_answers_claim_by_claim(ledger: Ledger) -> None:
+    arm(ledger, "net", "diffusion", gap=0.1)
+    arm(ledger, "twin")
+    section = next(s for s in contents(Tables(ledger)) if s.name == "claims")
+    told = " ".join(line for b in section.blocks if isinstance(b, Note) for line in b.lines)
+    assert "ensemdiff: better calibrated than its feed-forward twin, in ECE – holds: " in told
+    assert "less accurate than nnU-Net – can not be told: there is no nnU-Net" in told
+    (table,) = (b for b in section.blocks if isinstance(b, Table))
+    assert {row["claim"] for row in table.rows} == {1, 2, 3, 4}
