@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import ast
 import difflib
 import hashlib
 import importlib
@@ -177,6 +178,10 @@ class Remote(abc.ABC):
         """Stop whatever runs there and all that costs money; results stay."""
 
     @abc.abstractmethod
+    def status(self) -> list[Command]:
+        """Print its nodes and what it runs, a line ``study NAME STATE ...`` for each study."""
+
+    @abc.abstractmethod
     def submit(self, job: Job) -> list[Command]:
         """Have it run a job, which goes on when this machine is switched off."""
 
@@ -206,6 +211,18 @@ def load(name_or_path: str) -> Cluster | Remote:
             " of a .py file)"
         )
     return kind(importlib.import_module(f"cluster.{name_or_path}"))()
+
+
+def is_cluster(word: str) -> bool:
+    """Whether a word names a cluster, or a file that describes one; nothing is run."""
+    if not word.endswith(".py") or not Path(word).is_file():
+        return word in names()
+    try:
+        body = ast.parse(Path(word).read_bytes()).body
+    except (SyntaxError, ValueError):
+        return False
+    given = [t for node in body if isinstance(node, ast.Assign) for t in node.targets]
+    return any(isinstance(target, ast.Name) and target.id == "CLUSTER" for target in given)
 
 
 def kind(module: ModuleType) -> type[Cluster] | type[Remote]:

@@ -17,6 +17,8 @@ CONFIG = "cluster.yaml"
 TOKEN = "token"  # noqa: S105  (the file's name)
 AT = "~/segprint"
 """Where the source, its environment and caches are on every node."""
+DASHBOARD = "http://127.0.0.1:8265"
+"""Of the head, on the head."""
 AUTH = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$HOME/segprint-token RAY_USAGE_STATS_ENABLED=0"
 
 
@@ -123,6 +125,11 @@ class Cloud(Remote, abc.ABC):
     def down(self) -> list[Command]:
         return [("ray", "down", "--yes", CONFIG)]
 
+    def status(self) -> list[Command]:
+        listed = self._on_head(("-m", "cluster._jobs", DASHBOARD))
+        machines = self._on_head(("-m", "ray.scripts.scripts", "status"), "auto")
+        return [("ray", "exec", CONFIG, machines), ("ray", "exec", CONFIG, listed)]
+
     def submit(self, job: Job) -> list[Command]:
         copied = ("ray", "rsync-up", CONFIG, "source/", f"{AT}/source/")
         return [copied, ("ray", "exec", CONFIG, self._on_head(job.submit))]
@@ -130,6 +137,6 @@ class Cloud(Remote, abc.ABC):
     def logs(self, job: Job) -> list[Command]:
         return [("ray", "exec", CONFIG, self._on_head(job.logs))]
 
-    def _on_head(self, words: Command) -> str:
-        where = f"cd {AT}/source && RAY_ADDRESS=http://127.0.0.1:8265 {AUTH}"
+    def _on_head(self, words: Command, address: str = DASHBOARD) -> str:
+        where = f"cd {AT}/source && RAY_ADDRESS={address} {AUTH}"
         return f"{where} ../venv/bin/python {shlex.join(words)}"

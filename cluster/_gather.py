@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
@@ -21,6 +22,7 @@ def gathered(patience: float = PATIENCE_SECONDS) -> Generator[None]:
 
     Raises:
         ValueError: the variable is not NODESxCPUSxGPUS.
+        ConnectionError: not one node came that is as large as they were said to be.
     """
     text = os.environ.get(WORKERS, "0x1x0")
     try:
@@ -48,5 +50,30 @@ def _wait(nodes: int, shape: dict[str, int], patience: float) -> None:
         return node["Alive"] and all(node["Resources"].get(k, 0) >= v for k, v in shape.items())
 
     deadline = time.monotonic() + patience
-    while sum(map(fits, ray.nodes())) < nodes and time.monotonic() < deadline:
+    while (found := sum(map(fits, ray.nodes()))) < nodes and time.monotonic() < deadline:
         time.sleep(LOOK_SECONDS)
+    asked = " and ".join(f"{count} {kind}" for kind, count in shape.items())
+    if found:
+        _tell(found, nodes, asked, patience)
+        return
+    has = sorted(
+        ", ".join(f"{node['Resources'].get(k, 0):g} {k}" for k in shape)
+        for node in ray.nodes()
+        if node["Alive"]
+    )
+    raise ConnectionError(
+        f"the cluster was to have {nodes} nodes of {asked} each, and none came in {patience:.0f} s"
+        f" (there are {len(has)}: {'; '.join(has)}). Without GPUs it would train on CPUs, so it"
+        " ends here: see the quota, the GPU driver and image of the nodes (`ray status` on the"
+        " head), or describe the cluster with gpus=0"
+    )
+
+
+def _tell(found: int, nodes: int, asked: str, patience: float) -> None:
+    if found < nodes:
+        print(
+            f"segprint: {found} of {nodes} nodes of {asked} came in {patience:.0f} s; going on with"
+            " these (`ray status` on the head says why)",
+            file=sys.stderr,
+            flush=True,
+        )

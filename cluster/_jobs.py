@@ -8,10 +8,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import json
 import logging
 import os
 import shlex
+import sys
 import time
+import urllib.error
+import urllib.request
 from collections.abc import Generator
 from contextlib import contextmanager
 from pathlib import Path
@@ -20,13 +24,16 @@ from typing import Any
 from cluster import Job
 
 START_SECONDS = 60.0
+ANSWER_SECONDS = 15.0
+"""A dashboard that says nothing for so long is taken for gone; Ray itself would wait for ever."""
+PREFIX = "segprint-"
 OVER = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
 def identity(job: Job) -> str:
     """The submission's name: the same for the same work, so that it is there once."""
     digest = hashlib.sha256("\0".join(job.run).encode()).hexdigest()[:8]
-    return f"segprint-{job.label}-{digest}"
+    return f"{PREFIX}{job.label}-{digest}"
 
 
 def entrypoint(job: Job) -> str:
@@ -86,8 +93,75 @@ def logs(url: str, job: Job) -> int:
         return 0 if client.get_job_status(name) == "SUCCEEDED" else 1
 
 
+def state(url: str) -> list[dict[str, Any]]:
+    """Its nodes, the head first, and the studies that were submitted, the last first.
+
+    ``what`` is ``node`` or ``study``, with ``name``, ``state``, and ``about`` in words.
+
+    Raises:
+        ConnectionError: there is no cluster, or it does not take this client.
+    """
+    client = _client(url)
+    from ray.util.state import list_nodes
+
+    with _plainly(url):
+        nodes: list[Any] = list_nodes(address=url, timeout=round(ANSWER_SECONDS))
+        jobs = [job for job in client.list_jobs() if (job.submission_id or "").startswith(PREFIX)]
+    return [
+        *(_node(node) for node in sorted(nodes, key=lambda node: not node.is_head_node)),
+        *(_study(job) for job in sorted(jobs, key=lambda job: -(job.start_time or 0))),
+    ]
+
+
+def _node(node: Any) -> dict[str, Any]:
+    has = {kind: node.resources_total.get(kind, 0.0) for kind in ("CPU", "GPU")}
+    about = ", ".join(f"{count:g} {kind}" for kind, count in has.items())
+    why = f": {node.state_message}" if node.state_message else ""
+    role = "head, " if node.is_head_node else ""
+    return {
+        "what": "node",
+        "name": node.node_ip,
+        "state": node.state,
+        "about": f"{role}{about}{why}",
+    }
+
+
+def _study(job: Any) -> dict[str, Any]:
+    """One that is over says with what Ray ended it."""
+    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
+    name = job.submission_id.removeprefix(PREFIX).rpartition("-")[0]
+    why = " ".join((job.message or "").split()) if job.status in OVER else ""
+    about = f"{job.submission_id}, submitted {began}{f': {why}' if why else ''}"
+    return {"what": "study", "name": name, "state": str(job.status), "about": about}
+
+
+def lines(rows: list[dict[str, Any]]) -> list[str]:
+    """The same, one line each, as every cluster's :meth:`Remote.status` has its studies."""
+    return ["{what} {name} {state} {about}".format(**row) for row in rows]
+
+
+def _answers(url: str) -> None:
+    """Raise where nobody answers: a port that takes connections and is silent would block Ray."""
+    request = urllib.request.Request(f"{url.rstrip('/')}/api/version")  # noqa: S310
+    try:
+        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
+            json.load(answer)["ray_version"]
+    except urllib.error.HTTPError as error:
+        if error.code not in (401, 403):  # it wants a token, which Ray's client brings
+            said = f"{error.code} {error.reason}"
+            raise ConnectionError(f"{url} is no Ray dashboard: it says {said}") from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise ConnectionError(f"{url} is no Ray dashboard: another server is there") from error
+    except OSError as error:  # refused, no such host, no answer
+        why = getattr(error, "reason", error)
+        raise ConnectionError(
+            f"no Ray Jobs at {url}: {why}; is RAY_ADDRESS right, and ssh -L to it open?"
+        ) from error
+
+
 def _client(url: str) -> Any:
     """A client of the same Ray as the cluster's; Ray's own check asks for 1.9 only."""
+    _answers(url)
     # Ray looks for a token where this says so, or where there is a file at its usual place.
     if any(os.environ.get(k) for k in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
@@ -102,7 +176,7 @@ def _client(url: str) -> Any:
     if theirs.split(".")[:2] != ours.split(".")[:2]:
         raise ConnectionError(
             f"the cluster at {url} runs Ray {theirs}, this environment has Ray {ours}: both must"
-            " be the same, see constraints.txt"
+            f" be the same: pip install 'ray=={theirs}' here, or the cluster with constraints.txt"
         )
     return client
 
@@ -125,3 +199,7 @@ def _plainly(url: str) -> Generator[None]:
     except RuntimeError as error:
         said = " ".join(str(error).split())[:300]
         raise ConnectionError(f"the cluster at {url} refuses: {said}") from error
+
+
+if __name__ == "__main__":
+    print("\n".join(lines(state(sys.argv[1]))))

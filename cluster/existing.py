@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import Cluster, Resources, _gather, _head, _orphans
+from cluster import Cluster, Resources, _gather, _head, _orphans, _reach
 from cluster.local import LOOPBACK, QUIET
 
 PLACES = ("SEGPRINT_DATA", "SEGPRINT_CACHE")
@@ -70,6 +70,7 @@ class Existing(Cluster):
         # Ray Train asks for the state of its run; where a machine has several Rays, it would ask
         # the latest, and take the run for dead.
         places["RAY_ADDRESS"] = self._address()
+        _reach.reach(self._address())
         try:
             ray.init(
                 address=self._address(),

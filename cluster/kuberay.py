@@ -79,6 +79,17 @@ class Kuberay(Remote):
         kinds = "rayjob,configmap,networkpolicy,serviceaccount"
         return [self._kubectl("delete", kinds, "-l", f"segprint/cluster={self.name}")]
 
+    def status(self) -> list[Command]:
+        ours = ("-l", f"segprint/cluster={self.name}")
+        study = "study {.metadata.labels.segprint/study} {.status.jobDeploymentStatus}"
+        listed = f'{{range .items[*]}}{study} {{.status.reason}}{{"\\n"}}{{end}}'
+        return [
+            self._kubectl("get", "pods", *ours, "--output=wide"),
+            # Of quotas, missing GPUs and images that do not come nobody else tells.
+            self._kubectl("get", "events", "--field-selector=type=Warning"),
+            self._kubectl("get", "rayjob", *ours, f"--output=jsonpath={listed}"),
+        ]
+
     def submit(self, job: Job) -> list[Command]:
         name = self._name(job)
         verbs = {

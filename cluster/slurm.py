@@ -106,8 +106,22 @@ class Slurm(Remote):
         return []  # each study's job starts its own
 
     def down(self) -> list[Command]:
-        mine = f"squeue --me --noheader --format='%i %j' | awk '$2 ~ /^{self.name}-/ {{print $1}}'"
-        return [("bash", "-c", f"{mine} | xargs -r scancel")]
+        return [("bash", "-c", f"{self._mine('{print $1}')} | xargs -r scancel")]
+
+    def status(self) -> list[Command]:
+        where = (f"--partition={self.partition}",) if self.partition else ()
+        said = f'{{print "study", substr($4, {len(self.name) + 2}), $3, "job", $1, $5}}'
+        nodes = ("sinfo", "--format=node %P %t %D with %c CPUs, %G", *where)
+        return [nodes, ("bash", "-c", self._mine(said))]
+
+    def _mine(self, action: str) -> str:
+        """What Awk makes of each job of this cluster: its number, mark, state, name, reason."""
+        jobs = "squeue --me --noheader --format='%i %k %T %j %R'"
+        return f"set -o pipefail; {jobs} | awk '$2 == \"{self._mark}\" {action}'"
+
+    @property
+    def _mark(self) -> str:
+        return f"segprint/{self.name}"
 
     def submit(self, job: Job) -> list[Command]:
         return [("sbatch", "job.sbatch")]
@@ -119,6 +133,7 @@ class Slurm(Remote):
         minutes = max(1, round(60 * self.hours))
         options = {
             "job-name": f"{self.name}-{job.label}",
+            "comment": self._mark,
             "dependency": "singleton",
             "nodes": self.nodes,
             "ntasks-per-node": 1,

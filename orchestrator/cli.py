@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import argparse
 import os
+import platform
 import sys
 from collections.abc import Mapping, Sequence
 from importlib import import_module
-
-from orchestrator.commands.output import add_options
 
 VERBS = {
     "ls": "list the choices of a kind, or what is stored",
@@ -16,7 +15,7 @@ VERBS = {
     "plan": "say what a sweep would run, what is done and what it should take; change nothing",
     "run": "train one config here, without Ray; a committed trial again, to compare",
     "sweep": "train whatever a study still lacks; the same command again continues",
-    "status": "say how far a study is, from the store alone",
+    "status": "say how far a study is, from the store alone; or what a cluster has and runs",
     "trials": "list trials, those that a condition selects",
     "query": "run one SELECT over the views",
     "compare": "pair two studies, arms or trials case by case, and say what differs",
@@ -70,7 +69,7 @@ def _of_configs(at: Parsers) -> None:
         " views or studies (default: the kinds)",
     )
     at["show"].add_argument("what", metavar="SPACE|DIGEST")
-    for name in ("plan", "sweep", "status"):
+    for name in ("plan", "sweep"):
         at[name].add_argument("space", metavar="SPACE", help=SPACE_HELP)
     at["run"].add_argument(
         "what", metavar="SPACE|DIGEST", help=f"{SPACE_HELP}; or the digest of a committed trial"
@@ -114,17 +113,24 @@ def _of_sweeps(at: Parsers) -> None:
 
 def _of_clusters(at: Parsers) -> None:
     """A study elsewhere."""
+    at["status"].add_argument(
+        "what", metavar="SPACE|CLUSTER", help=f"{SPACE_HELP}; or the same of a cluster"
+    )
     for name in ("up", "submit", "logs", "down"):
         at[name].add_argument("cluster", metavar="CLUSTER", help=CLUSTER_HELP)
+    for name in ("up", "submit", "status", "logs", "down"):
         at[name].add_argument(
             "--dry-run", action="store_true", help="print exactly what would be sent; send nothing"
         )
+    at["down"].add_argument("--force", action="store_true", help="even where a study runs")
     for name in ("submit", "logs"):
         at[name].add_argument("space", metavar="SPACE", help=SPACE_HELP)
 
 
 def _of_results(at: Parsers) -> None:
     """Rows, in a terminal or a file."""
+    from orchestrator.commands.output import add_options
+
     at["query"].add_argument("sql", metavar="SQL")
     for name in ("query", "export"):
         at[name].add_argument(
@@ -226,10 +232,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Bad input and an unreachable store are one line on stderr, never a traceback.
     """
-    options = parser().parse_args(arguments)
     try:
+        options = parser().parse_args(arguments)
         verb = import_module(f"orchestrator.commands.{options.verb}")
         return verb.main(options)
+    except ModuleNotFoundError as error:
+        # On a cluster: the image or the machine lacks what this needs, or has too old a Python.
+        print(
+            f"segprint: {sys.executable} (Python {platform.python_version()}) lacks the package"
+            f" {error.name!r}: pip install -c constraints.txt . with Python 3.11 or later, on a"
+            " cluster into its nodes' image or environment",
+            file=sys.stderr,
+        )
+        return 2
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1

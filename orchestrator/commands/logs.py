@@ -16,6 +16,9 @@ def main(options: Namespace) -> int:
     where = cluster.load(options.cluster)
     if isinstance(where, Existing):
         job = job_of(options.space, where, options.cluster, options.store, options.most)
+        if options.dry_run:
+            print(f"# from {where.jobs()}, what submission {_jobs.identity(job)} prints")
+            return 0
         return _jobs.logs(where.jobs(), job)
     where = described(options.cluster, "logs")
     job = job_of(options.space, where, options.cluster, options.store, options.most)

@@ -1,18 +1,59 @@
-"""``segprint status``: how far a study is, derived from the store alone."""
+"""``segprint status``: how far a study is, from the store alone; or what a cluster has and runs."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 
+import cluster
 import search_spaces
+from cluster import Remote, _jobs
+from cluster.existing import Existing
 from orchestrator import policy
 from orchestrator.commands import emit, ledger_of
+from orchestrator.launch import launch, shown, studies
 from orchestrator.owner import driver_of
 
 
 def main(options: Namespace) -> int:
-    """One line per cell and stage, for a space by name or path, or a study by its name."""
-    study = options.space
+    """Of a cluster by name or path; else of a space by name or path, or a study by its name."""
+    if cluster.is_cluster(options.what):
+        return _of_cluster(options)
+    if options.dry_run:
+        raise ValueError(f"--dry-run is for a cluster (choices: {', '.join(cluster.names())})")
+    return _of_study(options)
+
+
+def _of_cluster(options: Namespace) -> int:
+    """Its nodes and the studies that were submitted, as it tells itself."""
+    where = cluster.load(options.what)
+    if isinstance(where, Existing):
+        if options.dry_run:
+            print(f"# to {where.jobs()}: a list of its nodes and jobs")
+            return 0
+        rows = _jobs.state(where.jobs())
+        if options.json:
+            emit(rows, None, True)
+        else:
+            print("\n".join(_jobs.lines(rows)))
+        return 0
+    if not isinstance(where, Remote):
+        raise ValueError(
+            f"cluster {options.what!r} lives as long as each sweep: segprint status SPACE says how"
+            " far a study is"
+        )
+    if options.dry_run:
+        print(shown(where, None, where.status()))
+        return 0
+    if options.json:
+        found = studies(where)
+        emit([{"what": "study", "name": k, "state": v} for k, v in found.items()], None, True)
+        return 0
+    return launch(where, None, where.status())
+
+
+def _of_study(options: Namespace) -> int:
+    """One line per cell and stage."""
+    study = options.what
     if study.endswith(".py") or study in search_spaces.names():
         study, _ = search_spaces.load(study)
     ledger = ledger_of(options)
