@@ -70,7 +70,7 @@ def _chart(
         f"cost-{task}-{name}-{price}",
         f"{spaced(task)}: {title} against {priced}",
         f"On the front, from cheap to dear: {best}",
-        f"95 % intervals over test cases and seeds. On the front: {best}.",
+        f"95 % intervals, as in the leaderboard. On the front: {best}.",
         query(
             tables,
             "pareto",
