@@ -83,7 +83,7 @@ def _ours(text: str) -> Markup:
 
 
 def _svg(chart: Chart) -> Markup:
-    return Markup(chart.svg())  # noqa: S704 - Vega escapes its texts
+    return Markup(drawing.small(chart.svg()))  # noqa: S704 - Vega escapes its texts
 
 
 def _spec(chart: Chart) -> Markup:

@@ -7,6 +7,7 @@ import io
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from orchestrator.ledger import Ledger
@@ -102,6 +103,18 @@ def test_an_arm_called_like_a_property_of_objects_is_drawn(ledger: Ledger, arm: 
     made = contents(Tables(ledger))
     charts = [b for part in made for b in part.blocks if isinstance(b, Chart) and b.rows]
     assert any(f"task {arm}" in drawing.svg(chart.full) for chart in charts)
+
+
+def test_the_pages_drawings_say_nothing_twice_and_move_no_mark(tables: Tables) -> None:
+    """Each chart's box tells its title and numbers; places are right to half a hundredth."""
+    chart = next(b for b in contents(tables)[0].blocks if isinstance(b, Chart))
+    whole, small = chart.svg(), drawing.small(chart.svg())
+    assert "aria-label=" in whole
+    assert "aria-label=" not in small
+    words = [re.findall(r">([^<>]+)<", text) for text in (whole, small)]
+    assert words[0] == words[1]
+    places = [re.findall(r"translate\(([-\d.]+),([-\d.]+)\)", text) for text in (whole, small)]
+    assert np.abs(np.array(places[0], float) - np.array(places[1], float)).max() <= 0.005 + 1e-9
 
 
 def test_a_zero_on_a_logarithmic_axis_is_drawn(tmp_path: Path) -> None:
