@@ -19,8 +19,8 @@ TOLD = (
     " (orthogonal), and half the difference of their errors. Where they disagree, the network is"
     " not yet the best denoiser. Errors are per pixel, summed over the mask's channels: one for two"
     " classes, else one for each. Everything is within the range of λ that the network was trained"
-    " on; shaded are 95 % bootstrap intervals over tiles and seeds. Tiles of one image are not"
-    " independent: the truth is wider."
+    " on; shaded are 95 % bootstrap intervals over groups and seeds, or over tiles where there are"
+    " fewer than six groups: those are too narrow, for tiles of one image are not independent."
 )
 LIMITS = (
     "Bits per pixel within the range of λ that was trained. H: bounds from above, a network's code"
