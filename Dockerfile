@@ -2,6 +2,8 @@
 # What is installed is what the Makefile installs, without the tools of development.
 
 FROM python:3.11.13-slim-bookworm AS build
+# Debian keeps one version of a package in a release: a pinned one would be gone with the next fix.
+# hadolint ignore=DL3008
 RUN apt-get update \
   && apt-get install --yes --no-install-recommends gcc libc6-dev \
   && rm -rf /var/lib/apt/lists/*
@@ -16,6 +18,7 @@ RUN python3 -m venv .venv \
 
 FROM python:3.11.13-slim-bookworm
 # wget: KubeRay asks with it whether a node is well.
+# hadolint ignore=DL3008
 RUN apt-get update \
   && apt-get install --yes --no-install-recommends wget \
   && rm -rf /var/lib/apt/lists/* \

@@ -11,9 +11,10 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import WORKERS, Command, Job, Remote
+from cluster import WORKERS, Command, Job, Remote, _watch
 
 CONFIG = "cluster.yaml"
+WATCH = "watch.sh"
 TOKEN = "token"  # noqa: S105  (the file's name)
 AT = "~/segprint"
 """Where the source, its environment and caches are on every node."""
@@ -30,6 +31,8 @@ class Cloud(Remote, abc.ABC):
     """Workers from the spot market; the head never is."""
     idle_minutes: int = 10
     """After so long without work, a worker is given back."""
+    stop_minutes: int = 60
+    """After so long without any job, the head ends as well."""
     head: str = ""
     """Machine type of the head (default: the kind's)."""
     worker: str = ""
@@ -45,6 +48,11 @@ class Cloud(Remote, abc.ABC):
             if getattr(self, what) < least:
                 kind, value = type(self).__name__, getattr(self, what)
                 raise ValueError(f"{kind}: {what}={value} must be at least {least}")
+        if self.stop_minutes <= self.idle_minutes:
+            raise ValueError(
+                f"{type(self).__name__}: stop_minutes={self.stop_minutes} must be above"
+                f" idle_minutes={self.idle_minutes}: workers go before the head"
+            )
 
     @property
     def needs_token(self) -> bool:
@@ -63,10 +71,18 @@ class Cloud(Remote, abc.ABC):
     def _machines(self) -> tuple[str, str]:
         """Default machine types, head and worker."""
 
+    @property
+    @abc.abstractmethod
+    def _end(self) -> str:
+        """The lines of shell by which a machine ends itself for good."""
+
     def files(self, job: Job | None = None) -> dict[str, str]:
         import yaml
 
-        return {CONFIG: yaml.safe_dump(self.config(), sort_keys=False, width=1000)}
+        return {
+            CONFIG: yaml.safe_dump(self.config(), sort_keys=False, width=1000),
+            WATCH: _watch.script(self._end, DASHBOARD),
+        }
 
     def config(self) -> dict[str, Any]:
         """What ``ray up`` reads, after the schema that Ray ships."""
@@ -91,14 +107,21 @@ class Cloud(Remote, abc.ABC):
                     "node_config": self._machine(worker, spot=self.spot),
                 },
             },
-            "file_mounts": {f"{AT}/source": "source", "~/segprint-token": TOKEN},
+            "file_mounts": {
+                f"{AT}/source": "source",
+                "~/segprint-token": TOKEN,
+                "~/segprint-watch": WATCH,
+            },
             "rsync_exclude": ["**/.git", "**/.venv"],
             "setup_commands": self._setup(),
             "head_start_ray_commands": self._start(
                 "--head --port=6379 --dashboard-host=127.0.0.1 --dashboard-port=8265"
-                " --autoscaling-config=$HOME/ray_bootstrap_config.yaml"
+                ' --autoscaling-config="$HOME"/ray_bootstrap_config.yaml',
+                _watch.started("head", self.stop_minutes),
             ),
-            "worker_start_ray_commands": self._start("--address=$RAY_HEAD_IP:6379"),
+            "worker_start_ray_commands": self._start(
+                '--address="$RAY_HEAD_IP":6379', _watch.started("worker", self.idle_minutes)
+            ),
         }
 
     def _setup(self) -> list[str]:
@@ -111,12 +134,13 @@ class Cloud(Remote, abc.ABC):
             f"cd {AT}/source && ../venv/bin/pip install -q -c constraints.txt .",
         ]
 
-    def _start(self, options: str) -> list[str]:
+    def _start(self, options: str, watch: str) -> list[str]:
         plain = {"SEGPRINT_CACHE": "$HOME/segprint/cache", WORKERS: self.shape} | dict(self.env)
         env = " ".join(f'{k}="{v}"' for k, v in plain.items())
         return [
             f"{AT}/venv/bin/ray stop",
             f"ulimit -n 65536; {AUTH} {env} {AT}/venv/bin/ray start {options}",
+            f"cd {AT}/source || exit 1; export {AUTH}; {watch}",
         ]
 
     def up(self) -> list[Command]:

@@ -113,6 +113,13 @@ def state(url: str) -> list[dict[str, Any]]:
     ]
 
 
+def busy(url: str) -> bool:
+    """Whether it runs any job, or has one waiting, of whomever."""
+    client = _client(url)
+    with _plainly(url):
+        return any(job.status not in OVER for job in client.list_jobs())
+
+
 def _node(node: Any) -> dict[str, Any]:
     has = {kind: node.resources_total.get(kind, 0.0) for kind in ("CPU", "GPU")}
     about = ", ".join(f"{count:g} {kind}" for kind, count in has.items())
@@ -202,4 +209,6 @@ def _plainly(url: str) -> Generator[None]:
 
 
 if __name__ == "__main__":
+    if sys.argv[2:] == ["busy"]:
+        sys.exit(0 if busy(sys.argv[1]) else 1)
     print("\n".join(lines(state(sys.argv[1]))))

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cluster import _watch
 from cluster._cloud import Cloud
 
 
@@ -29,6 +30,10 @@ class Aws(Cloud):
     @property
     def _machines(self) -> tuple[str, str]:
         return "m7i.xlarge", "g6.2xlarge" if self.gpus else "c7i.2xlarge"
+
+    @property
+    def _end(self) -> str:
+        return _watch.SHUTDOWN
 
     def _provider(self) -> dict[str, Any]:
         return {"type": "aws", "region": self.region, "cache_stopped_nodes": False}

