@@ -63,7 +63,7 @@ class Estimator:
 
     def cost(self, config: Config) -> Cost:
         """What one trial of this config should cost on one device."""
-        steps = max(1, config.train.steps)
+        steps = max(1, config.train.steps * config.mode.runs)
         key = (config.task.title, config.model.name, config.mode.name)
         shares = self._shares.get(key)
         if shares is not None:
@@ -147,7 +147,7 @@ def _whole(config: Config) -> float:
     val, test = (evaluate.patches(config, cases) for cases in (data.val, data.test))
     passes = ((checks + 1) * val + controls * test) * config.mode.passes
     passes += probe.passes(config, len(tiles(data.test, data.size)))
-    return step * config.train.steps + one_pass * passes
+    return step * config.train.steps * config.mode.runs + one_pass * passes
 
 
 _steps_timed: dict[object, float] = {}

@@ -1,4 +1,4 @@
-"""The space `paper` beside SegFormer, plain U-Nets, test-time views and a fitted temperature.
+"""The space `paper` beside SegFormer, plain U-Nets, ensembles of the twins and a temperature.
 
 What the two spaces share runs once. SegFormer is MiT-B0 as the library transformers builds it, from
 random weights (set `model.segformer.pretrained` to a directory with pretrained ones).
@@ -8,13 +8,16 @@ of power 1, cross-entropy, no averaged weights. It is meant for 160,000 steps an
 up when this space ends; `segformer` is the same at ten times the rate, warmed up for 8 steps. Raise
 `train.steps` in a copy of this file before either is judged. `unet` are plain U-Nets of as many
 parameters as each of the three networks, within 2 %; `views` are the feed-forward twins, their mean
-over the eight symmetries of the image. Of all these the view `readings` has `temperature` as well,
-the sample at the temperature that fits the validation cases: what calibration costs without
-diffusion.
+over the eight symmetries of the image. `deep_ensemble` is the mean of three twins from independent
+seeds, trained one after another in a trial: as many as the diffusion model has samples, a quarter
+of its 12 passes, and 3.2 times the device-seconds of a twin. At equal passes it would be twelve
+networks, and about an hour more: set `mode.deep_ensemble.networks` to 12 in a copy. Of all these
+the view `readings` has `temperature` as well, the sample at the temperature that fits the
+validation cases: what calibration costs without diffusion.
 
 It needs `pip install 'segprint[baselines]'` to run, and nothing to be planned.
 
-Cost: what `paper` costs and 15 minutes more on 2 CPU cores (48 trials). Expect `segformer` near the
+Cost: what `paper` costs and 35 minutes more on 2 CPU cores (66 trials). Expect `segformer` near the
 feed-forward twins in Dice, `segformer_published` far behind for want of steps, and a temperature to
 take away more of a twin's ECE than its views do.
 """
@@ -46,6 +49,7 @@ SPACE = replace(
     arms={
         **PAPER.arms,
         "views": {"mode": {"feedforward": {"members": 8}}, **TEMPERED},
+        "deep_ensemble": {"mode": {"deep_ensemble": {"networks": 3}}, **TEMPERED},
         "unet": {
             "model": Each(*({"unet": {"parameters": size}} for size in SIZES)),
             "mode": {"feedforward": {}},

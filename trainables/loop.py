@@ -10,29 +10,29 @@ import contextlib
 import dataclasses
 import functools
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from trainables import controls, evaluate, pictures, probe, temperature
+from trainables import controls, evaluate
 from trainables.config import Config
-from trainables.data import Prepared, prepared, tiles
-from trainables.evaluate import Rows, autocast
+from trainables.data import Prepared, prepared
+from trainables.evaluate import autocast
 from trainables.layers.batchnorm import BatchNorm2d
-from trainables.models import Network, multiply_adds
+from trainables.models import Network
 from trainables.modes import Batch
 from trainables.part import require
 from trainables.place import Place
 from trainables.record import DivergedError
-from trainables.state import LAYOUT, State, Tally
+from trainables.state import LAYOUT, State
+from trainables.tested import Measured, test, together
 
 Row = dict[str, Any]
-T = TypeVar("T")
 
 BEAT_SECONDS = 5.0
 """Longest stretch of training steps without a word: how soon a run can be told to stop."""
@@ -56,26 +56,6 @@ class Progress:
     """What it runs on (:func:`trainables.machine.ran_on`); the attempt says it."""
 
 
-@dataclass(frozen=True)
-class Measured:
-    """What a finished run leaves, complete on rank 0.
-
-    ``further_seconds`` are those of validation cases, controls and pictures after the test.
-    """
-
-    tally: Tally
-    rows: Rows
-    probes: list[Row]
-    split: int
-    parameters: int
-    macs_per_pass: int
-    probe_passes: int
-    test_images: int
-    test_seconds: float
-    probe_seconds: float
-    further_seconds: float
-
-
 def train(
     config: Config, place: Place, resume: bytes | None = None
 ) -> Generator[Progress, None, Measured]:
@@ -95,9 +75,20 @@ def train(
         place = dataclasses.replace(place, split=1)  # parts would have other statistics
     if resume is not None:
         state.load(resume, digest)
-    learner = learner_of(config, state.network, place)
 
-    steps, every, tally = config.train.steps, config.train.validate_every, state.tally
+    yield from _learn(state, place, digest)
+    while state.next():
+        yield from _learn(state, place, digest)
+    if state.trained:
+        _validate_whole(config, state, data, place)
+    return test(config, state, data, place)
+
+
+def _learn(state: State, place: Place, digest: str) -> Iterator[Progress]:
+    """Train one network to its end, from where it is."""
+    config, tally = state.config, state.tally
+    data, learner = prepared(config), learner_of(config, state.network, place)
+    steps, every = config.train.steps, config.train.validate_every
     while not _over(config, state):
         began = time.perf_counter()
         due = state.step >= steps
@@ -108,16 +99,24 @@ def train(
                 break
         tally.seconds += time.perf_counter() - began
         score, case_scores = _validated(config, state, data, place) if due else (None, [])
-        save = functools.partial(state.save, digest)
-        yield Progress(state.step, steps, score, case_scores, list(tally.history), save)
-    return _test(config, state, data, place)
+        at, save = tally.before + state.step, functools.partial(state.save, digest)
+        whole = steps * config.mode.runs
+        yield Progress(at, whole, score, case_scores, list(tally.history), save)
 
 
 def _over(config: Config, state: State) -> bool:
     """All steps are done, or the score has not improved for long; validated at least once."""
     tally, settings = state.tally, config.train
     tired = 0 < settings.patience <= tally.worse
-    return bool(tally.history) and (state.step >= settings.steps or tired)
+    return tally.validations > 0 and (state.step >= settings.steps or tired)
+
+
+def _validate_whole(config: Config, state: State, data: Prepared, place: Place) -> None:
+    """The score of an ensemble is that of its mean."""
+    began, tally = time.perf_counter(), state.tally
+    tally.best_score = float(_validate(config, state.whole, data, place).mean())
+    tally.best_step = tally.history[-1]["step"]
+    tally.validate_seconds += time.perf_counter() - began
 
 
 def _validated(
@@ -125,18 +124,20 @@ def _validated(
 ) -> tuple[float, list[float]]:
     """Validate, and note what the steps since the last time were worth; the mean, and each case."""
     tally, began = state.tally, time.perf_counter()
-    scores_NK = _validate(config, state, data, place)
+    scores_NK = _validate(config, state.ema, data, place)
     score_sum, count = float(scores_NK.sum()), scores_NK.numel()
     case_scores: list[float] = scores_NK.mean(1).tolist()
     seconds = time.perf_counter() - began
     tally.train_seconds += tally.seconds
     tally.validate_seconds += seconds
     previous = tally.history[-1]["step"] if tally.history else 0
+    at = tally.before + state.step
+    tally.validations += 1
     tally.history.append(
         {
-            "step": state.step,
-            "loss_sum": tally.loss_sum if state.step > previous else None,
-            "loss_count": (state.step - previous) * config.train.batch,
+            "step": at,
+            "loss_sum": tally.loss_sum if at > previous else None,
+            "loss_count": (at - previous) * config.train.batch,
             "score_sum": score_sum,
             "score_count": count,
             "case_scores": case_scores,
@@ -146,7 +147,7 @@ def _validated(
     tally.loss_sum, tally.seconds = 0.0, 0.0
     score = score_sum / count
     if score > tally.best_score:
-        tally.best_score, tally.best_step, tally.worse = score, state.step, 0
+        tally.best_score, tally.best_step, tally.worse = score, at, 0
         state.best.load_state_dict(state.ema.state_dict())
     else:
         tally.worse += 1
@@ -218,51 +219,9 @@ def _average(state: State, decay: float) -> None:
         mean.copy_(value)
 
 
-def _validate(config: Config, state: State, data: Prepared, place: Place) -> Tensor:
+def _validate(config: Config, network: Network, data: Prepared, place: Place) -> Tensor:
     """Dice of every validation case and foreground class, on all workers: float64 [N, K]."""
-    return place.total(_together(place, lambda: evaluate.score(config, state.ema, data.val, place)))
-
-
-def _test(config: Config, state: State, data: Prepared, place: Place) -> Measured:
-    """Evaluate the best weights once on the test cases, and on validation for later fits."""
-    began = time.perf_counter()
-    best = state.best
-    test = _together(place, lambda: evaluate.measure(config, best, data.test, "test", place))
-    tested = time.perf_counter()
-    val = _together(place, lambda: evaluate.measure(config, best, data.val, "val", place))
-    others = _together(place, lambda: evaluate.measure_controls(config, best, data.test, place))
-    scaled = _scaled(config, best, data, place)
-    shown = _together(place, lambda: pictures.measure(config, best, data.test, place))
-    probing = time.perf_counter()
-    probes = probe.measure(config, best, data.test, place)
-    probed = time.perf_counter()
-    read = (test, val, others, scaled, shown)
-    all_rows = {
-        f.name: [row for rows in read for row in getattr(rows, f.name)]
-        for f in dataclasses.fields(Rows)
-    }
-    return Measured(
-        tally=state.tally,
-        rows=Rows(**{name: place.gather(rows) for name, rows in all_rows.items()}),
-        probes=place.gather(probes),
-        split=place.split,
-        parameters=sum(p.numel() for p in state.network.parameters()),
-        macs_per_pass=multiply_adds(state.network, config.ports, config.task.size),
-        probe_passes=probe.passes(config, len(tiles(data.test, data.size))),
-        test_images=len(data.test),
-        test_seconds=tested - began,
-        probe_seconds=probed - probing,
-        further_seconds=probing - tested,
-    )
-
-
-def _scaled(config: Config, best: Network, data: Prepared, place: Place) -> Rows:
-    """The test cases at the temperature of the validation cases, where that is asked for."""
-    if "temperature" not in config.test.controls:
-        return Rows()
-    seen = _together(place, lambda: evaluate.seen(config, best, data.val, place))
-    by = temperature.fitted(seen, place.total)
-    return _together(place, lambda: evaluate.measure_scaled(config, best, data.test, place, by))
+    return place.total(together(place, lambda: evaluate.score(config, network, data.val, place)))
 
 
 def _settle(config: Config, place: Place) -> None:
@@ -284,15 +243,3 @@ def _check(config: Config, data: Prepared, place: Place) -> None:
     )
     if "shuffled_image" in (config.train.control, *config.test.controls):
         controls.partner(0, min(len(data.val), len(data.test)))  # raises where there is none
-
-
-def _together(place: Place, work: Callable[[], T]) -> T:
-    """What diverges on one worker is raised on all, so that none is left waiting."""
-    error, done = None, None
-    try:
-        done = work()
-    except DivergedError as diverged:
-        error = diverged
-    if float(place.total(torch.tensor([float(error is not None)]))) > 0:
-        raise error or DivergedError("a prediction of another worker is not finite")
-    return cast("T", done)

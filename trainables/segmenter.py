@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables import masks
 from trainables.augment import turned, unturned
 from trainables.controls import Control
-from trainables.models import Network, Output, Ports
+from trainables.models import Network, Output, Ports, Together
 from trainables.modes import Batch, Mode, Prediction
 from trainables.part import require
 
@@ -48,11 +48,11 @@ class Segmenter(Mode):
 
     @property
     def passes(self) -> int:
-        return self.members
+        return self.members * self.runs
 
     @property
     def ensemble(self) -> int:
-        return self.members
+        return self.members * self.runs
 
     def ports(self, image_channels: int, classes: int) -> Ports:
         channels = masks.channels(classes)
@@ -78,7 +78,14 @@ class Segmenter(Mode):
         seeds: Sequence[int],
         control: Control,
     ) -> Prediction:
-        """All members of all cases in one batch; no draw is random."""
+        """All views of all cases in one batch, network by network; no draw is random."""
+        each = network.networks if isinstance(network, Together) else [network]
+        read = [self._views(one, images_BCHW, classes) for one in each]
+        sides = [p.auxiliary for p in read if p.auxiliary is not None]
+        members = torch.cat([p.members for p in read], 1)
+        return Prediction(members, torch.stack(sides).mean(0) if sides else None)
+
+    def _views(self, network: Network, images_BCHW: Tensor, classes: int) -> Prediction:
         views = VIEWS[: self.members]
         images = torch.cat([turned(images_BCHW, view) for view in views])
         output = blind_pass(network, images, self.mask_channels(classes))

@@ -14,7 +14,7 @@ import torch
 from trainables.config import Config
 from trainables.data import Prepared
 from trainables.draws import generator
-from trainables.models import Network
+from trainables.models import Network, Together
 from trainables.place import Place
 
 Row = dict[str, Any]
@@ -38,6 +38,10 @@ class Tally:
     best_score: float = -1.0
     worse: int = 0
     """Validations since the best one."""
+    validations: int = 0
+    """Of the network that is being trained."""
+    before: int = 0
+    """Steps of the networks that were trained before it."""
     loss_sum: float = 0.0
     """Of the steps since the last validation."""
     seconds: float = 0.0
@@ -47,14 +51,28 @@ class Tally:
 
 
 class State:
-    """Everything that changes while training."""
+    """Everything that changes while training; of an ensemble, one network after another."""
 
     def __init__(self, config: Config, data: Prepared, place: Place) -> None:
+        self._config, self._data, self._place = config, data, place
+        self.trained: list[Network] = []
+        """The best weights of the networks that are done."""
+        self.tally = Tally()
+        self._begin()
+
+    @property
+    def config(self) -> Config:
+        """That of the network that is being trained: the first has the seed of the whole."""
+        seed, done = self._config.seed, len(self.trained)
+        if done == 0:
+            return self._config
+        own = generator(seed, "network", done).initial_seed()
+        return dataclasses.replace(self._config, seed=own)
+
+    def _begin(self) -> None:
+        config = self.config
         torch.manual_seed(generator(config.seed, "weights").initial_seed())
-        network = config.model.build(config.ports)
-        if not config.model.learns:
-            network.fit(*data.training_tiles())
-        self.network = on(network, place.device)
+        self.network = self._built()
         self.ema = copy.deepcopy(self.network).requires_grad_(False)
         self.best = copy.deepcopy(self.ema)
         self.optimizer = torch.optim.AdamW(
@@ -64,7 +82,28 @@ class State:
             fused=True,
         )
         self.step = 0
-        self.tally = Tally()
+
+    def _built(self) -> Network:
+        config = self._config
+        network = config.model.build(config.ports)
+        if not config.model.learns:
+            network.fit(*self._data.training_tiles())
+        return on(network, self._place.device)
+
+    def next(self) -> bool:
+        """Begin the next network, if there is one."""
+        if len(self.trained) + 1 >= self._config.mode.runs:
+            return False
+        self.trained.append(self.best)
+        self.tally.before += self.step
+        self.tally.best_score, self.tally.worse, self.tally.validations = -1.0, 0, 0
+        self._begin()
+        return True
+
+    @property
+    def whole(self) -> Network:
+        """What is tested: the best weights, of all networks together where there are several."""
+        return Together([*self.trained, self.best]) if self.trained else self.best
 
     def save(self, digest: str) -> bytes:
         """A checkpoint: tensors and JSON only."""
@@ -74,6 +113,7 @@ class State:
             "ema": self.ema.state_dict(),
             "best": self.best.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+            "trained": [network.state_dict() for network in self.trained],
         }
         about = {"digest": digest, "step": self.step, "tally": dataclasses.asdict(self.tally)}
         torch.save({**parts, "about": json.dumps(about)}, buffer)
@@ -90,6 +130,9 @@ class State:
             raise ValueError(f"checkpoint of {about['digest']} cannot resume {digest}")
         for name in ("network", "ema", "best", "optimizer"):
             getattr(self, name).load_state_dict(parts[name])
+        for weights in parts.get("trained", ()):
+            self.trained.append(copy.deepcopy(self.ema))
+            self.trained[-1].load_state_dict(weights)
         self.step, self.tally = about["step"], Tally(**about["tally"])
 
 

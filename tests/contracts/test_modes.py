@@ -10,7 +10,7 @@ import torch
 
 from tests.small import MODELS
 from trainables.augment import turned
-from trainables.models import Model, Network, Output
+from trainables.models import Model, Network, Output, Together
 from trainables.modes import Batch, Mode
 from trainables.modes.diffusion import Diffusion
 from trainables.part import names, parse_part
@@ -36,6 +36,7 @@ SPECS: list[Any] = [
     *names("modes"),
     *({"diffusion": v} for v in VARIANTS),
     *({name: v} for name in ("feedforward", "image_only") for v in TWINS),
+    {"deep_ensemble": {"networks": 2, "members": 2}},
 ]
 CLASSES = [2, 3]
 
@@ -51,6 +52,13 @@ def network(wanted: Mode, classes: int) -> Network:
     for parameter in made.parameters():
         torch.nn.init.normal_(parameter, std=0.1)
     return made.eval()
+
+
+def whole(wanted: Mode, classes: int) -> Network:
+    """What it is asked to predict from: several networks where it trains several."""
+    if wanted.runs == 1:
+        return network(wanted, classes)
+    return Together([network(wanted, classes) for _ in range(wanted.runs)]).eval()
 
 
 def batch(wanted: Mode, classes: int, count: int = 4) -> Batch:
@@ -84,7 +92,7 @@ def test_loss_is_one_finite_number_per_case_with_a_gradient(spec: Any, classes: 
 @torch.no_grad()
 def test_predictions_are_probabilities(spec: Any, classes: int) -> None:
     wanted = mode(spec)
-    p = wanted.predict(network(wanted, classes), torch.randn(2, 1, 8, 8), classes, [1, 2], "none")
+    p = wanted.predict(whole(wanted, classes), torch.randn(2, 1, 8, 8), classes, [1, 2], "none")
     channels = 1 if classes == 2 else classes
     assert p.members.shape == (2, wanted.ensemble, channels, 8, 8)
     assert p.auxiliary is not None
@@ -99,7 +107,7 @@ def test_predictions_are_probabilities(spec: Any, classes: int) -> None:
 @torch.no_grad()
 def test_a_case_is_predicted_alike_in_every_batch(spec: Any) -> None:
     wanted, images = mode(spec), torch.randn(3, 1, 8, 8)
-    model = network(wanted, 2)
+    model = whole(wanted, 2)
     together = wanted.predict(model, images, 2, [5, 6, 7], "none").members
     alone = wanted.predict(model, images[1:2], 2, [6], "none").members
     torch.testing.assert_close(together[1:2], alone, atol=2e-4, rtol=0)
@@ -110,8 +118,9 @@ def test_a_case_is_predicted_alike_in_every_batch(spec: Any) -> None:
 def test_passes_are_what_the_mode_says(spec: Any) -> None:
     calls: list[int] = []
     wanted = mode(spec)
-    model = network(wanted, 2)
-    model.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
+    model = whole(wanted, 2)
+    for one in model.networks if isinstance(model, Together) else [model]:
+        one.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
     wanted.predict(model, torch.randn(2, 1, 8, 8), 2, [1, 2], "none")
     assert sum(calls) == 2 * wanted.passes
 

@@ -6,6 +6,7 @@ import csv
 import io
 import re
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.report import contents, drawing, vega, write
 from orchestrator.report.blocks import Chart, Column, Table, fixed, latex, p_value
 from orchestrator.tables import Tables
+from tests.cells import commit
 from tests.conftest import Segprint
 from tests.unit.test_tables import commit_final
 
@@ -74,6 +76,27 @@ def test_every_chart_and_table_becomes_files_for_a_paper(tables: Tables, tmp_pat
     assert {"fingerprints.png", "fingerprint-loss.pdf", "information.tex"} <= names
     assert {p.name for p in (tmp_path / "figures").iterdir()} == names - {"page.html"}
     assert [p.name for p in tmp_path.glob(".*")] == []
+
+
+def test_one_network_is_the_first_of_its_views_and_of_its_deep_ensembles(ledger: Ledger) -> None:
+    arms: dict[str, dict[str, Any]] = {
+        "one": {"feedforward": {"members": 1}},
+        "views": {"feedforward": {"members": 4}},
+        "two": {"deep_ensemble": {"networks": 2, "members": 1}},
+        "four": {"deep_ensemble": {"networks": 4, "members": 1}},
+        "alone": {"deep_ensemble": {"networks": 3, "members": 1, "dice_weight": 0.5}},
+    }
+    for i, (arm, mode) in enumerate(arms.items()):
+        test = {"controls": ["temperature"] if i else []}
+        pixels = {f"c{k}": [(0.7, 100, 50 + i)] for k in range(3)}
+        about = {"config": {"mode": mode, "test": test}, "mode": next(iter(mode))}
+        commit(ledger, f"{i:016x}", arm, [(1, 0, 0)] * 3, pixels, **about)
+    section = next(s for s in contents(Tables(ledger)) if s.name == "reliability")
+    (chart,) = (b for b in section.blocks if isinstance(b, Chart) and b.name == "members-task-ece")
+    assert {(r["series"], r["at"], round(r["value"], 3)) for r in chart.rows} == {
+        *(("feedforward", n, v) for n, v in ((1, 0.2), (4, 0.19))),
+        *(("deep ensemble", n, v) for n, v in ((1, 0.2), (2, 0.18), (4, 0.17))),
+    }
 
 
 def test_latex_keeps_what_names_hold() -> None:

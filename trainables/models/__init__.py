@@ -5,8 +5,9 @@ from __future__ import annotations
 import abc
 import importlib
 import importlib.util
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -63,6 +64,20 @@ class Network(nn.Module, abc.ABC):
     def seed(self, seeds_B: Tensor) -> None:
         """Decide the random draws of the next training pass: one int64 per case."""
         dropout.seed(self, seeds_B)
+
+
+class Together(Network):
+    """Networks of one config but for the seed, each of them read by itself."""
+
+    def __init__(self, networks: Sequence[Network]) -> None:
+        super().__init__()
+        self.networks = cast("Sequence[Network]", nn.ModuleList(networks))
+
+    def forward(
+        self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None
+    ) -> Output:
+        """One pass, which is that of the first."""
+        return self.networks[0](mask_BMHW, t_B, image_BCHW, features)
 
 
 class Model(Part):

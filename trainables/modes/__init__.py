@@ -65,6 +65,11 @@ class Mode(Part):
     """Whether the network sees a noisy mask."""
 
     @property
+    def runs(self) -> int:
+        """Networks that are trained, one after another, and read together."""
+        return 1
+
+    @property
     @abc.abstractmethod
     def passes(self) -> int:
         """Network passes per image at test."""

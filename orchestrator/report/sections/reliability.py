@@ -18,6 +18,7 @@ TOLD = (
     " diagonal a probability means what it says. Pixels of all cases and seeds are pooled in 15"
     " bins of equal width; bands are 95 % as in the leaderboard, wide where few pixels are."
 )
+SINGLE, DEEP = "feedforward", "deep_ensemble"
 METRICS = (("ece", "ECE, lower is better"), ("dice", "Dice, higher is better"))
 
 
@@ -79,17 +80,11 @@ def _over_members(
     """A metric over the members of otherwise equal configs; None where members do not vary."""
     families: dict[str, list[dict[str, Any]]] = {}
     for row in (r for r in board if r["task"] == task and r[metric] is not None):
-        members, family = family_of(row["settings"])
-        if members is not None:
-            point = {
-                "at": members,
-                "value": row[metric],
-                "images": row["images"],
-                "groups": row["groups"],
-            }
-            ends = {end: row[f"{metric}_{end}"] for end in ("low", "high")}
+        about = {"value": row[metric], "images": row["images"], "groups": row["groups"]}
+        about |= {end: row[f"{metric}_{end}"] for end in ("low", "high")}
+        for kind, members, family in families_of(row["settings"]):
             families.setdefault(f"{row['study']}{family}", []).append(
-                {**point, **ends, "series": spaced(row["mode"])}
+                {"at": members, **about, "series": spaced(kind)}
             )
     rows = [
         point
@@ -117,11 +112,23 @@ def _over_members(
     )
 
 
-def family_of(settings: str) -> tuple[int | None, str]:
-    """How many members a config has, and all of it but that; None where a mode has no members."""
+def families_of(settings: str) -> list[tuple[str, int, str]]:
+    """Ensembles that a config is one of: their kind, its members, and all of it but that.
+
+    One network is the first of its deep ensembles, too, as it is the first of its views.
+    """
     config = cast("dict[str, Any]", json.loads(settings))
+    config.get("test", {}).pop("controls", None)  # further readings, beside the sample
     (mode, given), *_ = cast("dict[str, dict[str, Any]]", config["mode"]).items()
-    fields = dict(given)
-    members = fields.pop("members", None)
-    config["mode"] = {mode: fields}
-    return members, json.dumps(config, sort_keys=True)
+    networks, members = given.get("networks", 1), given.get("members")
+
+    def rest(kind: str, *without: str) -> str:
+        fields = {k: v for k, v in given.items() if k not in without}
+        return json.dumps([kind, {**config, "mode": fields}], sort_keys=True)
+
+    found: list[tuple[str, int, str]] = []
+    if members is not None and networks == 1:
+        found.append((mode, members, rest(mode, "members", "networks")))
+    if mode in (SINGLE, DEEP):
+        found.append((DEEP, networks * (members or 1), rest(DEEP, "networks")))
+    return found

@@ -1,0 +1,33 @@
+"""Deep ensemble: several feed-forward networks that differ in their seed, read together."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from trainables import masks
+from trainables.part import require
+from trainables.segmenter import Segmenter
+
+
+@dataclass(frozen=True)
+class DeepEnsemble(Segmenter):
+    """The mean of feed-forward twins (Lakshminarayanan et al. 2017, arXiv 1612.01474).
+
+    ``networks`` are trained one after another in one trial, each as the mode ``feedforward`` trains
+    it: with its own initial weights, draws and best validation, ``train.steps`` steps each. The
+    first has the trial's own seed, and so is the network of a ``feedforward`` trial of this seed.
+    With ``members`` each of them sees the image in so many views.
+    """
+
+    networks: int = 5
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        require(self.networks >= 1, f"networks={self.networks} must be at least 1")
+
+    @property
+    def runs(self) -> int:
+        return self.networks
+
+    def mask_channels(self, classes: int) -> int:
+        return masks.channels(classes)

@@ -1,0 +1,97 @@
+"""What a trained network leaves: it is read once on the test cases, and on validation ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar, cast
+
+import torch
+
+from trainables import evaluate, pictures, probe, temperature
+from trainables.config import Config
+from trainables.data import Prepared, tiles
+from trainables.evaluate import Rows
+from trainables.models import Network, multiply_adds
+from trainables.place import Place
+from trainables.record import DivergedError
+from trainables.state import State, Tally
+
+Row = dict[str, Any]
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Measured:
+    """What a finished run leaves, complete on rank 0.
+
+    ``further_seconds`` are those of validation cases, controls and pictures after the test.
+    """
+
+    tally: Tally
+    rows: Rows
+    probes: list[Row]
+    split: int
+    parameters: int
+    macs_per_pass: int
+    probe_passes: int
+    test_images: int
+    test_seconds: float
+    probe_seconds: float
+    further_seconds: float
+
+
+def test(config: Config, state: State, data: Prepared, place: Place) -> Measured:
+    """Evaluate the best weights once on the test cases, and on validation for later fits."""
+    began = time.perf_counter()
+    best = state.whole
+    test = together(place, lambda: evaluate.measure(config, best, data.test, "test", place))
+    tested = time.perf_counter()
+    val = together(place, lambda: evaluate.measure(config, best, data.val, "val", place))
+    others = together(place, lambda: evaluate.measure_controls(config, best, data.test, place))
+    scaled = _scaled(config, best, data, place)
+    shown = together(place, lambda: pictures.measure(config, best, data.test, place))
+    probing = time.perf_counter()
+    probes = probe.measure(config, best, data.test, place)
+    probed = time.perf_counter()
+    read = (test, val, others, scaled, shown)
+    all_rows = {
+        f.name: [row for rows in read for row in getattr(rows, f.name)]
+        for f in dataclasses.fields(Rows)
+    }
+    return Measured(
+        tally=state.tally,
+        rows=Rows(**{name: place.gather(rows) for name, rows in all_rows.items()}),
+        probes=place.gather(probes),
+        split=place.split,
+        parameters=sum(p.numel() for p in best.parameters()),
+        macs_per_pass=multiply_adds(best, config.ports, config.task.size),
+        probe_passes=probe.passes(config, len(tiles(data.test, data.size))),
+        test_images=len(data.test),
+        test_seconds=tested - began,
+        probe_seconds=probed - probing,
+        further_seconds=probing - tested,
+    )
+
+
+def _scaled(config: Config, best: Network, data: Prepared, place: Place) -> Rows:
+    """The test cases at the temperature of the validation cases, where that is asked for."""
+    if "temperature" not in config.test.controls:
+        return Rows()
+    seen = together(place, lambda: evaluate.seen(config, best, data.val, place))
+    by = temperature.fitted(seen, place.total)
+    return together(place, lambda: evaluate.measure_scaled(config, best, data.test, place, by))
+
+
+def together(place: Place, work: Callable[[], T]) -> T:
+    """What diverges on one worker is raised on all, so that none is left waiting."""
+    error, done = None, None
+    try:
+        done = work()
+    except DivergedError as diverged:
+        error = diverged
+    if float(place.total(torch.tensor([float(error is not None)]))) > 0:
+        raise error or DivergedError("a prediction of another worker is not finite")
+    return cast("T", done)
