@@ -39,8 +39,9 @@ TRIALS, GPUS, SPREAD = 100_000, 1000, 0.3
 MEANS = (60.0, 300.0, 3600.0)
 """Seconds of a trial."""
 SWEPT, COMMITTED, FOLDED, ASKED = 300, 5, 200, (0, 250, 1000)
-PARAMETERS, BYTES, INTERVAL = 113_674_370, 16, 600.0
-"""Of `ensemdiff` as published; of float32 weights, their mean and Adam's two; seconds between."""
+PARAMETERS, BYTES, INTERVAL = 113_674_370, 20, 600.0
+"""Of `ensemdiff` as published; of float32 weights, their mean, the best of it and Adam's two;
+seconds between."""
 
 
 @dataclass(frozen=True)

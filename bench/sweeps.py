@@ -40,6 +40,7 @@ def space(trials: int) -> Space:
             "probe": {"bins": 0},
         },
         replicates=trials,
+        most=trials,
     )
 
 
