@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator import measured, paired, timesteps
+from orchestrator import bootstrap, measured, paired, timesteps
 from orchestrator.learning import Learning
 from orchestrator.multiple import LEVEL, holm
 from orchestrator.probed import Probed, cells
@@ -119,7 +119,7 @@ class Told:
                 found.append(row | _open("the two have no seed and test case in common"))
                 continue
             tested = (p for p in (apart["wilcoxon_p"], apart["permutation_p"]) if p is not None)
-            units = apart["images"]
+            units = _units(apart["images"], apart["groups"])
             row |= {**apart, "p": next(tested, None), "units": units, "least_p": least_p(units)}
             found.append(self._trust(task, arm, other) | row)
         yield from self._judged(claim, found)
@@ -150,6 +150,7 @@ class Told:
             row |= {"difference": seen.value - seen.against, "units": seen.units}
             row |= dict(zip(ENDS, (seen.low, seen.high), strict=True))
             row |= {"seeds": len(np.unique(probed.runs)), "images": len(np.unique(probed.cases))}
+            row |= {"groups": len(np.unique(probed.groups))}
             row |= {"least_p": least_p(seen.units), "where": seen.where}
             found.append(self._trust(task, arm) | row)
         yield from self._judged(claim, found)
@@ -174,9 +175,13 @@ class Told:
             sides = [mine[pair[k]] for k in ("cell", "against_cell")]
             row = self._about(OWN, f"{pair['task']} and {pair['against']}", sides[0][1])
             row |= {"against": pair["against_cell"], "p": pair["p"]}
-            images = (pair["images"], pair["images_against"])
-            row |= {"images": sum(images), "units": sum(images)}
-            row |= {"least_p": (1 + (images[0] == images[1])) / math.comb(sum(images), images[0])}
+            for count in ("images", "groups"):
+                row[count] = pair[count] + pair[f"{count}_against"]
+            one, other = (
+                _units(pair[f"images{side}"], pair[f"groups{side}"]) for side in ("", "_against")
+            )
+            row |= {"units": one + other}
+            row |= {"least_p": (1 + (one == other)) / math.comb(one + other, one)}
             row |= {
                 "source": self._query("distances", cell=row["cell"], against_cell=row["against"])
             }
@@ -255,13 +260,26 @@ def _verdicts(claim: Claim, found: list[Row]) -> None:
                 p_holm=adjusted,
                 units=row["units"],
                 least_p=row["least_p"] * many,
-                caveats=row["caveats"],
+                caveats=[*row["caveats"], *_dependent(row)],
             )
         )
         why = "; ".join(row["doubts"]) or why
         where = f"{row['where']}: " if row.get("where") else ""
         verdict = "can not be told" if row["doubts"] else found_so
         row |= {"verdict": verdict, "as_trained": found_so, "why": where + why}
+
+
+def _units(images: int, groups: int) -> int:
+    """How many a test of so many cases is over: see :func:`orchestrator.bootstrap.units`."""
+    return groups if groups >= bootstrap.FEWEST else images
+
+
+def _dependent(row: Row) -> list[str]:
+    """Said where a test takes cases of one patient or image as independent."""
+    images, groups = row.get("images", 0), row.get("groups", 0)
+    if not groups or row["units"] == groups or images == groups:
+        return []
+    return [f"{images} cases of {groups} groups count as independent"]
 
 
 def _reasons(found: list[Row]) -> list[str]:

@@ -51,7 +51,7 @@ def little_use(probed: Probed) -> Found:
     _, better, _ = bootstrap.mean_interval(dice - dice[:, -1:], probed.counted)
     told = np.flatnonzero(better > 0)
     looked_at = told if len(told) else np.arange(len(probed.bins))
-    left = by_unit(with_image - (1 - LITTLE) * without, probed.cases)[:, looked_at]
+    left = by_unit(with_image - (1 - LITTLE) * without, probed.units)[:, looked_at]
     there, absent = flips.some_above(left), flips.all_above(-left)
     k = looked_at[_clearest(left, there)]
     taken = of_means(
@@ -87,7 +87,7 @@ def not_monotone(probed: Probed) -> Found:
         return Found(np.nan, 0.0, np.nan, np.nan, 1.0, 0, "fewer than three strata")
     pairs = np.array(list(combinations(range(loss.shape[1]), 2)))
     change = loss[:, pairs[:, 1]] - loss[:, pairs[:, 0]]
-    means, steps = by_unit(change, probed.cases), by_unit(np.diff(loss, axis=1), probed.cases)
+    means, steps = by_unit(change, probed.units), by_unit(np.diff(loss, axis=1), probed.units)
     ways: list[tuple[float, float, int, float]] = []
     for sign in (1.0, -1.0):
         p = flips.some_above(sign * means)

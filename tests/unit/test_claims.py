@@ -15,7 +15,7 @@ from orchestrator.report import contents
 from orchestrator.report.blocks import Note, Table
 from orchestrator.tables import Tables
 from orchestrator.timesteps import by_unit
-from tests.cells import as_counts, commit
+from tests.cells import as_counts, binned, commit
 from tests.fingerprints import bump, probes
 
 Array = np.ndarray[Any, Any]
@@ -96,9 +96,30 @@ def test_calibration_is_judged_by_pairs_of_cases(
         assert "it may be chance" in row["why"]
     else:
         assert row["p"] == pytest.approx(p, rel=0.6)  # of 2,000 draws
-        assert row["why"] == "interval and test agree; of one training run each"
+        whose = "8 cases of 1 groups count as independent"
+        assert row["why"] == f"interval and test agree; of one training run each; {whose}"
     found = Tables(ledger).sql(row["source"]).to_pylist()
     assert [r["difference"] for r in found] == [row["difference"]]
+
+
+@pytest.mark.parametrize(("groups", "units", "verdict"), [(4, 12, "holds"), (6, 6, "holds")])
+def test_patients_are_what_is_tested_over_where_there_are_enough(
+    ledger: Ledger, groups: int, units: int, verdict: str
+) -> None:
+    counts = as_counts(np.linspace(0.5, 0.8, 12))
+    for name, mode, true in (("net", "diffusion", 600), ("twin", "feedforward", 500)):
+        cases = [
+            {"case": f"c{i}", "group": f"g{i % groups}", "tp": tp, "fp": fp, "fn": fn, "tn": 0}
+            for i, (tp, fp, fn) in enumerate(counts)
+        ]
+        seen = [{"case": c["case"], "group": c["group"], **binned(0.7, 1000, true)} for c in cases]
+        about = {"config": {"model": {"ensemdiff": {}}, "mode": {mode: {}}}, "mode": mode}
+        more = {"cases": cases, "calibration": seen}
+        commit(ledger, name.ljust(16, "0"), name, [], more=more, **about)
+    row = only(ledger, TWIN)
+    assert (row["images"], row["groups"], row["units"]) == (12, groups, units)
+    assert row["verdict"] == verdict
+    assert ("count as independent" in row["why"]) == (groups == 4)
 
 
 def test_intervals_that_overlap_decide_nothing(ledger: Ledger) -> None:

@@ -41,6 +41,7 @@ COLUMNS = (
     Column("p", "p", p_value),
     Column("p_holm", "p, Holm", p_value),
     Column("images", "Cases", text),
+    Column("groups", "Groups", text),
     Column("units", "Test units", text),
     Column("seeds", "Seeds", text),
     Column("source", "Query"),
