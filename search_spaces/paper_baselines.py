@@ -1,7 +1,7 @@
 """The space `paper` beside SegFormer, plain U-Nets, ensembles of the twins and a temperature.
 
 What the two spaces share runs once. SegFormer is MiT-B0 as the library transformers builds it, from
-random weights (set `model.segformer.pretrained` to a directory with pretrained ones).
+random weights (set `model.segformer.pretrained` to a directory with others, or an id on the hub).
 `segformer_published` has its published recipe to the number: AdamW at 6e-5, ten times as much for
 the head, weight decay 0.01 but for normalisations, 1,500 steps of linear warm-up, polynomial decay
 of power 1, cross-entropy, no averaged weights. It is meant for 160,000 steps and is still warming

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, ClassVar, cast
 
 import pytest
 import torch
@@ -17,7 +19,7 @@ from trainables.draws import generator
 from trainables.loop import train
 from trainables.models import Model, Ports, published_parameters
 from trainables.models.segformer import SIZES, SegFormer
-from trainables.part import identity, parse_part
+from trainables.part import identity, parse_part, plain
 from trainables.place import Place
 
 INSTALLED = SegFormer().installed
@@ -164,6 +166,82 @@ def test_pretrained_weights_are_known_by_their_content(saved: Path, tmp_path: Pa
 def test_weights_of_another_variant_are_refused(saved: Path) -> None:
     with pytest.raises(ValueError, match=r"is no MiT-B1 for 3 channels: \d+ weights are missing"):
         model(pretrained=str(saved), variant="b1").build(Ports(3, 0, 2))
+
+
+class Hub(BaseHTTPRequestHandler):
+    """One file, as the hub serves it."""
+
+    weights: ClassVar[bytes]
+    asked: ClassVar[list[str]]
+
+    def do_HEAD(self) -> None:
+        self._answer(b"")
+
+    def do_GET(self) -> None:
+        self._answer(self.weights)
+
+    def _answer(self, body: bytes) -> None:
+        self.asked.append(self.path)
+        there = self.path == "/lab/mit-b0/resolve/main/model.safetensors"
+        self.send_response(200 if there else 404)
+        if there:
+            self.send_header("ETag", '"of-the-weights"')
+            self.send_header("X-Repo-Commit", "c" * 40)
+        self.send_header("Content-Length", str(len(self.weights) if there else 0))
+        self.end_headers()
+        self.wfile.write(body if there else b"")
+
+    def log_message(self, *_: Any) -> None:
+        pass
+
+
+@pytest.fixture
+def hub(saved: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[str]]:
+    """A hub on this machine with the saved weights, and an empty cache; what it was asked for."""
+    constants = pytest.importorskip("huggingface_hub").constants
+    Hub.weights, Hub.asked = (saved / "model.safetensors").read_bytes(), []
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Hub)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    end = f"http://127.0.0.1:{server.server_port}"
+    monkeypatch.setattr(constants, "ENDPOINT", end)
+    template = f"{end}/{{repo_id}}/resolve/{{revision}}/{{filename}}"
+    monkeypatch.setattr(constants, "HUGGINGFACE_CO_URL_TEMPLATE", template)
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.chdir(tmp_path)
+    yield Hub.asked
+    server.shutdown()
+    server.server_close()
+
+
+@needs_it
+def test_weights_of_the_hub_are_fetched_once_and_known_by_content(
+    hub: list[str], saved: Path
+) -> None:
+    found = model(pretrained="lab/mit-b0")
+    assert identity(found) == identity(model(pretrained=str(saved)))
+    assert plain(found)["segformer"]["pretrained"] == "lab/mit-b0"
+    asked = len(hub)
+    assert asked > 0
+    again = model(pretrained="lab/mit-b0").build(Ports(3, 0, 2))
+    here = model(pretrained=str(saved)).build(Ports(3, 0, 2))
+    for one, other in zip(*(n.inner.segformer.parameters() for n in (again, here)), strict=True):  # type: ignore[union-attr]
+        assert torch.equal(one, other)
+    assert len(hub) == asked
+
+
+@needs_it
+@pytest.mark.parametrize("offline", [True, False])
+def test_what_the_hub_does_not_give_is_one_line(
+    hub: list[str], offline: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    constants = pytest.importorskip("huggingface_hub").constants
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", offline)
+    with pytest.raises(ValueError, match=r"pretrained='lab/no' is no directory here, and the hub"):
+        model(pretrained="lab/no")
+    assert bool(hub) != offline
+    known = model(pretrained="lab/no", pretrained_hash="0" * 64)  # a record is readable
+    assert plain(known)["segformer"]["pretrained"] == "lab/no"
 
 
 def test_a_directory_without_safetensors_is_refused(tmp_path: Path) -> None:

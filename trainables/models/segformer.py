@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import importlib
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,8 +15,11 @@ from torch.nn.functional import interpolate
 
 from trainables.layers.batchnorm import BatchNorm2d
 from trainables.layers.dropout import Dropout2d, DropPath
-from trainables.models import Features, Model, Network, Output, Ports, library
+from trainables.models import Features, Model, Network, Output, Ports, library, require_installed
 from trainables.part import Location, require
+
+WEIGHTS = "model.safetensors"
+HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 class Size(NamedTuple):
@@ -40,8 +45,10 @@ class SegFormer(Model):
     """Xie et al. 2021 (arXiv 2105.15203); the logits, at a quarter of the size, are interpolated.
 
     Weights are random, or the encoder's are those of ``pretrained``: a directory as transformers
-    saves it, with a ``model.safetensors`` of this variant. A grey image is shown to them three
-    times. It is known by its content, ``pretrained_hash``, which is filled in where it is empty.
+    saves it, with a ``model.safetensors`` of this variant, or where there is none of this name the
+    id of one on the Hugging Face hub (``ORGANISATION/NAME``), fetched into the hub's own cache once
+    and not asked for again. A grey image is shown to them three times. It is known by its content,
+    ``pretrained_hash``, which is filled in where it is empty. Nothing that is pickled is read.
     """
 
     published: ClassVar = Ports(image=3, mask=0, out=150)
@@ -67,12 +74,23 @@ class SegFormer(Model):
         if self.pretrained is None:
             require(not self.pretrained_hash, "pretrained_hash needs pretrained, a directory")
             return
-        file = self._weights_file()
+        file = self._weights_file(fetch=not self.pretrained_hash)
         if file.is_file() or not self.pretrained_hash:
             self._know(file)
 
-    def _weights_file(self) -> Path:
-        return Path(str(self.pretrained)).expanduser() / "model.safetensors"
+    def _weights_file(self, fetch: bool) -> Path:
+        """Where they are, or should be; those of the hub are fetched, or looked for in its cache.
+
+        Raises:
+            ValueError: the hub does not give them.
+        """
+        place = Path(str(self.pretrained)).expanduser()
+        if place.exists() or not HUB_ID.fullmatch(str(self.pretrained)):
+            return place / WEIGHTS
+        if not fetch and not self.installed:
+            return place / WEIGHTS
+        require_installed(self)
+        return _of_hub(str(self.pretrained), fetch) or place / WEIGHTS
 
     def _know(self, file: Path) -> None:
         """Fill in what the weights are, or compare.
@@ -82,7 +100,8 @@ class SegFormer(Model):
         """
         require(
             file.is_file(),
-            f"pretrained={str(self.pretrained)!r} must be a directory with model.safetensors",
+            f"pretrained={str(self.pretrained)!r} must be a directory with {WEIGHTS}, or the id of"
+            " a model on the hub",
         )
         with file.open("rb") as opened:
             found = hashlib.file_digest(opened, "sha256").hexdigest()
@@ -121,9 +140,10 @@ class SegFormer(Model):
         Raises:
             ValueError: they are not there, or not of this variant and this many channels.
         """
-        self._know(self._weights_file())
+        file = self._weights_file(fetch=True)
+        self._know(file)
         encoder, about = library(self).SegformerModel.from_pretrained(
-            str(self._weights_file().parent),
+            str(file.parent),
             config=config,
             local_files_only=True,
             use_safetensors=True,
@@ -167,6 +187,24 @@ class SegFormerNetwork(Network):
         logits = self.inner(pixel_values=shown).logits
         side = image_BCHW.shape[-2:]
         return Output(interpolate(logits, side, mode="bilinear", align_corners=False))
+
+
+def _of_hub(name: str, fetch: bool) -> Path | None:
+    """The weights' file in the hub's cache; None where it is not there and not to be fetched."""
+    hub = importlib.import_module("huggingface_hub")  # of the library transformers
+    cached: Any = hub.try_to_load_from_cache(name, WEIGHTS)
+    if isinstance(cached, str):
+        return Path(cached)
+    if not fetch:
+        return None
+    try:
+        return Path(hub.hf_hub_download(name, WEIGHTS))
+    except Exception as error:  # of the network, of the hub, of the disk
+        why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
+        raise ValueError(
+            f"pretrained={name!r} is no directory here, and the hub does not give its {WEIGHTS}:"
+            f" {why}"
+        ) from None
 
 
 def _replace_draws(inner: nn.Module) -> None:
