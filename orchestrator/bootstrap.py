@@ -33,6 +33,11 @@ def units(cases: NDArray[np.int64], groups: NDArray[np.int64]) -> NDArray[np.int
     return groups if len(np.unique(groups)) >= FEWEST else cases
 
 
+def count_units(images: int, groups: int) -> int:
+    """How many units so many cases of so many groups are."""
+    return groups if groups >= FEWEST else images
+
+
 def weights(runs: Names, units: Names, resamples: int = RESAMPLES, seed: int = 0) -> Array:
     """How often each row counts in each resample: [resamples, rows].
 

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator import bootstrap, measured, paired, timesteps
+from orchestrator import measured, paired, timesteps
+from orchestrator.bootstrap import FEWEST, count_units
 from orchestrator.learning import Learning
 from orchestrator.multiple import LEVEL, holm
 from orchestrator.probed import Probed, cells
-from orchestrator.roles import CALLED, Arm, Cast, Role, chosen
+from orchestrator.roles import CALLED, Arm, Cast, Role, chosen, differs
 from orchestrator.verdicts import Evidence, judge, least_p, over_all
 
 if TYPE_CHECKING:
@@ -47,6 +48,8 @@ CLAIMS = (*PAIRED, LITTLE, BUMPY, OWN)
 REASONS = 3
 """Of what is open on several tasks, those that are named."""
 ENDS = ("difference_low", "difference_high")
+HIGHER = ("dice", "iou")
+"""Metrics that are better the higher they are."""
 
 
 class Told:
@@ -62,7 +65,7 @@ class Told:
         self._arms = [(task, arm) for m in models for task, arm in chosen(self._casts, m).items()]
         self._learning = Learning(tables)
         held_out = measured.HeldOut(tables, measured.metrics(("dice", "iou", "ece")), list(mine))
-        self._pairs = paired.Pairs(held_out)
+        self._pairs = paired.Pairs(held_out, len(self._arms))
 
     def rows(self) -> Iterator[Row]:
         """In the order of the claims."""
@@ -119,9 +122,12 @@ class Told:
                 found.append(row | _open("the two have no seed and test case in common"))
                 continue
             tested = (p for p in (apart["wilcoxon_p"], apart["permutation_p"]) if p is not None)
-            units = _units(apart["images"], apart["groups"])
-            row |= {**apart, "p": next(tested, None), "units": units, "least_p": least_p(units)}
-            found.append(self._trust(task, arm, other) | row)
+            row |= {**apart, "p": next(tested, None), "least_p": least_p(apart["units"])}
+            above = apart["better"] if claim.metric in HIGHER else 1 - apart["better"]
+            trust = self._trust(task, row, arm, other)
+            if role in ("twin", "ensemble") and (names := differs(arm, other)):
+                trust["caveats"].append(f"trained with another {', '.join(names)}")
+            found.append(trust | row | {"above": above})
         yield from self._judged(claim, found)
 
     def _pair(self, role: Role, metric: str, one: str, other: str) -> str:
@@ -145,6 +151,9 @@ class Told:
             if probed is None or not len(probed.runs):
                 found.append(row | _open("it was not probed over timesteps"))
                 continue
+            if len(probed.bins) < 3:
+                found.append(row | _open("it was probed in fewer than three strata of timesteps"))
+                continue
             seen = look(probed)
             row |= {"value": seen.value, "value_against": seen.against, "p": seen.p}
             row |= {"difference": seen.value - seen.against, "units": seen.units}
@@ -152,7 +161,7 @@ class Told:
             row |= {"seeds": len(np.unique(probed.runs)), "images": len(np.unique(probed.cases))}
             row |= {"groups": len(np.unique(probed.groups))}
             row |= {"least_p": least_p(seen.units), "where": seen.where}
-            found.append(self._trust(task, arm) | row)
+            found.append(self._trust(task, row, arm) | row)
         yield from self._judged(claim, found)
 
     def _of_tasks(self) -> Iterator[Row]:
@@ -175,37 +184,48 @@ class Told:
             sides = [mine[pair[k]] for k in ("cell", "against_cell")]
             row = self._about(OWN, f"{pair['task']} and {pair['against']}", sides[0][1])
             row |= {"against": pair["against_cell"], "p": pair["p"]}
-            for count in ("images", "groups"):
-                row[count] = pair[count] + pair[f"{count}_against"]
-            one, other = (
-                _units(pair[f"images{side}"], pair[f"groups{side}"]) for side in ("", "_against")
-            )
-            row |= {"units": one + other}
-            row |= {"least_p": (1 + (one == other)) / math.comb(one + other, one)}
+            row |= {"both": (pair["task"], pair["against"]), **_sizes(pair)}
             row |= {
                 "source": self._query("distances", cell=row["cell"], against_cell=row["against"])
             }
             row |= {"value": pair["wasserstein"], "value_against": pair["wasserstein_seeds"]}
+            if pair["wasserstein"] is None:
+                found.append(row | _open("the image tells nothing on one of them"))
+                continue
             if pair["wasserstein_seeds"] is None:
                 found.append(row | _open("one training run a task: how far runs are apart is open"))
                 continue
             for end, name in zip(("", "_low", "_high"), ("difference", *ENDS), strict=True):
                 row[name] = pair[f"wasserstein{end}"] - pair["wasserstein_seeds"]
-            trust = [self._trust(task, arm) for task, arm in sides]
-            joined = {k: [why for one in trust for why in one[k]] for k in ("doubts", "caveats")}
-            found.append(row | {"seeds": min(one["seeds"] for one in trust)} | joined)
+            row["seeds"] = min(arm.trials["seed"].nunique() for _, arm in sides)
+            trust = [self._trust(task, row, arm) for task, arm in sides]
+            joined = {
+                k: list(dict.fromkeys(why for one in trust for why in one[k]))
+                for k in ("doubts", "caveats")
+            }
+            if row["seeds"] == 2:
+                joined["caveats"].append(
+                    "how far apart two training runs are says little of others"
+                )
+            found.append(row | joined)
         yield from self._judged(OWN, found)
 
-    def _trust(self, task: str, *arms: Arm) -> Row:
-        """Why the arms' networks are not to be judged yet, and what a verdict leaves open."""
+    def _trust(self, task: str, row: Row, *arms: Arm) -> Row:
+        """Why the arms' networks are not to be judged yet, and what a verdict of the row, of so
+        many seeds, images and groups, leaves open.
+        """
         floor = self._casts[task].floor
         doubts = [self._learning.doubt(a.cell, a.trials, floor, a.networks) for a in arms]
         unknown = [a.cell for a in arms if self._learning.gain(a.trials, a.networks) is None]
-        seeds = min(a.trials["seed"].nunique() for a in arms)
-        caveats = [f"of one training run{' each' * (len(arms) > 1)}"] * (seeds == 1)
+        caveats = [f"of one training run{' each' * (len(arms) > 1)}"] * (row["seeds"] == 1)
         if unknown:
             caveats.append(f"whether {' and '.join(unknown)} had finished learning is not known")
-        return {"seeds": seeds, "doubts": [d for d in doubts if d], "caveats": caveats}
+        sides = row["sides"] if "sides" in row else [(row["images"], row["groups"])]
+        for images, groups in sides:
+            if groups < min(FEWEST, images):
+                of = "one group" if groups == 1 else f"{groups} groups"
+                caveats.append(f"of {images} cases of {of}: nothing is told of others")
+        return {"doubts": [d for d in doubts if d], "caveats": caveats}
 
     def _judged(self, claim: Claim, found: list[Row]) -> Iterator[Row]:
         """The rows with their verdicts, p-values adjusted; then one per model over all tasks."""
@@ -222,12 +242,14 @@ class Told:
         verdict, told = over_all([(row["task"], row["verdict"]) for row in mine])
         told = "; ".join([told, *_reasons(mine)])
         model = str(mine[0]["model"])
-        row = {**self._about(claim), "model": model, "tasks": len(mine)}
-        row["source"] = self._query("claims", statement=claim.statement, model=model)
+        tasks = {task for r in mine for task in r.get("both", (r["task"],))}
+        row = {**self._about(claim), "model": model, "tasks": len(tasks)}
+        named = {"statement": claim.statement, "metric": claim.metric, "model": model}
+        row["source"] = self._query("claims", **named)
         as_trained, _ = over_all([(row["task"], row["as_trained"]) for row in mine])
         judged = {"verdict": verdict, "as_trained": as_trained, "why": told}
         apart = np.array([r["difference"] for r in mine if r.get("difference") is not None])
-        if claim.against is None or len(apart) < 2:
+        if claim.against is None or least_p(len(apart)) > LEVEL:
             return row | judged
         from scipy import stats  # half a second to import, which only this needs
 
@@ -236,8 +258,6 @@ class Told:
         row |= {"difference": mean, **dict(zip(ENDS, (mean - spread, mean + spread), strict=True))}
         moved: Any = stats.wilcoxon(apart[apart != 0]) if (apart != 0).any() else None
         row |= {"p": 1.0 if moved is None else float(moved.pvalue), "tasks": len(apart)}
-        if least_p(len(apart)) > LEVEL:
-            return row | judged
         doubts = list(dict.fromkeys(doubt for r in mine for doubt in r.get("doubts", [])))
         trust = {"units": len(apart), "least_p": least_p(len(apart)), "doubts": doubts}
         return row | trust | {"caveats": [told]}
@@ -260,7 +280,8 @@ def _verdicts(claim: Claim, found: list[Row]) -> None:
                 p_holm=adjusted,
                 units=row["units"],
                 least_p=row["least_p"] * many,
-                caveats=[*row["caveats"], *_dependent(row)],
+                above=row.get("above"),
+                caveats=row["caveats"],
             )
         )
         why = "; ".join(row["doubts"]) or why
@@ -269,17 +290,14 @@ def _verdicts(claim: Claim, found: list[Row]) -> None:
         row |= {"verdict": verdict, "as_trained": found_so, "why": where + why}
 
 
-def _units(images: int, groups: int) -> int:
-    """How many a test of so many cases is over: see :func:`orchestrator.bootstrap.units`."""
-    return groups if groups >= bootstrap.FEWEST else images
-
-
-def _dependent(row: Row) -> list[str]:
-    """Said where a test takes cases of one patient or image as independent."""
-    images, groups = row.get("images", 0), row.get("groups", 0)
-    if not groups or row["units"] == groups or images == groups:
-        return []
-    return [f"{images} cases of {groups} groups count as independent"]
+def _sizes(pair: Row) -> Row:
+    """Of both tasks together; a permutation test of two samples has so many splits at most."""
+    images, groups = ((pair[k], pair[f"{k}_against"]) for k in ("images", "groups"))
+    one, other = (count_units(i, g) for i, g in zip(images, groups, strict=True))
+    least = (1 + (one == other)) / math.comb(one + other, one)
+    sides = list(zip(images, groups, strict=True))
+    sizes = {"images": sum(images), "groups": sum(groups), "units": one + other}
+    return {**sizes, "sides": sides, "least_p": least}
 
 
 def _reasons(found: list[Row]) -> list[str]:

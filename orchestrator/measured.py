@@ -82,16 +82,20 @@ class HeldOut:
                 found |= _with_interval(metric, by_class)
         return found
 
-    def each(self, metric: Metric, trials: pd.DataFrame) -> tuple[NDArray[np.int64], Array]:
-        """Numbers of the units (:func:`orchestrator.bootstrap.units`) that some trials tell of,
-        and each one's own value: the mean over its cases and seeds, then over classes; of a pooled
-        metric a case's value is over that case's pixels alone.
+    def each(self, metric: Metric, trials: pd.DataFrame) -> pd.Series[float]:
+        """The value of each case that some trials tell of, by the numbers of its group and its own:
+        the mean over seeds, then over classes; of a pooled metric, over that case's pixels alone.
         """
         table = self.tables[metric.table]
         rows = table.of(trials["digest"], SAMPLE)
         runs, classes = table.codes["digest"], table.codes["class"][rows]
         by_class = [Cases(table, rows[classes == c], runs) for c in np.unique(classes)]
-        return mean_of_classes([(cases.units, cases.each(metric)) for cases in by_class])
+        cases, values = mean_of_classes([(c.cases, c.each(metric)) for c in by_class])
+        group = dict(
+            z for c in by_class for z in zip(c.cases.tolist(), c.groups.tolist(), strict=True)
+        )
+        names = [(group[case], case) for case in cases.tolist()]
+        return pd.Series(values, pd.MultiIndex.from_tuples(names, names=["group", "case"]))
 
 
 class TestRows:

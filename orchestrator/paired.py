@@ -26,13 +26,14 @@ NUMBERS = (
     "permutation_p",
     "p_holm",
 )
-PERMUTATIONS = 2000
-"""Of which the first exchanges nothing."""
+PERMUTATIONS = 2000, 20_000
+"""Of which the first exchanges nothing: at least so many, and at most."""
 
 COUNTED: dict[str, Callable[[Cases], NDArray[np.int64]]] = {
     "seeds": lambda cases: cases.runs,
     "images": lambda cases: cases.cases,
     "groups": lambda cases: cases.groups,
+    "units": lambda cases: cases.units,
 }
 COUNTS = tuple(COUNTED)
 Sides = tuple[Cases, ...]
@@ -40,9 +41,15 @@ Sides = tuple[Cases, ...]
 
 
 class Pairs:
-    """Cells of held-out trials, to be compared with each other; what one shares, it keeps."""
+    """Cells of held-out trials, to be compared with each other; what one shares, it keeps.
 
-    def __init__(self, held_out: HeldOut) -> None:
+    ``family`` is how many pairs share an adjustment by Holm: the more, the more often sides are
+    exchanged, or no p-value could be small enough.
+    """
+
+    def __init__(self, held_out: HeldOut, family: int = 1) -> None:
+        fewest, most = PERMUTATIONS
+        self._draws = min(max(fewest, 40 * family), most)
         self._metrics, self._tables = held_out.metrics, held_out.tables
         both = [trials[["digest", "seed"]] for _, trials in held_out.cells]
         seeds = {d: str(s) for trials in both for d, s in trials.itertuples(index=False)}
@@ -66,7 +73,7 @@ class Pairs:
         exchanged at random.
         """
         for metric, counts, by_class in self._shared((one, other)):
-            numbers = _difference(metric, by_class)
+            numbers = _difference(metric, by_class, self._draws)
             if numbers is not None:
                 yield {"metric": metric.name, **counts, **numbers}
 
@@ -159,7 +166,7 @@ Estimates = list[tuple[tuple[float, Array], ...]]
 """Per class and side: a metric's value, and that of each resample."""
 
 
-def _difference(metric: Metric, by_class: list[Sides]) -> dict[str, Any] | None:
+def _difference(metric: Metric, by_class: list[Sides], draws: int) -> dict[str, Any] | None:
     found = _estimates(metric, by_class)
     if not found:
         return None
@@ -172,7 +179,7 @@ def _difference(metric: Metric, by_class: list[Sides]) -> dict[str, Any] | None:
         **_with_ends("difference", found, (1, -1)),
         "better": float(np.mean((ahead > 0) + (ahead == 0) / 2)) if len(ahead) else None,
         "wilcoxon_p": None if metric.pooled else _wilcoxon(apart),
-        "permutation_p": _permutation(metric, by_class) if metric.pooled else None,
+        "permutation_p": _permutation(metric, by_class, draws) if metric.pooled else None,
     }
 
 
@@ -214,7 +221,7 @@ def _wilcoxon(apart: Array) -> float:
     return float(cast("Any", stats.wilcoxon(moved)).pvalue) if len(moved) else 1.0
 
 
-def _permutation(metric: Metric, by_class: list[Sides]) -> float | None:
+def _permutation(metric: Metric, by_class: list[Sides], draws: int) -> float | None:
     """Two-sided p-value: if the sides do not differ, either may have made either's pixels. None
     where no class has a value in every draw.
 
@@ -222,7 +229,7 @@ def _permutation(metric: Metric, by_class: list[Sides]) -> float | None:
     is never 0; all cases, seeds and classes of a unit are exchanged together.
     """
     names = np.unique(np.concatenate([one.units for one, _ in by_class]))
-    exchanged = _exchanges(len(names))
+    exchanged = _exchanges(len(names), draws)
     apart: list[Array] = []
     for one, other in by_class:
         sums, others = one.sums(metric.resolution), other.sums(metric.resolution)
@@ -238,8 +245,8 @@ def _permutation(metric: Metric, by_class: list[Sides]) -> float | None:
 
 
 @functools.lru_cache(maxsize=32)
-def _exchanges(units: int) -> Array:
+def _exchanges(units: int, draws: int) -> Array:
     """Which units change sides in each draw, 0 or 1: [draws, units]."""
-    drawn = np.random.default_rng(0).integers(0, 2, (PERMUTATIONS, units)).astype(np.float64)
+    drawn = np.random.default_rng(0).integers(0, 2, (draws, units)).astype(np.float64)
     drawn[0] = 0
     return drawn

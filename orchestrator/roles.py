@@ -98,17 +98,16 @@ class Cast:
         known = [s for arm in self.of("no network") if (s := score(arm.trials)) is not None]
         return max(known, default=None)
 
-    def diffusion(self, model: str, name: str | None = None) -> Arm | None:
-        """Of several, or of those of one name, the best in validation: never chosen by test."""
-        named = (a for a in self.of("diffusion") if name is None or a.about["arm"] == name)
-        return best(arm for arm in named if arm.about["model"] == model)
+    def diffusion(self, model: str) -> list[Arm]:
+        """Those of one architecture."""
+        return [arm for arm in self.of("diffusion") if arm.about["model"] == model]
 
     def against(self, role: Role, arm: Arm) -> Arm | None:
         """What a diffusion arm is compared with; None where there is nothing of the kind.
 
         Of several the best in validation. A twin, and an ensemble of it, is the same architecture
-        with the same numbers; of ensembles that one which has most passes, but no more than the
-        diffusion model.
+        with the same numbers, trained alike if there is one; of ensembles that one which has most
+        passes, but no more than the diffusion model.
         """
         found = self.of(role)
         if role in ("twin", "ensemble"):
@@ -117,6 +116,8 @@ class Cast:
         if role == "ensemble":
             most = max((o.passes for o in found if o.passes <= arm.passes), default=0)
             found = [o for o in found if o.passes == most]
+        if role in ("twin", "ensemble"):
+            found = [o for o in found if not differs(o, arm)] or found
         return best(found)
 
 
@@ -130,19 +131,29 @@ def best(arms: Iterable[Arm]) -> Arm | None:
     return max(arms, key=rank, default=None)
 
 
+def differs(one: Arm, other: Arm) -> list[str]:
+    """The numbers of training that are not the same, by name."""
+    mine, theirs = (arm.config.get("train", {}) for arm in (one, other))
+    return sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k))
+
+
 def chosen(casts: Mapping[str, Cast], model: str) -> dict[str, Arm]:
-    """By task, the diffusion arm of an architecture that the claims are about: the same arm of the
-    study on every task, so that tasks compare. The one that most tasks have, and of these the best
-    in validation over them.
+    """By task, the diffusion arm of an architecture that the claims are about: the one that most
+    tasks have, so that tasks compare, and of these the best in validation over them.
+
+    It is the same config on every task; where no two tasks have one in common, as after a search,
+    the arm of the same name.
     """
-    names = {a.about["arm"] for cast in casts.values() for a in cast.of("diffusion")}
-    found = [
-        {t: a for t, cast in casts.items() if (a := cast.diffusion(model, name)) is not None}
-        for name in sorted(names)
-    ]
+    alike: dict[tuple[int, str], dict[str, Arm]] = {}
+    for task, cast in casts.items():
+        for arm in cast.diffusion(model):
+            rest = {k: v for k, v in arm.config.items() if k not in ("task", "seed")}
+            for kind in ((1, json.dumps(rest, sort_keys=True)), (0, arm.about["arm"])):
+                mine = alike.setdefault(kind, {})
+                mine[task] = best([arm, *([mine[task]] if task in mine else [])]) or arm
 
-    def rank(by_task: dict[str, Arm]) -> tuple[int, float]:
-        reached = [score(arm.trials) or 0.0 for arm in by_task.values()]
-        return len(reached), sum(reached)
+    def rank(kind: tuple[int, str]) -> tuple[int, int, float]:
+        reached = [score(arm.trials) or 0.0 for arm in alike[kind].values()]
+        return len(reached), kind[0], sum(reached)
 
-    return max(found, key=rank, default={})
+    return alike[max(sorted(alike), key=rank)] if alike else {}

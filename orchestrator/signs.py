@@ -50,13 +50,14 @@ def of_curves(probed: Probed) -> list[str]:
 
 
 def bumps(values: Array, counted: Array) -> dict[str, tuple[int, float]]:
-    """``peak`` and ``dip`` of the mean of curves [rows, strata], if it has them: place and size.
+    """``peak`` and ``dip`` of the mean of curves [rows, strata], if it has them: place and size,
+    where they are clearest.
 
     A bump is beyond both ends, by more than chance in some stratum: the lower confidence limits of
     all inner strata hold at once, by the largest of their studentised deviations over resamples
     (Romano & Wolf 2005, Econometrica 73:1237), 2.5 % for peaks and as much for dips.
     """
-    if values.shape[1] < 3:
+    if values.shape[1] < 3 or len(values) < 2:
         return {}
     drawn = counted @ values / counted.sum(1, keepdims=True)
     found: dict[str, tuple[int, float]] = {}
@@ -65,8 +66,9 @@ def bumps(values: Array, counted: Array) -> dict[str, tuple[int, float]]:
         spread = sizes.std(0)
         deviation = ratio(sizes - size, np.broadcast_to(spread, sizes.shape))
         limit = np.percentile(np.nan_to_num(deviation).max(1), 100 * (1 + LEVEL) / 2)
-        at = int(size.argmax())
-        if (size - limit * spread).max() > 0:
+        least = size - limit * spread
+        at = int(least.argmax())
+        if least[at] > 0:
             found[what] = at + 1, float(size[at])
     return found
 

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from orchestrator import bootstrap, flips
 from orchestrator.bootstrap import Array
 from orchestrator.intervals import of_means
+from orchestrator.multiple import LEVEL
 from orchestrator.probed import Probed
 from trainables.metrics import ratio
 
@@ -41,19 +42,23 @@ def little_use(probed: Probed) -> Found:
     """Whether there are timesteps at which the image takes away less than :data:`LITTLE`.
 
     Looked at are the strata of t that the noisy mask tells something in: where Dice of the estimate
-    of x0 is above that of the noisiest stratum, which the image alone tells, interval and all.
-    ``value`` is the share 1 − e_c/e_u of the ε-error that the image takes away, in the stratum
-    where it is most clearly below ``against``, :data:`LITTLE`. It is there if it is in some stratum
-    (:func:`orchestrator.flips.some_above`), not there if in none of them.
+    of x0 is above that of the noisiest stratum, which the image alone tells, by a test of all
+    strata at once (:func:`orchestrator.flips.some_above`). ``value`` is the share 1 − e_c/e_u of
+    the ε-error that the image takes away, in the stratum where it is most clearly below
+    ``against``, :data:`LITTLE`. It is there if it is in some of these strata, and not there if the
+    image takes away more in every stratum that the mask may tell something in.
     """
     with_image, without = probed.curves["eps_error"], probed.curves["eps_error_dropped"]
     dice = probed.curves["one_step_dice"]
-    _, better, _ = bootstrap.mean_interval(dice - dice[:, -1:], probed.counted)
-    told = np.flatnonzero(better > 0)
-    looked_at = told if len(told) else np.arange(len(probed.bins))
-    left = by_unit(with_image - (1 - LITTLE) * without, probed.units)[:, looked_at]
-    there, absent = flips.some_above(left), flips.all_above(-left)
-    k = looked_at[_clearest(left, there)]
+    above_image = dice - dice[:, -1:]
+    told = np.flatnonzero(flips.some_above(by_unit(above_image, probed.units)) <= LEVEL / 2)
+    _, _, most = bootstrap.mean_interval(above_image, probed.counted)
+    possible = np.flatnonzero(most > 0)
+    possible = possible if len(possible) else np.arange(len(probed.bins))
+    looked_at = told if len(told) else possible
+    left = by_unit(with_image - (1 - LITTLE) * without, probed.units)
+    there, absent = flips.some_above(left[:, looked_at]), flips.all_above(-left[:, possible])
+    k = looked_at[_clearest(left[:, looked_at], there)]
     taken = of_means(
         {"e_c": with_image[:, k], "e_u": without[:, k]},
         probed.counted,
@@ -79,26 +84,28 @@ def not_monotone(probed: Probed) -> Found:
 
     Of the rises and the falls from any stratum to any later one the clearest of each is taken, the
     largest of several; ``value`` is the mean change of the ε-error in the less clear one of the
-    two, negative where the curve only goes the other way. It is there if both are above
-    ``against``, zero (:func:`orchestrator.flips.some_above`); not if all steps have one sign.
+    two, of three strata or more, negative where the curve only goes the other way. It is there if
+    both are above ``against``, zero (:func:`orchestrator.flips.some_above`); not if all steps have
+    one sign.
     """
     loss = probed.curves["eps_error"]
-    if loss.shape[1] < 3:
-        return Found(np.nan, 0.0, np.nan, np.nan, 1.0, 0, "fewer than three strata")
     pairs = np.array(list(combinations(range(loss.shape[1]), 2)))
     change = loss[:, pairs[:, 1]] - loss[:, pairs[:, 0]]
-    means, steps = by_unit(change, probed.units), by_unit(np.diff(loss, axis=1), probed.units)
+    means, steps = (by_unit(values, probed.units) for values in (change, np.diff(loss, axis=1)))
     ways: list[tuple[float, float, int, float]] = []
     for sign in (1.0, -1.0):
         p = flips.some_above(sign * means)
         k = _clearest(sign * means, p)
         ways.append((float(p.min()), -sign * float(means[:, k].mean()), k, sign))
     there, _, k, sign = max(ways)
-    absent = min(flips.all_above(steps), flips.all_above(-steps))
+    rises, falls = flips.all_above(steps), flips.all_above(-steps)
+    absent = min(rises, falls)
     value, low, high = bootstrap.mean_interval(sign * change[:, k], probed.counted)
     middles = (probed.low + probed.high) / 2
     first, last = middles[pairs[k]].tolist()
-    word = "rise" if sign > 0 else "fall"
+    where = f"the {'rise' if sign > 0 else 'fall'} from t {first:.2f} to {last:.2f}"
+    if absent < there:
+        where = "it only rises" if rises < falls else "it only falls"
     return Found(
         float(value),
         0.0,
@@ -106,7 +113,7 @@ def not_monotone(probed: Probed) -> Found:
         float(high),
         min(1.0, 2 * min(there, absent)),
         len(means),
-        f"the {word} from t {first:.2f} to {last:.2f}",
+        where,
     )
 
 

@@ -35,6 +35,8 @@ class Evidence:
     """Patients, images or tasks that it was tested over."""
     least_p: float
     """Below which its test can not go with so few, adjusted as ``p_holm`` is."""
+    above: float | None = None
+    """The share of units whose difference is above zero, where that is known."""
     caveats: Sequence[str] = ()
     """What a verdict leaves open."""
 
@@ -52,13 +54,15 @@ def least_p(units: int, comparisons: int = 1) -> float:
 def judge(evidence: Evidence) -> tuple[Verdict, str]:
     """The verdict and why: only an interval and an adjusted p-value that agree tell anything."""
     low, high, p = evidence.low, evidence.high, evidence.p_holm
-    if evidence.least_p > LEVEL:
+    if not p <= LEVEL and evidence.least_p > LEVEL:
         few = f"{evidence.units} test units are too few: p can not be below {evidence.least_p:.2g}"
         return "can not be told", few
     if not p <= LEVEL:
         return "can not be told", f"it may be chance: p {p:.2g}"
     if not (low > 0 or high < 0):
         return "can not be told", "the interval includes no difference"
+    if evidence.above is not None and (evidence.above > 0.5) != (low > 0):
+        return "can not be told", "most test units point the other way than the mean over cases"
     as_claimed = low > 0 if evidence.sign > 0 else high < 0
     why = "; ".join(["interval and test agree", *evidence.caveats])
     return ("holds" if as_claimed else "does not hold"), why

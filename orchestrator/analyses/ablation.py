@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections import Counter
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -30,7 +32,8 @@ def rows(tables: Tables) -> pa.Table:
     adjusted over all pairs of one study, task and metric.
     """
     held_out = measured.HeldOut(tables, measured.metrics(METRICS))
-    pairs = paired.Pairs(held_out)
+    alike = Counter((about["study"], about["task"]) for about, _ in held_out.cells)
+    pairs = paired.Pairs(held_out, math.comb(max(alike.values(), default=0), 2))
     found: list[dict[str, Any]] = []
     for (about, one), (against, other) in combinations(held_out.cells, 2):
         if (about["study"], about["task"]) == (against["study"], against["task"]):

@@ -37,12 +37,13 @@ def rows(tables: Tables) -> pa.Table:
     over timesteps is not monotone (3); each task has its own timestep fingerprint (4).
 
     ``verdict`` is ``holds``, ``does not hold`` or ``can not be told``, and ``why`` says why. It is
-    told only where the 95 % interval of the paired ``difference`` excludes zero and ``p_holm`` is
-    at most 0.05: Holm over the models and tasks of one statement and metric. It is not told where
-    ``units``, groups of cases or cases (:func:`orchestrator.bootstrap.units`), are too few for any
-    test; nor where networks are too little trained to be judged, still learning or below grey
-    levels alone in validation (:mod:`orchestrator.learning`): ``as_trained`` is the verdict on
-    these networks all the same. Where a study lacks an arm, that is said instead.
+    told only where the 95 % interval of the paired ``difference`` excludes zero, most test units of
+    a pair are on the same side and ``p_holm`` is at most 0.05: Holm over the models and tasks of
+    one statement and metric. It is not told where ``units``, the test units of a task
+    (:func:`orchestrator.bootstrap.units`), are too few for any test; nor where networks are too
+    little trained to be judged, still learning or below grey levels alone in validation
+    (:mod:`orchestrator.learning`): ``as_trained`` is the verdict on these networks all the same.
+    Where a study lacks an arm, that is said instead.
 
     Which arms are compared is read from their configs, and of several the best in validation is
     taken (:mod:`orchestrator.roles`). ``difference`` is diffusion less ``against`` (1,

@@ -44,9 +44,9 @@ def rows(tables: Tables) -> pa.Table:
     fewer than six groups (:func:`orchestrator.bootstrap.units`); two noisy curves are never alike,
     so the lower ends are not 0 even where the truth is. That question is ``p``'s: a permutation
     test of equal shape that exchanges whole units with all their seeds, statistic the Wasserstein
-    distance; ``p_holm`` is adjusted for the pairs of the group. It is of the networks at hand; and
-    where cases are exchanged, tiles of one image count as if they were patients: both make ``p``
-    too small.
+    distance over its standard error; ``p_holm`` is adjusted for the pairs of the group. It is of
+    the networks at hand; and where cases are exchanged, tiles of one image count as if they were
+    patients: both make ``p`` too small.
     """
     found: list[dict[str, Any]] = []
     for group in shapes.groups(tables):
@@ -100,7 +100,7 @@ def _unit(
     for name, measure in measures.items():
         point, resampled = (measure(*side) for side in sides)
         found |= with_ends(name, float(point), resampled)
-    apart = max(group.seeds_apart(i), group.seeds_apart(k))
+    apart = float(np.maximum(group.seeds_apart(i), group.seeds_apart(k)))  # NaN if either is
     return found | {"wasserstein_seeds": None if np.isnan(apart) else apart}
 
 

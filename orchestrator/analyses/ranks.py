@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator import measured
+from orchestrator import bootstrap, measured
 from trainables.metrics import Array, Metric
 
 if TYPE_CHECKING:
@@ -81,8 +81,9 @@ def _prefixes(tables: Tables) -> dict[tuple[str, str], str]:
 def _blocks(held_out: measured.HeldOut, metric: Metric, arms: list[pd.DataFrame]) -> Array:
     """What ranks a unit's arms, the lower the better, of units that all have: [units, arms]."""
     sign = -1 if metric.better == "higher" else 1
-    values = [pd.Series(v, units) for units, v in (held_out.each(metric, arm) for arm in arms)]
-    return sign * pd.concat(values, axis=1, join="inner").to_numpy(np.float64)
+    common = pd.concat([held_out.each(metric, arm) for arm in arms], axis=1, join="inner")
+    groups, cases = (common.index.get_level_values(k).to_numpy(np.int64) for k in ("group", "case"))
+    return sign * common.groupby(bootstrap.units(cases, groups)).mean().to_numpy(np.float64)
 
 
 def _ranked(arms: list[str], blocks: Array) -> list[dict[str, Any]]:

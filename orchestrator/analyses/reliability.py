@@ -31,7 +31,8 @@ def rows(tables: Tables) -> pa.Table:
 
     Pixels of all cases and seeds are pooled, ``low`` ≤ p < ``high``: ``confidence`` is the mean
     probability of the class, ``accuracy`` the share of pixels that are of it, with its 95 %
-    interval over groups or cases (:func:`orchestrator.bootstrap.units`) nested in seeds. Over the
+    interval over groups or cases (:func:`orchestrator.bootstrap.units`) nested in seeds;
+    null where fewer than six of these have a pixel in the bin. Over the
     bins of one class, Σ count·|accuracy − confidence| / Σ count is that class's ECE, and the mean
     over classes is the leaderboard's.
     """
@@ -54,7 +55,9 @@ def _bins(cases: measured.Cases, bins: int) -> Iterator[dict[str, Any]]:
     filled = np.flatnonzero(sums["count"])
     drawn = {name: values[:, filled] for name, values in cases.resampled(bins).items()}
     ends = np.transpose(bootstrap.interval(ratio(drawn["y_sum"], drawn["count"])))
+    there = cases.sums(bins)["count"] > 0
     for b, (low, high) in zip(filled.tolist(), ends.tolist(), strict=True):
+        enough = len(np.unique(cases.units[there[:, b]])) >= bootstrap.FEWEST
         yield {
             "bin": b,
             "count": int(sums["count"][b]),
@@ -62,6 +65,6 @@ def _bins(cases: measured.Cases, bins: int) -> Iterator[dict[str, Any]]:
             "high": (b + 1) / bins,
             "confidence": float(sums["p_sum"][b] / sums["count"][b]),
             "accuracy": float(sums["y_sum"][b] / sums["count"][b]),
-            "accuracy_low": low,
-            "accuracy_high": high,
+            "accuracy_low": low if enough else None,
+            "accuracy_high": high if enough else None,
         }

@@ -99,11 +99,8 @@ def test_only_cells_that_were_trained_alike_are_compared(ledger: Ledger) -> None
     assert sorted(pairs) == [("a_0", "b_0"), ("a_1", "b_1"), ("a_other", "b_other")]
 
 
-def test_under_the_hypothesis_the_permutation_test_rejects_as_often_as_it_says(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_under_the_hypothesis_the_permutation_test_rejects_as_often_as_it_says() -> None:
     """Same shape, three times the bits; 12 and 15 cases, 400 times at the nominal 5 %."""
-    monkeypatch.setattr(shapes, "PERMUTATIONS", 199)
     draws = np.random.default_rng(0)
     edges = np.linspace(-6, 6, 25)
 
@@ -111,9 +108,22 @@ def test_under_the_hypothesis_the_permutation_test_rejects_as_often_as_it_says(
         below = stats.norm.cdf(edges, draws.normal(0, 0.7, cases)[:, None], 1.5)
         return bits * draws.lognormal(0, 0.3, cases)[:, None] * np.diff(below)
 
-    p = [shapes.exchanged(sample(12, 0.1), sample(15, 0.3), 0.5, seed=i) for i in range(400)]
+    p = [shapes.exchanged(sample(12, 0.1), sample(15, 0.3), 199, seed=i) for i in range(400)]
     assert 0.028 <= np.mean(np.array(p) <= 0.05) <= 0.072  # 2 standard errors of 400 draws
     assert stats.kstest(p, "uniform").pvalue > 0.001
+
+
+def test_few_patients_that_differ_much_are_not_another_shape_than_many_tiles() -> None:
+    """Same mean shape; 12 units whose shapes differ, against 60 that differ a quarter as much."""
+    edges = np.linspace(-4, 4, 33)
+    middles, mean = (edges[1:] + edges[:-1]) / 2, np.diff(stats.norm.cdf(edges))
+    draws = np.random.default_rng(0)
+
+    def sample(units: int, spread: float) -> np.ndarray[Any, Any]:
+        return mean * (1 + draws.uniform(-spread, spread, (units, 1)) * np.tanh(2 * middles))
+
+    p = [shapes.exchanged(sample(12, 0.9), sample(60, 0.2), 199, seed=i) for i in range(300)]
+    assert np.mean(np.array(p) <= 0.05) < 0.1
 
 
 def test_points_in_the_plane_are_put_back_where_they_were() -> None:

@@ -116,7 +116,7 @@ def test_arms_are_ranked_on_patients(ledger: Ledger) -> None:
 
 
 def test_fingerprints_resample_patients_and_tasks_exchange_them(ledger: Ledger) -> None:
-    """Twelve tiles of four patients and of twelve: alike in the mean, not in what is known."""
+    """36 tiles of twelve patients and of one: alike in the mean, not in what is known."""
     draws = np.random.default_rng(0)
     edges = np.linspace(-6.0, 6.0, 13)
     own = np.repeat(draws.uniform(0.05, 0.2, (12, 12)), 3, axis=0)

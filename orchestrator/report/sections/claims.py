@@ -16,7 +16,8 @@ TOLD = (
     "Öttl et al. (arXiv 2403.14440) found four things about diffusion models for segmentation. Of"
     " each, what these data say: it holds, it does not hold, or it can not be told. That is judged"
     " by differences in pairs over the same cases and seeds, never by two intervals: the 95 %"
-    " interval excludes zero and p, adjusted by Holm over models and tasks, is at most 0.05."
+    " interval excludes zero, most test units (patients, or cases of fewer than six of these) are"
+    " on the same side, and p, adjusted by Holm over models and tasks, is at most 0.05."
     " Where networks were still learning when they were tested, or are below grey levels alone in"
     " validation, it can not be told, whatever they show as they are."
 )
@@ -28,16 +29,23 @@ TITLES = {
     4: "Claim 4: each task has a timestep fingerprint of its own",
 }
 METRICS = {"ece": "ECE", "dice": "Dice", "iou": "IoU"}
+MEASURED = {
+    **METRICS,
+    "share": "share of the error that the image takes away, less 5 %",
+    "loss": "ε-error",
+    "wasserstein": "λ",
+}
 DIFFERENCE = Column("difference", "Difference", fixed(3), interval=True)
 COLUMNS = (
     Column("claim", "Claim", text),
     Column("said", "Diffusion is, or has"),
     Column("task", "Task"),
-    Column("name", "One less the other"),
+    Column("name", "Arms"),
     Column("verdict", "These data"),
     Column("as_trained", "As trained"),
     Column("why", "Why"),
     DIFFERENCE,
+    Column("measured", "In"),
     Column("p", "p", p_value),
     Column("p_holm", "p, Holm", p_value),
     Column("images", "Cases", text),
@@ -68,6 +76,7 @@ def _words(row: dict[str, Any], naming: Naming) -> dict[str, str]:
         "said": f"{row['statement']}, in {metric}" if metric else row["statement"],
         "task": spaced(row["task"]) if row["task"] else _over(row),
         "name": " − ".join(names) or row["model"] or "",
+        "measured": MEASURED.get(row["metric"], ""),
     }
 
 

@@ -16,7 +16,8 @@ PLACE = 60
 TOLD = (
     "Of the pixels that were given a probability, the share that are of the class: on the"
     " diagonal a probability means what it says. Pixels of all cases and seeds are pooled in 15"
-    " bins of equal width; bands are 95 % as in the leaderboard, wide where few pixels are."
+    " bins of equal width; bands are 95 % as in the leaderboard, and absent where fewer than"
+    " six cases or groups have a pixel."
 )
 SINGLE, DEEP = "feedforward", "deep_ensemble"
 METRICS = (("ece", "ECE, lower is better"), ("dice", "Dice, higher is better"))
