@@ -175,9 +175,9 @@ def _client(url: str) -> Any:
     import ray
     from ray.job_submission import JobSubmissionClient
 
-    logging.getLogger("ray").setLevel(logging.WARNING)
     with _plainly(url):
         client: Any = JobSubmissionClient(url)
+        logging.getLogger("ray").setLevel(logging.WARNING)
         theirs = str(client._server_ray_version)
     ours = ray.__version__
     if theirs.split(".")[:2] != ours.split(".")[:2]:

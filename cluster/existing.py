@@ -37,6 +37,11 @@ class Existing(Cluster):
         self._address()
         return None
 
+    @property
+    def is_endpoint(self) -> bool:
+        """Whether what is known is the address of its dashboard, not of its head."""
+        return "://" in (self.address or os.environ.get("RAY_ADDRESS", ""))
+
     def jobs(self) -> str:
         """The endpoint of its Ray Jobs.
 

@@ -122,6 +122,9 @@ def _of_clusters(at: Parsers) -> None:
         at[name].add_argument(
             "--dry-run", action="store_true", help="print exactly what would be sent; send nothing"
         )
+    at["doctor"].add_argument(
+        "--on", default="local", metavar="CLUSTER", help="look at its nodes too (default: local)"
+    )
     at["down"].add_argument("--force", action="store_true", help="even where a study runs")
     for name in ("submit", "logs"):
         at[name].add_argument("space", metavar="SPACE", help=SPACE_HELP)

@@ -77,6 +77,17 @@ def job_of(space: str, where: Cluster | Remote, on: str, store: str, most: int |
     )
 
 
+def doctor_of(where: Cluster | Remote, on: str, store: str) -> Job:
+    """The doctor's look at all nodes, as a job for the cluster itself.
+
+    Raises:
+        ValueError: the cluster could not reach the store.
+    """
+    store = _reachable(getattr(where, "store", "") or store, where, on)
+    words = ("-m", "orchestrator.cli", "--store", store, "doctor", "--on", "existing")
+    return Job(name="doctor", run=words, submit=words, logs=words)
+
+
 def _reachable(store: str, where: Cluster | Remote, on: str) -> str:
     if "://" in store:
         return store

@@ -4,26 +4,41 @@ from __future__ import annotations
 
 import os
 import platform
+import shlex
 import shutil
+import tempfile
 import time
 from argparse import Namespace
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 
 import torch
 
+import cluster
+from cluster import Cluster, Remote, _jobs
+from cluster.existing import Existing
+from cluster.kuberay import Kuberay
 from cluster.local import Local, usable_cpus
-from orchestrator import preflight
+from orchestrator import nodecheck, preflight
 from orchestrator.commands import emit, ledger_of
+from orchestrator.launch import launch
 from orchestrator.ledger import Ledger
 from orchestrator.preflight import Check
+from orchestrator.shipment import doctor_of, stage
 from trainables.reading.cache import cache_bytes
 from trainables.reading.tree import cache_dir, located
 
 
 def main(options: Namespace) -> int:
     """One line per check: ok, warning or failure, with the cure; 1 if anything failed."""
+    where = cluster.load(options.on)
+    if isinstance(where, Existing) and not where.is_endpoint:
+        where.expected()
+        os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
+    elif not isinstance(where, Local):
+        return _there(where, options)
     ledger = ledger_of(options)
     checks: list[Callable[[], Check]] = [
         _machine,
@@ -32,7 +47,7 @@ def main(options: Namespace) -> int:
         _cache,
         preflight.gloo,
         preflight.exposed,
-        _ray,
+        _ray if isinstance(where, Local) else lambda: _nodes(where, ledger.store.url),
     ]
     rows = [
         {"check": name, "state": state, "found": found}
@@ -41,6 +56,31 @@ def main(options: Namespace) -> int:
     ]
     emit(rows, None, options.json)
     return 1 if any(row["state"] == "failure" for row in rows) else 0
+
+
+def _there(where: Cluster | Remote, options: Namespace) -> int:
+    """The same, by a job on the cluster: from here its nodes are not reached."""
+    job = doctor_of(where, options.on, options.store)
+    if isinstance(where, Kuberay):
+        where = replace(where, retries=0)  # what it finds wrong is no death of a driver
+    if isinstance(where, Remote):
+        done = launch(where, job, where.submit(job))
+        print(f"what it says: {', '.join(map(shlex.join, where.logs(job)))}")
+        return done
+    assert isinstance(where, Existing)
+    with tempfile.TemporaryDirectory(prefix="segprint-") as folder:
+        stage(job, Path(folder))
+        _jobs.submit(where.jobs(), job, Path(folder))
+    return _jobs.logs(where.jobs(), job)
+
+
+def _nodes(where: Cluster, url: str) -> Check:
+    try:
+        with where.connect() as resources:
+            yield "ray", "ok", f"reached, {resources.cpus} CPUs, {resources.gpus} GPUs"
+            yield from nodecheck.nodes(url)
+    except ConnectionError as error:
+        yield "ray", "failure", str(error)
 
 
 def _machine() -> Check:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import socket
 import subprocess
 import sys
@@ -87,6 +88,12 @@ def test_whose_head_it_is_and_what_it_runs_is_told_before_ray_tries(
         shown = segprint("status", "existing", **auth(token), RAY_ADDRESS=nodes.ask("dashboard"))
         assert [line.split()[0] for line in shown.stdout.splitlines()] == ["node", "node"]
         assert "ALIVE head, 0 CPU" in shown.stdout.splitlines()[0]
+
+        told = segprint("doctor", "--on", "existing", "--json", **nodes.env)
+        state = {row["check"]: row["state"] for row in json.loads(told.stdout)}
+        assert {v for k, v in state.items() if k.startswith("node")} == {"ok"}
+        assert state["gloo between nodes"] == "ok"
+        assert told.returncode == 0
 
         says(OTHER)
         told = says(REACH)

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import platform
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+import ray
+import torch
 
-from orchestrator import preflight
+from orchestrator import nodecheck, preflight
 from orchestrator.directory import Entry
 from orchestrator.store import Store
 
@@ -70,3 +73,28 @@ def test_a_package_that_does_not_fit_is_named_with_both_versions(
     assert state == "failure"
     assert "ray 2.9.3, <2.61,>=2.60 is needed" in found
     assert "pip install" in found
+
+
+def test_a_node_that_differs_is_named_with_both_versions_and_the_cure() -> None:
+    mine = {"Python": platform.python_version(), "torch": torch.__version__}
+    same = {**mine, "Ray": ray.__version__}
+    assert states(nodecheck._versions(["0 at a"], [same])) == {"node versions": "ok"}
+    ((_, state, found),) = nodecheck._versions(["0 at a", "1 at b"], [same, {**same, "Ray": "2.9"}])
+    assert state == "failure"
+    assert f"the driver has Python {platform.python_version()}" in found
+    assert "1 at b: " in found
+    assert "Ray 2.9: all nodes need the same" in found
+    assert "0 at a" not in found
+
+
+def test_a_node_without_the_store_its_gpus_or_disk_is_named_with_the_cure() -> None:
+    names = ["0 at a", "1 at b"]
+    ((_, state, found),) = nodecheck._stores(names, [3.0, "Access Denied"])
+    assert state == "failure"
+    assert found.startswith("1 at b: Access Denied: nodes need the store's credentials")
+    ((_, state, found),) = nodecheck._stores(names, [3.0, 5000.0])
+    assert (state, found.partition(":")[0]) == ("warning", "1 at b")
+    alive = [{"Resources": {"GPU": 1.0}}, {"Resources": {"GPU": 2.0}}]
+    ((_, state, found),) = nodecheck._gpus(names, alive, [{"gpus": 1}, {"gpus": 0}])
+    assert state == "failure"
+    assert found.startswith("1 at b: Ray has 2, torch none: see the GPU driver")
