@@ -48,10 +48,10 @@ bench: .venv/ready
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# What the models of other libraries need; a torchvision of another build than torch breaks them.
+# What the models of other libraries need, without the torchvision that pip would bring along: one of
+# another build than torch breaks them.
 baselines: .venv/ready
-	$(BIN)/pip install --quiet --constraint constraints.txt --constraint constraints-baselines.txt \
-	  --editable '.[dev,baselines]'
+	$(BIN)/pip install --quiet --no-deps --requirement constraints-baselines.txt
 
 lock: .venv/ready
 	(head -1 constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//') > .venv/lock

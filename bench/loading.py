@@ -20,7 +20,7 @@ import torch
 
 from trainables.config import Config, parse
 from trainables.data import Prepared, prepare
-from trainables.loop import learner_of, step
+from trainables.gradient import learner_of, step
 from trainables.place import Place, best_device
 from trainables.reading.cache import forget
 from trainables.state import State

@@ -16,7 +16,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trainables.config import Config, parse
 from trainables.data import Prepared, prepare
-from trainables.loop import learner_of, step
+from trainables.gradient import learner_of, step
 from trainables.place import Place, best_device
 from trainables.state import State
 

@@ -18,9 +18,10 @@ from orchestrator.ledger import Ledger
 from trainables import evaluate, probe
 from trainables.config import Config, parse
 from trainables.data import prepared, tiles
+from trainables.loop import begun
 from trainables.part import parts_in
 from trainables.place import Place, best_device
-from trainables.state import State
+from trainables.state import LibraryTraining, State
 
 SETUP_SECONDS = 2.0
 """Of a trial in a warm process: reading the data, building the network."""
@@ -139,6 +140,8 @@ def _tell(to: Connection, config: dict[str, Any]) -> None:
 
 def _whole(config: Config) -> float:
     """Training plus evaluation, in units of one timed training step."""
+    if config.model.trains_itself:
+        return _by_its_library(config)
     step = _step_seconds(config)
     one_pass = step / (3 * config.train.batch)  # a backward pass costs two forward ones
     data = prepared(config)
@@ -148,6 +151,23 @@ def _whole(config: Config) -> float:
     passes = ((checks + 1) * val + controls * test) * config.mode.passes
     passes += probe.passes(config, len(tiles(data.test, data.size)))
     return step * config.train.steps * config.mode.runs + one_pass * passes
+
+
+def _by_its_library(config: Config) -> float:
+    """Preparation, steps and whole images, each timed once."""
+    data, train = prepared(config), config.train
+    with contextlib.closing(begun(config, data, Place(device=best_device()))) as run:
+        assert isinstance(run, LibraryTraining)
+        step = read = 0.0
+        for _ in range(2):
+            began = time.perf_counter()
+            run.advance()
+            step = time.perf_counter() - began
+        began = time.perf_counter()
+        evaluate.score(config, run.network, data.val[:1], Place())
+        read = time.perf_counter() - began
+        cases = train.steps // train.validate_every * len(data.val) + len(data.test)
+        return run.tally.seconds + step * train.steps + read * cases
 
 
 _steps_timed: dict[object, float] = {}

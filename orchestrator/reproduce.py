@@ -73,7 +73,12 @@ class Result:
     def of(cls, then: Stored, memory: Memory, place: Place) -> Result:
         """What is committed against what was found."""
         reason = memory.tables["trials"][0].get("reason")
-        here = {**then.trial, **ran_on(place), "reason": reason, "code": memory.code}
+        here = {
+            **then.trial,
+            **ran_on(place, then.config.model.package),
+            "reason": reason,
+            "code": memory.code,
+        }
         return cls(compare(then, memory.tables), settings(then.trial, here))
 
     @property
@@ -179,7 +184,9 @@ def again(then: Stored, memory: Memory, place: Place) -> Iterator[Progress]:
         yield progress
         reached = progress.score is not None and progress.step >= then.trial["steps"]
         if then.trial["outcome"] == "pruned" and reached:
-            commit_unfinished(then.config, memory, "pruned", "", ran_on(place))
+            commit_unfinished(
+                then.config, memory, "pruned", "", ran_on(place, then.config.model.package)
+            )
             return
 
 

@@ -1,4 +1,4 @@
-"""The space `paper` beside SegFormer, plain U-Nets, ensembles of the twins and a temperature.
+"""The space `paper` beside nnU-Net, SegFormer, plain U-Nets, ensembles of twins, a temperature.
 
 What the two spaces share runs once. SegFormer is MiT-B0 as the library transformers builds it, from
 random weights (set `model.segformer.pretrained` to a directory with others, or an id on the hub).
@@ -6,18 +6,22 @@ random weights (set `model.segformer.pretrained` to a directory with others, or 
 the head, weight decay 0.01 but for normalisations, 1,500 steps of linear warm-up, polynomial decay
 of power 1, cross-entropy, no averaged weights. It is meant for 160,000 steps and is still warming
 up when this space ends; `segformer` is the same at ten times the rate, warmed up for 8 steps. Raise
-`train.steps` in a copy of this file before either is judged. `unet` are plain U-Nets of as many
-parameters as each of the three networks, within 2 %; `views` are the feed-forward twins, their mean
-over the eight symmetries of the image. `deep_ensemble` is the mean of three twins from independent
-seeds, trained one after another in a trial: as many as the diffusion model has samples, a quarter
-of its 12 passes, and 3.2 times the device-seconds of a twin. At equal passes it would be twelve
-networks, and about an hour more: set `mode.deep_ensemble.networks` to 12 in a copy. Of all these
-the view `readings` has `temperature` as well, the sample at the temperature that fits the
+`train.steps` in a copy of this file before either is judged. `nnunet` is nnU-Net itself, with its
+own plan, trainer and predictor, told two things beside its schedule: to plan for a GPU of 0.05 GB,
+where it plans for 8, which makes its patches about as large as the tiles here, and 6 epochs of 10
+steps. Its published recipe is 1,000 epochs of 250 (`train.steps` = 250000, `iterations` = 250,
+`memory` unsaid): this arm shows that it runs, not what nnU-Net can do. `unet` are plain U-Nets of
+as many parameters as each of the three networks, within 2 %; `views` are the feed-forward twins,
+their mean over the eight symmetries of the image. `deep_ensemble` is the mean of three twins from
+independent seeds, trained one after another in a trial: as many as the diffusion model has samples,
+a quarter of its 12 passes, and 3.2 times the device-seconds of a twin. At equal passes it would be
+twelve networks, and about an hour more: set `mode.deep_ensemble.networks` to 12 in a copy. Of all
+these the view `readings` has `temperature` as well, the sample at the temperature that fits the
 validation cases: what calibration costs without diffusion.
 
-It needs `pip install 'segprint[baselines]'` to run, and nothing to be planned.
+It needs `make baselines` to run, and nothing to be planned.
 
-Cost: what `paper` costs and 35 minutes more on 2 CPU cores (66 trials). Expect `segformer` near the
+Cost: what `paper` costs and 40 minutes more on 2 CPU cores (72 trials). Expect `segformer` near the
 feed-forward twins in Dice, `segformer_published` far behind for want of steps, and a temperature to
 take away more of a twin's ECE than its views do.
 """
@@ -56,6 +60,12 @@ SPACE = replace(
             **TEMPERED,
         },
         "segformer_published": {**RECIPE, **TEMPERED},
+        "nnunet": {
+            "model": {"nnunet": {"iterations": 10, "memory": 0.05}},
+            "mode": {"feedforward": {}},
+            "train": {"steps": 60, "validate_every": 60},
+            **TEMPERED,
+        },
         "segformer": {**RECIPE, "train.learning_rate": 6e-4, "train.warmup": 8, **TEMPERED},
     },
 )

@@ -85,7 +85,7 @@ def attempt(
     began = datetime.now(UTC)
     digest = digest or config.digest()
     history: list[Row] = []
-    ran = ran_on(place)
+    ran = ran_on(place, config.model.package)
     reset_peak_memory(place)
     try:
         # A worker may die after its commit and before its report, and be started again.
@@ -182,6 +182,7 @@ def _costs(config: Config, measured: Measured, place: Place) -> Row:
         "score": tally.best_score,
         "parameters": measured.parameters,
         "macs_per_pass": measured.macs_per_pass,
+        **_counted(measured),
         "train_seconds": tally.train_seconds,
         "validate_seconds": tally.validate_seconds,
         "test_seconds": measured.test_seconds,
@@ -192,6 +193,11 @@ def _costs(config: Config, measured: Measured, place: Place) -> Row:
         "peak_host_bytes": peak_host(),
         "peak_device_bytes": _peak_device(place),
     }
+
+
+def _counted(measured: Measured) -> Row:
+    found = measured.passes_per_image
+    return {} if found is None else {"passes_per_image": found}
 
 
 def _unfinished(trial: Row, outcome: Outcome, history: list[Row]) -> dict[str, list[Row]]:

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
-from trainables import controls
+from trainables import controls, own
 from trainables.augment import Augment
 from trainables.controls import Control
 from trainables.datasets import Dataset
@@ -163,6 +163,8 @@ class Config:
             f"model {self.model.name} sees no noisy mask: mode {self.mode.name} must be feedforward"
             " or image_only",
         )
+        if self.model.trains_itself:
+            own.check(self)
         if isinstance(self.mode, Diffusion):
             self._check_diffusion(self.mode)
 

@@ -11,7 +11,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate
 
 from trainables import controls, masks, objects, spread, temperature
 from trainables.config import Config, Evaluation
@@ -20,11 +19,11 @@ from trainables.data import Case, prepare
 from trainables.datasets import Dataset
 from trainables.draws import generator
 from trainables.metrics.dice import Dice
-from trainables.models import Network
+from trainables.models import Network, Reader
 from trainables.modes import Prediction
 from trainables.place import Place
 from trainables.record import BINS, DivergedError
-from trainables.tiling import Canvas, Window, windows
+from trainables.tiling import Window, blended, sized, windows
 
 PIXELS_AT_ONCE = 64 * 64**2
 """Of all patches and members in one pass."""
@@ -73,7 +72,8 @@ def passes_per_image(config: Config) -> int:
 
     What is to be known before training: it looks at the images' sizes, not at a network.
     """
-    return round(config.mode.passes * _patches_per_case(config.task, config.test))
+    passes = config.mode.passes * config.model.views
+    return round(passes * _patches_per_case(config.task, config.test))
 
 
 @functools.lru_cache(maxsize=64)
@@ -96,6 +96,9 @@ def predictions(
     Patches of several small cases share a pass; a large case has several, blended; probabilities
     of a reduced image are interpolated to the size of its mask.
     """
+    if isinstance(network, Reader):
+        yield from _read(config, network, [cases[i] for i in mine], place)
+        return
     at_once = patches_at_once(config)
     waiting: list[tuple[int, list[Window]]] = []
     for i in mine:
@@ -125,9 +128,7 @@ def _predicted(
         images = images.to(place.device, memory_format=torch.channels_last)
         with reading(config, network, place):
             p = config.mode.predict(network, images, config.classes, seeds, control)
-        for found_p in (p.members, p.auxiliary):
-            if found_p is not None and not found_p.isfinite().all():
-                raise DivergedError("a predicted probability is not finite: the weights are broken")
+        _require_finite(p.members, p.auxiliary)
         members = p.members.float().cpu()
         side = None if p.auxiliary is None else p.auxiliary.float().cpu()
         found += [
@@ -136,9 +137,30 @@ def _predicted(
         ]
     for i, over in waiting:
         mine, found = found[: len(over)], found[len(over) :]
-        blended = _blend([p.members for p in mine], over, cases[i])
         sides = [p.auxiliary for p in mine if p.auxiliary is not None]
-        yield cases[i], Prediction(blended, _blend(sides, over, cases[i]) if sides else None)
+        members = _native([p.members for p in mine], over, cases[i])
+        yield cases[i], Prediction(members, _native(sides, over, cases[i]) if sides else None)
+
+
+def _native(patches: list[Tensor], over: list[Window], case: Case) -> Tensor:
+    """Patches [1, ..., size, size] at the size of the case's mask."""
+    return sized(blended(patches, over, *case.shape), tuple(case.labels.shape))
+
+
+def _read(
+    config: Config, network: Reader, cases: Sequence[Case], place: Place
+) -> Iterator[tuple[Case, Prediction]]:
+    """Whole cases, as the network's library reads them."""
+    for case in cases:
+        with reading(config, network, place):
+            p = network.read(case.pixels, config.test.overlap)
+        _require_finite(p)
+        yield case, Prediction(sized(p[None, None], tuple(case.labels.shape)), None)
+
+
+def _require_finite(*found: Tensor | None) -> None:
+    if not all(p is None or p.isfinite().all() for p in found):
+        raise DivergedError("a predicted probability is not finite: the weights are broken")
 
 
 def _seen(cases: Sequence[Case], i: int, window: Window, control: Control) -> Tensor:
@@ -147,22 +169,6 @@ def _seen(cases: Sequence[Case], i: int, window: Window, control: Control) -> Te
     if control != "shuffled_image":
         return controls.image(control, own, own)
     return cases[controls.partner(i, len(cases))].patch(window)
-
-
-def _blend(patches: list[Tensor], over: list[Window], case: Case) -> Tensor:
-    """Patches [1, ..., size, size] at the size of the case's mask."""
-    height, width = case.shape
-    whole = patches[0][..., :height, :width]
-    if len(over) > 1:
-        canvas = Canvas(tuple(patches[0].shape[:-2]), height, width)
-        for window, patch in zip(over, patches, strict=True):
-            canvas.add(window, patch)
-        whole = canvas.mean()
-    if case.reduced is None:
-        return whole
-    native = tuple(case.labels.shape)
-    flat = interpolate(whole.flatten(0, -4), native, mode="bilinear", align_corners=False)
-    return flat.unflatten(0, whole.shape[:-3])
 
 
 def counts(predicted: Tensor, truth: Tensor) -> Row:

@@ -12,24 +12,20 @@ import functools
 import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any
 
 import torch
-from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
-from torch.optim.swa_utils import get_ema_multi_avg_fn
+from torch import Tensor
 
 from trainables import controls, evaluate
 from trainables.config import Config
 from trainables.data import Prepared, prepared
-from trainables.evaluate import autocast
+from trainables.gradient import learner_of, step
 from trainables.layers.batchnorm import BatchNorm2d
 from trainables.models import Network
-from trainables.modes import Batch
 from trainables.part import require
 from trainables.place import Place
-from trainables.record import DivergedError
-from trainables.state import LAYOUT, State
+from trainables.state import LibraryTraining, State, Training
 from trainables.tested import Measured, test, together
 
 Row = dict[str, Any]
@@ -70,30 +66,49 @@ def train(
     _settle(config, place)
     data = prepared(config)
     _check(config, data, place)
-    state = State(config, data, place)
-    if any(isinstance(m, BatchNorm2d) for m in state.network.modules()):
+    state = begun(config, data, place)
+    if not state.splits or any(isinstance(m, BatchNorm2d) for m in state.network.modules()):
         place = dataclasses.replace(place, split=1)  # parts would have other statistics
-    if resume is not None:
-        state.load(resume, digest)
-
-    yield from _learn(state, place, digest)
-    while state.next():
+    with contextlib.closing(state):
+        if resume is not None:
+            state.load(resume, digest)
         yield from _learn(state, place, digest)
-    if state.trained:
-        _validate_whole(config, state, data, place)
-    return test(config, state, data, place)
+        while state.next():
+            yield from _learn(state, place, digest)
+        if state.trained:
+            _validate_whole(config, state, data, place)
+        return test(config, state, data, place)
 
 
-def _learn(state: State, place: Place, digest: str) -> Iterator[Progress]:
+def begun(config: Config, data: Prepared, place: Place) -> Training:
+    """What a config trains before its first step: by our own steps, or by its library's."""
+    if not config.model.trains_itself:
+        return State(config, data, place)
+    from trainables.nnunet.training import NNUNetTraining  # its library takes seconds to import
+
+    return NNUNetTraining(config, data, place)
+
+
+def _advance(config: Config, state: Training, data: Prepared, place: Place) -> Callable[[], float]:
+    """What makes one step, and returns the sum of its case losses."""
+    if isinstance(state, LibraryTraining):
+        return state.advance
+    assert isinstance(state, State)
+    learner = learner_of(config, state.network, place)
+    return lambda: float(step(config, state, learner, data, place))
+
+
+def _learn(state: Training, place: Place, digest: str) -> Iterator[Progress]:
     """Train one network to its end, from where it is."""
     config, tally = state.config, state.tally
-    data, learner = prepared(config), learner_of(config, state.network, place)
+    data = prepared(config)
+    advance = _advance(config, state, data, place)
     steps, every = config.train.steps, config.train.validate_every
     while not _over(config, state):
         began = time.perf_counter()
         due = state.step >= steps
         while not due:
-            tally.loss_sum += float(step(config, state, learner, data, place))
+            tally.loss_sum += advance()
             due = state.step >= steps or state.step % every == 0
             if time.perf_counter() > began + BEAT_SECONDS:
                 break
@@ -104,14 +119,14 @@ def _learn(state: State, place: Place, digest: str) -> Iterator[Progress]:
         yield Progress(at, whole, score, case_scores, list(tally.history), save)
 
 
-def _over(config: Config, state: State) -> bool:
+def _over(config: Config, state: Training) -> bool:
     """All steps are done, or the score has not improved for long; validated at least once."""
     tally, settings = state.tally, config.train
     tired = 0 < settings.patience <= tally.worse
     return tally.validations > 0 and (state.step >= settings.steps or tired)
 
 
-def _validate_whole(config: Config, state: State, data: Prepared, place: Place) -> None:
+def _validate_whole(config: Config, state: Training, data: Prepared, place: Place) -> None:
     """The score of an ensemble is that of its mean."""
     began, tally = time.perf_counter(), state.tally
     tally.best_score = float(_validate(config, state.whole, data, place).mean())
@@ -120,7 +135,7 @@ def _validate_whole(config: Config, state: State, data: Prepared, place: Place) 
 
 
 def _validated(
-    config: Config, state: State, data: Prepared, place: Place
+    config: Config, state: Training, data: Prepared, place: Place
 ) -> tuple[float, list[float]]:
     """Validate, and note what the steps since the last time were worth; the mean, and each case."""
     tally, began = state.tally, time.perf_counter()
@@ -137,7 +152,7 @@ def _validated(
         {
             "step": at,
             "loss_sum": tally.loss_sum if at > previous else None,
-            "loss_count": (at - previous) * config.train.batch,
+            "loss_count": (at - previous) * state.batch,
             "score_sum": score_sum,
             "score_count": count,
             "case_scores": case_scores,
@@ -146,77 +161,12 @@ def _validated(
     )
     tally.loss_sum, tally.seconds = 0.0, 0.0
     score = score_sum / count
-    if score > tally.best_score:
+    if score > tally.best_score or state.last_counts:
         tally.best_score, tally.best_step, tally.worse = score, at, 0
         state.best.load_state_dict(state.ema.state_dict())
     else:
         tally.worse += 1
     return score, case_scores
-
-
-def learner_of(config: Config, network: Network, place: Place) -> nn.Module:
-    """The network as it is trained: compiled where asked for, shared by the workers."""
-    learner: nn.Module = network
-    if config.train.compile:
-        learner = cast("nn.Module", torch.compile(network, dynamic=False))
-    if place.world > 1 and config.model.learns:
-        learner = DistributedDataParallel(learner)
-    return learner
-
-
-def step(config: Config, state: State, learner: nn.Module, data: Prepared, place: Place) -> Tensor:
-    """One optimiser step on the global batch; returns the sum of its case losses, float64 [1]."""
-    settings = config.train
-    place.beat()
-    learner.train()
-    state.optimizer.zero_grad(set_to_none=True)
-    loss = torch.zeros(1, dtype=torch.float64)
-    batch = data.batch(config, state.step, place).to(place.device)
-    parts = batch.chunks(settings.accumulate * place.split)
-    for i, part in enumerate(parts):
-        waits = contextlib.nullcontext()
-        if isinstance(learner, DistributedDataParallel) and i + 1 < len(parts):
-            waits = learner.no_sync()  # gradients are shared once, with the last part
-        with waits:
-            loss += _backward(config, state, learner, part, place)
-    norm = nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip)
-    total = place.total(loss)
-    for what, value in (("loss", float(total)), ("gradient norm", float(norm))):
-        if value - value != 0.0:
-            raise DivergedError(f"{what} is {value} at step {state.step} of {settings.steps}")
-    for group in state.optimizer.param_groups:
-        group["lr"] = settings.rate(state.step) * group.get("rate", 1.0)
-    state.optimizer.step()
-    _average(state, min(settings.ema, (1 + state.step) / (10 + state.step)))
-    state.step += 1
-    return total
-
-
-def _backward(
-    config: Config, state: State, learner: nn.Module, batch: Batch, place: Place
-) -> Tensor:
-    """Add the gradient of a part of the batch; returns the sum of its case losses."""
-    images = batch.images_BCHW
-    if batch.other_images_BCHW is not None:
-        images = controls.image(config.train.control, images, batch.other_images_BCHW)
-    batch = batch._replace(images_BCHW=images.contiguous(memory_format=LAYOUT))
-    state.network.seed(batch.seeds_B)
-    with autocast(config, place):
-        losses = config.mode.losses(
-            cast("Network", learner), batch, config.classes, config.train.control
-        )
-    # DDP averages gradients over workers: the factor makes that the mean over the global batch.
-    (losses.sum() * (place.world / config.train.batch)).backward()
-    return losses.detach().sum().double().cpu()[None]
-
-
-@torch.no_grad()
-def _average(state: State, decay: float) -> None:
-    """Move the averaged weights towards the trained ones; buffers are copied."""
-    means, weights = tuple(state.ema.parameters()), tuple(state.network.parameters())
-    get_ema_multi_avg_fn(decay)(means, weights, 0)
-    for mean, value in zip(state.ema.buffers(), state.network.buffers(), strict=True):
-        mean.copy_(value)
 
 
 def _validate(config: Config, network: Network, data: Prepared, place: Place) -> Tensor:

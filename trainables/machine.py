@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import importlib.util
 import json
 import platform
 from importlib.metadata import version
@@ -22,9 +23,14 @@ PACKAGES = ("torch", "numpy", "scipy")
 
 
 @functools.cache
-def packages(device: str) -> dict[str, str]:
-    """Versions that decide the last bits of a result on a kind of device; read once."""
+def packages(device: str, library: str | None = None) -> dict[str, str]:
+    """Versions that decide the last bits of a result on a kind of device; read once.
+
+    ``library`` is that of the model, where it is another's and is installed.
+    """
     found = {"python": platform.python_version()} | {name: version(name) for name in PACKAGES}
+    if library is not None and importlib.util.find_spec(library) is not None:
+        found[library] = version(library)
     if device != "cpu":
         found |= {"cuda": str(torch.version.cuda), "cudnn": str(torch.backends.cudnn.version())}
     return found
@@ -38,7 +44,7 @@ def device_name(device: str) -> str:
     return f"{_cpu_model()} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
 
 
-def ran_on(place: Place) -> dict[str, Any]:
+def ran_on(place: Place, library: str | None = None) -> dict[str, Any]:
     """Columns of a ``trials`` row; all workers call it, and each gets the whole."""
     mine = {"device": device_name(place.device), "host": platform.node()}
     workers = place.gather([mine])
@@ -49,7 +55,7 @@ def ran_on(place: Place) -> dict[str, Any]:
         "threads": torch.get_num_threads(),
         "host": ", ".join(dict.fromkeys(str(worker["host"]) for worker in workers)),
         "platform": platform.platform(),
-        "packages": json.dumps(packages(place.device)),
+        "packages": json.dumps(packages(place.device, library)),
     }
 
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import abc
 import copy
 import dataclasses
 import io
 import json
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 
@@ -50,19 +51,75 @@ class Tally:
     validate_seconds: float = 0.0
 
 
-class State:
-    """Everything that changes while training; of an ensemble, one network after another."""
+class Training(abc.ABC):
+    """What the loop drives: the networks, how far they are, and a checkpoint of both."""
+
+    splits: ClassVar[bool] = True
+    """Whether a batch may be passed in parts."""
+    last_counts: ClassVar[bool] = False
+    """Whether the last weights are tested, and not those of the best validation."""
+    network: Network
+    ema: Network
+    """What is validated."""
+    best: Network
+    trained: list[Network]
+    """The best weights of the networks that are done."""
+    step: int
+    """Of the network that is being trained."""
+    tally: Tally
+    batch: int
+    """Cases of a step."""
+
+    @property
+    @abc.abstractmethod
+    def config(self) -> Config:
+        """That of the network that is being trained."""
+
+    @property
+    @abc.abstractmethod
+    def whole(self) -> Network:
+        """What is tested."""
+
+    @abc.abstractmethod
+    def next(self) -> bool:
+        """Begin the next network, if there is one."""
+
+    @abc.abstractmethod
+    def save(self, digest: str) -> bytes:
+        """A checkpoint: tensors and JSON only."""
+
+    @abc.abstractmethod
+    def load(self, checkpoint: bytes, digest: str) -> None:
+        """Continue from a checkpoint of the same config.
+
+        Raises:
+            ValueError: the checkpoint belongs to another config.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Give back what is held beside memory; called once, however the run ends."""
+
+
+class LibraryTraining(Training):
+    """The same by the trainer of a model's own library."""
+
+    @abc.abstractmethod
+    def advance(self) -> float:
+        """Make one step; returns the sum of its case losses."""
+
+
+class State(Training):
+    """What our own steps change; of an ensemble, one network after another."""
 
     def __init__(self, config: Config, data: Prepared, place: Place) -> None:
         self._config, self._data, self._place = config, data, place
-        self.trained: list[Network] = []
-        """The best weights of the networks that are done."""
-        self.tally = Tally()
+        self.trained, self.tally, self.batch = [], Tally(), config.train.batch
         self._begin()
 
     @property
     def config(self) -> Config:
-        """That of the network that is being trained: the first has the seed of the whole."""
+        """The first network has the seed of the whole."""
         seed, done = self._config.seed, len(self.trained)
         if done == 0:
             return self._config
@@ -91,7 +148,6 @@ class State:
         return on(network, self._place.device)
 
     def next(self) -> bool:
-        """Begin the next network, if there is one."""
         if len(self.trained) + 1 >= self._config.mode.runs:
             return False
         self.trained.append(self.best)
@@ -102,12 +158,10 @@ class State:
 
     @property
     def whole(self) -> Network:
-        """What is tested: the best weights, of all networks together where there are several."""
+        """The best weights, of all networks together where there are several."""
         return Together([*self.trained, self.best]) if self.trained else self.best
 
     def save(self, digest: str) -> bytes:
-        """A checkpoint: tensors and JSON only."""
-        buffer = io.BytesIO()
         parts = {
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
@@ -116,24 +170,38 @@ class State:
             "trained": [network.state_dict() for network in self.trained],
         }
         about = {"digest": digest, "step": self.step, "tally": dataclasses.asdict(self.tally)}
-        torch.save({**parts, "about": json.dumps(about)}, buffer)
-        return buffer.getvalue()
+        return written_checkpoint(parts, about)
 
     def load(self, checkpoint: bytes, digest: str) -> None:
-        """Continue from a checkpoint of the same config.
-
-        Raises:
-            ValueError: the checkpoint belongs to another config.
-        """
-        parts, about = read_checkpoint(checkpoint)
-        if about["digest"] != digest:
-            raise ValueError(f"checkpoint of {about['digest']} cannot resume {digest}")
+        parts, about = own_checkpoint(checkpoint, digest)
         for name in ("network", "ema", "best", "optimizer"):
             getattr(self, name).load_state_dict(parts[name])
         for weights in parts.get("trained", ()):
             self.trained.append(copy.deepcopy(self.ema))
             self.trained[-1].load_state_dict(weights)
         self.step, self.tally = about["step"], Tally(**about["tally"])
+
+    def close(self) -> None:
+        """Nothing is held."""
+
+
+def written_checkpoint(parts: dict[str, Any], about: dict[str, Any]) -> bytes:
+    """State dicts, and what is JSON beside them."""
+    buffer = io.BytesIO()
+    torch.save({**parts, "about": json.dumps(about)}, buffer)
+    return buffer.getvalue()
+
+
+def own_checkpoint(checkpoint: bytes, digest: str) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What was written, of a config.
+
+    Raises:
+        ValueError: the checkpoint belongs to another config, or is none.
+    """
+    parts, about = read_checkpoint(checkpoint)
+    if about["digest"] != digest:
+        raise ValueError(f"checkpoint of {about['digest']} cannot resume {digest}")
+    return parts, about
 
 
 def read_checkpoint(checkpoint: bytes) -> tuple[dict[str, Any], dict[str, Any]]:

@@ -17,7 +17,7 @@ from trainables.evaluate import Rows
 from trainables.models import Network, multiply_adds
 from trainables.place import Place
 from trainables.record import DivergedError
-from trainables.state import State, Tally
+from trainables.state import Tally, Training
 
 Row = dict[str, Any]
 T = TypeVar("T")
@@ -36,6 +36,8 @@ class Measured:
     split: int
     parameters: int
     macs_per_pass: int
+    passes_per_image: int | None
+    """Counted, where the network decides itself how many it takes."""
     probe_passes: int
     test_images: int
     test_seconds: float
@@ -43,12 +45,14 @@ class Measured:
     further_seconds: float
 
 
-def test(config: Config, state: State, data: Prepared, place: Place) -> Measured:
+def test(config: Config, state: Training, data: Prepared, place: Place) -> Measured:
     """Evaluate the best weights once on the test cases, and on validation for later fits."""
     began = time.perf_counter()
     best = state.whole
+    counted = best.passes
     test = together(place, lambda: evaluate.measure(config, best, data.test, "test", place))
     tested = time.perf_counter()
+    counted = best.passes - counted
     val = together(place, lambda: evaluate.measure(config, best, data.val, "val", place))
     others = together(place, lambda: evaluate.measure_controls(config, best, data.test, place))
     scaled = _scaled(config, best, data, place)
@@ -68,6 +72,7 @@ def test(config: Config, state: State, data: Prepared, place: Place) -> Measured
         split=place.split,
         parameters=sum(p.numel() for p in best.parameters()),
         macs_per_pass=multiply_adds(best, config.ports, config.task.size),
+        passes_per_image=round(counted / len(data.test)) if counted else None,
         probe_passes=probe.passes(config, len(tiles(data.test, data.size))),
         test_images=len(data.test),
         test_seconds=tested - began,

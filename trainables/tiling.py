@@ -54,6 +54,24 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
     return torch.linspace(0, length - size, count).round().int().tolist()
 
 
+def blended(patches: list[Tensor], over: list[Window], height: int, width: int) -> Tensor:
+    """Patches [..., size, size] as the whole that their windows were laid over, [..., H, W]."""
+    if len(over) == 1:
+        return patches[0][..., :height, :width]
+    canvas = Canvas(tuple(patches[0].shape[:-2]), height, width)
+    for window, patch in zip(over, patches, strict=True):
+        canvas.add(window, patch)
+    return canvas.mean()
+
+
+def sized(p: Tensor, native: tuple[int, ...]) -> Tensor:
+    """Probabilities [..., C, h, w] interpolated to another height and width."""
+    if tuple(p.shape[-2:]) == native:
+        return p
+    flat = functional.interpolate(p.flatten(0, -4), native, mode="bilinear", align_corners=False)
+    return flat.unflatten(0, p.shape[:-3])
+
+
 class Canvas:
     """The weighted mean of patches; their weights fall towards the patch's border."""
 

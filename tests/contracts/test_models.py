@@ -11,8 +11,9 @@ from tests.small import MODELS
 from trainables.models import Model, Network, Ports, published_parameters, unet
 from trainables.part import names, parse_part
 
-ALL = names("models")
-DENOISE = [name for name in ALL if cast("Model", parse_part("models", name)).denoises]
+EVERY = {name: cast("Model", parse_part("models", name)) for name in names("models")}
+ALL = [name for name, model in EVERY.items() if not model.trains_itself]
+DENOISE = [name for name in ALL if EVERY[name].denoises]
 BOTH = [Ports(image=3, mask=3, out=3, classes=3), Ports(image=3, mask=0, out=3, classes=3)]
 
 
@@ -50,6 +51,12 @@ def inputs(
 def test_every_architecture_has_a_small_one_here() -> None:
     ours = {n for n in ALL if small(n).package is None}
     assert set(MODELS) == {n for n in ours if small(n).published is not None}
+
+
+@pytest.mark.parametrize("name", EVERY.keys() - set(ALL))
+def test_what_is_planned_from_data_says_so_instead_of_a_network(name: str) -> None:
+    with pytest.raises(ValueError, match=f"model {name} is planned from the training images"):
+        EVERY[name].build(BOTH[0])
 
 
 @pytest.mark.parametrize(

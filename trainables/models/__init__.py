@@ -58,6 +58,11 @@ class Network(nn.Module, abc.ABC):
         """What depends on the image alone, to be computed once per image and not once per step."""
         return ()
 
+    passes: int = 0
+    """Passes made so far, counted only where a reading takes as many as the network decides."""
+    patch: tuple[int, int] | None = None
+    """Height and width of what a pass is shown, where that is not a tile."""
+
     def fit(self, images_BCHW: Tensor, labels_BHW: Tensor) -> None:
         """The closed-form part of training, if any: called once, before the first step."""
 
@@ -80,6 +85,17 @@ class Together(Network):
         return self.networks[0](mask_BMHW, t_B, image_BCHW, features)
 
 
+class Reader(Network):
+    """A network that reads whole images, in its library's own way."""
+
+    @abc.abstractmethod
+    def read(self, pixels_CHW: Tensor, overlap: float) -> Tensor:
+        """Class probabilities, [1 or K, H, W], of an image as it was stored.
+
+        ``overlap`` is the share of its side that a patch has in common with the next.
+        """
+
+
 class Model(Part):
     """The numbers of an architecture."""
 
@@ -92,11 +108,25 @@ class Model(Part):
     """Whether the network looks at the noisy mask, so that it can be a diffusion model."""
     package: ClassVar[str | None] = None
     """The library that builds it, where that is one of the extra ``baselines``."""
+    cure: ClassVar[str] = "pip install 'segprint[baselines]'"
+    """What installs that library."""
+    trains_itself: ClassVar[bool] = False
+    """Whether the library plans, trains and reads by itself (:mod:`trainables.own`)."""
 
     @property
     @abc.abstractmethod
     def stride(self) -> int:
         """Height and width must be multiples of this."""
+
+    @property
+    def every(self) -> int:
+        """Steps that belong together: a run has a multiple of them."""
+        return 1
+
+    @property
+    def views(self) -> int:
+        """Passes that the network makes where it is asked for one."""
+        return 1
 
     @property
     def learns(self) -> bool:
@@ -123,8 +153,7 @@ def require_installed(model: Model) -> None:
     """Raise ``ValueError`` with the cure where a model's library is not installed."""
     require(
         model.installed,
-        f"model {model.name} needs {model.package}, which is not installed:"
-        " pip install 'segprint[baselines]'",
+        f"model {model.name} needs {model.package}, which is not installed: {model.cure}",
     )
 
 
@@ -158,11 +187,12 @@ def multiply_adds(network: Network, ports: Ports, side: int) -> int:
     from torch.utils.flop_counter import FlopCounterMode
 
     network.eval()
+    height, width = network.patch or (side, side)
     device = next(iter([*network.parameters(), *network.buffers()])).device
     with FlopCounterMode(display=False) as counter:
         network(
-            torch.zeros(1, ports.mask, side, side, device=device),
+            torch.zeros(1, ports.mask, height, width, device=device),
             torch.zeros(1, device=device),
-            torch.zeros(1, ports.image, side, side, device=device),
+            torch.zeros(1, ports.image, height, width, device=device),
         )
     return counter.get_total_flops() // 2

@@ -1,0 +1,297 @@
+"""nnU-Net is the library's own, from the raw data to the probabilities; only its caller is ours."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pytest
+import torch
+
+from orchestrator.ledger import Ledger, LedgerSink
+from tests.conftest import Segprint
+from trainables import loop
+from trainables.attempt import attempt, outcome_of
+from trainables.config import Config, parse
+from trainables.data import Prepared, prepared
+from trainables.loop import Progress, train
+from trainables.models.nnunet import NNUNet
+from trainables.nnunet import raw
+from trainables.nnunet.planned import prepare
+from trainables.nnunet.room import Room
+from trainables.nnunet.training import NNUNetTraining
+from trainables.place import Place
+from trainables.state import read_checkpoint
+from trainables.tested import Measured
+
+INSTALLED = NNUNet().installed
+needs_it = pytest.mark.skipif(not INSTALLED, reason="nnU-Net was not tested: make baselines")
+RUN: dict[str, Any] = {
+    "task": {"synthetic": {"size": 16, "cases": 4}},
+    "model": {"nnunet": {"iterations": 3}},
+    "mode": "feedforward",
+    "train": {"steps": 6, "validate_every": 3},
+}
+
+
+def config(**changes: Any) -> Config:
+    return parse({**RUN, **changes})
+
+
+def finished(run: Any) -> tuple[list[Progress], Measured]:
+    seen: list[Progress] = []
+    while True:
+        try:
+            seen.append(next(run))
+        except StopIteration as end:
+            return seen, end.value
+
+
+def numbers(measured: Measured) -> tuple[Any, ...]:
+    """All that may not depend on how a run came to its end."""
+    history = [{**row, "seconds": None} for row in measured.tally.history]
+    return history, vars(measured.rows), measured.parameters, measured.passes_per_image
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _fewer_samples() -> Iterator[None]:
+    """Its fingerprint draws 100 million pixels for statistics that no plan here looks at."""
+    if not INSTALLED:
+        yield
+        return
+    from nnunetv2.experiment_planning.dataset_fingerprint import (  # pyright: ignore
+        fingerprint_extractor,
+    )
+
+    extractor = fingerprint_extractor.DatasetFingerprintExtractor
+    made = extractor.__init__
+
+    def init(self: Any, *arguments: Any, **options: Any) -> None:
+        made(self, *arguments, **options)
+        self.num_foreground_voxels_for_intensitystats = 1e4
+
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(extractor, "__init__", init)
+        yield
+
+
+@pytest.fixture(scope="module")
+def whole() -> Measured:
+    """An uninterrupted run."""
+    torch.set_num_threads(1)
+    return finished(train(config(), Place()))[1]
+
+
+@pytest.fixture
+def room() -> Iterator[Room]:
+    made = Room()
+    yield made
+    made.close()
+
+
+@needs_it
+@pytest.mark.parametrize("task", ["synthetic", "histology", "brain"])
+def test_it_reads_of_the_raw_data_what_we_have(task: str, room: Room) -> None:
+    from nnunetv2.imageio.natural_image_reader_writer import (  # pyright: ignore
+        NaturalImage2DIO,
+    )
+
+    made = config(task=task)
+    data = prepared(made)
+    names = raw.write(room.raw, made.task, "train", data.train)
+    folder, reader = room.raw / raw.NAME, NaturalImage2DIO()
+    for name, case in zip(names, data.train, strict=True):
+        files = sorted(map(str, (folder / "imagesTr").glob(f"{name}_*.tif")))
+        image, about = reader.read_images(files)
+        assert about["spacing"] == raw.SPACING
+        assert torch.equal(torch.from_numpy(image)[:, 0], case.pixels.float())
+        labels, _ = reader.read_seg(str(folder / "labelsTr" / f"{name}.tif"))
+        assert np.array_equal(labels[0, 0], case.labels.numpy())
+    said = json.loads((folder / "dataset.json").read_text())
+    assert list(said["labels"].values()) == list(range(len(made.task.classes)))
+    assert len(said["channel_names"]) == made.task.channels
+    assert said["numTraining"] == len(data.train)
+
+
+def planned_here(made: Config, data: Prepared, room: Room) -> dict[str, Any]:
+    with room.inside(planning=True):
+        return prepare(made, cast("NNUNet", made.model), data, room, lambda: None).plans
+
+
+@needs_it
+def test_it_has_as_many_parameters_as_the_network_that_its_plan_describes(
+    whole: Measured, room: Room
+) -> None:
+    from nnunetv2.utilities.get_network_from_plans import (  # pyright: ignore
+        get_network_from_plans,
+    )
+
+    made = config()
+    plans = planned_here(made, prepared(made), room)
+    plan = plans["configurations"]["2d"]["architecture"]
+    network = get_network_from_plans(
+        plan["network_class_name"], plan["arch_kwargs"], plan["_kw_requires_import"], 1, 2
+    )
+    assert whole.parameters == sum(p.numel() for p in network.parameters())
+
+
+@needs_it
+@pytest.mark.parametrize("step", [3, 4])
+def test_it_goes_on_from_any_step_to_the_same_numbers_and_does_no_epoch_twice(
+    step: int, whole: Measured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(loop, "BEAT_SECONDS", 0.0)
+    run = train(config(), Place())
+    checkpoint = next(progress.save() for progress in run if progress.step == step)
+    run.close()
+    seen, end = finished(train(config(), Place(), checkpoint))
+    assert [progress.step for progress in seen] == list(range(step + 1, 7))
+    assert numbers(end) == numbers(whole)
+    log = read_checkpoint(seen[-1].save())[1]["nnunet"]["log"]
+    assert {len(values) for values in log.values()} == {2}
+
+
+@needs_it
+def test_two_that_take_turns_see_nothing_of_each_other(whole: Measured) -> None:
+    runs = {
+        "same": train(config(), Place()),
+        "other": train(config(task="brain", seed=1), Place()),
+    }
+    ends: dict[str, Measured] = {}
+    while runs:
+        for name in list(runs):
+            try:
+                next(runs[name])
+            except StopIteration as end:
+                ends[name] = end.value
+                del runs[name]
+    assert numbers(ends["same"]) == numbers(whole)
+    classes = {row["class"] for row in ends["other"].rows.cases}
+    assert classes == set(config(task="brain").task.classes[1:])
+
+
+@needs_it
+def test_nothing_is_left_behind(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    monkeypatch.setenv("nnUNet_raw", "of the user's own")
+    before, threads = dict(os.environ), torch.get_num_threads()
+    run = train(config(), Place())
+    for _ in range(2):
+        next(run)
+        assert dict(os.environ) == before
+        assert len(list(tmp_path.iterdir())) == 1
+    run.close()
+    assert list(tmp_path.iterdir()) == []
+    with pytest.raises(ValueError, match="needs 5 training images, there are 4"):
+        next(train(config(model={"nnunet": {"iterations": 3, "fold": 0}}), Place()))
+    assert list(tmp_path.iterdir()) == []
+    assert torch.get_num_threads() == threads
+    assert capsys.readouterr() == ("", "")
+
+
+@needs_it
+def test_a_fold_trains_on_its_four_fifths() -> None:
+    made = config(
+        task={"synthetic": {"size": 16, "cases": 5}},
+        model={"nnunet": {"iterations": 3, "fold": 1}},
+    )
+    training = NNUNetTraining(made, prepared(made), Place())
+    trained, held_out = training.trainer.do_split()
+    training.close()
+    assert (len(trained), len(held_out)) == (4, 1)
+    assert {name.partition("_")[0] for name in (*trained, *held_out)} == {"train"}
+
+
+@needs_it
+@pytest.mark.parametrize("task", ["synthetic", "brain"])
+def test_probabilities_are_its_own_predictors_at_native_size(task: str) -> None:
+    from nnunetv2.inference.predict_from_raw_data import (  # pyright: ignore
+        nnUNetPredictor,
+    )
+
+    made = config(task=task)
+    data = prepared(made)
+    training = NNUNetTraining(made, data, Place())
+    training.advance()
+    pixels = data.train[5 % len(data.train)].pixels[:, 1:16, 2:15]  # no multiple of anything
+    with torch.no_grad():
+        found = training.best.read(pixels, 0.5)  # type: ignore[operator]
+    trainer = training.trainer
+    predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
+    parts = (trainer.plans_manager, trainer.configuration_manager)
+    weights = [trainer.network.state_dict()]
+    rest = (trainer.dataset_json, "nnUNetTrainer", trainer.inference_allowed_mirroring_axes)
+    predictor.manual_initialization(trainer.network, *parts, weights, *rest)
+    image = pixels.float().numpy()[:, None]
+    _, p = predictor.predict_single_npy_array(image, {"spacing": raw.SPACING}, None, None, True)
+    training.close()
+    foreground = found if len(found) == 1 else found[1:]
+    assert found.shape[1:] == (15, 13)
+    assert np.array_equal(foreground.numpy(), p[1:, 0])
+
+
+@needs_it
+def test_a_record_says_what_it_took(ledger: Ledger) -> None:
+    made = config(test={"controls": ["temperature"]})
+    assert outcome_of(attempt(made, LedgerSink(ledger, "code"), Place())) == "finished"
+    (trial,) = ledger.table("trials").to_pylist()
+    assert json.loads(trial["packages"])["nnunetv2"]
+    assert (trial["steps"], trial["best_step"], trial["passes_per_image"]) == (6, 6, 4)
+    assert trial["train_seconds"] > 0
+    assert trial["macs_per_pass"] > 0
+    readings = {row["reading"] for row in ledger.table("cases").to_pylist()}
+    assert readings == {"sample", "temperature"}
+    losses = [row["loss_sum"] / row["loss_count"] for row in ledger.table("steps").to_pylist()]
+    assert losses[1] < losses[0]
+
+
+@needs_it
+def test_it_trains_with_one_worker() -> None:
+    with pytest.raises(ValueError, match="model nnunet trains with one worker, not 2"):
+        NNUNetTraining(config(), prepared(config()), Place(world=2))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"train": {"steps": 6, "validate_every": 3, "batch": 8}},
+            "train.batch=8 must be 16, as it is by default: model nnunet trains by itself",
+        ),
+        (
+            {"train": {"steps": 7, "validate_every": 3}},
+            "train.steps=7 must be a positive multiple of 3, the steps of an epoch of model nnunet",
+        ),
+        ({"mode": {"feedforward": {"members": 2}}}, "must be 'feedforward', and as it is by"),
+        ({"test": {"controls": ["dropped_image"]}}, "reads the images themselves"),
+        ({"model": {"nnunet": {"fold": 5}}}, "fold=5 must be 0..4, or null"),
+        ({"model": {"nnunet": {"memory": 0}}}, "memory=0.0 must be positive, or null"),
+    ],
+)
+def test_what_it_would_not_hear_is_refused(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        config(**changes)
+
+
+@pytest.mark.parametrize("verb", ["run", "sweep"])
+def test_without_the_library_choosing_it_is_one_line_and_the_rest_works(
+    verb: str, inline: Segprint, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, "nnunetv2", None)
+    text = f"from search_spaces import *\nSPACE = Space(question='?', config={RUN!r})\n"
+    (tmp_path / "mine.py").write_text(text)
+    done = inline(verb, "./mine.py")
+    assert done.returncode == 2
+    assert done.stderr == (
+        "segprint: model nnunet needs nnunetv2, which is not installed: make baselines\n"
+    )
+    assert inline("plan", "./mine.py").returncode == 0
+    assert "nnunet" in inline("ls", "models").stdout
