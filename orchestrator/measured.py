@@ -29,6 +29,8 @@ MeasuredCell = tuple[dict[str, str], pd.DataFrame]
 ABOUT = ("study", "task", "arm", "model", "mode", "cell")
 SAMPLE = "sample"
 """The reading that an arm is judged by."""
+BOUNDARY = "boundary"
+"""The same near the true boundary: of calibration only."""
 
 
 def metrics(chosen: Iterable[str] | None = None) -> list[Metric]:

@@ -281,6 +281,10 @@ def _count(
         of_truth = objects.shape(truth, case.instances)
         rows.cases.append({**key, **counts(predicted == k, truth), **of_truth})
         rows.calibration += [{**key, **row} for row in histogram(foreground[k - 1], truth)]
+        if reading == "sample":
+            band, near = objects.boundary_band(truth), {**about, "reading": "boundary"}
+            inside = histogram(foreground[k - 1][band], truth[band])
+            rows.calibration += [{**near, **row} for row in inside]
 
 
 def _spread(config: Config, rows: Rows, case: Case, split: str, p_NMHW: Tensor) -> None:

@@ -7,6 +7,8 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from trainables.record import BAND
+
 
 def components(mask: Tensor) -> Tensor:
     """Connected components of a bool mask [H, W] as int32 labels 1.., with 0 for background.
@@ -35,6 +37,19 @@ def shape(truth: Tensor, instances: Tensor | None = None) -> dict[str, int]:
         "pairs": (height - 1) * width + height * (width - 1),
         "objects": len(found[found > 0].unique()),
     }
+
+
+def boundary_band(truth: Tensor, width: int = BAND) -> Tensor:
+    """The pixels of a mask, bool [H, W], that are at most ``width`` from one of the other side,
+    centre to centre: bool [H, W], none where there is only one side.
+    """
+    inside = truth.numpy()
+    if inside.all() or not inside.any():
+        return torch.zeros_like(truth)
+    apart = np.zeros(inside.shape)
+    for side in (inside, ~inside):
+        apart += np.asarray(ndimage.distance_transform_edt(side))
+    return torch.from_numpy(apart <= width)
 
 
 def row(predicted: Tensor, truth: Tensor) -> dict[str, int | float]:

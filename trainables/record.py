@@ -16,6 +16,9 @@ SCHEMA_VERSION = 5
 BINS = 1200
 """Fine bins of the stored probability histogram: 10, 15 and 20 divide it, 1,000 they do not."""
 
+BAND = 3
+"""Pixels on either side of a true boundary in which calibration is read by itself as well."""
+
 Outcome = Literal["finished", "pruned", "diverged", "failed"]
 """How an attempt ended. Pruned: stopped early. Diverged: a NaN or inf. Failed: it raised."""
 
@@ -40,8 +43,9 @@ _CASE = [
     ("class", pa.string()),
 ]
 _READING = ("reading", pa.string())
-"""What was read of the network: the ``sample``, its ``auxiliary`` output, their ``blend``, or the
-sample under a control (:mod:`trainables.controls`)."""
+"""What was read of the network: the ``sample``, its ``auxiliary`` output, their ``blend``, the
+sample under a control (:mod:`trainables.controls`); in ``calibration`` also the sample's pixels
+near the true ``boundary`` (:func:`trainables.objects.boundary_band`)."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     # One row per attempt: what ran, how it ended, what it cost.

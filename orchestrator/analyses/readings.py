@@ -10,9 +10,11 @@ import pyarrow as pa
 from orchestrator import measured
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from orchestrator.tables import Tables
 
-OUTPUTS = (measured.SAMPLE, "auxiliary", "blend")
+OUTPUTS = (measured.SAMPLE, measured.BOUNDARY, "auxiliary", "blend")
 METRICS = ("dice", "iou", "ece")
 
 
@@ -27,30 +29,38 @@ def rows(tables: Tables) -> pa.Table:
     """One row per study, cell and reading, over finished final trials, on test cases only.
 
     ``sample`` is what an arm is judged by, ``auxiliary`` another output of the same network,
-    ``blend`` the two together. The rest are the sample under a control
-    (:mod:`trainables.controls`): what is as good as the sample did not need what was taken away.
+    ``blend`` the two together; ``boundary`` the sample's probabilities of the pixels near the true
+    boundary (:func:`trainables.objects.boundary_band`), which has no mask of its own. The rest are
+    the sample under a control (:mod:`trainables.controls`): what is as good as the sample did not
+    need what was taken away.
     ``images`` counts the cases of that reading, ``groups`` what they are of: a control may have
     been run on some only.
     """
     held_out = measured.HeldOut(tables, measured.metrics(METRICS))
     found: list[dict[str, Any]] = []
     for about, trials in held_out.cells:
-        cases = held_out.tables["cases"]
-        mine = cases.of(trials["digest"])
-        codes = cases.codes["reading"][mine]
-        for reading in sorted((cases.names["reading"][c] for c in np.unique(codes)), key=_place):
-            read = mine[codes == cases.names["reading"].index(reading)]
-            found.append(
-                {
-                    **about,
-                    "reading": reading,
-                    "seeds": len(np.unique(cases.codes["digest"][read])),
-                    "images": len(np.unique(cases.codes["case"][read])),
-                    "groups": len(np.unique(cases.codes["group"][read])),
-                    **held_out.measure(trials, reading),
-                }
-            )
+        counted: dict[str, dict[str, int]] = {}
+        for table in held_out.tables.values():
+            counted = {**_counted(table, trials), **counted}
+        for reading in sorted(counted, key=_place):
+            key = {**about, "reading": reading, **counted[reading]}
+            found.append({**key, **held_out.measure(trials, reading)})
     return pa.Table.from_pylist(found, schema=schema())
+
+
+COUNTED = {"seeds": "digest", "images": "case", "groups": "group"}
+
+
+def _counted(table: measured.TestRows, trials: pd.DataFrame) -> dict[str, dict[str, int]]:
+    """Each reading in a table with how many runs, cases and groups have it."""
+    mine = table.of(trials["digest"])
+    codes = table.codes["reading"][mine]
+    return {
+        table.names["reading"][c]: {
+            name: len(np.unique(table.codes[of][mine[codes == c]])) for name, of in COUNTED.items()
+        }
+        for c in np.unique(codes)
+    }
 
 
 def _place(reading: str) -> tuple[int, str]:

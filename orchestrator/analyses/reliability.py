@@ -15,10 +15,11 @@ from trainables.metrics.ece import ECE
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
+REGIONS = {"image": measured.SAMPLE, "boundary": measured.BOUNDARY}
 VALUES = ("low", "high", "confidence", "accuracy", "accuracy_low", "accuracy_high")
 SCHEMA = pa.schema(
     [
-        *((k, pa.string()) for k in (*measured.ABOUT, "class")),
+        *((k, pa.string()) for k in (*measured.ABOUT, "class", "region")),
         ("bin", pa.int64()),
         ("count", pa.int64()),
         *((k, pa.float64()) for k in VALUES),
@@ -27,26 +28,29 @@ SCHEMA = pa.schema(
 
 
 def rows(tables: Tables) -> pa.Table:
-    """One row per study, cell, foreground class and non-empty bin of equal width, on test cases.
+    """One row per study, cell, foreground class, region and non-empty bin of equal width, on test
+    cases. A ``region`` is the whole ``image``, or the ``boundary``: the pixels near a true one
+    (:func:`trainables.objects.boundary_band`).
 
     Pixels of all cases and seeds are pooled, ``low`` ≤ p < ``high``: ``confidence`` is the mean
     probability of the class, ``accuracy`` the share of pixels that are of it, with its 95 %
-    interval over groups or cases (:func:`orchestrator.bootstrap.units`) nested in seeds;
-    null where fewer than six of these have a pixel in the bin. Over the
-    bins of one class, Σ count·|accuracy − confidence| / Σ count is that class's ECE, and the mean
-    over classes is the leaderboard's.
+    interval over groups or cases (:func:`orchestrator.bootstrap.units`) nested in seeds; null where
+    fewer than six of these have a pixel in the bin. Over the bins of one class and region,
+    Σ count·|accuracy − confidence| / Σ count is that class's ECE; the mean over classes is the
+    leaderboard's, and of the boundary that of the view ``readings``.
     """
     metric = ECE()
     held_out = measured.HeldOut(tables, [metric])
     found: list[dict[str, Any]] = []
     for about, trials in held_out.cells:
         table = held_out.tables[metric.table]
-        mine = table.of(trials["digest"], measured.SAMPLE)
-        classes = table.codes["class"][mine]
-        for c in np.unique(classes):
-            cases = measured.Cases(table, mine[classes == c], table.codes["digest"])
-            key = {**about, "class": table.names["class"][c]}
-            found += [key | row for row in _bins(cases, metric.bins)]
+        for region, reading in REGIONS.items():
+            mine = table.of(trials["digest"], reading)
+            classes = table.codes["class"][mine]
+            for c in np.unique(classes):
+                cases = measured.Cases(table, mine[classes == c], table.codes["digest"])
+                key = {**about, "class": table.names["class"][c], "region": region}
+                found += [key | row for row in _bins(cases, metric.bins)]
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 

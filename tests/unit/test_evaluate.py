@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given
@@ -140,6 +141,28 @@ def test_the_auxiliary_output_and_the_blend_are_apart_from_the_sample(small: Sma
     rows = evaluate.measure(config, State(config, data, Place()).best, data.test, "test", Place())
     assert {r["reading"] for r in rows.cases} == {"sample", "auxiliary", "blend"}
     assert len(rows.samples) == len(data.test)
+
+
+def test_the_boundary_is_read_of_the_samples_pixels_near_it(small: Small) -> None:
+    """Against the histogram of the same probabilities, cut to a band by hand."""
+    config = small(mode="feedforward", train={"steps": 0})
+    data = prepare(config.task, "tiles")
+    network = State(config, data, Place()).best
+    rows = evaluate.measure(config, network, data.test, "test", Place())
+    assert {r["reading"] for r in rows.calibration} == {"sample", "boundary"}
+    assert {r["reading"] for r in rows.cases} == {"sample"}
+    shown = evaluate.predictions(config, network, data.test, range(len(data.test)), Place())
+    for case, p in shown:
+        truth = case.labels == 1
+        near = np.zeros(truth.shape, bool)
+        edge = truth.numpy()
+        for i, j in np.ndindex(*near.shape):
+            window = edge[max(i - 3, 0) : i + 4, max(j - 3, 0) : j + 4]
+            at = np.argwhere(window != edge[i, j]) - [min(i, 3), min(j, 3)]
+            near[i, j] = bool((np.square(at).sum(1) <= 9).any())
+        expected = evaluate.histogram(p.members.mean(1)[0, 0][near], truth[near])
+        mine = [r for r in rows.calibration if (r["case"], r["reading"]) == (case.name, "boundary")]
+        assert [{k: r[k] for k in expected[0]} for r in mine] == expected
 
 
 @pytest.mark.parametrize("members", [1, 4])

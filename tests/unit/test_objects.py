@@ -136,6 +136,25 @@ def test_components_of_a_view_are_those_of_its_copy() -> None:
     assert torch.equal(objects.components(view), objects.components(view.clone()))
 
 
+@given(arrays(np.bool_, (9, 11)), st.integers(1, 4))
+def test_a_band_is_what_is_near_the_other_side(mask: NDArray[np.bool_], width: int) -> None:
+    """Pixel by pixel: the distance to the nearest pixel that is not on its side."""
+    at = np.argwhere(np.ones_like(mask))
+    apart = np.linalg.norm(at[:, None] - at[None], axis=-1)
+    other = mask.ravel()[:, None] != mask.ravel()[None]
+    near = (other & (apart <= width + 1e-9)).any(1).reshape(mask.shape)
+    found = objects.boundary_band(torch.from_numpy(mask), width)
+    assert found.numpy().tolist() == near.tolist()
+
+
+def test_a_straight_edge_has_a_band_on_both_sides_and_none_at_the_images_border() -> None:
+    mask = torch.zeros(4, 20, dtype=torch.bool)
+    mask[:, :10] = True
+    assert objects.boundary_band(mask)[0].nonzero().flatten().tolist() == [7, 8, 9, 10, 11, 12]
+    for one_side in (torch.zeros_like(mask), torch.ones_like(mask)):
+        assert not objects.boundary_band(one_side).any()
+
+
 def correlation(shape: dict[str, int], mask: Tensor) -> float:
     """Of neighbours, as the columns of ``cases`` give it."""
     p = float(mask.float().mean())

@@ -15,7 +15,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.report import contents, drawing, vega, write
 from orchestrator.report.blocks import Chart, Column, Table, fixed, latex, p_value
 from orchestrator.tables import Tables
-from tests.cells import commit
+from tests.cells import binned, commit
 from tests.conftest import Segprint
 from tests.unit.test_tables import commit_final
 
@@ -97,6 +97,26 @@ def test_one_network_is_the_first_of_its_views_and_of_its_deep_ensembles(ledger:
         *(("feedforward", n, v) for n, v in ((1, 0.2), (4, 0.19))),
         *(("deep ensemble", n, v) for n, v in ((1, 0.2), (2, 0.18), (4, 0.17))),
     }
+
+
+def test_calibration_at_the_boundary_stands_beside_that_of_all_pixels(ledger: Ledger) -> None:
+    cases = [f"c{i}" for i in range(3)]
+    near = [{"case": c, "reading": "boundary", **binned(0.7, 100, 30)} for c in cases]
+    pixels = {c: [(0.7, 1000, 650)] for c in cases}
+    config = {"mode": {"diffusion": {}}}
+    more = {"calibration": near}
+    commit(ledger, "1" * 16, "net", [(1, 0, 0)] * 3, pixels, config=config, more=more)
+    commit(ledger, "2" * 16, "older", [(1, 0, 0)] * 3, pixels, config=config)
+    tables = Tables(ledger)
+    sections = {s.name: s for s in contents(tables)}
+    (table,) = (b for b in sections["reliability"].blocks if isinstance(b, Table))
+    (row,) = table.rows
+    assert (row["series"], row["images"], row["seeds"]) == ("net", 3, 1)
+    assert (row["ece"], row["boundary"]) == (pytest.approx(0.05), pytest.approx(0.4))
+    assert "readings" not in sections  # it is no other output
+    regions = {r["region"]: r for r in tables["reliability"].to_pylist() if r["arm"] == "net"}
+    assert regions["image"]["accuracy"] == pytest.approx(0.65)
+    assert regions["boundary"]["accuracy"] == pytest.approx(0.3)
 
 
 def test_latex_keeps_what_names_hold() -> None:

@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pyarrow.compute as pc
 import pytest
 import torch
 
@@ -58,6 +59,22 @@ def test_the_same_settings_give_every_bit_again_and_write_nothing(
     assert {"trials.score", "steps.loss_sum", "cases.tp", "calibration.nll_sum"} <= compared
     assert {"samples.matched", "probes.x0_error_sum"} <= compared
     assert ledger.store.entries("") == before
+
+
+def test_a_trial_from_before_a_reading_was_made_is_still_the_same(
+    ledger: Ledger, small: Small
+) -> None:
+    config = small(model="intensity", mode="feedforward", train={"steps": 0})
+    then = stored(ledger, committed(ledger, config))
+    rows = {name: table.to_pylist() for name, table in then.tables.items()}
+    sample = pc.field("reading") == "sample"
+    fewer = {**then.tables, "calibration": then.tables["calibration"].filter(sample)}
+    assert 0 < fewer["calibration"].num_rows < len(rows["calibration"])
+    compared = reproduce.compare(dataclasses.replace(then, tables=fewer), rows)
+    assert {c.verdict for c in compared} == {"identical"}
+    # The other way round something is missing.
+    found = {**rows, "calibration": [r for r in rows["calibration"] if r["reading"] == "sample"]}
+    assert "differs" in {c.verdict for c in reproduce.compare(then, found)}
 
 
 def test_another_thread_count_is_named_and_held_to_the_tolerance(

@@ -173,7 +173,8 @@ def test_at_the_noisy_end_the_denoiser_is_its_feedforward_twin(small: Small, los
 
     diffusion = trained({"diffusion": {"loss": loss}})
     twin = trained({"feedforward": {"loss": loss, "dice_weight": 0.0}})
-    test = [r for r in twin.rows.calibration if r["split"] == "test"]
+    sample = [r for r in twin.rows.calibration if r["reading"] == "sample"]
+    test = [r for r in sample if r["split"] == "test"]
     brier = sum(r["square_sum"] for r in test) / sum(r["count"] for r in test)
     edge = {
         control: sum(r["x0_error_sum"] for r in rows) / sum(r["pixels"] * r["draws"] for r in rows)

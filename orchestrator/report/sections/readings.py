@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.measured import SAMPLE
+from orchestrator.measured import BOUNDARY, SAMPLE
 from orchestrator.report.blocks import Column, Note, Section, Table, fixed, text
 from orchestrator.report.naming import Naming, query, spaced
 
@@ -32,7 +32,7 @@ TOLD = (
 
 def section(tables: Tables, naming: Naming) -> Section | None:
     """Every reading of the arms that have more than their sample."""
-    rows = tables["readings"].to_pylist()
+    rows = [r for r in tables["readings"].to_pylist() if r["reading"] != BOUNDARY]
     several = {(r["study"], r["cell"]) for r in rows if r["reading"] != SAMPLE}
     rows = [
         {**row, "reading": spaced(row["reading"])}

@@ -5,9 +5,13 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, cast
 
+import pyarrow.compute as pc
+
+from orchestrator.measured import BOUNDARY, SAMPLE
 from orchestrator.report import vega
-from orchestrator.report.blocks import Block, Chart, Note, Section
+from orchestrator.report.blocks import Block, Chart, Column, Note, Section, Table, fixed, text
 from orchestrator.report.naming import Naming, ordered, query, sized, spaced
+from trainables.record import BAND
 
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
@@ -19,13 +23,24 @@ TOLD = (
     " bins of equal width; bands are 95 % as in the leaderboard, and absent where fewer than"
     " six cases or groups have a pixel."
 )
+ENDS = ("", "_low", "_high")
+COLUMNS = (
+    Column("task", "Task"),
+    Column("series", "Arm"),
+    Column("ece", "ECE, all pixels ↓", fixed(3), interval=True),
+    Column("boundary", "ECE at the boundary ↓", fixed(3), interval=True),
+    Column("images", "Cases", text),
+    Column("groups", "Groups", text),
+    Column("seeds", "Seeds", text),
+)
 SINGLE, DEEP = "feedforward", "deep_ensemble"
 METRICS = (("ece", "ECE, lower is better"), ("dice", "Dice, higher is better"))
 
 
 def section(tables: Tables, naming: Naming) -> Section | None:
     """Per task and class, the reliability of every arm; then ECE and Dice over ensemble size."""
-    rows = naming.of(tables["reliability"].to_pylist())
+    seen = tables["reliability"].filter(pc.field("region") == "image")
+    rows = naming.of(seen.to_pylist())
     if not rows:
         return None
     groups = dict.fromkeys((row["task"], row["class"]) for row in rows)
@@ -37,7 +52,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
         for metric in METRICS
         if (chart := _over_members(tables, board, task, *metric)) is not None
     ]
-    blocks: list[Block] = [Note([TOLD]), *charts, *grown]
+    blocks: list[Block] = [Note([TOLD]), *charts, *_near_boundaries(tables, naming), *grown]
     return Section("reliability", "Calibration", blocks, list(naming.looks(rows)))
 
 
@@ -65,10 +80,31 @@ def _diagram(
         f"{spaced(task)}{f', {label}' if several else ''}: reliability",
         "; ".join(f"{s}: widest gap {_gap(points, s):.2f}" for s in shown),
         f"At most {pixels:,} pixels an arm; the grey diagonal is perfect calibration.",
-        query(tables, "reliability", f"task = '{task}'", f"class = '{label}'"),
+        query(tables, "reliability", f"task = '{task}'", f"class = '{label}'", "region = 'image'"),
         vega.reliability(naming.looks(points)),
         points,
     )
+
+
+def _near_boundaries(tables: Tables, naming: Naming) -> list[Table]:
+    """ECE of all pixels beside that of those near a true boundary, where that was read."""
+    by: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in naming.of(tables["readings"].to_pylist()):
+        by.setdefault((row["study"], row["cell"]), {})[row["reading"]] = row
+    rows = [
+        {**mine[SAMPLE], **{f"boundary{end}": mine[BOUNDARY][f"ece{end}"] for end in ENDS}}
+        for mine in by.values()
+        if SAMPLE in mine and BOUNDARY in mine
+    ]
+    if not rows:
+        return []
+    caption = (
+        f"Boundary: pixels at most {BAND} from one of the other side of the true mask's boundary,"
+        " where nearly all errors are; easy pixels far from it make the ECE of all pixels small."
+        " 95 % intervals over groups or cases, and seeds."
+    )
+    source = query(tables, "readings", f"reading IN ('{SAMPLE}', '{BOUNDARY}')")
+    return [Table("boundary", COLUMNS, rows, source, caption)]
 
 
 def _gap(points: list[dict[str, Any]], series: str) -> float:
