@@ -29,7 +29,7 @@ def test_says_its_question_its_cost_and_what_to_expect(name: str) -> None:
 
 def test_the_plain_unets_beside_the_paper_are_as_large_as_its_networks() -> None:
     by_arm: dict[str, list[tuple[str, int]]] = {"unet": [], "feedforward": []}
-    for cell in check(search_spaces.load("paper_baselines")[1]):
+    for cell in check(search_spaces.load("paper")[1]):
         if cell.arm in by_arm:
             config = cell.config({}, {}, seed=0)
             with torch.device("meta"):
