@@ -115,14 +115,16 @@ def test_the_command_that_starts_the_watch_returns_and_does_so_once(tmp_path: Pa
     os.mkfifo(tmp_path / "fifo")
     command = Aws().config()["head_start_ray_commands"][-1]
     env = {"HOME": str(tmp_path), "PATH": os.environ["PATH"]}
-    for _ in range(2):  # the second finds the first
+
+    def run(text: str) -> None:
         # What kept the output open, as SSH waits for it, would run into the limit.
-        subprocess.run(
-            ["bash", "-c", command], env=env, capture_output=True, timeout=30, check=True
-        )
-    (tmp_path / "fifo").write_text("the end")  # waits for the one that reads
+        subprocess.run(["bash", "-c", text], env=env, capture_output=True, timeout=60, check=False)
+
+    run(command)
+    with (tmp_path / "fifo").open("w"):  # opens when the script that runs reads
+        run(f"{command}\nwait")  # the second finds the first, and ends
     with (tmp_path / ".segprint-watch").open() as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)  # until that one has ended
+        fcntl.flock(lock, fcntl.LOCK_EX)  # until the first has ended
     assert (tmp_path / "said").read_text() == "head 60\n"
 
 
