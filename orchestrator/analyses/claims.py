@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from orchestrator.evidence import Told
+from orchestrator.claims.evidence import Told
 from orchestrator.measured import MeasuredCell, final_cells
 
 if TYPE_CHECKING:
@@ -42,15 +42,15 @@ def rows(tables: Tables) -> pa.Table:
     one statement and metric. It is not told where ``units``, the test units of a task
     (:func:`orchestrator.bootstrap.units`), are too few for any test; nor where networks are too
     little trained to be judged, still learning or below grey levels alone in validation
-    (:mod:`orchestrator.learning`): ``as_trained`` is the verdict on these networks all the same.
-    Where a study lacks an arm, that is said instead.
+    (:mod:`orchestrator.claims.learning`): ``as_trained`` is the verdict on these networks all the
+    same. Where a study lacks an arm, that is said instead.
 
     Which arms are compared is read from their configs, and of several the best in validation is
-    taken (:mod:`orchestrator.roles`). ``difference`` is diffusion less ``against`` (1,
+    taken (:mod:`orchestrator.claims.roles`). ``difference`` is diffusion less ``against`` (1,
     :class:`orchestrator.paired.Pairs`); the share of the error that the image takes away less 5 %
-    (2), the less clear one of a rise and a fall (3), both in :mod:`orchestrator.timesteps`; the
-    Wasserstein distance of two tasks less that between training seeds of one (4, the view
-    ``distances``; ``task`` names both).
+    (2), the less clear one of a rise and a fall (3), both in
+    :mod:`orchestrator.claims.timesteps`; the Wasserstein distance of two tasks less that between
+    training seeds of one (4, the view ``distances``; ``task`` names both).
 
     Over its tasks a claim holds if it does on each, and does not if it does not on one. From six
     tasks on (1) is tested over tasks instead (Demšar 2006, JMLR 7:1–30, section 3.1.3):

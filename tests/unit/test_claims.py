@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator import flips
+from orchestrator.claims import flips
+from orchestrator.claims.timesteps import by_unit
 from orchestrator.ledger import Ledger
 from orchestrator.report import contents
 from orchestrator.report.blocks import Note, Table
 from orchestrator.tables import Tables
-from orchestrator.timesteps import by_unit
 from tests.cells import as_counts, binned, commit
 from tests.fingerprints import bump, probes
 

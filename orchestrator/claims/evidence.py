@@ -4,47 +4,25 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator import measured, paired, timesteps
+from orchestrator import measured, paired
 from orchestrator.bootstrap import FEWEST, count_units
-from orchestrator.learning import Learning
+from orchestrator.claims import timesteps
+from orchestrator.claims.learning import Learning
+from orchestrator.claims.roles import CALLED, Arm, Cast, Role, chosen, differs
+from orchestrator.claims.statements import BUMPY, CLAIMS, LITTLE, OWN, PAIRED, Claim
+from orchestrator.claims.verdicts import Evidence, judge, least_p, over_all
 from orchestrator.multiple import LEVEL, holm
 from orchestrator.probed import Probed, cells
-from orchestrator.roles import CALLED, Arm, Cast, Role, chosen, differs
-from orchestrator.verdicts import Evidence, judge, least_p, over_all
 
 if TYPE_CHECKING:
     from orchestrator.tables import Tables
 
 Row = dict[str, Any]
 
-
-@dataclass(frozen=True)
-class Claim:
-    """A statement about diffusion models, and the sign of a difference where it is true."""
-
-    number: int
-    statement: str
-    metric: str
-    sign: int
-    against: Role | None = None
-
-
-WORSE = (("dice", -1), ("iou", -1))
-PAIRED = (
-    Claim(1, "better calibrated than its feed-forward twin", "ece", -1, "twin"),
-    Claim(1, "better calibrated than an ensemble of its twin", "ece", -1, "ensemble"),
-    *(Claim(1, "less accurate than nnU-Net", *worse, "nnunet") for worse in WORSE),
-    *(Claim(1, "less accurate than SegFormer", *worse, "segformer") for worse in WORSE),
-)
-LITTLE = Claim(2, "at some timesteps the noisy mask tells and the image hardly helps", "share", -1)
-BUMPY = Claim(3, "its loss over timesteps is not monotone", "loss", 1)
-OWN = Claim(4, "each task has a timestep fingerprint of its own", "wasserstein", 1)
-CLAIMS = (*PAIRED, LITTLE, BUMPY, OWN)
 REASONS = 3
 """Of what is open on several tasks, those that are named."""
 ENDS = ("difference_low", "difference_high")

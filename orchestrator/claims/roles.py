@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.learning import score
+from orchestrator.claims.learning import score
 from orchestrator.measured import MeasuredCell
 
 if TYPE_CHECKING:
