@@ -1,4 +1,4 @@
-"""The statements that the source study's claims are made of (Öttl et al. 2024, arXiv 2403.14440)."""
+"""The statements that the source study's claims are made of (Öttl et al., arXiv 2403.14440)."""
 
 from __future__ import annotations
 
