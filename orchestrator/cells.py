@@ -247,7 +247,7 @@ def check(space: Space) -> list[Cell]:
             for values in cell.corners:
                 config = cell.config(values, overrides, seed=0)
                 if cell.searched and not overrides:
-                    check_shares(cell.name, config.train, space.workers)
+                    check_shares(cell.name, config, space.workers)
     return checked
 
 

@@ -221,7 +221,8 @@ def _or_unknown(value: Any) -> Any:
 def compare(then: Stored, tables: Tables) -> list[Compared]:
     """Every number that follows from the config, as committed and as found again.
 
-    Pictures are left out: they show what the sums tell, rounded to 8 bits.
+    Pictures are left out: they show what the sums tell, rounded to 8 bits. So are logs, which say
+    when.
     """
     key = {name: then.trial[name] for name in KEY}
     found: list[Compared] = []
@@ -229,7 +230,7 @@ def compare(then: Stored, tables: Tables) -> list[Compared]:
         new = to_arrow(name, tables.get(name, []), key)
         if name == "trials":
             found += _of_a_trial(then.trial, new.to_pylist()[0])
-        elif name != "pictures" and (old.num_rows or new.num_rows):
+        elif name not in ("pictures", "logs") and (old.num_rows or new.num_rows):
             found += _of_rows(name, old, new)
     return found
 

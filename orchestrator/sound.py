@@ -7,15 +7,21 @@ from typing import TYPE_CHECKING
 from orchestrator.needs import Workers, fewest, most
 from orchestrator.objectives import Goals
 from search_spaces import Search
-from trainables.config import Train
+from trainables.config import Config
 from trainables.evaluate import passes_per_image
 
 if TYPE_CHECKING:
     from orchestrator.cells import Cell
 
 
-def check_shares(name: str, train: Train, workers: Workers) -> None:
+def check_shares(name: str, config: Config, workers: Workers) -> None:
     """Every number of workers that a final trial may have must share its batch evenly."""
+    train = config.train
+    if config.model.trains_itself and most(workers) > 1:
+        raise ValueError(
+            f"cell {name}: Space.workers={workers} must be 1 with model {config.model.name}, which"
+            " trains by itself"
+        )
     if train.batch < most(workers):
         raise ValueError(
             f"cell {name}: train.batch={train.batch} must be at least {most(workers)}, the number"

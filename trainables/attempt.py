@@ -132,6 +132,7 @@ def attempt(
                 "steps": measured.tally.history,
                 **vars(measured.rows),
                 "probes": measured.probes,
+                "logs": measured.logs,
             },
         )
     return Ended("finished")

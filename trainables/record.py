@@ -1,4 +1,4 @@
-"""What a run leaves: additive rows in seven tables, and pictures; each with one Arrow schema.
+"""What a run leaves: additive rows in seven tables, pictures, logs; each with one Arrow schema.
 
 A row holds sums and counts; ratios, means and intervals are computed from Parquet. Rows add: the
 sum over tiles, ranks or members is the row of the union. A number that was not measured is null.
@@ -11,7 +11,7 @@ from typing import Any, Literal
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 5
+SCHEMA_VERSION = 6
 
 BINS = 1200
 """Fine bins of the stored probability histogram: 10, 15 and 20 divide it, 1,000 they do not."""
@@ -191,6 +191,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("png", pa.binary()),
         ]
     ),
+    # One row per text that the library which trained a model wrote beside: its plan, its log.
+    "logs": pa.schema([*_KEY, ("name", pa.string()), ("text", pa.string())]),
 }
 
 

@@ -80,6 +80,11 @@ class Training(abc.ABC):
     def whole(self) -> Network:
         """What is tested."""
 
+    @property
+    @abc.abstractmethod
+    def logs(self) -> list[Row]:
+        """Rows of ``logs``: what was written beside the numbers."""
+
     @abc.abstractmethod
     def next(self) -> bool:
         """Begin the next network, if there is one."""
@@ -160,6 +165,10 @@ class State(Training):
     def whole(self) -> Network:
         """The best weights, of all networks together where there are several."""
         return Together([*self.trained, self.best]) if self.trained else self.best
+
+    @property
+    def logs(self) -> list[Row]:
+        return []
 
     def save(self, digest: str) -> bytes:
         parts = {

@@ -33,6 +33,7 @@ class Measured:
     tally: Tally
     rows: Rows
     probes: list[Row]
+    logs: list[Row]
     split: int
     parameters: int
     macs_per_pass: int
@@ -69,6 +70,7 @@ def test(config: Config, state: Training, data: Prepared, place: Place) -> Measu
         tally=state.tally,
         rows=Rows(**{name: place.gather(rows) for name, rows in all_rows.items()}),
         probes=place.gather(probes),
+        logs=state.logs,
         split=place.split,
         parameters=sum(p.numel() for p in best.parameters()),
         macs_per_pass=multiply_adds(best, config.ports, config.task.size),

@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib
+import json
 import random
 import time
+from pathlib import Path
 from typing import Any, ClassVar, cast
 
 import numpy as np
@@ -23,7 +25,7 @@ from trainables.nnunet.room import Room
 from trainables.part import require
 from trainables.place import Place
 from trainables.record import DivergedError
-from trainables.state import LibraryTraining, Tally, own_checkpoint, written_checkpoint
+from trainables.state import LibraryTraining, Row, Tally, own_checkpoint, written_checkpoint
 
 
 class NNUNetTraining(LibraryTraining):
@@ -48,6 +50,7 @@ class NNUNetTraining(LibraryTraining):
         self._room = Room()
         self.step, self.tally, self.trained = 0, Tally(), []
         self._losses: list[float] = []
+        self._earlier = ""
         epochs = config.train.steps // model.iterations
         with contextlib.ExitStack() as failing:
             failing.callback(self._room.close)
@@ -70,6 +73,16 @@ class NNUNetTraining(LibraryTraining):
     @property
     def whole(self) -> Network:
         return self.best
+
+    @property
+    def logs(self) -> list[Row]:
+        plan = json.dumps(self.trainer.plans_manager.plans)
+        return [{"name": "plan", "text": plan}, {"name": "log", "text": self._log()}]
+
+    def _log(self) -> str:
+        """What the trainer wrote, of earlier attempts too; it need not know where it was."""
+        text = Path(self.trainer.log_file).read_text(encoding="utf-8")
+        return self._earlier + text.replace(str(self._room.at), "")
 
     def next(self) -> bool:
         return False
@@ -126,11 +139,16 @@ class NNUNetTraining(LibraryTraining):
             "optimizer": trainer.optimizer.state_dict(),
             "scaler": {} if scaler is None else scaler.state_dict(),
         }
-        log = {k: _plain(v) for k, v in trainer.logger.get_checkpoint().items()}
-        theirs = {"epoch": trainer.current_epoch, "losses": self._losses, "log": log}
-        best = {"best": _plain(trainer._best_ema)}
+        curves = {k: _plain(v) for k, v in trainer.logger.get_checkpoint().items()}
+        theirs = {
+            "epoch": trainer.current_epoch,
+            "losses": self._losses,
+            "curves": curves,
+            "best": _plain(trainer._best_ema),
+            "log": self._log(),
+        }
         about = {"digest": digest, "step": self.step, "tally": dataclasses.asdict(self.tally)}
-        return written_checkpoint(parts, {**about, "nnunet": {**theirs, **best}})
+        return written_checkpoint(parts, {**about, "nnunet": theirs})
 
     def load(self, checkpoint: bytes, digest: str) -> None:
         parts, about = own_checkpoint(checkpoint, digest)
@@ -139,9 +157,9 @@ class NNUNetTraining(LibraryTraining):
         trainer.optimizer.load_state_dict(parts["optimizer"])
         if trainer.grad_scaler is not None:
             trainer.grad_scaler.load_state_dict(parts["scaler"])
-        trainer.logger.load_checkpoint(theirs["log"])
+        trainer.logger.load_checkpoint(theirs["curves"])
         trainer.current_epoch, trainer._best_ema = theirs["epoch"], theirs["best"]
-        self._losses = theirs["losses"]
+        self._losses, self._earlier = theirs["losses"], theirs["log"]
         self.step, self.tally = about["step"], Tally(**about["tally"])
         self.tally.seconds += self._preparing  # it had to be done again
 
