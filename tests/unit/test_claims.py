@@ -1,79 +1,31 @@
-"""The source study's four claims, on ledgers that answer them: true, false, open, no such arm."""
+"""The source study's claims, on ledgers that answer them: true, false, open, no such arm."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.claims import flips
-from orchestrator.claims.timesteps import by_unit
 from orchestrator.ledger import Ledger
 from orchestrator.report import contents
 from orchestrator.report.blocks import Note, Table
 from orchestrator.tables import Tables
 from tests.cells import as_counts, binned, commit
+from tests.claims import (
+    CASES,
+    DICE,
+    NNUNET,
+    SEGFORMER,
+    SPREAD,
+    TWIN,
+    Array,
+    arm,
+    claims,
+    only,
+)
 from tests.fingerprints import bump, probes
-
-Array = np.ndarray[Any, Any]
-CASES = 8
-DICE = np.linspace(0.5, 0.8, CASES)
-SPREAD = np.linspace(-0.1, 0.1, CASES)
-"""How cases differ, far more than any two arms."""
-EDGES = np.linspace(0.0, 1.0, 6)
-TWIN, SEGFORMER, NNUNET = "better calibrated than its feed-forward twin", "SegFormer", "nnU-Net"
-
-
-def pixels(gap: Array) -> dict[str, list[tuple[float, int, int]]]:
-    """Cases whose mean probability, 0.7, is so much above the share of foreground."""
-    return {f"c{i}": [(0.7, 1000, round(1000 * (0.7 - g)))] for i, g in enumerate(gap)}
-
-
-def arm(
-    ledger: Ledger,
-    name: str,
-    mode: str = "feedforward",
-    *,
-    dice: Array = DICE,
-    gap: float | Array = 0.2,
-    model: str = "ensemdiff",
-    task: str = "task",
-    seed: int = 0,
-    train: dict[str, Any] | None = None,
-    scores: tuple[float, ...] = (0.8, 0.8, 0.8),
-    cases: int = CASES,
-    groups: Sequence[str] | None = None,
-    more: dict[str, list[dict[str, Any]]] | None = None,
-    **fields: Any,
-) -> None:
-    """A finished trial, with its gap of calibration and its validations at equal distances."""
-    config = {"model": {model: {}}, "mode": {mode: fields}, "train": train or {"steps": 30}}
-    steps = [
-        {"step": 10 * (i + 1), "score_sum": score, "score_count": 1}
-        for i, score in enumerate(scores)
-    ]
-    gaps = np.broadcast_to(gap, len(dice))[:cases]
-    digest = hashlib.sha256(f"{name} {task} {seed}".encode()).hexdigest()[:16]
-    about: dict[str, Any] = {"task": task, "model": model, "mode": mode, "seed": seed}
-    about |= {"config": config, "score": scores[-1], "passes_per_image": 1, **about}
-    counts = as_counts(dice[:cases])
-    about |= {"groups": groups, "more": {"steps": steps, **(more or {})}}
-    commit(ledger, digest, name, counts, pixels(gaps), **about)
-
-
-def claims(ledger: Ledger, statement: str, metric: str | None = None) -> list[dict[str, Any]]:
-    rows = Tables(ledger)["claims"].to_pylist()
-    return [r for r in rows if statement in r["statement"] and metric in (None, r["metric"])]
-
-
-def only(ledger: Ledger, statement: str, metric: str | None = None) -> dict[str, Any]:
-    (row,) = claims(ledger, statement, metric)
-    return row
-
 
 MIXED = np.array([0.05, -0.05, 0.04, -0.04, 0.03, -0.03, 0.02, -0.02])
 
@@ -282,135 +234,6 @@ def test_six_tasks_are_tested_over_tasks(ledger: Ledger) -> None:
     ends = stats.t.interval(0.95, 5, apart.mean(), stats.sem(apart))
     found = over["difference"], over["difference_low"], over["difference_high"]
     assert found == pytest.approx((apart.mean(), *ends), abs=1e-4)
-
-
-def over_t(with_image: Array, without: Array | None = None, dice: Array | None = None) -> Any:
-    """Probes of these errors in each stratum of t, the noise of cases about them."""
-    draws = np.random.default_rng(0)
-    noise = 1 + 0.02 * draws.normal(size=(CASES, 5))
-    without = np.full(5, 1.0) if without is None else without
-    rows = probes(EDGES, with_image * noise, without * noise, axis="t")
-    for row in rows:
-        hits = 100 * (dice if dice is not None else np.linspace(0.95, 0.6, 5))[row["bin"]]
-        row |= {"tp": round(hits), "fp": 100 - round(hits), "fn": 100 - round(hits), "tn": 0}
-    return {"probes": rows}
-
-
-CLEAN_END = np.array([0.99, 0.7, 0.5, 0.3, 0.2])
-
-
-@pytest.mark.parametrize(
-    ("with_image", "dice", "verdict"),
-    [
-        (CLEAN_END, None, "holds"),
-        (np.full(5, 0.5), None, "does not hold"),
-        (np.full(5, 0.95), None, "can not be told"),
-        (CLEAN_END[::-1], None, "does not hold"),  # the noisy end: nothing but the image tells
-    ],
-)
-def test_timesteps_at_which_the_image_hardly_helps(
-    ledger: Ledger, with_image: Array, dice: Array | None, verdict: str
-) -> None:
-    arm(ledger, "net", "diffusion", more=over_t(with_image, dice=dice))
-    row = only(ledger, "hardly helps")
-    assert row["verdict"] == verdict
-    if verdict == "holds":
-        assert row["why"].startswith("t 0.00 to 0.20: ")
-        assert row["value"] == pytest.approx(0.01, abs=1e-9)
-        # Two-sided; and where all signs change, another stratum is the largest.
-        assert row["p_holm"] == pytest.approx(2 * 2 / 2**CASES)
-
-
-def test_a_mask_that_may_tell_something_leaves_it_open(ledger: Ledger) -> None:
-    """The image takes away 1 % at the clean end, where Dice is above that of the noisy end on most
-    cases only.
-    """
-    more = over_t(CLEAN_END)
-    for row in more["probes"]:
-        if row["bin"] == 0:
-            hits = 60 + (40 if int(row["case"][1:4]) % 2 else -4)
-            row |= {"tp": hits, "fp": 100 - hits, "fn": 100 - hits}
-    arm(ledger, "net", "diffusion", more=more)
-    assert only(ledger, "hardly helps")["verdict"] == "can not be told"
-
-
-def test_curves_of_patients_are_no_curves_of_tiles(ledger: Ledger) -> None:
-    """Losses that are flat in the mean over patients whose own are not: 40 studies."""
-    draws, seen = np.random.default_rng(0), 0
-    for i in range(40):
-        own = np.repeat(draws.normal(0, 0.2, (6, 5)), 6, axis=0)
-        rows = probes(EDGES, 1 + own, np.full((36, 5), 2.0), axis="t")
-        for row in rows:
-            row["group"] = f"p{int(row['case'][1:4]) // 6}"
-        arm(ledger, f"net{i}", "diffusion", model=f"m{i:02}", more={"probes": rows})
-    rows = [r for r in claims(ledger, "not monotone") if r["p"] is not None]
-    assert {r["units"] for r in rows} == {6}
-    seen = sum(r["p"] <= 0.05 for r in rows)
-    assert seen <= 40 * 0.05 + 3 * np.sqrt(40 * 0.05 * 0.95)
-
-
-@pytest.mark.parametrize(
-    ("loss", "verdict", "value"),
-    [
-        (np.array([1.0, 0.8, 0.6, 0.4, 0.2]), "does not hold", None),
-        (np.array([0.2, 0.5, 0.9, 0.6, 0.4]), "holds", 0.5),
-        (np.array([0.9, 0.4, 0.2, 0.4, 0.5]), "holds", 0.3),
-        (np.array([0.5, 0.5, 0.5, 0.5, 0.5]), "can not be told", None),
-    ],
-)
-def test_a_loss_that_rises_and_falls(
-    ledger: Ledger, loss: Array, verdict: str, value: float | None
-) -> None:
-    arm(ledger, "net", "diffusion", more=over_t(loss))
-    row = only(ledger, "not monotone")
-    assert row["verdict"] == verdict
-    if value is not None:
-        assert row["value"] == pytest.approx(value, abs=0.05)
-    if verdict == "does not hold":
-        assert row["why"].startswith("it only falls: interval and test agree")
-
-
-def test_tasks_differ_if_they_are_further_apart_than_runs_of_one(ledger: Ledger) -> None:
-    edges = np.linspace(-6, 6, 13)
-    for task, centre in (("low", -2.0), ("high", 2.0)):
-        for seed in (0, 1, 2):
-            density = bump(edges, centre + 0.1 * seed, 1.0, 0.3)
-            about = np.linspace(0.9, 1.1, CASES)[:, None] * density
-            with_image = np.full_like(about, 0.1)
-            rows = probes(edges, with_image, with_image + 2 * np.log(2) * about)
-            arm(ledger, "net", "diffusion", task=task, seed=seed, more={"probes": rows})
-    row = only(ledger, "of its own")
-    assert (row["verdict"], row["task"]) == ("holds", "high and low")
-    assert row["value_against"] == pytest.approx((0.1 + 0.1 + 0.2) / 3, abs=0.02)
-    assert row["value"] == pytest.approx(4.0, abs=0.1)
-
-
-def test_flips_of_one_difference_are_scipys_permutation_test() -> None:
-    values = np.random.default_rng(1).normal(0.5, 1, (9, 1))
-    exact = stats.permutation_test(
-        (values[:, 0],),
-        np.mean,
-        permutation_type="samples",
-        alternative="greater",
-        n_resamples=9999,
-    )
-    assert flips.some_above(values)[0] == pytest.approx(exact.pvalue)
-    assert flips.all_above(values) == pytest.approx(exact.pvalue)
-
-
-def test_flips_of_many_columns_find_something_by_chance_once_in_twenty() -> None:
-    """1,000 times nothing, in 20 dependent columns of 10 units: 0.05 ± 0.02."""
-    draws = np.random.default_rng(2)
-    values = draws.normal(size=(1000, 10, 20)) + draws.normal(size=(1000, 10, 1))
-    found = np.mean([flips.some_above(v).min() <= 0.05 for v in values])
-    assert 0.03 <= found <= 0.07
-    all_of_them = np.mean([flips.all_above(v) <= 0.05 for v in values])
-    assert all_of_them <= 0.05
-
-
-def test_a_unit_is_the_mean_of_its_rows() -> None:
-    values = np.array([[1.0], [3.0], [5.0]])
-    assert by_unit(values, np.array([4, 4, 7])).tolist() == [[2.0], [5.0]]
 
 
 def test_the_report_answers_claim_by_claim(ledger: Ledger) -> None:
