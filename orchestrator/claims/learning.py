@@ -14,6 +14,8 @@ if TYPE_CHECKING:
 GAIN = 0.02
 """Of validation Dice in the second half of its steps: who gains more is still learning."""
 
+BELOW, LEARNING = "is below the grey level alone", "was still learning"
+
 
 class Learning:
     """What a cell's validations say, and those of the arms without a network beside it."""
@@ -49,9 +51,9 @@ class Learning:
         """
         gain, reached = self.gain(trials, networks), score(trials)
         if floor is not None and reached is not None and reached < floor:
-            return f"{name} is below the grey level alone in validation: {reached:.2f}, {floor:.2f}"
+            return f"{name} {BELOW} in validation: {reached:.2f}, {floor:.2f}"
         if gain is not None and gain > GAIN:
-            return f"{name} was still learning: validation Dice rose by {gain:.2f} in its last half"
+            return f"{name} {LEARNING}: validation Dice rose by {gain:.2f} in its last half"
         return ""
 
 

@@ -221,6 +221,12 @@ def test_holm_counts_the_tasks_and_one_task_refutes(ledger: Ledger) -> None:
     assert max(r["p_holm"] / r["p"] for r in each) == pytest.approx(3)
     assert (over["task"], over["tasks"], over["verdict"]) == (None, 3, "does not hold")
     assert over["why"] == "holds on a, b; does not hold on c"
+    section = next(s for s in contents(Tables(ledger)) if s.name == "claims")
+    told = [line for b in section.blocks if isinstance(b, Note) for line in b.lines]
+    assert (
+        f"{TWIN}, in ECE – does not hold. Of 3 comparisons of these networks, as they are:"
+        " holds in 2, does not hold in 1 (differences -0.020 to +0.020)."
+    ) in told
 
 
 def test_six_tasks_are_tested_over_tasks(ledger: Ledger) -> None:

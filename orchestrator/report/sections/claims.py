@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.claims.learning import BELOW, LEARNING
 from orchestrator.report.blocks import Block, Column, Note, Section, Table, fixed, p_value, text
 from orchestrator.report.naming import Naming, ordered, query, spaced
 
@@ -35,6 +37,13 @@ MEASURED = {
     "loss": "ε-error",
     "wasserstein": "λ",
 }
+FIRST = ("holds", "does not hold", "can not be told")
+KINDS = {
+    BELOW: "a network below grey levels alone in validation",
+    LEARNING: "a network that was still learning",
+    "may be chance": "a difference that may be chance",
+}
+"""What a reason has in it, and what it is called where several are counted."""
 DIFFERENCE = Column("difference", "Difference", fixed(3), interval=True)
 COLUMNS = (
     Column("claim", "Claim", text),
@@ -85,15 +94,45 @@ def _over(row: dict[str, Any]) -> str:
 
 
 def _answers(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """One sentence per study, statement, metric and model: over all tasks, where there are some."""
+    """One answer per study, statement and metric: over all models and tasks, if there are some."""
     several = len(ordered(rows, "study")) > 1
-    groups = dict.fromkeys((r["study"], r["said"], r["model"]) for r in rows)
-    for study, said, model in groups:
-        mine = [r for r in rows if (r["study"], r["said"], r["model"]) == (study, said, model)]
-        row = next((r for r in mine if r["task"] == "all tasks"), mine[0])
-        who = ", ".join(part for part in (study if several else "", model or "") if part)
-        told = f"{said} – {row['verdict']}: {_reason(row)}"
-        yield f"{who}: {told}" if who else told
+    for study, said in dict.fromkeys((r["study"], r["said"]) for r in rows):
+        mine = [r for r in rows if (r["study"], r["said"]) == (study, said)]
+        each = [r for r in mine if r["task"] != "all tasks"]
+        where = f"{study}: " if several else ""
+        if len(each) > 1 and each[0]["model"]:
+            yield f"{where}{said} – {_over_all(mine)}. {_as_trained(each)}"
+        else:
+            model = f"{each[0]['model']}: " if each[0]["model"] else ""
+            yield f"{where}{model}{said} – {each[0]['verdict']}: {_reason(each[0])}"
+
+
+def _over_all(rows: list[dict[str, Any]]) -> str:
+    """The verdict over tasks, or that of each model where they differ."""
+    over = [r for r in rows if r["task"] == "all tasks"] or rows
+    by: dict[str, list[str]] = {}
+    for row in over:
+        by.setdefault(row["verdict"], []).append(row["model"] or "")
+    if len(by) == 1:
+        return next(iter(by))
+    return "; ".join(f"{verdict} for {', '.join(models)}" for verdict, models in by.items())
+
+
+def _as_trained(each: list[dict[str, Any]]) -> str:
+    """How often it is so for these networks, by how much, and what keeps it from a verdict."""
+    found = Counter(row["as_trained"] for row in each)
+    counts = [f"{verdict} in {found[verdict]}" for verdict in FIRST if found[verdict]]
+    apart = [row["difference"] for row in each if row["difference"] is not None]
+    spread = f" (differences {min(apart):+.3f} to {max(apart):+.3f})" if apart else ""
+    told = (
+        f"Of {len(each)} comparisons of these networks, as they are: {', '.join(counts)}{spread}."
+    )
+    open_ones = [row["why"] for row in each if row["verdict"] == "can not be told"]
+    kinds = Counter(
+        next((kind for mark, kind in KINDS.items() if mark in why), why) for why in open_ones
+    )
+    whys = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(3))
+    return f"{told} Why it is open: {whys}." if whys else told
 
 
 def _reason(row: dict[str, Any]) -> str:
