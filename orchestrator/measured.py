@@ -171,6 +171,26 @@ def task_names(cells: Sequence[tuple[str, str, str]]) -> list[str]:
     return [names[s, title, k] for (s, title, _), k in zip(cells, settings, strict=True)]
 
 
+def prefixes(tables: Tables) -> dict[tuple[str, str], str]:
+    """By study and cell, what the names of all cells of its task have in common: whole words at
+    the front. Of all that were declared: so it does not depend on what has finished.
+    """
+    names: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in tables["studies"].select(["study", "stage", "cell", "config"]).to_pylist():
+        if row["stage"] == "final":
+            task = json.dumps(json.loads(row["config"]).get("task"), sort_keys=True)
+            names.setdefault((row["study"], task), {})[row["cell"]] = row["cell"].split("_")
+    found: dict[tuple[str, str], str] = {}
+    for (study, _), by_cell in names.items():
+        words = list(by_cell.values())
+        common = 0
+        while all(len(w) > common + 1 and w[common] == words[0][common] for w in words):
+            common += 1
+        prefix = "".join(f"{word}_" for word in words[0][:common])
+        found |= {(study, cell): prefix for cell in by_cell}
+    return found
+
+
 def _with_interval(metric: Metric, classes: list[Cases]) -> dict[str, float]:
     found = [cases.value(metric) for cases in classes]
     known = [(value, resampled) for value, resampled in found if not np.isnan(value)]

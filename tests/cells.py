@@ -31,6 +31,7 @@ def commit(
     revision: str = "r1",
     outcome: str = "finished",
     groups: Sequence[str] | None = None,
+    cell: str | None = None,
     more: Mapping[str, list[dict[str, Any]]] | None = None,
     **trial: Any,
 ) -> None:
@@ -40,7 +41,7 @@ def commit(
     config = {"task": {task: {}}, **(config or {})}
     about = {"arm": arm, "config": config, "values": {}}
     ledger.studies.describe(study, {"revision": revision})
-    name = f"{task}_{arm}"
+    name = cell or f"{task}_{arm}"
     ledger.studies.declare(Declared(study, revision, name, "final", seed, digest), about)
     row = {
         **{"task": task, "model": "ensemdiff", "mode": "diffusion", "schedule": "linear"},

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
@@ -40,7 +39,7 @@ def rows(tables: Tables) -> pa.Table:
     no result is left out.
     """
     held_out = measured.HeldOut(tables, measured.metrics(METRICS))
-    prefixes = _prefixes(tables)
+    prefixes = measured.prefixes(tables)
     studies: dict[str, dict[str, dict[str, pd.DataFrame]]] = {}
     for about, trials in held_out.cells:
         study, task = about["study"], about["task"]
@@ -56,26 +55,6 @@ def rows(tables: Tables) -> pa.Table:
                 about = {"study": study, "metric": metric.name, "tasks": len(whole)}
                 found += [about | row for row in _ranked(arms, np.concatenate(blocks))]
     return pa.Table.from_pylist(found, schema=SCHEMA)
-
-
-def _prefixes(tables: Tables) -> dict[tuple[str, str], str]:
-    """By study and cell, what the names of all cells of its task have in common: whole words at
-    the front. Of all that were declared: so it does not depend on what has finished.
-    """
-    names: dict[tuple[str, str], dict[str, list[str]]] = {}
-    for row in tables["studies"].select(["study", "stage", "cell", "config"]).to_pylist():
-        if row["stage"] == "final":
-            task = json.dumps(json.loads(row["config"]).get("task"), sort_keys=True)
-            names.setdefault((row["study"], task), {})[row["cell"]] = row["cell"].split("_")
-    found: dict[tuple[str, str], str] = {}
-    for (study, _), by_cell in names.items():
-        words = list(by_cell.values())
-        common = 0
-        while all(len(w) > common + 1 and w[common] == words[0][common] for w in words):
-            common += 1
-        prefix = "".join(f"{word}_" for word in words[0][:common])
-        found |= {(study, cell): prefix for cell in by_cell}
-    return found
 
 
 def _blocks(held_out: measured.HeldOut, metric: Metric, arms: list[pd.DataFrame]) -> Array:

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator import measured
 from orchestrator.report import vega
 
 if TYPE_CHECKING:
@@ -32,6 +33,7 @@ class Naming:
             for row in board
             if count[row["study"], row["task"], row["arm"]] == 1 and row["arm"] not in OF_OBJECTS
         }
+        self._prefixes = measured.prefixes(tables) if board else {}
 
         names = (self(row["study"], row["cell"]) for row in board)
         self._looks = vega.looks(list(dict.fromkeys(names)))
@@ -42,8 +44,9 @@ class Naming:
         return {name: look for name, look in self._looks.items() if name in present}
 
     def __call__(self, study: str, cell: str) -> str:
-        """The name of a cell."""
-        name = spaced(self._arms.get((study, cell), cell))
+        """The name of a cell: of its arm, or where a task has several of it, all but the task's."""
+        rest = cell.removeprefix(self._prefixes.get((study, cell), ""))
+        name = spaced(self._arms.get((study, cell), cell if rest in OF_OBJECTS else rest))
         return f"{study}: {name}" if self._several else name
 
     def of(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+import itertools
 import re
 from pathlib import Path
 from typing import Any
@@ -137,6 +138,15 @@ def test_hidden_series_leave_every_layer() -> None:
     spec = vega.lines(vega.looks(["a", "b"]), vega.number("x"), vega.number("y"), kinds=["k"])
     assert spec["transform"] == [{"filter": "indexof(hidden, datum.series) < 0"}]
     assert all("data" not in layer for layer in spec["layer"])
+
+
+def test_series_are_called_the_same_on_every_task(ledger: Ledger) -> None:
+    """Two models of one arm on two tasks are two series and not four."""
+    for i, (task, model) in enumerate(itertools.product(("lung", "heart"), ("a", "b"))):
+        about = {"cell": f"{task}_{model}_net", "task": task, "model": model}
+        commit(ledger, f"{i}" * 16, "net", [(4, 1, 1), (3, 1, 1)], **about)
+    board = contents(Tables(ledger))[0]
+    assert board.series == ["a net", "b net"]
 
 
 @pytest.mark.parametrize("arm", ["constructor", "toString", "valueOf"])
