@@ -19,6 +19,8 @@ DASHES = ([1, 0], [6, 3], [2, 2], [8, 2, 2, 2])
 DASHED = ("solid", "dashed", "dotted", "dash-dotted")
 MOST = 24
 """Series in one chart: more cannot be told apart."""
+BANDS = 8
+"""Shaded intervals in one square that can be told apart."""
 PARAM = "hidden"
 """The chart's parameter that lists the series a reader has switched off."""
 INK = "currentColor"
@@ -246,7 +248,7 @@ def labelled(series: Looks, across: str, up: str) -> Spec:
 
 
 def reliability(series: Looks) -> Spec:
-    """Curves over a diagonal in the unit square."""
+    """Curves over a diagonal in the unit square; bands of up to :data:`BANDS`, more hide curves."""
     square = {"domain": [0, 1]}
     curves = lines(
         series, number("probability given", **square), number("share that is so", **square)
@@ -258,7 +260,9 @@ def reliability(series: Looks) -> Spec:
             axis: {"field": "d", "type": "quantitative", "scale": square} for axis in ("x", "y")
         },
     }
-    return {**curves, "height": 320, "layer": [*curves["layer"], diagonal]}
+    bands, *others = curves["layer"]
+    layers = [bands, *others] if len(series) <= BANDS else others
+    return {**curves, "height": 320, "layer": [*layers, diagonal]}
 
 
 def with_data(spec: Spec, title: str, alt: str, rows: Sequence[Mapping[str, Any]]) -> Spec:

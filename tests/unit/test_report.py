@@ -170,6 +170,13 @@ def test_the_pages_drawings_say_nothing_twice_and_move_no_mark(tables: Tables) -
     assert np.abs(np.array(places[0], float) - np.array(places[1], float)).max() <= 0.005 + 1e-9
 
 
+def test_a_square_of_many_arms_has_curves_and_no_bands() -> None:
+    for count, areas in ((vega.BANDS, 1), (vega.BANDS + 1, 0)):
+        layers = vega.reliability(vega.looks([f"arm{i}" for i in range(count)]))["layer"]
+        assert sum(layer["mark"]["type"] == "area" for layer in layers) == areas
+        assert sum(layer["mark"]["type"] == "line" for layer in layers) == 2
+
+
 def test_a_zero_on_a_logarithmic_axis_is_drawn(tmp_path: Path) -> None:
     rows = [
         {"series": "a", "line": "k", "at": i, "value": v, "low": v, "high": v}

@@ -75,11 +75,14 @@ def _diagram(
     ]
     several = len({r["class"] for r in rows if r["task"] == task}) > 1
     pixels = max((sum(p["count"] for p in points if p["series"] == s) for s in shown), default=0)
+    without = ""
+    if len(ordered(points)) > vega.BANDS:
+        without = f" More than {vega.BANDS} arms: their intervals are in the numbers."
     return Chart(
         f"reliability-{task}-{label}",
         f"{spaced(task)}{f', {label}' if several else ''}: reliability",
         "; ".join(f"{s}: widest gap {_gap(points, s):.2f}" for s in shown),
-        f"At most {pixels:,} pixels an arm; the grey diagonal is perfect calibration.",
+        f"At most {pixels:,} pixels an arm; the grey diagonal is perfect calibration.{without}",
         query(tables, "reliability", f"task = '{task}'", f"class = '{label}'", "region = 'image'"),
         vega.reliability(naming.looks(points)),
         points,
