@@ -23,12 +23,12 @@ diffusion.
 
 It needs `make baselines` to run, and nothing to be planned.
 
-Cost: about an hour and ten minutes on 2 CPU cores (120 trials). Expect the twins ahead of
-everything else, `segformer` near them in Dice but on the brain, `nnunet` after its 60 steps about
-where grey levels alone are, `segformer_published` far behind; a temperature to halve the ECE of the
-twins' views on histology and to take away most of the plain U-Nets', and to leave alone what is
-calibrated already. The report's verdicts on the study's claims are open: so short a training is no
-evidence.
+Cost: about an hour and ten minutes on 2 CPU cores (120 trials). Expect twins and plain U-Nets ahead
+of diffusion in Dice, and grey levels alone ahead of all on the brain; `segformer` near the twins
+but on the brain, `nnunet` after its 60 steps about where grey levels alone are,
+`segformer_published` far behind; a temperature to halve the ECE of the twins' views on histology
+and to take away most of the plain U-Nets', and to leave alone what is calibrated already. The
+report's verdicts on the study's claims are open: so short a training is no evidence.
 """
 
 from dataclasses import replace
