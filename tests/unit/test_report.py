@@ -100,6 +100,20 @@ def test_one_network_is_the_first_of_its_views_and_of_its_deep_ensembles(ledger:
     }
 
 
+def test_ensembles_of_two_models_are_two_lines(ledger: Ledger) -> None:
+    for i, (model, members) in enumerate(itertools.product("ab", (1, 4))):
+        mode = {"feedforward": {"members": members}}
+        about = {"config": {"mode": mode, "model": {model: {}}}, "mode": "feedforward"}
+        pixels = {f"c{k}": [(0.7, 100, 50 + i)] for k in range(3)}
+        commit(
+            ledger, f"{i:016x}", f"{model}{members}", [(1, 0, 0)] * 3, pixels, **about, model=model
+        )
+    section = next(s for s in contents(Tables(ledger)) if s.name == "reliability")
+    (chart,) = (b for b in section.blocks if isinstance(b, Chart) and b.name == "members-task-ece")
+    lines = [(r["series"], r["at"]) for r in chart.rows]
+    assert lines == [(f"{m} feedforward", n) for m, n in itertools.product("ab", (1, 4))]
+
+
 def test_calibration_at_the_boundary_stands_beside_that_of_all_pixels(ledger: Ledger) -> None:
     cases = [f"c{i}" for i in range(3)]
     near = [{"case": c, "reading": "boundary", **binned(0.7, 100, 30)} for c in cases]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow.compute as pc
@@ -124,12 +125,12 @@ def _over_members(
         about |= {end: row[f"{metric}_{end}"] for end in ("low", "high")}
         for kind, members, family in families_of(row["settings"]):
             families.setdefault(f"{row['study']}{family}", []).append(
-                {"at": members, **about, "series": spaced(kind)}
+                {"at": members, **about, "series": spaced(kind), "model": row["model"]}
             )
+    vary = [points for points in families.values() if len({p["at"] for p in points}) > 1]
     rows = [
-        point
-        for points in families.values()
-        if len({p["at"] for p in points}) > 1
+        {**point, "series": name}
+        for name, points in zip(_called([points[0] for points in vary]), vary, strict=True)
         for point in sorted(points, key=lambda p: p["at"])
     ]
     if not rows:
@@ -150,6 +151,18 @@ def _over_members(
         ),
         rows,
     )
+
+
+def _called(families: list[dict[str, Any]]) -> list[str]:
+    """A name for each line: its kind, and as much more as tells it from the others."""
+    kinds = Counter(family["series"] for family in families)
+    both = Counter((family["model"], family["series"]) for family in families)
+    names: list[str] = []
+    for i, family in enumerate(families, 1):
+        kind, model = family["series"], family["model"]
+        name = kind if kinds[kind] == 1 else f"{model} {kind}"
+        names.append(name if both[model, kind] == 1 else f"{name} ({i})")
+    return names
 
 
 def families_of(settings: str) -> list[tuple[str, int, str]]:

@@ -50,7 +50,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
     rows = [
         {
             **row,
-            "name": f"{naming(row['study'], row['cell'])} − {naming(row['study'], row['against'])}",
+            "name": _name(naming(row["study"], row["cell"]), naming(row["study"], row["against"])),
             "equal": _equal(row),
         }
         for row in tables["twins"].to_pylist()
@@ -69,6 +69,14 @@ METRICS = (
     ("ece", "ECE: below 0, diffusion is better"),
 )
 KINDS = ("passes and device-seconds", "passes", "device-seconds", "nothing")
+
+
+def _name(one: str, other: str) -> str:
+    """The two, without the words that the second begins with as well."""
+    words, others = one.split(), other.split()
+    while len(others) > 1 and words[:1] == others[:1]:
+        words, others = words[1:], others[1:]
+    return f"{one} − {' '.join(others)}"
 
 
 def _equal(row: dict[str, Any]) -> str:
