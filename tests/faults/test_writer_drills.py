@@ -31,6 +31,8 @@ from tests.faults.proxy import Fault, Proxy
 from trainables.record import Outcome
 
 pytestmark = pytest.mark.slow
+MOST = 99
+"""Writers that are killed."""
 
 
 def uncommitted(store: Store) -> set[str]:
@@ -44,11 +46,13 @@ def attempts(keys: set[str]) -> int:
     return len({key.rpartition("/")[0] for key in keys})
 
 
-def killed(store: Store, hands: Hands, rounds: int, proxy: Proxy | None) -> set[str]:
-    """Let writers be killed at random objects; digests of which they knew that they are there."""
-    rng, known = random.Random(1), set[str]()
-    for r in range(rounds):
-        writer, at = hands(write, store, f"r{r:02}-"), rng.randint(1, 14)
+def killed(store: Store, hands: Hands, rounds: int, proxy: Proxy | None) -> tuple[set[str], int]:
+    """Let writers be killed at random objects; digests of which they knew that they are there, and
+    how many were killed: more where none was struck in the midst of an attempt.
+    """
+    rng, known, kills = random.Random(1), set[str](), 0
+    while kills < rounds or (not uncommitted(store) and kills < MOST):
+        writer, at = hands(write, store, f"r{kills:02}-"), rng.randint(1, 14)
         if proxy is None:
             begun = files(store, "")
             assert writer.strike(lambda: files(store, "") >= begun + at)  # noqa: B023
@@ -66,7 +70,8 @@ def killed(store: Store, hands: Hands, rounds: int, proxy: Proxy | None) -> set[
         assert writer.process.exitcode == -9
         if proxy is not None:
             proxy.heal()
-    return known
+        kills += 1
+    return known, kills
 
 
 def assert_only_whole_attempts_count(
@@ -99,7 +104,7 @@ def assert_gc_drops_only(store: Store, orphans: set[str], inline: Segprint) -> N
 def test_writers_killed_between_two_files_leave_whole_attempts_and_litter_that_gc_drops(
     local: Store, hands: Hands, inline: Segprint, rounds: int
 ) -> None:
-    known = killed(local, hands, rounds, None)
+    known, rounds = killed(local, hands, rounds, None)
     assert_only_whole_attempts_count(local, known, rounds, inline)
     orphans = uncommitted(local)
     assert list(garbage.litter(Ledger(local), timedelta(0))) == [], "they may be in the writing"
@@ -118,7 +123,7 @@ def test_writers_killed_between_two_requests_leave_whole_attempts_and_litter_tha
     monkeypatch: pytest.MonkeyPatch,
     rounds: int,
 ) -> None:
-    known = killed(remote, hands, rounds, proxy)
+    known, rounds = killed(remote, hands, rounds, proxy)
     assert_only_whole_attempts_count(remote, known, rounds, inline)
     orphans = uncommitted(remote)
     assert list(garbage.litter(Ledger(remote), timedelta(0))) == [], "they may be in the writing"
