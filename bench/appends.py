@@ -30,9 +30,9 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from orchestrator import fold
-from orchestrator.aws import aws_chain
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.storage.credentials import aws_chain
+from orchestrator.storage.object_store import Store
 from tests.faults.proxy import Proxy
 from tests.server import BUCKET, serving
 from trainables.record import SCHEMAS, Tables, to_arrow

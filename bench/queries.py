@@ -33,7 +33,7 @@ import pyarrow as pa
 from bench import _mlflow, _store
 from orchestrator import delta, fold
 from orchestrator.records import PREFIX
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from orchestrator.tables import Tables, open_store
 from trainables.record import SCHEMAS
 

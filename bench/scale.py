@@ -25,12 +25,12 @@ import numpy as np
 from bench.appends import commit
 from bench.sweeps import apart, swept
 from orchestrator import fold
-from orchestrator.aws import aws_chain
 from orchestrator.cells import check
 from orchestrator.fill import CellSearch
 from orchestrator.ledger import Ledger
 from orchestrator.policy import Standing
-from orchestrator.store import Store
+from orchestrator.storage.credentials import aws_chain
+from orchestrator.storage.object_store import Store
 from search_spaces.noise_search import SPACE
 from tests.faults.proxy import Proxy
 from tests.server import BUCKET, serving

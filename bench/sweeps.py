@@ -91,7 +91,7 @@ def alone(store: str) -> Took:
     """Trials one after the other, committed by the same process."""
     from orchestrator.ledger import Ledger, LedgerSink
     from orchestrator.plan import plan
-    from orchestrator.store import Store
+    from orchestrator.storage.object_store import Store
     from trainables.attempt import attempt, outcome_of
     from trainables.place import Place
 
@@ -113,7 +113,7 @@ def swept(store: str, trials: int) -> Took:
     from orchestrator.estimate import Estimator
     from orchestrator.ledger import Ledger
     from orchestrator.screen import Screen
-    from orchestrator.store import Store
+    from orchestrator.storage.object_store import Store
     from orchestrator.sweep import sweep
 
     ledger, took = Ledger(Store(store)), Took()

@@ -14,7 +14,6 @@ import pyarrow.parquet as pq
 from orchestrator import datafiles, delta, studies
 from orchestrator.batches import batches, folded
 from orchestrator.delta import State
-from orchestrator.directory import Entry
 from orchestrator.parts import verify
 from orchestrator.records import (
     PREFIX,
@@ -24,7 +23,8 @@ from orchestrator.records import (
     Record,
     load_record,
 )
-from orchestrator.store import Store
+from orchestrator.storage.local_files import Entry
+from orchestrator.storage.object_store import Store
 from trainables.record import SCHEMAS
 
 AT_ONCE = 64

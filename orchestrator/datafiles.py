@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 
 from orchestrator.records import DamagedError
 from orchestrator.seals import File
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from trainables.reading.tree import cache_dir
 
 AT_ONCE = 4

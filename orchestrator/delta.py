@@ -23,12 +23,12 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from orchestrator import seals
-from orchestrator.aws import aws_chain
-from orchestrator.directory import Entry
 from orchestrator.parts import parquet
 from orchestrator.records import DamagedError
 from orchestrator.seals import ROOT, File, Seal, content_hash
-from orchestrator.store import Store
+from orchestrator.storage.credentials import aws_chain
+from orchestrator.storage.local_files import Entry
+from orchestrator.storage.object_store import Store
 from trainables.record import SCHEMAS
 
 SERIAL, FOLDED = "segprint", "segprint.folded"

@@ -15,7 +15,7 @@ import duckdb
 import pyarrow as pa
 
 from orchestrator.parts import parquet
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from orchestrator.tables import Tables
 from trainables.record import SCHEMAS
 

@@ -29,7 +29,7 @@ from orchestrator.batches import Batch, folded
 from orchestrator.delta import ContestedError, State
 from orchestrator.parts import coded, decode
 from orchestrator.records import PREFIX, Commit, DamagedError, Record, about, load_record
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from orchestrator.studies import Studies
 from trainables.record import SCHEMAS
 

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from orchestrator import delta
-from orchestrator.directory import Entry
 from orchestrator.ledger import Ledger
 from orchestrator.records import PREFIX, DamagedError, NewerError, Record, load_record
+from orchestrator.storage.local_files import Entry
 from trainables.record import SCHEMAS
 
 GRACE = timedelta(days=1)

@@ -31,7 +31,7 @@ from orchestrator import parts, policy, records
 from orchestrator.process import dead, myself
 from orchestrator.records import RANK, Commit, DamagedError, Record
 from orchestrator.snapshot import Snapshot
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from orchestrator.studies import Studies
 from trainables.record import SCHEMA_VERSION, Outcome, Tables
 

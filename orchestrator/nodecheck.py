@@ -13,7 +13,7 @@ from datetime import timedelta
 from typing import Any
 
 from orchestrator.preflight import MOST_SKEW_SECONDS, SLOW_MILLISECONDS, Check
-from orchestrator.store import Store, StoreError
+from orchestrator.storage.object_store import Store, StoreError
 
 PATIENCE_SECONDS = 120.0
 """For all nodes to start a process and answer."""

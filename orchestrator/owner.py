@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.process import alive, dead, myself
-from orchestrator.store import Store, StoreError
+from orchestrator.storage.object_store import Store, StoreError
 
 RENEW_SECONDS = 10.0
 LAPSE_SECONDS = 60.0

@@ -16,7 +16,7 @@ from pathlib import Path
 
 from packaging.requirements import Requirement
 
-from orchestrator.store import Store, StoreError
+from orchestrator.storage.object_store import Store, StoreError
 
 Check = Iterator[tuple[str, str, str]]
 """Name of a check, ok, warning or failure, and what was found."""

@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 
 ROOT = "tables/"
 

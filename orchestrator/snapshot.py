@@ -17,7 +17,7 @@ from orchestrator.batches import batches, folded
 from orchestrator.delta import State
 from orchestrator.parts import decode
 from orchestrator.records import PREFIX, Commit, DamagedError, Record, about, counted, load_record
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from trainables.record import SCHEMAS
 
 log = logging.getLogger("segprint.tables")

@@ -17,7 +17,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.parts import parquet
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 
 log = logging.getLogger("segprint.tables")
 T = TypeVar("T")

@@ -20,7 +20,7 @@ from orchestrator.computed import once
 from orchestrator.ledger import Ledger
 from orchestrator.limits import limited
 from orchestrator.snapshot import Snapshot, Source
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from orchestrator.studies import Declared
 from trainables.part import unknown
 from trainables.record import SCHEMAS

@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from orchestrator.cli import main
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from tests.server import serving
 from trainables.config import Config, parse
 

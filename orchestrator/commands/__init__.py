@@ -14,7 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from orchestrator.tables import Tables
 from search_spaces import Space
 from trainables.part import unknown

@@ -11,7 +11,7 @@ from orchestrator.batches import batches
 from orchestrator.check import Check
 from orchestrator.commands import console, emit, ledger_of
 from orchestrator.records import DamagedError
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 
 
 def main(options: Namespace) -> int:

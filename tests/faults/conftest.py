@@ -9,9 +9,9 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from orchestrator.aws import aws_chain
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.storage.credentials import aws_chain
+from orchestrator.storage.object_store import Store
 from search_spaces import Space
 from tests.faults.drill import Drill
 from tests.faults.hands import Hand

@@ -16,7 +16,7 @@ from orchestrator import fold
 from orchestrator.check import Check
 from orchestrator.ledger import Ledger
 from orchestrator.snapshot import Snapshot
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from trainables.record import Outcome
 
 FORKS = multiprocessing.get_context("forkserver")

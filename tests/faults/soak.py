@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 
 from orchestrator.ledger import Ledger
 from orchestrator.policy import MOST_FAILURES
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from search_spaces import LogUniform, Search, Space
 from tests.faults.drill import Drill, paced, trial
 from tests.faults.nodes import Nodes

@@ -11,7 +11,7 @@ import pytest
 
 from orchestrator import delta, fold
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from tests.faults.conftest import Hands
 from tests.faults.hands import (
     CASES,

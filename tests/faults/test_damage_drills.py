@@ -13,7 +13,7 @@ from orchestrator.check import Check
 from orchestrator.ledger import Ledger
 from orchestrator.records import DamagedError, Record
 from orchestrator.snapshot import Snapshot
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from tests.conftest import Segprint
 from tests.faults.hands import CASES, commit, filled, marks
 from tests.faults.harm import (

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from tests.faults.drill import Drill, checkpoint_beside, commits
 from tests.faults.space_faults import SPACE
 from trainables.state import read_checkpoint

@@ -19,7 +19,7 @@ from botocore.exceptions import (
     ResponseStreamingError,
 )
 
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from tests.faults.proxy import Fault, Proxy, to
 
 CREATE = {"Bucket": "segprint-test", "IfNoneMatch": "*"}

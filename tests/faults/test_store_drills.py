@@ -13,7 +13,7 @@ import pytest
 from orchestrator import fold
 from orchestrator.check import Check
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store, StoreError
+from orchestrator.storage.object_store import Store, StoreError
 from tests.conftest import Segprint
 from tests.faults.conftest import Hands
 from tests.faults.hands import commit, filled, marks, write

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from orchestrator.tables import Tables
 from tests.faults.conftest import Drills
 from tests.faults.drill import Drill, paced, standing, trained, trial

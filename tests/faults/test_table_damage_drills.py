@@ -12,7 +12,7 @@ from orchestrator import fold
 from orchestrator.ledger import Ledger
 from orchestrator.records import DamagedError
 from orchestrator.snapshot import Snapshot
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from tests.conftest import Segprint
 from tests.faults.hands import commit, filled, marks
 from tests.faults.harm import (

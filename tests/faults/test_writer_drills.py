@@ -15,7 +15,7 @@ import pytest
 from orchestrator import fold, garbage
 from orchestrator.ledger import Ledger
 from orchestrator.records import Record
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from tests.conftest import Segprint
 from tests.faults.conftest import Hands
 from tests.faults.hands import (

@@ -15,9 +15,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.aws import aws_chain
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.storage.credentials import aws_chain
+from orchestrator.storage.object_store import Store
 from tests.conftest import ROOT, SMALL, Segprint
 from tests.faults.nodes import Nodes
 

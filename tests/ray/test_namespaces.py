@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from tests.conftest import ROOT
 from tests.faults.nodes import QUICK
 from tests.ray.test_jobs import STUDY

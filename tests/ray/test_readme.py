@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from orchestrator.tables import Tables, open_store
 from tests import trees
 from tests.conftest import ROOT

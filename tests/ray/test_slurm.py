@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from search_spaces import Space
 from tests.conftest import ROOT, SMALL
 from tests.faults.nodes import QUICK

@@ -16,7 +16,7 @@ from orchestrator.check import Check, Finding
 from orchestrator.ledger import Ledger
 from orchestrator.records import DamagedError, Record
 from orchestrator.snapshot import Snapshot
-from orchestrator.store import Store, StoreError
+from orchestrator.storage.object_store import Store, StoreError
 from tests.unit.test_fold import commit, seen
 
 

@@ -19,7 +19,7 @@ from orchestrator import delta, fold
 from orchestrator.batches import batches
 from orchestrator.ledger import Ledger
 from orchestrator.snapshot import Snapshot
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from trainables.record import SCHEMAS
 
 

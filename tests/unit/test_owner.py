@@ -15,7 +15,7 @@ import pytest
 from orchestrator import owner
 from orchestrator.owner import Claim, LostError, claimed, driver_of
 from orchestrator.process import myself
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 
 
 @pytest.fixture
@@ -59,8 +59,8 @@ def test_the_second_driver_waits_and_then_drives(
 
 def test_a_killed_drivers_study_is_free_at_once(store: Store) -> None:
     code = (
-        "import os, sys; from orchestrator.owner import claimed; from orchestrator.store import"
-        " Store\nwith claimed(Store(sys.argv[1]), 's', print): os.kill(os.getpid(), 9)"
+        "import os, sys; from orchestrator.owner import claimed\n"
+        "from orchestrator.storage.object_store import Store\nwith claimed(Store(sys.argv[1]), 's', print): os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", code, store.url], check=False)
     assert killed.returncode == -9

@@ -13,8 +13,8 @@ import ray
 import torch
 
 from orchestrator import nodecheck, preflight
-from orchestrator.directory import Entry
-from orchestrator.store import Store
+from orchestrator.storage.local_files import Entry
+from orchestrator.storage.object_store import Store
 
 
 def states(check: preflight.Check) -> dict[str, str]:

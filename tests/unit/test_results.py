@@ -16,7 +16,7 @@ from scipy import stats
 from orchestrator import fold, measured, paired
 from orchestrator.export import export
 from orchestrator.ledger import Ledger
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from orchestrator.studies import Declared
 from orchestrator.tables import QueryError, Tables, open_store
 from tests.conftest import Segprint

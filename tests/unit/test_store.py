@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.store import Store, StoreError
+from orchestrator.storage.object_store import Store, StoreError
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -20,7 +20,7 @@ from orchestrator.owner import Claim
 from orchestrator.plan import Plan, Trial, plan
 from orchestrator.round import Crew, Round, declare
 from orchestrator.screen import Screen
-from orchestrator.store import Store
+from orchestrator.storage.object_store import Store
 from search_spaces import Budget, Choice, Search, Space, Uniform
 from tests.conftest import SMALL
 

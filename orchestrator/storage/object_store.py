@@ -19,8 +19,8 @@ from typing import Any, cast
 
 import fsspec
 
-from orchestrator.directory import Entry, files_below, place, unfinished
-from orchestrator.patience import FAILURES, s3_code, wait
+from orchestrator.storage.local_files import Entry, files_below, place, unfinished
+from orchestrator.storage.retry import FAILURES, s3_code, wait
 
 
 class StoreError(OSError):
