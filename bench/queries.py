@@ -34,7 +34,7 @@ from bench import _mlflow, _store
 from orchestrator import delta, fold
 from orchestrator.records import PREFIX
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import Tables, open_store
+from orchestrator.views.catalog import Catalog, open_store
 from trainables.record import SCHEMAS
 
 TRIALS = int(os.environ.get("SEGPRINT_BENCH_TRIALS", "10000"))
@@ -196,7 +196,7 @@ OPENING = ("listing commits", "opening Delta tables", "open_store", "open_store,
 
 def our_questions(url: str) -> Questions:
     """Through ``open_store``."""
-    held: dict[str, Tables] = {}
+    held: dict[str, Catalog] = {}
     return {
         "listing commits": lambda: Store(url).list(PREFIX),
         "opening Delta tables": lambda: files_of(url),

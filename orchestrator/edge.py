@@ -20,7 +20,7 @@ from orchestrator.probed import Probed
 if TYPE_CHECKING:
     import pandas as pd
 
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 TWIN = "feedforward"
 Key = tuple[int, str]
@@ -52,7 +52,7 @@ def twin(cell: MeasuredCell, cells: list[MeasuredCell]) -> MeasuredCell | None:
 
 
 def left_edge(
-    probed: Probed, trials: pd.DataFrame, other: pd.DataFrame, tables: Tables
+    probed: Probed, trials: pd.DataFrame, other: pd.DataFrame, tables: Catalog
 ) -> dict[str, float | None]:
     """``left_edge``: the x0-error in the lowest stratum of λ over 4·scale²·Brier of the twin.
 
@@ -85,7 +85,7 @@ def left_edge(
     return of_means({"error": error, "brier": brier}, counted, ratio)
 
 
-def _brier(trials: pd.DataFrame, tables: Tables) -> dict[Key, float]:
+def _brier(trials: pd.DataFrame, tables: Catalog) -> dict[Key, float]:
     """Of every seed and case, where the task has two classes."""
     digests = set(trials["digest"])
     table = TestRows("calibration", tables["calibration"], digests)

@@ -22,7 +22,7 @@ from trainables.part import names, parse_part
 from trainables.record import BINS, SCHEMAS
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 MeasuredCell = tuple[dict[str, str], pd.DataFrame]
 """What a cell is, and the ``trials`` rows of it."""
@@ -48,7 +48,7 @@ class HeldOut:
     """Test rows of all finished final trials, to be asked for the metrics of a cell."""
 
     def __init__(
-        self, tables: Tables, chosen: list[Metric], cells: list[MeasuredCell] | None = None
+        self, tables: Catalog, chosen: list[Metric], cells: list[MeasuredCell] | None = None
     ) -> None:
         self.metrics = chosen
         self.cells = list(final_cells(tables)) if cells is None else cells
@@ -134,7 +134,7 @@ class TestRows:
         return rows[self.codes["reading"][rows] == code]
 
 
-def final_cells(tables: Tables, declared: pa.Table | None = None) -> Iterator[MeasuredCell]:
+def final_cells(tables: Catalog, declared: pa.Table | None = None) -> Iterator[MeasuredCell]:
     """Per study and cell: what it is, and the rows of its finished final trials.
 
     ``declared`` are other rows of ``studies`` than the current ones.
@@ -171,7 +171,7 @@ def task_names(cells: Sequence[tuple[str, str, str]]) -> list[str]:
     return [names[s, title, k] for (s, title, _), k in zip(cells, settings, strict=True)]
 
 
-def prefixes(tables: Tables) -> dict[tuple[str, str], str]:
+def prefixes(tables: Catalog) -> dict[tuple[str, str], str]:
     """By study and cell, what the names of all cells of its task have in common: whole words at
     the front. Of all that were declared: so it does not depend on what has finished.
     """

@@ -23,7 +23,7 @@ from orchestrator.pixelwise import Pixelwise
 if TYPE_CHECKING:
     import pandas as pd
 
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 MEASURED = (
     "eps_error",
@@ -139,7 +139,7 @@ class Probed:
         return self.some(whole, np.ones(len(self.bins), bool))
 
 
-def cells(tables: Tables) -> Iterator[Probed]:
+def cells(tables: Catalog) -> Iterator[Probed]:
     """Probes of the finished final trials of every study and cell, along each axis."""
     studies = cast("pd.DataFrame", tables["studies"].to_pandas())
     trials = cast("pd.DataFrame", tables["trials"].to_pandas())

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.measured import MeasuredCell, final_cells
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 STILLS = {
     "image": "image",
@@ -60,7 +60,7 @@ class Sample:
 
 
 def samples(
-    tables: Tables, cells: Iterable[MeasuredCell] | None = None, most: int = 2
+    tables: Catalog, cells: Iterable[MeasuredCell] | None = None, most: int = 2
 ) -> list[Sample]:
     """Of each cell, or these, its first seed's pictures: ``most`` cases, in order of their names.
 

@@ -22,7 +22,7 @@ from orchestrator.probed import Probed, cells
 from trainables.metrics import ratio
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 BINS = 64
 PERMUTATIONS = 1999
@@ -94,7 +94,7 @@ class Group:
         return holm(self.p)
 
 
-def groups(tables: Tables) -> list[Group]:
+def groups(tables: Catalog) -> list[Group]:
     """All groups of two tasks or more, of the studies that are looked at.
 
     Cells are alike within a study if arm, model, schedule and encoding are the same. Where a task

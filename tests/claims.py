@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.ledger import Ledger
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 from tests.cells import as_counts, commit
 
 Array = np.ndarray[Any, Any]
@@ -59,7 +59,7 @@ def arm(
 
 
 def claims(ledger: Ledger, statement: str, metric: str | None = None) -> list[dict[str, Any]]:
-    rows = Tables(ledger)["claims"].to_pylist()
+    rows = Catalog(ledger)["claims"].to_pylist()
     return [r for r in rows if statement in r["statement"] and metric in (None, r["metric"])]
 
 

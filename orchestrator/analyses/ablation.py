@@ -12,7 +12,7 @@ import pyarrow as pa
 from orchestrator import measured, paired
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 METRICS = ("dice", "iou", "ece")
 SCHEMA = pa.schema(
@@ -24,7 +24,7 @@ SCHEMA = pa.schema(
 )
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per study, task, metric and pair of cells, over finished final trials.
 
     ``difference`` is the cell's value less that of ``against``, over the seeds and test cases

@@ -10,7 +10,7 @@ from orchestrator.claims.evidence import Told
 from orchestrator.measured import MeasuredCell, final_cells
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 TEXTS = ("statement", "metric", "task", "model", "cell", "against")
 COUNTS = ("tasks", "seeds", "images", "groups", "units", "passes", "passes_against")
@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
 )
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per study, statement, metric, model and task; and one over its tasks, ``task`` null.
 
     The claims are those of Öttl et al. 2024 (arXiv 2403.14440) about diffusion models: they are

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 COLUMNS = (
     *("digest", "task", "model", "mode", "schedule", "seed", "outcome", "steps", "parameters"),
@@ -17,6 +17,6 @@ COLUMNS = (
 )
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per trial; a trial that two studies share was paid for once, and is here once."""
     return tables["trials"].select(COLUMNS)

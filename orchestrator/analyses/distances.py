@@ -13,7 +13,7 @@ from orchestrator.bootstrap import Array
 from orchestrator.intervals import with_ends
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 DISTANCES = ("wasserstein", "jensen_shannon", "area_between")
 SCHEMA = pa.schema(
@@ -28,7 +28,7 @@ SCHEMA = pa.schema(
 )
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """Two rows per pair of tasks of a study that were trained alike: ``unit`` and ``bits``.
 
     Alike: the same arm, model, schedule and encoding (:func:`orchestrator.shapes.groups`). The

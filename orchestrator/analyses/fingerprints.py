@@ -13,7 +13,7 @@ from orchestrator import bootstrap
 from orchestrator.probed import CONTROLS, MEASURED, Probed, cells
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PIXELWISE = "eps_error_pixelwise"
 SCHEMA = pa.schema(
@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
 )
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per study, cell, axis, curve and stratum, with a 95 % interval over groups or
     cases (:func:`orchestrator.bootstrap.units`).
 

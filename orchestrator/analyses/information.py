@@ -16,7 +16,7 @@ from orchestrator.probed import Probed, cells
 from trainables.metrics import ratio
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 TOTALS = ("entropy", "entropy_given_image", "information", "information_orthogonal")
 LIMITS = {"share_under_1": 0.01, "share_under_5": 0.05, "share_under_10": 0.1}
@@ -38,7 +38,7 @@ SCHEMA = pa.schema(
 )
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per study and cell with final diffusion trials; null where it was not measured.
 
     Every number has its 95 % interval, by bootstrap over groups or cases
@@ -97,7 +97,7 @@ def _row(
     cell: MeasuredCell,
     others: list[MeasuredCell],
     held_out: HeldOut,
-    tables: Tables,
+    tables: Catalog,
 ) -> dict[str, Any]:
     about = over_log_snr.about
     row: dict[str, Any] = {k: about[k] for k in SCHEMA.names if k in about}

@@ -12,7 +12,7 @@ import pyarrow as pa
 from orchestrator import measured, paired
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 METRICS = ("dice", "ece")
 APART = ("task", "seed")
@@ -32,7 +32,7 @@ SCHEMA = pa.schema(
 )
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per study, task, metric and 2 × 2 block of cells: ``base``, ``one`` with one change,
     ``other`` with another, ``both``.
 

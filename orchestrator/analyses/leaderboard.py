@@ -10,7 +10,7 @@ import pyarrow as pa
 from orchestrator import measured
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 COSTS = (
     "device_seconds",
@@ -31,7 +31,7 @@ def schema() -> pa.Schema:
     return pa.schema([*keys, *counts, *metrics, *costs, ("settings", pa.string())])
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per study and cell, over its finished final trials, on test cases only.
 
     Of what was read of a network, the sample counts: its other readings are in ``readings``.

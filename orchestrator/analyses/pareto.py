@@ -14,7 +14,7 @@ from orchestrator import measured
 from trainables.metrics import Array
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 METRICS = ("dice", "ece")
 COSTS = {
@@ -33,7 +33,7 @@ SCHEMA = pa.schema(
 )
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per study, task and cell, as on the leaderboard, with six flags.
 
     ``dice_passes`` is true on the Pareto front of Dice against passes per image: no other cell of

@@ -12,7 +12,7 @@ from orchestrator import bootstrap, measured
 from trainables.metrics import Array, Metric
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 METRICS = ("dice", "iou", "ece", "brier", "nll")
 LEVEL = 0.05
@@ -25,7 +25,7 @@ SCHEMA = pa.schema(
 )
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per study, metric and arm, of studies with three arms or more.
 
     Arms are ranked on each unit of each task, which is a group of test cases, or a case where the

@@ -12,7 +12,7 @@ from orchestrator import measured
 if TYPE_CHECKING:
     import pandas as pd
 
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 OUTPUTS = (measured.SAMPLE, measured.BOUNDARY, "auxiliary", "blend")
 METRICS = ("dice", "iou", "ece")
@@ -25,7 +25,7 @@ def schema() -> pa.Schema:
     return pa.schema([*keys, *counts, *measured.columns(measured.metrics(METRICS))])
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per study, cell and reading, over finished final trials, on test cases only.
 
     ``sample`` is what an arm is judged by, ``auxiliary`` another output of the same network,

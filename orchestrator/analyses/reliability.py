@@ -13,7 +13,7 @@ from trainables.metrics import ratio
 from trainables.metrics.ece import ECE
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 REGIONS = {"image": measured.SAMPLE, "boundary": measured.BOUNDARY}
 VALUES = ("low", "high", "confidence", "accuracy", "accuracy_low", "accuracy_high")
@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
 )
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per study, cell, foreground class, region and non-empty bin of equal width, on test
     cases. A ``region`` is the whole ``image``, or the ``boundary``: the pixels near a true one
     (:func:`trainables.objects.boundary_band`).

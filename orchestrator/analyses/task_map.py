@@ -14,7 +14,7 @@ from orchestrator.measured import SAMPLE, TestRows
 from trainables.metrics import ratio
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 SEPARATE = 0.05
 FEWEST = 4
@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
 )
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per task of each group of tasks that were trained alike, two or more.
 
     ``x`` and ``y``, in units of λ: classical scaling of the Wasserstein distances of the view

@@ -10,7 +10,7 @@ import pyarrow as pa
 from orchestrator import measured, paired
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 METRICS = ("dice", "iou", "ece", "brier", "nll")
 ALIKE = 0.1
@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
 )
 
 
-def rows(tables: Tables) -> pa.Table:
+def rows(tables: Catalog) -> pa.Table:
     """One row per metric and pair of a diffusion cell and a feed-forward one (or image-only) of the
     same study, task and model.
 

@@ -19,7 +19,7 @@ from orchestrator.multiple import LEVEL, holm
 from orchestrator.probed import Probed, cells
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 Row = dict[str, Any]
 
@@ -33,7 +33,7 @@ HIGHER = ("dice", "iou")
 class Told:
     """What one study says; ``cells`` are its finished final ones."""
 
-    def __init__(self, tables: Tables, study: str, mine: Sequence[measured.MeasuredCell]) -> None:
+    def __init__(self, tables: Catalog, study: str, mine: Sequence[measured.MeasuredCell]) -> None:
         self._tables, self._study = tables, study
         by_task: dict[str, list[measured.MeasuredCell]] = {}
         for about, trials in mine:

@@ -9,7 +9,7 @@ import numpy as np
 if TYPE_CHECKING:
     import pandas as pd
 
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 GAIN = 0.02
 """Of validation Dice in the second half of its steps: who gains more is still learning."""
@@ -20,7 +20,7 @@ BELOW, LEARNING = "is below the grey level alone", "was still learning"
 class Learning:
     """What a cell's validations say, and those of the arms without a network beside it."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Catalog) -> None:
         steps = cast("pd.DataFrame", tables["steps"].to_pandas())
         steps = steps[steps["score_count"] > 0].sort_values("step")
         self._curves = {

@@ -15,7 +15,7 @@ from rich.text import Text
 
 from orchestrator.ledger import Ledger
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 from search_spaces import Space
 from trainables.part import unknown
 
@@ -27,7 +27,7 @@ def ledger_of(options: Namespace) -> Ledger:
     return Ledger(Store(options.store))
 
 
-def tables_of(options: Namespace) -> Tables:
+def tables_of(options: Namespace) -> Catalog:
     """The views of the studies that were named, or of all.
 
     Raises:
@@ -38,7 +38,7 @@ def tables_of(options: Namespace) -> Tables:
     for study in options.studies:
         if study not in known:
             raise unknown("study", study, known)
-    return Tables(ledger, tuple(options.studies), getattr(options, "version", None))
+    return Catalog(ledger, tuple(options.studies), getattr(options, "version", None))
 
 
 def console(*, stderr: bool = False) -> Console:

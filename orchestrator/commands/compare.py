@@ -13,7 +13,7 @@ from orchestrator import measured, paired
 from orchestrator.commands import ledger_of
 from orchestrator.commands.output import deliver
 from orchestrator.measured import ABOUT, HeldOut, MeasuredCell
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 
 SCHEMA = pa.schema(
     [
@@ -26,7 +26,7 @@ SCHEMA = pa.schema(
 
 def main(options: Namespace) -> int:
     """One line per task, metric and pair; 1 if there is nothing that both were tested on."""
-    tables = Tables(ledger_of(options))
+    tables = Catalog(ledger_of(options))
     finals = list(measured.final_cells(tables))
     one, other = (_chosen(tables, finals, word) for word in (options.one, options.other))
     if all(len(trials) == 1 for _, trials in (*one, *other)):  # by whatever seed
@@ -47,7 +47,7 @@ def main(options: Namespace) -> int:
     return 0 if found else 1
 
 
-def _chosen(tables: Tables, finals: list[MeasuredCell], word: str) -> list[MeasuredCell]:
+def _chosen(tables: Catalog, finals: list[MeasuredCell], word: str) -> list[MeasuredCell]:
     """The cells that a word names: a study, an arm or a cell of one, or a single trial."""
     name, _, rest = word.partition("/")
     study, _, code = name.partition("@")
@@ -60,7 +60,7 @@ def _chosen(tables: Tables, finals: list[MeasuredCell], word: str) -> list[Measu
     return found or [_trial(tables, finals, word)]
 
 
-def _by_code(tables: Tables, study: str, code: str) -> list[MeasuredCell]:
+def _by_code(tables: Catalog, study: str, code: str) -> list[MeasuredCell]:
     """A study's cells as one version of the code trained them, in whichever revision of it.
 
     Where that version trained a cell and seed twice, since the space changed, the last one counts.
@@ -80,7 +80,7 @@ def _last(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.sort_values("ended_at").drop_duplicates("seed", keep="last")
 
 
-def _trial(tables: Tables, finals: list[MeasuredCell], word: str) -> MeasuredCell:
+def _trial(tables: Catalog, finals: list[MeasuredCell], word: str) -> MeasuredCell:
     """The finished trial whose digest begins with a word."""
     trials = tables.sql("SELECT * FROM trials WHERE outcome = 'finished'").to_pandas()
     mine = trials[trials["digest"].str.startswith(word)] if len(word) >= 6 else trials.iloc[:0]

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import search_spaces
 from orchestrator.commands import console, ledger_of, tables_of
-from orchestrator.export import export
 from orchestrator.memory import Memory
 from orchestrator.plan import plan
+from orchestrator.views.export import export
 
 
 def main(options: Namespace) -> int:

@@ -11,7 +11,7 @@ import cluster
 import search_spaces
 from orchestrator.commands import emit, ledger_of
 from orchestrator.ledger import Ledger
-from orchestrator.tables import ANALYSES, Tables, analyses
+from orchestrator.views.catalog import ANALYSES, Catalog, analyses
 from trainables import part
 from trainables.record import SCHEMAS
 
@@ -40,7 +40,7 @@ def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
     if kind == "analyses":
         return [{"name": n, "about": _doc(ANALYSES / f"{n}.py")} for n in analyses()]
     if kind == "views":
-        columns = {n: ", ".join(SCHEMAS[n].names) if n in SCHEMAS else "" for n in Tables.names()}
+        columns = {n: ", ".join(SCHEMAS[n].names) if n in SCHEMAS else "" for n in Catalog.names()}
         return [{"name": n, "columns": c} for n, c in columns.items()]
     if kind == "studies":
         return _studies(ledger_of(options))

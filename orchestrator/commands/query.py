@@ -6,11 +6,11 @@ from argparse import Namespace
 
 from orchestrator.commands import ledger_of
 from orchestrator.commands.output import deliver
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 
 
 def main(options: Namespace) -> int:
     """Print the result of one SELECT, or write it to a file."""
-    result = Tables(ledger_of(options), version=options.version).sql(options.sql, hard=True)
+    result = Catalog(ledger_of(options), version=options.version).sql(options.sql, hard=True)
     deliver(result, options)
     return 0

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from orchestrator.commands import tables_of
 from orchestrator.report import write
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 from trainables.part import require
 
 SHORTEST_WATCH = 5.0
@@ -37,7 +37,7 @@ def main(options: Namespace) -> int:
     return 0
 
 
-def missing(tables: Tables) -> int:
+def missing(tables: Catalog) -> int:
     """Declared trials that are not committed."""
     committed = set(tables["trials"]["digest"].to_pylist())
     return len(set(tables["studies"]["digest"].to_pylist()) - committed)

@@ -21,7 +21,7 @@ from orchestrator.estimate import Estimator
 from orchestrator.ledger import Ledger
 from orchestrator.plan import Plan, Trial
 from orchestrator.screen import Screen, memory
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 from search_spaces import Space
 from trainables.part import require
 
@@ -51,7 +51,7 @@ def main(options: Namespace) -> int:
         made = sweep(
             study, space, ledger, where, screen, silence, options.mirror, again=options.again
         )
-    tables = Tables(ledger, (study,))
+    tables = Catalog(ledger, (study,))
     if options.json:
         board = tables["leaderboard"].to_pylist()
         print(json.dumps({**summary(made), "leaderboard": board}, indent=1, default=str))
@@ -123,7 +123,7 @@ def left(made: Plan) -> int:
     return len(made.pending) + waiting
 
 
-def leaderboard(tables: Tables) -> None:
+def leaderboard(tables: Catalog) -> None:
     """The table a sweep ends with."""
     rows = [
         {

@@ -18,12 +18,12 @@ from orchestrator.report.blocks import Block, Chart, Commands, Picture, Section,
 from orchestrator.report.naming import Naming
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 HERE = Path(__file__).parent
 
 
-def contents(tables: Tables) -> list[Section]:
+def contents(tables: Catalog) -> list[Section]:
     """What there is to say."""
     naming = Naming(tables)
     files = (HERE / "sections").glob("[!_]*.py")
@@ -33,7 +33,7 @@ def contents(tables: Tables) -> list[Section]:
     return [section for section in made if section is not None]
 
 
-def page(tables: Tables, made: list[Section], refresh: int = 0) -> str:
+def page(tables: Catalog, made: list[Section], refresh: int = 0) -> str:
     """The page; with ``refresh``, it asks the browser to read it again after so many seconds."""
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
@@ -58,7 +58,7 @@ def page(tables: Tables, made: list[Section], refresh: int = 0) -> str:
     )
 
 
-def write(tables: Tables, path: Path, folder: Path | None = None, refresh: int = 0) -> list[Path]:
+def write(tables: Catalog, path: Path, folder: Path | None = None, refresh: int = 0) -> list[Path]:
     """Write the page, whole or not at all, and figures into ``folder``; returns the files."""
     made = contents(tables)
     temporary = path.with_name(f".{path.name}.tmp")

@@ -10,7 +10,7 @@ from orchestrator import measured
 from orchestrator.report import vega
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 
 OF_OBJECTS = {
@@ -23,7 +23,7 @@ OF_OBJECTS = {
 class Naming:
     """Names of cells: the arm, where a task has one cell of it; the study, if there are several."""
 
-    def __init__(self, tables: Tables) -> None:
+    def __init__(self, tables: Catalog) -> None:
         board = tables["leaderboard"].select(["study", "task", "arm", "cell"]).to_pylist()
         self.tasks = list(dict.fromkeys(row["task"] for row in board))
         self._several = len({row["study"] for row in board}) > 1
@@ -71,14 +71,14 @@ def ordered(rows: Iterable[Mapping[str, Any]], key: str = "series") -> list[str]
     return list(dict.fromkeys(str(row[key]) for row in rows))
 
 
-def where(tables: Tables, *conditions: str) -> str:
+def where(tables: Catalog, *conditions: str) -> str:
     """The clause that limits a query to the studies at hand, and to what else is said."""
     names = ", ".join("'" + study.replace("'", "''") + "'" for study in tables.studies)
     said = [*([f"study IN ({names})"] if names else []), *conditions]
     return " WHERE " + " AND ".join(said) if said else ""
 
 
-def query(tables: Tables, view: str, *conditions: str, columns: str = "*") -> str:
+def query(tables: Catalog, view: str, *conditions: str, columns: str = "*") -> str:
     """The command that gives the rows of a view that a figure is made of."""
     select = f"SELECT {columns} FROM {view}"  # noqa: S608 - shown, not run
     return f'segprint query "{select}{where(tables, *conditions)}"'

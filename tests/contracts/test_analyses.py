@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.ledger import Ledger
-from orchestrator.tables import Tables, analyses, analysis
+from orchestrator.views.catalog import Catalog, analyses, analysis
 from tests.cells import commit
 
 COUNTS = [(3, 1, 1), (2, 0, 1), (1, 1, 0)]
@@ -18,7 +18,7 @@ PIXELS = {f"c{i}": [(0.2, 10, 3), (0.8, 5, 4)] for i in range(3)}
 
 @pytest.mark.parametrize("name", analyses())
 def test_an_empty_store_gives_an_empty_table(ledger: Ledger, name: str) -> None:
-    table = Tables(ledger)[name]
+    table = Catalog(ledger)[name]
     assert table.num_rows == 0
     assert table.column_names
     assert analysis(name).__doc__
@@ -29,18 +29,18 @@ def test_trials_that_failed_are_no_results(ledger: Ledger, name: str) -> None:
     """They cost, so they are in ``costs``."""
     for seed in range(2):
         commit(ledger, f"{seed:016x}", "net", [], seed=seed, outcome="failed", reason="x")
-    assert Tables(ledger)[name].num_rows == 0
+    assert Catalog(ledger)[name].num_rows == 0
 
 
 @pytest.mark.parametrize("name", analyses())
 @pytest.mark.parametrize("arms", [1, 4])
 def test_the_schema_is_the_same_with_rows(ledger: Ledger, name: str, arms: int) -> None:
-    empty = Tables(ledger)[name].schema
+    empty = Catalog(ledger)[name].schema
     for i in range(arms):
         more: dict[str, Any] = {"mode": "diffusion" if i % 2 else "feedforward"}
         config = {"mode": {"diffusion": {"members": 1 + i % 2, "t_low": 0.1 * (i // 2)}}}
         commit(ledger, f"{i:016x}", f"arm{i}", COUNTS, PIXELS, config=config, **more)
-    tables = Tables(ledger)
+    tables = Catalog(ledger)
     assert tables[name].schema == empty
     assert tables.sql(f"SELECT * FROM {name}").num_rows == tables[name].num_rows
     if name in OF_PAIRS | OF_CELLS:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 from tests.faults.conftest import Drills
 from tests.faults.drill import Drill, paced, standing, trained, trial
 from tests.faults.nodes import Nodes
@@ -146,6 +146,6 @@ def test_a_question_that_changes_between_runs(drill: Drills) -> None:
 def counted(drill: Drill) -> dict[str, int]:
     """Trials behind each arm of the leaderboard."""
     cells = {x.digest: x.cell for x in drill.ledger.studies.current(drill.file.stem)}
-    tables = Tables(drill.ledger, (drill.file.stem,))
+    tables = Catalog(drill.ledger, (drill.file.stem,))
     assert set(tables["leaderboard"].column("arm").to_pylist()) == set(cells.values())
     return dict(Counter(cells[x] for x in tables["trials"].column("digest").to_pylist()))

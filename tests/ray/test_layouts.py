@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.tables import open_store
+from orchestrator.views.catalog import open_store
 from tests import trees
 from tests.conftest import Segprint
 

@@ -15,7 +15,7 @@ import pytest
 
 from orchestrator.ledger import Ledger
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import Tables, open_store
+from orchestrator.views.catalog import Catalog, open_store
 from tests import trees
 from tests.conftest import ROOT
 from trainables.config import parse
@@ -35,7 +35,7 @@ class Ran:
     open_ports: set[str] = field(default_factory=set[str])
 
     @property
-    def tables(self) -> Tables:
+    def tables(self) -> Catalog:
         return open_store(str(self.folder / "results"), "quickstart")
 
     @property

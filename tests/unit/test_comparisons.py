@@ -11,7 +11,7 @@ from scipy import stats
 
 from orchestrator import bootstrap
 from orchestrator.ledger import Ledger
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 from tests.cells import as_counts, binned, commit, named
 
 DEMSAR = """
@@ -42,7 +42,7 @@ def test_mean_ranks_and_critical_difference_are_those_of_the_paper(ledger: Ledge
         {"one": values[:6], "two": values[6:]}.items(), enumerate(arms)
     ):
         commit(ledger, f"{task}{i}".ljust(16, "0"), arm, as_counts(some[:, i]), task=task)
-    rows = named(Tables(ledger)["ranks"].to_pylist(), "arm", metric="dice")
+    rows = named(Catalog(ledger)["ranks"].to_pylist(), "arm", metric="dice")
     assert [round(rows[arm]["mean_rank"], 3) for arm in arms] == [3.143, 2.0, 2.893, 1.964]
     for row in rows.values():
         assert (row["arms"], row["tasks"], row["blocks"]) == (4, 2, 14)
@@ -61,7 +61,7 @@ def test_a_task_that_an_arm_has_no_result_on_is_not_ranked(ledger: Ledger) -> No
             task=task,
             outcome=outcome,
         )
-    rows = Tables(ledger)["ranks"].to_pylist()
+    rows = Catalog(ledger)["ranks"].to_pylist()
     dice = [r for r in rows if r["metric"] == "dice"]
     assert {(r["arm"], r["tasks"], r["blocks"]) for r in dice} == {(a, 1, 3) for a in "abc"}
     assert {(r["mean_rank"], r["friedman_p"]) for r in dice} == {(2.0, 1.0)}, "all are alike"
@@ -70,7 +70,7 @@ def test_a_task_that_an_arm_has_no_result_on_is_not_ranked(ledger: Ledger) -> No
 def test_two_arms_are_no_family_to_rank(ledger: Ledger) -> None:
     for arm in "ab":
         commit(ledger, arm * 16, arm, as_counts([0.5, 0.6]))
-    assert Tables(ledger)["ranks"].num_rows == 0
+    assert Catalog(ledger)["ranks"].num_rows == 0
 
 
 SURE = {f"c{i}": [(0.9, 100, 60 + 5 * i)] for i in range(4)}
@@ -78,7 +78,7 @@ HUMBLE = {f"c{i}": [(0.7, 100, 60 + 5 * i)] for i in range(4)}
 
 
 @pytest.fixture
-def families(ledger: Ledger) -> Tables:
+def families(ledger: Ledger) -> Catalog:
     """Diffusion of 4 passes; twins of 1 and of 4, which trained for longer; a baseline."""
     low, high = as_counts([0.5, 0.6, 0.7, 0.8]), as_counts([0.7, 0.7, 0.8, 0.8])
     ff: dict[str, Any] = {"mode": "feedforward"}
@@ -97,10 +97,10 @@ def families(ledger: Ledger) -> Tables:
         world_size=2,
     )
     commit(ledger, "d" * 16, "base", low, SURE, **ff, model="intensity")
-    return Tables(ledger)
+    return Catalog(ledger)
 
 
-def test_diffusion_is_paired_with_every_twin_of_its_model(families: Tables) -> None:
+def test_diffusion_is_paired_with_every_twin_of_its_model(families: Catalog) -> None:
     rows = families["twins"].to_pylist()
     assert {(r["cell"], r["against"]) for r in rows} == {
         ("task_diffusion", "task_twin_1"),
@@ -115,7 +115,7 @@ def test_diffusion_is_paired_with_every_twin_of_its_model(families: Tables) -> N
     assert ece["difference"] == pytest.approx(abs(0.7 - 0.675) - abs(0.9 - 0.675))
 
 
-def test_what_both_sides_spent_is_beside_their_difference(families: Tables) -> None:
+def test_what_both_sides_spent_is_beside_their_difference(families: Catalog) -> None:
     rows = named(families["twins"].to_pylist(), "against", metric="dice")
     one, four = rows["task_twin_1"], rows["task_twin_4"]
     assert (one["passes"], one["passes_against"], four["passes_against"]) == (4, 1, 4)
@@ -134,7 +134,7 @@ def test_a_front_is_what_nothing_dominates(ledger: Ledger) -> None:
         counts = as_counts([value] * 4)
         commit(ledger, f"{i:016x}", arm, counts, pixels, passes_per_image=passes)
     commit(ledger, "f" * 16, "worse", as_counts([0.1] * 4), SURE, task="another")
-    rows = named(Tables(ledger)["pareto"].to_pylist(), "arm")
+    rows = named(Catalog(ledger)["pareto"].to_pylist(), "arm")
     assert {arm for arm, row in rows.items() if row["dice_passes"]} == {
         "best",
         "cheap",
@@ -164,7 +164,7 @@ def test_bins_of_a_reliability_diagram_add_up_to_the_leaderboards_ece(ledger: Le
     for seed in range(2):
         more = {"calibration": other}
         commit(ledger, f"{seed:016x}", "net", counts, pixels(), seed=seed, more=more)
-    tables = Tables(ledger)
+    tables = Catalog(ledger)
     rows = tables["reliability"].to_pylist()
     of_class: list[float] = []
     for c in ("x", "y"):
@@ -186,7 +186,7 @@ def test_intervals_of_a_bin_are_over_cases_and_empty_bins_are_left_out(ledger: L
     pixels = {f"c{i}": [(0.5, 50, t)] for i, t in enumerate(true)}
     pixels["c2"] = [*pixels["c2"], (0.95, 10, 7)]
     commit(ledger, "a" * 16, "net", as_counts([0.5] * 6), pixels)
-    middle, high = Tables(ledger)["reliability"].to_pylist()
+    middle, high = Catalog(ledger)["reliability"].to_pylist()
     assert (middle["bin"], middle["count"], high["bin"], high["count"]) == (7, 300, 14, 10)
     times = bootstrap.weights(["run"] * 6, np.arange(6))
     low, top = bootstrap.interval(times @ np.array(true) / (50 * times.sum(1)))
@@ -201,7 +201,7 @@ def test_one_data_set_with_two_settings_is_two_tasks(ledger: Ledger) -> None:
         commit(
             ledger, f"{i}" * 16, f"arm{i}", as_counts([0.5, 0.9]), task="patterns", config=config
         )
-    tables = Tables(ledger)
+    tables = Catalog(ledger)
     assert tables["ablation"].num_rows == 0
     named = {row["task"] for row in tables["leaderboard"].to_pylist()}
     assert named == {"patterns-0.1", "patterns-0.2"}
@@ -219,4 +219,4 @@ def test_another_studys_settings_do_not_rename_a_task(ledger: Ledger) -> None:
             task="patterns",
             config=config,
         )
-    assert {row["task"] for row in Tables(ledger)["leaderboard"].to_pylist()} == {"patterns"}
+    assert {row["task"] for row in Catalog(ledger)["leaderboard"].to_pylist()} == {"patterns"}

@@ -16,7 +16,7 @@ from orchestrator import bootstrap
 from orchestrator.density import quantile
 from orchestrator.ledger import Ledger
 from orchestrator.studies import Declared
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 from tests.unit.test_tables import commit_final
 from trainables.record import BINS
 
@@ -51,13 +51,13 @@ def bins(arm: str, seed: int) -> list[dict[str, Any]]:
 
 
 @pytest.fixture
-def tables(ledger: Ledger) -> Tables:
+def tables(ledger: Ledger) -> Catalog:
     """Two arms of three seeds; the last seed of one was not tested on the last case."""
     for arm, digests in DIGESTS.items():
         for seed, digest in enumerate(digests):
             seen = counts(arm, seed)[: 4 if digest == "b2" * 8 else 5]
             commit_final(ledger, digest, arm, seen, seed, calibration=bins(arm, seed))
-    return Tables(ledger)
+    return Catalog(ledger)
 
 
 def resamples(runs: list[str], cases: list[str]) -> list[tuple[dict[str, int], dict[str, int]]]:
@@ -111,7 +111,7 @@ def dice(arm: str, names: list[str]) -> dict[tuple[str, str], float]:
     }
 
 
-def test_the_leaderboard_is_that_of_a_loop_over_resamples(tables: Tables) -> None:
+def test_the_leaderboard_is_that_of_a_loop_over_resamples(tables: Catalog) -> None:
     row = {r["arm"]: r for r in tables["leaderboard"].to_pylist()}["a"]
     assert of_metric(row, "dice") == with_ends(dice("a", DIGESTS["a"]), mean)
     full = {"bin": BINS - 1, "count": 10, "p_sum": 10.0, "y_sum": 8.0}  # commit_final's own
@@ -124,7 +124,7 @@ def test_the_leaderboard_is_that_of_a_loop_over_resamples(tables: Tables) -> Non
 
 
 def test_the_ablation_is_that_of_a_loop_over_resamples_of_what_both_arms_have(
-    tables: Tables,
+    tables: Catalog,
 ) -> None:
     (row,) = [r for r in tables["ablation"].to_pylist() if r["metric"] == "dice"]
     one, other = (dice(arm, ["0", "1", "2"]) for arm in (row["cell"][-1], row["against"][-1]))
@@ -161,7 +161,7 @@ def test_fingerprints_are_those_of_a_loop_over_strata(ledger: Ledger) -> None:
             if run == digest
         ]
         commit_probes(ledger, digest, seed, probes)
-    rows = [r for r in Tables(ledger)["fingerprints"].to_pylist() if r["curve"] == "eps_error"]
+    rows = [r for r in Catalog(ledger)["fingerprints"].to_pylist() if r["curve"] == "eps_error"]
     assert [r["bin"] for r in rows] == [0, 1, 2, 3]
     for row in rows:
         mine = {

@@ -12,7 +12,7 @@ from orchestrator import bootstrap, measured
 from orchestrator.commands.sweep import leaderboard
 from orchestrator.ledger import Ledger
 from orchestrator.report import write
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 from tests.unit.test_tables import commit_final
 from trainables.metrics import ratio
 
@@ -44,7 +44,7 @@ def found(case: str, true: int, predicted: int, iou: float, **key: Any) -> dict[
 
 
 @pytest.fixture
-def read(ledger: Ledger) -> Tables:
+def read(ledger: Ledger) -> Catalog:
     """An arm with a control, a blend and an auxiliary output that is better than its sample."""
     commit_final(
         ledger,
@@ -61,16 +61,16 @@ def read(ledger: Ledger) -> Tables:
         calibration=[{"case": c, **BIN, "reading": "auxiliary"} for c in ("c0", "c1")],
     )
     commit_final(ledger, "0" * 16, "base", [(1, 1, 1)] * 2)
-    return Tables(ledger)
+    return Catalog(ledger)
 
 
-def test_the_leaderboard_counts_the_sample_only(read: Tables) -> None:
+def test_the_leaderboard_counts_the_sample_only(read: Catalog) -> None:
     net = {row["arm"]: row for row in read["leaderboard"].to_pylist()}["net"]
     assert net["dice"] == pytest.approx(0.5)
     assert net["ece"] == pytest.approx(0.2)
 
 
-def test_readings_are_rows_of_their_own(read: Tables) -> None:
+def test_readings_are_rows_of_their_own(read: Catalog) -> None:
     rows = [r for r in read["readings"].to_pylist() if r["arm"] == "net"]
     assert [(r["reading"], r["images"], r["seeds"]) for r in rows] == [
         ("sample", 2, 1),
@@ -110,7 +110,7 @@ def test_spread_and_objects_are_on_the_leaderboard_where_they_were_measured(ledg
         instances=[found("c0", 1, 1, 0.8), found("c1", 0, 0, 0.0), found("c2", 1, 1, 0.6)],
     )
     commit_final(ledger, "0" * 16, "base", [(2, 1, 1)] * 3, instances=[found("c0", 0, 0, 0.0)])
-    base, net = Tables(ledger)["leaderboard"].to_pylist()
+    base, net = Catalog(ledger)["leaderboard"].to_pylist()
     assert net["ged"] == pytest.approx(2 * 0.5 - 0.25 - 0)
     assert net["hm_iou"] == pytest.approx(0.5)
     assert net["pq"] == pytest.approx(0.7)  # the case with nothing to find is left out
@@ -133,7 +133,7 @@ def test_classes_weigh_the_same(ledger: Ledger) -> None:
             {**found("c0", 0, 0, 0.0), "class": "y"},
         ],
     )
-    (row,) = Tables(ledger)["leaderboard"].to_pylist()
+    (row,) = Catalog(ledger)["leaderboard"].to_pylist()
     assert row["dice"] == pytest.approx(0.75)
     assert row["pq"] == pytest.approx(0.6)
 
@@ -143,7 +143,7 @@ def test_an_attempt_with_a_damaged_part_is_no_seed(ledger: Ledger) -> None:
         commit_final(ledger, digest, "net", [(1, 1, 1)] * 2, seed)
     (part,) = (k for k in ledger.store.list(f"trials/{'2' * 16}/") if "calibration" in k)
     ledger.store.put(part, b"not what was written")
-    assert [r["seeds"] for r in Tables(ledger)["leaderboard"].to_pylist()] == [1]
+    assert [r["seeds"] for r in Catalog(ledger)["leaderboard"].to_pylist()] == [1]
 
 
 def test_other_splits_do_not_count(ledger: Ledger) -> None:
@@ -155,7 +155,7 @@ def test_other_splits_do_not_count(ledger: Ledger) -> None:
         cases=[{**counted("v0", 1, 0, 0), "split": "val"}],
         calibration=[{**BIN, "case": "v0", "reading": "sample", "split": "val"}],
     )
-    (row,) = Tables(ledger)["readings"].to_pylist()
+    (row,) = Catalog(ledger)["readings"].to_pylist()
     assert (row["dice"], row["ece"]) == (pytest.approx(0.5), pytest.approx(0.2))
     assert row["images"] == 2
 
@@ -169,7 +169,7 @@ def test_pooled_intervals_are_of_the_resampled_pools(ledger: Ledger) -> None:
     ]
     for seed, digest in enumerate(("1" * 16, "2" * 16)):
         commit_final(ledger, digest, "net", [(1, 1, 1)] * 4, seed, calibration=extra)
-    held_out = measured.HeldOut(Tables(ledger), measured.metrics(["ece"]))
+    held_out = measured.HeldOut(Catalog(ledger), measured.metrics(["ece"]))
     ((_, trials),) = held_out.cells
     row = held_out.measure(trials)
     cases = [*true, *true]
@@ -185,7 +185,7 @@ def test_pooled_intervals_are_of_the_resampled_pools(ledger: Ledger) -> None:
 
 
 def test_the_report_shows_readings_where_there_are_others(
-    read: Tables, ledger: Ledger, tmp_path: Path
+    read: Catalog, ledger: Ledger, tmp_path: Path
 ) -> None:
     page = tmp_path / "report.html"
     write(read, page)
@@ -202,13 +202,13 @@ def test_the_report_has_no_table_of_readings_where_there_is_only_the_sample(
 ) -> None:
     commit_final(ledger, "1" * 16, "net", [(1, 1, 1)] * 2)
     page = tmp_path / "report.html"
-    write(Tables(ledger), page)
+    write(Catalog(ledger), page)
     text = page.read_text(encoding="utf-8")
     assert '<h2 id="readings">' not in text
     assert '<h2 id="leaderboard">' in text
 
 
-def test_a_sweep_ends_with_few_columns(read: Tables, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_sweep_ends_with_few_columns(read: Catalog, capsys: pytest.CaptureFixture[str]) -> None:
     leaderboard(read)
     heading, *rows = [line for line in capsys.readouterr().out.splitlines() if line]
     for word in ("Dice [95 %]", "IoU [95 %]", "ECE [95 %]", "Brier", "passes", "memory"):

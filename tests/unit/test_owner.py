@@ -60,7 +60,8 @@ def test_the_second_driver_waits_and_then_drives(
 def test_a_killed_drivers_study_is_free_at_once(store: Store) -> None:
     code = (
         "import os, sys; from orchestrator.owner import claimed\n"
-        "from orchestrator.storage.object_store import Store\nwith claimed(Store(sys.argv[1]), 's', print): os.kill(os.getpid(), 9)"
+        "from orchestrator.storage.object_store import Store\n"
+        "with claimed(Store(sys.argv[1]), 's', print): os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", code, store.url], check=False)
     assert killed.returncode == -9

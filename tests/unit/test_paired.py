@@ -13,7 +13,7 @@ from scipy import stats
 from orchestrator import bootstrap
 from orchestrator.ledger import Ledger
 from orchestrator.multiple import holm
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 from tests.cells import commit
 from tests.conftest import Segprint
 
@@ -29,11 +29,11 @@ def dice(counts: list[tuple[int, int, int]]) -> np.ndarray[Any, Any]:
 
 
 @pytest.fixture
-def three(ledger: Ledger) -> Tables:
+def three(ledger: Ledger) -> Catalog:
     commit(ledger, "a" * 16, "good", GOOD, HUMBLE)
     commit(ledger, "b" * 16, "middle", MIDDLE, SURE)
     commit(ledger, "c" * 16, "bad", BAD, SURE)
-    return Tables(ledger)
+    return Catalog(ledger)
 
 
 def pair(rows: list[dict[str, Any]], one: str, other: str, metric: str) -> dict[str, Any]:
@@ -46,7 +46,7 @@ def pair(rows: list[dict[str, Any]], one: str, other: str, metric: str) -> dict[
     return row
 
 
-def test_every_pair_of_a_study_is_one_family(three: Tables) -> None:
+def test_every_pair_of_a_study_is_one_family(three: Catalog) -> None:
     rows = three["ablation"].to_pylist()
     arms = {"task_good": GOOD, "task_middle": MIDDLE, "task_bad": BAD}
     mine = [r for r in rows if r["metric"] == "dice"]
@@ -58,7 +58,7 @@ def test_every_pair_of_a_study_is_one_family(three: Tables) -> None:
     assert [r["p_holm"] for r in mine] == pytest.approx([min(1, expected[p]) for p in raw])
 
 
-def test_better_is_the_share_of_cases_a_tie_is_half_of_one(three: Tables) -> None:
+def test_better_is_the_share_of_cases_a_tie_is_half_of_one(three: Catalog) -> None:
     rows = three["ablation"].to_pylist()
     row = pair(rows, "good", "middle", "dice")  # better on five of six, alike on one
     assert row["better"] == pytest.approx(5.5 / 6 if row["cell"] == "task_good" else 0.5 / 6)
@@ -69,7 +69,7 @@ def test_better_is_the_share_of_cases_a_tie_is_half_of_one(three: Tables) -> Non
     assert row["better"] == pytest.approx(better if row["cell"] == "task_good" else 1 - better)
 
 
-def test_a_pooled_metric_is_tested_by_exchanging_the_sides_of_cases(three: Tables) -> None:
+def test_a_pooled_metric_is_tested_by_exchanging_the_sides_of_cases(three: Catalog) -> None:
     """All 2⁶ exchanges, one by one: how many give a difference of ECE as large as was found."""
     row = pair(three["ablation"].to_pylist(), "good", "bad", "ece")
     true = 60 + 5 * np.arange(6)
@@ -93,7 +93,7 @@ def test_sides_that_some_exchange_leaves_without_pixels_have_no_p_value(ledger: 
     counts = [(5, 1, 1), (6, 1, 1)]
     commit(ledger, "a" * 16, "one", counts, {"c0": [seen], "c1": [empty]})
     commit(ledger, "b" * 16, "other", counts, {"c0": [empty], "c1": [seen]})
-    row = pair(Tables(ledger)["ablation"].to_pylist(), "one", "other", "ece")
+    row = pair(Catalog(ledger)["ablation"].to_pylist(), "one", "other", "ece")
     assert (row["permutation_p"], row["p_holm"], row["better"]) == (None, None, None)
 
 

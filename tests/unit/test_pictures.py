@@ -17,10 +17,10 @@ from numpy.typing import NDArray
 
 from orchestrator import fold
 from orchestrator.check import Check
-from orchestrator.export import export
 from orchestrator.ledger import Ledger
 from orchestrator.snapshot import Snapshot
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
+from orchestrator.views.export import export
 from tests.conftest import Segprint
 from tests.unit.test_fold import commit
 from trainables import evaluate, pictures, probe
@@ -184,7 +184,7 @@ def test_pictures_go_through_every_table_operation(
     assert fold.rebuild(ledger.store) == 3
     assert read() == pngs
     assert list(Check(ledger.store).run()) == []
-    export(Tables(ledger), str(tmp_path / "tree"))
+    export(Catalog(ledger), str(tmp_path / "tree"))
     assert set(pq.read_table(tmp_path / "tree" / "pictures")["png"].to_pylist()) == {*pngs.values()}
 
     sql = 'SELECT "case", kind, octet_length(png) AS bytes, png FROM pictures ORDER BY digest'

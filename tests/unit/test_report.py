@@ -15,18 +15,18 @@ import pytest
 from orchestrator.ledger import Ledger
 from orchestrator.report import contents, drawing, vega, write
 from orchestrator.report.blocks import Chart, Column, Table, fixed, latex, p_value
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 from tests.cells import binned, commit
 from tests.conftest import Segprint
 from tests.unit.test_tables import commit_final
 
 
 @pytest.fixture
-def tables(ledger: Ledger) -> Tables:
+def tables(ledger: Ledger) -> Catalog:
     """A network that beats the grey level on every case."""
     commit_final(ledger, "0" * 16, "base", [(1, 1, 1)] * 4)
     commit_final(ledger, "1" * 16, "net", [(4, 0, 0), (3, 1, 1), (2, 1, 1), (1, 0, 2)])
-    return Tables(ledger)
+    return Catalog(ledger)
 
 
 def test_what_was_not_measured_is_a_dash_and_never_a_zero() -> None:
@@ -39,7 +39,7 @@ def test_what_was_not_measured_is_a_dash_and_never_a_zero() -> None:
     assert (p_value(0.0004), p_value(0.04), p_value(None)) == ("< 0.001", "0.040", "–")
 
 
-def test_every_number_of_the_leaderboard_is_in_its_chart(tables: Tables) -> None:
+def test_every_number_of_the_leaderboard_is_in_its_chart(tables: Catalog) -> None:
     board = {row["arm"]: row for row in tables["leaderboard"].to_pylist()}
     blocks = contents(tables)[0].blocks
     (chart,) = (b for b in blocks if isinstance(b, Chart) and b.name.endswith("dice"))
@@ -53,7 +53,7 @@ def test_every_number_of_the_leaderboard_is_in_its_chart(tables: Tables) -> None
     }
 
 
-def test_the_command_below_a_figure_gives_its_numbers(tables: Tables) -> None:
+def test_the_command_below_a_figure_gives_its_numbers(tables: Catalog) -> None:
     for section in contents(tables):
         for block in section.blocks:
             source = getattr(block, "source", "")
@@ -61,7 +61,7 @@ def test_the_command_below_a_figure_gives_its_numbers(tables: Tables) -> None:
                 tables.sql(source.partition('"')[2].rpartition('"')[0])
 
 
-def test_the_same_rows_are_drawn_as_the_same_bytes(tables: Tables) -> None:
+def test_the_same_rows_are_drawn_as_the_same_bytes(tables: Catalog) -> None:
     blocks = contents(tables)[0].blocks
     (chart,) = (b for b in blocks if isinstance(b, Chart) and b.name.endswith("dice"))
     assert chart.svg() == chart.svg()
@@ -69,7 +69,7 @@ def test_the_same_rows_are_drawn_as_the_same_bytes(tables: Tables) -> None:
     assert drawing.png(chart.full).startswith(b"\x89PNG")
 
 
-def test_every_chart_and_table_becomes_files_for_a_paper(tables: Tables, tmp_path: Path) -> None:
+def test_every_chart_and_table_becomes_files_for_a_paper(tables: Catalog, tmp_path: Path) -> None:
     written = write(tables, tmp_path / "page.html", tmp_path / "figures")
     names = {path.name for path in written}
     assert len(names) == len(written)  # none is written over
@@ -92,7 +92,7 @@ def test_one_network_is_the_first_of_its_views_and_of_its_deep_ensembles(ledger:
         pixels = {f"c{k}": [(0.7, 100, 50 + i)] for k in range(3)}
         about = {"config": {"mode": mode, "test": test}, "mode": next(iter(mode))}
         commit(ledger, f"{i:016x}", arm, [(1, 0, 0)] * 3, pixels, **about)
-    section = next(s for s in contents(Tables(ledger)) if s.name == "reliability")
+    section = next(s for s in contents(Catalog(ledger)) if s.name == "reliability")
     (chart,) = (b for b in section.blocks if isinstance(b, Chart) and b.name == "members-task-ece")
     assert {(r["series"], r["at"], round(r["value"], 3)) for r in chart.rows} == {
         *(("feedforward", n, v) for n, v in ((1, 0.2), (4, 0.19))),
@@ -108,7 +108,7 @@ def test_ensembles_of_two_models_are_two_lines(ledger: Ledger) -> None:
         commit(
             ledger, f"{i:016x}", f"{model}{members}", [(1, 0, 0)] * 3, pixels, **about, model=model
         )
-    section = next(s for s in contents(Tables(ledger)) if s.name == "reliability")
+    section = next(s for s in contents(Catalog(ledger)) if s.name == "reliability")
     (chart,) = (b for b in section.blocks if isinstance(b, Chart) and b.name == "members-task-ece")
     lines = [(r["series"], r["at"]) for r in chart.rows]
     assert lines == [(f"{m} feedforward", n) for m, n in itertools.product("ab", (1, 4))]
@@ -122,7 +122,7 @@ def test_calibration_at_the_boundary_stands_beside_that_of_all_pixels(ledger: Le
     more = {"calibration": near}
     commit(ledger, "1" * 16, "net", [(1, 0, 0)] * 3, pixels, config=config, more=more)
     commit(ledger, "2" * 16, "older", [(1, 0, 0)] * 3, pixels, config=config)
-    tables = Tables(ledger)
+    tables = Catalog(ledger)
     sections = {s.name: s for s in contents(tables)}
     (table,) = (b for b in sections["reliability"].blocks if isinstance(b, Table))
     (row,) = table.rows
@@ -159,7 +159,7 @@ def test_series_are_called_the_same_on_every_task(ledger: Ledger) -> None:
     for i, (task, model) in enumerate(itertools.product(("lung", "heart"), ("a", "b"))):
         about = {"cell": f"{task}_{model}_net", "task": task, "model": model}
         commit(ledger, f"{i}" * 16, "net", [(4, 1, 1), (3, 1, 1)], **about)
-    board = contents(Tables(ledger))[0]
+    board = contents(Catalog(ledger))[0]
     assert board.series == ["a net", "b net"]
 
 
@@ -167,12 +167,12 @@ def test_series_are_called_the_same_on_every_task(ledger: Ledger) -> None:
 def test_an_arm_called_like_a_property_of_objects_is_drawn(ledger: Ledger, arm: str) -> None:
     commit_final(ledger, "0" * 16, arm, [(4, 1, 1), (3, 1, 1)])
     commit_final(ledger, "1" * 16, "net", [(4, 0, 0), (3, 1, 1)])
-    made = contents(Tables(ledger))
+    made = contents(Catalog(ledger))
     charts = [b for part in made for b in part.blocks if isinstance(b, Chart) and b.rows]
     assert any(f"task {arm}" in drawing.svg(chart.full) for chart in charts)
 
 
-def test_the_pages_drawings_say_nothing_twice_and_move_no_mark(tables: Tables) -> None:
+def test_the_pages_drawings_say_nothing_twice_and_move_no_mark(tables: Catalog) -> None:
     """Each chart's box tells its title and numbers; places are right to half a hundredth."""
     chart = next(b for b in contents(tables)[0].blocks if isinstance(b, Chart))
     whole, small = chart.svg(), drawing.small(chart.svg())

@@ -11,7 +11,7 @@ from orchestrator.ledger import Ledger
 from orchestrator.measured import final_cells
 from orchestrator.samples import STILLS, STRIP, samples
 from orchestrator.studies import Declared
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 
 LEVELS = (-9.0, 4.0, 0.0, -2.5)
 
@@ -44,16 +44,16 @@ def commit(ledger: Ledger, digest: str, arm: str, seed: int, rows: list[dict[str
 
 
 @pytest.fixture
-def tables(ledger: Ledger) -> Tables:
+def tables(ledger: Ledger) -> Catalog:
     commit(ledger, "b", "noisy_arm", 1, pictures("b", strip=True))
     commit(ledger, "a", "noisy_arm", 0, pictures("a", strip=True))
     fold.fold(ledger.store)
     commit(ledger, "c", "twin", 0, pictures("c", strip=False))
     commit(ledger, "d", "older", 0, [])
-    return Tables(ledger)
+    return Catalog(ledger)
 
 
-def test_each_cell_shows_its_first_seeds_cases_by_name(tables: Tables) -> None:
+def test_each_cell_shows_its_first_seeds_cases_by_name(tables: Catalog) -> None:
     found = samples(tables)
     assert [(s.arm, s.digest, s.case) for s in found] == [
         ("noisy_arm", "a", "c0"),
@@ -69,7 +69,7 @@ def test_each_cell_shows_its_first_seeds_cases_by_name(tables: Tables) -> None:
     assert {s.arm for s in samples(tables, only)} == {"twin"}
 
 
-def test_a_strip_goes_from_clean_to_noise_and_every_picture_has_its_words(tables: Tables) -> None:
+def test_a_strip_goes_from_clean_to_noise_and_every_picture_has_its_words(tables: Catalog) -> None:
     first, *_, twin = samples(tables)
     assert list(first.stills) == list(twin.stills) == list(STILLS)
     assert list(first.strip) == list(STRIP)

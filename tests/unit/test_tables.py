@@ -13,7 +13,7 @@ import pytest
 from orchestrator import bootstrap
 from orchestrator.ledger import Ledger
 from orchestrator.studies import Declared
-from orchestrator.tables import QueryError, Tables
+from orchestrator.views.catalog import Catalog, QueryError
 from trainables.record import BINS
 
 CONFIG = {"mode": {"diffusion": {"schedule": {"linear": {}}, "t_low": 0.0, "t_high": 1.0}}}
@@ -107,13 +107,13 @@ def commit_final(
 
 
 @pytest.fixture
-def tables(ledger: Ledger) -> Tables:
+def tables(ledger: Ledger) -> Catalog:
     commit_final(ledger, "0" * 16, "base", [(1, 1, 1)] * 4)
     commit_final(ledger, "1" * 16, "net", [(4, 0, 0), (3, 1, 1), (2, 1, 1), (1, 0, 2)])
-    return Tables(ledger)
+    return Catalog(ledger)
 
 
-def test_leaderboard_has_the_mean_over_cases_and_the_pooled_calibration(tables: Tables) -> None:
+def test_leaderboard_has_the_mean_over_cases_and_the_pooled_calibration(tables: Catalog) -> None:
     net, base = tables["leaderboard"].to_pylist()
     assert (net["arm"], base["arm"]) == ("net", "base")
     assert net["dice"] == pytest.approx((1 + 6 / 8 + 4 / 6 + 2 / 4) / 4)
@@ -127,7 +127,7 @@ def test_leaderboard_has_the_mean_over_cases_and_the_pooled_calibration(tables: 
     assert (net["peak_host_bytes"], net["peak_device_bytes"], net["probe_passes"]) == (7, None, 9)
 
 
-def test_fingerprint_is_half_the_error_difference_in_bits_per_pixel(tables: Tables) -> None:
+def test_fingerprint_is_half_the_error_difference_in_bits_per_pixel(tables: Catalog) -> None:
     rows = tables["fingerprints"].to_pylist()
     mine = [r for r in rows if r["axis"] == "log_snr"]
     values = {r["curve"]: r["value"] for r in mine if r["bin"] == 0}
@@ -143,22 +143,22 @@ def test_fingerprint_is_half_the_error_difference_in_bits_per_pixel(tables: Tabl
 def test_seeds_are_counted_together(ledger: Ledger) -> None:
     commit_final(ledger, "1" * 16, "net", [(1, 0, 0)] * 2, seed=0)
     commit_final(ledger, "2" * 16, "net", [(1, 1, 1)] * 2, seed=1)
-    (row,) = Tables(ledger)["leaderboard"].to_pylist()
+    (row,) = Catalog(ledger)["leaderboard"].to_pylist()
     assert row["seeds"] == 2
     assert row["dice"] == pytest.approx(0.75)
     assert (row["dice_low"], row["dice_high"]) == (0.5, 1.0)
 
 
-def test_sql_reads_every_view(tables: Tables) -> None:
-    for name in Tables.names():
+def test_sql_reads_every_view(tables: Catalog) -> None:
+    for name in Catalog.names():
         assert tables.sql(f"SELECT count(*) AS n FROM {name}").num_rows == 1
     found = tables.sql("SELECT arm, round(dice, 3) AS d FROM leaderboard ORDER BY d DESC")
     assert found["arm"].to_pylist() == ["net", "base"]
 
 
 def test_an_empty_store_has_every_view_with_its_columns(ledger: Ledger) -> None:
-    empty = Tables(ledger)
-    for name in Tables.names():
+    empty = Catalog(ledger)
+    for name in Catalog.names():
         assert empty[name].num_rows == 0
         assert empty[name].num_columns > 3
     assert empty.sql("SELECT dice FROM leaderboard").num_rows == 0
@@ -185,19 +185,19 @@ def test_an_empty_store_has_every_view_with_its_columns(ledger: Ledger) -> None:
         "SELEC 1",
     ],
 )
-def test_sql_cannot_leave_the_views(tables: Tables, sql: str) -> None:
+def test_sql_cannot_leave_the_views(tables: Catalog, sql: str) -> None:
     with pytest.raises(QueryError, match="query: "):
         tables.sql(sql)
     assert not list(Path("/tmp").glob("segprint-leak*"))
 
 
-def test_an_endless_query_is_stopped(tables: Tables, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.tables.QUERY_SECONDS", 0.2)
+def test_an_endless_query_is_stopped(tables: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("orchestrator.views.catalog.QUERY_SECONDS", 0.2)
     with pytest.raises(QueryError, match="stopped after"):
         tables.sql("SELECT count(*) FROM range(10000000000) a, range(1000) b WHERE a.range % 7 = 3")
 
 
-def test_an_unknown_view_is_named_with_the_choices(tables: Tables) -> None:
+def test_an_unknown_view_is_named_with_the_choices(tables: Catalog) -> None:
     with pytest.raises(QueryError, match=r"leaderbord.*views: trials, steps"):
         tables.sql("SELECT * FROM leaderbord")
 
@@ -224,7 +224,7 @@ def test_bootstrap_draws_the_cases_once_for_all_runs() -> None:
 def test_results_of_an_older_revision_are_kept_apart(ledger: Ledger) -> None:
     commit_final(ledger, "1" * 16, "net", [(1, 0, 0)] * 2)
     ledger.studies.describe("study", {"revision": "r2"})
-    assert Tables(ledger)["leaderboard"].num_rows == 0
-    assert Tables(ledger)["trials"].num_rows == 1
+    assert Catalog(ledger)["leaderboard"].num_rows == 0
+    assert Catalog(ledger)["trials"].num_rows == 1
     ledger.studies.describe("study", {"revision": "r1"})
-    assert Tables(ledger)["leaderboard"].num_rows == 1
+    assert Catalog(ledger)["leaderboard"].num_rows == 1

@@ -11,7 +11,7 @@ from orchestrator.report.blocks import Block, Column, Note, Section, Table, fixe
 from orchestrator.report.naming import Naming, ordered, query, spaced
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 15
 TOLD = (
@@ -65,7 +65,7 @@ COLUMNS = (
 )
 
 
-def section(tables: Tables, naming: Naming) -> Section | None:
+def section(tables: Catalog, naming: Naming) -> Section | None:
     """Each claim in words, per model; below, what is behind every word."""
     rows = [{**row, **_words(row, naming)} for row in tables["claims"].to_pylist()]
     if not rows:

@@ -20,7 +20,7 @@ from orchestrator.report.blocks import (
 from orchestrator.report.naming import Naming, ordered, query, sized, spaced
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 40
 COLUMNS = (
@@ -48,7 +48,7 @@ TOLD = (
 )
 
 
-def section(tables: Tables, naming: Naming) -> Section | None:
+def section(tables: Catalog, naming: Naming) -> Section | None:
     """A forest of Dice differences per task, and the table of all; nothing without a pair."""
     rows = [
         {
@@ -78,7 +78,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
     return Section("comparisons", "Comparisons in pairs", blocks)
 
 
-def _forest(tables: Tables, rows: list[dict[str, Any]], task: str) -> Chart:
+def _forest(tables: Catalog, rows: list[dict[str, Any]], task: str) -> Chart:
     mine = [r for r in rows if r["task"] == task and r["metric"] == "dice"]
     mine.sort(key=lambda r: -abs(r["difference"]))
     kept = sorted(mine[:SHOWN], key=lambda r: -r["difference"])
@@ -108,7 +108,7 @@ def _forest(tables: Tables, rows: list[dict[str, Any]], task: str) -> Chart:
     )
 
 
-def _ranks(tables: Tables) -> list[Chart]:
+def _ranks(tables: Catalog) -> list[Chart]:
     """Mean ranks over all tasks, of studies with three arms or more."""
     found: list[Chart] = []
     rows = [row for row in tables["ranks"].to_pylist() if row["metric"] in ("dice", "ece")]
@@ -160,7 +160,7 @@ INTERACTIONS = (
 )
 
 
-def _interactions(tables: Tables) -> list[Block]:
+def _interactions(tables: Catalog) -> list[Block]:
     """Whether two changes add up, where a study crosses them."""
     rows = [
         {

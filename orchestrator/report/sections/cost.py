@@ -9,7 +9,7 @@ from orchestrator.report.blocks import Block, Chart, Note, Section
 from orchestrator.report.naming import Naming, query, spaced
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 70
 COSTS = (
@@ -26,7 +26,7 @@ TOLD = (
 )
 
 
-def section(tables: Tables, naming: Naming) -> Section | None:
+def section(tables: Catalog, naming: Naming) -> Section | None:
     """Per task, Dice and ECE against two costs, where arms differ in them."""
     rows = naming.of(tables["pareto"].to_pylist())
     charts = [
@@ -43,7 +43,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
 
 
 def _chart(
-    tables: Tables,
+    tables: Catalog,
     naming: Naming,
     mine: list[dict[str, Any]],
     metric: tuple[str, str],

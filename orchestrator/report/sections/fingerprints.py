@@ -9,7 +9,7 @@ from orchestrator.report.blocks import Block, Chart, Column, Note, Section, Tabl
 from orchestrator.report.naming import Naming, ordered, query, sized, spaced
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 20
 TOLD = (
@@ -113,7 +113,7 @@ PANELS: tuple[tuple[str, str, str, dict[str, Any], dict[str, Any], dict[str, str
 CONTROLS = set(PANELS[-1][-1]) - {"eps_error"}
 
 
-def section(tables: Tables, naming: Naming) -> Section:
+def section(tables: Catalog, naming: Naming) -> Section:
     """Four panels, of all tasks together where each has one curve; else per task."""
     curves = naming.of(tables["fingerprints"].to_pylist())
     if not curves:
@@ -157,7 +157,7 @@ def section(tables: Tables, naming: Naming) -> Section:
 
 
 def chart(
-    tables: Tables, curves: list[dict[str, Any]], task: str, panel: Any, looks: vega.Looks
+    tables: Catalog, curves: list[dict[str, Any]], task: str, panel: Any, looks: vega.Looks
 ) -> Chart:
     """One panel of some cells' curves."""
     name, title, axis, across, up, lines = panel

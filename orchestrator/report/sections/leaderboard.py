@@ -21,7 +21,7 @@ from orchestrator.report.naming import Naming, query, sized, spaced
 from orchestrator.screen import clock, memory
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 10
 BASELINE = "intensity"
@@ -47,7 +47,7 @@ SHOWN = 20
 """Arms per chart; the table has all."""
 
 
-def section(tables: Tables, naming: Naming) -> Section:
+def section(tables: Catalog, naming: Naming) -> Section:
     """The table, and per task a chart of Dice and one of ECE."""
     board = naming.of(tables["leaderboard"].to_pylist())
     if not board:
@@ -103,7 +103,7 @@ def _chart(
     )
 
 
-def verdicts(tables: Tables, board: list[dict[str, Any]]) -> list[str]:
+def verdicts(tables: Catalog, board: list[dict[str, Any]]) -> list[str]:
     """Per task and network, whether it beats each baseline on the same cases: either way."""
     models = {(row["study"], row["cell"]): row for row in board}
     said: list[str] = []

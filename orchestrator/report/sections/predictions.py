@@ -17,7 +17,7 @@ from orchestrator.report.naming import Naming, query, spaced
 from orchestrator.samples import STRIP, Picture, Sample, samples
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 90
 ARMS = 6
@@ -32,7 +32,7 @@ TOLD = (
 )
 
 
-def section(tables: Tables, naming: Naming) -> Section | None:
+def section(tables: Catalog, naming: Naming) -> Section | None:
     """Per task, cases side by side; then the strip of its best diffusion model, of the case with
     more foreground.
     """
@@ -58,7 +58,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
     return Section("predictions", "Sample predictions", blocks) if len(blocks) > 1 else None
 
 
-def _strips(tables: Tables, naming: Naming, task: str, found: list[Sample]) -> Iterator[Strip]:
+def _strips(tables: Catalog, naming: Naming, task: str, found: list[Sample]) -> Iterator[Strip]:
     source = query(tables, "studies JOIN pictures USING (digest)", columns="cell, pictures.*")
     spreads = _spreads(tables)
     for case in dict.fromkeys(sample.case for sample in found):
@@ -91,7 +91,7 @@ def _foreground(sample: Sample) -> float:
 FIRST = {"image": "image", "truth": "true mask"}
 
 
-def _spreads(tables: Tables) -> dict[str, str]:
+def _spreads(tables: Catalog) -> dict[str, str]:
     """What the spread of each trial's predictions is, by its digest."""
     found: dict[str, str] = {}
     for row in tables["trials"].select(["digest", "config"]).to_pylist():

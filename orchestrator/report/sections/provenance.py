@@ -10,14 +10,14 @@ from orchestrator.report.blocks import Block, Column, Commands, Section, Table
 from orchestrator.report.naming import Naming, query
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 120
 SHOWN = 12
 """Values of one kind: a store of many studies has hundreds."""
 
 
-def section(tables: Tables, naming: Naming) -> Section:
+def section(tables: Catalog, naming: Naming) -> Section:
     """What was used, each value once.
 
     Where a trial ran is unknown if it was ended from outside: it is not mentioned then.

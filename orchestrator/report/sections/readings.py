@@ -9,7 +9,7 @@ from orchestrator.report.blocks import Column, Note, Section, Table, fixed, text
 from orchestrator.report.naming import Naming, query, spaced
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 80
 COLUMNS = (
@@ -30,7 +30,7 @@ TOLD = (
 )
 
 
-def section(tables: Tables, naming: Naming) -> Section | None:
+def section(tables: Catalog, naming: Naming) -> Section | None:
     """Every reading of the arms that have more than their sample."""
     rows = [r for r in tables["readings"].to_pylist() if r["reading"] != BOUNDARY]
     several = {(r["study"], r["cell"]) for r in rows if r["reading"] != SAMPLE}

@@ -15,7 +15,7 @@ from orchestrator.report.naming import Naming, ordered, query, sized, spaced
 from trainables.record import BAND
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 60
 TOLD = (
@@ -38,7 +38,7 @@ SINGLE, DEEP = "feedforward", "deep_ensemble"
 METRICS = (("ece", "ECE, lower is better"), ("dice", "Dice, higher is better"))
 
 
-def section(tables: Tables, naming: Naming) -> Section | None:
+def section(tables: Catalog, naming: Naming) -> Section | None:
     """Per task and class, the reliability of every arm; then ECE and Dice over ensemble size."""
     seen = tables["reliability"].filter(pc.field("region") == "image")
     rows = naming.of(seen.to_pylist())
@@ -58,7 +58,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
 
 
 def _diagram(
-    tables: Tables, naming: Naming, rows: list[dict[str, Any]], task: str, label: str
+    tables: Catalog, naming: Naming, rows: list[dict[str, Any]], task: str, label: str
 ) -> Chart:
     mine = [r for r in rows if (r["task"], r["class"]) == (task, label)]
     shown = list(naming.looks(mine))[: vega.MOST]
@@ -90,7 +90,7 @@ def _diagram(
     )
 
 
-def _near_boundaries(tables: Tables, naming: Naming) -> list[Table]:
+def _near_boundaries(tables: Catalog, naming: Naming) -> list[Table]:
     """ECE of all pixels beside that of those near a true boundary, where that was read."""
     by: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
     for row in naming.of(tables["readings"].to_pylist()):
@@ -116,7 +116,7 @@ def _gap(points: list[dict[str, Any]], series: str) -> float:
 
 
 def _over_members(
-    tables: Tables, board: list[dict[str, Any]], task: str, metric: str, title: str
+    tables: Catalog, board: list[dict[str, Any]], task: str, metric: str, title: str
 ) -> Chart | None:
     """A metric over the members of otherwise equal configs; None where members do not vary."""
     families: dict[str, list[dict[str, Any]]] = {}

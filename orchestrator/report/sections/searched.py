@@ -10,7 +10,7 @@ from orchestrator.report.blocks import Block, Chart, Column, Section, Table, fix
 from orchestrator.report.naming import Naming, ordered, query, spaced
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 100
 COLUMNS = (
@@ -25,7 +25,7 @@ COLUMNS = (
 SCORE = vega.number("validation Dice", zero=False)
 
 
-def section(tables: Tables, naming: Naming) -> Section | None:
+def section(tables: Catalog, naming: Naming) -> Section | None:
     """A chart of all trials by number, and the table, best first within a cell."""
     del naming  # searched trials are not final: they have no arm on the leaderboard
     rows = trials(tables)
@@ -57,7 +57,7 @@ def section(tables: Tables, naming: Naming) -> Section | None:
     return Section("searched", "Searched values", blocks, ordered(points))
 
 
-def trials(tables: Tables) -> list[dict[str, Any]]:
+def trials(tables: Catalog) -> list[dict[str, Any]]:
     """Every searched trial: what was tried, and how it went; best first within a cell."""
     committed = {row["digest"]: row for row in tables["trials"].to_pylist()}
     found: list[dict[str, Any]] = []

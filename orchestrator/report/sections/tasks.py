@@ -20,7 +20,7 @@ from orchestrator.report.blocks import (
 from orchestrator.report.naming import Naming, ordered, query, spaced
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 30
 TOLD = (
@@ -68,7 +68,7 @@ RHO = tuple(
 )
 
 
-def section(tables: Tables, naming: Naming) -> Section | None:
+def section(tables: Catalog, naming: Naming) -> Section | None:
     """The pairs, the map of each group of models trained alike, and what the masks are like."""
     rows = tables["distances"].to_pylist()
     if not rows:
@@ -100,7 +100,7 @@ def _pair(row: dict[str, Any]) -> tuple[str, ...]:
     return tuple(row[k] for k in ("study", "cell", "against_cell"))
 
 
-def _map(tables: Tables, placed: list[dict[str, Any]], arm: str) -> Chart:
+def _map(tables: Catalog, placed: list[dict[str, Any]], arm: str) -> Chart:
     mine = [row for row in placed if row["arm"] == arm]
     rows = [
         {

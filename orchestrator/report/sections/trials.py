@@ -9,7 +9,7 @@ from orchestrator.report.blocks import Block, Column, Note, Section, Table
 from orchestrator.report.naming import Naming, query
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 110
 COLUMNS = (
@@ -23,7 +23,7 @@ SHOWN = 50
 """Trials by name; the counts have all."""
 
 
-def section(tables: Tables, naming: Naming) -> Section:
+def section(tables: Catalog, naming: Naming) -> Section:
     """Counts by outcome; what failed, with its reason; what was declared and is not there."""
     del naming  # by digest: what failed has no arm on the leaderboard
     rows = tables["trials"].to_pylist()

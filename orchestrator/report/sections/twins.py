@@ -19,7 +19,7 @@ from orchestrator.report.blocks import (
 from orchestrator.report.naming import Naming, ordered, query, sized
 
 if TYPE_CHECKING:
-    from orchestrator.tables import Tables
+    from orchestrator.views.catalog import Catalog
 
 PLACE = 50
 TOLD = (
@@ -45,7 +45,7 @@ COLUMNS = (
 )
 
 
-def section(tables: Tables, naming: Naming) -> Section | None:
+def section(tables: Catalog, naming: Naming) -> Section | None:
     """Differences in Dice and in ECE, one line per pair, and the table."""
     rows = [
         {

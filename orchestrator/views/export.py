@@ -16,7 +16,7 @@ import pyarrow as pa
 
 from orchestrator.parts import parquet
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import Tables
+from orchestrator.views.catalog import Catalog
 from trainables.record import SCHEMAS
 
 BY = ("task", "model")
@@ -25,7 +25,7 @@ ROWS = 1_000_000
 """In one file, at most; a whole partition is held in memory."""
 
 
-def export(tables: Tables, to: str) -> tuple[int, int]:
+def export(tables: Catalog, to: str) -> tuple[int, int]:
     """Write every table and analysis to a new directory or S3 prefix; files and rows.
 
     Raises:
@@ -45,7 +45,7 @@ def export(tables: Tables, to: str) -> tuple[int, int]:
     return files, rows
 
 
-def _partitioned(tables: Tables, name: str) -> Iterator[tuple[str, pa.Table]]:
+def _partitioned(tables: Catalog, name: str) -> Iterator[tuple[str, pa.Table]]:
     """Each partition's rows, in pieces, with the folder they go to."""
     with duckdb.connect(":memory:") as connection:
         connection.execute("SET TimeZone = 'UTC'")

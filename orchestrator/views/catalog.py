@@ -16,16 +16,16 @@ from typing import Any, cast
 import duckdb
 import pyarrow as pa
 
-from orchestrator.computed import once
 from orchestrator.ledger import Ledger
-from orchestrator.limits import limited
 from orchestrator.snapshot import Snapshot, Source
 from orchestrator.storage.object_store import Store
 from orchestrator.studies import Declared
+from orchestrator.views.process_limits import limited
+from orchestrator.views.result_cache import once
 from trainables.part import unknown
 from trainables.record import SCHEMAS
 
-ANALYSES = Path(__file__).parent / "analyses"
+ANALYSES = Path(__file__).parent.parent / "analyses"
 QUERY_SECONDS = 60.0
 GRACE_SECONDS = 5.0
 """After which a query that did not stop is one that cannot."""
@@ -38,7 +38,7 @@ class QueryError(ValueError):
     """The SQL is wrong, not allowed, or took too long."""
 
 
-class Tables:
+class Catalog:
     """Views by name: the ledger's tables, ``studies``, and one per analysis."""
 
     def __init__(
@@ -126,7 +126,8 @@ class Tables:
     def sql(self, query: str, *, hard: bool = False) -> pa.Table:
         """One SELECT over the views, at most :data:`QUERY_SECONDS` long.
 
-        ``hard``: what cannot be interrupted ends the process (:mod:`orchestrator.limits`).
+        ``hard``: a query that cannot be interrupted ends the process
+        (:mod:`orchestrator.views.process_limits`).
 
         Raises:
             QueryError: bad SQL, anything but a SELECT, a look outside the views, or a time-out.
@@ -248,12 +249,12 @@ def _whole_numbers(table: pa.Table) -> pa.Table:
     return table.cast(pa.schema(fields))
 
 
-def open_store(url: str, *studies: str, version: int | None = None) -> Tables:
+def open_store(url: str, *studies: str, version: int | None = None) -> Catalog:
     """All committed results under a directory or ``s3://bucket/prefix``, or some studies' only.
 
     ``version`` is the number of a batch (``segprint tables versions``): what was folded by then.
     """
-    return Tables(Ledger(Store(url)), studies, version)
+    return Catalog(Ledger(Store(url)), studies, version)
 
 
 def analyses() -> list[str]:

@@ -22,7 +22,7 @@ from trainables.reading.tree import cache_dir
 
 MOST = 200
 """Results that are kept; the least recently used go first."""
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parent.parent.parent
 
 
 def once(
@@ -61,8 +61,8 @@ def _hash(inputs: Iterable[pa.Table]) -> str:
 @functools.cache
 def _code() -> bytes:
     """A hash of whatever an analysis may call."""
-    files = [*HERE.rglob("*.py"), *(HERE.parent / "trainables").glob("*.py")]
-    files += (HERE.parent / "trainables" / "metrics").glob("*.py")
+    packages = ("orchestrator", "trainables", "search_spaces")
+    files = [path for package in packages for path in (ROOT / package).rglob("*.py")]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.read_bytes())

@@ -1,0 +1,1 @@
+"""Read-only SQL views over the ledger and its tables."""
