@@ -17,9 +17,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.parts import parquet
-from orchestrator.records import Commit, Part, Record
-from orchestrator.studies import Declared
+from orchestrator.ledger.commits import Commit, Record, StoredTable
+from orchestrator.ledger.parquet import parquet
+from orchestrator.ledger.studies import Declared
 from trainables.record import ABOUT, SCHEMA_VERSION, SCHEMAS
 
 TASKS = ("brain", "histology", "isic16", "monuseg", "nuclei")
@@ -80,13 +80,13 @@ def _commit(folder: Path, i: int, outcome: str) -> None:
     attempt = f"20261123T022106{hashlib.sha256(f'{i}{outcome}'.encode()).hexdigest()[:8]}"
     draws = np.random.default_rng([i, outcome == "failed"])
     key = {"digest": digest, "attempt": attempt, **about}
-    parts: dict[str, Part] = {}
+    parts: dict[str, StoredTable] = {}
     for name, columns in _tables(i, outcome, draws).items():
         rows = _typed(name, columns, key)
         value = parquet(rows)
         place = f"trials/{digest}/{attempt}/{name}.parquet"
         sha256 = hashlib.sha256(value).hexdigest()
-        parts[name] = Part(name, place, sha256, rows.num_rows, len(value))
+        parts[name] = StoredTable(name, place, sha256, rows.num_rows, len(value))
         _write(folder / place, value)
     at = Commit.key_of(digest, outcome, attempt)
     said: dict[str, str | None] = {name: about[name] for name in ABOUT}

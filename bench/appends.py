@@ -30,7 +30,7 @@ from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
 from orchestrator import fold
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.object_store import Store
 from tests.faults.proxy import Proxy

@@ -32,7 +32,7 @@ import pyarrow as pa
 
 from bench import _mlflow, _store
 from orchestrator import delta, fold
-from orchestrator.records import PREFIX
+from orchestrator.ledger.commits import PREFIX
 from orchestrator.storage.object_store import Store
 from orchestrator.views.catalog import Catalog, open_store
 from trainables.record import SCHEMAS

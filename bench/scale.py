@@ -27,7 +27,7 @@ from bench.sweeps import apart, swept
 from orchestrator import fold
 from orchestrator.cells import check
 from orchestrator.fill import CellSearch
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.policy import Standing
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.object_store import Store

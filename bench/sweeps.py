@@ -89,7 +89,7 @@ def apart(work: Callable[[], Took]) -> Took:
 
 def alone(store: str) -> Took:
     """Trials one after the other, committed by the same process."""
-    from orchestrator.ledger import Ledger, LedgerSink
+    from orchestrator.ledger.ledger import Ledger, LedgerSink
     from orchestrator.plan import plan
     from orchestrator.storage.object_store import Store
     from trainables.attempt import attempt, outcome_of
@@ -111,7 +111,7 @@ def swept(store: str, trials: int) -> Took:
     from rich.console import Console
 
     from orchestrator.estimate import Estimator
-    from orchestrator.ledger import Ledger
+    from orchestrator.ledger.ledger import Ledger
     from orchestrator.screen import Screen
     from orchestrator.storage.object_store import Store
     from orchestrator.sweep import sweep

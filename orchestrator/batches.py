@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 
 from orchestrator import datafiles
 from orchestrator.delta import ROOT, State
-from orchestrator.records import Commit, DamagedError
+from orchestrator.ledger.commits import Commit, DamagedError
 from orchestrator.storage.object_store import Store
 
 PREFIX = f"{ROOT}batches/"

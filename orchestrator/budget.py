@@ -6,7 +6,7 @@ import dataclasses
 import time
 
 from orchestrator import policy
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.plan import Plan
 from orchestrator.policy import Spent
 

@@ -11,11 +11,11 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator import datafiles, delta, studies
+from orchestrator import datafiles, delta
 from orchestrator.batches import batches, folded
 from orchestrator.delta import State
-from orchestrator.parts import verify
-from orchestrator.records import (
+from orchestrator.ledger import studies
+from orchestrator.ledger.commits import (
     PREFIX,
     Commit,
     DamagedError,
@@ -23,6 +23,7 @@ from orchestrator.records import (
     Record,
     load_record,
 )
+from orchestrator.ledger.parquet import verify
 from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
 from trainables.record import SCHEMAS

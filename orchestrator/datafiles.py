@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.records import DamagedError
+from orchestrator.ledger.commits import DamagedError
 from orchestrator.seals import File
 from orchestrator.storage.object_store import Store
 from trainables.reading.tree import cache_dir

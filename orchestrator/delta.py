@@ -23,8 +23,8 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from orchestrator import seals
-from orchestrator.parts import parquet
-from orchestrator.records import DamagedError
+from orchestrator.ledger.commits import DamagedError
+from orchestrator.ledger.parquet import parquet
 from orchestrator.seals import ROOT, File, Seal, content_hash
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.local_files import Entry

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from trainables import evaluate, probe
 from trainables.config import Config, parse
 from trainables.data import prepared, tiles

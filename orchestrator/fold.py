@@ -27,10 +27,10 @@ from orchestrator import datafiles, delta
 from orchestrator.batches import PREFIX as BATCHES
 from orchestrator.batches import Batch, folded
 from orchestrator.delta import ContestedError, State
-from orchestrator.parts import coded, decode
-from orchestrator.records import PREFIX, Commit, DamagedError, Record, about, load_record
+from orchestrator.ledger.commits import PREFIX, Commit, DamagedError, Record, about, load_record
+from orchestrator.ledger.parquet import coded, decode
+from orchestrator.ledger.studies import Studies
 from orchestrator.storage.object_store import Store
-from orchestrator.studies import Studies
 from trainables.record import SCHEMAS
 
 TABLES = (*(name for name in SCHEMAS if name != "trials"), "trials")

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from orchestrator import delta
-from orchestrator.ledger import Ledger
-from orchestrator.records import PREFIX, DamagedError, NewerError, Record, load_record
+from orchestrator.ledger.commits import PREFIX, DamagedError, NewerError, Record, load_record
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.local_files import Entry
 from trainables.record import SCHEMAS
 

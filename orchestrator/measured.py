@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from orchestrator import bootstrap
 from orchestrator.labels import labels
-from orchestrator.parts import coded
+from orchestrator.ledger.parquet import coded
 from trainables.metrics import Array, Metric, ratio
 from trainables.part import names, parse_part
 from trainables.record import BINS, SCHEMAS

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 from orchestrator import policy
 from orchestrator.cells import Cell
 from orchestrator.holes import Values, fits
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.commits import Commit
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.objectives import Goals
 from orchestrator.policy import Rung, Standing
-from orchestrator.records import Commit
 from trainables.record import Outcome
 
 if TYPE_CHECKING:

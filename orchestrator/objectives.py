@@ -10,7 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.measured import SAMPLE, Cases, TestRows
 from orchestrator.policy import Standing
 from orchestrator.snapshot import Snapshot

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declared
 from orchestrator.plan import Plan
-from orchestrator.studies import Declared
 from trainables.config import parse, unsaid
 
 

@@ -11,12 +11,12 @@ from typing import Any
 from orchestrator import policy
 from orchestrator.cells import Cell, check
 from orchestrator.holes import Values, fits
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.commits import Commit
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declared
 from orchestrator.needs import Workers
 from orchestrator.objectives import Goals
 from orchestrator.policy import Standing
-from orchestrator.records import Commit
-from orchestrator.studies import Declared
 from search_spaces import Space
 from trainables.config import Config
 from trainables.part import unknown

@@ -16,8 +16,8 @@ from numpy.typing import NDArray
 
 from orchestrator import bootstrap
 from orchestrator.bootstrap import Array
+from orchestrator.ledger.parquet import coded
 from orchestrator.measured import SAMPLE, TestRows, final_cells
-from orchestrator.parts import coded
 from orchestrator.pixelwise import Pixelwise
 
 if TYPE_CHECKING:

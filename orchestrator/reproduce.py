@@ -12,7 +12,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.snapshot import Snapshot
 from trainables.attempt import attempt, commit_unfinished
 from trainables.config import Config, parse, unsaid

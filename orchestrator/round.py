@@ -14,15 +14,15 @@ from orchestrator import fold, policy
 from orchestrator.budget import Purse
 from orchestrator.fill import CellSearch
 from orchestrator.ladder import Ladder
-from orchestrator.ledger import Ledger, LedgerSink
+from orchestrator.ledger.driver_lock import DriverLock
+from orchestrator.ledger.ledger import Ledger, LedgerSink
+from orchestrator.ledger.studies import Declared
 from orchestrator.memory import Memory
 from orchestrator.needs import Needs, fewest
-from orchestrator.owner import Claim
 from orchestrator.plan import Plan, Trial
 from orchestrator.policy import Failure, Standing
 from orchestrator.provenance import code_version
 from orchestrator.screen import Screen
-from orchestrator.studies import Declared
 from orchestrator.tries import Tries
 from trainables.attempt import commit_unfinished
 from trainables.record import Outcome
@@ -57,7 +57,7 @@ class Crew:
 
     ledger: Ledger
     screen: Screen
-    claim: Claim
+    claim: DriverLock
     resources: Resources
     purse: Purse
     silence: float = policy.SILENCE_SECONDS

@@ -15,8 +15,16 @@ import pyarrow as pa
 from orchestrator import datafiles, delta
 from orchestrator.batches import batches, folded
 from orchestrator.delta import State
-from orchestrator.parts import decode
-from orchestrator.records import PREFIX, Commit, DamagedError, Record, about, counted, load_record
+from orchestrator.ledger.commits import (
+    PREFIX,
+    Commit,
+    DamagedError,
+    Record,
+    about,
+    counted,
+    load_record,
+)
+from orchestrator.ledger.parquet import decode
 from orchestrator.storage.object_store import Store
 from trainables.record import SCHEMAS
 

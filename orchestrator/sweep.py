@@ -16,10 +16,10 @@ from cluster import Cluster, Resources
 from orchestrator import delta, policy
 from orchestrator.budget import Purse
 from orchestrator.fill import searches
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.driver_lock import LostError, claimed
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.memory import Memory
 from orchestrator.needs import Needs, fewest
-from orchestrator.owner import LostError, claimed
 from orchestrator.plan import Plan, plan
 from orchestrator.round import Crew, Round, declare, fold_quietly
 from orchestrator.screen import Screen

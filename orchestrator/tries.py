@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Mapping
 
 from orchestrator import policy
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.plan import Plan
 
 

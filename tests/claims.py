@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.views.catalog import Catalog
 from tests.cells import as_counts, commit
 

@@ -14,7 +14,7 @@ import torch
 from hypothesis import settings
 
 from orchestrator.cli import main
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from tests.server import serving
 from trainables.config import Config, parse

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.ledger import Ledger
-from orchestrator.studies import Declared
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declared
 from trainables.record import BINS
 
 Array = NDArray[np.float64]

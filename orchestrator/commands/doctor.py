@@ -24,7 +24,7 @@ from cluster.local import Local, usable_cpus
 from orchestrator import nodecheck, preflight
 from orchestrator.commands import emit, ledger_of
 from orchestrator.launch import launch
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.preflight import Check
 from orchestrator.shipment import doctor_of, stage
 from trainables.reading.cache import cache_bytes

@@ -10,7 +10,7 @@ from typing import Any, cast
 import cluster
 import search_spaces
 from orchestrator.commands import emit, ledger_of
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.views.catalog import ANALYSES, Catalog, analyses
 from trainables import part
 from trainables.record import SCHEMAS

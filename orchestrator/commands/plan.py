@@ -16,7 +16,7 @@ from orchestrator.budget import HOUR, own, spent
 from orchestrator.cells import left_out
 from orchestrator.commands import emit, ledger_of, limited
 from orchestrator.estimate import Cost, Estimator, wall_seconds
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.outdated import outdated
 from orchestrator.plan import Plan, plan
 from orchestrator.screen import clock, remaining

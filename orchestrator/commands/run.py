@@ -15,7 +15,7 @@ from cluster.local import usable_cpus
 from orchestrator import reproduce
 from orchestrator.cells import Cell, check
 from orchestrator.commands import emit, ledger_of, setting
-from orchestrator.ledger import LedgerSink
+from orchestrator.ledger.ledger import LedgerSink
 from orchestrator.provenance import code_version
 from trainables.attempt import attempt
 from trainables.config import Config

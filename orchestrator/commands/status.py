@@ -11,7 +11,7 @@ from cluster.existing import Existing
 from orchestrator import policy
 from orchestrator.commands import emit, ledger_of
 from orchestrator.launch import launch, shown, studies
-from orchestrator.owner import driver_of
+from orchestrator.ledger.driver_lock import driver_of
 
 
 def main(options: Namespace) -> int:

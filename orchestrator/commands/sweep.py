@@ -18,7 +18,7 @@ from orchestrator import policy
 from orchestrator.cells import ready
 from orchestrator.commands import console, emit, ledger_of, limited
 from orchestrator.estimate import Estimator
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.plan import Plan, Trial
 from orchestrator.screen import Screen, memory
 from orchestrator.views.catalog import Catalog

@@ -10,7 +10,7 @@ from orchestrator import delta, fold, garbage
 from orchestrator.batches import batches
 from orchestrator.check import Check
 from orchestrator.commands import console, emit, ledger_of
-from orchestrator.records import DamagedError
+from orchestrator.ledger.commits import DamagedError
 from orchestrator.storage.object_store import Store
 
 

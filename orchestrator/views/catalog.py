@@ -16,10 +16,10 @@ from typing import Any, cast
 import duckdb
 import pyarrow as pa
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declared
 from orchestrator.snapshot import Snapshot, Source
 from orchestrator.storage.object_store import Store
-from orchestrator.studies import Declared
 from orchestrator.views.process_limits import limited
 from orchestrator.views.result_cache import once
 from trainables.part import unknown

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import duckdb
 import pyarrow as pa
 
-from orchestrator.parts import parquet
+from orchestrator.ledger.parquet import parquet
 from orchestrator.storage.object_store import Store
 from orchestrator.views.catalog import Catalog
 from trainables.record import SCHEMAS

@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.parts import parquet
+from orchestrator.ledger.parquet import parquet
 from trainables.reading.tree import cache_dir
 
 MOST = 200

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import write
 from orchestrator.views.catalog import Catalog
 from tests.browser.conftest import Open, Opened

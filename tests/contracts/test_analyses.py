@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.views.catalog import Catalog, analyses, analysis
 from tests.cells import commit
 

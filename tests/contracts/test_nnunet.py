@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.ledger import Ledger, LedgerSink
+from orchestrator.ledger.ledger import Ledger, LedgerSink
 from tests.conftest import Segprint
 from trainables import loop
 from trainables.attempt import attempt, outcome_of

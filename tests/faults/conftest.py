@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.object_store import Store
 from search_spaces import Space

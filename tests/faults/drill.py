@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.cli import main
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from search_spaces import Space
 from tests.conftest import ROOT
 from tests.faults.numbers import TABLE, Numbers, printed

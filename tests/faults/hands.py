@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator import fold
 from orchestrator.check import Check
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.snapshot import Snapshot
 from orchestrator.storage.object_store import Store
 from trainables.record import Outcome
@@ -22,7 +22,7 @@ from trainables.record import Outcome
 FORKS = multiprocessing.get_context("forkserver")
 """Children of a clean process that has imported this already: they start in milliseconds."""
 FORKS.set_forkserver_preload(
-    ["orchestrator.fold", "orchestrator.ledger", "pandas", "pytest", "s3fs"]
+    ["orchestrator.fold", "orchestrator.ledger.ledger", "pandas", "pytest", "s3fs"]
 )
 CASES = 2
 

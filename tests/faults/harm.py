@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator import delta, fold
 from orchestrator.check import Check, Finding
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from tests.faults.hands import commit, filled, marks
 

@@ -21,7 +21,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.policy import MOST_FAILURES
 from orchestrator.storage.object_store import Store
 from search_spaces import LogUniform, Search, Space

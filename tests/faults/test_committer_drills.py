@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from orchestrator import delta, fold
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from tests.faults.conftest import Hands
 from tests.faults.hands import (

@@ -10,8 +10,8 @@ import pytest
 
 from orchestrator import fold
 from orchestrator.check import Check
-from orchestrator.ledger import Ledger
-from orchestrator.records import DamagedError, Record
+from orchestrator.ledger.commits import DamagedError, Record
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.snapshot import Snapshot
 from orchestrator.storage.object_store import Store
 from tests.conftest import Segprint

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from tests.faults.drill import Drill, checkpoint_beside, commits
 from tests.faults.space_faults import SPACE

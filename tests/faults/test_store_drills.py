@@ -12,7 +12,7 @@ import pytest
 
 from orchestrator import fold
 from orchestrator.check import Check
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store, StoreError
 from tests.conftest import Segprint
 from tests.faults.conftest import Hands

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import fold
-from orchestrator.ledger import Ledger
-from orchestrator.records import DamagedError
+from orchestrator.ledger.commits import DamagedError
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.snapshot import Snapshot
 from orchestrator.storage.object_store import Store
 from tests.conftest import Segprint

@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator import fold, garbage
-from orchestrator.ledger import Ledger
-from orchestrator.records import Record
+from orchestrator.ledger.commits import Record
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from tests.conftest import Segprint
 from tests.faults.conftest import Hands

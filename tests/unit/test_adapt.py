@@ -17,7 +17,7 @@ from scipy import stats
 import search_spaces
 from orchestrator import adapt
 from orchestrator.cells import check
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from tests.conftest import SMALL, Segprint
 from tests.fingerprints import bump, commit, of_density
 from trainables.config import parse

@@ -13,8 +13,8 @@ import pytest
 from orchestrator import delta, fold, garbage, seals
 from orchestrator.batches import Batch
 from orchestrator.check import Check, Finding
-from orchestrator.ledger import Ledger
-from orchestrator.records import DamagedError, Record
+from orchestrator.ledger.commits import DamagedError, Record
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.snapshot import Snapshot
 from orchestrator.storage.object_store import Store, StoreError
 from tests.unit.test_fold import commit, seen

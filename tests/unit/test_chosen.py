@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from orchestrator.commands.plan import fronts
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.memory import Memory
 from orchestrator.plan import plan
 from search_spaces import Choice, Search, Space

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import contents
 from orchestrator.report.blocks import Note, Table
 from orchestrator.views.catalog import Catalog

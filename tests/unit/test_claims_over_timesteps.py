@@ -10,7 +10,7 @@ from scipy import stats
 
 from orchestrator.claims import flips
 from orchestrator.claims.timesteps import by_unit
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from tests.claims import CASES, EDGES, Array, arm, claims, only
 from tests.fingerprints import bump, probes
 

@@ -10,7 +10,7 @@ import pytest
 from scipy import stats
 
 from orchestrator import bootstrap
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.views.catalog import Catalog
 from tests.cells import as_counts, binned, commit, named
 

@@ -10,7 +10,7 @@ from scipy import stats
 from scipy.spatial import distance
 
 from orchestrator import shapes
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.views.catalog import Catalog
 from tests.fingerprints import LINEAR, bump, commit, of_density
 

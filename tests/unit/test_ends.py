@@ -14,7 +14,7 @@ from orchestrator import budget, guard, policy
 from orchestrator.budget import Purse
 from orchestrator.commands.sweep import exit_code
 from orchestrator.guard import Guard
-from orchestrator.ledger import Ledger, LedgerSink
+from orchestrator.ledger.ledger import Ledger, LedgerSink
 from orchestrator.plan import plan
 from orchestrator.policy import Failure
 from orchestrator.round import Round

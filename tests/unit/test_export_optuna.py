@@ -10,9 +10,9 @@ import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
 from optuna.trial import TrialState
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declared
 from orchestrator.plan import plan
-from orchestrator.studies import Declared
 from search_spaces import load
 from tests.conftest import SMALL, Segprint
 from trainables.record import Outcome

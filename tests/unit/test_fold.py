@@ -17,7 +17,7 @@ import pytest
 
 from orchestrator import delta, fold
 from orchestrator.batches import batches
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.snapshot import Snapshot
 from orchestrator.storage.object_store import Store
 from trainables.record import SCHEMAS

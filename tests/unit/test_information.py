@@ -12,7 +12,7 @@ from scipy import integrate, stats
 from orchestrator import bootstrap, density, signs
 from orchestrator.commands.fingerprint import bars
 from orchestrator.intervals import of_means
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.pixelwise import Pixelwise, errors
 from orchestrator.views.catalog import Catalog
 from tests.conftest import Segprint

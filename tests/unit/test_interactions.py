@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from orchestrator import bootstrap
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.views.catalog import Catalog
 from tests.cells import as_counts, commit
 

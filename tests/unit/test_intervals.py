@@ -14,8 +14,8 @@ import pytest
 
 from orchestrator import bootstrap
 from orchestrator.density import quantile
-from orchestrator.ledger import Ledger
-from orchestrator.studies import Declared
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declared
 from orchestrator.views.catalog import Catalog
 from tests.unit.test_tables import commit_final
 from trainables.record import BINS

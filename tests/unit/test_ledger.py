@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ledger import Ledger, LedgerSink
+from orchestrator.ledger.ledger import Ledger, LedgerSink
+from orchestrator.ledger.studies import Declared
 from orchestrator.snapshot import Snapshot
-from orchestrator.studies import Declared
 from trainables.record import SCHEMAS
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator import bootstrap, measured
 from orchestrator.commands.sweep import leaderboard
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import write
 from orchestrator.views.catalog import Catalog
 from tests.unit.test_tables import commit_final

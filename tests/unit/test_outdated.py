@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declared
 from orchestrator.outdated import Outdated, outdated
 from orchestrator.plan import plan
-from orchestrator.studies import Declared
 from tests.unit.test_plan import finish, space
 
 

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import owner
-from orchestrator.owner import Claim, LostError, claimed, driver_of
-from orchestrator.process import myself
+from orchestrator.ledger import driver_lock
+from orchestrator.ledger.driver_lock import DriverLock, LostError, claimed, driver_of
+from orchestrator.ledger.process_identity import myself
 from orchestrator.storage.object_store import Store
 
 
@@ -41,7 +41,7 @@ def test_a_study_has_a_driver_inside_the_block_and_none_after_it(store: Store) -
 def test_the_second_driver_waits_and_then_drives(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(owner, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(driver_lock, "LOOK_SECONDS", 0.01)
     waits, drives = threading.Event(), threading.Event()
 
     def second() -> None:
@@ -59,7 +59,7 @@ def test_the_second_driver_waits_and_then_drives(
 
 def test_a_killed_drivers_study_is_free_at_once(store: Store) -> None:
     code = (
-        "import os, sys; from orchestrator.owner import claimed\n"
+        "import os, sys; from orchestrator.ledger.driver_lock import claimed\n"
         "from orchestrator.storage.object_store import Store\n"
         "with claimed(Store(sys.argv[1]), 's', print): os.kill(os.getpid(), 9)"
     )
@@ -82,16 +82,16 @@ def test_another_machines_claim_lapses_when_it_is_not_renewed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = 1_000_000.0
-    monkeypatch.setattr(owner.time, "time", lambda: now)
-    elsewhere(store, 1, now - owner.LAPSE_SECONDS + 1)
+    monkeypatch.setattr(driver_lock.time, "time", lambda: now)
+    elsewhere(store, 1, now - driver_lock.LAPSE_SECONDS + 1)
     assert driver_of(store, "s") is not None
-    elsewhere(store, 1, now - owner.LAPSE_SECONDS - 1)
+    elsewhere(store, 1, now - driver_lock.LAPSE_SECONDS - 1)
     with claimed(store, "s", silent) as claim:
         assert claim.number == 2
 
 
 def test_a_process_that_lives_here_keeps_its_claim_while_the_store_is_away(store: Store) -> None:
-    late = {**myself(), "at": time.time() - 10 * owner.LAPSE_SECONDS}
+    late = {**myself(), "at": time.time() - 10 * driver_lock.LAPSE_SECONDS}
     store.put("drivers/s/000001.json", json.dumps(late).encode())
     driver = driver_of(store, "s")
     assert driver is not None
@@ -101,7 +101,7 @@ def test_a_process_that_lives_here_keeps_its_claim_while_the_store_is_away(store
 def test_whoever_was_taken_over_notices_and_stops(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(owner, "RENEW_SECONDS", 0.01)
+    monkeypatch.setattr(driver_lock, "RENEW_SECONDS", 0.01)
     with claimed(store, "s", silent) as claim:
         claim.check()
         elsewhere(store, claim.number + 1, 0.0)
@@ -114,5 +114,5 @@ def test_whoever_was_taken_over_notices_and_stops(
 def test_a_damaged_claim_holds_nobody_up(store: Store) -> None:
     store.put("drivers/s/000001.json", b"{")
     with claimed(store, "s", silent) as claim:
-        assert isinstance(claim, Claim)
+        assert isinstance(claim, DriverLock)
         assert claim.number == 2

@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 from orchestrator import bootstrap
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.multiple import holm
 from orchestrator.views.catalog import Catalog
 from tests.cells import commit

@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from orchestrator import fold
 from orchestrator.check import Check
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.snapshot import Snapshot
 from orchestrator.views.catalog import Catalog
 from orchestrator.views.export import export

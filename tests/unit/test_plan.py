@@ -13,11 +13,11 @@ import torch
 from orchestrator import estimate
 from orchestrator.budget import own, spent
 from orchestrator.estimate import SETUP_SECONDS, Estimator
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declared
 from orchestrator.plan import Plan, Trial, plan
 from orchestrator.policy import Spent
 from orchestrator.round import declare
-from orchestrator.studies import Declared
 from search_spaces import Budget, Choice, Each, Search, Space, Uniform
 from tests.conftest import SMALL
 from trainables.config import Config

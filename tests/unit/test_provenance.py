@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from orchestrator import provenance
-from orchestrator.ledger import Ledger, LedgerSink
+from orchestrator.ledger.ledger import Ledger, LedgerSink
 from trainables.attempt import attempt, outcome_of
 from trainables.config import Config
 from trainables.part import Location, plain

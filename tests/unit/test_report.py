@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import contents, drawing, vega, write
 from orchestrator.report.blocks import Chart, Column, Table, fixed, latex, p_value
 from orchestrator.views.catalog import Catalog

@@ -12,7 +12,7 @@ import pytest
 import torch
 
 from orchestrator import reproduce
-from orchestrator.ledger import Ledger, LedgerSink
+from orchestrator.ledger.ledger import Ledger, LedgerSink
 from orchestrator.reproduce import Memory, Result, again, stored
 from tests.conftest import Segprint
 from trainables.attempt import attempt, commit_unfinished, outcome_of

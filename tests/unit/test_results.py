@@ -14,9 +14,9 @@ import pytest
 from scipy import stats
 
 from orchestrator import fold, measured, paired
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declared
 from orchestrator.storage.object_store import Store
-from orchestrator.studies import Declared
 from orchestrator.views.catalog import Catalog, QueryError, open_store
 from orchestrator.views.export import export
 from tests.conftest import Segprint

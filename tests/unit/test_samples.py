@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from orchestrator import fold
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declared
 from orchestrator.measured import final_cells
 from orchestrator.samples import STILLS, STRIP, samples
-from orchestrator.studies import Declared
 from orchestrator.views.catalog import Catalog
 
 LEVELS = (-9.0, 4.0, 0.0, -2.5)

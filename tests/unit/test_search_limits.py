@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from orchestrator.fill import CellSearch
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.memory import Memory
 from orchestrator.plan import Plan, Trial, plan
 from orchestrator.reproduce import Memory as Sink

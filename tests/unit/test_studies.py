@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator import studies
 from orchestrator.check import Check
-from orchestrator.ledger import Ledger
-from orchestrator.studies import WORTH, Declared
+from orchestrator.ledger import studies
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import WORTH, Declared
 
 MANY = 3 * WORTH
 

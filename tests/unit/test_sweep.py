@@ -13,10 +13,10 @@ from cluster import Resources
 from orchestrator.budget import Purse, spent
 from orchestrator.estimate import Estimator
 from orchestrator.fill import searches
-from orchestrator.ledger import Ledger
+from orchestrator.ledger.driver_lock import DriverLock
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.memory import Memory
 from orchestrator.needs import Needs
-from orchestrator.owner import Claim
 from orchestrator.plan import Plan, Trial, plan
 from orchestrator.round import Crew, Round, declare
 from orchestrator.screen import Screen
@@ -35,7 +35,7 @@ SPACE = Space(
 def started(made: Plan, queue: list[Trial], ledger: Ledger) -> Round:
     """A round as the sweep makes one."""
     screen, memory = Screen(Console(quiet=True), Estimator(ledger), 1), Memory(made, ledger)
-    claim = Claim(ledger.store, "s", 1, {})
+    claim = DriverLock(ledger.store, "s", 1, {})
     crew = Crew(ledger, screen, claim, Resources(1, 0), Purse(made, ledger))
     return Round(made, queue, searches(made, memory), memory, Needs(), crew)
 

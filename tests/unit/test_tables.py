@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from orchestrator import bootstrap
-from orchestrator.ledger import Ledger
-from orchestrator.studies import Declared
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declared
 from orchestrator.views.catalog import Catalog, QueryError
 from trainables.record import BINS
 

@@ -27,12 +27,22 @@ from typing import Any, cast
 
 import pyarrow as pa
 
-from orchestrator import parts, policy, records
-from orchestrator.process import dead, myself
-from orchestrator.records import RANK, Commit, DamagedError, Record
+from orchestrator import policy
+from orchestrator.ledger import parquet
+from orchestrator.ledger.commits import (
+    PREFIX,
+    RANK,
+    Commit,
+    DamagedError,
+    Record,
+    counted,
+    load_record,
+)
+from orchestrator.ledger.commits import about as about_row
+from orchestrator.ledger.process_identity import dead, myself
+from orchestrator.ledger.studies import Studies
 from orchestrator.snapshot import Snapshot
 from orchestrator.storage.object_store import Store
-from orchestrator.studies import Studies
 from trainables.record import SCHEMA_VERSION, Outcome, Tables
 
 
@@ -56,7 +66,7 @@ class Ledger:
 
     def commits(self) -> dict[str, Commit]:
         """The commit that counts, for every digest that has one. One listing, no reads."""
-        return records.counted(filter(None, map(Commit.parse, self.store.list(records.PREFIX))))
+        return counted(filter(None, map(Commit.parse, self.store.list(PREFIX))))
 
     def failures(self) -> dict[str, int]:
         """How many attempts at each digest failed."""
@@ -72,15 +82,15 @@ class Ledger:
         twice as many for each attempt that failed for want of memory.
         """
         found = dict.fromkeys(digests, 1)
-        commits = filter(None, map(Commit.parse, self.store.list(records.PREFIX)))
+        commits = filter(None, map(Commit.parse, self.store.list(PREFIX)))
         failed = [c.key for c in commits if c.outcome == "failed" and c.digest in found]
-        loaded = [records.load_record(*item) for item in self.store.get_many(failed).items()]
+        loaded = [load_record(*item) for item in self.store.get_many(failed).items()]
         sound = [record for record in loaded if isinstance(record, Record)]
         values = self.store.get_many([record.parts["trials"].key for record in sound])
         for record in sound:
             part = record.parts["trials"]
             with suppress(DamagedError):  # nobody can tell why it failed
-                rows = parts.decode(part, values.get(part.key), record, record.about)
+                rows = parquet.decode(part, values.get(part.key), record, record.about)
                 found[record.digest] *= 1 + policy.out_of_memory(rows["reason"][0].as_py())
         return found
 
@@ -109,9 +119,9 @@ class Ledger:
             ValueError: a row does not fit its table's schema; nothing is committed.
         """
         attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%S}{uuid.uuid4().hex[:8]}"
-        about = records.about(dict(tables["trials"][0]))
+        about = about_row(dict(tables["trials"][0]))
         key = {"digest": digest, "attempt": attempt, **about}
-        encoded = [parts.encode(name, rows, key) for name, rows in tables.items() if rows]
+        encoded = [parquet.encode(name, rows, key) for name, rows in tables.items() if rows]
         for part, value in encoded:
             self.store.put(part.key, value)
         record = Record(

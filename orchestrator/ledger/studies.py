@@ -16,7 +16,7 @@ from typing import Any, TypeVar, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.parts import parquet
+from orchestrator.ledger.parquet import parquet
 from orchestrator.storage.object_store import Store
 
 log = logging.getLogger("segprint.tables")

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.process import alive, dead, myself
+from orchestrator.ledger.process_identity import alive, dead, myself
 from orchestrator.storage.object_store import Store, StoreError
 
 RENEW_SECONDS = 10.0
@@ -33,7 +33,7 @@ class LostError(ValueError):
 
 
 @dataclass
-class Claim:
+class DriverLock:
     """A process's claim on a study."""
 
     store: Store
@@ -68,14 +68,14 @@ class Claim:
 
 
 @contextmanager
-def claimed(store: Store, study: str, waits: Callable[[str], None]) -> Generator[Claim]:
+def claimed(store: Store, study: str, waits: Callable[[str], None]) -> Generator[DriverLock]:
     """Drive a study alone inside the block.
 
     Waits while another process does, and calls ``waits`` once with who that is.
     """
     claim = _claim(store, study, waits)
     ended = threading.Event()
-    impatient = Claim(store.patient(0), study, claim.number, claim.about, claim.lost)
+    impatient = DriverLock(store.patient(0), study, claim.number, claim.about, claim.lost)
     thread = threading.Thread(target=impatient.renew, args=[ended], name="claim", daemon=True)
     thread.start()
     try:
@@ -88,13 +88,13 @@ def claimed(store: Store, study: str, waits: Callable[[str], None]) -> Generator
                 store.delete(_key(study, number))
 
 
-def _claim(store: Store, study: str, waits: Callable[[str], None]) -> Claim:
+def _claim(store: Store, study: str, waits: Callable[[str], None]) -> DriverLock:
     told = False
     while True:
         last = max(_numbers(store, study), default=0)
         holder = _holder(store, study, last) if last else None
         if holder is None or _gone(holder):
-            claim = Claim(store, study, last + 1, {**myself(), "claim": uuid.uuid4().hex})
+            claim = DriverLock(store, study, last + 1, {**myself(), "claim": uuid.uuid4().hex})
             if store.create(claim.key, claim.content()):
                 return claim
             continue

@@ -12,11 +12,13 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
-from orchestrator.records import DamagedError, Part, Record
+from orchestrator.ledger.commits import DamagedError, Record, StoredTable
 from trainables.record import ABOUT, SCHEMAS, Row, to_arrow
 
 
-def encode(table: str, rows: Sequence[Row], key: Mapping[str, str | None]) -> tuple[Part, bytes]:
+def encode(
+    table: str, rows: Sequence[Row], key: Mapping[str, str | None]
+) -> tuple[StoredTable, bytes]:
     """Rows as a Parquet object, and what its commit record will say of it.
 
     Raises:
@@ -24,7 +26,9 @@ def encode(table: str, rows: Sequence[Row], key: Mapping[str, str | None]) -> tu
     """
     value = parquet(to_arrow(table, rows, key))
     place = f"trials/{key['digest']}/{key['attempt']}/{table}.parquet"
-    return Part(table, place, hashlib.sha256(value).hexdigest(), len(rows), len(value)), value
+    return StoredTable(
+        table, place, hashlib.sha256(value).hexdigest(), len(rows), len(value)
+    ), value
 
 
 def parquet(table: pa.Table, row_group: int = 1 << 18) -> bytes:
@@ -49,7 +53,7 @@ def coded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
     return names.tolist(), rank.astype(np.int64)[found.indices.to_numpy()]
 
 
-def decode(part: Part, value: bytes | None, record: Record, about: Row) -> pa.Table:
+def decode(part: StoredTable, value: bytes | None, record: Record, about: Row) -> pa.Table:
     """An object's rows in today's schema, after checking it against its commit record.
 
     ``about`` is what the attempt's trial says of itself, for rows that were written before every
@@ -65,7 +69,7 @@ def decode(part: Part, value: bytes | None, record: Record, about: Row) -> pa.Ta
     return current(part.table, table, record.schema, about)
 
 
-def verify(part: Part, value: bytes | None) -> None:
+def verify(part: StoredTable, value: bytes | None) -> None:
     """Raise :class:`DamagedError` unless these are the committed bytes."""
     if value is None:
         raise DamagedError(f"{part.key}: a committed object is missing")

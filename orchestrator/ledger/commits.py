@@ -63,7 +63,7 @@ def counted(commits: Iterable[Commit]) -> dict[str, Commit]:
 
 
 @dataclass(frozen=True)
-class Part:
+class StoredTable:
     """One object of an attempt: the rows of one table."""
 
     table: str
@@ -85,7 +85,7 @@ class Record:
     committed_at: str
     about: dict[str, str | None]
     """Values of :data:`trainables.record.ABOUT`; empty before schema 3."""
-    parts: dict[str, Part]
+    parts: dict[str, StoredTable]
 
     def dump(self) -> bytes:
         """As stored, with a hash over everything else."""
@@ -120,7 +120,7 @@ class Record:
             if written is not None and written != _hash(plain):
                 raise ValueError("its content and its hash differ")
             parts = {
-                name: Part(name, p["key"], p["sha256"], p["rows"], p.get("size", 0))
+                name: StoredTable(name, p["key"], p["sha256"], p["rows"], p.get("size", 0))
                 for name, p in plain.pop("tables").items()
             }
             about: dict[str, str | None] = plain.pop("about", {})

@@ -1,0 +1,1 @@
+"""The record of truth: which trials are declared, committed and in flight."""
