@@ -29,10 +29,10 @@ import pyarrow as pa
 from deltalake import DeltaTable, write_deltalake
 from deltalake.exceptions import DeltaError
 
-from orchestrator import fold
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import compaction
 from tests.faults.proxy import Proxy
 from tests.server import BUCKET, serving
 from trainables.record import SCHEMAS, Tables, to_arrow
@@ -102,7 +102,7 @@ def count_folds(proxy: Proxy) -> None:
     for i in range(FOLDS):
         commit(ledger, True, f"d{i}")
         before = proxy.requests.total()
-        fold.fold(ledger.store)
+        compaction.fold(ledger.store)
         made.append(proxy.requests.total() - before)
     print(f"appends: one attempt folded: {', '.join(map(str, made))} requests")
 

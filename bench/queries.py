@@ -31,9 +31,9 @@ import pandas as pd
 import pyarrow as pa
 
 from bench import _mlflow, _store
-from orchestrator import delta, fold
 from orchestrator.ledger.commits import PREFIX
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import compaction, delta_log
 from orchestrator.views.catalog import Catalog, open_store
 from trainables.record import SCHEMAS
 
@@ -162,12 +162,15 @@ def told(*places: str) -> str:
 def folder_of(url: str) -> Questions:
     """What a driver does after each round, here over everything at once."""
     store = Store(url)
-    return {"folding": partial(fold.fold, store), "compacting": partial(fold.compact, store)}
+    return {
+        "folding": partial(compaction.fold, store),
+        "compacting": partial(compaction.compact, store),
+    }
 
 
-def files_of(url: str) -> list[delta.File]:
+def files_of(url: str) -> list[delta_log.File]:
     """What the folded tables consist of."""
-    states = [delta.load(Store(url), name) for name in SCHEMAS]
+    states = [delta_log.load(Store(url), name) for name in SCHEMAS]
     return [file for state in states if state is not None for file in state.files]
 
 
@@ -178,7 +181,7 @@ def one_file_each(url: str, folder: Path) -> None:
     with duckdb.connect() as connection:
         for name in ("trials", "cases", "probes", "studies"):
             tables.attach(connection, name)
-            order = "study, digest" if name == "studies" else ", ".join(fold.SORTED)
+            order = "study, digest" if name == "studies" else ", ".join(compaction.SORTED)
             at = f"'{folder}/{name}.parquet'"
             connection.execute(f"COPY (FROM {name} ORDER BY {order}) TO {at} (COMPRESSION zstd)")
 

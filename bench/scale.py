@@ -24,13 +24,13 @@ import numpy as np
 
 from bench.appends import commit
 from bench.sweeps import apart, swept
-from orchestrator import fold
 from orchestrator.cells import check
 from orchestrator.fill import CellSearch
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.policy import Standing
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import compaction
 from search_spaces.noise_search import SPACE
 from tests.faults.proxy import Proxy
 from tests.server import BUCKET, serving
@@ -147,7 +147,7 @@ def folded() -> float:
         for i in range(FOLDED):
             commit(ledger, True, f"d{i:03d}")
         began = time.perf_counter()
-        fold.fold(ledger.store)
+        compaction.fold(ledger.store)
         return (time.perf_counter() - began) / FOLDED
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.measured import SAMPLE, Cases, TestRows
 from orchestrator.policy import Standing
-from orchestrator.snapshot import Snapshot
+from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Search
 from trainables.config import Config
 from trainables.evaluate import passes_per_image

@@ -13,7 +13,7 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.snapshot import Snapshot
+from orchestrator.tables.snapshot import Snapshot
 from trainables.attempt import attempt, commit_unfinished
 from trainables.config import Config, parse, unsaid
 from trainables.loop import Progress

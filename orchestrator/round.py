@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster import Resources
-from orchestrator import fold, policy
+from orchestrator import policy
 from orchestrator.budget import Purse
 from orchestrator.fill import CellSearch
 from orchestrator.ladder import Ladder
@@ -23,6 +23,7 @@ from orchestrator.plan import Plan, Trial
 from orchestrator.policy import Failure, Standing
 from orchestrator.provenance import code_version
 from orchestrator.screen import Screen
+from orchestrator.tables import compaction
 from orchestrator.tries import Tries
 from trainables.attempt import commit_unfinished
 from trainables.record import Outcome
@@ -237,7 +238,7 @@ class Round:
 def fold_quietly(ledger: Ledger) -> None:
     """Fold what is committed; a sweep does not end for it, since nothing is lost without."""
     try:
-        fold.fold(ledger.store)
+        compaction.fold(ledger.store)
     except Exception as error:  # whatever it is, the next sweep or `tables compact` folds
         log.warning("segprint: not folded for now: %s", error)
 

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster import Cluster, Resources
-from orchestrator import delta, policy
+from orchestrator import policy
 from orchestrator.budget import Purse
 from orchestrator.fill import searches
 from orchestrator.ledger.driver_lock import LostError, claimed
@@ -23,6 +23,7 @@ from orchestrator.needs import Needs, fewest
 from orchestrator.plan import Plan, plan
 from orchestrator.round import Crew, Round, declare, fold_quietly
 from orchestrator.screen import Screen
+from orchestrator.tables import delta_log
 from orchestrator.tries import Tries
 from search_spaces import Space
 from trainables.worker import Inline, ray_train_trial
@@ -52,7 +53,7 @@ def sweep(
         ValueError: the space asks for something that no config can be.
         SweepError: the cluster cannot run the study's trials.
     """
-    delta.agree(ledger.store)
+    delta_log.agree(ledger.store)
     forgiven = ledger.failures() if again else {}
     made = plan(study, space, ledger, forgiven)
     expected = cluster.expected()

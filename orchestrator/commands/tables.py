@@ -6,12 +6,12 @@ from argparse import Namespace
 from collections import Counter
 from datetime import timedelta
 
-from orchestrator import delta, fold, garbage
-from orchestrator.batches import batches
-from orchestrator.check import Check
 from orchestrator.commands import console, emit, ledger_of
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import compaction, delta_log, vacuum
+from orchestrator.tables.compaction_log import batches
+from orchestrator.tables.integrity import Check
 
 
 def main(options: Namespace) -> int:
@@ -26,15 +26,15 @@ def main(options: Namespace) -> int:
     store = ledger_of(options).store
     try:
         return actions[options.action](store, options)
-    except fold.BusyError as error:
+    except compaction.BusyError as error:
         console(stderr=True).print(f"segprint: {error}")
         return 1
 
 
 def compact(store: Store, options: Namespace) -> int:
     """Fold what is new, then merge small files."""
-    attempts = fold.fold(store, _notice)
-    merged = fold.compact(store)
+    attempts = compaction.fold(store, _notice)
+    merged = compaction.compact(store)
     rows = [
         {
             "table": name,
@@ -42,8 +42,8 @@ def compact(store: Store, options: Namespace) -> int:
             "files": len(state.files),
             "merged": _change(name, merged),
         }
-        for name in fold.TABLES
-        for state in [delta.load(store, name)]
+        for name in compaction.TABLES
+        for state in [delta_log.load(store, name)]
         if state is not None
     ]
     if options.json:
@@ -91,7 +91,7 @@ def rebuild(store: Store, options: Namespace) -> int:
             f"{len(lost)} damaged commits have their rows in the folded tables only;"
             " --force makes the tables anew without them"
         )
-    print(f"{fold.rebuild(store, _notice)} attempts folded anew")
+    print(f"{compaction.rebuild(store, _notice)} attempts folded anew")
     return 0
 
 
@@ -99,8 +99,8 @@ def gc(store: Store, options: Namespace) -> int:
     """Delete what nothing needs, or only say what that is."""
     keep = timedelta(days=min(max(options.keep_days, 0.0), 36500.0))
     counted, size = Counter[str](), Counter[str]()
-    with fold.committer(store):  # what is folded now is not to be mistaken for litter
-        found = list(garbage.litter(ledger_of(options), keep))
+    with compaction.committer(store):  # what is folded now is not to be mistaken for litter
+        found = list(vacuum.garbage(ledger_of(options), keep))
         for item in found:
             counted[item.why] += 1
             size[item.why] += item.size

@@ -41,8 +41,8 @@ from orchestrator.ledger.commits import (
 from orchestrator.ledger.commits import about as about_row
 from orchestrator.ledger.process_identity import dead, myself
 from orchestrator.ledger.studies import Studies
-from orchestrator.snapshot import Snapshot
 from orchestrator.storage.object_store import Store
+from orchestrator.tables.snapshot import Snapshot
 from trainables.record import SCHEMA_VERSION, Outcome, Tables
 
 

@@ -18,8 +18,8 @@ import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.snapshot import Snapshot, Source
 from orchestrator.storage.object_store import Store
+from orchestrator.tables.snapshot import Snapshot, Source
 from orchestrator.views.process_limits import limited
 from orchestrator.views.result_cache import once
 from trainables.part import unknown

@@ -12,17 +12,17 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from orchestrator import fold
-from orchestrator.check import Check
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.snapshot import Snapshot
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import compaction
+from orchestrator.tables.integrity import Check
+from orchestrator.tables.snapshot import Snapshot
 from trainables.record import Outcome
 
 FORKS = multiprocessing.get_context("forkserver")
 """Children of a clean process that has imported this already: they start in milliseconds."""
 FORKS.set_forkserver_preload(
-    ["orchestrator.fold", "orchestrator.ledger.ledger", "pandas", "pytest", "s3fs"]
+    ["orchestrator.tables.compaction", "orchestrator.ledger.ledger", "pandas", "pytest", "s3fs"]
 )
 CASES = 2
 
@@ -98,7 +98,7 @@ def filled(store: Store, count: int, *, folded: bool = True) -> dict[str, int]:
     for digest, mark in expected.items():
         commit(Ledger(store), digest, mark)
         if folded:
-            fold.fold(store)
+            compaction.fold(store)
     return expected
 
 
@@ -143,30 +143,30 @@ def race(tell: Callable[[bool], None], store: Store, digests: list[str], me: int
 
 def fold_once(_: object, store: Store) -> None:
     """Fold whatever there is, unless somebody else is at it."""
-    fold.fold(store)
+    compaction.fold(store)
 
 
 def fold_anyway(_: object, store: Store, go: Any) -> None:
     """Fold whatever there is, whoever else holds the lease."""
-    fold.LEASE_SECONDS = 0.0
+    compaction.LEASE_SECONDS = 0.0
     go.wait(60)
-    fold.fold(store)
+    compaction.fold(store)
 
 
 def compact_anyway(tell: Callable[[str], None], store: Store, go: Any) -> None:
     """Merge files, whoever else holds the lease; of two at once, one is refused."""
-    fold.LEASE_SECONDS = 0.0
+    compaction.LEASE_SECONDS = 0.0
     go.wait(60)
     try:
-        fold.compact(store)
-    except fold.ContestedError:
+        compaction.compact(store)
+    except compaction.ContestedError:
         tell("contested")
 
 
 def rebuild_anyway(_: object, store: Store) -> None:
     """Make the tables anew."""
-    fold.LEASE_SECONDS = 0.0
-    fold.rebuild(store)
+    compaction.LEASE_SECONDS = 0.0
+    compaction.rebuild(store)
 
 
 def read(tell: Callable[[int], None], store: Store, stop: Any) -> None:

@@ -7,10 +7,10 @@ import random
 from collections.abc import Iterable
 from pathlib import Path
 
-from orchestrator import delta, fold
-from orchestrator.check import Check, Finding
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import compaction, delta_log
+from orchestrator.tables.integrity import Check, Finding
 from tests.faults.hands import commit, filled, marks
 
 
@@ -61,11 +61,11 @@ def half_folded(store: Store) -> dict[str, int]:
     expected = filled(store, 1)
     for i in (1, 2):
         commit(Ledger(store), f"d{i}", i)
-    begun = fold.next_batch(store)
+    begun = compaction.next_batch(store)
     assert begun is not None
     batch, rows = begun
-    for name in fold.TABLES[:-1]:
-        fold.take(store, name, batch, rows)
+    for name in compaction.TABLES[:-1]:
+        compaction.take(store, name, batch, rows)
     return {**expected, "d1": 1, "d2": 2}
 
 
@@ -84,8 +84,8 @@ def misread(store: Store, expected: dict[str, int]) -> str:
 
 def assert_folded(store: Store, count: int) -> None:
     """So many attempts are in the tables, and the next one will be."""
-    state = delta.load(store, "trials")
+    state = delta_log.load(store, "trials")
     assert state is not None
     assert state.rows == count
     commit(Ledger(store), "next", 0)
-    assert fold.fold(store) == 1
+    assert compaction.fold(store) == 1

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import delta, fold
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import compaction, delta_log
 from tests.faults.conftest import Hands
 from tests.faults.hands import (
     CASES,
@@ -63,7 +63,7 @@ def folded_by_many(
 
 
 def assert_all_is_folded_once(store: Store, expected: dict[str, int]) -> None:
-    fold.fold(store)
+    compaction.fold(store)
     assert marks(store) == expected
     lengths = {
         "trials": len(expected),
@@ -71,7 +71,7 @@ def assert_all_is_folded_once(store: Store, expected: dict[str, int]) -> None:
         "cases": CASES * len(expected),
     }
     for name, rows in lengths.items():
-        state = delta.load(store, name)
+        state = delta_log.load(store, name)
         assert state is not None
         assert state.rows == rows
     assert found(store) == []
@@ -88,14 +88,14 @@ def assert_all_is_folded_once(store: Store, expected: dict[str, int]) -> None:
 def test_committers_at_once_one_of_them_killed_fold_every_row_once(
     local: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch, rounds: int, crew: int
 ) -> None:
-    monkeypatch.setattr(fold, "LEASE_SECONDS", 0.0)
+    monkeypatch.setattr(compaction, "LEASE_SECONDS", 0.0)
     folded_by_many(local, hands, rounds, crew, lambda: files(local, "tables"))
 
 
 def test_committers_at_once_on_s3_one_of_them_killed_fold_every_row_once(
     remote: Store, proxy: Proxy, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fold, "LEASE_SECONDS", 0.0)
+    monkeypatch.setattr(compaction, "LEASE_SECONDS", 0.0)
     written = to("PUT", "/tables/")
     folded_by_many(
         remote, hands, 1, 2, lambda: sum(written(method, path) for method, path in [*proxy.log])
@@ -106,11 +106,11 @@ def test_committers_at_once_on_s3_one_of_them_killed_fold_every_row_once(
 def test_a_rebuild_killed_at_any_file_hides_no_row_and_can_be_done_again(
     local: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch, rounds: int
 ) -> None:
-    monkeypatch.setattr(fold, "LEASE_SECONDS", 0.0)
+    monkeypatch.setattr(compaction, "LEASE_SECONDS", 0.0)
     expected = {f"d{i}": i for i in range(3)}
     for digest, mark in expected.items():
         commit(Ledger(local), digest, mark)
-        fold.fold(local)
+        compaction.fold(local)
     rng = random.Random(1)
     for _ in range(rounds):
         seen, at = set[int](), rng.randint(2, 40)
@@ -118,7 +118,7 @@ def test_a_rebuild_killed_at_any_file_hides_no_row_and_can_be_done_again(
         builder.strike(lambda: seen.add(files(local, "tables")) or len(seen) >= at)  # noqa: B023
         builder.rest()
         assert marks(local, damaged=True) == expected
-        assert fold.rebuild(local) == 3
+        assert compaction.rebuild(local) == 3
         assert_all_is_folded_once(local, expected)
 
 
@@ -130,11 +130,13 @@ def test_a_killed_committers_lease_is_told_and_taken_over_when_it_is_old(
     committer = hands(fold_once, local)
     assert committer.strike((Path(local.url) / "tables/steps/_delta_log").exists)
     committer.rest()
-    with pytest.raises(fold.BusyError, match="is folding this store, last seen"):
-        fold.fold(local)
+    with pytest.raises(compaction.BusyError, match="is folding this store, last seen"):
+        compaction.fold(local)
     assert marks(local) == expected
-    held = json.loads(local.get(fold.LEASE))
-    local.put(fold.LEASE, json.dumps({**held, "at": held["at"] - fold.LEASE_SECONDS}).encode())
+    held = json.loads(local.get(compaction.LEASE))
+    local.put(
+        compaction.LEASE, json.dumps({**held, "at": held["at"] - compaction.LEASE_SECONDS}).encode()
+    )
     assert_all_is_folded_once(local, expected)
     with pytest.raises(KeyError):
-        local.get(fold.LEASE)
+        local.get(compaction.LEASE)

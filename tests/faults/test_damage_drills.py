@@ -8,12 +8,12 @@ from collections import Counter
 
 import pytest
 
-from orchestrator import fold
-from orchestrator.check import Check
 from orchestrator.ledger.commits import DamagedError, Record
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.snapshot import Snapshot
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import compaction
+from orchestrator.tables.integrity import Check
+from orchestrator.tables.snapshot import Snapshot
 from tests.conftest import Segprint
 from tests.faults.hands import CASES, commit, filled, marks
 from tests.faults.harm import (
@@ -64,7 +64,7 @@ def test_a_damaged_attempt_is_named_set_aside_and_trained_again(
     assert marks(local) == {"d0": 0, "d2": 2}
 
     assert commit(Ledger(local), "d1", 4)
-    assert fold.fold(local) == 3
+    assert compaction.fold(local) == 3
     assert marks(local) == {**expected, "d1": 4}
     assert damage(local) == []
 
@@ -127,9 +127,9 @@ def test_an_attempt_set_aside_in_the_middle_of_its_fold_is_not_read(
         expected["d1"] = 4
     assert marks(local) == expected
     with pytest.raises(DamagedError, match=rf"begun with {RECORD}.*`segprint tables rebuild`"):
-        fold.fold(local)
+        compaction.fold(local)
     assert marks(local) == expected
-    fold.rebuild(local)
+    compaction.rebuild(local)
     assert marks(local) == expected
     assert damage(local) == []
     assert_folded(local, len(expected))
@@ -139,5 +139,5 @@ def test_a_batch_that_lost_its_only_member_stops_no_fold(local: Store) -> None:
     filled(local, 2)
     for key in (RECORD, *local.list("tables/trials/")):
         local.delete(key)
-    fold.rebuild(local)
+    compaction.rebuild(local)
     assert_folded(local, 1)

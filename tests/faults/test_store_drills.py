@@ -10,10 +10,10 @@ from typing import Literal
 
 import pytest
 
-from orchestrator import fold
-from orchestrator.check import Check
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store, StoreError
+from orchestrator.tables import compaction
+from orchestrator.tables.integrity import Check
 from tests.conftest import Segprint
 from tests.faults.conftest import Hands
 from tests.faults.hands import commit, filled, marks, write
@@ -52,7 +52,10 @@ def test_a_read_only_store_is_one_clear_line_at_once(
 ) -> None:
     expected = filled(remote, 1, folded=False)
     fault = proxy.fault(Fault("refuse", to("PUT"), times=None, status=403))
-    for change in (lambda: commit(Ledger(remote.patient(60)), "d1", 1), lambda: fold.fold(remote)):
+    for change in (
+        lambda: commit(Ledger(remote.patient(60)), "d1", 1),
+        lambda: compaction.fold(remote),
+    ):
         began = time.monotonic()
         with pytest.raises(StoreError, match=r"cannot write .*: Access Denied.; check the bucket"):
             change()
@@ -88,7 +91,7 @@ def test_in_a_storm_of_refusals_every_commit_and_fold_succeeds_in_the_end(
     expected = filled(store, 10, folded=False)
     assert marks(store) == expected
     share = 0.1  # a fold makes hundreds of requests
-    assert fold.fold(store) == 10
+    assert compaction.fold(store) == 10
     assert marks(store) == expected
     assert list(Check(store).run()) == []
     assert fault.hits > 20
@@ -133,10 +136,10 @@ def test_a_reader_goes_on_after_one_broken_answer_with_a_log(
 
 def test_a_fold_whose_answer_is_lost_goes_on(remote: Store, proxy: Proxy) -> None:
     expected = filled(remote, 2, folded=False)
-    fold.fold(remote)
+    compaction.fold(remote)
     commit(Ledger(remote), "d2", 2)
     proxy.fault(Fault("lose", to("PUT", "/tables/steps/_delta_log/")))
-    fold.fold(remote)
+    compaction.fold(remote)
     assert marks(remote) == {**expected, "d2": 2}
 
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import fold
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.snapshot import Snapshot
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import compaction
+from orchestrator.tables.snapshot import Snapshot
 from tests.conftest import Segprint
 from tests.faults.hands import commit, filled, marks
 from tests.faults.harm import (
@@ -64,9 +64,9 @@ def test_a_fold_after_a_flip_in_a_log_adds_every_row_once(
     local.put(key, value.replace(old, new))
     commit(Ledger(local), "d2", 2)
     try:
-        fold.fold(local)
+        compaction.fold(local)
     except DamagedError:
-        fold.rebuild(local)
+        compaction.rebuild(local)
     assert marks(local, damaged=True) == {**expected, "d2": 2}
 
 
@@ -112,7 +112,7 @@ def test_a_damaged_data_file_of_s3_is_not_read_but_the_parts_are(remote: Store) 
     harm(remote, key)
     assert marks(remote, key) == expected
     assert [finding.where for finding in damage(remote)] == [key]
-    fold.rebuild(remote)
+    compaction.rebuild(remote)
     assert marks(remote) == expected
     assert damage(remote) == []
 
@@ -126,7 +126,7 @@ def test_a_damaged_copy_of_a_data_file_is_fetched_again_by_a_check(
     copy = tmp_path / "cache" / "tables" / name
     rot(copy, 500)
     damage(remote)
-    fold.rebuild(remote)
+    compaction.rebuild(remote)
     assert damage(remote) == []
 
 
@@ -175,6 +175,6 @@ def test_a_bit_flipped_anywhere_in_a_seal_changes_no_row(local: Store) -> None:
 
 def test_a_damaged_lease_keeps_nobody_from_folding(local: Store) -> None:
     expected = filled(local, 2, folded=False)
-    local.put(fold.LEASE, json.dumps({"who": "x", "at": time.time() + 1e9}).encode())
-    fold.fold(local)
+    local.put(compaction.LEASE, json.dumps({"who": "x", "at": time.time() + 1e9}).encode())
+    compaction.fold(local)
     assert marks(local) == expected

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator import fold, garbage
 from orchestrator.ledger.commits import Record
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import compaction, vacuum
 from tests.conftest import Segprint
 from tests.faults.conftest import Hands
 from tests.faults.hands import (
@@ -107,7 +107,7 @@ def test_writers_killed_between_two_files_leave_whole_attempts_and_litter_that_g
     known, rounds = killed(local, hands, rounds, None)
     assert_only_whole_attempts_count(local, known, rounds, inline)
     orphans = uncommitted(local)
-    assert list(garbage.litter(Ledger(local), timedelta(0))) == [], "they may be in the writing"
+    assert list(vacuum.garbage(Ledger(local), timedelta(0))) == [], "they may be in the writing"
     old = time.time() - 2 * 86400
     for path in (Path(local.url) / "trials").rglob("*.parquet"):
         os.utime(path, (old, old))
@@ -126,8 +126,8 @@ def test_writers_killed_between_two_requests_leave_whole_attempts_and_litter_tha
     known, rounds = killed(remote, hands, rounds, proxy)
     assert_only_whole_attempts_count(remote, known, rounds, inline)
     orphans = uncommitted(remote)
-    assert list(garbage.litter(Ledger(remote), timedelta(0))) == [], "they may be in the writing"
-    monkeypatch.setattr(garbage, "GRACE", timedelta(seconds=-2))  # the server keeps whole seconds
+    assert list(vacuum.garbage(Ledger(remote), timedelta(0))) == [], "they may be in the writing"
+    monkeypatch.setattr(vacuum, "GRACE", timedelta(seconds=-2))  # the server keeps whole seconds
     assert_gc_drops_only(remote, orphans, inline)
 
 
@@ -143,11 +143,11 @@ def raced(store: Store, hands: Hands, rounds: int) -> int:
     assert attempts(uncommitted(store)) == 7 * rounds
     what = f"{7 * rounds} attempts have no commit record: killed before it, or second"
     assert found(store) == [("note", "trials/", what)]
-    fold.fold(store)
+    compaction.fold(store)
     assert marks(store) == read
     for key in store.list("tables/"):
         store.delete(key)
-    assert fold.rebuild(store) == rounds
+    assert compaction.rebuild(store) == rounds
     assert marks(store) == read
     return sum(map(sum, won))
 
@@ -174,7 +174,7 @@ def test_of_eight_writers_one_is_read_where_the_store_lets_all_of_them_create(
     read = marks(remote)
     assert set(read) == {"d0"}
     assert attempts(uncommitted(remote)) == 7
-    fold.fold(remote)
+    compaction.fold(remote)
     assert marks(remote) == read
     assert {kind for kind, _, _ in found(remote)} == {"note"}
 
@@ -188,16 +188,16 @@ def test_a_late_attempt_is_read_neither_before_nor_after_a_fold_nor_from_new_tab
     assert commit(ledger, "d0", 2)
     assert not commit(ledger, "d0", 1)
     assert marks(store) == {"d0": 2}
-    assert fold.fold(store) == 1
+    assert compaction.fold(store) == 1
     assert not commit(ledger, "d0", 0)
     assert commit(ledger, "d1", 1)
-    assert fold.fold(store) == 1
+    assert compaction.fold(store) == 1
     expected = {"d0": 2, "d1": 1}
     assert marks(store) == expected
     for key in store.list("tables/"):
         store.delete(key)
     assert marks(store) == expected
-    assert fold.rebuild(store) == 2
+    assert compaction.rebuild(store) == 2
     assert marks(store) == expected
     assert attempts(uncommitted(store)) == 2
 
@@ -216,11 +216,11 @@ def test_a_better_outcome_replaces_a_folded_worse_one_wherever_it_is_folded(
     ledger = Ledger(local)
     for mark in (1, 2) if worse == "failed" else (1,):
         commit(ledger, "d0", mark, worse)
-        fold.fold(local)
+        compaction.fold(local)
     assert marks(local) in ({"d0": 1}, {"d0": 2}), "of two that failed in a second, either"
     commit(ledger, "d0", 0)
     assert marks(local) == {"d0": 0}
-    for change in (fold.fold, fold.compact, fold.rebuild):
+    for change in (compaction.fold, compaction.compact, compaction.rebuild):
         change(local)
         assert marks(local) == {"d0": 0}
     assert found(local) == []

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 
-from orchestrator import delta, fold, garbage, seals
-from orchestrator.batches import Batch
-from orchestrator.check import Check, Finding
 from orchestrator.ledger.commits import DamagedError, Record
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.snapshot import Snapshot
 from orchestrator.storage.object_store import Store, StoreError
+from orchestrator.tables import compaction, delta_log, log_seal, vacuum
+from orchestrator.tables.compaction_log import Batch
+from orchestrator.tables.integrity import Check, Finding
+from orchestrator.tables.snapshot import Snapshot
 from tests.unit.test_fold import commit, seen
 
 
@@ -49,7 +49,7 @@ def age(ledger: Ledger) -> None:
 
 def test_a_whole_store_has_no_finding(ledger: Ledger) -> None:
     commit(ledger, "d1")
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     commit(ledger, "d2")
     assert list(Check(ledger.store).run()) == list(Check(ledger.store, quick=True).run()) == []
 
@@ -62,13 +62,13 @@ def test_a_damaged_commit_is_set_aside_and_trained_again(ledger: Ledger) -> None
     (found,) = walk.run()
     assert found.where == "commits/d1.finished.json"
     assert "--quarantine" in found.cure
-    assert fold.fold(ledger.store) == 1, "the rest is folded"
+    assert compaction.fold(ledger.store) == 1, "the rest is folded"
     walk = Check(ledger.store)
     list(walk.run())
     assert walk.quarantine() == ["commits/d1.finished.json"]
     assert ledger.done("d1") is None
     commit(ledger, "d1")
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     assert seen(ledger) == (["d1", "d2"], {"d1": 3, "d2": 3})
     assert damage(ledger) == []
 
@@ -77,7 +77,7 @@ def test_what_only_the_folded_tables_still_have_is_not_thrown_away(
     ledger: Ledger, inline: Any
 ) -> None:
     commit(ledger, "d1")
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     break_part(ledger, "d1")
     walk = Check(ledger.store)
     (found,) = walk.run()
@@ -109,7 +109,7 @@ def test_a_record_of_a_newer_segprint_is_no_damage(ledger: Ledger) -> None:
     assert walk.quarantine() == []
     age(ledger)
     with pytest.raises(DamagedError, match="update it"):
-        list(garbage.litter(ledger, timedelta(0)))
+        list(vacuum.garbage(ledger, timedelta(0)))
 
 
 def test_a_batch_begun_with_a_commit_that_is_damaged_since_goes_on_without_it(
@@ -117,29 +117,29 @@ def test_a_batch_begun_with_a_commit_that_is_damaged_since_goes_on_without_it(
 ) -> None:
     for digest in ("d1", "d2"):
         commit(ledger, digest)
-    fold.next_batch(ledger.store)
+    compaction.next_batch(ledger.store)
     break_part(ledger, "d1")
-    assert fold.fold(ledger.store) == 1
+    assert compaction.fold(ledger.store) == 1
     assert Snapshot(ledger.store).table("trials").num_rows == 2, "its trials part is whole"
 
 
 def test_a_batch_half_in_the_tables_names_the_cure_and_the_cure_works(ledger: Ledger) -> None:
     for digest in ("d1", "d2"):
         commit(ledger, digest)
-    found = fold.next_batch(ledger.store)
+    found = compaction.next_batch(ledger.store)
     assert found is not None
     batch, rows = found
     for name in ("steps", "cases"):
-        fold.take(ledger.store, name, batch, rows)
+        compaction.take(ledger.store, name, batch, rows)
     break_part(ledger, "d1")
     with pytest.raises(DamagedError, match=r"--quarantine`, then `segprint tables rebuild"):
-        fold.fold(ledger.store)
+        compaction.fold(ledger.store)
     walk = Check(ledger.store)
     list(walk.run())
     assert walk.quarantine() == ["commits/d1.finished.json"]
     commit(ledger, "d1", rows=2)
     assert seen(ledger) == (["d1", "d2"], {"d1": 2, "d2": 3})
-    assert fold.rebuild(ledger.store) == 2
+    assert compaction.rebuild(ledger.store) == 2
     assert seen(ledger) == (["d1", "d2"], {"d1": 2, "d2": 3})
     assert damage(ledger) == []
 
@@ -147,22 +147,22 @@ def test_a_batch_half_in_the_tables_names_the_cure_and_the_cure_works(ledger: Le
 def test_lost_and_unreadable_batches_cost_a_version_and_no_row(ledger: Ledger) -> None:
     for i in range(4):
         commit(ledger, f"d{i}")
-        fold.fold(ledger.store)
+        compaction.fold(ledger.store)
     expected = seen(ledger)
     ledger.store.delete(Batch.key(2))
     ledger.store.put(Batch.key(3), b"{")
     assert any("the batch is damaged" in f.what for f in damage(ledger))
     for _ in range(2):
-        fold.rebuild(ledger.store)
+        compaction.rebuild(ledger.store)
         assert seen(ledger) == expected
     assert damage(ledger) == []
 
 
 def test_a_flipped_byte_in_a_folded_file_is_read_around_and_named(ledger: Ledger) -> None:
     commit(ledger, "d1")
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     expected = Snapshot(ledger.store).table("steps").to_pylist()
-    state = delta.load(ledger.store, "steps")
+    state = delta_log.load(ledger.store, "steps")
     assert state is not None
     (file,) = state.files
     value = bytearray(ledger.store.get(file.key))
@@ -172,18 +172,18 @@ def test_a_flipped_byte_in_a_folded_file_is_read_around_and_named(ledger: Ledger
     assert snapshot.table("steps").to_pylist() == expected
     assert file.key in snapshot.problems[0]
     assert [f.where for f in damage(ledger)] == [file.key]
-    fold.rebuild(ledger.store)
+    compaction.rebuild(ledger.store)
     assert damage(ledger) == []
 
 
 def test_a_seal_that_comes_after_the_log_was_made_anew_says_nothing_of_it(ledger: Ledger) -> None:
     for i in range(3):
         commit(ledger, f"d{i}")
-        fold.fold(ledger.store)
-    fold.compact(ledger.store)
-    expected, late = seen(ledger), ledger.store.get(seals.key("steps"))
-    fold.rebuild(ledger.store)
-    ledger.store.put(seals.key("steps"), late)
+        compaction.fold(ledger.store)
+    compaction.compact(ledger.store)
+    expected, late = seen(ledger), ledger.store.get(log_seal.key("steps"))
+    compaction.rebuild(ledger.store)
+    ledger.store.put(log_seal.key("steps"), late)
     assert seen(ledger) == expected
     assert damage(ledger) == []
 
@@ -195,27 +195,27 @@ def test_gc_drops_what_was_never_committed_and_nothing_else(ledger: Ledger) -> N
     ledger.keep("d1", b"left behind")
     ledger.keep("d9", b"nobody asks for it")
     for _ in range(2):
-        fold.fold(ledger.store)
+        compaction.fold(ledger.store)
         commit(ledger, "d3")
-    fold.fold(ledger.store)
-    fold.compact(ledger.store)
+    compaction.fold(ledger.store)
+    compaction.compact(ledger.store)
     unfinished = ledger.store.local_path("trials/d3/.tmp-0")
     assert unfinished is not None
     unfinished.write_bytes(b"cut off")
     expected = seen(ledger)
-    assert {item.key for item in garbage.litter(ledger, timedelta(days=7))} == {
+    assert {item.key for item in vacuum.garbage(ledger, timedelta(days=7))} == {
         "checkpoints/d1.pt",
         "leases/d1.json",
     }, "what is young stays"
     age(ledger)
     os.utime(unfinished, (1e9, 1e9))
-    for item in garbage.litter(ledger, timedelta(days=7)):
+    for item in vacuum.garbage(ledger, timedelta(days=7)):
         ledger.store.delete(item.key)
     assert seen(ledger) == expected
     assert list(Check(ledger.store).run()) == []
     assert ledger.store.list("checkpoints/") == []
     assert not unfinished.exists()
-    assert list(garbage.litter(ledger, timedelta(0))) == []
+    assert list(vacuum.garbage(ledger, timedelta(0))) == []
 
 
 def test_a_store_that_cannot_be_listed_is_not_an_empty_one(ledger: Ledger) -> None:
@@ -225,7 +225,7 @@ def test_a_store_that_cannot_be_listed_is_not_an_empty_one(ledger: Ledger) -> No
     commits.rename(commits.with_name("elsewhere"))
     age(ledger)
     with pytest.raises(DamagedError, match="is this the whole store"):
-        list(garbage.litter(ledger, timedelta(0)))
+        list(vacuum.garbage(ledger, timedelta(0)))
     commits.write_text("a file where the folder was")
     with pytest.raises(StoreError, match="cannot list commits/"):
         ledger.commits()

@@ -15,11 +15,11 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from orchestrator import delta, fold
-from orchestrator.batches import batches
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.snapshot import Snapshot
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import compaction, delta_log
+from orchestrator.tables.compaction_log import batches
+from orchestrator.tables.snapshot import Snapshot
 from trainables.record import SCHEMAS
 
 
@@ -55,13 +55,13 @@ def test_folded_live_and_mixed_rows_read_the_same(ledger: Ledger) -> None:
     for i in range(3):
         commit(ledger, f"d{i}")
     live = seen(ledger)
-    assert fold.fold(ledger.store) == 3
+    assert compaction.fold(ledger.store) == 3
     assert seen(ledger) == live
     commit(ledger, "d3")
     mixed = seen(ledger)
     assert mixed == ([f"d{i}" for i in range(4)], {f"d{i}": 3 for i in range(4)})
-    assert fold.fold(ledger.store) == 1
-    assert fold.fold(ledger.store) == 0
+    assert compaction.fold(ledger.store) == 1
+    assert compaction.fold(ledger.store) == 0
     assert seen(ledger) == mixed
     for name, schema in SCHEMAS.items():
         assert Snapshot(ledger.store).table(name).schema == schema
@@ -70,35 +70,35 @@ def test_folded_live_and_mixed_rows_read_the_same(ledger: Ledger) -> None:
 def test_compaction_merges_small_files_sorted_and_changes_no_row(ledger: Ledger) -> None:
     for i in (3, 1, 2):
         commit(ledger, f"d{i}")
-        fold.fold(ledger.store)
+        compaction.fold(ledger.store)
     before = seen(ledger)
-    assert fold.compact(ledger.store)["steps"] == (3, 1)
+    assert compaction.compact(ledger.store)["steps"] == (3, 1)
     assert seen(ledger) == before
-    state = delta.load(ledger.store, "steps")
+    state = delta_log.load(ledger.store, "steps")
     assert state is not None
     tasks = Snapshot(ledger.store).table("steps")["task"].to_pylist()
     assert tasks == sorted(tasks)
-    assert fold.compact(ledger.store) == {}
+    assert compaction.compact(ledger.store) == {}
 
 
 def test_a_better_outcome_replaces_a_folded_one(ledger: Ledger) -> None:
     commit(ledger, "d1", "failed", rows=1)
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     commit(ledger, "d1", "finished", rows=2)
     assert seen(ledger) == (["d1"], {"d1": 2})
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     assert seen(ledger) == (["d1"], {"d1": 2})
     assert Snapshot(ledger.store).table("trials")["outcome"].to_pylist() == ["finished"]
 
 
 def test_a_version_shows_what_was_folded_by_then(ledger: Ledger) -> None:
     commit(ledger, "d1", "failed")
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     commit(ledger, "d1")
     commit(ledger, "d2")
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     commit(ledger, "d3")
-    fold.compact(ledger.store)
+    compaction.compact(ledger.store)
     then = Snapshot(ledger.store, version=1)
     assert then.table("trials")["outcome"].to_pylist() == ["failed"]
     assert then.table("steps").num_rows == 3
@@ -116,17 +116,17 @@ def test_a_fold_that_died_between_two_tables_is_completed_once(
 ) -> None:
     ledger = Ledger(Store(str(tmp_path / "store")))
     commit(ledger, "d1")
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     commit(ledger, "d2")
     expected = seen(ledger)
-    found = fold.next_batch(ledger.store)
+    found = compaction.next_batch(ledger.store)
     assert found is not None
     batch, parts = found
-    for name in fold.TABLES[:stopped_after]:
-        fold.take(ledger.store, name, batch, parts)
+    for name in compaction.TABLES[:stopped_after]:
+        compaction.take(ledger.store, name, batch, parts)
     assert seen(ledger) == expected
     commit(ledger, "d3")
-    assert fold.fold(ledger.store) == 2
+    assert compaction.fold(ledger.store) == 2
     assert seen(ledger) == (["d1", "d2", "d3"], {"d1": 3, "d2": 3, "d3": 3})
     assert [len(b.members) for b in batches(ledger.store)] == [1, 1, 1]
 
@@ -143,13 +143,13 @@ def test_committers_that_ignore_the_lease_fold_everything_once(tmp_path: Path) -
         start.wait()
         while True:
             try:
-                found = fold.next_batch(store)
+                found = compaction.next_batch(store)
                 if found is None:
                     return
                 batch, parts = found
-                for name in fold.TABLES:
-                    fold.take(store, name, batch, parts)
-            except delta.ContestedError:
+                for name in compaction.TABLES:
+                    compaction.take(store, name, batch, parts)
+            except delta_log.ContestedError:
                 continue
 
     threads = [threading.Thread(target=committer) for _ in range(4)]
@@ -158,28 +158,31 @@ def test_committers_that_ignore_the_lease_fold_everything_once(tmp_path: Path) -
     for thread in threads:
         thread.join()
     assert seen(ledger) == expected
-    state = delta.load(store, "steps")
+    state = delta_log.load(store, "steps")
     assert state is not None
     assert state.rows == 24
 
 
 def test_a_second_committer_is_told_who_holds_the_lease(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
-    with fold.committer(store), pytest.raises(fold.BusyError, match=r"is folding this store"):
-        fold.fold(store)
-    assert fold.fold(store) == 0
+    with (
+        compaction.committer(store),
+        pytest.raises(compaction.BusyError, match=r"is folding this store"),
+    ):
+        compaction.fold(store)
+    assert compaction.fold(store) == 0
 
 
 def test_tables_are_made_again_from_the_records_with_the_same_versions(tmp_path: Path) -> None:
     ledger = Ledger(Store(str(tmp_path / "store")))
     for i in range(3):
         commit(ledger, f"d{i}")
-        fold.fold(ledger.store)
+        compaction.fold(ledger.store)
     expected = seen(ledger)
     for key in ledger.store.list("tables/"):
         if "/_delta_log/" in key:
             ledger.store.delete(key)
-    assert fold.rebuild(ledger.store) == 3
+    assert compaction.rebuild(ledger.store) == 3
     assert seen(ledger) == expected
     assert [list(b.members) for b in batches(ledger.store)] == [
         [f"commits/d{i}.finished.json"] for i in range(3)
@@ -191,8 +194,8 @@ def test_other_readers_of_delta_see_the_same_rows(tmp_path: Path) -> None:
     ledger = Ledger(Store(str(tmp_path / "store")))
     for i in range(3):
         commit(ledger, f"d{i}")
-        fold.fold(ledger.store)
-    fold.compact(ledger.store)
+        compaction.fold(ledger.store)
+    compaction.compact(ledger.store)
     place = str(tmp_path / "store" / "tables" / "steps")
     assert deltalake.DeltaTable(place).to_pyarrow_table().num_rows == 9
     assert pl.read_delta(place).group_by("digest").len()["len"].to_list() == [3, 3, 3]
@@ -223,7 +226,7 @@ def test_rows_of_older_schemas_read_and_fold_as_todays(tmp_path: Path) -> None:
         assert (case["task"], case["model"], case["reading"], case["tp"]) == ("t", "m", "sample", 1)
         assert snapshot.table("trials")["peak_host_bytes"].to_pylist() == [7]
         assert snapshot.problems == []
-        fold.fold(ledger.store)
+        compaction.fold(ledger.store)
 
 
 def test_a_new_column_is_null_in_old_rows_and_a_changed_type_is_refused(
@@ -231,7 +234,7 @@ def test_a_new_column_is_null_in_old_rows_and_a_changed_type_is_refused(
 ) -> None:
     ledger = Ledger(Store(str(tmp_path / "store")))
     commit(ledger, "d1")
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     wider = SCHEMAS["steps"].append(pa.field("gradient_norm", pa.float64()))
     monkeypatch.setitem(SCHEMAS, "steps", wider)
     assert Snapshot(ledger.store).table("steps")["gradient_norm"].null_count == 3
@@ -240,7 +243,7 @@ def test_a_new_column_is_null_in_old_rows_and_a_changed_type_is_refused(
         "finished",
         {"trials": [{"outcome": "finished"}], "steps": [{"step": 0, "gradient_norm": 2.0}]},
     )
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     values = Snapshot(ledger.store).table("steps")["gradient_norm"].to_pylist()
     assert sorted(values, key=str) == [2.0, None, None, None]
     place = str(tmp_path / "store" / "tables" / "steps")
@@ -250,7 +253,7 @@ def test_a_new_column_is_null_in_old_rows_and_a_changed_type_is_refused(
     monkeypatch.setitem(SCHEMAS, "steps", changed)
     ledger.commit("d3", "finished", {"trials": [{"outcome": "finished"}], "steps": [{"step": "0"}]})
     with pytest.raises(ValueError, match=r"steps.step is string here and int64 in the store"):
-        fold.fold(ledger.store)
+        compaction.fold(ledger.store)
 
 
 def test_a_value_of_another_type_is_refused_at_write(ledger: Ledger) -> None:

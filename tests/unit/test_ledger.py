@@ -8,7 +8,7 @@ import pytest
 
 from orchestrator.ledger.ledger import Ledger, LedgerSink
 from orchestrator.ledger.studies import Declared
-from orchestrator.snapshot import Snapshot
+from orchestrator.tables.snapshot import Snapshot
 from trainables.record import SCHEMAS
 
 

@@ -15,10 +15,10 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from orchestrator import fold
-from orchestrator.check import Check
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.snapshot import Snapshot
+from orchestrator.tables import compaction
+from orchestrator.tables.integrity import Check
+from orchestrator.tables.snapshot import Snapshot
 from orchestrator.views.catalog import Catalog
 from orchestrator.views.export import export
 from tests.conftest import Segprint
@@ -177,11 +177,11 @@ def test_pictures_go_through_every_table_operation(
         trial = {"outcome": "finished", "task": "t", "model": "m"}
         row = {"case": "c", "kind": "image", "width": 1, "height": 1, "png": png}
         ledger.commit(digest, "finished", {"trials": [trial], "pictures": [row]})
-        assert fold.fold(ledger.store) == 1
+        assert compaction.fold(ledger.store) == 1
     assert read() == pngs
-    assert fold.compact(ledger.store)["pictures"] == (3, 1)
+    assert compaction.compact(ledger.store)["pictures"] == (3, 1)
     assert read() == pngs
-    assert fold.rebuild(ledger.store) == 3
+    assert compaction.rebuild(ledger.store) == 3
     assert read() == pngs
     assert list(Check(ledger.store).run()) == []
     export(Catalog(ledger), str(tmp_path / "tree"))
@@ -203,9 +203,11 @@ def test_pictures_go_through_every_table_operation(
 def test_a_store_from_before_there_were_pictures_is_whole(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fold, "TABLES", tuple(n for n in fold.TABLES if n != "pictures"))
+    monkeypatch.setattr(
+        compaction, "TABLES", tuple(n for n in compaction.TABLES if n != "pictures")
+    )
     commit(ledger, "d1")
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     monkeypatch.undo()
     snapshot = Snapshot(ledger.store)
     assert snapshot.table("pictures").num_rows == 0
@@ -213,7 +215,7 @@ def test_a_store_from_before_there_were_pictures_is_whole(
     assert list(Check(ledger.store).run()) == []
     row = {"case": "c", "kind": "image", "png": b"png"}
     ledger.commit("d2", "finished", {"trials": [{"outcome": "finished"}], "pictures": [row]})
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     snapshot = Snapshot(ledger.store)
     assert snapshot.table("pictures")["digest"].to_pylist() == ["d2"]
     assert snapshot.problems == []

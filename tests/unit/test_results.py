@@ -13,10 +13,11 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from orchestrator import fold, measured, paired
+from orchestrator import measured, paired
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import compaction
 from orchestrator.views.catalog import Catalog, QueryError, open_store
 from orchestrator.views.export import export
 from tests.conftest import Segprint
@@ -138,14 +139,14 @@ def test_an_output_without_a_known_format_is_refused(filled: Ledger, inline: Seg
 
 
 def test_a_relation_becomes_pandas_polars_and_arrow_and_outlives_the_store(filled: Ledger) -> None:
-    fold.fold(filled.store)
+    compaction.fold(filled.store)
     relation = open_store(filled.store.url).relation("SELECT digest, tp FROM cases WHERE tp > 3")
     assert relation.df()["tp"].tolist() == relation.pl()["tp"].to_list()
     assert relation.filter("tp > 4").aggregate("count(*)").fetchall() == [(2,)]
 
 
 def test_after_folding_sql_still_cannot_leave_the_views(filled: Ledger, tmp_path: Path) -> None:
-    fold.fold(filled.store)
+    compaction.fold(filled.store)
     outside = tmp_path / "outside.csv"
     outside.write_text("a\n1\n")
     tables = Catalog(filled)
@@ -175,7 +176,7 @@ def test_the_exported_tree_reads_back_in_pandas_and_polars(
         cases = [{"case": f"c{j}", "tp": i} for j in range(i + 1)]
         ledger.commit(f"{i:016x}", "finished", {"trials": [trial], "cases": cases})
     if folded:
-        fold.fold(ledger.store)
+        compaction.fold(ledger.store)
     tree = tmp_path / "tree"
     files, rows = export(Catalog(ledger), str(tree))
     assert files == len(list(tree.rglob("*.parquet")))
@@ -231,7 +232,7 @@ def test_a_note_on_an_unknown_study_names_the_choices(filled: Ledger, inline: Se
 
 def test_declarations_are_folded_and_a_later_one_is_still_seen(filled: Ledger) -> None:
     before = Catalog(filled)["studies"].to_pylist()
-    fold.fold(filled.store)
+    compaction.fold(filled.store)
     kept = filled.store.list("tables/declared/")
     assert kept == ["tables/declared/study-r1.parquet"]
     commit_final(filled, "c" * 16, "late", BAD)

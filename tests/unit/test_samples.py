@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from orchestrator import fold
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.measured import final_cells
 from orchestrator.samples import STILLS, STRIP, samples
+from orchestrator.tables import compaction
 from orchestrator.views.catalog import Catalog
 
 LEVELS = (-9.0, 4.0, 0.0, -2.5)
@@ -47,7 +47,7 @@ def commit(ledger: Ledger, digest: str, arm: str, seed: int, rows: list[dict[str
 def tables(ledger: Ledger) -> Catalog:
     commit(ledger, "b", "noisy_arm", 1, pictures("b", strip=True))
     commit(ledger, "a", "noisy_arm", 0, pictures("a", strip=True))
-    fold.fold(ledger.store)
+    compaction.fold(ledger.store)
     commit(ledger, "c", "twin", 0, pictures("c", strip=False))
     commit(ledger, "d", "older", 0, [])
     return Catalog(ledger)

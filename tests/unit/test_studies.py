@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from orchestrator.check import Check
 from orchestrator.ledger import studies
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import WORTH, Declared
+from orchestrator.tables.integrity import Check
 
 MANY = 3 * WORTH
 

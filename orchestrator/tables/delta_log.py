@@ -22,13 +22,13 @@ from deltalake import CommitProperties, DeltaTable, Schema, Transaction
 from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundError
 from deltalake.transaction import AddAction, RemoveAction
 
-from orchestrator import seals
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.ledger.parquet import parquet
-from orchestrator.seals import ROOT, File, Seal, content_hash
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import log_seal
+from orchestrator.tables.log_seal import ROOT, File, Seal, content_hash
 from trainables.record import SCHEMAS
 
 SERIAL, FOLDED = "segprint", "segprint.folded"
@@ -44,7 +44,7 @@ class ContestedError(RuntimeError):
 
 
 @dataclass(frozen=True)
-class State:
+class TableVersion:
     """A table at one version: its files, and the number of the last batch in them.
 
     ``log`` is the log's own name: a log that was made anew has another.
@@ -69,13 +69,13 @@ class State:
         return Seal(self.log, self.version, content, self.serial, self.folded)
 
 
-def load(store: Store, name: str) -> State | None:
+def load(store: Store, name: str) -> TableVersion | None:
     """The table as it stands; None if nothing was ever folded into it.
 
     Raises:
         DamagedError: the log cannot be read, or has lost something.
     """
-    sealed = seals.read(store, name)  # before the log, which only grows
+    sealed = log_seal.read(store, name)  # before the log, which only grows
     state = _open(store, name, sealed)
     if sealed is None:
         return state
@@ -95,8 +95,8 @@ def change(
     add: Sequence[pa.Table],
     remove: Sequence[File] = (),
     folded: int | None = None,
-    follows: State | None = None,
-) -> State:
+    follows: TableVersion | None = None,
+) -> TableVersion:
     """Write data files and commit them, in place of others if given; ``folded`` is the batch.
 
     Raises:
@@ -149,7 +149,7 @@ def change(
                 raise ContestedError(name) from None
             raise store.error("write", _log(name), OSError(_line(error))) from error
         made = after
-    seals.write(store, name, made.seal)
+    log_seal.write(store, name, made.seal)
     return made
 
 
@@ -182,17 +182,17 @@ def agree(store: Store) -> None:
 
 def drop(store: Store, name: str) -> None:
     """Forget the table: without its log, readers go to the parts; files go by ``tables gc``."""
-    store.delete(seals.key(name))
+    store.delete(log_seal.key(name))
     for key in store.list(f"{_log(name)}/"):
         store.delete(key)
 
 
-def _still(store: Store, state: State) -> State | None:
+def _still(store: Store, state: TableVersion) -> TableVersion | None:
     """The state as it was loaded, if it is sealed: then nobody dropped the log since.
 
     If somebody committed since, and has not sealed it yet, the log refuses the same serial.
     """
-    if seals.read(store, state.name) != state.seal:
+    if log_seal.read(store, state.name) != state.seal:
         return None
     with contextlib.suppress(DeltaError, OSError):  # then it is opened anew
         if state.table.version() < state.version:
@@ -200,7 +200,7 @@ def _still(store: Store, state: State) -> State | None:
     return state if state.table.version() == state.version else None
 
 
-def _open(store: Store, name: str, sealed: Seal | None = None) -> State | None:
+def _open(store: Store, name: str, sealed: Seal | None = None) -> TableVersion | None:
     uri = _uri(store, name)
     try:
         table = store.wait(
@@ -217,7 +217,7 @@ def _open(store: Store, name: str, sealed: Seal | None = None) -> State | None:
         serial, folded = numbers or (
             table.transaction_version(key) or 0 for key in (SERIAL, FOLDED)
         )
-        return State(name, log, table.version(), serial, folded, files, table)
+        return TableVersion(name, log, table.version(), serial, folded, files, table)
     except TableNotFoundError:
         return None
     except Exception as error:  # it names no class for a log that does not parse

@@ -12,9 +12,6 @@ from typing import Literal
 import duckdb
 import pyarrow as pa
 
-from orchestrator import datafiles, delta
-from orchestrator.batches import batches, folded
-from orchestrator.delta import State
 from orchestrator.ledger.commits import (
     PREFIX,
     Commit,
@@ -26,6 +23,9 @@ from orchestrator.ledger.commits import (
 )
 from orchestrator.ledger.parquet import decode
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import delta_log, file_cache
+from orchestrator.tables.compaction_log import batches, folded
+from orchestrator.tables.delta_log import TableVersion
 from trainables.record import SCHEMAS
 
 log = logging.getLogger("segprint.tables")
@@ -106,7 +106,7 @@ class Snapshot:
                 return connection.table(name).to_arrow_table().cast(SCHEMAS[name])
         except duckdb.Error as error:
             first = str(error).partition("\n")[0]
-            self._note(f"{delta.ROOT}{name}: {first}; run `segprint tables rebuild`")
+            self._note(f"{delta_log.ROOT}{name}: {first}; run `segprint tables rebuild`")
             return self._live(name, set(self._counted), wanted)
 
     def source(self, name: str, digests: set[str] | None = None) -> Source:
@@ -114,24 +114,24 @@ class Snapshot:
         live, files, chosen = set(self._counted), list[Path](), None
         if self._trials is not None:
             try:
-                state = self._trials if name == "trials" else delta.load(self.store, name)
+                state = self._trials if name == "trials" else delta_log.load(self.store, name)
                 # A table that is newer than all that is folded has no log yet, and no rows.
                 if state is None and not self._live(name, live, digests).num_rows:
                     return Source(name, files, chosen, SCHEMAS[name].empty_table())
                 if state is None or state.folded < self._trials.folded:
-                    what = f"{delta.ROOT}{name} has not all that {delta.ROOT}trials has"
+                    what = f"{delta_log.ROOT}{name} has not all that {delta_log.ROOT}trials has"
                     raise DamagedError(f"{what}; run `segprint tables rebuild`")
-                files = datafiles.paths(self.store, state.files)
+                files = file_cache.paths(self.store, state.files)
                 chosen = self._chosen(state)
                 live -= set(self._folded)
             except DamagedError as error:
                 self._note(str(error))
         return Source(name, files, chosen, self._live(name, live, digests))
 
-    def _look(self) -> State | None:
+    def _look(self) -> TableVersion | None:
         """The folded ``trials``, and which attempts it has; None if there is none to be trusted."""
         try:
-            trials = delta.load(self.store, "trials")
+            trials = delta_log.load(self.store, "trials")
             self._folded = folded(self.store, trials) if trials is not None else {}
         except DamagedError as error:
             self._note(str(error))
@@ -155,7 +155,7 @@ class Snapshot:
         keys = {key for batch in known if batch.number <= version for key in batch.members}
         self._commits = {key: c for key, c in self._commits.items() if key in keys}
 
-    def _chosen(self, state: State) -> Chosen | None:
+    def _chosen(self, state: TableVersion) -> Chosen | None:
         """The attempts that count, where a table's files have others too, or may have."""
         assert self._trials is not None
         mine = {attempt for key, attempt in self._folded.items() if key in self._counted}

@@ -23,14 +23,14 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from orchestrator import datafiles, delta
-from orchestrator.batches import PREFIX as BATCHES
-from orchestrator.batches import Batch, folded
-from orchestrator.delta import ContestedError, State
 from orchestrator.ledger.commits import PREFIX, Commit, DamagedError, Record, about, load_record
 from orchestrator.ledger.parquet import coded, decode
 from orchestrator.ledger.studies import Studies
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import delta_log, file_cache
+from orchestrator.tables.compaction_log import PREFIX as BATCHES
+from orchestrator.tables.compaction_log import Batch, folded
+from orchestrator.tables.delta_log import ContestedError, TableVersion
 from trainables.record import SCHEMAS
 
 TABLES = (*(name for name in SCHEMAS if name != "trials"), "trials")
@@ -40,7 +40,7 @@ MOST_COMMITS, MOST_BYTES = 2000, 32 << 20
 """Of one batch, which is held in memory; bytes of Parquet, about a tenth of what they become."""
 TARGET_BYTES = 64 << 20
 """Of a compacted file: about a million rows of the longest table."""
-LEASE = f"{delta.ROOT}committer.json"
+LEASE = f"{delta_log.ROOT}committer.json"
 LEASE_SECONDS = 120.0
 SKEW_SECONDS = 60.0
 """A lease from further in the future is a wrong clock's."""
@@ -88,14 +88,14 @@ def compact(store: Store) -> dict[str, tuple[int, int]]:
     changed: dict[str, tuple[int, int]] = {}
     with committer(store) as renew:
         for name in TABLES:
-            state = delta.load(store, name)
+            state = delta_log.load(store, name)
             if state is None:
                 continue
             before = len(state.files)
             for small in _bins(state):
-                rows = _sorted(name, [datafiles.read(store, file) for file in small])
+                rows = _sorted(name, [file_cache.read(store, file) for file in small])
                 try:
-                    state = delta.change(store, name, [rows], small, follows=state)
+                    state = delta_log.change(store, name, [rows], small, follows=state)
                 except ContestedError:  # somebody folded: what is small will be next time
                     break
                 renew()
@@ -111,7 +111,7 @@ def rebuild(store: Store, notice: Notice = lambda _: None) -> int:
     """
     with committer(store):
         for name in reversed(TABLES):
-            delta.drop(store, name)
+            delta_log.drop(store, name)
         for key in store.list(BATCHES):
             try:
                 Batch.load(key, store.get(key))
@@ -156,7 +156,7 @@ def next_batch(
     Raises:
         DamagedError: the batch was begun, and cannot be completed as it was.
     """
-    trials = delta.load(store, "trials")
+    trials = delta_log.load(store, "trials")
     known = folded(store, trials) if trials is not None else {}
     number = (trials.folded if trials else 0) + 1
     key = Batch.key(number)
@@ -229,7 +229,7 @@ def _readable(
 
 
 def _has(store: Store, name: str, number: int) -> bool:
-    state = delta.load(store, name)
+    state = delta_log.load(store, name)
     return state is not None and state.folded >= number
 
 
@@ -261,11 +261,11 @@ def _rows(record: Record, objects: Mapping[str, bytes]) -> dict[str, pa.Table]:
 
 def take(store: Store, name: str, batch: Batch, rows: Rows) -> None:
     """Append a batch to one table, unless it is there already."""
-    state = delta.load(store, name)
+    state = delta_log.load(store, name)
     if state is not None and state.folded >= batch.number:
         return
     added = [_sorted(name, rows[name])] if name in rows else []
-    delta.change(store, name, added, folded=batch.number, follows=state)
+    delta_log.change(store, name, added, folded=batch.number, follows=state)
 
 
 def _sorted(name: str, tables: Sequence[pa.Table]) -> pa.Table:
@@ -280,10 +280,10 @@ def _sorted(name: str, tables: Sequence[pa.Table]) -> pa.Table:
     return whole.take(np.lexsort([coded(whole[column])[1] for column in reversed(SORTED)]))
 
 
-def _bins(state: State) -> Iterator[list[delta.File]]:
+def _bins(state: TableVersion) -> Iterator[list[delta_log.File]]:
     """Small files to merge, each time as many as fill one."""
     small = [file for file in state.files if file.size < TARGET_BYTES // 2]
-    taken: list[delta.File] = []
+    taken: list[delta_log.File] = []
     for file in small:
         taken.append(file)
         if sum(f.size for f in taken) >= TARGET_BYTES:

@@ -6,10 +6,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
-from orchestrator import delta
 from orchestrator.ledger.commits import PREFIX, DamagedError, NewerError, Record, load_record
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.local_files import Entry
+from orchestrator.tables import delta_log
 from trainables.record import SCHEMAS
 
 GRACE = timedelta(days=1)
@@ -17,7 +17,7 @@ GRACE = timedelta(days=1)
 
 
 @dataclass(frozen=True)
-class Litter:
+class Garbage:
     """An object to delete, and why."""
 
     key: str
@@ -25,7 +25,7 @@ class Litter:
     why: str
 
 
-def litter(ledger: Ledger, keep: timedelta) -> Iterator[Litter]:
+def garbage(ledger: Ledger, keep: timedelta) -> Iterator[Garbage]:
     """Everything that may go. ``keep``: for how long checkpoints and old files stay.
 
     Raises:
@@ -36,18 +36,18 @@ def litter(ledger: Ledger, keep: timedelta) -> Iterator[Litter]:
     yield from _attempts(ledger, now - GRACE)
     yield from _in_flight(ledger, now - keep)
     for name in SCHEMAS:
-        for entry in delta.unreferenced(ledger.store, name):
+        for entry in delta_log.unreferenced(ledger.store, name):
             if entry.modified < now - max(keep, GRACE):  # a committer may be about to name it
-                yield Litter(entry.key, entry.size, "no folded table refers to it any more")
+                yield Garbage(entry.key, entry.size, "no folded table refers to it any more")
     for entry in ledger.store.unfinished():
         if entry.modified < now - GRACE:
-            yield Litter(entry.key, entry.size, "left by a writer that was killed")
+            yield Garbage(entry.key, entry.size, "left by a writer that was killed")
     for entry in ledger.store.entries("checks/"):
         if entry.modified < now - GRACE:
-            yield Litter(entry.key, entry.size, "left by a check of the store")
+            yield Garbage(entry.key, entry.size, "left by a check of the store")
 
 
-def _attempts(ledger: Ledger, before: datetime) -> Iterator[Litter]:
+def _attempts(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
     """Objects of attempts that have no commit record."""
     written = ledger.store.entries("trials/")  # before the records: those that follow are younger
     commits = ledger.store.list(PREFIX)
@@ -66,10 +66,10 @@ def _attempts(ledger: Ledger, before: datetime) -> Iterator[Litter]:
         if entry.key.split("/")[1] in spared:
             continue
         if entry.key not in named and entry.modified < before:
-            yield Litter(entry.key, entry.size, "of an attempt that was never committed")
+            yield Garbage(entry.key, entry.size, "of an attempt that was never committed")
 
 
-def _in_flight(ledger: Ledger, before: datetime) -> Iterator[Litter]:
+def _in_flight(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
     """Checkpoints and leases of runs that are over, or that no study has asked for in a while."""
     ended = {d for d, c in ledger.commits().items() if c.outcome in ("finished", "diverged")}
     wanted = {declared.digest for declared in ledger.studies.current()}
@@ -77,9 +77,9 @@ def _in_flight(ledger: Ledger, before: datetime) -> Iterator[Litter]:
         for entry in ledger.store.entries(prefix):
             digest = _digest(entry)
             if digest in ended:
-                yield Litter(entry.key, entry.size, "of a run that is committed")
+                yield Garbage(entry.key, entry.size, "of a run that is committed")
             elif digest not in wanted and entry.modified < before:
-                yield Litter(entry.key, entry.size, "of a run that no study asks for")
+                yield Garbage(entry.key, entry.size, "of a run that no study asks for")
 
 
 def _digest(entry: Entry) -> str:

@@ -11,9 +11,6 @@ from typing import Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator import datafiles, delta
-from orchestrator.batches import batches, folded
-from orchestrator.delta import State
 from orchestrator.ledger import studies
 from orchestrator.ledger.commits import (
     PREFIX,
@@ -26,6 +23,9 @@ from orchestrator.ledger.commits import (
 from orchestrator.ledger.parquet import verify
 from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import delta_log, file_cache
+from orchestrator.tables.compaction_log import batches, folded
+from orchestrator.tables.delta_log import TableVersion
 from trainables.record import SCHEMAS
 
 AT_ONCE = 64
@@ -55,7 +55,7 @@ class Check:
         self.states = {name: self._load(name) for name in SCHEMAS}
         trials = self.states["trials"]
         self.folded: dict[str, str] = {}
-        if isinstance(trials, State):
+        if isinstance(trials, TableVersion):
             with contextlib.suppress(DamagedError):  # found again, and told, with its file
                 self.folded = folded(store, trials)
 
@@ -83,7 +83,7 @@ class Check:
         try:
             self.counts["batches"] = len(batches(self.store))
         except DamagedError as error:
-            yield Finding("damage", delta.ROOT, str(error), "segprint tables rebuild")
+            yield Finding("damage", delta_log.ROOT, str(error), "segprint tables rebuild")
 
     def quarantine(self) -> list[str]:
         """Set the damaged commits aside that no table has, so that they are trained again."""
@@ -144,12 +144,14 @@ class Check:
         """Every folded attempt has as many rows in the table as were committed, once."""
         state = self.states[name]
         if isinstance(state, DamagedError):
-            yield Finding("damage", f"{delta.ROOT}{name}", str(state), "segprint tables rebuild")
+            yield Finding(
+                "damage", f"{delta_log.ROOT}{name}", str(state), "segprint tables rebuild"
+            )
             return
         if state is None:
             if any(name in r.parts and self.folded.get(r.key) == r.attempt for r in records):
                 yield Finding(
-                    "damage", f"{delta.ROOT}{name}", "is missing", "segprint tables rebuild"
+                    "damage", f"{delta_log.ROOT}{name}", "is missing", "segprint tables rebuild"
                 )
             return
         held, whole = Counter[str](), True
@@ -162,11 +164,11 @@ class Check:
                 yield Finding("damage", file.key, str(error), "segprint tables rebuild")
         self.counts[f"{name} rows folded"] = sum(held.values())
         trials = self.states["trials"]
-        begun = isinstance(trials, State) and state.folded > trials.folded
+        begun = isinstance(trials, TableVersion) and state.folded > trials.folded
         strangers = held.keys() - set(self.folded.values())
         if strangers and whole and self.folded and not begun:
             what = f"it has rows of {len(strangers)} attempts that were never folded"
-            yield Finding("damage", f"{delta.ROOT}{name}", what, "segprint tables rebuild")
+            yield Finding("damage", f"{delta_log.ROOT}{name}", what, "segprint tables rebuild")
         for record in records if whole else []:
             if self.folded.get(record.key) != record.attempt or record.key in self.broken:
                 continue
@@ -174,13 +176,13 @@ class Check:
             wanted, got = part.rows if part else 0, held[record.attempt]
             if wanted != got:
                 what = f"{record.digest} has {got} rows, {wanted} were committed"
-                yield Finding("damage", f"{delta.ROOT}{name}", what, "segprint tables rebuild")
+                yield Finding("damage", f"{delta_log.ROOT}{name}", what, "segprint tables rebuild")
 
-    def _attempts(self, file: delta.File) -> Counter[str]:
+    def _attempts(self, file: delta_log.File) -> Counter[str]:
         """Rows of each attempt in a data file, after checking its content against its name."""
         if not self.quick:
-            datafiles.audit(self.store, file)
-        (path,) = datafiles.paths(self.store, [file])
+            file_cache.audit(self.store, file)
+        (path,) = file_cache.paths(self.store, [file])
         try:
             column = pq.read_table(path, columns=["attempt"])["attempt"]
         except (pa.ArrowInvalid, OSError) as error:
@@ -199,8 +201,8 @@ class Check:
                     cure = "delete it, then sweep again: it is declared anew"
                     yield Finding("damage", key, f"does not parse: {error}", cure)
 
-    def _load(self, name: str) -> State | DamagedError | None:
+    def _load(self, name: str) -> TableVersion | DamagedError | None:
         try:
-            return delta.load(self.store, name)
+            return delta_log.load(self.store, name)
         except DamagedError as error:
             return error

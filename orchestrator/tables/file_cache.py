@@ -18,8 +18,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.ledger.commits import DamagedError
-from orchestrator.seals import File
 from orchestrator.storage.object_store import Store
+from orchestrator.tables.log_seal import File
 from trainables.reading.tree import cache_dir
 
 AT_ONCE = 4

@@ -11,10 +11,10 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator import datafiles
-from orchestrator.delta import ROOT, State
 from orchestrator.ledger.commits import Commit, DamagedError
 from orchestrator.storage.object_store import Store
+from orchestrator.tables import file_cache
+from orchestrator.tables.delta_log import ROOT, TableVersion
 
 PREFIX = f"{ROOT}batches/"
 
@@ -68,14 +68,14 @@ def batches(store: Store) -> list[Batch]:
     return [Batch.load(key, found[key]) for key in sorted(found)]
 
 
-def folded(store: Store, trials: State) -> dict[str, str]:
+def folded(store: Store, trials: TableVersion) -> dict[str, str]:
     """Attempts that a state of the ``trials`` table has, by the key of their commit.
 
     Raises:
         DamagedError: a file of it is missing or damaged.
     """
     found: dict[str, str] = {}
-    for path in datafiles.paths(store, trials.files):
+    for path in file_cache.paths(store, trials.files):
         try:
             rows: Any = pq.read_table(path, columns=["digest", "outcome", "attempt"])
         except (pa.ArrowInvalid, OSError) as error:
