@@ -14,8 +14,8 @@ from typing import Any
 import numpy as np
 
 from orchestrator import density
-from orchestrator.bootstrap import Array
 from orchestrator.probed import Probed
+from orchestrator.statistics.bootstrap import Array
 
 INSIDE = 0.99
 """Of the image's information: what the range holds, half of the rest on either side."""

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from orchestrator import bootstrap
-from orchestrator.bootstrap import Array
-from orchestrator.intervals import of_means
 from orchestrator.measured import SAMPLE, MeasuredCell, TestRows
 from orchestrator.probed import Probed
+from orchestrator.statistics import bootstrap
+from orchestrator.statistics.bootstrap import Array
+from orchestrator.statistics.curve_intervals import of_means
 
 if TYPE_CHECKING:
     import pandas as pd

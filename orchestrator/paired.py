@@ -10,9 +10,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orchestrator import bootstrap
 from orchestrator.measured import SAMPLE, Cases, HeldOut, TestRows, mean_of_classes
-from orchestrator.multiple import holm
+from orchestrator.statistics import bootstrap
+from orchestrator.statistics.multiple_testing import holm
 from trainables.metrics import Array, Metric
 
 NUMBERS = (
@@ -65,7 +65,7 @@ class Pairs:
 
         ``one`` and ``other`` are ``trials`` rows of cells. Only what both have is compared: the
         same training seed, the same case. Seeds and units, which are groups of cases or cases
-        (:mod:`orchestrator.bootstrap`), are resampled together, so what they share cancels.
+        (:mod:`orchestrator.statistics.bootstrap`), are resampled together, so what they share cancels.
         ``better`` is the share of units, each the mean over cases and seeds, on which the first is
         better; a tie is half of one. That neither is better is tested over units as well, for given
         networks: ``wilcoxon_p`` is of the signed-rank test (Wilcoxon 1945, two-sided); a metric of

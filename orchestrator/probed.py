@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from orchestrator import bootstrap
-from orchestrator.bootstrap import Array
 from orchestrator.ledger.parquet import coded
 from orchestrator.measured import SAMPLE, TestRows, final_cells
 from orchestrator.pixelwise import Pixelwise
+from orchestrator.statistics import bootstrap
+from orchestrator.statistics.bootstrap import Array
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -16,9 +16,9 @@ from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
 
 from orchestrator import density
-from orchestrator.bootstrap import Array, weights
-from orchestrator.multiple import holm
 from orchestrator.probed import Probed, cells
+from orchestrator.statistics.bootstrap import Array, weights
+from orchestrator.statistics.multiple_testing import holm
 from trainables.metrics import ratio
 
 if TYPE_CHECKING:

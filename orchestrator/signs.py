@@ -10,9 +10,9 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from orchestrator.bootstrap import LEVEL, Array
-from orchestrator.intervals import Curves, of_means
 from orchestrator.probed import Probed
+from orchestrator.statistics.bootstrap import LEVEL, Array
+from orchestrator.statistics.curve_intervals import Curves, of_means
 from trainables.metrics import ratio
 
 GOOD_DICE, HIGH_ECE = 0.8, 0.02

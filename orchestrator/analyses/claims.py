@@ -40,7 +40,7 @@ def rows(tables: Catalog) -> pa.Table:
     told only where the 95 % interval of the paired ``difference`` excludes zero, most test units of
     a pair are on the same side and ``p_holm`` is at most 0.05: Holm over the models and tasks of
     one statement and metric. It is not told where ``units``, the test units of a task
-    (:func:`orchestrator.bootstrap.units`), are too few for any test; nor where networks are too
+    (:func:`orchestrator.statistics.bootstrap.units`), are too few for any test; nor where networks are too
     little trained to be judged, still learning or below grey levels alone in validation
     (:mod:`orchestrator.claims.learning`): ``as_trained`` is the verdict on these networks all the
     same. Where a study lacks an arm, that is said instead.

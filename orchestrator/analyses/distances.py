@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator import shapes
-from orchestrator.bootstrap import Array
-from orchestrator.intervals import with_ends
+from orchestrator.statistics.bootstrap import Array
+from orchestrator.statistics.curve_intervals import with_ends
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -41,7 +41,7 @@ def rows(tables: Catalog) -> pa.Table:
     task where it is larger: what is not further apart may be chance in training, whatever ``p``.
 
     Intervals are bootstrapped over the units of each task, which are groups, or cases where it has
-    fewer than six groups (:func:`orchestrator.bootstrap.units`); two noisy curves are never alike,
+    fewer than six groups (:func:`orchestrator.statistics.bootstrap.units`); two noisy curves are never alike,
     so the lower ends are not 0 even where the truth is. That question is ``p``'s: a permutation
     test of equal shape that exchanges whole units with all their seeds, statistic the Wasserstein
     distance over its standard error; ``p_holm`` is adjusted for the pairs of the group. It is of

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator import bootstrap
 from orchestrator.probed import CONTROLS, MEASURED, Probed, cells
+from orchestrator.statistics import bootstrap
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -27,7 +27,7 @@ SCHEMA = pa.schema(
 
 def rows(tables: Catalog) -> pa.Table:
     """One row per study, cell, axis, curve and stratum, with a 95 % interval over groups or
-    cases (:func:`orchestrator.bootstrap.units`).
+    cases (:func:`orchestrator.statistics.bootstrap.units`).
 
     Curves, all per pixel: ``eps_error`` and ``eps_error_dropped``, the mean squared ε-error with
     and without the image; ``information``, half their difference, and ``information_orthogonal``,

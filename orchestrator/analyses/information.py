@@ -8,11 +8,11 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator import density, signs
-from orchestrator.bootstrap import Array
 from orchestrator.edge import left_edge, twin
-from orchestrator.intervals import Curves, of_means
 from orchestrator.measured import HeldOut, MeasuredCell, final_cells, metrics
 from orchestrator.probed import Probed, cells
+from orchestrator.statistics.bootstrap import Array
+from orchestrator.statistics.curve_intervals import Curves, of_means
 from trainables.metrics import ratio
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def rows(tables: Catalog) -> pa.Table:
     """One row per study and cell with final diffusion trials; null where it was not measured.
 
     Every number has its 95 % interval, by bootstrap over groups or cases
-    (:func:`orchestrator.bootstrap.units`) nested in seeds, in ``_low`` and
+    (:func:`orchestrator.statistics.bootstrap.units`) nested in seeds, in ``_low`` and
     ``_high``. Areas are over the λ that the network was trained on, ``log_snr_low`` to
     ``log_snr_high``, of rows that have every stratum.
 

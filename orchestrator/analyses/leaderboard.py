@@ -36,7 +36,7 @@ def rows(tables: Catalog) -> pa.Table:
 
     Of what was read of a network, the sample counts: its other readings are in ``readings``.
     ``groups`` are the patients, slides or slabs of the ``images``: six or more are what intervals
-    are resampled by (:func:`orchestrator.bootstrap.units`).
+    are resampled by (:func:`orchestrator.statistics.bootstrap.units`).
     """
     held_out = measured.HeldOut(tables, measured.metrics())
     found: list[dict[str, Any]] = []

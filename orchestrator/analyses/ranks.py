@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator import bootstrap, measured
+from orchestrator import measured
+from orchestrator.statistics import bootstrap
 from trainables.metrics import Array, Metric
 
 if TYPE_CHECKING:
@@ -29,7 +30,7 @@ def rows(tables: Catalog) -> pa.Table:
     """One row per study, metric and arm, of studies with three arms or more.
 
     Arms are ranked on each unit of each task, which is a group of test cases, or a case where the
-    task has fewer than six groups (:func:`orchestrator.bootstrap.units`): 1 for the best, ties
+    task has fewer than six groups (:func:`orchestrator.statistics.bootstrap.units`): 1 for the best, ties
     sharing their mean rank. A unit's value is the mean over cases, seeds and classes, where a
     pooled metric of a case is that of its own pixels. ``friedman_p`` is of Friedman's test that all
     arms are alike (1937); two arms whose mean ranks are further apart than ``critical_difference``

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator import bootstrap, measured
+from orchestrator import measured
+from orchestrator.statistics import bootstrap
 from trainables.metrics import ratio
 from trainables.metrics.ece import ECE
 
@@ -34,7 +35,7 @@ def rows(tables: Catalog) -> pa.Table:
 
     Pixels of all cases and seeds are pooled, ``low`` ≤ p < ``high``: ``confidence`` is the mean
     probability of the class, ``accuracy`` the share of pixels that are of it, with its 95 %
-    interval over groups or cases (:func:`orchestrator.bootstrap.units`) nested in seeds; null where
+    interval over groups or cases (:func:`orchestrator.statistics.bootstrap.units`) nested in seeds; null where
     fewer than six of these have a pixel in the bin. Over the bins of one class and region,
     Σ count·|accuracy − confidence| / Σ count is that class's ECE; the mean over classes is the
     leaderboard's, and of the boundary that of the view ``readings``.

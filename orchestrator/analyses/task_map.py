@@ -9,8 +9,8 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator import density, shapes
-from orchestrator.bootstrap import Array
 from orchestrator.measured import SAMPLE, TestRows
+from orchestrator.statistics.bootstrap import Array
 from trainables.metrics import ratio
 
 if TYPE_CHECKING:

@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from orchestrator import measured, paired
-from orchestrator.bootstrap import FEWEST, count_units
 from orchestrator.claims import timesteps
 from orchestrator.claims.learning import Learning
 from orchestrator.claims.roles import CALLED, Arm, Cast, Role, chosen, differs
 from orchestrator.claims.statements import BUMPY, CLAIMS, LITTLE, OWN, PAIRED, Claim
 from orchestrator.claims.verdicts import Evidence, judge, least_p, over_all
-from orchestrator.multiple import LEVEL, holm
 from orchestrator.probed import Probed, cells
+from orchestrator.statistics.bootstrap import FEWEST, count_units
+from orchestrator.statistics.multiple_testing import LEVEL, holm
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog

@@ -12,12 +12,11 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator import bootstrap
-from orchestrator.bootstrap import Array
-from orchestrator.claims import flips
-from orchestrator.intervals import of_means
-from orchestrator.multiple import LEVEL
 from orchestrator.probed import Probed
+from orchestrator.statistics import bootstrap, sign_flip
+from orchestrator.statistics.bootstrap import Array
+from orchestrator.statistics.curve_intervals import of_means
+from orchestrator.statistics.multiple_testing import LEVEL
 from trainables.metrics import ratio
 
 LITTLE = 0.05
@@ -44,7 +43,7 @@ def little_use(probed: Probed) -> Found:
 
     Looked at are the strata of t that the noisy mask tells something in: where Dice of the estimate
     of x0 is above that of the noisiest stratum, which the image alone tells, by a test of all
-    strata at once (:func:`orchestrator.claims.flips.some_above`). ``value`` is the share 1 −
+    strata at once (:func:`orchestrator.statistics.sign_flip.some_above`). ``value`` is the share 1 −
     e_c/e_u of the ε-error that the image takes away, in the stratum where it is most clearly below
     ``against``, :data:`LITTLE`. It is there if it is in some of these strata, and not there if the
     image takes away more in every stratum that the mask may tell something in.
@@ -52,13 +51,16 @@ def little_use(probed: Probed) -> Found:
     with_image, without = probed.curves["eps_error"], probed.curves["eps_error_dropped"]
     dice = probed.curves["one_step_dice"]
     above_image = dice - dice[:, -1:]
-    told = np.flatnonzero(flips.some_above(by_unit(above_image, probed.units)) <= LEVEL / 2)
+    told = np.flatnonzero(sign_flip.some_above(by_unit(above_image, probed.units)) <= LEVEL / 2)
     _, _, most = bootstrap.mean_interval(above_image, probed.counted)
     possible = np.flatnonzero(most > 0)
     possible = possible if len(possible) else np.arange(len(probed.bins))
     looked_at = told if len(told) else possible
     left = by_unit(with_image - (1 - LITTLE) * without, probed.units)
-    there, absent = flips.some_above(left[:, looked_at]), flips.all_above(-left[:, possible])
+    there, absent = (
+        sign_flip.some_above(left[:, looked_at]),
+        sign_flip.all_above(-left[:, possible]),
+    )
     k = looked_at[_clearest(left[:, looked_at], there)]
     taken = of_means(
         {"e_c": with_image[:, k], "e_u": without[:, k]},
@@ -86,7 +88,7 @@ def not_monotone(probed: Probed) -> Found:
     Of the rises and the falls from any stratum to any later one the clearest of each is taken, the
     largest of several; ``value`` is the mean change of the ε-error in the less clear one of the
     two, of three strata or more, negative where the curve only goes the other way. It is there if
-    both are above ``against``, zero (:func:`orchestrator.claims.flips.some_above`); not if all
+    both are above ``against``, zero (:func:`orchestrator.statistics.sign_flip.some_above`); not if all
     steps have one sign.
     """
     loss = probed.curves["eps_error"]
@@ -95,11 +97,11 @@ def not_monotone(probed: Probed) -> Found:
     means, steps = (by_unit(values, probed.units) for values in (change, np.diff(loss, axis=1)))
     ways: list[tuple[float, float, int, float]] = []
     for sign in (1.0, -1.0):
-        p = flips.some_above(sign * means)
+        p = sign_flip.some_above(sign * means)
         k = _clearest(sign * means, p)
         ways.append((float(p.min()), -sign * float(means[:, k].mean()), k, sign))
     there, _, k, sign = max(ways)
-    rises, falls = flips.all_above(steps), flips.all_above(-steps)
+    rises, falls = sign_flip.all_above(steps), sign_flip.all_above(-steps)
     absent = min(rises, falls)
     value, low, high = bootstrap.mean_interval(sign * change[:, k], probed.counted)
     middles = (probed.low + probed.high) / 2

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from orchestrator.multiple import LEVEL
+from orchestrator.statistics.multiple_testing import LEVEL
 
 Verdict = Literal["holds", "does not hold", "can not be told"]
 WORDS: dict[Verdict, str] = {

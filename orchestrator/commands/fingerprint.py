@@ -7,8 +7,8 @@ from typing import Any, cast
 
 import pandas as pd
 
-from orchestrator.bootstrap import FEWEST
 from orchestrator.commands import emit, tables_of
+from orchestrator.statistics.bootstrap import FEWEST
 
 BARS = " ▁▂▃▄▅▆▇█"
 COLUMNS = {

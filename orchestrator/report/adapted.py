@@ -7,10 +7,10 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator import bootstrap
 from orchestrator.adapt import INSIDE, Adapted, time_of
 from orchestrator.report import drawing, vega
 from orchestrator.report.naming import ordered, sized
+from orchestrator.statistics import bootstrap
 
 ACROSS = vega.number("log-SNR λ, from clean to noise", reverse=True)
 HALF = "half of it lies to the right"

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.claims import flips
 from orchestrator.claims.timesteps import by_unit
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.statistics import sign_flip
 from tests.claims import CASES, EDGES, Array, arm, claims, only
 from tests.fingerprints import bump, probes
 
@@ -125,17 +125,17 @@ def test_flips_of_one_difference_are_scipys_permutation_test() -> None:
         alternative="greater",
         n_resamples=9999,
     )
-    assert flips.some_above(values)[0] == pytest.approx(exact.pvalue)
-    assert flips.all_above(values) == pytest.approx(exact.pvalue)
+    assert sign_flip.some_above(values)[0] == pytest.approx(exact.pvalue)
+    assert sign_flip.all_above(values) == pytest.approx(exact.pvalue)
 
 
 def test_flips_of_many_columns_find_something_by_chance_once_in_twenty() -> None:
     """1,000 times nothing, in 20 dependent columns of 10 units: 0.05 ± 0.02."""
     draws = np.random.default_rng(2)
     values = draws.normal(size=(1000, 10, 20)) + draws.normal(size=(1000, 10, 1))
-    found = np.mean([flips.some_above(v).min() <= 0.05 for v in values])
+    found = np.mean([sign_flip.some_above(v).min() <= 0.05 for v in values])
     assert 0.03 <= found <= 0.07
-    all_of_them = np.mean([flips.all_above(v) <= 0.05 for v in values])
+    all_of_them = np.mean([sign_flip.all_above(v) <= 0.05 for v in values])
     assert all_of_them <= 0.05
 
 

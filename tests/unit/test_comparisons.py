@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator import bootstrap
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.statistics import bootstrap
 from orchestrator.views.catalog import Catalog
 from tests.cells import as_counts, binned, commit, named
 

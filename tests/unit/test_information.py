@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from orchestrator import bootstrap, density, signs
+from orchestrator import density, signs
 from orchestrator.commands.fingerprint import bars
-from orchestrator.intervals import of_means
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.pixelwise import Pixelwise, errors
+from orchestrator.statistics import bootstrap
+from orchestrator.statistics.curve_intervals import of_means
 from orchestrator.views.catalog import Catalog
 from tests.conftest import Segprint
 from tests.fingerprints import LINEAR, bump, commit, of_density, probes

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator import bootstrap
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.statistics import bootstrap
 from orchestrator.views.catalog import Catalog
 from tests.cells import as_counts, commit
 

@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator import bootstrap
 from orchestrator.density import quantile
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
+from orchestrator.statistics import bootstrap
 from orchestrator.views.catalog import Catalog
 from tests.unit.test_tables import commit_final
 from trainables.record import BINS

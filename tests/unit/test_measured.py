@@ -8,10 +8,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator import bootstrap, measured
+from orchestrator import measured
 from orchestrator.commands.sweep import leaderboard
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import write
+from orchestrator.statistics import bootstrap
 from orchestrator.views.catalog import Catalog
 from tests.unit.test_tables import commit_final
 from trainables.metrics import ratio

@@ -7,7 +7,7 @@ import itertools
 import numpy as np
 import pytest
 
-from orchestrator.multiple import holm
+from orchestrator.statistics.multiple_testing import holm
 
 
 def test_four_tests_adjusted_by_hand() -> None:

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator import bootstrap
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.multiple import holm
+from orchestrator.statistics import bootstrap
+from orchestrator.statistics.multiple_testing import holm
 from orchestrator.views.catalog import Catalog
 from tests.cells import commit
 from tests.conftest import Segprint

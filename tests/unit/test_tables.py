@@ -10,9 +10,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator import bootstrap
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
+from orchestrator.statistics import bootstrap
 from orchestrator.views.catalog import Catalog, QueryError
 from trainables.record import BINS
 

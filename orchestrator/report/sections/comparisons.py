@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.bootstrap import FEWEST
 from orchestrator.report import vega
 from orchestrator.report.blocks import (
     Block,
@@ -18,6 +17,7 @@ from orchestrator.report.blocks import (
     text,
 )
 from orchestrator.report.naming import Naming, ordered, query, sized, spaced
+from orchestrator.statistics.bootstrap import FEWEST
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog

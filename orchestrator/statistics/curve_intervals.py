@@ -6,8 +6,8 @@ from collections.abc import Callable, Mapping
 
 import numpy as np
 
-from orchestrator import bootstrap
-from orchestrator.bootstrap import Array
+from orchestrator.statistics import bootstrap
+from orchestrator.statistics.bootstrap import Array
 
 Curves = Mapping[str, Array]
 """Means over cases, by name: [..., strata], where the axes before the last are resamples."""

@@ -11,7 +11,7 @@ import functools
 
 import numpy as np
 
-from orchestrator.bootstrap import Array
+from orchestrator.statistics.bootstrap import Array
 from trainables.metrics import ratio
 
 MOST = 16_384

@@ -1,0 +1,1 @@
+"""Statistical inference on plain arrays: bootstrap intervals and hypothesis tests."""
