@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from orchestrator.measured import SAMPLE, MeasuredCell, TestRows
+from orchestrator.heldout.metrics import SAMPLE, MeasuredCell, TestRows
 from orchestrator.probed import Probed
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array

@@ -10,8 +10,8 @@ from typing import cast
 
 import numpy as np
 
+from orchestrator.heldout.metrics import SAMPLE, Cases, TestRows
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.measured import SAMPLE, Cases, TestRows
 from orchestrator.policy import Standing
 from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Search

@@ -14,8 +14,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from orchestrator.heldout.metrics import SAMPLE, TestRows, final_cells
 from orchestrator.ledger.parquet import coded
-from orchestrator.measured import SAMPLE, TestRows, final_cells
 from orchestrator.pixelwise import Pixelwise
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array

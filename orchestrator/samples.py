@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.measured import MeasuredCell, final_cells
+from orchestrator.heldout.metrics import MeasuredCell, final_cells
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from orchestrator import measured, paired
+from orchestrator.heldout import metrics, paired
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -28,10 +28,10 @@ def rows(tables: Catalog) -> pa.Table:
     """One row per study, task, metric and pair of cells, over finished final trials.
 
     ``difference`` is the cell's value less that of ``against``, over the seeds and test cases
-    that both have, with its 95 % interval; see :class:`orchestrator.paired.Pairs`. ``p_holm`` is
+    that both have, with its 95 % interval; see :class:`orchestrator.heldout.paired.Pairs`. ``p_holm`` is
     adjusted over all pairs of one study, task and metric.
     """
-    held_out = measured.HeldOut(tables, measured.metrics(METRICS))
+    held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
     alike = Counter((about["study"], about["task"]) for about, _ in held_out.cells)
     pairs = paired.Pairs(held_out, math.comb(max(alike.values(), default=0), 2))
     found: list[dict[str, Any]] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from orchestrator.claims.evidence import Told
-from orchestrator.measured import MeasuredCell, final_cells
+from orchestrator.heldout.metrics import MeasuredCell, final_cells
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -47,7 +47,7 @@ def rows(tables: Catalog) -> pa.Table:
 
     Which arms are compared is read from their configs, and of several the best in validation is
     taken (:mod:`orchestrator.claims.roles`). ``difference`` is diffusion less ``against`` (1,
-    :class:`orchestrator.paired.Pairs`); the share of the error that the image takes away less 5 %
+    :class:`orchestrator.heldout.paired.Pairs`); the share of the error that the image takes away less 5 %
     (2), the less clear one of a rise and a fall (3), both in
     :mod:`orchestrator.claims.timesteps`; the Wasserstein distance of two tasks less that between
     training seeds of one (4, the view ``distances``; ``task`` names both).

@@ -9,7 +9,7 @@ import pyarrow as pa
 
 from orchestrator import density, signs
 from orchestrator.edge import left_edge, twin
-from orchestrator.measured import HeldOut, MeasuredCell, final_cells, metrics
+from orchestrator.heldout.metrics import HeldOut, MeasuredCell, final_cells, metrics
 from orchestrator.probed import Probed, cells
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.curve_intervals import Curves, of_means

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
-from orchestrator import measured, paired
+from orchestrator.heldout import metrics, paired
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -37,14 +37,14 @@ def rows(tables: Catalog) -> pa.Table:
     ``other`` with another, ``both``.
 
     ``interaction`` is (both − other) − (one − base), paired by seed and case
-    (:meth:`orchestrator.paired.Pairs.interactions`). Axes are the fields of the configs that vary
+    (:meth:`orchestrator.heldout.paired.Pairs.interactions`). Axes are the fields of the configs that vary
     between the cells of a task (``mode.members``, ``mode.schedule``); fields that only vary
     together, such as both ends of a timestep range, are one axis. Every block is there once, at
     most 100 of them per study and task.
     """
-    held_out = measured.HeldOut(tables, measured.metrics(METRICS))
+    held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
     pairs = paired.Pairs(held_out)
-    groups: dict[tuple[str, str], list[measured.MeasuredCell]] = {}
+    groups: dict[tuple[str, str], list[metrics.MeasuredCell]] = {}
     for about, trials in held_out.cells:
         groups.setdefault((about["study"], about["task"]), []).append((about, trials))
     found: list[dict[str, Any]] = []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from orchestrator import measured
+from orchestrator.heldout import metrics
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -24,10 +24,10 @@ COSTS = (
 
 def schema() -> pa.Schema:
     """Columns of the view: what the arm is, every metric, what it cost."""
-    keys = [(k, pa.string()) for k in measured.ABOUT]
+    keys = [(k, pa.string()) for k in metrics.ABOUT]
     counts = [(k, pa.int64()) for k in ("seeds", "images", "groups", "passes_per_image")]
     costs = [(k, pa.float64()) for k in ("seconds_per_image", "train_device_seconds", *COSTS)]
-    metrics = measured.columns(measured.metrics())
+    metrics = metrics.columns(metrics.metrics())
     return pa.schema([*keys, *counts, *metrics, *costs, ("settings", pa.string())])
 
 
@@ -38,7 +38,7 @@ def rows(tables: Catalog) -> pa.Table:
     ``groups`` are the patients, slides or slabs of the ``images``: six or more are what intervals
     are resampled by (:func:`orchestrator.statistics.bootstrap.units`).
     """
-    held_out = measured.HeldOut(tables, measured.metrics())
+    held_out = metrics.HeldOut(tables, metrics.metrics())
     found: list[dict[str, Any]] = []
     for about, trials in held_out.cells:
         first = trials.iloc[0]

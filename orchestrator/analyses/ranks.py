@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator import measured
+from orchestrator.heldout import metrics
 from orchestrator.statistics import bootstrap
 from trainables.metrics import Array, Metric
 
@@ -39,8 +39,8 @@ def rows(tables: Catalog) -> pa.Table:
     a study crosses arms with, say, models, each combination is ranked. A task on which an arm has
     no result is left out.
     """
-    held_out = measured.HeldOut(tables, measured.metrics(METRICS))
-    prefixes = measured.prefixes(tables)
+    held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
+    prefixes = metrics.prefixes(tables)
     studies: dict[str, dict[str, dict[str, pd.DataFrame]]] = {}
     for about, trials in held_out.cells:
         study, task = about["study"], about["task"]
@@ -58,7 +58,7 @@ def rows(tables: Catalog) -> pa.Table:
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def _blocks(held_out: measured.HeldOut, metric: Metric, arms: list[pd.DataFrame]) -> Array:
+def _blocks(held_out: metrics.HeldOut, metric: Metric, arms: list[pd.DataFrame]) -> Array:
     """What ranks a unit's arms, the lower the better, of units that all have: [units, arms]."""
     sign = -1 if metric.better == "higher" else 1
     common = pd.concat([held_out.each(metric, arm) for arm in arms], axis=1, join="inner")

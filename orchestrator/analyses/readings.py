@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator import measured
+from orchestrator.heldout import metrics
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from orchestrator.views.catalog import Catalog
 
-OUTPUTS = (measured.SAMPLE, measured.BOUNDARY, "auxiliary", "blend")
+OUTPUTS = (metrics.SAMPLE, metrics.BOUNDARY, "auxiliary", "blend")
 METRICS = ("dice", "iou", "ece")
 
 
 def schema() -> pa.Schema:
     """Columns of the view."""
-    keys = [(k, pa.string()) for k in (*measured.ABOUT, "reading")]
+    keys = [(k, pa.string()) for k in (*metrics.ABOUT, "reading")]
     counts = [(k, pa.int64()) for k in ("seeds", "images", "groups")]
-    return pa.schema([*keys, *counts, *measured.columns(measured.metrics(METRICS))])
+    return pa.schema([*keys, *counts, *metrics.columns(metrics.metrics(METRICS))])
 
 
 def rows(tables: Catalog) -> pa.Table:
@@ -36,7 +36,7 @@ def rows(tables: Catalog) -> pa.Table:
     ``images`` counts the cases of that reading, ``groups`` what they are of: a control may have
     been run on some only.
     """
-    held_out = measured.HeldOut(tables, measured.metrics(METRICS))
+    held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
     found: list[dict[str, Any]] = []
     for about, trials in held_out.cells:
         counted: dict[str, dict[str, int]] = {}
@@ -51,7 +51,7 @@ def rows(tables: Catalog) -> pa.Table:
 COUNTED = {"seeds": "digest", "images": "case", "groups": "group"}
 
 
-def _counted(table: measured.TestRows, trials: pd.DataFrame) -> dict[str, dict[str, int]]:
+def _counted(table: metrics.TestRows, trials: pd.DataFrame) -> dict[str, dict[str, int]]:
     """Each reading in a table with how many runs, cases and groups have it."""
     mine = table.of(trials["digest"])
     codes = table.codes["reading"][mine]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator import measured
+from orchestrator.heldout import metrics
 from orchestrator.statistics import bootstrap
 from trainables.metrics import ratio
 from trainables.metrics.ece import ECE
@@ -16,11 +16,11 @@ from trainables.metrics.ece import ECE
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
-REGIONS = {"image": measured.SAMPLE, "boundary": measured.BOUNDARY}
+REGIONS = {"image": metrics.SAMPLE, "boundary": metrics.BOUNDARY}
 VALUES = ("low", "high", "confidence", "accuracy", "accuracy_low", "accuracy_high")
 SCHEMA = pa.schema(
     [
-        *((k, pa.string()) for k in (*measured.ABOUT, "class", "region")),
+        *((k, pa.string()) for k in (*metrics.ABOUT, "class", "region")),
         ("bin", pa.int64()),
         ("count", pa.int64()),
         *((k, pa.float64()) for k in VALUES),
@@ -41,7 +41,7 @@ def rows(tables: Catalog) -> pa.Table:
     leaderboard's, and of the boundary that of the view ``readings``.
     """
     metric = ECE()
-    held_out = measured.HeldOut(tables, [metric])
+    held_out = metrics.HeldOut(tables, [metric])
     found: list[dict[str, Any]] = []
     for about, trials in held_out.cells:
         table = held_out.tables[metric.table]
@@ -49,13 +49,13 @@ def rows(tables: Catalog) -> pa.Table:
             mine = table.of(trials["digest"], reading)
             classes = table.codes["class"][mine]
             for c in np.unique(classes):
-                cases = measured.Cases(table, mine[classes == c], table.codes["digest"])
+                cases = metrics.Cases(table, mine[classes == c], table.codes["digest"])
                 key = {**about, "class": table.names["class"][c], "region": region}
                 found += [key | row for row in _bins(cases, metric.bins)]
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def _bins(cases: measured.Cases, bins: int) -> Iterator[dict[str, Any]]:
+def _bins(cases: metrics.Cases, bins: int) -> Iterator[dict[str, Any]]:
     sums = {name: values.sum(0) for name, values in cases.sums(bins).items()}
     filled = np.flatnonzero(sums["count"])
     drawn = {name: values[:, filled] for name, values in cases.resampled(bins).items()}

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator import density, shapes
-from orchestrator.measured import SAMPLE, TestRows
+from orchestrator.heldout.metrics import SAMPLE, TestRows
 from orchestrator.statistics.bootstrap import Array
 from trainables.metrics import ratio
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from orchestrator import measured, paired
+from orchestrator.heldout import metrics, paired
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -32,14 +32,14 @@ def rows(tables: Catalog) -> pa.Table:
     same study, task and model.
 
     ``difference`` is diffusion less ``against``, paired by seed and case
-    (:class:`orchestrator.paired.Pairs`), ``p_holm`` adjusted over all pairs of one study, task and
+    (:class:`orchestrator.heldout.paired.Pairs`), ``p_holm`` adjusted over all pairs of one study, task and
     metric. ``passes`` are network passes per test image. ``device_seconds`` are what it takes to
     train and to predict all test images once, on every worker together, the mean over seeds:
     validation and probes are not in it. ``equal_passes`` pairs have the same passes;
     ``equal_seconds`` pairs trained for device-seconds within a tenth of each other.
     """
     costs = {(r["study"], r["cell"]): _costs(r) for r in tables["leaderboard"].to_pylist()}
-    held_out = measured.HeldOut(tables, measured.metrics(METRICS))
+    held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
     pairs = paired.Pairs(held_out)
     found: list[dict[str, Any]] = []
     for (about, one), (against, other) in product(held_out.cells, repeat=2):

@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator import measured, paired
 from orchestrator.claims import timesteps
 from orchestrator.claims.learning import Learning
 from orchestrator.claims.roles import CALLED, Arm, Cast, Role, chosen, differs
 from orchestrator.claims.statements import BUMPY, CLAIMS, LITTLE, OWN, PAIRED, Claim
 from orchestrator.claims.verdicts import Evidence, judge, least_p, over_all
+from orchestrator.heldout import metrics, paired
 from orchestrator.probed import Probed, cells
 from orchestrator.statistics.bootstrap import FEWEST, count_units
 from orchestrator.statistics.multiple_testing import LEVEL, holm
@@ -33,16 +33,16 @@ HIGHER = ("dice", "iou")
 class Told:
     """What one study says; ``cells`` are its finished final ones."""
 
-    def __init__(self, tables: Catalog, study: str, mine: Sequence[measured.MeasuredCell]) -> None:
+    def __init__(self, tables: Catalog, study: str, mine: Sequence[metrics.MeasuredCell]) -> None:
         self._tables, self._study = tables, study
-        by_task: dict[str, list[measured.MeasuredCell]] = {}
+        by_task: dict[str, list[metrics.MeasuredCell]] = {}
         for about, trials in mine:
             by_task.setdefault(about["task"], []).append((about, trials))
         self._casts = {task: Cast(some) for task, some in by_task.items()}
         models = sorted({model for cast in self._casts.values() for model in cast.models})
         self._arms = [(task, arm) for m in models for task, arm in chosen(self._casts, m).items()]
         self._learning = Learning(tables)
-        held_out = measured.HeldOut(tables, measured.metrics(("dice", "iou", "ece")), list(mine))
+        held_out = metrics.HeldOut(tables, metrics.metrics(("dice", "iou", "ece")), list(mine))
         self._pairs = paired.Pairs(held_out, len(self._arms))
 
     def rows(self) -> Iterator[Row]:

@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.claims.learning import score
-from orchestrator.measured import MeasuredCell
+from orchestrator.heldout.metrics import MeasuredCell
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,10 +9,10 @@ from itertools import product
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator import measured, paired
 from orchestrator.commands import ledger_of
 from orchestrator.commands.output import deliver
-from orchestrator.measured import ABOUT, HeldOut, MeasuredCell
+from orchestrator.heldout import metrics, paired
+from orchestrator.heldout.metrics import ABOUT, HeldOut, MeasuredCell
 from orchestrator.views.catalog import Catalog
 
 SCHEMA = pa.schema(
@@ -27,11 +27,11 @@ SCHEMA = pa.schema(
 def main(options: Namespace) -> int:
     """One line per task, metric and pair; 1 if there is nothing that both were tested on."""
     tables = Catalog(ledger_of(options))
-    finals = list(measured.final_cells(tables))
+    finals = list(metrics.final_cells(tables))
     one, other = (_chosen(tables, finals, word) for word in (options.one, options.other))
     if all(len(trials) == 1 for _, trials in (*one, *other)):  # by whatever seed
         one, other = ([(a, t.assign(seed=0)) for a, t in side] for side in (one, other))
-    pairs = paired.Pairs(HeldOut(tables, measured.metrics(), [*one, *other]))
+    pairs = paired.Pairs(HeldOut(tables, metrics.metrics(), [*one, *other]))
     found = [
         {
             "task": about["task"],
@@ -65,7 +65,7 @@ def _by_code(tables: Catalog, study: str, code: str) -> list[MeasuredCell]:
 
     Where that version trained a cell and seed twice, since the space changed, the last one counts.
     """
-    cells = list(measured.final_cells(tables, tables.ever(study)))
+    cells = list(metrics.final_cells(tables, tables.ever(study)))
     found = [(a, t[t["code"].fillna("").str.startswith(code)]) for a, t in cells]
     if cells and not any(len(trials) for _, trials in found):
         codes = sorted({str(c) for _, trials in cells for c in trials["code"].dropna()})

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator import measured
 from orchestrator.commands.sweep import leaderboard
+from orchestrator.heldout import metrics
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import write
 from orchestrator.statistics import bootstrap
@@ -170,7 +170,7 @@ def test_pooled_intervals_are_of_the_resampled_pools(ledger: Ledger) -> None:
     ]
     for seed, digest in enumerate(("1" * 16, "2" * 16)):
         commit_final(ledger, digest, "net", [(1, 1, 1)] * 4, seed, calibration=extra)
-    held_out = measured.HeldOut(Catalog(ledger), measured.metrics(["ece"]))
+    held_out = metrics.HeldOut(Catalog(ledger), metrics.metrics(["ece"]))
     ((_, trials),) = held_out.cells
     row = held_out.measure(trials)
     cases = [*true, *true]

@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
-from orchestrator import measured, paired
+from orchestrator.heldout import metrics, paired
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.storage.object_store import Store
@@ -271,8 +271,8 @@ def test_a_metric_that_one_side_cannot_tell_of_a_case_leaves_it_out_on_both(stor
     commit_final(ledger, A, "one", GOOD, instances=same)
     commit_final(ledger, B, "other", GOOD, instances=[*same[:2], empty])
     tables = Catalog(ledger)
-    (one, other) = measured.final_cells(tables)
-    held_out = measured.HeldOut(tables, measured.metrics(["pq"]), [one, other])
+    (one, other) = metrics.final_cells(tables)
+    held_out = metrics.HeldOut(tables, metrics.metrics(["pq"]), [one, other])
     (row,) = paired.Pairs(held_out).differences(one[1], other[1])
     assert row["difference"] == row["difference_low"] == row["difference_high"] == 0
     assert row["value"] == row["value_against"] == pytest.approx(0.125)

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
+from orchestrator.heldout.metrics import final_cells
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.measured import final_cells
 from orchestrator.samples import STILLS, STRIP, samples
 from orchestrator.tables import compaction
 from orchestrator.views.catalog import Catalog

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from orchestrator.measured import final_cells
+from orchestrator.heldout.metrics import final_cells
 from orchestrator.report.blocks import Block, Note, Section, Strip
 from orchestrator.report.blocks import Picture as Shown
 from orchestrator.report.naming import Naming, query, spaced

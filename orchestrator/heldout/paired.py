@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from orchestrator.measured import SAMPLE, Cases, HeldOut, TestRows, mean_of_classes
+from orchestrator.heldout.metrics import SAMPLE, Cases, HeldOut, TestRows, mean_of_classes
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.multiple_testing import holm
 from trainables.metrics import Array, Metric

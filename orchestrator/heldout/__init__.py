@@ -1,0 +1,1 @@
+"""Metrics of held-out cases: of one cell, and of cells in pairs."""
