@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator import shapes
+from orchestrator.fingerprint import task_distances
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.curve_intervals import with_ends
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 DISTANCES = ("wasserstein", "jensen_shannon", "area_between")
 SCHEMA = pa.schema(
     [
-        *((k, pa.string()) for k in shapes.ALIKE),
+        *((k, pa.string()) for k in task_distances.ALIKE),
         *((k, pa.string()) for k in ("task", "against", "cell", "against_cell", "normalisation")),
         *((k, pa.int64()) for k in ("images", "groups", "images_against", "groups_against")),
         *((k, pa.float64()) for k in ("log_snr_low", "log_snr_high")),
@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
 def rows(tables: Catalog) -> pa.Table:
     """Two rows per pair of tasks of a study that were trained alike: ``unit`` and ``bits``.
 
-    Alike: the same arm, model, schedule and encoding (:func:`orchestrator.shapes.groups`). The
+    Alike: the same arm, model, schedule and encoding (:func:`orchestrator.fingerprint.task_distances.groups`). The
     information densities over λ are compared on 64 equal bins between ``log_snr_low`` and
     ``log_snr_high``, which all tasks of the group were measured over. ``area_between``: ∫|g − g'|,
     in ``bits`` per pixel, or of densities scaled to ``unit`` area, of which it is at most 2.
@@ -49,7 +49,7 @@ def rows(tables: Catalog) -> pa.Table:
     patients: both make ``p`` too small.
     """
     found: list[dict[str, Any]] = []
-    for group in shapes.groups(tables):
+    for group in task_distances.groups(tables):
         means = [areas.mean(0) for areas in group.areas]
         drawn = [group.drawn(i) for i in range(len(means))]
         for pair, (i, k) in enumerate(combinations(range(len(means)), 2)):
@@ -68,7 +68,7 @@ def rows(tables: Catalog) -> pa.Table:
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def _about(group: shapes.Group, i: int, k: int) -> dict[str, Any]:
+def _about(group: task_distances.Group, i: int, k: int) -> dict[str, Any]:
     one, other = group.members[i], group.members[k]
     low, high = group.ends
     return {
@@ -87,14 +87,14 @@ def _about(group: shapes.Group, i: int, k: int) -> dict[str, Any]:
 
 
 def _unit(
-    group: shapes.Group, means: list[Array], drawn: list[Array], i: int, k: int
+    group: task_distances.Group, means: list[Array], drawn: list[Array], i: int, k: int
 ) -> dict[str, float | None]:
     """Distances of what is scaled to unit area, with their intervals."""
     found: dict[str, float | None] = {}
-    sides = [[shapes.unit(curves[j]) for j in (i, k)] for curves in (means, drawn)]
+    sides = [[task_distances.unit(curves[j]) for j in (i, k)] for curves in (means, drawn)]
     measures = {
-        "wasserstein": lambda one, other: shapes.wasserstein(one, other, group.step),
-        "jensen_shannon": shapes.jensen_shannon,
+        "wasserstein": lambda one, other: task_distances.wasserstein(one, other, group.step),
+        "jensen_shannon": task_distances.jensen_shannon,
         "area_between": _between,
     }
     for name, measure in measures.items():

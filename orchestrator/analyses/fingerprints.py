@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.probed import CONTROLS, MEASURED, Probed, cells
+from orchestrator.fingerprint.probes import CONTROLS, MEASURED, Probed, cells
 from orchestrator.statistics import bootstrap
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def rows(tables: Catalog) -> pa.Table:
     ``_random_mask`` and ``_shuffled_mask``: the error under a control
     (:mod:`trainables.controls`). Over λ, ``eps_error_pixelwise``: that of the best denoiser that
     knows the prevalence over all these cases, and neither neighbours nor image
-    (:mod:`orchestrator.pixelwise`); absent for bits of more than two classes.
+    (:mod:`orchestrator.fingerprint.pixelwise_bound`); absent for bits of more than two classes.
     """
     found = [row for probed in cells(tables) for part in probed.alike() for row in _rows(part)]
     found.sort(key=lambda row: [row[k] for k in ("study", "cell", "axis", "bin")])

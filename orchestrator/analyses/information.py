@@ -7,10 +7,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator import density, signs
-from orchestrator.edge import left_edge, twin
+from orchestrator.fingerprint import density, failure_signs
+from orchestrator.fingerprint.noisy_end import left_edge, twin
+from orchestrator.fingerprint.probes import Probed, cells
 from orchestrator.heldout.metrics import HeldOut, MeasuredCell, final_cells, metrics
-from orchestrator.probed import Probed, cells
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.curve_intervals import Curves, of_means
 from trainables.metrics import ratio
@@ -69,12 +69,12 @@ def rows(tables: Catalog) -> pa.Table:
     the network the best denoiser. The best denoiser that knows the prevalence alone knows less
     than one with the neighbours, or with these and the image, so 0 ≤ e_c ≤ e_u ≤ e_pixelwise at
     every λ: the bound is ½∫e_pixelwise over what was not measured
-    (:mod:`orchestrator.pixelwise`). It is loose above, where neighbours tell most.
+    (:mod:`orchestrator.fingerprint.pixelwise_bound`). It is loose above, where neighbours tell most.
 
     ``left_edge``: the x0-error at the noisy end over that of the feed-forward ``twin``
-    (:mod:`orchestrator.edge`). ``one_step_dice_noisy`` and ``_clean``: Dice of the x0 estimate in
+    (:mod:`orchestrator.fingerprint.noisy_end`). ``one_step_dice_noisy`` and ``_clean``: Dice of the x0 estimate in
     the lowest and the highest stratum of λ. ``prevalence``: the share of foreground, all classes
-    together. ``signatures``: the failure signs seen (:mod:`orchestrator.signs`), joined by "; ".
+    together. ``signatures``: the failure signs seen (:mod:`orchestrator.fingerprint.failure_signs`), joined by "; ".
     """
     found = {}
     for probed in cells(tables):
@@ -113,13 +113,13 @@ def _row(
     found: list[str] = []
     if over_t is not None and len(over_t.runs):
         row |= _along_t(over_t)
-        found += signs.of_curves(over_t)
+        found += failure_signs.of_curves(over_t)
     other = twin(cell, others)
     if other is not None:
         row |= {"twin": other[0]["cell"]}
         row |= left_edge(over_log_snr, cell[1], other[1], tables)
-    found += signs.of_edge(row) + signs.of_estimators(row)
-    found += signs.of_calibration(held_out.measure(cell[1]))
+    found += failure_signs.of_edge(row) + failure_signs.of_estimators(row)
+    found += failure_signs.of_calibration(held_out.measure(cell[1]))
     return row | {"signatures": "; ".join(found)}
 
 

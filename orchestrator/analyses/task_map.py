@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pyarrow as pa
 
-from orchestrator import density, shapes
+from orchestrator.fingerprint import density, task_distances
 from orchestrator.heldout.metrics import SAMPLE, TestRows
 from orchestrator.statistics.bootstrap import Array
 from trainables.metrics import ratio
@@ -22,7 +22,7 @@ FEWEST = 4
 TRAITS = ("prevalence", "object_size", "perimeter", "correlation")
 SCHEMA = pa.schema(
     [
-        *((k, pa.string()) for k in (*shapes.ALIKE, "task", "cell")),
+        *((k, pa.string()) for k in (*task_distances.ALIKE, "task", "cell")),
         *((k, pa.int64()) for k in ("tasks", "cluster")),
         *((k, pa.float64()) for k in ("x", "y", "half", *TRAITS)),
         *((f"{k}_rho", pa.float64()) for k in TRAITS),
@@ -46,7 +46,7 @@ def rows(tables: Catalog) -> pa.Table:
     than 4.
     """
     found: list[dict[str, Any]] = []
-    made = shapes.groups(tables)
+    made = task_distances.groups(tables)
     digests = {d for group in made for member in group.members for d in member.digests}
     tested = TestRows("cases", tables["cases"], digests) if digests else None
     for group in made:
@@ -73,19 +73,19 @@ def rows(tables: Catalog) -> pa.Table:
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def _placed(group: shapes.Group) -> tuple[Array, list[int]]:
+def _placed(group: task_distances.Group) -> tuple[Array, list[int]]:
     n = len(group.members)
-    curves = [shapes.unit(areas.mean(0)) for areas in group.areas]
+    curves = [task_distances.unit(areas.mean(0)) for areas in group.areas]
     apart, separate = np.zeros((n, n)), np.zeros((n, n), bool)
     for p, (i, k) in zip(group.p_holm, combinations(range(n), 2), strict=True):
-        distance = shapes.wasserstein(curves[i], curves[k], group.step)
+        distance = task_distances.wasserstein(curves[i], curves[k], group.step)
         apart[i, k] = apart[k, i] = np.nan_to_num(distance)
         separate[i, k] = separate[k, i] = p < SEPARATE
-    return shapes.embedded(apart), shapes.clustered(apart, separate)
+    return task_distances.embedded(apart), task_distances.clustered(apart, separate)
 
 
-def _half(group: shapes.Group, i: int) -> dict[str, float | None]:
-    edges = np.linspace(*group.ends, shapes.BINS + 1)
+def _half(group: task_distances.Group, i: int) -> dict[str, float | None]:
+    edges = np.linspace(*group.ends, task_distances.BINS + 1)
     return {"half": _known(density.quantile(group.areas[i].mean(0), edges))}
 
 

@@ -13,8 +13,8 @@ from orchestrator.claims.learning import Learning
 from orchestrator.claims.roles import CALLED, Arm, Cast, Role, chosen, differs
 from orchestrator.claims.statements import BUMPY, CLAIMS, LITTLE, OWN, PAIRED, Claim
 from orchestrator.claims.verdicts import Evidence, judge, least_p, over_all
+from orchestrator.fingerprint.probes import Probed, cells
 from orchestrator.heldout import metrics, paired
-from orchestrator.probed import Probed, cells
 from orchestrator.statistics.bootstrap import FEWEST, count_units
 from orchestrator.statistics.multiple_testing import LEVEL, holm
 

@@ -12,7 +12,7 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from orchestrator.probed import Probed
+from orchestrator.fingerprint.probes import Probed
 from orchestrator.statistics import bootstrap, sign_flip
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.curve_intervals import of_means

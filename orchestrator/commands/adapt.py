@@ -12,9 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.adapt import INSIDE, Adapted, time_of
 from orchestrator.commands import ledger_of
-from orchestrator.probed import Probed, cells
+from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
+from orchestrator.fingerprint.probes import Probed, cells
 from orchestrator.report.adapted import picture
 from orchestrator.views.catalog import Catalog
 from trainables.part import unknown

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator.adapt import INSIDE, Adapted, time_of
+from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
 from orchestrator.report import drawing, vega
 from orchestrator.report.naming import ordered, sized
 from orchestrator.statistics import bootstrap

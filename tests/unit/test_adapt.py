@@ -15,8 +15,8 @@ from defusedxml import ElementTree
 from scipy import stats
 
 import search_spaces
-from orchestrator import adapt
 from orchestrator.cells import check
+from orchestrator.fingerprint import adapted_schedule
 from orchestrator.ledger.ledger import Ledger
 from tests.conftest import SMALL, Segprint
 from tests.fingerprints import bump, commit, of_density
@@ -54,7 +54,7 @@ def test_the_range_and_the_schedule_are_those_of_the_bump(
     assert numbers["t"] == pytest.approx([(10 - high) / 20, (10 - low) / 20], abs=1e-3)
     assert numbers["half"] == pytest.approx(CENTRE, abs=1e-3)
     assert numbers["bits_per_pixel"] == pytest.approx(0.2, rel=1e-4)
-    even = adapt.FLOOR * (high - low) / 16
+    even = adapted_schedule.FLOOR * (high - low) / 16
     assert numbers["spent"]["adapted"] == pytest.approx(0.9 * 0.99 + even, abs=2e-3)
     assert numbers["spent"]["trained"] == pytest.approx((high - low) / 20, abs=2e-3)
     _, space = search_spaces.load(str(tmp_path / numbers["file"]))
@@ -62,7 +62,7 @@ def test_the_range_and_the_schedule_are_those_of_the_bump(
     assert isinstance(schedule, Schedule)
     levels = np.linspace(-7, 7, 15)
     times = schedule.time(torch.from_numpy(levels)).numpy()
-    by_hand = 0.9 * bell.sf(levels) + adapt.FLOOR * (8 - levels) / 16
+    by_hand = 0.9 * bell.sf(levels) + adapted_schedule.FLOOR * (8 - levels) / 16
     np.testing.assert_allclose(times, by_hand, atol=1e-3)
 
 
@@ -121,23 +121,23 @@ def test_the_space_pairs_schedules_under_the_models_own_training(
 
 def test_where_the_image_tells_nothing_a_schedule_still_falls_strictly() -> None:
     areas = np.array([0.0, 0.0, 1.0, 0.0])
-    spec = adapt.tabulated(areas, np.array([-4.0, -2.0, 0.0, 1.0, 4.0]))
+    spec = adapted_schedule.tabulated(areas, np.array([-4.0, -2.0, 0.0, 1.0, 4.0]))
     times = spec["tabulated"]["times"]
     assert times == pytest.approx([0, 0.1 * 3 / 8, 0.9 + 0.1 * 4 / 8, 0.9 + 0.1 * 6 / 8, 1])
     parse_part("schedules", spec)
-    tiny = adapt.tabulated(np.exp(-np.linspace(0, 700, 200)), np.linspace(-9, 9, 201))
+    tiny = adapted_schedule.tabulated(np.exp(-np.linspace(0, 700, 200)), np.linspace(-9, 9, 201))
     assert all(a < b for a, b in itertools.pairwise(tiny["tabulated"]["times"]))
 
 
 def test_the_root_schedule_follows_the_second_moment(ledger: Ledger) -> None:
     """Two cases with 3 and 4 in one stratum, 5 and 0 in the other: their squares sum to 25."""
-    from orchestrator.probed import cells
+    from orchestrator.fingerprint.probes import cells
     from orchestrator.views.catalog import Catalog
 
     density = np.array([[3.0, 5.0], [4.0, 0.0]])
     commit(ledger, "1" * 16, of_density(np.array([-4.0, 0.0, 4.0]), density))
     (probed,) = cells(Catalog(ledger))
-    found = adapt.Adapted(probed)
+    found = adapted_schedule.Adapted(probed)
     assert found.root_schedule["tabulated"]["times"] == pytest.approx([0, 0.5, 1])
     assert found.schedule["tabulated"]["times"] == pytest.approx([0, 0.9 * 5 / 12 + 0.05, 1])
 

@@ -9,7 +9,7 @@ import pytest
 from scipy import stats
 from scipy.spatial import distance
 
-from orchestrator import shapes
+from orchestrator.fingerprint import task_distances
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.views.catalog import Catalog
 from tests.fingerprints import LINEAR, bump, commit, of_density
@@ -54,8 +54,8 @@ def test_distances_are_those_of_scipy() -> None:
     draws = np.random.default_rng(0)
     middles, step = np.arange(64) * 0.25, 0.25
     one, other = draws.exponential(size=(2, 5, 64))
-    one, other = shapes.unit(one), shapes.unit(other)
-    found = shapes.wasserstein(one, other, step), shapes.jensen_shannon(one, other)
+    one, other = task_distances.unit(one), task_distances.unit(other)
+    found = task_distances.wasserstein(one, other, step), task_distances.jensen_shannon(one, other)
     for i in range(5):
         expected = stats.wasserstein_distance(middles, middles, one[i], other[i])
         assert found[0][i] == pytest.approx(expected)
@@ -108,7 +108,9 @@ def test_under_the_hypothesis_the_permutation_test_rejects_as_often_as_it_says()
         below = stats.norm.cdf(edges, draws.normal(0, 0.7, cases)[:, None], 1.5)
         return bits * draws.lognormal(0, 0.3, cases)[:, None] * np.diff(below)
 
-    p = [shapes.exchanged(sample(12, 0.1), sample(15, 0.3), 199, seed=i) for i in range(400)]
+    p = [
+        task_distances.exchanged(sample(12, 0.1), sample(15, 0.3), 199, seed=i) for i in range(400)
+    ]
     assert 0.028 <= np.mean(np.array(p) <= 0.05) <= 0.072  # 2 standard errors of 400 draws
     assert stats.kstest(p, "uniform").pvalue > 0.001
 
@@ -122,25 +124,27 @@ def test_few_patients_that_differ_much_are_not_another_shape_than_many_tiles() -
     def sample(units: int, spread: float) -> np.ndarray[Any, Any]:
         return mean * (1 + draws.uniform(-spread, spread, (units, 1)) * np.tanh(2 * middles))
 
-    p = [shapes.exchanged(sample(12, 0.9), sample(60, 0.2), 199, seed=i) for i in range(300)]
+    p = [
+        task_distances.exchanged(sample(12, 0.9), sample(60, 0.2), 199, seed=i) for i in range(300)
+    ]
     assert np.mean(np.array(p) <= 0.05) < 0.1
 
 
 def test_points_in_the_plane_are_put_back_where_they_were() -> None:
     points = np.random.default_rng(1).normal(size=(6, 2))
     apart = distance.cdist(points, points)
-    found = shapes.embedded(apart)
+    found = task_distances.embedded(apart)
     np.testing.assert_allclose(distance.cdist(found, found), apart, atol=1e-9)
-    np.testing.assert_allclose(shapes.embedded(np.zeros((1, 1))), 0)
+    np.testing.assert_allclose(task_distances.embedded(np.zeros((1, 1))), 0)
 
 
 def test_clusters_are_as_large_as_can_be_without_a_separate_pair_in_one() -> None:
     places = np.array([0.0, 0.1, 1.0, 1.1])
     apart = np.abs(places[:, None] - places)
     far = apart > 0.5
-    assert shapes.clustered(apart, far) == [1, 1, 2, 2]
-    assert shapes.clustered(apart, np.zeros_like(far)) == [1, 1, 1, 1]
-    assert shapes.clustered(apart, apart > 0) == [1, 2, 3, 4]
+    assert task_distances.clustered(apart, far) == [1, 1, 2, 2]
+    assert task_distances.clustered(apart, np.zeros_like(far)) == [1, 1, 1, 1]
+    assert task_distances.clustered(apart, apart > 0) == [1, 2, 3, 4]
 
 
 def test_the_map_says_what_goes_with_the_noise_level_at_which_tasks_are_told(

@@ -9,10 +9,10 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
-from orchestrator import density, signs
 from orchestrator.commands.fingerprint import bars
+from orchestrator.fingerprint import density, failure_signs
+from orchestrator.fingerprint.pixelwise_bound import Pixelwise, errors
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.pixelwise import Pixelwise, errors
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.curve_intervals import of_means
 from orchestrator.views.catalog import Catalog
@@ -143,7 +143,7 @@ def test_noise_alone_shows_a_bump_in_no_more_than_one_of_twenty_losses() -> None
             noise = 0.7 * draws.normal(size=(tiles, 16))[tile]
             noise += 0.1 * draws.normal(size=(seeds, 16))[run]
             loss = mean + noise + 0.5 * draws.normal(size=(len(run), 16))
-            seen[-1] += bool(signs.bumps(loss, counted))
+            seen[-1] += bool(failure_signs.bumps(loss, counted))
     assert seen[0] <= 300 * 0.05 + 3 * np.sqrt(300 * 0.05 * 0.95)
     assert seen[1] > 270, "one of 1.6 above the plateau is found"
 

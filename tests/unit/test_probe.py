@@ -127,7 +127,7 @@ def test_both_estimators_find_the_information_in_a_flipped_label() -> None:
 
 
 def test_a_balanced_pixels_half_information_is_at_its_known_log_snr() -> None:
-    from orchestrator.density import quantile
+    from orchestrator.fingerprint.density import quantile
 
     edges = np.linspace(-12, 12, 2001)
     middle = torch.from_numpy((edges[1:] + edges[:-1]) / 2)

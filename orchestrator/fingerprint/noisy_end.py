@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from orchestrator.fingerprint.probes import Probed
 from orchestrator.heldout.metrics import SAMPLE, MeasuredCell, TestRows
-from orchestrator.probed import Probed
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.curve_intervals import of_means

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from orchestrator.fingerprint.pixelwise_bound import Pixelwise
 from orchestrator.heldout.metrics import SAMPLE, TestRows, final_cells
 from orchestrator.ledger.parquet import coded
-from orchestrator.pixelwise import Pixelwise
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array
 

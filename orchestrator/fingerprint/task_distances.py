@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.spatial.distance import jensenshannon
 
-from orchestrator import density
-from orchestrator.probed import Probed, cells
+from orchestrator.fingerprint import density
+from orchestrator.fingerprint.probes import Probed, cells
 from orchestrator.statistics.bootstrap import Array, weights
 from orchestrator.statistics.multiple_testing import holm
 from trainables.metrics import ratio

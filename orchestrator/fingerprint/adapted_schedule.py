@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from orchestrator import density
-from orchestrator.probed import Probed
+from orchestrator.fingerprint import density
+from orchestrator.fingerprint.probes import Probed
 from orchestrator.statistics.bootstrap import Array
 
 INSIDE = 0.99

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from orchestrator.probed import Probed
+from orchestrator.fingerprint.probes import Probed
 from orchestrator.statistics.bootstrap import LEVEL, Array
 from orchestrator.statistics.curve_intervals import Curves, of_means
 from trainables.metrics import ratio
