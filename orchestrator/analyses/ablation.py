@@ -27,8 +27,8 @@ SCHEMA = pa.schema(
 def rows(tables: Catalog) -> pa.Table:
     """One row per study, task, metric and pair of cells, over finished final trials.
 
-    ``difference`` is the cell's value less that of ``against``, over the seeds and test cases
-    that both have, with its 95 % interval; see :class:`orchestrator.heldout.paired.Pairs`. ``p_holm`` is
+    ``difference`` is the cell's value less that of ``against``, over the seeds and test cases that
+    both have, with its 95 % interval; see :class:`orchestrator.heldout.paired.Pairs`. ``p_holm`` is
     adjusted over all pairs of one study, task and metric.
     """
     held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))

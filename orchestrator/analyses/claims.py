@@ -40,15 +40,15 @@ def rows(tables: Catalog) -> pa.Table:
     told only where the 95 % interval of the paired ``difference`` excludes zero, most test units of
     a pair are on the same side and ``p_holm`` is at most 0.05: Holm over the models and tasks of
     one statement and metric. It is not told where ``units``, the test units of a task
-    (:func:`orchestrator.statistics.bootstrap.units`), are too few for any test; nor where networks are too
-    little trained to be judged, still learning or below grey levels alone in validation
+    (:func:`orchestrator.statistics.bootstrap.units`), are too few for any test; nor where networks
+    are too little trained to be judged, still learning or below grey levels alone in validation
     (:mod:`orchestrator.claims.learning`): ``as_trained`` is the verdict on these networks all the
     same. Where a study lacks an arm, that is said instead.
 
     Which arms are compared is read from their configs, and of several the best in validation is
     taken (:mod:`orchestrator.claims.roles`). ``difference`` is diffusion less ``against`` (1,
-    :class:`orchestrator.heldout.paired.Pairs`); the share of the error that the image takes away less 5 %
-    (2), the less clear one of a rise and a fall (3), both in
+    :class:`orchestrator.heldout.paired.Pairs`); the share of the error that the image takes away
+    less 5 % (2), the less clear one of a rise and a fall (3), both in
     :mod:`orchestrator.claims.timesteps`; the Wasserstein distance of two tasks less that between
     training seeds of one (4, the view ``distances``; ``task`` names both).
 

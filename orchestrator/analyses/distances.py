@@ -31,22 +31,23 @@ SCHEMA = pa.schema(
 def rows(tables: Catalog) -> pa.Table:
     """Two rows per pair of tasks of a study that were trained alike: ``unit`` and ``bits``.
 
-    Alike: the same arm, model, schedule and encoding (:func:`orchestrator.fingerprint.task_distances.groups`). The
-    information densities over λ are compared on 64 equal bins between ``log_snr_low`` and
-    ``log_snr_high``, which all tasks of the group were measured over. ``area_between``: ∫|g − g'|,
-    in ``bits`` per pixel, or of densities scaled to ``unit`` area, of which it is at most 2.
-    Of unit area also ``wasserstein``, in units of λ, and ``jensen_shannon``, in [0, 1].
+    Alike: the same arm, model, schedule and encoding
+    (:func:`orchestrator.fingerprint.task_distances.groups`). The information densities over λ are
+    compared on 64 equal bins between ``log_snr_low`` and ``log_snr_high``, which all tasks of the
+    group were measured over. ``area_between``: ∫|g − g'|, in ``bits`` per pixel, or of densities
+    scaled to ``unit`` area, of which it is at most 2. Of unit area also ``wasserstein``, in units
+    of λ, and ``jensen_shannon``, in [0, 1].
 
     ``wasserstein_seeds``: the same distance between training seeds of one task, the mean, of the
     task where it is larger: what is not further apart may be chance in training, whatever ``p``.
 
     Intervals are bootstrapped over the units of each task, which are groups, or cases where it has
-    fewer than six groups (:func:`orchestrator.statistics.bootstrap.units`); two noisy curves are never alike,
-    so the lower ends are not 0 even where the truth is. That question is ``p``'s: a permutation
-    test of equal shape that exchanges whole units with all their seeds, statistic the Wasserstein
-    distance over its standard error; ``p_holm`` is adjusted for the pairs of the group. It is of
-    the networks at hand; and where cases are exchanged, tiles of one image count as if they were
-    patients: both make ``p`` too small.
+    fewer than six groups (:func:`orchestrator.statistics.bootstrap.units`); two noisy curves are
+    never alike, so the lower ends are not 0 even where the truth is. That question is ``p``'s: a
+    permutation test of equal shape that exchanges whole units with all their seeds, statistic the
+    Wasserstein distance over its standard error; ``p_holm`` is adjusted for the pairs of the group.
+    It is of the networks at hand; and where cases are exchanged, tiles of one image count as if
+    they were patients: both make ``p`` too small.
     """
     found: list[dict[str, Any]] = []
     for group in task_distances.groups(tables):

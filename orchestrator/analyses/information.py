@@ -65,16 +65,18 @@ def rows(tables: Catalog) -> pa.Table:
     ``peak_t``: the middle of the stratum where the loss is highest.
 
     ``tail_below`` and ``tail_above``: at most so many bits per pixel of ``entropy``, of
-    ``entropy_given_image`` and of either estimate of the information lie beyond the range, were
-    the network the best denoiser. The best denoiser that knows the prevalence alone knows less
-    than one with the neighbours, or with these and the image, so 0 ≤ e_c ≤ e_u ≤ e_pixelwise at
-    every λ: the bound is ½∫e_pixelwise over what was not measured
-    (:mod:`orchestrator.fingerprint.pixelwise_bound`). It is loose above, where neighbours tell most.
+    ``entropy_given_image`` and of either estimate of the information lie beyond the range, were the
+    network the best denoiser. The best denoiser that knows the prevalence alone knows less than one
+    with the neighbours, or with these and the image, so 0 ≤ e_c ≤ e_u ≤ e_pixelwise at every λ: the
+    bound is ½∫e_pixelwise over what was not measured
+    (:mod:`orchestrator.fingerprint.pixelwise_bound`). It is loose above, where neighbours tell
+    most.
 
     ``left_edge``: the x0-error at the noisy end over that of the feed-forward ``twin``
-    (:mod:`orchestrator.fingerprint.noisy_end`). ``one_step_dice_noisy`` and ``_clean``: Dice of the x0 estimate in
-    the lowest and the highest stratum of λ. ``prevalence``: the share of foreground, all classes
-    together. ``signatures``: the failure signs seen (:mod:`orchestrator.fingerprint.failure_signs`), joined by "; ".
+    (:mod:`orchestrator.fingerprint.noisy_end`). ``one_step_dice_noisy`` and ``_clean``: Dice of the
+    x0 estimate in the lowest and the highest stratum of λ. ``prevalence``: the share of foreground,
+    all classes together. ``signatures``: the failure signs seen
+    (:mod:`orchestrator.fingerprint.failure_signs`), joined by "; ".
     """
     found = {}
     for probed in cells(tables):

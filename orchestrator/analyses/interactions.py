@@ -37,10 +37,10 @@ def rows(tables: Catalog) -> pa.Table:
     ``other`` with another, ``both``.
 
     ``interaction`` is (both − other) − (one − base), paired by seed and case
-    (:meth:`orchestrator.heldout.paired.Pairs.interactions`). Axes are the fields of the configs that vary
-    between the cells of a task (``mode.members``, ``mode.schedule``); fields that only vary
-    together, such as both ends of a timestep range, are one axis. Every block is there once, at
-    most 100 of them per study and task.
+    (:meth:`orchestrator.heldout.paired.Pairs.interactions`). Axes are the fields of the configs
+    that vary between the cells of a task (``mode.members``, ``mode.schedule``); fields that only
+    vary together, such as both ends of a timestep range, are one axis. Every block is there once,
+    at most 100 of them per study and task.
     """
     held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
     pairs = paired.Pairs(held_out)

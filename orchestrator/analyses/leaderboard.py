@@ -27,8 +27,8 @@ def schema() -> pa.Schema:
     keys = [(k, pa.string()) for k in metrics.ABOUT]
     counts = [(k, pa.int64()) for k in ("seeds", "images", "groups", "passes_per_image")]
     costs = [(k, pa.float64()) for k in ("seconds_per_image", "train_device_seconds", *COSTS)]
-    metrics = metrics.columns(metrics.metrics())
-    return pa.schema([*keys, *counts, *metrics, *costs, ("settings", pa.string())])
+    values = metrics.columns(metrics.metrics())
+    return pa.schema([*keys, *counts, *values, *costs, ("settings", pa.string())])
 
 
 def rows(tables: Catalog) -> pa.Table:

@@ -30,14 +30,14 @@ def rows(tables: Catalog) -> pa.Table:
     """One row per study, metric and arm, of studies with three arms or more.
 
     Arms are ranked on each unit of each task, which is a group of test cases, or a case where the
-    task has fewer than six groups (:func:`orchestrator.statistics.bootstrap.units`): 1 for the best, ties
-    sharing their mean rank. A unit's value is the mean over cases, seeds and classes, where a
-    pooled metric of a case is that of its own pixels. ``friedman_p`` is of Friedman's test that all
-    arms are alike (1937); two arms whose mean ranks are further apart than ``critical_difference``
-    differ at 5 %, all pairs considered: Nemenyi's q √(k(k+1) / 6N) for k arms and N ``blocks``
-    (Demšar 2006, JMLR 7:1–30, section 3.2.2). ``arm`` is the cell's name without its task, so where
-    a study crosses arms with, say, models, each combination is ranked. A task on which an arm has
-    no result is left out.
+    task has fewer than six groups (:func:`orchestrator.statistics.bootstrap.units`): 1 for the
+    best, ties sharing their mean rank. A unit's value is the mean over cases, seeds and classes,
+    where a pooled metric of a case is that of its own pixels. ``friedman_p`` is of Friedman's test
+    that all arms are alike (1937); two arms whose mean ranks are further apart than
+    ``critical_difference`` differ at 5 %, all pairs considered: Nemenyi's q √(k(k+1) / 6N) for k
+    arms and N ``blocks`` (Demšar 2006, JMLR 7:1–30, section 3.2.2). ``arm`` is the cell's name
+    without its task, so where a study crosses arms with, say, models, each combination is ranked. A
+    task on which an arm has no result is left out.
     """
     held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
     prefixes = metrics.prefixes(tables)

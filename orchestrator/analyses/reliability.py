@@ -35,10 +35,10 @@ def rows(tables: Catalog) -> pa.Table:
 
     Pixels of all cases and seeds are pooled, ``low`` ≤ p < ``high``: ``confidence`` is the mean
     probability of the class, ``accuracy`` the share of pixels that are of it, with its 95 %
-    interval over groups or cases (:func:`orchestrator.statistics.bootstrap.units`) nested in seeds; null where
-    fewer than six of these have a pixel in the bin. Over the bins of one class and region,
-    Σ count·|accuracy − confidence| / Σ count is that class's ECE; the mean over classes is the
-    leaderboard's, and of the boundary that of the view ``readings``.
+    interval over groups or cases (:func:`orchestrator.statistics.bootstrap.units`) nested in seeds;
+    null where fewer than six of these have a pixel in the bin. Over the bins of one class and
+    region, Σ count·|accuracy − confidence| / Σ count is that class's ECE; the mean over classes is
+    the leaderboard's, and of the boundary that of the view ``readings``.
     """
     metric = ECE()
     held_out = metrics.HeldOut(tables, [metric])

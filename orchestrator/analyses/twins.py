@@ -32,10 +32,10 @@ def rows(tables: Catalog) -> pa.Table:
     same study, task and model.
 
     ``difference`` is diffusion less ``against``, paired by seed and case
-    (:class:`orchestrator.heldout.paired.Pairs`), ``p_holm`` adjusted over all pairs of one study, task and
-    metric. ``passes`` are network passes per test image. ``device_seconds`` are what it takes to
-    train and to predict all test images once, on every worker together, the mean over seeds:
-    validation and probes are not in it. ``equal_passes`` pairs have the same passes;
+    (:class:`orchestrator.heldout.paired.Pairs`), ``p_holm`` adjusted over all pairs of one study,
+    task and metric. ``passes`` are network passes per test image. ``device_seconds`` are what it
+    takes to train and to predict all test images once, on every worker together, the mean over
+    seeds: validation and probes are not in it. ``equal_passes`` pairs have the same passes;
     ``equal_seconds`` pairs trained for device-seconds within a tenth of each other.
     """
     costs = {(r["study"], r["cell"]): _costs(r) for r in tables["leaderboard"].to_pylist()}

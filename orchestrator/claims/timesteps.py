@@ -43,10 +43,10 @@ def little_use(probed: Probed) -> Found:
 
     Looked at are the strata of t that the noisy mask tells something in: where Dice of the estimate
     of x0 is above that of the noisiest stratum, which the image alone tells, by a test of all
-    strata at once (:func:`orchestrator.statistics.sign_flip.some_above`). ``value`` is the share 1 −
-    e_c/e_u of the ε-error that the image takes away, in the stratum where it is most clearly below
-    ``against``, :data:`LITTLE`. It is there if it is in some of these strata, and not there if the
-    image takes away more in every stratum that the mask may tell something in.
+    strata at once (:func:`orchestrator.statistics.sign_flip.some_above`). ``value`` is the share 1
+    − e_c/e_u of the ε-error that the image takes away, in the stratum where it is most clearly
+    below ``against``, :data:`LITTLE`. It is there if it is in some of these strata, and not there
+    if the image takes away more in every stratum that the mask may tell something in.
     """
     with_image, without = probed.curves["eps_error"], probed.curves["eps_error_dropped"]
     dice = probed.curves["one_step_dice"]
@@ -88,8 +88,8 @@ def not_monotone(probed: Probed) -> Found:
     Of the rises and the falls from any stratum to any later one the clearest of each is taken, the
     largest of several; ``value`` is the mean change of the ε-error in the less clear one of the
     two, of three strata or more, negative where the curve only goes the other way. It is there if
-    both are above ``against``, zero (:func:`orchestrator.statistics.sign_flip.some_above`); not if all
-    steps have one sign.
+    both are above ``against``, zero (:func:`orchestrator.statistics.sign_flip.some_above`); not if
+    all steps have one sign.
     """
     loss = probed.curves["eps_error"]
     pairs = np.array(list(combinations(range(loss.shape[1]), 2)))

@@ -65,12 +65,12 @@ class Pairs:
 
         ``one`` and ``other`` are ``trials`` rows of cells. Only what both have is compared: the
         same training seed, the same case. Seeds and units, which are groups of cases or cases
-        (:mod:`orchestrator.statistics.bootstrap`), are resampled together, so what they share cancels.
-        ``better`` is the share of units, each the mean over cases and seeds, on which the first is
-        better; a tie is half of one. That neither is better is tested over units as well, for given
-        networks: ``wilcoxon_p`` is of the signed-rank test (Wilcoxon 1945, two-sided); a metric of
-        all pixels at once has ``permutation_p`` instead, for which the two sides of a unit are
-        exchanged at random.
+        (:mod:`orchestrator.statistics.bootstrap`), are resampled together, so what they share
+        cancels. ``better`` is the share of units, each the mean over cases and seeds, on which the
+        first is better; a tie is half of one. That neither is better is tested over units as well,
+        for given networks: ``wilcoxon_p`` is of the signed-rank test (Wilcoxon 1945, two-sided); a
+        metric of all pixels at once has ``permutation_p`` instead, for which the two sides of a
+        unit are exchanged at random.
         """
         for metric, counts, by_class in self._shared((one, other)):
             numbers = _difference(metric, by_class, self._draws)
