@@ -24,9 +24,9 @@ import numpy as np
 
 from bench.appends import commit
 from bench.sweeps import apart, swept
-from orchestrator.cells import check
 from orchestrator.fill import CellSearch
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning.cells import check
 from orchestrator.policy import Standing
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.object_store import Store

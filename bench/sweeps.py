@@ -90,7 +90,7 @@ def apart(work: Callable[[], Took]) -> Took:
 def alone(store: str) -> Took:
     """Trials one after the other, committed by the same process."""
     from orchestrator.ledger.ledger import Ledger, LedgerSink
-    from orchestrator.plan import plan
+    from orchestrator.planning.plan import plan
     from orchestrator.storage.object_store import Store
     from trainables.attempt import attempt, outcome_of
     from trainables.place import Place
@@ -110,8 +110,8 @@ def swept(store: str, trials: int) -> Took:
     os.environ.update(Local().environment())
     from rich.console import Console
 
-    from orchestrator.estimate import Estimator
     from orchestrator.ledger.ledger import Ledger
+    from orchestrator.planning.cost import Estimator
     from orchestrator.screen import Screen
     from orchestrator.storage.object_store import Store
     from orchestrator.sweep import sweep

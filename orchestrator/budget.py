@@ -7,7 +7,7 @@ import time
 
 from orchestrator import policy
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from orchestrator.policy import Spent
 
 HOUR = 3600.0

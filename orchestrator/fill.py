@@ -17,13 +17,13 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 
-from orchestrator.cells import Cell
-from orchestrator.holes import Values
 from orchestrator.memory import Memory, Past
-from orchestrator.objectives import Goals
-from orchestrator.plan import Plan
+from orchestrator.planning.cells import Cell
+from orchestrator.planning.objectives import Objectives
+from orchestrator.planning.plan import Plan
 from orchestrator.policy import Standing
 from search_spaces import Choice, Hole, Integer, Search, Uniform, walk
+from search_spaces._holes import Values
 from trainables.draws import generator
 from trainables.record import Outcome
 
@@ -42,7 +42,7 @@ class CellSearch:
 
     def __init__(self, cell: Cell, past: list[Past], search: Search) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        self.cell, self._search, self._goals = cell, search, Goals.of(search)
+        self.cell, self._search, self._goals = cell, search, Objectives.of(search)
         upwards = [optuna.study.StudyDirection.MAXIMIZE] * len(search.objectives)
         self.study = optuna.create_study(study_name=cell.name, directions=upwards)
         mine = [p for p in past if p.own]

@@ -12,7 +12,7 @@ import ray
 from ray.tune.experiment import Trial
 
 from orchestrator import policy
-from orchestrator.needs import fewest
+from orchestrator.planning.resources import fewest
 
 if TYPE_CHECKING:
     from orchestrator.round import Round
@@ -71,7 +71,7 @@ class Guard:
     def _fits(self) -> bool:
         """Whether a trial would have room on the nodes that there are, if nobody else used them."""
         one = dataclasses.replace(self.run.needs, workers=1)
-        places = sum(one.room(node["Resources"]) for node in ray.nodes() if node["Alive"])
+        places = sum(one.slots(node["Resources"]) for node in ray.nodes() if node["Alive"])
         return places >= fewest(self.run.needs.workers)
 
     def _end_silent(self, running: list[Trial], now: float) -> None:

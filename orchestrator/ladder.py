@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from orchestrator import policy
-from orchestrator.plan import Trial
+from orchestrator.planning.plan import Trial
 from orchestrator.policy import Rung
 from search_spaces import Search
 

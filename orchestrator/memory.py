@@ -11,16 +11,16 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 from orchestrator import policy
-from orchestrator.cells import Cell
-from orchestrator.holes import Values, fits
 from orchestrator.ledger.commits import Commit
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.objectives import Goals
+from orchestrator.planning.cells import Cell
+from orchestrator.planning.objectives import Objectives
 from orchestrator.policy import Rung, Standing
+from search_spaces._holes import Values, fits
 from trainables.record import Outcome
 
 if TYPE_CHECKING:
-    from orchestrator.plan import Plan
+    from orchestrator.planning.plan import Plan
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Memory:
     def __init__(self, made: Plan, ledger: Ledger) -> None:
         self.made = made
         search = made.space.search
-        self.goals = Goals.of(search) if search is not None else None
+        self.goals = Objectives.of(search) if search is not None else None
         self.commits = ledger.commits()
         self._lent = _lent(made, ledger, self.commits)
         digests = {t.digest for t in made.trials if t.stage == "search"}

@@ -18,8 +18,8 @@ from orchestrator.ledger.driver_lock import DriverLock
 from orchestrator.ledger.ledger import Ledger, LedgerSink
 from orchestrator.ledger.studies import Declared
 from orchestrator.memory import Memory
-from orchestrator.needs import Needs, fewest
-from orchestrator.plan import Plan, Trial
+from orchestrator.planning.plan import Plan, Trial
+from orchestrator.planning.resources import ResourceRequest, fewest
 from orchestrator.policy import Failure, Standing
 from orchestrator.provenance import code_version
 from orchestrator.screen import Screen
@@ -77,7 +77,7 @@ class Round:
         queue: list[Trial],
         searches: list[CellSearch],
         memory: Memory,
-        needs: Needs,
+        needs: ResourceRequest,
         crew: Crew,
     ) -> None:
         self.made, self.queue, self.searches = made, list(queue), searches

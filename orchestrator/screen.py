@@ -13,9 +13,9 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.estimate import Cost, Estimator, wall_seconds
-from orchestrator.needs import most
-from orchestrator.plan import Plan, Trial
+from orchestrator.planning.cost import Cost, Estimator, wall_seconds
+from orchestrator.planning.plan import Plan, Trial
+from orchestrator.planning.resources import most
 
 SHOWN = 8
 """Running trials that are listed by name."""

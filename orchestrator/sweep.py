@@ -19,8 +19,8 @@ from orchestrator.fill import searches
 from orchestrator.ledger.driver_lock import LostError, claimed
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.memory import Memory
-from orchestrator.needs import Needs, fewest
-from orchestrator.plan import Plan, plan
+from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.resources import ResourceRequest, fewest
 from orchestrator.round import Crew, Round, declare, fold_quietly
 from orchestrator.screen import Screen
 from orchestrator.tables import delta_log
@@ -118,9 +118,9 @@ def feasible(made: Plan, resources: Resources) -> None:
     """Refuse a study whose trials would wait for ever: each worker needs room on one node."""
     kinds = {t.workers for t in made.pending} | ({made.space.workers} if made.unchosen else set())
     for workers in sorted(kinds, key=fewest, reverse=True):
-        needs = Needs.of(made.space, workers, resources.gpus)
+        needs = ResourceRequest.of(made.space, workers, resources.gpus)
         one = dataclasses.replace(needs, workers=1)
-        rooms = [one.room({"CPU": cpus, "GPU": gpus}) for cpus, gpus in resources.nodes]
+        rooms = [one.slots({"CPU": cpus, "GPU": gpus}) for cpus, gpus in resources.nodes]
         if sum(rooms) < fewest(workers):
             cpus, gpus = max(resources.nodes, key=lambda node: node[::-1] if one.gpus else node)
             raise SweepError(
@@ -142,7 +142,7 @@ def _round(made: Plan, crew: Crew) -> None:
     crew.tries.recall(made, crew.ledger)
     memory = Memory(made, crew.ledger)
     asking = searches(made, memory) if workers == 1 else []
-    needs = Needs.of(made.space, workers, crew.resources.gpus)
+    needs = ResourceRequest.of(made.space, workers, crew.resources.gpus)
     _tune(Round(made, queue, asking, memory, needs, crew))
 
 

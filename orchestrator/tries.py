@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 from orchestrator import policy
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 
 
 @dataclasses.dataclass

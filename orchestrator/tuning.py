@@ -54,7 +54,7 @@ class Order(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         with self._run.remembering():
-            if len(self._run.handed) >= self._run.needs.room(ray.cluster_resources()):
+            if len(self._run.handed) >= self._run.needs.slots(ray.cluster_resources()):
                 return None  # asked again in a moment: nodes come and go
             trial = self._run.next(trial_id)
         if trial is None:

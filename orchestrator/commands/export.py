@@ -8,7 +8,7 @@ from pathlib import Path
 import search_spaces
 from orchestrator.commands import console, ledger_of, tables_of
 from orchestrator.memory import Memory
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.views.export import export
 
 

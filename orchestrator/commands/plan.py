@@ -13,12 +13,12 @@ import search_spaces
 from cluster.local import usable_cpus
 from orchestrator import policy
 from orchestrator.budget import HOUR, own, spent
-from orchestrator.cells import left_out
 from orchestrator.commands import emit, ledger_of, limited
-from orchestrator.estimate import Cost, Estimator, wall_seconds
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.outdated import outdated
-from orchestrator.plan import Plan, plan
+from orchestrator.planning.cells import left_out
+from orchestrator.planning.cost import Cost, Estimator, wall_seconds
+from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.stale_configs import outdated
 from orchestrator.screen import clock, remaining
 
 

@@ -13,9 +13,9 @@ import torch
 import search_spaces
 from cluster.local import usable_cpus
 from orchestrator import reproduce
-from orchestrator.cells import Cell, check
 from orchestrator.commands import emit, ledger_of, setting
 from orchestrator.ledger.ledger import LedgerSink
+from orchestrator.planning.cells import Cell, check
 from orchestrator.provenance import code_version
 from trainables.attempt import attempt
 from trainables.config import Config

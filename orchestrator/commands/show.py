@@ -9,8 +9,8 @@ from argparse import Namespace
 from typing import Any
 
 import search_spaces
-from orchestrator.cells import check, left_out, templates
 from orchestrator.commands import emit, ledger_of
+from orchestrator.planning.cells import check, left_out, templates
 from search_spaces import Choice, Each, Hole, Integer, Space, Uniform, walk
 
 

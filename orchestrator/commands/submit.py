@@ -10,9 +10,9 @@ import cluster
 import search_spaces
 from cluster import Job, _jobs
 from cluster.existing import Existing
-from orchestrator.cells import check
 from orchestrator.commands import limited
 from orchestrator.launch import described, launch, shown
+from orchestrator.planning.cells import check
 from orchestrator.shipment import job_of, sources, stage
 
 

@@ -15,11 +15,11 @@ import cluster
 import search_spaces
 from cluster.local import usable_cpus
 from orchestrator import policy
-from orchestrator.cells import ready
 from orchestrator.commands import console, emit, ledger_of, limited
-from orchestrator.estimate import Estimator
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.plan import Plan, Trial
+from orchestrator.planning.cells import ready
+from orchestrator.planning.cost import Estimator
+from orchestrator.planning.plan import Plan, Trial
 from orchestrator.screen import Screen, memory
 from orchestrator.views.catalog import Catalog
 from search_spaces import Space

@@ -14,9 +14,9 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
-from orchestrator.labels import labels
 from orchestrator.ledger.parquet import coded
 from orchestrator.statistics import bootstrap
+from search_spaces._labels import labels
 from trainables.metrics import Array, Metric, ratio
 from trainables.part import names, parse_part
 from trainables.record import BINS, SCHEMAS

@@ -11,7 +11,7 @@ import torch
 
 import cluster
 import search_spaces
-from orchestrator.cells import check
+from orchestrator.planning.cells import check
 
 
 @pytest.mark.parametrize("name", search_spaces.names())

@@ -15,8 +15,8 @@ from typing import Any
 import pytest
 
 import search_spaces
-from orchestrator.cells import check
 from orchestrator.cli import VERBS, parser
+from orchestrator.planning.cells import check
 from trainables.config import Config
 from trainables.loop import train
 from trainables.place import Place

@@ -15,9 +15,9 @@ from defusedxml import ElementTree
 from scipy import stats
 
 import search_spaces
-from orchestrator.cells import check
 from orchestrator.fingerprint import adapted_schedule
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning.cells import check
 from tests.conftest import SMALL, Segprint
 from tests.fingerprints import bump, commit, of_density
 from trainables.config import parse

@@ -10,7 +10,7 @@ import pytest
 from orchestrator.commands.plan import fronts
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.memory import Memory
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from search_spaces import Choice, Search, Space
 from tests.conftest import SMALL
 from tests.unit.test_plan import ARMS, suggest

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.cells import check, left_out
+from orchestrator.planning.cells import check, left_out
 from search_spaces import Choice, Each, Search, Uniform
 from tests.conftest import SMALL
 from tests.unit.test_search_spaces import space

@@ -15,7 +15,7 @@ from orchestrator.budget import Purse
 from orchestrator.commands.sweep import exit_code
 from orchestrator.guard import Guard
 from orchestrator.ledger.ledger import Ledger, LedgerSink
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from orchestrator.policy import Failure
 from orchestrator.round import Round
 from orchestrator.sweep import SweepError, feasible

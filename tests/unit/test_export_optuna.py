@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
 from search_spaces import load
 from tests.conftest import SMALL, Segprint
 from trainables.record import Outcome

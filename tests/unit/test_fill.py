@@ -5,9 +5,9 @@ from collections.abc import Mapping
 
 import pytest
 
-from orchestrator.cells import Cell
 from orchestrator.fill import CellSearch
 from orchestrator.memory import Past
+from orchestrator.planning.cells import Cell
 from orchestrator.policy import Standing
 from search_spaces import Choice, Integer, LogUniform, Search, Uniform
 from tests.conftest import SMALL

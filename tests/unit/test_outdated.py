@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.outdated import Outdated, outdated
-from orchestrator.plan import plan
+from orchestrator.planning.plan import plan
+from orchestrator.planning.stale_configs import Outdated, outdated
 from tests.unit.test_plan import finish, space
 
 

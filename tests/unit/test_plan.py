@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator import estimate
 from orchestrator.budget import own, spent
-from orchestrator.estimate import SETUP_SECONDS, Estimator
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.plan import Plan, Trial, plan
+from orchestrator.planning import cost
+from orchestrator.planning.cost import SETUP_SECONDS, Estimator
+from orchestrator.planning.plan import Plan, Trial, plan
 from orchestrator.policy import Spent
 from orchestrator.round import declare
 from search_spaces import Budget, Choice, Each, Search, Space, Uniform
@@ -250,7 +250,7 @@ def test_a_model_that_hangs_is_planned_without_an_estimate_and_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(estimate, "TIMING_SECONDS", 0.1)
+    monkeypatch.setattr(cost, "TIMING_SECONDS", 0.1)
     paced = Path(__file__).parent.parent / "faults" / "paced.py"
     config = small(model={str(paced): {"seconds": 1e6}}, mode="feedforward")
     assert Estimator(ledger).cost(config).source == "cannot be timed here"

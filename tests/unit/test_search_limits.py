@@ -9,7 +9,7 @@ from typing import Any
 from orchestrator.fill import CellSearch
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.memory import Memory
-from orchestrator.plan import Plan, Trial, plan
+from orchestrator.planning.plan import Plan, Trial, plan
 from orchestrator.reproduce import Memory as Sink
 from orchestrator.round import declare_one
 from search_spaces import Integer, Search, Space

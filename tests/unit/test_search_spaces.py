@@ -7,8 +7,7 @@ from typing import Any
 import pytest
 
 import search_spaces
-from orchestrator.cells import cells, check
-from orchestrator.holes import corners, fill
+from orchestrator.planning.cells import cells, check
 from search_spaces import (
     Budget,
     Choice,
@@ -21,6 +20,7 @@ from search_spaces import (
     put,
     walk,
 )
+from search_spaces._holes import corners, fill
 from tests.conftest import SMALL, Segprint
 
 SEARCHED = {

@@ -11,13 +11,13 @@ from rich.console import Console
 
 from cluster import Resources
 from orchestrator.budget import Purse, spent
-from orchestrator.estimate import Estimator
 from orchestrator.fill import searches
 from orchestrator.ledger.driver_lock import DriverLock
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.memory import Memory
-from orchestrator.needs import Needs
-from orchestrator.plan import Plan, Trial, plan
+from orchestrator.planning.cost import Estimator
+from orchestrator.planning.plan import Plan, Trial, plan
+from orchestrator.planning.resources import ResourceRequest
 from orchestrator.round import Crew, Round, declare
 from orchestrator.screen import Screen
 from orchestrator.storage.object_store import Store
@@ -37,7 +37,7 @@ def started(made: Plan, queue: list[Trial], ledger: Ledger) -> Round:
     screen, memory = Screen(Console(quiet=True), Estimator(ledger), 1), Memory(made, ledger)
     claim = DriverLock(ledger.store, "s", 1, {})
     crew = Crew(ledger, screen, claim, Resources(1, 0), Purse(made, ledger))
-    return Round(made, queue, searches(made, memory), memory, Needs(), crew)
+    return Round(made, queue, searches(made, memory), memory, ResourceRequest(), crew)
 
 
 def begun(ledger: Ledger, space: Space) -> Round:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.plan import Plan
+from orchestrator.planning.plan import Plan
 from trainables.config import parse, unsaid
 
 

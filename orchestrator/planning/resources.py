@@ -26,7 +26,7 @@ def most(workers: Workers) -> int:
 
 
 @dataclass(frozen=True)
-class Needs:
+class ResourceRequest:
     """Of one trial; ``cpus`` and ``gpus`` of each of its workers, and either may be a fraction."""
 
     workers: Workers = 1
@@ -34,11 +34,11 @@ class Needs:
     gpus: float = 0.0
 
     @staticmethod
-    def of(space: Space, workers: Workers, gpus: float) -> Needs:
+    def of(space: Space, workers: Workers, gpus: float) -> ResourceRequest:
         """What a space's trials ask; GPUs only where the cluster has any."""
-        return Needs(workers, space.cpus, space.gpus if gpus else 0.0)
+        return ResourceRequest(workers, space.cpus, space.gpus if gpus else 0.0)
 
-    def room(self, offered: Mapping[str, float]) -> int:
+    def slots(self, offered: Mapping[str, float]) -> int:
         """How many trials fit beside each other into what Ray calls ``CPU`` and ``GPU``.
 
         >>> Needs(workers=2).room({"CPU": 5.0}), Needs(gpus=0.25).room({"CPU": 8.0, "GPU": 1.0})

@@ -29,14 +29,14 @@ COSTS = {
 
 
 @dataclass(frozen=True)
-class Goals:
+class Objectives:
     """Objectives and limits, checked; the sign is that of what is larger when it is better."""
 
     objectives: tuple[tuple[str, int], ...]
     limits: tuple[tuple[str, int, float], ...]
 
     @staticmethod
-    def of(search: Search) -> Goals:
+    def of(search: Search) -> Objectives:
         """What a search asks for.
 
         Raises:
@@ -53,7 +53,7 @@ class Goals:
                     f"Search: objective {text!r} is the worse the more: write {right!r}"
                 )
         limits = tuple((name, _sign(name), bound) for name, bound in search.limits.items())
-        return Goals(tuple((name, sign) for name, sign, _ in objectives), limits)
+        return Objectives(tuple((name, sign) for name, sign, _ in objectives), limits)
 
     @property
     def several(self) -> bool:

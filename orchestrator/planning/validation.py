@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.needs import Workers, fewest, most
-from orchestrator.objectives import Goals
+from orchestrator.planning.objectives import Objectives
+from orchestrator.planning.resources import Workers, fewest, most
 from search_spaces import Search
 from trainables.config import Config
 from trainables.evaluate import passes_per_image
 
 if TYPE_CHECKING:
-    from orchestrator.cells import Cell
+    from orchestrator.planning.cells import Cell
 
 
 def check_shares(name: str, config: Config, workers: Workers) -> None:
@@ -42,7 +42,7 @@ def check_search(cell: Cell, search: Search) -> None:
     trials, so it must not make their passes others than those of the final one.
     """
     cheap, final = (cell.config(cell.example, o, 0) for o in (search.overrides, {}))
-    if "passes" in Goals.of(search).names:
+    if "passes" in Objectives.of(search).names:
         few, many = passes_per_image(cheap), passes_per_image(final)
         if few != many:
             raise ValueError(

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from orchestrator.holes import Values, corners, drawn, fill
-from orchestrator.labels import labels
-from orchestrator.sound import check_search, check_shares
+from orchestrator.planning.validation import check_search, check_shares
 from search_spaces import Each, Space, put, walk
+from search_spaces._holes import Values, corners, drawn, fill
+from search_spaces._labels import labels
 from search_spaces._rules import AbsentError, holds, look_up, paths
 from trainables.config import Config, parse
 from trainables.models import require_installed

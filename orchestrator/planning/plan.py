@@ -9,15 +9,15 @@ from functools import cached_property
 from typing import Any
 
 from orchestrator import policy
-from orchestrator.cells import Cell, check
-from orchestrator.holes import Values, fits
 from orchestrator.ledger.commits import Commit
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.needs import Workers
-from orchestrator.objectives import Goals
+from orchestrator.planning.cells import Cell, check
+from orchestrator.planning.objectives import Objectives
+from orchestrator.planning.resources import Workers
 from orchestrator.policy import Standing
 from search_spaces import Space
+from search_spaces._holes import Values, fits
 from trainables.config import Config
 from trainables.part import unknown
 from trainables.record import Outcome
@@ -131,7 +131,7 @@ def plan(
         if cell.name in made.unsuggested or any(t.state in ("pending", "running") for t in search):
             made.unchosen[cell.name] = space.replicates
             continue
-        standings = known.standings(Goals.of(space.search))
+        standings = known.standings(Objectives.of(space.search))
         made.standings[cell.name] = {
             t.digest: standings[t.digest] for t in search if t.digest in standings
         }
@@ -193,7 +193,7 @@ class _Known:
         One that ended and breaks a limit was tried all the same; one that did not end is left out.
         """
         assert space.search is not None
-        goals = Goals.of(space.search)
+        goals = Objectives.of(space.search)
         found: dict[int, Trial] = {}
         for d in self.searched.get(cell.name, []):
             values: dict[str, Any] = self.about[d.key]["values"]
@@ -212,7 +212,7 @@ class _Known:
         """What was declared of every searched trial: read once, for all cells."""
         return self.ledger.studies.about(d for mine in self.searched.values() for d in mine)
 
-    def standings(self, goals: Goals) -> dict[str, Standing]:
+    def standings(self, goals: Objectives) -> dict[str, Standing]:
         """Of every search trial that the study declared: read once, for all cells."""
         if self._standings is None:
             searched = {d.digest for mine in self.searched.values() for d in mine}
