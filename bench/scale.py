@@ -24,10 +24,10 @@ import numpy as np
 
 from bench.appends import commit
 from bench.sweeps import apart, swept
-from orchestrator.fill import CellSearch
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import check
 from orchestrator.policy import Standing
+from orchestrator.search.optuna_search import CellSearch
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction

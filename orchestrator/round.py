@@ -12,17 +12,17 @@ from typing import Any
 from cluster import Resources
 from orchestrator import policy
 from orchestrator.budget import Purse
-from orchestrator.fill import CellSearch
-from orchestrator.ladder import Ladder
 from orchestrator.ledger.driver_lock import DriverLock
 from orchestrator.ledger.ledger import Ledger, LedgerSink
 from orchestrator.ledger.studies import Declared
-from orchestrator.memory import Memory
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.resources import ResourceRequest, fewest
 from orchestrator.policy import Failure, Standing
 from orchestrator.provenance import code_version
 from orchestrator.screen import Screen
+from orchestrator.search.history import SearchHistory
+from orchestrator.search.optuna_search import CellSearch
+from orchestrator.search.pruning import Ladder
 from orchestrator.tables import compaction
 from orchestrator.tries import Tries
 from trainables.attempt import commit_unfinished
@@ -76,7 +76,7 @@ class Round:
         made: Plan,
         queue: list[Trial],
         searches: list[CellSearch],
-        memory: Memory,
+        memory: SearchHistory,
         needs: ResourceRequest,
         crew: Crew,
     ) -> None:

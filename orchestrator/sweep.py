@@ -15,14 +15,14 @@ from typing import Any
 from cluster import Cluster, Resources
 from orchestrator import policy
 from orchestrator.budget import Purse
-from orchestrator.fill import searches
 from orchestrator.ledger.driver_lock import LostError, claimed
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.memory import Memory
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.resources import ResourceRequest, fewest
 from orchestrator.round import Crew, Round, declare, fold_quietly
 from orchestrator.screen import Screen
+from orchestrator.search.history import SearchHistory
+from orchestrator.search.optuna_search import searches
 from orchestrator.tables import delta_log
 from orchestrator.tries import Tries
 from search_spaces import Space
@@ -140,7 +140,7 @@ def _round(made: Plan, crew: Crew) -> None:
         queue = [t for t in made.pending if t.workers == workers]
     queue = list({t.digest: t for t in queue}.values())  # cells may share a config
     crew.tries.recall(made, crew.ledger)
-    memory = Memory(made, crew.ledger)
+    memory = SearchHistory(made, crew.ledger)
     asking = searches(made, memory) if workers == 1 else []
     needs = ResourceRequest.of(made.space, workers, crew.resources.gpus)
     _tune(Round(made, queue, asking, memory, needs, crew))

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import search_spaces
 from orchestrator.commands import console, ledger_of, tables_of
-from orchestrator.memory import Memory
 from orchestrator.planning.plan import plan
+from orchestrator.search.history import SearchHistory
 from orchestrator.views.export import export
 
 
@@ -31,10 +31,10 @@ def _optuna(options: Namespace) -> int:
     made = plan(study, space, ledger)
     if not any(cell.searched for cell in made.cells):
         raise ValueError(f"space {study!r} searches nothing: it has no Choice, Uniform or Integer")
-    from orchestrator.fill import write
+    from orchestrator.search.optuna_search import write
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    for name, trials in write(made, Memory(made, ledger), file).items():
+    for name, trials in write(made, SearchHistory(made, ledger), file).items():
         console().print(f"{name}: {trials} trials")
     console().print(f"optuna-dashboard sqlite:///{file} shows them")
     return 0

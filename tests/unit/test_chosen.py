@@ -9,8 +9,8 @@ import pytest
 
 from orchestrator.commands.plan import fronts
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.memory import Memory
 from orchestrator.planning.plan import plan
+from orchestrator.search.history import SearchHistory
 from search_spaces import Choice, Search, Space
 from tests.conftest import SMALL
 from tests.unit.test_plan import ARMS, suggest
@@ -89,7 +89,7 @@ def test_a_search_starts_from_what_other_studies_found_of_the_same_task(ledger: 
     made = plan("t", dataclasses.replace(wanted, arms=arms, config=longer), ledger)
     assert made.unsuggested == {"mine": 3}  # none of them is this study's
     (cell,) = made.cells
-    past = Memory(made, ledger).past(cell)
+    past = SearchHistory(made, ledger).past(cell)
     assert [(p.values["mode.diffusion.schedule"], p.own) for p in past] == [
         ("linear", False),
         ("cosine", False),
@@ -97,7 +97,7 @@ def test_a_search_starts_from_what_other_studies_found_of_the_same_task(ledger: 
     assert [p.standing.values for p in past if p.standing] == [(0.8,), (0.79,)]
     other = {**SMALL, "task": {"synthetic": {"size": 16, "cases": 5}}}
     elsewhere = plan("t", dataclasses.replace(wanted, arms=arms, config=other), ledger)
-    assert Memory(elsewhere, ledger).past(elsewhere.cells[0]) == []
+    assert SearchHistory(elsewhere, ledger).past(elsewhere.cells[0]) == []
 
 
 def test_a_start_from_an_unknown_study_is_refused(ledger: Ledger) -> None:

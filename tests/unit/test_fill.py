@@ -5,10 +5,10 @@ from collections.abc import Mapping
 
 import pytest
 
-from orchestrator.fill import CellSearch
-from orchestrator.memory import Past
 from orchestrator.planning.cells import Cell
 from orchestrator.policy import Standing
+from orchestrator.search.history import PastTrial
+from orchestrator.search.optuna_search import CellSearch
 from search_spaces import Choice, Integer, LogUniform, Search, Uniform
 from tests.conftest import SMALL
 from trainables.record import Outcome
@@ -34,7 +34,7 @@ PATH = "mode.diffusion.schedule"
 Asked = list[dict[str, object]]
 
 
-def drive(past: list[Past], trials: int, seed: int = 0, cell: Cell = CELL) -> Asked:
+def drive(past: list[PastTrial], trials: int, seed: int = 0, cell: Cell = CELL) -> Asked:
     search, asked = CellSearch(cell, past, Search(trials=trials, seed=seed)), Asked()
     while search.left > 0:
         name = str(len(asked))
@@ -50,9 +50,9 @@ def score(values: Mapping[str, object]) -> float:
     return float(values[PATH] == "cosine")
 
 
-def told(values: dict[str, object]) -> Past:
+def told(values: dict[str, object]) -> PastTrial:
     """As the ledger remembers what :func:`drive` told."""
-    return Past(values, "finished", Standing((score(values),)), {1: score(values)})
+    return PastTrial(values, "finished", Standing((score(values),)), {1: score(values)})
 
 
 def test_suggestions_are_in_their_ranges_and_conditional() -> None:
@@ -69,7 +69,7 @@ def test_the_same_seed_asks_the_same() -> None:
 
 def test_an_interrupted_suggestion_is_first_in_line_and_exactly_repeated() -> None:
     values = drive([], trials=2)
-    past = [told(values[0]), Past(values[1], None)]
+    past = [told(values[0]), PastTrial(values[1], None)]
     resumed = drive(past, trials=4)
     assert resumed[0] == values[1]
     assert len(resumed) == 3
@@ -87,7 +87,7 @@ def test_a_search_in_two_processes_asks_the_same_as_in_one(done: int) -> None:
     whole = drive([], trials=10)
     rest = drive([told(v) for v in whole[:done]], trials=10)
     assert whole[:done] + rest == whole
-    struck = drive([*(told(v) for v in whole[:done]), Past(whole[done], None)], trials=10)
+    struck = drive([*(told(v) for v in whole[:done]), PastTrial(whole[done], None)], trials=10)
     assert whole[:done] + struck == whole
 
 
@@ -127,12 +127,12 @@ def test_a_number_that_is_none_never_reaches_optuna() -> None:
 
 def test_several_objectives_and_limits_are_all_told_now_and_from_the_ledger() -> None:
     settings = Search(trials=4, objectives=("dice", "-ece"), limits={"device_seconds": 20})
-    search, past = CellSearch(CELL, [], settings), list[Past]()
+    search, past = CellSearch(CELL, [], settings), list[PastTrial]()
     for name, values, excess in (("a", (0.9, -0.1), -3.0), ("b", (0.8, -0.05), 5.0)):
         asked = search.ask(name)
         assert asked is not None
         search.tell(name, "finished", Standing(values, (excess,)))
-        past.append(Past(asked, "finished", Standing(values, (excess,))))
+        past.append(PastTrial(asked, "finished", Standing(values, (excess,))))
     again = CellSearch(CELL, past, settings)
     for study in (search.study, again.study):
         assert [t.values for t in study.trials] == [[0.9, -0.1], [0.8, -0.05]]

@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
-from orchestrator.fill import CellSearch
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.memory import Memory
 from orchestrator.planning.plan import Plan, Trial, plan
 from orchestrator.reproduce import Memory as Sink
 from orchestrator.round import declare_one
+from orchestrator.search.history import SearchHistory
+from orchestrator.search.optuna_search import CellSearch
 from search_spaces import Integer, Search, Space
 from tests.conftest import SMALL
 from tests.unit.test_chosen import measure
@@ -92,7 +92,7 @@ def test_what_another_study_lends_keeps_the_constraints(ledger: Ledger) -> None:
     ruled = space(constraints=(f"{MEMBERS} >= 2",), warm_start=("old",))
     made = plan("new", ruled, ledger)
     (cell,) = made.cells
-    past = Memory(made, ledger).past(cell)
+    past = SearchHistory(made, ledger).past(cell)
     assert [p.values[MEMBERS] for p in past] == [2, 3]
 
 

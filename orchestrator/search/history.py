@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class Past:
+class PastTrial:
     """One trial that Optuna is told of; to be run again first where its outcome is None."""
 
     values: Values
@@ -37,7 +37,7 @@ class Past:
     digest: str = ""
 
 
-class Memory:
+class SearchHistory:
     """The ledger as the searches of one plan see it: read once."""
 
     def __init__(self, made: Plan, ledger: Ledger) -> None:
@@ -55,10 +55,12 @@ class Memory:
                 rung = Rung(row["score_sum"] / row["score_count"], tuple(row["case_scores"] or ()))
                 self._climbed.setdefault(row["digest"], {})[row["step"]] = rung
 
-    def past(self, cell: Cell) -> list[Past]:
+    def past(self, cell: Cell) -> list[PastTrial]:
         """A cell's search so far, in order; before it what other studies know."""
         found = [
-            Past(values, outcome, self.standings.get(digest), self._reports(digest), False, digest)
+            PastTrial(
+                values, outcome, self.standings.get(digest), self._reports(digest), False, digest
+            )
             for digest, (values, outcome) in self._lent.get(cell.name, {}).items()
         ]
         for t in self.made.trials:
@@ -66,7 +68,7 @@ class Memory:
                 ended = t.outcome if t.state in ("done", "given up") else None
                 standing = self.standings.get(t.digest)
                 reports = self._reports(t.digest)
-                found.append(Past(t.values, ended, standing, reports, digest=t.digest))
+                found.append(PastTrial(t.values, ended, standing, reports, digest=t.digest))
         return found
 
     def rungs(self) -> dict[tuple[str, int, int], dict[str, Rung]]:

@@ -17,11 +17,11 @@ from optuna.distributions import (
 )
 from optuna.trial import TrialState
 
-from orchestrator.memory import Memory, Past
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.objectives import Objectives
 from orchestrator.planning.plan import Plan
 from orchestrator.policy import Standing
+from orchestrator.search.history import PastTrial, SearchHistory
 from search_spaces import Choice, Hole, Integer, Search, Uniform, walk
 from search_spaces._holes import Values
 from trainables.draws import generator
@@ -40,7 +40,7 @@ class CellSearch:
     one after the other, ask for the same.
     """
 
-    def __init__(self, cell: Cell, past: list[Past], search: Search) -> None:
+    def __init__(self, cell: Cell, past: list[PastTrial], search: Search) -> None:
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         self.cell, self._search, self._goals = cell, search, Objectives.of(search)
         upwards = [optuna.study.StudyDirection.MAXIMIZE] * len(search.objectives)
@@ -111,7 +111,7 @@ class CellSearch:
         limits = [name for name, _, _ in self._goals.limits]
         return dict(zip(limits, standing.excess, strict=True))
 
-    def _frozen(self, past: Past) -> optuna.trial.FrozenTrial:
+    def _frozen(self, past: PastTrial) -> optuna.trial.FrozenTrial:
         """A committed trial as Optuna remembers it."""
         holes = dict(walk(self.cell.template))
         state = _state(past.outcome, past.standing)
@@ -128,7 +128,7 @@ class CellSearch:
         )
 
 
-def searches(made: Plan, memory: Memory) -> list[CellSearch]:
+def searches(made: Plan, memory: SearchHistory) -> list[CellSearch]:
     """The searches that have something left to ask."""
     if made.space.search is None:
         return []
@@ -137,7 +137,7 @@ def searches(made: Plan, memory: Memory) -> list[CellSearch]:
     return [search for search in found if search.left > 0]
 
 
-def write(made: Plan, memory: Memory, file: Path) -> dict[str, int]:
+def write(made: Plan, memory: SearchHistory, file: Path) -> dict[str, int]:
     """Keep what each searched cell committed as an Optuna study in a new SQLite file.
 
     Objectives point upwards there, as for the search: one with a minus has its values negated.

@@ -1,0 +1,1 @@
+"""Hyperparameter search with Optuna, and early stopping of its trials."""
