@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from orchestrator.claims.evidence import Told
+from orchestrator.claims.evidence import ClaimEvaluator
 from orchestrator.heldout.metrics import MeasuredCell, final_cells
 
 if TYPE_CHECKING:
@@ -42,15 +42,15 @@ def rows(tables: Catalog) -> pa.Table:
     one statement and metric. It is not told where ``units``, the test units of a task
     (:func:`orchestrator.statistics.bootstrap.units`), are too few for any test; nor where networks
     are too little trained to be judged, still learning or below grey levels alone in validation
-    (:mod:`orchestrator.claims.learning`): ``as_trained`` is the verdict on these networks all the
-    same. Where a study lacks an arm, that is said instead.
+    (:mod:`orchestrator.claims.convergence`): ``as_trained`` is the verdict on these networks all
+    the same. Where a study lacks an arm, that is said instead.
 
     Which arms are compared is read from their configs, and of several the best in validation is
     taken (:mod:`orchestrator.claims.roles`). ``difference`` is diffusion less ``against`` (1,
     :class:`orchestrator.heldout.paired.Pairs`); the share of the error that the image takes away
     less 5 % (2), the less clear one of a rise and a fall (3), both in
-    :mod:`orchestrator.claims.timesteps`; the Wasserstein distance of two tasks less that between
-    training seeds of one (4, the view ``distances``; ``task`` names both).
+    :mod:`orchestrator.claims.timestep_tests`; the Wasserstein distance of two tasks less that
+    between training seeds of one (4, the view ``distances``; ``task`` names both).
 
     Over its tasks a claim holds if it does on each, and does not if it does not on one. From six
     tasks on (1) is tested over tasks instead (Demšar 2006, JMLR 7:1–30, section 3.1.3):
@@ -60,6 +60,8 @@ def rows(tables: Catalog) -> pa.Table:
     studies: dict[str, list[MeasuredCell]] = {}
     for about, trials in final_cells(tables):
         studies.setdefault(about["study"], []).append((about, trials))
-    found = [row for study, mine in studies.items() for row in Told(tables, study, mine).rows()]
+    found = [
+        row for study, mine in studies.items() for row in ClaimEvaluator(tables, study, mine).rows()
+    ]
     named = [{k: v for k, v in row.items() if k in SCHEMA.names} for row in found]
     return pa.Table.from_pylist(named, schema=SCHEMA)

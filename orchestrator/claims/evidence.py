@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from orchestrator.claims import timesteps
-from orchestrator.claims.learning import Learning
-from orchestrator.claims.roles import CALLED, Arm, Cast, Role, chosen, differs
+from orchestrator.claims import timestep_tests
+from orchestrator.claims.convergence import Learning
+from orchestrator.claims.roles import CALLED, Arm, ArmRoster, Role, chosen, differs
 from orchestrator.claims.statements import BUMPY, CLAIMS, LITTLE, OWN, PAIRED, Claim
 from orchestrator.claims.verdicts import Evidence, judge, least_p, over_all
 from orchestrator.fingerprint.probes import Probed, cells
@@ -30,7 +30,7 @@ HIGHER = ("dice", "iou")
 """Metrics that are better the higher they are."""
 
 
-class Told:
+class ClaimEvaluator:
     """What one study says; ``cells`` are its finished final ones."""
 
     def __init__(self, tables: Catalog, study: str, mine: Sequence[metrics.MeasuredCell]) -> None:
@@ -38,7 +38,7 @@ class Told:
         by_task: dict[str, list[metrics.MeasuredCell]] = {}
         for about, trials in mine:
             by_task.setdefault(about["task"], []).append((about, trials))
-        self._casts = {task: Cast(some) for task, some in by_task.items()}
+        self._casts = {task: ArmRoster(some) for task, some in by_task.items()}
         models = sorted({model for cast in self._casts.values() for model in cast.models})
         self._arms = [(task, arm) for m in models for task, arm in chosen(self._casts, m).items()]
         self._learning = Learning(tables)
@@ -53,8 +53,8 @@ class Told:
         for claim in PAIRED:
             yield from self._against(claim)
         curves = {p.about["cell"]: p.whole() for p in cells(self._tables) if self._mine(p)}
-        yield from self._over_timesteps(LITTLE, timesteps.little_use, curves)
-        yield from self._over_timesteps(BUMPY, timesteps.not_monotone, curves)
+        yield from self._over_timesteps(LITTLE, timestep_tests.little_use, curves)
+        yield from self._over_timesteps(BUMPY, timestep_tests.not_monotone, curves)
         yield from self._of_tasks()
 
     def _mine(self, probed: Probed) -> bool:
@@ -118,7 +118,10 @@ class Told:
         )
 
     def _over_timesteps(
-        self, claim: Claim, look: Callable[[Probed], timesteps.Found], curves: dict[str, Probed]
+        self,
+        claim: Claim,
+        look: Callable[[Probed], timestep_tests.Found],
+        curves: dict[str, Probed],
     ) -> Iterator[Row]:
         """Claims 2 and 3: curves over t of each diffusion model."""
         found: list[Row] = []

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
-from orchestrator.claims.learning import score
+from orchestrator.claims.convergence import score
 from orchestrator.heldout.metrics import MeasuredCell
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ class Arm:
         return "ensemble" if mode in ENSEMBLES and members > 1 else "other"
 
 
-class Cast:
+class ArmRoster:
     """The arms of one study and task, by role."""
 
     def __init__(self, cells: Iterable[MeasuredCell]) -> None:
@@ -137,7 +137,7 @@ def differs(one: Arm, other: Arm) -> list[str]:
     return sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k))
 
 
-def chosen(casts: Mapping[str, Cast], model: str) -> dict[str, Arm]:
+def chosen(casts: Mapping[str, ArmRoster], model: str) -> dict[str, Arm]:
     """By task, the diffusion arm of an architecture that the claims are about: the one that most
     tasks have, so that tasks compare, and of these the best in validation over them.
 

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.claims.timesteps import by_unit
+from orchestrator.claims.timestep_tests import by_unit
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.statistics import sign_flip
 from tests.claims import CASES, EDGES, Array, arm, claims, only

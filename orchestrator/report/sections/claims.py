@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.claims.learning import BELOW, LEARNING
+from orchestrator.claims.convergence import BELOW, LEARNING
 from orchestrator.report.blocks import Block, Column, Note, Section, Table, fixed, p_value, text
 from orchestrator.report.naming import Naming, ordered, query, spaced
 
