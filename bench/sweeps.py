@@ -106,19 +106,19 @@ def alone(store: str) -> Took:
 
 
 def swept(store: str, trials: int) -> Took:
-    """Through :func:`orchestrator.sweep.sweep`, as the command does it."""
+    """Through :func:`orchestrator.sweep.driver.sweep`, as the command does it."""
     os.environ.update(Local().environment())
     from rich.console import Console
 
     from orchestrator.ledger.ledger import Ledger
     from orchestrator.planning.cost import Estimator
-    from orchestrator.screen import Screen
     from orchestrator.storage.object_store import Store
-    from orchestrator.sweep import sweep
+    from orchestrator.sweep.driver import sweep
+    from orchestrator.sweep.progress import ProgressDisplay
 
     ledger, took = Ledger(Store(store)), Took()
     with Local().connect() as resources, took.measured(), open(os.devnull, "w") as nowhere:
-        screen = Screen(Console(file=nowhere), Estimator(ledger), resources.cpus)
+        screen = ProgressDisplay(Console(file=nowhere), Estimator(ledger), resources.cpus)
         made = sweep("noop", space(trials), ledger, Already(resources), screen)
         assert made.complete
         assert len(ledger.commits()) == trials

@@ -12,14 +12,14 @@ from typing import Any
 import search_spaces
 from cluster.local import usable_cpus
 from orchestrator import policy
-from orchestrator.budget import HOUR, own, spent
 from orchestrator.commands import emit, ledger_of, limited
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import left_out
 from orchestrator.planning.cost import Cost, Estimator, wall_seconds
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.stale_configs import outdated
-from orchestrator.screen import clock, remaining
+from orchestrator.sweep.budget import HOUR, own, spent
+from orchestrator.sweep.progress import clock, remaining
 
 
 def main(options: Namespace) -> int:

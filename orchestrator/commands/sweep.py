@@ -20,7 +20,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import ready
 from orchestrator.planning.cost import Estimator
 from orchestrator.planning.plan import Plan, Trial
-from orchestrator.screen import Screen, memory
+from orchestrator.sweep.progress import ProgressDisplay, memory
 from orchestrator.views.catalog import Catalog
 from search_spaces import Space
 from trainables.part import require
@@ -42,10 +42,10 @@ def main(options: Namespace) -> int:
     ledger = Ledger(ledger.store.patient(policy.STORE_SECONDS))
     # Ray reads these when it is first imported, so they come before anything that imports it.
     os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
-    from orchestrator.sweep import sweep
+    from orchestrator.sweep.driver import sweep
 
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, from the start
-    screen = Screen(console(stderr=options.json), Estimator(ledger), usable_cpus())
+    screen = ProgressDisplay(console(stderr=options.json), Estimator(ledger), usable_cpus())
     # Ray's words on what died go to stdout, which is the script's.
     with redirect_stdout(sys.stderr) if options.json else nullcontext():
         made = sweep(

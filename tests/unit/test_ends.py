@@ -10,16 +10,17 @@ from typing import Any
 import pytest
 
 from cluster import Resources
-from orchestrator import budget, guard, policy
-from orchestrator.budget import Purse
+from orchestrator import policy
 from orchestrator.commands.sweep import exit_code
-from orchestrator.guard import Guard
 from orchestrator.ledger.ledger import Ledger, LedgerSink
 from orchestrator.planning.plan import plan
 from orchestrator.policy import Failure
-from orchestrator.round import Round
-from orchestrator.sweep import SweepError, feasible
-from orchestrator.tries import Tries
+from orchestrator.sweep import budget, watchdog
+from orchestrator.sweep.budget import BudgetMeter
+from orchestrator.sweep.driver import SweepError, feasible
+from orchestrator.sweep.retries import RetryState
+from orchestrator.sweep.round import Round
+from orchestrator.sweep.watchdog import Watchdog
 from search_spaces import Budget, Search, Space
 from tests.conftest import SMALL
 from tests.unit.test_plan import finish, space, suggest
@@ -55,7 +56,7 @@ def test_money_is_priced_by_the_device_that_the_trial_runs_on(
     monkeypatch.setattr(budget.time, "monotonic", lambda: now)
     rates = {"cpu": 1.0, "A100": 2.0, "H100": 3.0}
     made = plan("s", dataclasses.replace(ONE, budget=Budget(money=5.5, rates=rates)), ledger)
-    purse = Purse(made, ledger)
+    purse = BudgetMeter(made, ledger)
     for name, device in (("a", "NVIDIA A100"), ("b", "NVIDIA H100")):
         purse.started(name, 1)
         purse.runs_on(name, device)
@@ -89,11 +90,11 @@ def test_want_of_memory_is_remembered_by_the_next_driver(ledger: Ledger) -> None
     for reason in ("OutOfMemoryError: CUDA out of memory", "ValueError: no such mask"):
         row = {"outcome": "failed", "reason": reason}
         ledger.commit(trial.digest, "failed", {"trials": [row]})
-    tries = Tries()
+    tries = RetryState()
     tries.recall(plan("s", ONE, ledger), ledger)
     assert tries.split(trial.digest) == 2
     assert tries.split("another") == 1
-    again = Tries(forgiven=ledger.failures())
+    again = RetryState(forgiven=ledger.failures())
     again.recall(plan("s", ONE, ledger), ledger)
     assert again.split(trial.digest) == 1
 
@@ -153,8 +154,8 @@ def test_a_trial_that_never_has_a_lease_is_ended_too(
 ) -> None:
     run, now, killed = begun(ledger, SEARCHED), 0.0, list[str]()
     assert run.next("a") is not None
-    monkeypatch.setattr(guard.ray, "kill", killed.append)
-    watch = Guard(run, clock=lambda: now)
+    monkeypatch.setattr(watchdog.ray, "kill", killed.append)
+    watch = Watchdog(run, clock=lambda: now)
     watch.heard("a")
     trial: Any = SimpleNamespace(trial_id="a", temporary_state=SimpleNamespace(ray_actor="actor"))
     look: Callable[[float], None] = lambda at: watch._end_silent([trial], at)  # noqa: E731

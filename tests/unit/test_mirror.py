@@ -5,7 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import Any
 
-from orchestrator.mirror import Mirror
+from orchestrator.sweep.trackers import Mirror
 
 TRIAL = SimpleNamespace(
     trial_id="t1",

@@ -10,14 +10,14 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator.budget import own, spent
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.planning import cost
 from orchestrator.planning.cost import SETUP_SECONDS, Estimator
 from orchestrator.planning.plan import Plan, Trial, plan
 from orchestrator.policy import Spent
-from orchestrator.round import declare
+from orchestrator.sweep.budget import own, spent
+from orchestrator.sweep.round import declare
 from search_spaces import Budget, Choice, Each, Search, Space, Uniform
 from tests.conftest import SMALL
 from trainables.config import Config

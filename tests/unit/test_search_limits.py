@@ -9,9 +9,9 @@ from typing import Any
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.plan import Plan, Trial, plan
 from orchestrator.reproduce import Memory as Sink
-from orchestrator.round import declare_one
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import CellSearch
+from orchestrator.sweep.round import declare_one
 from search_spaces import Integer, Search, Space
 from tests.conftest import SMALL
 from tests.unit.test_chosen import measure

@@ -10,17 +10,17 @@ import pytest
 from rich.console import Console
 
 from cluster import Resources
-from orchestrator.budget import Purse, spent
 from orchestrator.ledger.driver_lock import DriverLock
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cost import Estimator
 from orchestrator.planning.plan import Plan, Trial, plan
 from orchestrator.planning.resources import ResourceRequest
-from orchestrator.round import Crew, Round, declare
-from orchestrator.screen import Screen
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import searches
 from orchestrator.storage.object_store import Store
+from orchestrator.sweep.budget import BudgetMeter, spent
+from orchestrator.sweep.progress import ProgressDisplay
+from orchestrator.sweep.round import Round, SweepContext, declare
 from search_spaces import Budget, Choice, Search, Space, Uniform
 from tests.conftest import SMALL
 
@@ -34,9 +34,12 @@ SPACE = Space(
 
 def started(made: Plan, queue: list[Trial], ledger: Ledger) -> Round:
     """A round as the sweep makes one."""
-    screen, memory = Screen(Console(quiet=True), Estimator(ledger), 1), SearchHistory(made, ledger)
+    screen, memory = (
+        ProgressDisplay(Console(quiet=True), Estimator(ledger), 1),
+        SearchHistory(made, ledger),
+    )
     claim = DriverLock(ledger.store, "s", 1, {})
-    crew = Crew(ledger, screen, claim, Resources(1, 0), Purse(made, ledger))
+    crew = SweepContext(ledger, screen, claim, Resources(1, 0), BudgetMeter(made, ledger))
     return Round(made, queue, searches(made, memory), memory, ResourceRequest(), crew)
 
 

@@ -11,7 +11,7 @@ from ray.train.v2.api.exceptions import ControllerError, PreemptionError, Worker
 from ray.train.v2.api.preemption import PreemptionInfo
 
 from orchestrator.policy import Failure
-from orchestrator.tuning import failure
+from orchestrator.sweep.tune_hooks import failure
 
 NODE = ActorDiedError()
 NODE.error_msg = "The actor died because its node has died. Node Id: 12"

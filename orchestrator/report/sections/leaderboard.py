@@ -17,8 +17,8 @@ from orchestrator.report.blocks import (
     text,
 )
 from orchestrator.report.naming import Naming, query, sized, spaced
-from orchestrator.screen import clock, memory
 from orchestrator.statistics.bootstrap import FEWEST
+from orchestrator.sweep.progress import clock, memory
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog

@@ -15,7 +15,7 @@ from orchestrator import policy
 from orchestrator.planning.resources import fewest
 
 if TYPE_CHECKING:
-    from orchestrator.round import Round
+    from orchestrator.sweep.round import Round
 
 LOOK_SECONDS = 2.0
 """Between two looks."""
@@ -26,7 +26,7 @@ class StarvedError(ValueError):
 
 
 @dataclass
-class Guard:
+class Watchdog:
     """Looks at all trials every few seconds, from Tune's own loop."""
 
     run: Round

@@ -11,7 +11,6 @@ from typing import Any
 
 from cluster import Resources
 from orchestrator import policy
-from orchestrator.budget import Purse
 from orchestrator.ledger.driver_lock import DriverLock
 from orchestrator.ledger.ledger import Ledger, LedgerSink
 from orchestrator.ledger.studies import Declared
@@ -19,12 +18,13 @@ from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.resources import ResourceRequest, fewest
 from orchestrator.policy import Failure, Standing
 from orchestrator.provenance import code_version
-from orchestrator.screen import Screen
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import CellSearch
 from orchestrator.search.pruning import Ladder
+from orchestrator.sweep.budget import BudgetMeter
+from orchestrator.sweep.progress import ProgressDisplay
+from orchestrator.sweep.retries import RetryState
 from orchestrator.tables import compaction
-from orchestrator.tries import Tries
 from trainables.attempt import commit_unfinished
 from trainables.record import Outcome
 
@@ -33,7 +33,7 @@ Result = dict[str, Any]
 
 
 @dataclasses.dataclass
-class Handed:
+class RunningTrial:
     """A trial that Tune is working on."""
 
     trial: Trial
@@ -53,19 +53,19 @@ class Handed:
 
 
 @dataclasses.dataclass
-class Crew:
+class SweepContext:
     """What all rounds of a sweep share."""
 
     ledger: Ledger
-    screen: Screen
+    screen: ProgressDisplay
     claim: DriverLock
     resources: Resources
-    purse: Purse
+    purse: BudgetMeter
     silence: float = policy.SILENCE_SECONDS
     """A trial that was not heard of for so many seconds is killed."""
-    tries: Tries = dataclasses.field(default_factory=Tries)
+    tries: RetryState = dataclasses.field(default_factory=RetryState)
     mirror: str | None = None
-    """Who is shown the sweep as well (:mod:`orchestrator.mirror`)."""
+    """Who is shown the sweep as well (:mod:`orchestrator.sweep.trackers`)."""
 
 
 class Round:
@@ -78,12 +78,12 @@ class Round:
         searches: list[CellSearch],
         memory: SearchHistory,
         needs: ResourceRequest,
-        crew: Crew,
+        crew: SweepContext,
     ) -> None:
         self.made, self.queue, self.searches = made, list(queue), searches
         self.ledger, self.screen, self.needs, self.crew = crew.ledger, crew.screen, needs, crew
         self.sink, self.tries = LedgerSink(crew.ledger, code_version()), crew.tries
-        self.handed: dict[str, Handed] = {}
+        self.handed: dict[str, RunningTrial] = {}
         self.goals, self.committed = memory.goals, memory.commits
         self.ladder = Ladder(made.space.search, memory.rungs())
         self.free = dict(made.free)
@@ -114,10 +114,10 @@ class Round:
         self.crew.purse.started(tune_id, fewest(handed.trial.workers))
         return handed.trial
 
-    def _next(self, tune_id: str) -> Handed | None:
+    def _next(self, tune_id: str) -> RunningTrial | None:
         """Enumerated ones first, then the searches in turn."""
         if self.queue:
-            return Handed(self.queue.pop(0), None)
+            return RunningTrial(self.queue.pop(0), None)
         while self.searches:
             search = self.searches.pop(0)
             if search.left <= 0:
@@ -125,7 +125,7 @@ class Round:
             self.searches.append(search)
             trial = self._suggest(search, tune_id)
             if trial is not None:
-                return Handed(trial, search)
+                return RunningTrial(trial, search)
         return None
 
     def _suggest(self, search: CellSearch, tune_id: str) -> Trial | None:
@@ -223,7 +223,7 @@ class Round:
             fold_quietly(self.ledger)
         self.screen.ended(tune_id, handed.trial, outcome, handed.best, reason)
 
-    def _standing(self, handed: Handed, outcome: Outcome) -> Standing | None:
+    def _standing(self, handed: RunningTrial, outcome: Outcome) -> Standing | None:
         """How good a trial was, by what it reported or, where that is not all, by its rows."""
         digest = handed.trial.digest
         if outcome != "finished" or self.goals is None:

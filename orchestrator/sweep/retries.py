@@ -12,7 +12,7 @@ from orchestrator.planning.plan import Plan
 
 
 @dataclasses.dataclass
-class Tries:
+class RetryState:
     """Losses, and in how many parts the next try passes a batch."""
 
     lost: Counter[str] = dataclasses.field(default_factory=Counter[str])

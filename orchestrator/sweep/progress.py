@@ -36,7 +36,7 @@ class Running:
 
 
 @dataclass
-class Screen:
+class ProgressDisplay:
     """Counts, best so far, and what is left by the plan's own estimate."""
 
     console: Console

@@ -21,12 +21,12 @@ from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
-from orchestrator.guard import Guard
 from orchestrator.policy import Failure
+from orchestrator.sweep.watchdog import Watchdog
 from trainables.worker import lost_peer
 
 if TYPE_CHECKING:
-    from orchestrator.round import Round
+    from orchestrator.sweep.round import Round
 
 
 CREDENTIALS = {
@@ -45,7 +45,7 @@ def keep_credentials() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(CREDENTIALS)
 
 
-class Order(Searcher):
+class RoundSearcher(Searcher):
     """Hands Tune the trials in the order that the run decides."""
 
     def __init__(self, run: Round) -> None:
@@ -79,7 +79,7 @@ class Order(Searcher):
         """Nothing: the ledger is the memory."""
 
 
-class Rungs(FIFOScheduler):
+class RoundScheduler(FIFOScheduler):
     """First come, first served, with early stopping as the run decides."""
 
     def __init__(self, run: Round) -> None:
@@ -97,10 +97,10 @@ class Rungs(FIFOScheduler):
         return next((t for t in tune_controller.get_live_trials() if t.status in waiting), None)
 
 
-class Watch(tune.Callback):
+class RoundCallback(tune.Callback):
     """Sees every trial start, report and end, and has the guard look at them in between."""
 
-    def __init__(self, run: Round, guard: Guard) -> None:
+    def __init__(self, run: Round, guard: Watchdog) -> None:
         self._run, self._guard = run, guard
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:

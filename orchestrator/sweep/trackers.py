@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 from ray import tune
 
 if TYPE_CHECKING:
-    from orchestrator.round import Round
+    from orchestrator.sweep.round import Round
 
 DRAIN_SECONDS = 60.0
 """How long a round waits at its end for what was not taken yet."""

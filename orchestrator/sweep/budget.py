@@ -50,7 +50,7 @@ class _Running:
         return (now - self.began) * self.workers / HOUR
 
 
-class Purse:
+class BudgetMeter:
     """A budget while a sweep runs. A trial that was started counts before it is committed, by the
     time that its workers have had, at the price of the device that they said they run on; until
     then, of the last device that one said, or else of the dearest.

@@ -14,17 +14,17 @@ from typing import Any
 
 from cluster import Cluster, Resources
 from orchestrator import policy
-from orchestrator.budget import Purse
 from orchestrator.ledger.driver_lock import LostError, claimed
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.resources import ResourceRequest, fewest
-from orchestrator.round import Crew, Round, declare, fold_quietly
-from orchestrator.screen import Screen
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import searches
+from orchestrator.sweep.budget import BudgetMeter
+from orchestrator.sweep.progress import ProgressDisplay
+from orchestrator.sweep.retries import RetryState
+from orchestrator.sweep.round import Round, SweepContext, declare, fold_quietly
 from orchestrator.tables import delta_log
-from orchestrator.tries import Tries
 from search_spaces import Space
 from trainables.worker import Inline, ray_train_trial
 
@@ -38,7 +38,7 @@ def sweep(
     space: Space,
     ledger: Ledger,
     cluster: Cluster,
-    screen: Screen,
+    screen: ProgressDisplay,
     silence: float = policy.SILENCE_SECONDS,
     mirror: str | None = None,
     *,
@@ -61,14 +61,14 @@ def sweep(
         feasible(made, expected)
     with claimed(ledger.store, study, screen.waits) as claim:
         made = _declared(study, space, ledger, forgiven)
-        purse = Purse(made, ledger)
+        purse = BudgetMeter(made, ledger)
         made.spent = None if made.complete else purse.empty()
         if not made.complete and made.spent is None:
             with cluster.connect() as resources:
                 feasible(made, resources)
                 screen.begin(made)
-                tries = Tries(forgiven=forgiven)
-                crew = Crew(ledger, screen, claim, resources, purse, silence, tries, mirror)
+                tries = RetryState(forgiven=forgiven)
+                crew = SweepContext(ledger, screen, claim, resources, purse, silence, tries, mirror)
                 try:
                     made = _rounds(made, crew)
                 finally:
@@ -87,7 +87,7 @@ def _declared(study: str, space: Space, ledger: Ledger, forgiven: Mapping[str, i
     return made
 
 
-def _rounds(made: Plan, crew: Crew) -> Plan:
+def _rounds(made: Plan, crew: SweepContext) -> Plan:
     """Rounds until nothing is left, or one achieves nothing, or the budget is spent."""
     while not made.complete:
         made.spent = crew.purse.empty()
@@ -130,7 +130,7 @@ def feasible(made: Plan, resources: Resources) -> None:
             )
 
 
-def _round(made: Plan, crew: Crew) -> None:
+def _round(made: Plan, crew: SweepContext) -> None:
     """One Tuner: all one-worker trials inline, or else the several-worker ones under Ray Train."""
     alone = [t for t in made.pending if t.workers == 1]
     if alone or made.unsuggested:
@@ -150,9 +150,14 @@ def _tune(run: Round) -> None:
     """Hand a round to Ray Tune."""
     from ray import tune
 
-    from orchestrator.guard import Guard
-    from orchestrator.mirror import mirrors
-    from orchestrator.tuning import Order, Rungs, Watch, keep_credentials
+    from orchestrator.sweep.trackers import mirrors
+    from orchestrator.sweep.tune_hooks import (
+        RoundCallback,
+        RoundScheduler,
+        RoundSearcher,
+        keep_credentials,
+    )
+    from orchestrator.sweep.watchdog import Watchdog
 
     keep_credentials()
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # how trials end, the screen says
@@ -169,8 +174,8 @@ def _tune(run: Round) -> None:
             tune_config=tune.TuneConfig(
                 metric="score",
                 mode="max",
-                search_alg=Order(run),
-                scheduler=Rungs(run),
+                search_alg=RoundSearcher(run),
+                scheduler=RoundScheduler(run),
                 num_samples=-1,
                 reuse_actors=True,
                 trial_name_creator=_trial_name,
@@ -179,7 +184,7 @@ def _tune(run: Round) -> None:
             run_config=tune.RunConfig(
                 name=run.made.study,
                 storage_path=folder,
-                callbacks=[Watch(run, Guard(run)), *mirrors(run)],
+                callbacks=[RoundCallback(run, Watchdog(run)), *mirrors(run)],
                 verbose=0,
                 failure_config=tune.FailureConfig(max_failures=0),
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
@@ -203,7 +208,7 @@ def _trial_name(trial: Any) -> str:
     return f"{trial.config['digest']}-{trial.trial_id}"
 
 
-def _progress(made: Plan, tries: Tries) -> tuple[int, int, int, int]:
+def _progress(made: Plan, tries: RetryState) -> tuple[int, int, int, int]:
     """Changes whenever a round achieved something, or lost what may come back."""
     done = sum(t.state in ("done", "given up") for t in made.trials)
     lost = sum(min(n, policy.MOST_LOST) for n in tries.lost.values())
@@ -211,7 +216,7 @@ def _progress(made: Plan, tries: Tries) -> tuple[int, int, int, int]:
 
 
 @contextmanager
-def _graceful(screen: Screen) -> Generator[None]:
+def _graceful(screen: ProgressDisplay) -> Generator[None]:
     """The first SIGINT or SIGTERM has trials keep a checkpoint; the second ends at once.
 
     Of the signals that end Tune's loop in good order, SIGUSR1 is the one that is not the
