@@ -23,10 +23,10 @@ from cluster.kuberay import Kuberay
 from cluster.local import Local, usable_cpus
 from orchestrator import nodecheck, preflight
 from orchestrator.commands import emit, ledger_of
-from orchestrator.launch import launch
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.preflight import Check
-from orchestrator.shipment import doctor_of, stage
+from orchestrator.remote.launcher import launch
+from orchestrator.remote.package import doctor_of, stage
 from trainables.reading.cache import cache_bytes
 from trainables.reading.tree import cache_dir, located
 

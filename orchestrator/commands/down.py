@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from argparse import Namespace
 
-from orchestrator.launch import described, launch, shown, studies
+from orchestrator.remote.launcher import described, launch, shown, studies
 
 
 def main(options: Namespace) -> int:

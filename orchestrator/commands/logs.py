@@ -7,8 +7,8 @@ from argparse import Namespace
 import cluster
 from cluster import _jobs
 from cluster.existing import Existing
-from orchestrator.launch import described, launch, shown
-from orchestrator.shipment import job_of
+from orchestrator.remote.launcher import described, launch, shown
+from orchestrator.remote.package import job_of
 
 
 def main(options: Namespace) -> int:

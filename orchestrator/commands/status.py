@@ -10,8 +10,8 @@ from cluster import Remote, _jobs
 from cluster.existing import Existing
 from orchestrator import policy
 from orchestrator.commands import emit, ledger_of
-from orchestrator.launch import launch, shown, studies
 from orchestrator.ledger.driver_lock import driver_of
+from orchestrator.remote.launcher import launch, shown, studies
 
 
 def main(options: Namespace) -> int:

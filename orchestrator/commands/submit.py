@@ -11,9 +11,9 @@ import search_spaces
 from cluster import Job, _jobs
 from cluster.existing import Existing
 from orchestrator.commands import limited
-from orchestrator.launch import described, launch, shown
 from orchestrator.planning.cells import check
-from orchestrator.shipment import job_of, sources, stage
+from orchestrator.remote.launcher import described, launch, shown
+from orchestrator.remote.package import job_of, sources, stage
 
 
 def main(options: Namespace) -> int:

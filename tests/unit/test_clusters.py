@@ -19,8 +19,8 @@ from cluster.aws import Aws
 from cluster.gcp import Gcp
 from cluster.kuberay import Kuberay
 from cluster.slurm import Slurm
-from orchestrator.launch import launch
-from orchestrator.shipment import stage
+from orchestrator.remote.launcher import launch
+from orchestrator.remote.package import stage
 from tests.conftest import SMALL, Segprint
 
 SECRET = "planted-secret-of-the-store"

@@ -14,8 +14,8 @@ from pathlib import Path
 import cluster
 from cluster import Command, Job, Remote
 from cluster._cloud import TOKEN
-from orchestrator.refusals import explained
-from orchestrator.shipment import sources, stage
+from orchestrator.remote.package import sources, stage
+from orchestrator.remote.refusals import explained
 
 OVER = {"COMPLETE", "FAILED", "SUCCEEDED", "STOPPED"}
 """States of a study that a cluster still lists, and that is over."""

@@ -1,0 +1,1 @@
+"""Packages a study, and runs it on another cluster."""
