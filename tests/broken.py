@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.inspect import Found, walk
+from orchestrator.diagnostics.dataset_check import Found, walk
 from tests import trees
 from tests.trees import png, put
 from trainables.datasets import Dataset

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from orchestrator.commands import emit, setting
-from orchestrator.inspect import Row, walk
+from orchestrator.diagnostics.dataset_check import Row, walk
 from trainables.datasets import Dataset, Located
 from trainables.part import names, parse_part, part_class, summary, unknown
 from trainables.reading.tree import Tree, tree
@@ -97,7 +97,7 @@ def _show(options: Namespace) -> int:
     chosen = _chosen(options)
     if len(chosen) != 1:
         raise ValueError(f"data show: one data set at a time, not {len(chosen)}")
-    from orchestrator.sheet import sheet  # matplotlib takes a second
+    from orchestrator.diagnostics.contact_sheet import sheet  # matplotlib takes a second
 
     output = Path(options.output or f"{chosen[0].title}.png")
     for problem in sheet(chosen[0], output):

@@ -21,10 +21,10 @@ from cluster import Cluster, Remote, _jobs
 from cluster.existing import Existing
 from cluster.kuberay import Kuberay
 from cluster.local import Local, usable_cpus
-from orchestrator import nodecheck, preflight
 from orchestrator.commands import emit, ledger_of
+from orchestrator.diagnostics import node_checks, preflight
+from orchestrator.diagnostics.preflight import Check
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.preflight import Check
 from orchestrator.remote.launcher import launch
 from orchestrator.remote.package import doctor_of, stage
 from trainables.reading.cache import cache_bytes
@@ -78,7 +78,7 @@ def _nodes(where: Cluster, url: str) -> Check:
     try:
         with where.connect() as resources:
             yield "ray", "ok", f"reached, {resources.cpus} CPUs, {resources.gpus} GPUs"
-            yield from nodecheck.nodes(url)
+            yield from node_checks.nodes(url)
     except ConnectionError as error:
         yield "ray", "failure", str(error)
 

@@ -15,7 +15,7 @@ import PIL.Image
 import pytest
 import tifffile
 
-from orchestrator.inspect import walk
+from orchestrator.diagnostics.dataset_check import walk
 from tests import trees
 from tests.broken import (
     GOOD,

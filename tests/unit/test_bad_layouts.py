@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from orchestrator.inspect import walk
+from orchestrator.diagnostics.dataset_check import walk
 from tests import trees
 from tests.broken import (
     Array,

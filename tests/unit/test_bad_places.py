@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from orchestrator.inspect import walk
+from orchestrator.diagnostics.dataset_check import walk
 from tests import trees
 from tests.broken import (
     GOOD,

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 import scipy.ndimage
 
-from orchestrator.sheet import LINE, SIDE, outlined, sheet
+from orchestrator.diagnostics.contact_sheet import LINE, SIDE, outlined, sheet
 from tests import trees
 from trainables.datasets import Raster
 from trainables.datasets.folder import Folder

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable
 from datetime import timedelta
 from typing import Any
 
-from orchestrator.preflight import MOST_SKEW_SECONDS, SLOW_MILLISECONDS, Check
+from orchestrator.diagnostics.preflight import MOST_SKEW_SECONDS, SLOW_MILLISECONDS, Check
 from orchestrator.storage.object_store import Store, StoreError
 
 PATIENCE_SECONDS = 120.0
