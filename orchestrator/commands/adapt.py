@@ -15,7 +15,7 @@ import numpy as np
 from orchestrator.commands import ledger_of
 from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
 from orchestrator.fingerprint.probes import Probed, cells
-from orchestrator.report.adapted import picture
+from orchestrator.report.adapted_schedule import picture
 from orchestrator.views.catalog import Catalog
 from trainables.part import unknown
 

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import jinja2
 from markupsafe import Markup
 
-from orchestrator.report import drawing, files
+from orchestrator.report import figure_files, rendering
 from orchestrator.report.blocks import Block, Chart, Commands, Picture, Section, Strip, Table
 from orchestrator.report.naming import Naming
 
@@ -54,7 +54,7 @@ def page(tables: Catalog, made: list[Section], refresh: int = 0) -> str:
         refresh=refresh,
         css=_ours((HERE / "page.css").read_text(encoding="utf-8")),
         js=_ours((HERE / "page.js").read_text(encoding="utf-8")),
-        scripts=_ours(drawing.scripts()),
+        scripts=_ours(rendering.scripts()),
     )
 
 
@@ -64,7 +64,7 @@ def write(tables: Catalog, path: Path, folder: Path | None = None, refresh: int 
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(page(tables, made, refresh), encoding="utf-8")
     temporary.replace(path)
-    return [path, *(files.write(made, folder) if folder else [])]
+    return [path, *(figure_files.write(made, folder) if folder else [])]
 
 
 class _Run(NamedTuple):
@@ -83,7 +83,7 @@ def _ours(text: str) -> Markup:
 
 
 def _svg(chart: Chart) -> Markup:
-    return Markup(drawing.small(chart.svg()))  # noqa: S704 - Vega escapes its texts
+    return Markup(rendering.small(chart.svg()))  # noqa: S704 - Vega escapes its texts
 
 
 def _spec(chart: Chart) -> Markup:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from orchestrator.report import drawing, vega
+from orchestrator.report import rendering, vega
 from orchestrator.report.vega import Spec
 
 Row = Mapping[str, Any]
@@ -63,7 +63,7 @@ class Chart:
 
     def svg(self) -> str:
         """As one SVG element; the same bytes for the same data."""
-        return drawing.svg(self.full)
+        return rendering.svg(self.full)
 
     def csv(self) -> str:
         """Its numbers."""

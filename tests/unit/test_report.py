@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.report import contents, drawing, vega, write
+from orchestrator.report import contents, rendering, vega, write
 from orchestrator.report.blocks import Chart, Column, Table, fixed, latex, p_value
 from orchestrator.views.catalog import Catalog
 from tests.cells import binned, commit
@@ -65,8 +65,8 @@ def test_the_same_rows_are_drawn_as_the_same_bytes(tables: Catalog) -> None:
     blocks = contents(tables)[0].blocks
     (chart,) = (b for b in blocks if isinstance(b, Chart) and b.name.endswith("dice"))
     assert chart.svg() == chart.svg()
-    assert drawing.pdf(chart.full).startswith(b"%PDF-")
-    assert drawing.png(chart.full).startswith(b"\x89PNG")
+    assert rendering.pdf(chart.full).startswith(b"%PDF-")
+    assert rendering.png(chart.full).startswith(b"\x89PNG")
 
 
 def test_every_chart_and_table_becomes_files_for_a_paper(tables: Catalog, tmp_path: Path) -> None:
@@ -169,13 +169,13 @@ def test_an_arm_called_like_a_property_of_objects_is_drawn(ledger: Ledger, arm: 
     commit_final(ledger, "1" * 16, "net", [(4, 0, 0), (3, 1, 1)])
     made = contents(Catalog(ledger))
     charts = [b for part in made for b in part.blocks if isinstance(b, Chart) and b.rows]
-    assert any(f"task {arm}" in drawing.svg(chart.full) for chart in charts)
+    assert any(f"task {arm}" in rendering.svg(chart.full) for chart in charts)
 
 
 def test_the_pages_drawings_say_nothing_twice_and_move_no_mark(tables: Catalog) -> None:
     """Each chart's box tells its title and numbers; places are right to half a hundredth."""
     chart = next(b for b in contents(tables)[0].blocks if isinstance(b, Chart))
-    whole, small = chart.svg(), drawing.small(chart.svg())
+    whole, small = chart.svg(), rendering.small(chart.svg())
     assert "aria-label=" in whole
     assert "aria-label=" not in small
     words = [re.findall(r">([^<>]+)<", text) for text in (whole, small)]

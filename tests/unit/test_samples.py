@@ -9,7 +9,7 @@ import pytest
 from orchestrator.heldout.metrics import final_cells
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.samples import STILLS, STRIP, samples
+from orchestrator.report.sample_images import STILLS, STRIP, samples
 from orchestrator.tables import compaction
 from orchestrator.views.catalog import Catalog
 

@@ -14,7 +14,7 @@ from orchestrator.heldout.metrics import final_cells
 from orchestrator.report.blocks import Block, Note, Section, Strip
 from orchestrator.report.blocks import Picture as Shown
 from orchestrator.report.naming import Naming, query, spaced
-from orchestrator.samples import STRIP, Picture, Sample, samples
+from orchestrator.report.sample_images import STRIP, Picture, Sample, samples
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from pathlib import Path
 
-from orchestrator.report import drawing, vega
+from orchestrator.report import rendering, vega
 from orchestrator.report.blocks import Chart, Section, Table
 
 
@@ -42,7 +42,7 @@ def beside(charts: Sequence[Chart]) -> vega.Spec:
         {
             **{key: value for key, value in chart.full.items() if key in wanted},
             "title": {"text": chart.title, "subtitle": chart.caption.partition("Shaded")[0]},
-            "width": drawing.WIDTH * 2 // 3,
+            "width": rendering.WIDTH * 2 // 3,
         }
         for chart in charts
     ]
@@ -54,7 +54,7 @@ def beside(charts: Sequence[Chart]) -> vega.Spec:
 
 
 def _drawn(spec: vega.Spec) -> dict[str, str | bytes]:
-    return {"svg": drawing.svg(spec), "pdf": drawing.pdf(spec), "png": drawing.png(spec)}
+    return {"svg": rendering.svg(spec), "pdf": rendering.pdf(spec), "png": rendering.png(spec)}
 
 
 def _put(folder: Path, name: str, files: dict[str, str | bytes]) -> list[Path]:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
-from orchestrator.report import drawing, vega
+from orchestrator.report import rendering, vega
 from orchestrator.report.naming import ordered, sized
 from orchestrator.statistics import bootstrap
 
@@ -22,13 +22,13 @@ def picture(adapted: Adapted, schedules: Mapping[str, dict[str, Any]]) -> str:
     """
     about = adapted.probed.about
     panels = [_information(adapted), _timesteps(adapted, schedules)]
-    return drawing.svg(
+    return rendering.svg(
         {
             "$schema": vega.SCHEMA,
             "background": "white",
             "config": vega.CONFIG,
             "title": {"text": f"{about['task']}: {about['study']} {about['cell']}"},
-            "vconcat": [{**panel, "width": drawing.WIDTH} for panel in panels],
+            "vconcat": [{**panel, "width": rendering.WIDTH} for panel in panels],
             "resolve": {"scale": {"color": "independent", "shape": "independent"}},
         }
     )
