@@ -20,7 +20,7 @@ import pyarrow as pa
 from orchestrator.ledger.commits import Commit, Record, StoredTable
 from orchestrator.ledger.parquet import parquet
 from orchestrator.ledger.studies import Declared
-from trainables.record import ABOUT, SCHEMA_VERSION, SCHEMAS
+from trainables.schemas import ABOUT, SCHEMA_VERSION, SCHEMAS
 
 TASKS = ("brain", "histology", "isic16", "monuseg", "nuclei")
 MODELS = ("ensemdiff", "medsegdiff_new", "medsegdiff_v1", "segdiff")

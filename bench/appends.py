@@ -35,7 +35,7 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction
 from tests.faults.proxy import Proxy
 from tests.server import BUCKET, serving
-from trainables.record import SCHEMAS, Tables, to_arrow
+from trainables.schemas import SCHEMAS, Tables, to_arrow
 
 WRITERS, ATTEMPTS, COUNTED, FOLDS = 32, 50, 5, 14
 LIMIT = float(os.environ.get("SEGPRINT_BENCH_SECONDS", "240"))

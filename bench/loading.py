@@ -20,10 +20,10 @@ import torch
 
 from trainables.config import Config, parse
 from trainables.data import Prepared, prepare
-from trainables.gradient import learner_of, step
-from trainables.place import Place, best_device
-from trainables.reading.cache import forget
-from trainables.state import State
+from trainables.decoding.cache import forget
+from trainables.runtime.worker_context import WorkerContext, best_device
+from trainables.training.state import State
+from trainables.training.step import learner_of, step
 
 IMAGES, HEIGHT, WIDTH = 80, 768, 1024
 BATCH, SIDE, STEPS = 8, 128, 12
@@ -36,7 +36,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SEGPRINT_CACHE"] = f"{folder}/cache"
         write(Path(folder) / "photos")
-        place = Place(device=best_device())
+        place = WorkerContext(device=best_device())
         plain, full = config_of(folder, {}), config_of(folder, FULL)
         began = time.perf_counter()
         data = prepare(plain.task, "images")
@@ -88,14 +88,14 @@ def config_of(folder: str, augment: dict[str, Any]) -> Config:
     )
 
 
-def trainer(config: Config, data: Prepared, place: Place) -> Callable[[int], object]:
+def trainer(config: Config, data: Prepared, place: WorkerContext) -> Callable[[int], object]:
     """Whole training steps, their loading included."""
     state = State(config, data, place)
     learner = learner_of(config, state.network, place)
     return lambda i: step(config, state, learner, data, place)
 
 
-def speed(work: Callable[[int], object], place: Place) -> float:
+def speed(work: Callable[[int], object], place: WorkerContext) -> float:
     """Images per second, after two calls to warm up."""
     for i in range(2):
         work(i)

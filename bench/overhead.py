@@ -18,7 +18,7 @@ from typing import Any
 
 from cluster.local import Local
 from trainables.config import parse
-from trainables.record import Outcome, Tables
+from trainables.schemas import Outcome, Tables
 
 TRIALS = {"defaults 1": 3, "ours 1": 20, "defaults 2": 3, "ours 2": 4}
 CONFIG = {

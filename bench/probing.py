@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.probe import inside
+from trainables.evaluation.probe import inside
 from trainables.schedules.linear import Linear
 
 BINS, DRAWS = 16, 2

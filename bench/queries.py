@@ -35,7 +35,7 @@ from orchestrator.ledger.commits import PREFIX
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction, delta_log
 from orchestrator.views.catalog import Catalog, open_store
-from trainables.record import SCHEMAS
+from trainables.schemas import SCHEMAS
 
 TRIALS = int(os.environ.get("SEGPRINT_BENCH_TRIALS", "10000"))
 WARM = 5

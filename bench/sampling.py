@@ -17,16 +17,16 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables.attempt import peak_host, reset_peak_memory
 from trainables.config import Config, parse
 from trainables.data import Prepared, prepare
-from trainables.loop import Measured, Progress, train
 from trainables.models import Network
 from trainables.modes.diffusion import Diffusion
-from trainables.place import Place, best_device
+from trainables.runtime.worker_context import WorkerContext, best_device
 from trainables.samplers.ddpm import DDPM
 from trainables.samplers.dpm_solver import DPMSolver
-from trainables.state import State
+from trainables.training.attempt import peak_host, reset_peak_memory
+from trainables.training.loop import Measured, Progress, train
+from trainables.training.state import State
 
 SIZES = (64, 128)
 STEPS = (5, 10)
@@ -36,7 +36,7 @@ IMAGES, MEMBERS = 2, 3
 def main() -> None:
     """Print seconds per image, Dice, peak memory and their ratios, for each image size."""
     torch.set_num_threads(os.cpu_count() or 1)
-    place = Place(device=best_device())
+    place = WorkerContext(device=best_device())
     for size in SIZES:
         config = config_of(size)
         data = prepare(config.task, "tiles")
@@ -76,7 +76,7 @@ def config_of(size: int) -> Config:
     )
 
 
-def trained(config: Config, data: Prepared, place: Place) -> Network:
+def trained(config: Config, data: Prepared, place: WorkerContext) -> Network:
     """The best weights of a short training."""
     run: Generator[Progress, None, Measured] = train(config, place)
     checkpoint: bytes | None = None
@@ -89,7 +89,7 @@ def trained(config: Config, data: Prepared, place: Place) -> Network:
 
 
 @torch.no_grad()
-def at_once(mode: Diffusion, network: Network, data: Prepared, place: Place) -> Tensor:
+def at_once(mode: Diffusion, network: Network, data: Prepared, place: WorkerContext) -> Tensor:
     """Foreground probabilities [IMAGES, H, W] of the ensemble's mean."""
     images = torch.stack([c.image for c in data.test[:IMAGES]]).to(place.device)
     images = images.contiguous(memory_format=torch.channels_last)
@@ -97,7 +97,7 @@ def at_once(mode: Diffusion, network: Network, data: Prepared, place: Place) -> 
 
 
 @torch.no_grad()
-def one_by_one(mode: Diffusion, network: Network, data: Prepared, place: Place) -> Tensor:
+def one_by_one(mode: Diffusion, network: Network, data: Prepared, place: WorkerContext) -> Tensor:
     """The same, an image and a member at a time."""
     found: list[Tensor] = []
     for i, case in enumerate(data.test[:IMAGES]):
@@ -108,7 +108,9 @@ def one_by_one(mode: Diffusion, network: Network, data: Prepared, place: Place) 
     return torch.stack(found)
 
 
-def measured(way: Callable[[], Tensor], data: Prepared, place: Place) -> tuple[float, float, float]:
+def measured(
+    way: Callable[[], Tensor], data: Prepared, place: WorkerContext
+) -> tuple[float, float, float]:
     """Seconds per image, Dice, and by how many MiB memory rose at most."""
     reset_peak_memory(place)
     before = _peak(place)
@@ -122,7 +124,7 @@ def measured(way: Callable[[], Tensor], data: Prepared, place: Place) -> tuple[f
     return seconds, dice, memory
 
 
-def _peak(place: Place) -> int:
+def _peak(place: WorkerContext) -> int:
     """Most bytes in use since the peak was forgotten."""
     return peak_host() if place.device == "cpu" else torch.cuda.max_memory_allocated()
 

@@ -92,16 +92,16 @@ def alone(store: str) -> Took:
     from orchestrator.ledger.ledger import Ledger, LedgerSink
     from orchestrator.planning.plan import plan
     from orchestrator.storage.object_store import Store
-    from trainables.attempt import attempt, outcome_of
-    from trainables.place import Place
+    from trainables.runtime.worker_context import WorkerContext
+    from trainables.training.attempt import attempt, outcome_of
 
     ledger, took = Ledger(Store(store)), Took()
     trials = plan("noop", space(1 + ALONE), ledger).pending
     sink = LedgerSink(ledger, "bench")
-    outcome_of(attempt(trials[0].config, sink, Place()))
+    outcome_of(attempt(trials[0].config, sink, WorkerContext()))
     with took.measured():
         for trial in trials[1:]:
-            outcome_of(attempt(trial.config, sink, Place()))
+            outcome_of(attempt(trial.config, sink, WorkerContext()))
     return took
 
 

@@ -16,9 +16,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from trainables.config import Config, parse
 from trainables.data import Prepared, prepare
-from trainables.gradient import learner_of, step
-from trainables.place import Place, best_device
-from trainables.state import State
+from trainables.runtime.worker_context import WorkerContext, best_device
+from trainables.training.state import State
+from trainables.training.step import learner_of, step
 
 STEPS = 6
 SIZES = (64, 128)
@@ -27,7 +27,7 @@ SIZES = (64, 128)
 def main() -> None:
     """Print seconds per step both ways, alternating, and their ratio."""
     torch.set_num_threads(os.cpu_count() or 1)
-    place = Place(device=best_device())
+    place = WorkerContext(device=best_device())
     for size in SIZES:
         config = config_of(size, place)
         data = prepare(config.task, "tiles")
@@ -52,7 +52,13 @@ def main() -> None:
             )
 
 
-def config_of(size: int, place: Place, *, fast: bool = True, compile: bool = False) -> Config:  # noqa: A002
+def config_of(
+    size: int,
+    place: WorkerContext,
+    *,
+    fast: bool = True,
+    compile: bool = False,  # noqa: A002
+) -> Config:
     """The quickstart's network with attention, batch 8, on discs."""
     gpu = place.device != "cpu"
     return parse(
@@ -76,7 +82,7 @@ def config_of(size: int, place: Place, *, fast: bool = True, compile: bool = Fal
     )
 
 
-def timed(way: Callable[[], float], place: Place) -> float:
+def timed(way: Callable[[], float], place: WorkerContext) -> float:
     """Seconds of one step, the device's queue included."""
     began = time.perf_counter()
     way()
@@ -85,14 +91,14 @@ def timed(way: Callable[[], float], place: Place) -> float:
     return time.perf_counter() - began
 
 
-def ours(config: Config, data: Prepared, place: Place) -> Callable[[], float]:
+def ours(config: Config, data: Prepared, place: WorkerContext) -> Callable[[], float]:
     """The loop's own step."""
     state = State(config, data, place)
     learner = learner_of(config, state.network, place)
     return lambda: float(step(config, state, learner, data, place)) / config.train.batch
 
 
-def straightforward(config: Config, data: Prepared, place: Place) -> Callable[[], float]:
+def straightforward(config: Config, data: Prepared, place: WorkerContext) -> Callable[[], float]:
     """The same step as one writes it first."""
     state = State(config, data, place)
     network, mean = (
@@ -105,7 +111,7 @@ def straightforward(config: Config, data: Prepared, place: Place) -> Callable[[]
 
     def one() -> float:
         nonlocal count
-        batch = data.batch(config, count, Place()).to(place.device)
+        batch = data.batch(config, count, WorkerContext()).to(place.device)
         optimizer.zero_grad()
         with sdpa_kernel(SDPBackend.MATH):
             loss = config.mode.losses(network.train(), batch, config.classes, "none").mean()

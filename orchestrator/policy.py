@@ -9,8 +9,8 @@ from typing import Any, Literal
 from scipy import stats
 
 from search_spaces import Budget
-from trainables.pulse import EVERY_SECONDS
-from trainables.record import Outcome
+from trainables.runtime.heartbeat import EVERY_SECONDS
+from trainables.schemas import Outcome
 
 STORE_SECONDS = 900.0
 """How long a sweep waits for a store that is away before a trial is given up for it."""

@@ -14,13 +14,13 @@ from numpy.typing import NDArray
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tables.snapshot import Snapshot
-from trainables.attempt import attempt, commit_unfinished
 from trainables.config import Config, parse, unsaid
-from trainables.loop import Progress
-from trainables.machine import ran_on
-from trainables.place import Place
-from trainables.reading.cache import load
-from trainables.record import KEY, SCHEMAS, Outcome, Row, Tables, to_arrow
+from trainables.decoding.cache import load
+from trainables.runtime.environment import ran_on
+from trainables.runtime.worker_context import WorkerContext
+from trainables.schemas import KEY, SCHEMAS, Outcome, Row, Tables, to_arrow
+from trainables.training.attempt import attempt, commit_unfinished
+from trainables.training.loop import Progress
 
 TOLERANCE = 0.02
 """Of a sum, where the machine, the threads, the workers, the packages or the code are others.
@@ -71,7 +71,7 @@ class Result:
     settings: list[Setting]
 
     @classmethod
-    def of(cls, then: Stored, memory: Memory, place: Place) -> Result:
+    def of(cls, then: Stored, memory: Memory, place: WorkerContext) -> Result:
         """What is committed against what was found."""
         reason = memory.tables["trials"][0].get("reason")
         here = {
@@ -102,7 +102,7 @@ class Result:
 
 
 class Memory:
-    """A :class:`trainables.attempt.Sink` that keeps what it is given, and nothing else."""
+    """A :class:`trainables.training.attempt.Sink` that keeps what it is given, and nothing else."""
 
     def __init__(self, code: str) -> None:
         self.code = code
@@ -179,7 +179,7 @@ def stored(ledger: Ledger, digest: str) -> Stored:
     return Stored(tables, config, ledger.splits([digest])[digest] if short else 1)
 
 
-def again(then: Stored, memory: Memory, place: Place) -> Iterator[Progress]:
+def again(then: Stored, memory: Memory, place: WorkerContext) -> Iterator[Progress]:
     """Train it again into memory; a pruned trial as far as it came."""
     for progress in attempt(then.config, memory, place):
         yield progress

@@ -15,8 +15,8 @@ from tests import trees
 from tests.trees import png, put
 from trainables.datasets import Dataset
 from trainables.datasets.folder import Folder
+from trainables.decoding.cache import load
 from trainables.part import Location
-from trainables.reading.cache import load
 
 Array = np.ndarray[Any, Any]
 Change = Callable[[bytes], bytes]

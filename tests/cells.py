@@ -9,7 +9,7 @@ from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from trainables.record import BINS
+from trainables.schemas import BINS
 
 Counts = Sequence[tuple[int, int, int]]
 """(tp, fp, fn) of each test case."""

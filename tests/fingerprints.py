@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from trainables.record import BINS
+from trainables.schemas import BINS
 
 Array = NDArray[np.float64]
 PIXELS, DRAWS = 100, 2

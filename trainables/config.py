@@ -9,15 +9,15 @@ from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
 from typing import Any, Literal
 
-from trainables import controls, own
+from trainables import controls, library_rules
 from trainables.augment import Augment
 from trainables.controls import Control
 from trainables.datasets import Dataset
+from trainables.decoding.cache import content_hash
 from trainables.models import Model, Ports
 from trainables.modes import Mode
 from trainables.modes.diffusion import Diffusion
 from trainables.part import Part, identity, parse_dataclass, parts_in, plain, require
-from trainables.reading.cache import content_hash
 from trainables.samplers.ddpm import DDPM
 
 VERSION = 2
@@ -164,7 +164,7 @@ class Config:
             " or image_only",
         )
         if self.model.trains_itself:
-            own.check(self)
+            library_rules.check(self)
         if isinstance(self.mode, Diffusion):
             self._check_diffusion(self.mode)
 

@@ -15,11 +15,11 @@ from torch import Tensor
 from trainables.augment import View, turned, views, warped
 from trainables.config import Config
 from trainables.datasets import Dataset, Split
-from trainables.draws import generator, stratified
+from trainables.decoding.cache import load
+from trainables.decoding.loaded import Image
 from trainables.modes import Batch
-from trainables.place import Place
-from trainables.reading.cache import load
-from trainables.reading.loaded import Image
+from trainables.runtime.seeding import generator, stratified
+from trainables.runtime.worker_context import WorkerContext
 from trainables.tiling import Window
 
 FIT_PIXELS = 2**26
@@ -99,7 +99,7 @@ class Prepared:
         cut = cut[::every]
         return torch.stack([c.image for c in cut]), torch.stack([c.targets for c in cut])
 
-    def batch(self, config: Config, step: int, place: Place) -> Batch:
+    def batch(self, config: Config, step: int, place: WorkerContext) -> Batch:
         """One rank's share of the step's global batch of random crops.
 
         All draws are made for the global batch and then sliced, so the numbers do not depend on

@@ -20,10 +20,10 @@ from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
 from torch import distributed as dist
 
-from trainables.attempt import Ended, attempt
 from trainables.config import parse
-from trainables.loop import Progress
-from trainables.place import Place, best_device
+from trainables.runtime.worker_context import WorkerContext, best_device
+from trainables.training.attempt import Ended, attempt
+from trainables.training.loop import Progress
 
 Job = Mapping[str, Any]
 """What Tune hands a trial: ``config`` (plain), ``digest``, ``sink``, ``workers`` (one number, or
@@ -77,7 +77,7 @@ class Inline(tune.Trainable):
         self._run: Generator[Progress, None, Ended] = attempt(
             parse(new_config["config"]),
             new_config["sink"],
-            Place(device=best_device(new_config["gpus"]), split=new_config["split"]),
+            WorkerContext(device=best_device(new_config["gpus"]), split=new_config["split"]),
             new_config["digest"],
         )
         return True
@@ -140,7 +140,7 @@ def train_worker(job: Job) -> None:
     context = train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = str(get_device()) if job["gpus"] else best_device(0)
-    place = Place(rank, world, device, split=job["split"])
+    place = WorkerContext(rank, world, device, split=job["split"])
     meet(place)
     run, first = attempt(parse(job["config"]), job["sink"], place, job["digest"]), True
     try:
@@ -159,7 +159,7 @@ def train_worker(job: Job) -> None:
         dist.destroy_process_group()
 
 
-def meet(place: Place) -> None:
+def meet(place: WorkerContext) -> None:
     """Form the process group at rank 0, which listens on its node's address only.
 
     The rendezvous of ``TorchTrainer`` listens on every interface of the machine.

@@ -30,11 +30,10 @@ def rows(tables: Catalog) -> pa.Table:
 
     ``sample`` is what an arm is judged by, ``auxiliary`` another output of the same network,
     ``blend`` the two together; ``boundary`` the sample's probabilities of the pixels near the true
-    boundary (:func:`trainables.objects.boundary_band`), which has no mask of its own. The rest are
-    the sample under a control (:mod:`trainables.controls`): what is as good as the sample did not
-    need what was taken away.
-    ``images`` counts the cases of that reading, ``groups`` what they are of: a control may have
-    been run on some only.
+    boundary (:func:`trainables.evaluation.instances.boundary_band`), which has no mask of its own.
+    The rest are the sample under a control (:mod:`trainables.controls`): what is as good as the
+    sample did not need what was taken away. ``images`` counts the cases of that reading, ``groups``
+    what they are of: a control may have been run on some only.
     """
     held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
     found: list[dict[str, Any]] = []

@@ -31,7 +31,7 @@ SCHEMA = pa.schema(
 def rows(tables: Catalog) -> pa.Table:
     """One row per study, cell, foreground class, region and non-empty bin of equal width, on test
     cases. A ``region`` is the whole ``image``, or the ``boundary``: the pixels near a true one
-    (:func:`trainables.objects.boundary_band`).
+    (:func:`trainables.evaluation.instances.boundary_band`).
 
     Pixels of all cases and seeds are pooled, ``low`` ≤ p < ``high``: ``confidence`` is the mean
     probability of the class, ``accuracy`` the share of pixels that are of it, with its 95 %

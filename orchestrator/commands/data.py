@@ -13,8 +13,8 @@ from typing import Any, cast
 from orchestrator.commands import emit, setting
 from orchestrator.diagnostics.dataset_check import Row, walk
 from trainables.datasets import Dataset, Located
+from trainables.decoding.tree import Tree, tree
 from trainables.part import names, parse_part, part_class, summary, unknown
-from trainables.reading.tree import Tree, tree
 
 MIB = 2**20
 PATIENCE = 2.0

@@ -27,8 +27,8 @@ from orchestrator.diagnostics.preflight import Check
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.remote.launcher import launch
 from orchestrator.remote.package import doctor_of, stage
-from trainables.reading.cache import cache_bytes
-from trainables.reading.tree import cache_dir, located
+from trainables.decoding.cache import cache_bytes
+from trainables.decoding.tree import cache_dir, located
 
 
 def main(options: Namespace) -> int:

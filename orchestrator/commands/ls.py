@@ -13,7 +13,7 @@ from orchestrator.commands import emit, ledger_of
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.views.catalog import ANALYSES, Catalog, analyses
 from trainables import part
-from trainables.record import SCHEMAS
+from trainables.schemas import SCHEMAS
 
 KINDS = (*part.KINDS, "spaces", "clusters", "analyses", "views", "studies")
 

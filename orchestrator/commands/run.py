@@ -17,12 +17,12 @@ from orchestrator.commands import emit, ledger_of, setting
 from orchestrator.ledger.ledger import LedgerSink
 from orchestrator.planning.cells import Cell, check
 from orchestrator.provenance import code_version
-from trainables.attempt import attempt
 from trainables.config import Config
-from trainables.loop import Progress
 from trainables.models import require_installed
 from trainables.part import unknown
-from trainables.place import Place, best_device
+from trainables.runtime.worker_context import WorkerContext, best_device
+from trainables.training.attempt import attempt
+from trainables.training.loop import Progress
 
 
 def main(options: Namespace) -> int:
@@ -43,7 +43,7 @@ def _first(options: Namespace) -> int:
     if commit is None or commit.outcome not in ("finished", "diverged"):
         torch.set_num_threads(options.threads or usable_cpus())
         sink = LedgerSink(ledger, code_version())
-        place = Place(device=best_device(), split=ledger.splits([digest])[digest])
+        place = WorkerContext(device=best_device(), split=ledger.splits([digest])[digest])
         _follow(attempt(config, sink, place, digest), quiet=options.json)
     (row,) = ledger.table("trials", [digest]).to_pylist()
     row["config"] = json.loads(row["config"])
@@ -63,7 +63,10 @@ def _again(options: Namespace) -> int:
         raise ValueError("--cell and --set choose a config of a space; a digest is one already")
     then = reproduce.stored(ledger_of(options), options.what)
     torch.set_num_threads(options.threads or then.trial["threads"] or 1)
-    memory, place = reproduce.Memory(code_version()), Place(device=best_device(), split=then.split)
+    memory, place = (
+        reproduce.Memory(code_version()),
+        WorkerContext(device=best_device(), split=then.split),
+    )
     _follow(reproduce.again(then, memory, place), quiet=options.json)
     result = reproduce.Result.of(then, memory, place)
     if options.json:

@@ -13,9 +13,9 @@ from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
 from trainables.datasets import SPLITS, Dataset, Raster, Source
-from trainables.reading.reduce import reduced
-from trainables.reading.rules import decoded, fault
-from trainables.reading.tree import Problem
+from trainables.decoding.downscale import reduced
+from trainables.decoding.rules import decoded, fault
+from trainables.decoding.tree import Problem
 
 COLUMNS = 6
 """Images per split."""

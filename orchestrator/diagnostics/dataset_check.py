@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from trainables.datasets import SPLITS, Dataset, Raster, Source
-from trainables.reading.rules import among, decoded, fault
-from trainables.reading.tree import Problem, in_a_line
+from trainables.decoding.rules import among, decoded, fault
+from trainables.decoding.tree import Problem, in_a_line
 
 Row = dict[str, Any]
 

@@ -30,7 +30,7 @@ class Node:
         import ray
         import torch
 
-        from trainables.reading.cache import cache_dir
+        from trainables.decoding.cache import cache_dir
 
         folder = cache_dir()
         folder.mkdir(parents=True, exist_ok=True)

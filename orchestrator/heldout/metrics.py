@@ -19,7 +19,7 @@ from orchestrator.statistics import bootstrap
 from search_spaces._labels import labels
 from trainables.metrics import Array, Metric, ratio
 from trainables.part import names, parse_part
-from trainables.record import BINS, SCHEMAS
+from trainables.schemas import BINS, SCHEMAS
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog

@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from trainables.record import ABOUT, SCHEMA_VERSION, Outcome
+from trainables.schemas import ABOUT, SCHEMA_VERSION, Outcome
 
 RANK: tuple[Outcome, ...] = ("finished", "diverged", "pruned", "failed")
 """Where a digest has several commits, the first of these is read."""
@@ -84,7 +84,7 @@ class Record:
     schema: int
     committed_at: str
     about: dict[str, str | None]
-    """Values of :data:`trainables.record.ABOUT`; empty before schema 3."""
+    """Values of :data:`trainables.schemas.ABOUT`; empty before schema 3."""
     parts: dict[str, StoredTable]
 
     def dump(self) -> bytes:

@@ -43,7 +43,7 @@ from orchestrator.ledger.process_identity import dead, myself
 from orchestrator.ledger.studies import Studies
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.snapshot import Snapshot
-from trainables.record import SCHEMA_VERSION, Outcome, Tables
+from trainables.schemas import SCHEMA_VERSION, Outcome, Tables
 
 
 @dataclass(frozen=True)
@@ -221,7 +221,7 @@ class Ledger:
 
 @dataclass(frozen=True)
 class LedgerSink:
-    """The :class:`trainables.attempt.Sink` of a trial: it travels to the worker."""
+    """The :class:`trainables.training.attempt.Sink` of a trial: it travels to the worker."""
 
     ledger: Ledger
     code: str

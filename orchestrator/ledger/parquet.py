@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from orchestrator.ledger.commits import DamagedError, Record, StoredTable
-from trainables.record import ABOUT, SCHEMAS, Row, to_arrow
+from trainables.schemas import ABOUT, SCHEMAS, Row, to_arrow
 
 
 def encode(

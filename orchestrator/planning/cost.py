@@ -15,13 +15,13 @@ import numpy as np
 import torch
 
 from orchestrator.ledger.ledger import Ledger
-from trainables import evaluate, probe
 from trainables.config import Config, parse
 from trainables.data import prepared, tiles
-from trainables.loop import begun
+from trainables.evaluation import evaluate, probe
 from trainables.part import parts_in
-from trainables.place import Place, best_device
-from trainables.state import LibraryTraining, State
+from trainables.runtime.worker_context import WorkerContext, best_device
+from trainables.training.loop import begun
+from trainables.training.state import LibraryTraining, State
 
 SETUP_SECONDS = 2.0
 """Of a trial in a warm process: reading the data, building the network."""
@@ -156,7 +156,7 @@ def _whole(config: Config) -> float:
 def _by_its_library(config: Config) -> float:
     """Preparation, steps and whole images, each timed once."""
     data, train = prepared(config), config.train
-    with contextlib.closing(begun(config, data, Place(device=best_device()))) as run:
+    with contextlib.closing(begun(config, data, WorkerContext(device=best_device()))) as run:
         assert isinstance(run, LibraryTraining)
         step = read = 0.0
         for _ in range(2):
@@ -164,7 +164,7 @@ def _by_its_library(config: Config) -> float:
             run.advance()
             step = time.perf_counter() - began
         began = time.perf_counter()
-        evaluate.score(config, run.network, data.val[:1], Place())
+        evaluate.score(config, run.network, data.val[:1], WorkerContext())
         read = time.perf_counter() - began
         cases = train.steps // train.validate_every * len(data.val) + len(data.test)
         return run.tally.seconds + step * train.steps + read * cases
@@ -180,10 +180,10 @@ def _step_seconds(config: Config) -> float:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         data, device = prepared(config), best_device()
-        state = State(config, data, Place(device=device))
+        state = State(config, data, WorkerContext(device=device))
         for step in range(2):
             began = time.perf_counter()
-            batch = data.batch(config, step, Place()).to(device)
+            batch = data.batch(config, step, WorkerContext()).to(device)
             state.network.seed(batch.seeds_B)
             config.mode.losses(
                 state.network, batch, config.classes, config.train.control

@@ -20,7 +20,7 @@ from search_spaces import Space
 from search_spaces._holes import Values, fits
 from trainables.config import Config
 from trainables.part import unknown
-from trainables.record import Outcome
+from trainables.schemas import Outcome
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from orchestrator.planning.cells import Cell
 from orchestrator.planning.objectives import Objectives
 from orchestrator.policy import Rung, Standing
 from search_spaces._holes import Values, fits
-from trainables.record import Outcome
+from trainables.schemas import Outcome
 
 if TYPE_CHECKING:
     from orchestrator.planning.plan import Plan

@@ -24,8 +24,8 @@ from orchestrator.policy import Standing
 from orchestrator.search.history import PastTrial, SearchHistory
 from search_spaces import Choice, Hole, Integer, Search, Uniform, walk
 from search_spaces._holes import Values
-from trainables.draws import generator
-from trainables.record import Outcome
+from trainables.runtime.seeding import generator
+from trainables.schemas import Outcome
 
 LEARNED, TRIES = 10, 500
 """Suggestions in a row that no config can be: after so many they are drawn at random, since what

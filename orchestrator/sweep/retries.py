@@ -22,7 +22,8 @@ class RetryState:
     """Failures before the sweep that do not count, by digest."""
 
     def split(self, digest: str) -> int:
-        """How many times more parts a batch is passed in (:class:`trainables.place.Place`)."""
+        """How many times more parts a batch is passed in
+        (:class:`trainables.runtime.worker_context.WorkerContext`)."""
         return self.splits.get(digest, 1)
 
     def recall(self, made: Plan, ledger: Ledger) -> None:

@@ -25,8 +25,8 @@ from orchestrator.sweep.budget import BudgetMeter
 from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.sweep.retries import RetryState
 from orchestrator.tables import compaction
-from trainables.attempt import commit_unfinished
-from trainables.record import Outcome
+from trainables.schemas import Outcome
+from trainables.training.attempt import commit_unfinished
 
 log = logging.getLogger("segprint.tables")
 Result = dict[str, Any]

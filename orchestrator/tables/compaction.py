@@ -31,7 +31,7 @@ from orchestrator.tables import delta_log, file_cache
 from orchestrator.tables.compaction_log import PREFIX as BATCHES
 from orchestrator.tables.compaction_log import Batch, folded
 from orchestrator.tables.delta_log import ContestedError, TableVersion
-from trainables.record import SCHEMAS
+from trainables.schemas import SCHEMAS
 
 TABLES = (*(name for name in SCHEMAS if name != "trials"), "trials")
 """In the order in which a batch goes in."""

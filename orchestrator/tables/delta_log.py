@@ -29,7 +29,7 @@ from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import log_seal
 from orchestrator.tables.log_seal import ROOT, File, Seal, content_hash
-from trainables.record import SCHEMAS
+from trainables.schemas import SCHEMAS
 
 SERIAL, FOLDED = "segprint", "segprint.folded"
 """Transactions in the log: the commits in order, and the last batch that was folded in."""

@@ -20,7 +20,7 @@ import pyarrow.parquet as pq
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.log_seal import File
-from trainables.reading.tree import cache_dir
+from trainables.decoding.tree import cache_dir
 
 AT_ONCE = 4
 """Files fetched together; each may have 100 MB."""
@@ -134,7 +134,7 @@ def _place(path: Path, value: bytes) -> None:
 
 def _bound(folder: Path) -> None:
     """Drop the files that were not used for longest, until the rest fit the cache."""
-    from trainables.reading.cache import cache_bytes  # it imports the data sets
+    from trainables.decoding.cache import cache_bytes  # it imports the data sets
 
     listed = sorted((p.stat().st_atime, p.stat().st_size, p) for p in folder.glob("*.parquet"))
     too_many = sum(size for _, size, _ in listed) - cache_bytes()

@@ -26,7 +26,7 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log, file_cache
 from orchestrator.tables.compaction_log import batches, folded
 from orchestrator.tables.delta_log import TableVersion
-from trainables.record import SCHEMAS
+from trainables.schemas import SCHEMAS
 
 AT_ONCE = 64
 """Objects read together."""

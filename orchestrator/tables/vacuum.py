@@ -10,7 +10,7 @@ from orchestrator.ledger.commits import PREFIX, DamagedError, NewerError, Record
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.local_files import Entry
 from orchestrator.tables import delta_log
-from trainables.record import SCHEMAS
+from trainables.schemas import SCHEMAS
 
 GRACE = timedelta(days=1)
 """An attempt writes its objects, then its record; a slow store may stretch that to minutes."""

@@ -23,7 +23,7 @@ from orchestrator.tables.snapshot import Snapshot, Source
 from orchestrator.views.process_limits import limited
 from orchestrator.views.result_cache import once
 from trainables.part import unknown
-from trainables.record import SCHEMAS
+from trainables.schemas import SCHEMAS
 
 ANALYSES = Path(__file__).parent.parent / "analyses"
 QUERY_SECONDS = 60.0

@@ -17,7 +17,7 @@ import pyarrow as pa
 from orchestrator.ledger.parquet import parquet
 from orchestrator.storage.object_store import Store
 from orchestrator.views.catalog import Catalog
-from trainables.record import SCHEMAS
+from trainables.schemas import SCHEMAS
 
 BY = ("task", "model")
 NONE = "(none)"

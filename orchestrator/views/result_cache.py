@@ -18,7 +18,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from orchestrator.ledger.parquet import parquet
-from trainables.reading.tree import cache_dir
+from trainables.decoding.tree import cache_dir
 
 MOST = 200
 """Results that are kept; the least recently used go first."""

@@ -8,9 +8,9 @@ import torch
 from numpy.typing import NDArray
 
 from tests.contracts.test_metrics import histogram_sums, made
-from trainables import objects
+from trainables.evaluation import instances
 from trainables.metrics import Array, reliability
-from trainables.record import BINS
+from trainables.schemas import BINS
 
 Truth = NDArray[np.bool_]
 ERRORS = ("ece", "ace", "mce")
@@ -117,7 +117,7 @@ def test_panoptic_quality_is_that_of_monai(seed: int) -> None:
     truth = torch.from_numpy(np.kron(draws.integers(0, 9, (6, 6)), np.ones((3, 3))).astype("i4"))
     noise = torch.from_numpy(draws.integers(0, 12, (18, 18)).astype("i4"))
     predicted = torch.where(torch.from_numpy(draws.random((18, 18)) < 0.35), noise, truth)
-    row = objects.row(predicted, truth)
+    row = instances.row(predicted, truth)
     assert 0 < row["matched"] < row["true_instances"]
     expected = compute_panoptic_quality(predicted, truth, smooth_numerator=0.0)
     sums = {k: np.array([float(v)]) for k, v in row.items()}

@@ -16,9 +16,9 @@ from tests import trees
 from trainables.data import prepare
 from trainables.datasets import SPLITS, Dataset, Located, Raster, Source
 from trainables.datasets.synthetic import Synthetic
+from trainables.decoding.cache import forget, load
+from trainables.decoding.loaded import Image
 from trainables.part import Location, identity, names, parse_part, plain
-from trainables.reading.cache import forget, load
-from trainables.reading.loaded import Image
 
 ALL = names("datasets")
 

@@ -12,11 +12,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables import objects, spread
-from trainables.evaluate import counts, histogram
+from trainables.evaluation import diversity, instances
+from trainables.evaluation.evaluate import counts, histogram
 from trainables.metrics import Array, Metric
 from trainables.part import names, parse_part
-from trainables.record import BINS, SCHEMAS
+from trainables.schemas import BINS, SCHEMAS
 
 ALL = names("metrics")
 CALIBRATION = ("count", "p_sum", "y_sum", "square_sum", "nll_sum")
@@ -41,8 +41,10 @@ def sums_of(p: Tensor, truth: Tensor, table: str) -> dict[str, Array]:
         return histogram_sums(p, truth)
     row = {
         "cases": lambda: counts(found, truth),
-        "samples": lambda: spread.row(torch.stack([found, found]), truth[None]),
-        "instances": lambda: objects.row(objects.components(found), objects.components(truth)),
+        "samples": lambda: diversity.row(torch.stack([found, found]), truth[None]),
+        "instances": lambda: instances.row(
+            instances.components(found), instances.components(truth)
+        ),
     }[table]()
     return {k: np.array([float(v)]) for k, v in row.items()}
 

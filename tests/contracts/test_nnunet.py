@@ -16,18 +16,18 @@ import torch
 
 from orchestrator.ledger.ledger import Ledger, LedgerSink
 from tests.conftest import Segprint
-from trainables import loop
-from trainables.attempt import attempt, outcome_of
 from trainables.config import Config, parse
 from trainables.data import Prepared, prepared
-from trainables.loop import Progress, train
 from trainables.models.nnunet import NNUNet
-from trainables.nnunet import raw
-from trainables.nnunet.planned import prepare
-from trainables.nnunet.room import Room
+from trainables.nnunet import raw_dataset
+from trainables.nnunet.plans import prepare
 from trainables.nnunet.training import NNUNetTraining
-from trainables.place import Place
-from trainables.tested import Measured
+from trainables.nnunet.workspace import Room
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training import loop
+from trainables.training.attempt import attempt, outcome_of
+from trainables.training.final_test import RunResult
+from trainables.training.loop import Progress, train
 
 INSTALLED = NNUNet().installed
 needs_it = pytest.mark.skipif(not INSTALLED, reason="nnU-Net was not tested: make baselines")
@@ -43,7 +43,7 @@ def config(**changes: Any) -> Config:
     return parse({**RUN, **changes})
 
 
-def finished(run: Any) -> tuple[list[Progress], Measured]:
+def finished(run: Any) -> tuple[list[Progress], RunResult]:
     seen: list[Progress] = []
     while True:
         try:
@@ -52,7 +52,7 @@ def finished(run: Any) -> tuple[list[Progress], Measured]:
             return seen, end.value
 
 
-def numbers(measured: Measured) -> tuple[Any, ...]:
+def numbers(measured: RunResult) -> tuple[Any, ...]:
     """All that may not depend on how a run came to its end."""
     history = [{**row, "seconds": None} for row in measured.tally.history]
     return history, vars(measured.rows), measured.parameters, measured.passes_per_image
@@ -81,10 +81,10 @@ def _fewer_samples() -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def whole() -> Measured:
+def whole() -> RunResult:
     """An uninterrupted run."""
     torch.set_num_threads(1)
-    return finished(train(config(), Place()))[1]
+    return finished(train(config(), WorkerContext()))[1]
 
 
 @pytest.fixture
@@ -103,12 +103,12 @@ def test_it_reads_of_the_raw_data_what_we_have(task: str, room: Room) -> None:
 
     made = config(task=task)
     data = prepared(made)
-    names = raw.write(room.raw, made.task, "train", data.train)
-    folder, reader = room.raw / raw.NAME, NaturalImage2DIO()
+    names = raw_dataset.write(room.raw, made.task, "train", data.train)
+    folder, reader = room.raw / raw_dataset.NAME, NaturalImage2DIO()
     for name, case in zip(names, data.train, strict=True):
         files = sorted(map(str, (folder / "imagesTr").glob(f"{name}_*.tif")))
         image, about = reader.read_images(files)
-        assert about["spacing"] == raw.SPACING
+        assert about["spacing"] == raw_dataset.SPACING
         assert torch.equal(torch.from_numpy(image)[:, 0], case.pixels.float())
         labels, _ = reader.read_seg(str(folder / "labelsTr" / f"{name}.tif"))
         assert np.array_equal(labels[0, 0], case.labels.numpy())
@@ -125,7 +125,7 @@ def planned_here(made: Config, data: Prepared, room: Room) -> dict[str, Any]:
 
 @needs_it
 def test_it_has_as_many_parameters_as_the_network_that_its_plan_describes(
-    whole: Measured, room: Room
+    whole: RunResult, room: Room
 ) -> None:
     from nnunetv2.utilities.get_network_from_plans import (  # pyright: ignore
         get_network_from_plans,
@@ -143,13 +143,13 @@ def test_it_has_as_many_parameters_as_the_network_that_its_plan_describes(
 @needs_it
 @pytest.mark.parametrize("step", [3, 4])
 def test_it_goes_on_from_any_step_to_the_same_numbers_and_does_no_epoch_twice(
-    step: int, whole: Measured, monkeypatch: pytest.MonkeyPatch
+    step: int, whole: RunResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(loop, "BEAT_SECONDS", 0.0)
-    run = train(config(), Place())
+    run = train(config(), WorkerContext())
     checkpoint = next(progress.save() for progress in run if progress.step == step)
     run.close()
-    seen, end = finished(train(config(), Place(), checkpoint))
+    seen, end = finished(train(config(), WorkerContext(), checkpoint))
     assert [progress.step for progress in seen] == list(range(step + 1, 7))
     assert numbers(end) == numbers(whole)
     log = {row["name"]: row["text"] for row in end.logs}["log"]
@@ -157,10 +157,10 @@ def test_it_goes_on_from_any_step_to_the_same_numbers_and_does_no_epoch_twice(
 
 
 @needs_it
-def test_two_that_take_turns_see_nothing_of_each_other(whole: Measured) -> None:
+def test_two_that_take_turns_see_nothing_of_each_other(whole: RunResult) -> None:
     other = config(task="brain", seed=1)
-    runs = {"same": train(config(), Place()), "other": train(other, Place())}
-    ends: dict[str, Measured] = {}
+    runs = {"same": train(config(), WorkerContext()), "other": train(other, WorkerContext())}
+    ends: dict[str, RunResult] = {}
     while runs:
         for name in list(runs):
             try:
@@ -179,7 +179,7 @@ def test_nothing_is_left_behind(
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     monkeypatch.setenv("nnUNet_raw", "of the user's own")
     before, threads = dict(os.environ), torch.get_num_threads()
-    run = train(config(), Place())
+    run = train(config(), WorkerContext())
     for _ in range(2):
         next(run)
         assert dict(os.environ) == before
@@ -187,7 +187,7 @@ def test_nothing_is_left_behind(
     run.close()
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(ValueError, match="needs 5 training images, there are 4"):
-        next(train(config(model={"nnunet": {"iterations": 3, "fold": 0}}), Place()))
+        next(train(config(model={"nnunet": {"iterations": 3, "fold": 0}}), WorkerContext()))
     assert list(tmp_path.iterdir()) == []
     assert torch.get_num_threads() == threads
     assert capsys.readouterr() == ("", "")
@@ -199,7 +199,7 @@ def test_a_fold_trains_on_its_four_fifths() -> None:
         task={"synthetic": {"size": 16, "cases": 5}},
         model={"nnunet": {"iterations": 3, "fold": 1}},
     )
-    training = NNUNetTraining(made, prepared(made), Place())
+    training = NNUNetTraining(made, prepared(made), WorkerContext())
     trained, held_out = training.trainer.do_split()
     training.close()
     assert (len(trained), len(held_out)) == (4, 1)
@@ -215,7 +215,7 @@ def test_probabilities_are_its_own_predictors_at_native_size(task: str) -> None:
 
     made = config(task=task)
     data = prepared(made)
-    training = NNUNetTraining(made, data, Place())
+    training = NNUNetTraining(made, data, WorkerContext())
     training.advance()
     pixels = data.train[5 % len(data.train)].pixels[:, 1:16, 2:15]  # no multiple of anything
     with torch.no_grad():
@@ -227,7 +227,9 @@ def test_probabilities_are_its_own_predictors_at_native_size(task: str) -> None:
     rest = (trainer.dataset_json, "nnUNetTrainer", trainer.inference_allowed_mirroring_axes)
     predictor.manual_initialization(trainer.network, *parts, weights, *rest)
     image = pixels.float().numpy()[:, None]
-    _, p = predictor.predict_single_npy_array(image, {"spacing": raw.SPACING}, None, None, True)
+    _, p = predictor.predict_single_npy_array(
+        image, {"spacing": raw_dataset.SPACING}, None, None, True
+    )
     training.close()
     foreground = found if len(found) == 1 else found[1:]
     assert found.shape[1:] == (15, 13)
@@ -237,7 +239,7 @@ def test_probabilities_are_its_own_predictors_at_native_size(task: str) -> None:
 @needs_it
 def test_a_record_says_what_it_took(ledger: Ledger) -> None:
     made = config(test={"controls": ["temperature"]})
-    assert outcome_of(attempt(made, LedgerSink(ledger, "code"), Place())) == "finished"
+    assert outcome_of(attempt(made, LedgerSink(ledger, "code"), WorkerContext())) == "finished"
     (trial,) = ledger.table("trials").to_pylist()
     assert json.loads(trial["packages"])["nnunetv2"]
     assert (trial["steps"], trial["best_step"], trial["passes_per_image"]) == (6, 6, 4)
@@ -256,7 +258,7 @@ def test_a_record_says_what_it_took(ledger: Ledger) -> None:
 @needs_it
 def test_it_trains_with_one_worker() -> None:
     with pytest.raises(ValueError, match="model nnunet trains with one worker, not 2"):
-        NNUNetTraining(config(), prepared(config()), Place(world=2))
+        NNUNetTraining(config(), prepared(config()), WorkerContext(world=2))
 
 
 @pytest.mark.parametrize(

@@ -16,10 +16,10 @@ import pytest
 from tests.contracts.test_nnunet import RUN, finished, needs_it, planned_here
 from trainables.config import parse
 from trainables.data import prepared
-from trainables.loop import train
-from trainables.nnunet import raw
-from trainables.nnunet.room import Room
-from trainables.place import Place
+from trainables.nnunet import raw_dataset
+from trainables.nnunet.workspace import Room
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training.loop import train
 
 
 @pytest.fixture
@@ -56,9 +56,9 @@ def test_its_plan_of_nuclei_is_that_of_its_own_command(room: Room, there: Room) 
     made = parse({**RUN, "task": "nuclei"})
     data = prepared(made)
     found = planned_here(made, data, room)
-    raw.write(there.raw, made.task, "train", data.train)
+    raw_dataset.write(there.raw, made.task, "train", data.train)
     command(there, "nnUNetv2_plan_and_preprocess", "-d", "1", "-c", "2d", "-np", "1", "-npfp", "1")
-    folders = [r.preprocessed / raw.NAME for r in (room, there)]
+    folders = [r.preprocessed / raw_dataset.NAME for r in (room, there)]
     assert found == json.loads((folders[1] / "nnUNetPlans.json").read_text())
     ours, theirs = ((f / "dataset_fingerprint.json").read_bytes() for f in folders)
     assert ours == theirs
@@ -111,12 +111,12 @@ def test_its_own_command_with_the_same_seeds_reaches_the_same_validation_dice(
 ) -> None:
     made = parse(RUN)
     data = prepared(made)
-    train_names = raw.write(room.raw, made.task, "train", data.train)
+    train_names = raw_dataset.write(room.raw, made.task, "train", data.train)
     plan = ("nnUNetv2_plan_and_preprocess", "-d", "1", "-c", "2d", "-np", "1", "-npfp", "1")
     command(room, *plan, "--no_pp")
-    val_names = raw.write(room.raw, made.task, "val", data.val)
+    val_names = raw_dataset.write(room.raw, made.task, "val", data.val)
     command(room, "nnUNetv2_preprocess", "-d", "1", "-c", "2d", "-np", "1")
-    splits = room.preprocessed / raw.NAME / "splits_final.json"
+    splits = room.preprocessed / raw_dataset.NAME / "splits_final.json"
     splits.write_text(json.dumps([{"train": train_names, "val": val_names}]))
     script = tmp_path / "seeded.py"
     script.write_text(SEEDED)
@@ -128,4 +128,6 @@ def test_its_own_command_with_the_same_seeds_reaches_the_same_validation_dice(
     )
     (summary,) = room.results.rglob("summary.json")
     theirs = json.loads(summary.read_text())["foreground_mean"]["Dice"]
-    assert finished(train(made, Place()))[1].tally.best_score == pytest.approx(theirs, rel=1e-9)
+    assert finished(train(made, WorkerContext()))[1].tally.best_score == pytest.approx(
+        theirs, rel=1e-9
+    )

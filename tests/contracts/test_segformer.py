@@ -15,12 +15,12 @@ from torch.nn.functional import interpolate
 
 from tests.conftest import SMALL, Segprint
 from trainables.config import Config
-from trainables.draws import generator
-from trainables.loop import train
 from trainables.models import Model, Ports, published_parameters
 from trainables.models.segformer import SIZES, SegFormer
 from trainables.part import identity, parse_part, plain
-from trainables.place import Place
+from trainables.runtime.seeding import generator
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training.loop import train
 
 INSTALLED = SegFormer().installed
 needs_it = pytest.mark.skipif(
@@ -93,10 +93,10 @@ def test_it_trains_and_goes_on_from_a_checkpoint_to_the_same_numbers(
     config = small(**RUN)
     checkpoint = None
     scores: list[float | None] = []
-    for progress in train(config, Place()):
+    for progress in train(config, WorkerContext()):
         scores.append(progress.score)
         checkpoint = checkpoint or progress.save()
-    again = [progress.score for progress in train(config, Place(), checkpoint)]
+    again = [progress.score for progress in train(config, WorkerContext(), checkpoint)]
     assert again == scores[1:]
 
 

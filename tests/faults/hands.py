@@ -17,7 +17,7 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction
 from orchestrator.tables.integrity import Check
 from orchestrator.tables.snapshot import Snapshot
-from trainables.record import Outcome
+from trainables.schemas import Outcome
 
 FORKS = multiprocessing.get_context("forkserver")
 """Children of a clean process that has imported this already: they start in milliseconds."""

@@ -12,7 +12,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from tests.faults.drill import Drill, checkpoint_beside, commits
 from tests.faults.space_faults import SPACE
-from trainables.state import read_checkpoint
+from trainables.training.state import read_checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 WHOLE = {"search": 4, "final": 4}

@@ -28,7 +28,7 @@ from tests.faults.hands import (
     write,
 )
 from tests.faults.proxy import Fault, Proxy
-from trainables.record import Outcome
+from trainables.schemas import Outcome
 
 pytestmark = pytest.mark.slow
 MOST = 99

@@ -18,9 +18,9 @@ import search_spaces
 from orchestrator.cli import VERBS, parser
 from orchestrator.planning.cells import check
 from trainables.config import Config
-from trainables.loop import train
-from trainables.place import Place
-from trainables.record import SCHEMAS
+from trainables.runtime.worker_context import WorkerContext
+from trainables.schemas import SCHEMAS
+from trainables.training.loop import train
 
 HERE = Path(__file__).parent
 
@@ -52,7 +52,7 @@ def test_schemas_stay() -> None:
 def test_twenty_steps_give_the_same_losses(small: Callable[..., Config], mode: str) -> None:
     config = small(mode=mode, train={"steps": 20, "batch": 4, "validate_every": 1})
     losses: list[float] = []
-    for progress in train(config, Place()):
+    for progress in train(config, WorkerContext()):
         losses.append(progress.history[-1]["loss_sum"])
     # Bits differ between CPUs; a changed formula differs far more than this.
     assert losses == pytest.approx(golden(f"losses-{mode}", losses), rel=2e-3)

@@ -19,8 +19,8 @@ from orchestrator.views.catalog import Catalog, open_store
 from tests import trees
 from tests.conftest import ROOT
 from trainables.config import parse
-from trainables.loop import train
-from trainables.place import Place
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training.loop import train
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(400)]
 BIN = Path(sys.executable).parent
@@ -141,7 +141,7 @@ def test_the_final_diffusion_trial_was_trained_by_two_workers(ran: Ran) -> None:
         " WHERE s.stage = 'final' AND s.arm = 'diffusion'"
     ).to_pylist()
     assert [row["world_size"] for row in rows] == [2]
-    alone = train(parse(json.loads(rows[0]["config"])), Place())
+    alone = train(parse(json.loads(rows[0]["config"])), WorkerContext())
     progress = list(alone)
     steps = ran.tables.sql(
         f"SELECT loss_sum, score_sum FROM steps WHERE digest = '{rows[0]['digest']}' ORDER BY step"

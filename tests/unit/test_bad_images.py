@@ -30,7 +30,7 @@ from tests.broken import (
     refused,
 )
 from tests.trees import jpeg, png, put, tif
-from trainables.reading.cache import forget, load
+from trainables.decoding.cache import forget, load
 
 DEEP = np.random.default_rng(0).integers(0, 2**16, (24, 28, 3)).astype(np.uint16)
 

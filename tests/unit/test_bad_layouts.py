@@ -29,8 +29,8 @@ from trainables.datasets.isic16 import ISIC16
 from trainables.datasets.medsegbench import MedSegBench
 from trainables.datasets.monuseg import MoNuSeg
 from trainables.datasets.nifti import NIfTI
+from trainables.decoding.cache import forget, load
 from trainables.part import Location
-from trainables.reading.cache import forget, load
 
 CASE, TRUTH = "imagesTr/case_001_0000.nii.gz", "labelsTr/case_001.nii.gz"
 TABLE = "metadata.csv"

@@ -31,8 +31,8 @@ from tests.broken import (
 from tests.conftest import Segprint
 from tests.trees import png, put
 from trainables.datasets.isic16 import ISIC16
+from trainables.decoding.cache import forget, load
 from trainables.part import Location
-from trainables.reading.cache import forget, load
 
 
 @pytest.fixture(autouse=True)

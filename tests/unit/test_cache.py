@@ -17,9 +17,9 @@ from tests import trees
 from tests.conftest import ROOT
 from trainables.config import Config
 from trainables.datasets import SPLITS, Dataset, Source
+from trainables.decoding.cache import forget, load
+from trainables.decoding.loaded import Loaded
 from trainables.part import parse_part
-from trainables.reading.cache import forget, load
-from trainables.reading.loaded import Loaded
 
 MINE = '''
 import dataclasses

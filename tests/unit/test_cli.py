@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.policy import SILENCE_SECONDS
 from tests.conftest import SMALL, Segprint
-from trainables.reading.cache import forget
+from trainables.decoding.cache import forget
 
 MINE = f"from search_spaces import *\nSPACE = Space(question='?', config={SMALL!r})\n"
 

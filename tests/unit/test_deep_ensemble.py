@@ -10,13 +10,14 @@ import numpy as np
 import pytest
 import torch
 
-from trainables import evaluate, loop
 from trainables.config import Config
 from trainables.data import prepare
-from trainables.loop import Measured, Progress, train
+from trainables.evaluation import evaluate
 from trainables.models import Network, Together
-from trainables.place import Place
-from trainables.state import State, read_checkpoint
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training import loop
+from trainables.training.loop import Measured, Progress, train
+from trainables.training.state import State, read_checkpoint
 
 Small = Callable[..., Config]
 TRAIN = {"steps": 6, "batch": 4, "validate_every": 3, "fraction": 0.5}
@@ -37,7 +38,7 @@ def finish(run: Generator[Progress, None, Measured]) -> tuple[Measured, list[Pro
 
 def seeds(config: Config) -> list[int]:
     """Of the networks of an ensemble, one after the other."""
-    state, found = State(config, prepare(config.task, "tiles"), Place()), [config.seed]
+    state, found = State(config, prepare(config.task, "tiles"), WorkerContext()), [config.seed]
     while state.next():
         found.append(state.config.seed)
     return found
@@ -46,8 +47,8 @@ def seeds(config: Config) -> list[int]:
 def alone(config: Config, seed: int) -> Network:
     """The best weights of a feed-forward trial of one network."""
     single = dataclasses.replace(config, seed=seed)
-    state = State(single, prepare(single.task, "tiles"), Place())
-    _, _, checkpoint = finish(train(single, Place()))
+    state = State(single, prepare(single.task, "tiles"), WorkerContext())
+    _, _, checkpoint = finish(train(single, WorkerContext()))
     parts, _ = read_checkpoint(checkpoint)
     state.best.load_state_dict(parts["best"])
     return state.best
@@ -65,8 +66,8 @@ def test_it_predicts_the_mean_of_networks_that_were_trained_apart(small: Small) 
     assert mine[0] == config.seed
     networks = [alone(small(mode="feedforward", train=TRAIN), seed) for seed in mine]
     data = prepare(config.task, "tiles")
-    rows = evaluate.measure(config, Together(networks), data.test, "test", Place())
-    measured, _, _ = finish(train(config, Place()))
+    rows = evaluate.measure(config, Together(networks), data.test, "test", WorkerContext())
+    measured, _, _ = finish(train(config, WorkerContext()))
     assert [r for r in measured.rows.cases if r["split"] == "test"] == rows.cases
     assert [r for r in measured.rows.calibration if r["split"] == "test"] == rows.calibration
     # And that is the mean of the probabilities, by hand.
@@ -88,7 +89,7 @@ def test_its_costs_are_those_of_all_its_networks(small: Small) -> None:
         for n in (1, NETWORKS)
     )
     assert (many.mode.passes, many.mode.ensemble) == (2 * NETWORKS, 2 * NETWORKS)
-    single, whole = (finish(train(config, Place())) for config in (one, many))
+    single, whole = (finish(train(config, WorkerContext())) for config in (one, many))
     assert whole[0].parameters == NETWORKS * single[0].parameters
     assert whole[0].macs_per_pass == single[0].macs_per_pass
     assert [p.step for p in whole[1] if p.score is not None] == [3, 6, 9, 12, 15, 18]
@@ -104,34 +105,34 @@ def test_its_costs_are_those_of_all_its_networks(small: Small) -> None:
 def test_a_killed_ensemble_resumes_to_the_identical_numbers(small: Small, killed_at: int) -> None:
     """Before, at and after the change from one network to the next."""
     config = small(mode={"deep_ensemble": {"networks": 2}}, train=TRAIN)
-    straight, _, _ = finish(train(config, Place()))
-    killed = train(config, Place())
+    straight, _, _ = finish(train(config, WorkerContext()))
+    killed = train(config, WorkerContext())
     for _ in range(killed_at):
         told = next(killed)
     checkpoint = told.save()
     killed.close()
-    resumed, _, _ = finish(train(config, Place(), checkpoint))
+    resumed, _, _ = finish(train(config, WorkerContext(), checkpoint))
     assert untimed(resumed) == untimed(straight)
     assert resumed.rows == straight.rows
 
 
 def test_it_resumes_between_two_validations(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small(mode={"deep_ensemble": {"networks": 2}}, train=TRAIN)
-    straight, _, _ = finish(train(config, Place()))
+    straight, _, _ = finish(train(config, WorkerContext()))
     monkeypatch.setattr(loop, "BEAT_SECONDS", 0.0)
-    killed = train(config, Place())
+    killed = train(config, WorkerContext())
     told = [next(killed) for _ in range(8)]
     assert (told[-1].step, told[-1].score) == (8, None)
     checkpoint = told[-1].save()
     killed.close()
-    resumed, _, _ = finish(train(config, Place(), checkpoint))
+    resumed, _, _ = finish(train(config, WorkerContext(), checkpoint))
     assert untimed(resumed) == untimed(straight)
 
 
 def test_each_network_loses_patience_for_itself(small: Small) -> None:
     settings = {**TRAIN, "steps": 200, "validate_every": 1, "patience": 2, "learning_rate": 1e-9}
     config = small(mode={"deep_ensemble": {"networks": 2}}, train=settings)
-    measured, _, _ = finish(train(config, Place()))
+    measured, _, _ = finish(train(config, WorkerContext()))
     ended: list[int] = []
     best, worse = -1.0, 0
     for row in measured.tally.history:

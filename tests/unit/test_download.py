@@ -15,8 +15,8 @@ import pytest
 
 from tests import trees
 from tests.conftest import Segprint
+from trainables.decoding.download import CHUNK, TRIES, Download
 from trainables.part import names
-from trainables.reading.download import CHUNK, TRIES, Download
 
 BYTES = b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(3 * CHUNK // 32)) + b"end"
 MINE = """

@@ -25,8 +25,8 @@ from search_spaces import Budget, Search, Space
 from tests.conftest import SMALL
 from tests.unit.test_plan import finish, space, suggest
 from tests.unit.test_sweep import BAD, GOOD, SEARCHED, begun, report
-from trainables.attempt import attempt
-from trainables.place import Place
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training.attempt import attempt
 
 H100 = {"world_size": 2, "device": "NVIDIA H100", "host": "far", "threads": 3}
 ONE = Space("?", SMALL, arms={"a": {"mode": "feedforward"}})
@@ -38,7 +38,7 @@ def test_rows_of_what_the_sweep_ended_say_what_it_ran_on(ledger: Ledger) -> None
     for name, cases, goes_on in (("a", GOOD, True), ("b", BAD, False)):
         trial = run.next(name)
         assert trial is not None
-        kept = attempt(trial.config, LedgerSink(ledger, ""), Place())
+        kept = attempt(trial.config, LedgerSink(ledger, ""), WorkerContext())
         next(progress for progress in kept if progress.score is not None)
         kept.close()
         assert run.reported(name, {**report(cases), "ran": H100}) == goes_on

@@ -11,14 +11,14 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from trainables import evaluate
 from trainables.config import Config
 from trainables.controls import partner
 from trainables.data import Prepared, prepare
+from trainables.evaluation import evaluate
 from trainables.models import Network
-from trainables.place import Place
-from trainables.state import State
+from trainables.runtime.worker_context import WorkerContext
 from trainables.tiling import Canvas, windows
+from trainables.training.state import State
 
 Small = Callable[..., Config]
 
@@ -52,13 +52,13 @@ def intensity(small: Small, unit: str) -> tuple[Config, Prepared, Network]:
         test={"unit": unit, "overlap": 0.3},
     )
     data = prepare(config.task, unit)
-    return config, data, State(config, data, Place()).best
+    return config, data, State(config, data, WorkerContext()).best
 
 
 def test_an_image_at_native_size_is_read_as_by_a_pixelwise_network_in_one_go(small: Small) -> None:
     """The grey-level table sees single pixels, so windows must change nothing."""
     config, data, network = intensity(small, "images")
-    rows = evaluate.measure(config, network, data.test, "test", Place())
+    rows = evaluate.measure(config, network, data.test, "test", WorkerContext())
     assert [r["case"] for r in rows.cases] == [c.name for c in data.test]
     for case, row in zip(data.test, rows.cases, strict=True):
         blind = torch.zeros(1, 1, *case.labels.shape)
@@ -73,7 +73,7 @@ def test_tiles_and_images_count_the_same_pixels_and_instances(small: Small) -> N
     totals = []
     for unit in ("tiles", "images"):
         config, data, network = intensity(small, unit)
-        rows = evaluate.measure(config, network, data.test, "test", Place())
+        rows = evaluate.measure(config, network, data.test, "test", WorkerContext())
         totals.append({k: sum(r[k] for r in rows.cases) for k in ("tp", "fp", "fn", "tn")})
         true = [r["true_instances"] for r in rows.instances]
         expected = [len(c.instances.unique()) - 1 for c in data.test if c.instances is not None]
@@ -84,9 +84,11 @@ def test_tiles_and_images_count_the_same_pixels_and_instances(small: Small) -> N
 def test_the_shares_of_two_workers_are_the_whole(small: Small) -> None:
     config = small(test={"controls": ["shuffled_image"]})
     data = prepare(config.task, "tiles")
-    network = State(config, data, Place()).best
-    one = evaluate.measure(config, network, data.test, "test", Place())
-    two = [evaluate.measure(config, network, data.test, "test", Place(r, 2)) for r in range(2)]
+    network = State(config, data, WorkerContext()).best
+    one = evaluate.measure(config, network, data.test, "test", WorkerContext())
+    two = [
+        evaluate.measure(config, network, data.test, "test", WorkerContext(r, 2)) for r in range(2)
+    ]
 
     def keyed(rows: list[dict[str, object]]) -> dict[object, object]:
         return {(r["case"], r["reading"]): r["tp"] for r in rows}
@@ -103,8 +105,8 @@ def test_readings_under_a_control_are_rows_of_their_own(small: Small) -> None:
         train={"steps": 0},
         test={"controls": ["shuffled_image", "dropped_image"]},
     )
-    sample = evaluate.measure(wanted, network, data.test, "test", Place())
-    under = evaluate.measure_controls(wanted, network, data.test, Place())
+    sample = evaluate.measure(wanted, network, data.test, "test", WorkerContext())
+    under = evaluate.measure_controls(wanted, network, data.test, WorkerContext())
     by = {
         r: [row for row in sample.cases + under.cases if row["reading"] == r]
         for r in ("sample", "shuffled_image", "dropped_image")
@@ -138,7 +140,9 @@ def test_the_auxiliary_output_and_the_blend_are_apart_from_the_sample(small: Sma
 
     config = small(model={"medsegdiff_new": MODELS["medsegdiff_new"]}, train={"steps": 0})
     data = prepare(config.task, "tiles")
-    rows = evaluate.measure(config, State(config, data, Place()).best, data.test, "test", Place())
+    rows = evaluate.measure(
+        config, State(config, data, WorkerContext()).best, data.test, "test", WorkerContext()
+    )
     assert {r["reading"] for r in rows.cases} == {"sample", "auxiliary", "blend"}
     assert len(rows.samples) == len(data.test)
 
@@ -147,11 +151,11 @@ def test_the_boundary_is_read_of_the_samples_pixels_near_it(small: Small) -> Non
     """Against the histogram of the same probabilities, cut to a band by hand."""
     config = small(mode="feedforward", train={"steps": 0})
     data = prepare(config.task, "tiles")
-    network = State(config, data, Place()).best
-    rows = evaluate.measure(config, network, data.test, "test", Place())
+    network = State(config, data, WorkerContext()).best
+    rows = evaluate.measure(config, network, data.test, "test", WorkerContext())
     assert {r["reading"] for r in rows.calibration} == {"sample", "boundary"}
     assert {r["reading"] for r in rows.cases} == {"sample"}
-    shown = evaluate.predictions(config, network, data.test, range(len(data.test)), Place())
+    shown = evaluate.predictions(config, network, data.test, range(len(data.test)), WorkerContext())
     for case, p in shown:
         truth = case.labels == 1
         near = np.zeros(truth.shape, bool)
@@ -172,11 +176,11 @@ def test_the_members_of_a_twin_are_spread_as_a_diffusion_ensemble_is(
     """Any weights at random say something else of each view; a member is alike with itself."""
     config = small(mode={"feedforward": {"members": members}}, train={"steps": 0})
     data = prepare(config.task, "tiles")
-    network = State(config, data, Place()).best
+    network = State(config, data, WorkerContext()).best
     torch.manual_seed(0)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter)
-    rows = evaluate.measure(config, network, data.test, "test", Place()).samples
+    rows = evaluate.measure(config, network, data.test, "test", WorkerContext()).samples
     assert {row["member_pairs"] for row in rows} == {members**2}
     for row in rows:
         assert (row["member_iou_sum"] == row["member_pairs"]) == (members == 1)
@@ -188,13 +192,15 @@ def test_a_case_is_scored_by_the_dice_of_its_rows_on_whichever_worker(
 ) -> None:
     config = small(task=task, model="intensity", mode="feedforward", train={"steps": 0})
     data = prepare(config.task, "tiles")
-    network = State(config, data, Place()).best
-    rows = evaluate.measure(config, network, data.val, "val", Place()).cases
+    network = State(config, data, WorkerContext()).best
+    rows = evaluate.measure(config, network, data.val, "val", WorkerContext()).cases
     expected: dict[str, list[float]] = {}
     for row in rows:
         both, either = 2 * row["tp"], 2 * row["tp"] + row["fp"] + row["fn"]
         expected.setdefault(row["case"], []).append(both / either if either else 1.0)
-    whole = evaluate.score(config, network, data.val, Place())
+    whole = evaluate.score(config, network, data.val, WorkerContext())
     assert whole.tolist() == [expected[case.name] for case in data.val]
-    shares = [evaluate.score(config, network, data.val, Place(rank, 2)) for rank in range(2)]
+    shares = [
+        evaluate.score(config, network, data.val, WorkerContext(rank, 2)) for rank in range(2)
+    ]
     assert torch.equal(shares[0] + shares[1], whole)

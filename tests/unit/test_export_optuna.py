@@ -15,7 +15,7 @@ from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import plan
 from search_spaces import load
 from tests.conftest import SMALL, Segprint
-from trainables.record import Outcome
+from trainables.schemas import Outcome
 
 MINE = f"""from search_spaces import *
 SPACE = Space(

@@ -11,7 +11,7 @@ from orchestrator.search.history import PastTrial
 from orchestrator.search.optuna_search import CellSearch
 from search_spaces import Choice, Integer, LogUniform, Search, Uniform
 from tests.conftest import SMALL
-from trainables.record import Outcome
+from trainables.schemas import Outcome
 
 CELL = Cell(
     "cell",

@@ -20,7 +20,7 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction, delta_log
 from orchestrator.tables.compaction_log import batches
 from orchestrator.tables.snapshot import Snapshot
-from trainables.record import SCHEMAS
+from trainables.schemas import SCHEMAS
 
 
 @pytest.fixture(params=["local", "s3"])

@@ -18,7 +18,7 @@ from orchestrator.ledger.studies import Declared
 from orchestrator.statistics import bootstrap
 from orchestrator.views.catalog import Catalog
 from tests.unit.test_tables import commit_final
-from trainables.record import BINS
+from trainables.schemas import BINS
 
 DIGESTS = {"a": ["a0" * 8, "a1" * 8, "a2" * 8], "b": ["b0" * 8, "b1" * 8, "b2" * 8]}
 CASES = ["c0", "c1", "c2", "c3", "c4"]

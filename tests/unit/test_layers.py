@@ -7,11 +7,11 @@ from typing import cast
 import pytest
 import torch
 
-from trainables.draws import hashed
 from trainables.layers.dropout import Dropout2d, DropPath, seed
 from trainables.layers.highway import FFParser, resampled
 from trainables.models import Model, Ports
 from trainables.part import parse_part
+from trainables.runtime.seeding import hashed
 
 
 def parser(side: int) -> FFParser:

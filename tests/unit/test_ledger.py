@@ -9,7 +9,7 @@ import pytest
 from orchestrator.ledger.ledger import Ledger, LedgerSink
 from orchestrator.ledger.studies import Declared
 from orchestrator.tables.snapshot import Snapshot
-from trainables.record import SCHEMAS
+from trainables.schemas import SCHEMAS
 
 
 def trial(outcome: str, score: float | None = 0.5) -> dict[str, Any]:

@@ -8,13 +8,13 @@ import torch
 
 from orchestrator import policy
 from tests.small import MODELS
-from trainables import loop
-from trainables.attempt import attempt, outcome_of
 from trainables.config import Config
-from trainables.loop import Measured, Progress, train
-from trainables.place import Place
-from trainables.record import SCHEMAS, DivergedError, Outcome, Tables, to_arrow
-from trainables.state import read_checkpoint
+from trainables.runtime.worker_context import WorkerContext
+from trainables.schemas import SCHEMAS, DivergedError, Outcome, Tables, to_arrow
+from trainables.training import loop
+from trainables.training.attempt import attempt, outcome_of
+from trainables.training.loop import Measured, Progress, train
+from trainables.training.state import read_checkpoint
 from trainables.worker import Inline, report_of
 
 
@@ -60,11 +60,11 @@ def test_a_killed_run_resumes_to_the_identical_numbers(
 ) -> None:
     settings = {"steps": 20, "batch": 4, "validate_every": 10}
     config = small(model={model: MODELS[model]}, mode=mode, train=settings)
-    straight = finish(train(config, Place()))
-    killed = train(config, Place())
+    straight = finish(train(config, WorkerContext()))
+    killed = train(config, WorkerContext())
     half = next(killed)
     killed.close()
-    resumed = finish(train(config, Place(), half.save()))
+    resumed = finish(train(config, WorkerContext(), half.save()))
 
     def losses(measured: Measured) -> list[float]:
         return [row["loss_sum"] for row in measured.tally.history]
@@ -78,9 +78,9 @@ def test_a_run_resumes_between_two_validations_to_the_identical_numbers(
     small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config = small(train={"steps": 8, "batch": 4, "validate_every": 4})
-    straight = finish(train(config, Place()))
+    straight = finish(train(config, WorkerContext()))
     monkeypatch.setattr(loop, "BEAT_SECONDS", 0.0)
-    killed = train(config, Place())
+    killed = train(config, WorkerContext())
     seen = [next(killed) for _ in range(6)]
     assert [(p.step, p.score is None) for p in seen] == [
         *((step, True) for step in (1, 2, 3)),
@@ -91,7 +91,7 @@ def test_a_run_resumes_between_two_validations_to_the_identical_numbers(
     assert [r["best"] for r in reported] == [None] * 3 + [seen[3].score] * 3
     checkpoint = seen[-1].save()
     killed.close()
-    resumed = finish(train(config, Place(), checkpoint))
+    resumed = finish(train(config, WorkerContext(), checkpoint))
     timeless = [
         [{k: v for k, v in row.items() if k != "seconds"} for row in run.tally.history]
         for run in (straight, resumed)
@@ -102,21 +102,21 @@ def test_a_run_resumes_between_two_validations_to_the_identical_numbers(
 
 def test_a_share_in_more_parts_means_the_same(small: Callable[..., Config]) -> None:
     config = small(train={"steps": 6, "batch": 4, "validate_every": 2})
-    whole, split = (finish(train(config, Place(split=n))) for n in (1, 4))
+    whole, split = (finish(train(config, WorkerContext(split=n))) for n in (1, 4))
     losses = [[row["loss_sum"] for row in run.tally.history] for run in (whole, split)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_what_normalises_over_a_batch_is_not_split(small: Callable[..., Config]) -> None:
     config = small(model={"medsegdiff_new": MODELS["medsegdiff_new"]}, mode="feedforward")
-    whole, split = (finish(train(config, Place(split=n))) for n in (1, 2))
+    whole, split = (finish(train(config, WorkerContext(split=n))) for n in (1, 2))
     assert split.rows == whole.rows
     assert split.split == 1
 
 
 def test_all_that_is_measured_is_device_time(small: Callable[..., Config]) -> None:
     sink = Memory()
-    assert outcome_of(attempt(small(), sink, Place())) == "finished"
+    assert outcome_of(attempt(small(), sink, WorkerContext())) == "finished"
     row = sink.committed[0][1]["trials"][0]
     parts = ("train_seconds", "validate_seconds", "test_seconds", "probe_seconds")
     assert row["device_seconds"] > sum(row[part] for part in parts)
@@ -130,7 +130,7 @@ def test_what_ran_out_of_memory_is_recorded_with_its_reason(
 
     monkeypatch.setattr(torch.nn.Conv2d, "forward", full)
     sink = Memory()
-    run = attempt(small(), sink, Place())
+    run = attempt(small(), sink, WorkerContext())
     with pytest.raises(StopIteration) as end:
         next(run)
     assert end.value.value.outcome == "failed"
@@ -145,9 +145,9 @@ def test_a_nan_stops_the_run_with_its_step_and_is_recorded_as_diverged(
         train={"steps": 30, "batch": 4, "validate_every": 2, "learning_rate": 1e30, "clip": 1e30}
     )
     with pytest.raises(DivergedError, match=r"(loss|gradient norm) is (nan|inf) at step \d+ of 30"):
-        finish(train(wild, Place()))
+        finish(train(wild, WorkerContext()))
     sink = Memory()
-    assert outcome_of(attempt(wild, sink, Place())) == "diverged"
+    assert outcome_of(attempt(wild, sink, WorkerContext())) == "diverged"
     ((outcome, tables),) = sink.committed
     (trial,) = tables["trials"]
     assert outcome == trial["outcome"] == "diverged"
@@ -164,7 +164,7 @@ def test_an_exception_is_recorded_as_failed_with_its_reason(
 
     monkeypatch.setattr(type(config.mode), "losses", explode)
     sink = Memory()
-    assert outcome_of(attempt(config, sink, Place())) == "failed"
+    assert outcome_of(attempt(config, sink, WorkerContext())) == "failed"
     assert "MemoryError: out of memory" in sink.committed[0][1]["trials"][0]["reason"]
 
 
@@ -173,15 +173,15 @@ def test_a_bad_checkpoint_is_named_and_the_run_starts_over(
     small: Callable[..., Config], damage: str
 ) -> None:
     config, sink = small(), Memory()
-    other = next(train(small(seed=9) if damage == "foreign" else config, Place())).save()
+    other = next(train(small(seed=9) if damage == "foreign" else config, WorkerContext())).save()
     assert other is not None
     sink.kept = {"truncated": other[:-100], "foreign": other, "garbage": b"x"}[damage]
     with pytest.warns(UserWarning, match=f"checkpoint of {config.digest()} ignored"):
-        assert outcome_of(attempt(config, sink, Place())) == "finished"
+        assert outcome_of(attempt(config, sink, WorkerContext())) == "finished"
 
 
 def test_a_checkpoint_holds_tensors_and_json_only(small: Callable[..., Config]) -> None:
-    state = next(train(small(), Place())).save()
+    state = next(train(small(), WorkerContext())).save()
     assert state is not None
     parts, about = read_checkpoint(state)
     assert about["digest"] == small().digest()
@@ -190,7 +190,7 @@ def test_a_checkpoint_holds_tensors_and_json_only(small: Callable[..., Config]) 
 
 def test_every_row_of_a_finished_attempt_fits_its_schema(small: Callable[..., Config]) -> None:
     sink = Memory()
-    outcome_of(attempt(small(task={"histology": {"size": 32}}), sink, Place()))
+    outcome_of(attempt(small(task={"histology": {"size": 32}}), sink, WorkerContext()))
     ((_, tables),) = sink.committed
     assert set(tables) == set(SCHEMAS)
     for name, rows in tables.items():
@@ -206,7 +206,7 @@ def test_every_row_of_a_finished_attempt_fits_its_schema(small: Callable[..., Co
 def test_the_schedule_is_shared_by_every_seed_and_the_weights_are_not(
     small: Callable[..., Config],
 ) -> None:
-    a, b = (finish(train(small(seed=s), Place())) for s in (0, 1))
+    a, b = (finish(train(small(seed=s), WorkerContext())) for s in (0, 1))
     assert a.tally.history[0]["loss_sum"] != b.tally.history[0]["loss_sum"]
     assert [r["case"] for r in a.rows.cases] == [r["case"] for r in b.rows.cases]
 
@@ -217,7 +217,7 @@ def test_a_small_network_overfits_four_tiles(small: Callable[..., Config]) -> No
         mode="feedforward",
         train={"steps": 150, "batch": 8, "validate_every": 50, "learning_rate": 5e-3},
     )
-    assert finish(train(config, Place())).tally.best_score > 0.9
+    assert finish(train(config, WorkerContext())).tally.best_score > 0.9
 
 
 def test_what_is_committed_already_is_not_trained_again(small: Callable[..., Config]) -> None:
@@ -226,7 +226,7 @@ def test_what_is_committed_already_is_not_trained_again(small: Callable[..., Con
             return "diverged"
 
     sink = Committed()
-    assert list(attempt(small(), sink, Place())) == []
+    assert list(attempt(small(), sink, WorkerContext())) == []
     assert sink.committed == []
 
 
@@ -234,10 +234,10 @@ def test_a_divergence_after_a_resume_keeps_the_steps_before_it(
     small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     config, sink = small(), Memory()
-    sink.kept = next(train(config, Place())).save()
+    sink.kept = next(train(config, WorkerContext())).save()
     broken = torch.tensor([float("nan")] * 4, requires_grad=True)
     monkeypatch.setattr(type(config.mode), "losses", lambda *_: broken)
-    assert outcome_of(attempt(config, sink, Place())) == "diverged"
+    assert outcome_of(attempt(config, sink, WorkerContext())) == "diverged"
     tables = sink.committed[0][1]
     assert [row["step"] for row in tables["steps"]] == [2]
     assert tables["trials"][0]["steps"] == 2
@@ -248,7 +248,7 @@ def test_data_that_are_not_those_of_who_sent_the_trial_are_recorded(
 ) -> None:
     sink, sent = Memory(), "0" * 16
     config = small(model="intensity", mode="feedforward", train={"steps": 0})
-    assert outcome_of(attempt(config, sink, Place(), sent)) == "failed"
+    assert outcome_of(attempt(config, sink, WorkerContext(), sent)) == "failed"
     assert f"its digest is {config.digest()} here, it was sent as {sent}" in str(
         sink.committed[0][1]["trials"][0]["reason"]
     )
@@ -270,10 +270,10 @@ def test_the_first_report_of_a_resumed_run_tells_what_was_before(
     small: Callable[..., Config],
 ) -> None:
     sink = Memory()
-    killed = attempt(small(), sink, Place())
+    killed = attempt(small(), sink, WorkerContext())
     kept = next(progress for progress in killed if progress.score is not None)
     killed.close()
-    resumed = attempt(small(), sink, Place())
+    resumed = attempt(small(), sink, WorkerContext())
     progress = next(resumed)
     told = report_of(progress, first=True)
     assert told["ran"]["device"]

@@ -11,14 +11,14 @@ from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
 from torch import Tensor
 
-from trainables import objects
+from trainables.evaluation import instances
 
 Labels = NDArray[np.int32]
 LABELS = arrays(np.int32, (4, 5), elements=st.integers(0, 4))
 
 
 def row(predicted: Labels, truth: Labels) -> dict[str, int | float]:
-    return objects.row(torch.from_numpy(predicted), torch.from_numpy(truth))
+    return instances.row(torch.from_numpy(predicted), torch.from_numpy(truth))
 
 
 def ids(labels: Labels) -> list[int]:
@@ -120,7 +120,7 @@ def test_of_equal_overlaps_the_first_is_chosen_whatever_its_label() -> None:
 
 
 def connected(mask: list[list[int]]) -> Tensor:
-    return objects.components(torch.tensor(mask, dtype=torch.bool))
+    return instances.components(torch.tensor(mask, dtype=torch.bool))
 
 
 def test_components_touch_by_their_sides() -> None:
@@ -133,7 +133,7 @@ def test_components_touch_by_their_sides() -> None:
 def test_components_of_a_view_are_those_of_its_copy() -> None:
     mask = torch.rand(6, 8, generator=torch.Generator().manual_seed(0)) < 0.5
     view = mask.T[::2]
-    assert torch.equal(objects.components(view), objects.components(view.clone()))
+    assert torch.equal(instances.components(view), instances.components(view.clone()))
 
 
 @given(arrays(np.bool_, (9, 11)), st.integers(1, 4))
@@ -143,16 +143,16 @@ def test_a_band_is_what_is_near_the_other_side(mask: NDArray[np.bool_], width: i
     apart = np.linalg.norm(at[:, None] - at[None], axis=-1)
     other = mask.ravel()[:, None] != mask.ravel()[None]
     near = (other & (apart <= width + 1e-9)).any(1).reshape(mask.shape)
-    found = objects.boundary_band(torch.from_numpy(mask), width)
+    found = instances.boundary_band(torch.from_numpy(mask), width)
     assert found.numpy().tolist() == near.tolist()
 
 
 def test_a_straight_edge_has_a_band_on_both_sides_and_none_at_the_images_border() -> None:
     mask = torch.zeros(4, 20, dtype=torch.bool)
     mask[:, :10] = True
-    assert objects.boundary_band(mask)[0].nonzero().flatten().tolist() == [7, 8, 9, 10, 11, 12]
+    assert instances.boundary_band(mask)[0].nonzero().flatten().tolist() == [7, 8, 9, 10, 11, 12]
     for one_side in (torch.zeros_like(mask), torch.ones_like(mask)):
-        assert not objects.boundary_band(one_side).any()
+        assert not instances.boundary_band(one_side).any()
 
 
 def correlation(shape: dict[str, int], mask: Tensor) -> float:
@@ -163,7 +163,7 @@ def correlation(shape: dict[str, int], mask: Tensor) -> float:
 
 def test_a_checkerboard_is_all_edges() -> None:
     board = (torch.arange(6)[:, None] + torch.arange(8)) % 2 == 0
-    found = objects.shape(board)
+    found = instances.shape(board)
     assert found == {"edges": 5 * 8 + 6 * 7, "pairs": 5 * 8 + 6 * 7, "objects": 24}
     assert correlation(found, board) == -1
 
@@ -172,15 +172,15 @@ def test_a_checkerboard_is_all_edges() -> None:
 def test_a_rectangles_edges_are_its_perimeter(height: int, width: int) -> None:
     mask = torch.zeros(12, 9, dtype=torch.bool)
     mask[1 : 1 + height, 2 : 2 + width] = True
-    found = objects.shape(mask)
+    found = instances.shape(mask)
     assert found == {"edges": 2 * (height + width), "pairs": 11 * 9 + 12 * 8, "objects": 1}
-    inverse = objects.shape(~mask)
+    inverse = instances.shape(~mask)
     assert (inverse["edges"], inverse["pairs"]) == (found["edges"], found["pairs"])
 
 
 def test_neighbours_of_independent_pixels_are_not_correlated() -> None:
     mask = torch.rand(400, 400, generator=torch.Generator().manual_seed(0)) < 0.3
-    assert correlation(objects.shape(mask), mask) == pytest.approx(0, abs=0.01)
+    assert correlation(instances.shape(mask), mask) == pytest.approx(0, abs=0.01)
 
 
 @given(mask=arrays(np.bool_, st.tuples(st.integers(1, 5), st.integers(1, 5))))
@@ -188,7 +188,7 @@ def test_a_shape_is_its_definition_pixel_by_pixel(mask: NDArray[np.bool_]) -> No
     places = list(np.ndindex(mask.shape))
     pairs = [(a, b) for a in places for b in places if a < b and beside(a, b)]
     edges = sum(mask[a] != mask[b] for a, b in pairs)
-    found = objects.shape(torch.from_numpy(mask))
+    found = instances.shape(torch.from_numpy(mask))
     assert (found["edges"], found["pairs"]) == (edges, len(pairs))
     left, count = {p for p in places if mask[p]}, 0
     while left:
@@ -205,14 +205,14 @@ def beside(a: tuple[int, ...], b: tuple[int, ...]) -> bool:
 
 
 def test_instances_are_counted_as_such_where_they_touch() -> None:
-    instances = torch.tensor([[1, 1, 7], [0, 0, 7], [5, 5, 0]], dtype=torch.int32)
+    ids = torch.tensor([[1, 1, 7], [0, 0, 7], [5, 5, 0]], dtype=torch.int32)
     mask = torch.tensor([[1, 1, 1], [0, 0, 1], [0, 0, 0]], dtype=torch.bool)
-    assert objects.shape(mask)["objects"] == 1
-    assert objects.shape(mask, instances)["objects"] == 2  # 5 is of another class
+    assert instances.shape(mask)["objects"] == 1
+    assert instances.shape(mask, ids)["objects"] == 2  # 5 is of another class
 
 
 def test_a_row_has_the_columns_of_its_table() -> None:
-    from trainables.record import SCHEMAS, to_arrow
+    from trainables.schemas import SCHEMAS, to_arrow
 
     found = row(np.eye(3, dtype=np.int32), np.ones((3, 3), np.int32))
     assert list(found) == SCHEMAS["instances"].names[-len(found) :]

@@ -23,13 +23,13 @@ from orchestrator.views.catalog import Catalog
 from orchestrator.views.export import export
 from tests.conftest import Segprint
 from tests.unit.test_fold import commit
-from trainables import evaluate, pictures, probe
 from trainables.config import Config
 from trainables.data import Case, Prepared, prepare
+from trainables.evaluation import evaluate, pictures, probe
 from trainables.models import Network
 from trainables.modes.diffusion import Diffusion
-from trainables.place import Place
-from trainables.state import State
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training.state import State
 
 Small = Callable[..., Config]
 Shown = dict[tuple[str, str, float | None], NDArray[np.uint8]]
@@ -37,7 +37,7 @@ Shown = dict[tuple[str, str, float | None], NDArray[np.uint8]]
 
 def untrained(config: Config) -> tuple[Prepared, Network]:
     data = prepare(config.task, config.test.unit)
-    return data, State(config, data, Place()).best
+    return data, State(config, data, WorkerContext()).best
 
 
 def opened(png: bytes) -> NDArray[np.uint8]:
@@ -46,9 +46,11 @@ def opened(png: bytes) -> NDArray[np.uint8]:
         return np.asarray(image)
 
 
-def shown(config: Config, network: Network, cases: list[Case], place: Place | None = None) -> Shown:
+def shown(
+    config: Config, network: Network, cases: list[Case], place: WorkerContext | None = None
+) -> Shown:
     found: Shown = {}
-    for row in pictures.measure(config, network, cases, place or Place()).pictures:
+    for row in pictures.measure(config, network, cases, place or WorkerContext()).pictures:
         pixels = opened(row["png"])
         assert pixels.shape[:2] == (row["height"], row["width"])
         assert max(pixels.shape[:2]) <= pictures.LONGEST
@@ -61,7 +63,7 @@ def test_pictures_show_the_mask_and_what_the_members_say_of_it(small: Small) -> 
     data, network = untrained(config)
     found = shown(config, network, data.test)
     for case in data.test[:2]:
-        ((_, p),) = evaluate.predictions(config, network, [case], [0], Place())
+        ((_, p),) = evaluate.predictions(config, network, [case], [0], WorkerContext())
         members = p.members[0, :, 0].double().numpy()
         np.testing.assert_array_equal(found[case.name, "truth", None], 255 * case.labels.numpy())
         mean, deviation = members.mean(0), members.std(0)
@@ -110,8 +112,10 @@ def test_a_network_that_always_saw_its_image_has_no_blind_strip(small: Small) ->
 def test_bytes_do_not_depend_on_who_makes_them(small: Small) -> None:
     config = small(test={"pictures": 3})
     data, network = untrained(config)
-    alone = pictures.measure(config, network, data.test, Place()).pictures
-    shared = [pictures.measure(config, network, data.test, Place(r, 2)).pictures for r in (0, 1)]
+    alone = pictures.measure(config, network, data.test, WorkerContext()).pictures
+    shared = [
+        pictures.measure(config, network, data.test, WorkerContext(r, 2)).pictures for r in (0, 1)
+    ]
 
     def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         return sorted(rows, key=lambda r: (r["case"], r["kind"], r.get("log_snr", 0.0)))
@@ -123,7 +127,7 @@ def test_bytes_do_not_depend_on_who_makes_them(small: Small) -> None:
 def test_no_pictures_leave_no_pixels_and_the_same_numbers(small: Small) -> None:
     config = small(test={"pictures": 0})
     data, network = untrained(config)
-    assert pictures.measure(config, network, data.test, Place()).pictures == []
+    assert pictures.measure(config, network, data.test, WorkerContext()).pictures == []
     assert config.digest() != small().digest()
     with pytest.raises(ValueError, match="pictures=-1 must not be negative"):
         small(test={"pictures": -1})

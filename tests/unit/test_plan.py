@@ -22,8 +22,8 @@ from search_spaces import Budget, Choice, Each, Search, Space, Uniform
 from tests.conftest import SMALL
 from trainables.config import Config
 from trainables.data import prepared
-from trainables.place import Place
-from trainables.record import Outcome
+from trainables.runtime.worker_context import WorkerContext
+from trainables.schemas import Outcome
 
 ARMS: dict[str, Any] = {
     "plain": {"mode": "feedforward"},
@@ -228,7 +228,7 @@ def test_replicates_share_seeds_and_splits_across_arms_and_grids(ledger: Ledger)
     made = plan("s", space(arms={"a": {"mode": "feedforward"}, "b": {"mode": "diffusion"}}), ledger)
     by_seed: dict[int, list[Any]] = {}
     for t in made.trials:
-        batch = prepared(t.config).batch(t.config, 3, Place())
+        batch = prepared(t.config).batch(t.config, 3, WorkerContext())
         by_seed.setdefault(t.index, []).append((batch.images_BCHW, batch.labels_BHW))
     assert [len(arms) for arms in by_seed.values()] == [2, 2]
     for one, other in by_seed.values():

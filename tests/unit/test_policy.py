@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from orchestrator import policy
 from orchestrator.policy import Rung, Spent, Standing
 from search_spaces import Budget
-from trainables.record import Outcome
+from trainables.schemas import Outcome
 
 SCORES = st.lists(st.floats(0, 1), min_size=2, max_size=20)
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from matplotlib.path import Path as Outline
 
 from tests import trees
-from trainables.reading.polygons import fill, filled, read_regions
+from trainables.decoding.polygons import fill, filled, read_regions
 
 POINT = st.tuples(st.floats(-5, 25), st.floats(-5, 20))
 

@@ -13,17 +13,17 @@ import torch
 
 from orchestrator import provenance
 from orchestrator.ledger.ledger import Ledger, LedgerSink
-from trainables.attempt import attempt, outcome_of
 from trainables.config import Config
 from trainables.part import Location, plain
-from trainables.place import Place
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training.attempt import attempt, outcome_of
 
 
 def test_a_row_says_what_ran_where_and_with_what(
     ledger: Ledger, small: Callable[..., Config]
 ) -> None:
     config = small(mode="feedforward")
-    outcome_of(attempt(config, LedgerSink(ledger, "c0ffee"), Place()))
+    outcome_of(attempt(config, LedgerSink(ledger, "c0ffee"), WorkerContext()))
     (row,) = ledger.table("trials", [config.digest()]).to_pylist()
     assert (row["code"], row["seed"], row["threads"]) == ("c0ffee", 0, torch.get_num_threads())
     assert json.loads(row["packages"])["torch"] == version("torch")
@@ -51,7 +51,7 @@ def test_a_row_tells_neither_the_environment_nor_the_home_directory(
         "        raise OSError(f'no {__file__}: planted'[:-9])\n"
     )
     config = small(mode={"diffusion": {"schedule": str(tmp_path / "mine.py")}})
-    assert outcome_of(attempt(config, LedgerSink(ledger, ""), Place())) == "failed"
+    assert outcome_of(attempt(config, LedgerSink(ledger, ""), WorkerContext())) == "failed"
     (row,) = ledger.table("trials", [config.digest()]).to_pylist()
     assert "no ~/mine.py" in row["reason"]
     assert "~/mine.py" in row["config"]

@@ -15,10 +15,10 @@ import s3fs
 from tests import trees
 from tests.conftest import Segprint
 from trainables.datasets import Dataset
+from trainables.decoding import tree
+from trainables.decoding.cache import forget, load
 from trainables.part import parse_part
-from trainables.pulse import Pulse
-from trainables.reading import tree
-from trainables.reading.cache import forget, load
+from trainables.runtime.heartbeat import Heartbeat
 
 BASE = "s3://segprint-test/data"
 NOWHERE = {"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}
@@ -167,7 +167,7 @@ def test_credentials_in_a_url_are_refused_and_not_printed(how: str, inline: Segp
 
 def test_every_page_of_a_listing_is_a_sign_of_life() -> None:
     told = threading.Semaphore(0)
-    with Pulse(told.release, every=0.01):
+    with Heartbeat(told.release, every=0.01):
         with pytest.raises(FileNotFoundError):
             tree.tree(f"{BASE}/empty")
         assert told.acquire(timeout=10)

@@ -15,12 +15,12 @@ from orchestrator import reproduce
 from orchestrator.ledger.ledger import Ledger, LedgerSink
 from orchestrator.reproduce import Memory, Result, again, stored
 from tests.conftest import Segprint
-from trainables.attempt import attempt, commit_unfinished, outcome_of
 from trainables.config import Config
 from trainables.datasets.synthetic import Synthetic
-from trainables.place import Place
-from trainables.reading.cache import forget
-from trainables.record import Outcome
+from trainables.decoding.cache import forget
+from trainables.runtime.worker_context import WorkerContext
+from trainables.schemas import Outcome
+from trainables.training.attempt import attempt, commit_unfinished, outcome_of
 
 CODE = "c0ffee"
 Small = Callable[..., Config]
@@ -29,7 +29,7 @@ Small = Callable[..., Config]
 def committed(ledger: Ledger, config: Config, stop: Outcome | None = None) -> str:
     """Train and commit; with ``stop``, end it after the first validation."""
     sink = LedgerSink(ledger, CODE)
-    run = attempt(config, sink, Place())
+    run = attempt(config, sink, WorkerContext())
     if stop is None:
         outcome_of(run)
     else:
@@ -41,9 +41,9 @@ def committed(ledger: Ledger, config: Config, stop: Outcome | None = None) -> st
 
 def repeated(ledger: Ledger, digest: str, code: str = CODE) -> Result:
     then, memory = stored(ledger, digest), Memory(code)
-    for _ in again(then, memory, Place()):
+    for _ in again(then, memory, WorkerContext()):
         pass
-    return Result.of(then, memory, Place())
+    return Result.of(then, memory, WorkerContext())
 
 
 def test_the_same_settings_give_every_bit_again_and_write_nothing(
@@ -123,7 +123,7 @@ def test_one_changed_bit_under_the_same_settings_does_not_reproduce(
     ledger: Ledger, small: Small, column: str
 ) -> None:
     config, memory = small(mode="feedforward"), Memory(CODE)
-    for _ in attempt(config, memory, Place()):
+    for _ in attempt(config, memory, WorkerContext()):
         pass
     rows = [dict(row) for row in memory.tables["steps"]]
     rows[0][column] *= 1 + 1e-15
@@ -139,7 +139,7 @@ def test_rows_that_are_missing_do_not_reproduce_under_any_settings(
     ledger: Ledger, small: Small
 ) -> None:
     config, memory = small(mode="feedforward"), Memory(CODE)
-    for _ in attempt(config, memory, Place()):
+    for _ in attempt(config, memory, WorkerContext()):
         pass
     fewer = {**memory.tables, "cases": memory.tables["cases"][1:]}
     ledger.commit(config.digest(), "finished", fewer)
@@ -163,10 +163,10 @@ def test_what_ran_short_of_memory_is_passed_in_as_many_parts_again(
     config = small(mode="feedforward")
     short = {"outcome": "failed", "reason": "OutOfMemoryError: CUDA out of memory"}
     ledger.commit(config.digest(), "failed", {"trials": [short]})
-    outcome_of(attempt(config, LedgerSink(ledger, CODE), Place(split=2)))
+    outcome_of(attempt(config, LedgerSink(ledger, CODE), WorkerContext(split=2)))
     then, memory = stored(ledger, config.digest()), Memory(CODE)
     assert then.split == 2
-    place = Place(split=then.split)
+    place = WorkerContext(split=then.split)
     for _ in again(then, memory, place):
         pass
     result = Result.of(then, memory, place)
@@ -214,7 +214,7 @@ def test_a_config_from_before_a_field_existed_is_refused_and_the_field_named(
 ) -> None:
     config = small(model="intensity", mode="feedforward", train={"steps": 0})
     memory, spec = Memory(CODE), config.plain()
-    for _ in attempt(config, memory, Place()):
+    for _ in attempt(config, memory, WorkerContext()):
         pass
     del spec["train"]["fraction"], spec["test"]
     row = {**memory.tables["trials"][0], "config": json.dumps(spec)}
@@ -232,7 +232,7 @@ def test_the_command_prints_a_table_and_says_so_by_its_exit_code(
     inline: Segprint, ledger: Ledger, small: Small
 ) -> None:
     config, memory = small(mode="feedforward"), Memory("x")
-    for _ in attempt(config, memory, Place()):
+    for _ in attempt(config, memory, WorkerContext()):
         pass
     digest, store = config.digest(), ["--store", ledger.store.url]
     ledger.commit(digest, "finished", memory.tables)

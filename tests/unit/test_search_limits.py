@@ -16,10 +16,10 @@ from search_spaces import Integer, Search, Space
 from tests.conftest import SMALL
 from tests.unit.test_chosen import measure
 from tests.unit.test_sweep import begun
-from trainables.attempt import attempt
 from trainables.config import Config
-from trainables.evaluate import passes_per_image
-from trainables.place import Place
+from trainables.evaluation.evaluate import passes_per_image
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training.attempt import attempt
 
 MEMBERS = "mode.diffusion.members"
 MODE = {"diffusion": {"members": Integer(1, 3), "sampler": {"ddim": {"steps": 2}}}}
@@ -99,7 +99,7 @@ def test_what_another_study_lends_keeps_the_constraints(ledger: Ledger) -> None:
 def test_passes_before_training_are_those_that_its_row_has(small: Callable[..., Config]) -> None:
     config = small(**IMAGES, model="intensity", mode="feedforward", train={"steps": 0})
     sink = Sink("")
-    for _ in attempt(config, sink, Place()):
+    for _ in attempt(config, sink, WorkerContext()):
         pass
     assert config.mode.passes == 1
     assert passes_per_image(config) == sink.tables["trials"][0]["passes_per_image"] > 1

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables import spread
+from trainables.evaluation import diversity
 from trainables.metrics.ged import GED
 from trainables.metrics.hm_iou import HungarianIoU
 
@@ -22,12 +22,12 @@ def masks(count: int, seed: int, share: float = 0.4) -> Tensor:
 
 
 def ged(members: Tensor, annotations: Tensor) -> float:
-    row = spread.row(members, annotations)
+    row = diversity.row(members, annotations)
     return float(GED().value({k: np.array([float(v)]) for k, v in row.items()})[0])
 
 
 def hm_iou(members: Tensor, annotations: Tensor) -> float:
-    row = spread.row(members, annotations)
+    row = diversity.row(members, annotations)
     return float(HungarianIoU().value({k: np.array([float(v)]) for k, v in row.items()})[0])
 
 
@@ -61,7 +61,7 @@ def test_the_matching_is_the_best_of_all_permutations(n: int, a: int) -> None:
             sum(table[i][j] for i, j in enumerate(order))
             for order in itertools.permutations(range(pairs))
         )
-        row = spread.row(s, y)
+        row = diversity.row(s, y)
         assert row["matched"] == pairs
         assert row["matched_iou_sum"] == pytest.approx(best, abs=1e-12)
 
@@ -96,9 +96,9 @@ def test_order_and_repetition_of_members_change_nothing(n: int, a: int, seed: in
 
 
 def test_a_row_has_the_columns_of_its_table() -> None:
-    from trainables.record import SCHEMAS, to_arrow
+    from trainables.schemas import SCHEMAS, to_arrow
 
-    row = spread.row(masks(4, 0), masks(2, 1))
+    row = diversity.row(masks(4, 0), masks(2, 1))
     assert list(row) == SCHEMAS["samples"].names[-len(row) :]
     (back,) = to_arrow("samples", [row], {"digest": "d", "attempt": "a"}).to_pylist()
     assert {k: back[k] for k in row} == row
@@ -109,4 +109,4 @@ def test_counts_are_exact_at_the_size_of_a_slide() -> None:
     whole = torch.ones(1, 1001, 1001, dtype=torch.bool)
     less = whole.clone()
     less[0, 0, 0] = False
-    assert spread.ious(whole, less).item() == (1001**2 - 1) / 1001**2
+    assert diversity.ious(whole, less).item() == (1001**2 - 1) / 1001**2

@@ -14,7 +14,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.statistics import bootstrap
 from orchestrator.views.catalog import Catalog, QueryError
-from trainables.record import BINS
+from trainables.schemas import BINS
 
 CONFIG = {"mode": {"diffusion": {"schedule": {"linear": {}}, "t_low": 0.0, "t_high": 1.0}}}
 

@@ -9,11 +9,12 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables import masks, temperature
+from trainables import masks
 from trainables.config import Config
-from trainables.evaluate import Rows
-from trainables.loop import train
-from trainables.place import Place
+from trainables.evaluation import temperature
+from trainables.evaluation.evaluate import Rows
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training.loop import train
 
 SIDE = 192
 
@@ -61,7 +62,7 @@ def test_a_network_that_is_never_wrong_stays_within_bounds() -> None:
 
 
 def rows_of(config: Config) -> Rows:
-    run = train(config, Place())
+    run = train(config, WorkerContext())
     while True:
         try:
             next(run)

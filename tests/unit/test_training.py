@@ -16,16 +16,16 @@ from trainables import masks
 from trainables.config import Config, parse
 from trainables.controls import Control
 from trainables.data import Prepared, prepare, tiles
-from trainables.loop import Measured, Progress, train
-from trainables.place import Place
-from trainables.state import State
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training.loop import Measured, Progress, train
+from trainables.training.state import State
 
 Small = Callable[..., Config]
 ON_TILES = {"size": 16, "cases": 4}
 
 
-def finished(config: Config, place: Place | None = None) -> Measured:
-    run: Generator[Progress, None, Measured] = train(config, place or Place())
+def finished(config: Config, place: WorkerContext | None = None) -> Measured:
+    run: Generator[Progress, None, Measured] = train(config, place or WorkerContext())
     while True:
         try:
             next(run)
@@ -33,7 +33,7 @@ def finished(config: Config, place: Place | None = None) -> Measured:
             return end.value
 
 
-def losses(config: Config, place: Place | None = None) -> list[float]:
+def losses(config: Config, place: WorkerContext | None = None) -> list[float]:
     return [row["loss_sum"] for row in finished(config, place).tally.history]
 
 
@@ -90,7 +90,7 @@ def _rank(rank: int, folder: str, plain: list[dict[str, Any]]) -> None:
     torch.set_num_threads(1)
     store = dist.FileStore(f"{folder}/store", 2)
     dist.init_process_group("gloo", store=store, rank=rank, world_size=2)
-    found = [losses(parse(config), Place(rank, 2)) for config in plain]
+    found = [losses(parse(config), WorkerContext(rank, 2)) for config in plain]
     if rank == 0:
         torch.save(torch.tensor(found), f"{folder}/losses.pt")
     dist.destroy_process_group()
@@ -128,12 +128,12 @@ def test_every_network_overfits_four_real_tiles(name: str, mode: str) -> None:
     data = prepare(config.task, "tiles")
     four = [c for c in tiles(data.train, 32) if 0.2 < c.labels.float().mean() < 0.6][:4]
     only = Prepared(four, four, four, 32)
-    state = State(config, only, Place())
+    state = State(config, only, WorkerContext())
     images = torch.stack([c.image for c in four])
     labels = torch.stack([c.labels for c in four])
     best = 0.0
     for step in range(400):
-        batch = only.batch(config, step, Place())._replace(
+        batch = only.batch(config, step, WorkerContext())._replace(
             images_BCHW=images.repeat(2, 1, 1, 1), labels_BHW=labels.repeat(2, 1, 1)
         )
         state.optimizer.zero_grad()
@@ -204,10 +204,10 @@ def test_a_shuffled_control_without_a_second_case_is_refused_before_training(sma
         task={"synthetic": {"size": 16, "cases": 1}}, test={"controls": ["shuffled_image"]}
     )
     with pytest.raises(ValueError, match="needs 2 cases or more, there are 1"):
-        next(train(config, Place()))
+        next(train(config, WorkerContext()))
 
 
 def test_parts_that_do_not_divide_among_the_workers_are_refused(small: Small) -> None:
     config = small(train=settings(batch=4, accumulate=4))
     with pytest.raises(ValueError, match="batch=4 must be a multiple of accumulate=4 times 2"):
-        next(train(config, Place(0, 2)))
+        next(train(config, WorkerContext(0, 2)))

@@ -11,10 +11,10 @@ from typing import Any, ClassVar, Literal, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.decoding.download import Download, Told
+from trainables.decoding.tree import Problem, Tree, located, tree
+from trainables.decoding.wheel import Wheel
 from trainables.part import Location, Part, require
-from trainables.reading.download import Download, Told
-from trainables.reading.tree import Problem, Tree, located, tree
-from trainables.reading.wheel import Wheel
 
 Split = Literal["train", "val", "test"]
 OWN_NAME = Location("")

@@ -12,8 +12,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.datasets import InWheel, Raster, Source, Split
+from trainables.decoding.wheel import Wheel
 from trainables.part import require
-from trainables.reading.wheel import Wheel
 
 WHEEL = Wheel(
     project="nilearn",

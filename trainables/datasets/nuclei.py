@@ -11,8 +11,8 @@ import numpy as np
 import tifffile
 
 from trainables.datasets import InWheel, Raster, Source, Split
+from trainables.decoding.wheel import Wheel
 from trainables.part import require
-from trainables.reading.wheel import Wheel
 
 WHEEL = Wheel(
     project="stardist",

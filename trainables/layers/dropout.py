@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from trainables.draws import hashed
+from trainables.runtime.seeding import hashed
 
 
 class Dropout2d(nn.Module):

@@ -14,7 +14,8 @@ class NLL(Metric):
     """−Σ log p(y) / Σcount over pixels: the logarithmic score (Gneiting & Raftery 2007, JASA 102).
 
     A sure error is finite, since the stored sums keep p off 0 and 1: with few members, whose mean
-    is often exactly 0 or 1, the value depends on by how much (:mod:`trainables.evaluate`).
+    is often exactly 0 or 1, the value depends on by how much
+    (:mod:`trainables.evaluation.evaluate`).
     """
 
     table: ClassVar = "calibration"

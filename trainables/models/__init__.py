@@ -111,7 +111,7 @@ class Model(Part):
     cure: ClassVar[str] = "pip install 'segprint[baselines]'"
     """What installs that library."""
     trains_itself: ClassVar[bool] = False
-    """Whether the library plans, trains and reads by itself (:mod:`trainables.own`)."""
+    """Whether the library plans, trains and reads by itself (:mod:`trainables.library_rules`)."""
 
     @property
     @abc.abstractmethod

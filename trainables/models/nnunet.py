@@ -15,8 +15,9 @@ class NNUNet(Model):
 
     Its fingerprint of the training images plans patch, batch and network; its trainer brings the
     loss, the optimiser, the augmentation and the schedule; its predictor reads whole images. What
-    is left of ``train`` is in :mod:`trainables.own`. Its epochs are ``train.steps / iterations``,
-    one number and not two that have to agree; published are 1,000 of 250: ``train.steps = 250000``.
+    is left of ``train`` is in :mod:`trainables.library_rules`. Its epochs are ``train.steps /
+    iterations``, one number and not two that have to agree; published are 1,000 of 250:
+    ``train.steps = 250000``.
     """
 
     denoises: ClassVar = False

@@ -23,12 +23,12 @@ from trainables.diffusion import (
     target_of,
     to_x0,
 )
-from trainables.draws import generator
 from trainables.encodings import Encoding
 from trainables.encodings.onehot import OneHot
 from trainables.models import Features, Network, Output, Ports
 from trainables.modes import Batch, Mode, Prediction
 from trainables.part import require
+from trainables.runtime.seeding import generator
 from trainables.samplers import Estimate, Sampler
 from trainables.samplers.ddim import DDIM
 from trainables.schedules import Schedule

@@ -16,16 +16,22 @@ import torch
 
 from trainables.config import Config
 from trainables.data import Prepared
-from trainables.draws import generator
 from trainables.models import Network, require_installed
 from trainables.models.nnunet import NNUNet
-from trainables.nnunet.planned import Planned, prepare
-from trainables.nnunet.reader import NNUNetReader
-from trainables.nnunet.room import Room
+from trainables.nnunet.plans import Planned, prepare
+from trainables.nnunet.predictor import NNUNetReader
+from trainables.nnunet.workspace import Room
 from trainables.part import require
-from trainables.place import Place
-from trainables.record import DivergedError
-from trainables.state import LibraryTraining, Row, Tally, own_checkpoint, written_checkpoint
+from trainables.runtime.seeding import generator
+from trainables.runtime.worker_context import WorkerContext
+from trainables.schemas import DivergedError
+from trainables.training.state import (
+    LibraryTraining,
+    Row,
+    Tally,
+    own_checkpoint,
+    written_checkpoint,
+)
 
 
 class NNUNetTraining(LibraryTraining):
@@ -38,7 +44,7 @@ class NNUNetTraining(LibraryTraining):
     splits: ClassVar[bool] = False
     last_counts: ClassVar[bool] = True
 
-    def __init__(self, config: Config, data: Prepared, place: Place) -> None:
+    def __init__(self, config: Config, data: Prepared, place: WorkerContext) -> None:
         require_installed(config.model)
         require(
             place.world == 1,

@@ -12,7 +12,7 @@ from orchestrator.heldout.metrics import BOUNDARY, SAMPLE
 from orchestrator.report import vega
 from orchestrator.report.blocks import Block, Chart, Column, Note, Section, Table, fixed, text
 from orchestrator.report.naming import Naming, ordered, query, sized, spaced
-from trainables.record import BAND
+from trainables.schemas import BAND
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import IO
 
 from trainables.part import require
-from trainables.pulse import beat
+from trainables.runtime.heartbeat import beat
 
 CHUNK = 2**20
 TIMEOUT = 60

@@ -16,7 +16,7 @@ from typing import Any
 
 import torch
 
-from trainables.place import Place
+from trainables.runtime.worker_context import WorkerContext
 
 PACKAGES = ("torch", "numpy", "scipy")
 """Whose arithmetic a run's numbers come from."""
@@ -44,7 +44,7 @@ def device_name(device: str) -> str:
     return f"{_cpu_model()} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
 
 
-def ran_on(place: Place, library: str | None = None) -> dict[str, Any]:
+def ran_on(place: WorkerContext, library: str | None = None) -> dict[str, Any]:
     """Columns of a ``trials`` row; all workers call it, and each gets the whole."""
     mine = {"device": device_name(place.device), "host": platform.node()}
     workers = place.gather([mine])

@@ -11,7 +11,7 @@ from defusedxml import DefusedXmlException
 from defusedxml.ElementTree import fromstring
 from numpy.typing import NDArray
 
-from trainables.reading.tree import in_a_line
+from trainables.decoding.tree import in_a_line
 
 Polygon = NDArray[np.float64]
 """[N, 2] of (X, Y): X counts columns and Y rows, from the image's top left corner."""

@@ -12,8 +12,8 @@ from typing import Any
 from trainables.config import Config
 from trainables.data import Prepared
 from trainables.models.nnunet import NNUNet
-from trainables.nnunet import raw
-from trainables.nnunet.room import Room
+from trainables.nnunet import raw_dataset
+from trainables.nnunet.workspace import Room
 from trainables.part import require
 
 DATASET = 1
@@ -47,17 +47,19 @@ def prepare(
         f"model.nnunet.fold={model.fold} needs 5 training images, there are {len(data.train)}",
     )
     api = importlib.import_module("nnunetv2.experiment_planning.plan_and_preprocess_api")
-    train = raw.write(room.raw, config.task, "train", data.train)
+    train = raw_dataset.write(room.raw, config.task, "train", data.train)
     with _in_turn(beat):
         api.extract_fingerprint_dataset(
             DATASET, num_processes=1, verbose=False, show_progress_bar=False
         )
         _, identifier = api.plan_experiment_dataset(DATASET, planner(model.planner), model.memory)
-        val = raw.write(room.raw, config.task, "val", data.val) if model.fold is None else []
+        val = (
+            raw_dataset.write(room.raw, config.task, "val", data.val) if model.fold is None else []
+        )
         api.preprocess_dataset(
             DATASET, identifier, (model.configuration,), (1,), show_progress_bar=False
         )
-    folder = room.preprocessed / raw.NAME
+    folder = room.preprocessed / raw_dataset.NAME
     if model.fold is None:
         splits = json.dumps([{"train": train, "val": val}])
         (folder / "splits_final.json").write_text(splits, encoding="utf-8")

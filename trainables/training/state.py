@@ -14,9 +14,9 @@ import torch
 
 from trainables.config import Config
 from trainables.data import Prepared
-from trainables.draws import generator
 from trainables.models import Network, Together
-from trainables.place import Place
+from trainables.runtime.seeding import generator
+from trainables.runtime.worker_context import WorkerContext
 
 Row = dict[str, Any]
 
@@ -117,7 +117,7 @@ class LibraryTraining(Training):
 class State(Training):
     """What our own steps change; of an ensemble, one network after another."""
 
-    def __init__(self, config: Config, data: Prepared, place: Place) -> None:
+    def __init__(self, config: Config, data: Prepared, place: WorkerContext) -> None:
         self._config, self._data, self._place = config, data, place
         self.trained, self.tally, self.batch = [], Tally(), config.train.batch
         self._begin()

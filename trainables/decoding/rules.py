@@ -11,8 +11,8 @@ from typing import cast
 import numpy as np
 
 from trainables.datasets import SPLITS, Dataset, Raster, Source
-from trainables.pulse import beat
-from trainables.reading.tree import Problem
+from trainables.decoding.tree import Problem
+from trainables.runtime.heartbeat import beat
 
 
 def accepted(dataset: Dataset) -> list[Source]:

@@ -19,11 +19,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.datasets import Dataset
+from trainables.decoding.loaded import Image, Loaded, Tally
+from trainables.decoding.rules import accepted, checked
+from trainables.decoding.tree import cache_dir
 from trainables.part import HERE, identity
-from trainables.pulse import beat
-from trainables.reading.loaded import Image, Loaded, Tally
-from trainables.reading.rules import accepted, checked
-from trainables.reading.tree import cache_dir
+from trainables.runtime.heartbeat import beat
 
 ALIGN = 64
 """Bytes: where an array may begin."""
@@ -111,7 +111,7 @@ def _key(dataset: Dataset, stamp: str) -> str:
     code = hashlib.sha256()
     modules = [sys.modules[c.__module__] for c in type(dataset).__mro__ if issubclass(c, Dataset)]
     own = [Path(cast("str", module.__file__)) for module in modules]
-    for file in (*own, *sorted((HERE / "reading").glob("*.py"))):
+    for file in (*own, *sorted((HERE / "decoding").glob("*.py"))):
         code.update(file.read_bytes())
     fields = dict[str, Any](identity(dataset)[dataset.name])
     fields.pop("size", None)  # of tiles, not of what is decoded

@@ -45,7 +45,7 @@ _CASE = [
 _READING = ("reading", pa.string())
 """What was read of the network: the ``sample``, its ``auxiliary`` output, their ``blend``, the
 sample under a control (:mod:`trainables.controls`); in ``calibration`` also the sample's pixels
-near the true ``boundary`` (:func:`trainables.objects.boundary_band`)."""
+near the true ``boundary`` (:func:`trainables.evaluation.instances.boundary_band`)."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     # One row per attempt: what ran, how it ended, what it cost.
@@ -97,10 +97,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("case_scores", pa.list_(pa.float64())),
             ("seconds", pa.float64()),
         ]
-    ),
-    # One row per held-out case, foreground class and reading: pixels of the ensemble's mask, and
-    # the shape of the true mask, which every reading repeats (trainables.objects.shape).
-    "cases": pa.schema(
+    ), # One row per held-out case, foreground class and reading: pixels of the ensemble's mask, and
+    # the shape of the true mask, which every reading repeats
+    (trainables.evaluation.instances.shape). "cases": pa.schema(
         [
             *_KEY,
             *_CASE,
@@ -176,9 +175,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("eps_gap_sum", pa.float64()),
             *_COUNTS,
         ]
-    ),
-    # One row per picture of the first test cases (trainables.pictures), to look at; no sums.
-    "pictures": pa.schema(
+    ), # One row per picture of the first test cases (trainables.evaluation.pictures), to look at;
+    no sums. "pictures": pa.schema(
         [
             *_KEY,
             ("case", pa.string()),

@@ -7,7 +7,7 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
-from trainables.record import BAND
+from trainables.schemas import BAND
 
 
 def components(mask: Tensor) -> Tensor:

@@ -17,16 +17,17 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from trainables import controls, evaluate
+from trainables import controls
 from trainables.config import Config
 from trainables.data import Prepared, prepared
-from trainables.gradient import learner_of, step
+from trainables.evaluation import evaluate
 from trainables.layers.batchnorm import BatchNorm2d
 from trainables.models import Network
 from trainables.part import require
-from trainables.place import Place
-from trainables.state import LibraryTraining, State, Training
-from trainables.tested import Measured, test, together
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training.final_test import RunResult, test, together
+from trainables.training.state import LibraryTraining, State, Training
+from trainables.training.step import learner_of, step
 
 Row = dict[str, Any]
 
@@ -49,12 +50,12 @@ class Progress:
     save: Callable[[], bytes]
     """A checkpoint of this moment, to resume from; only until the run goes on."""
     ran: Row = dataclasses.field(default_factory=dict[str, Any])
-    """What it runs on (:func:`trainables.machine.ran_on`); the attempt says it."""
+    """What it runs on (:func:`trainables.runtime.environment.ran_on`); the attempt says it."""
 
 
 def train(
-    config: Config, place: Place, resume: bytes | None = None
-) -> Generator[Progress, None, Measured]:
+    config: Config, place: WorkerContext, resume: bytes | None = None
+) -> Generator[Progress, None, RunResult]:
     """Train one config on this worker, in step with the others; the result is the same on all.
 
     Raises:
@@ -80,7 +81,7 @@ def train(
         return test(config, state, data, place)
 
 
-def begun(config: Config, data: Prepared, place: Place) -> Training:
+def begun(config: Config, data: Prepared, place: WorkerContext) -> Training:
     """What a config trains before its first step: by our own steps, or by its library's."""
     if not config.model.trains_itself:
         return State(config, data, place)
@@ -89,7 +90,9 @@ def begun(config: Config, data: Prepared, place: Place) -> Training:
     return NNUNetTraining(config, data, place)
 
 
-def _advance(config: Config, state: Training, data: Prepared, place: Place) -> Callable[[], float]:
+def _advance(
+    config: Config, state: Training, data: Prepared, place: WorkerContext
+) -> Callable[[], float]:
     """What makes one step, and returns the sum of its case losses."""
     if isinstance(state, LibraryTraining):
         return state.advance
@@ -98,7 +101,7 @@ def _advance(config: Config, state: Training, data: Prepared, place: Place) -> C
     return lambda: float(step(config, state, learner, data, place))
 
 
-def _learn(state: Training, place: Place, digest: str) -> Iterator[Progress]:
+def _learn(state: Training, place: WorkerContext, digest: str) -> Iterator[Progress]:
     """Train one network to its end, from where it is."""
     config, tally = state.config, state.tally
     data = prepared(config)
@@ -126,7 +129,7 @@ def _over(config: Config, state: Training) -> bool:
     return tally.validations > 0 and (state.step >= settings.steps or tired)
 
 
-def _validate_whole(config: Config, state: Training, data: Prepared, place: Place) -> None:
+def _validate_whole(config: Config, state: Training, data: Prepared, place: WorkerContext) -> None:
     """The score of an ensemble is that of its mean."""
     began, tally = time.perf_counter(), state.tally
     tally.best_score = float(_validate(config, state.whole, data, place).mean())
@@ -135,7 +138,7 @@ def _validate_whole(config: Config, state: Training, data: Prepared, place: Plac
 
 
 def _validated(
-    config: Config, state: Training, data: Prepared, place: Place
+    config: Config, state: Training, data: Prepared, place: WorkerContext
 ) -> tuple[float, list[float]]:
     """Validate, and note what the steps since the last time were worth; the mean, and each case."""
     tally, began = state.tally, time.perf_counter()
@@ -169,12 +172,12 @@ def _validated(
     return score, case_scores
 
 
-def _validate(config: Config, network: Network, data: Prepared, place: Place) -> Tensor:
+def _validate(config: Config, network: Network, data: Prepared, place: WorkerContext) -> Tensor:
     """Dice of every validation case and foreground class, on all workers: float64 [N, K]."""
     return place.total(together(place, lambda: evaluate.score(config, network, data.val, place)))
 
 
-def _settle(config: Config, place: Place) -> None:
+def _settle(config: Config, place: WorkerContext) -> None:
     """Single precision that is single, and kernels that give the same bits each time."""
     if place.device != "cpu":
         torch.backends.cudnn.allow_tf32 = False
@@ -183,7 +186,7 @@ def _settle(config: Config, place: Place) -> None:
         torch.compiler.reset()  # a reused process would run out of compiled versions
 
 
-def _check(config: Config, data: Prepared, place: Place) -> None:
+def _check(config: Config, data: Prepared, place: WorkerContext) -> None:
     """What a Config alone cannot know: the workers, and how many cases there are."""
     require(
         config.train.accumulate == 1

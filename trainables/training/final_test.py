@@ -10,21 +10,21 @@ from typing import Any, TypeVar, cast
 
 import torch
 
-from trainables import evaluate, pictures, probe, temperature
 from trainables.config import Config
 from trainables.data import Prepared, tiles
-from trainables.evaluate import Rows
+from trainables.evaluation import evaluate, pictures, probe, temperature
+from trainables.evaluation.evaluate import Rows
 from trainables.models import Network, multiply_adds
-from trainables.place import Place
-from trainables.record import DivergedError
-from trainables.state import Tally, Training
+from trainables.runtime.worker_context import WorkerContext
+from trainables.schemas import DivergedError
+from trainables.training.state import Tally, Training
 
 Row = dict[str, Any]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
-class Measured:
+class RunResult:
     """What a finished run leaves, complete on rank 0.
 
     ``further_seconds`` are those of validation cases, controls and pictures after the test.
@@ -46,7 +46,7 @@ class Measured:
     further_seconds: float
 
 
-def test(config: Config, state: Training, data: Prepared, place: Place) -> Measured:
+def test(config: Config, state: Training, data: Prepared, place: WorkerContext) -> RunResult:
     """Evaluate the best weights once on the test cases, and on validation for later fits."""
     began = time.perf_counter()
     best = state.whole
@@ -66,7 +66,7 @@ def test(config: Config, state: Training, data: Prepared, place: Place) -> Measu
         f.name: [row for rows in read for row in getattr(rows, f.name)]
         for f in dataclasses.fields(Rows)
     }
-    return Measured(
+    return RunResult(
         tally=state.tally,
         rows=Rows(**{name: place.gather(rows) for name, rows in all_rows.items()}),
         probes=place.gather(probes),
@@ -83,7 +83,7 @@ def test(config: Config, state: Training, data: Prepared, place: Place) -> Measu
     )
 
 
-def _scaled(config: Config, best: Network, data: Prepared, place: Place) -> Rows:
+def _scaled(config: Config, best: Network, data: Prepared, place: WorkerContext) -> Rows:
     """The test cases at the temperature of the validation cases, where that is asked for."""
     if "temperature" not in config.test.controls:
         return Rows()
@@ -92,7 +92,7 @@ def _scaled(config: Config, best: Network, data: Prepared, place: Place) -> Rows
     return together(place, lambda: evaluate.measure_scaled(config, best, data.test, place, by))
 
 
-def together(place: Place, work: Callable[[], T]) -> T:
+def together(place: WorkerContext, work: Callable[[], T]) -> T:
     """What diverges on one worker is raised on all, so that none is left waiting."""
     error, done = None, None
     try:

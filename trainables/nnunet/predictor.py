@@ -11,8 +11,8 @@ from torch import Tensor, nn
 from trainables import masks
 from trainables.models import Features, Output, Reader
 from trainables.models.nnunet import NNUNet
-from trainables.nnunet import raw
-from trainables.nnunet.room import Room
+from trainables.nnunet import raw_dataset
+from trainables.nnunet.workspace import Room
 
 KEPT_PIXELS = 2**24
 """Of images whose probabilities are remembered until the next step: a minute is soon saved."""
@@ -64,9 +64,9 @@ class NNUNetReader(Reader):
             self._trainer.set_deep_supervision_enabled(False)
             predictor = self._predictor(overlap)
             image, _, about = plan.preprocessor_class(verbose=False).run_case_npy(
-                raw.planes(pixels_CHW)[:, None],
+                raw_dataset.planes(pixels_CHW)[:, None],
                 None,
-                {"spacing": raw.SPACING},
+                {"spacing": raw_dataset.SPACING},
                 plans,
                 plan,
                 self._trainer.dataset_json,

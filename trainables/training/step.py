@@ -13,15 +13,15 @@ from torch.optim.swa_utils import get_ema_multi_avg_fn
 from trainables import controls
 from trainables.config import Config
 from trainables.data import Prepared
-from trainables.evaluate import autocast
+from trainables.evaluation.evaluate import autocast
 from trainables.models import Network
 from trainables.modes import Batch
-from trainables.place import Place
-from trainables.record import DivergedError
-from trainables.state import LAYOUT, State
+from trainables.runtime.worker_context import WorkerContext
+from trainables.schemas import DivergedError
+from trainables.training.state import LAYOUT, State
 
 
-def learner_of(config: Config, network: Network, place: Place) -> nn.Module:
+def learner_of(config: Config, network: Network, place: WorkerContext) -> nn.Module:
     """The network as it is trained: compiled where asked for, shared by the workers."""
     learner: nn.Module = network
     if config.train.compile:
@@ -31,7 +31,9 @@ def learner_of(config: Config, network: Network, place: Place) -> nn.Module:
     return learner
 
 
-def step(config: Config, state: State, learner: nn.Module, data: Prepared, place: Place) -> Tensor:
+def step(
+    config: Config, state: State, learner: nn.Module, data: Prepared, place: WorkerContext
+) -> Tensor:
     """One optimiser step on the global batch; returns the sum of its case losses, float64 [1]."""
     settings = config.train
     place.beat()
@@ -60,7 +62,7 @@ def step(config: Config, state: State, learner: nn.Module, data: Prepared, place
 
 
 def _backward(
-    config: Config, state: State, learner: nn.Module, batch: Batch, place: Place
+    config: Config, state: State, learner: nn.Module, batch: Batch, place: WorkerContext
 ) -> Tensor:
     """Add the gradient of a part of the batch; returns the sum of its case losses."""
     images = batch.images_BCHW

@@ -20,7 +20,7 @@ from typing import Any, cast
 
 import fsspec
 
-from trainables.pulse import beat
+from trainables.runtime.heartbeat import beat
 
 MAX_FILE = 8 * 2**30
 """Bytes of one file, also within an archive: a bomb is refused before it is unpacked."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.datasets import SPLITS, Dataset, Raster, Source, Split
-from trainables.reading.reduce import reduced
+from trainables.decoding.downscale import reduced
 
 POINTS = 64
 """Foreground pixels remembered per image and class, to aim training crops at."""

@@ -11,7 +11,7 @@ EVERY_SECONDS = 20.0
 """Between two signs; a run is taken for dead after several without one."""
 
 
-_beating: list[Pulse] = []
+_beating: list[Heartbeat] = []
 """The pulses of this process, the innermost last."""
 
 
@@ -21,7 +21,7 @@ def beat() -> None:
         _beating[-1].beat()
 
 
-class Pulse:
+class Heartbeat:
     """While inside, ``tell`` is called now and then, unless :meth:`beat` was not called since.
 
     So a run that hangs falls silent although its process lives, and a store that is away does not
@@ -44,7 +44,7 @@ class Pulse:
                 with contextlib.suppress(OSError):  # the store is away: the next sign may arrive
                     self._tell()
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> Heartbeat:
         self._thread.start()
         _beating.append(self)
         return self

@@ -13,8 +13,8 @@ from pathlib import PurePosixPath
 from typing import cast
 
 from trainables.datasets import Raster, Source, Split
-from trainables.reading.images import SUFFIXES, mismatch, read_labels, read_pixels
-from trainables.reading.tree import File, Problem, Tree
+from trainables.decoding.images import SUFFIXES, mismatch, read_labels, read_pixels
+from trainables.decoding.tree import File, Problem, Tree
 
 IMAGES = ("images", "image", "img", "imgs")
 MASKS = ("masks", "mask", "labels", "label", "labelcol", "annotations", "groundtruth", "gt")

@@ -18,16 +18,17 @@ from typing import NamedTuple, Protocol, cast
 import torch
 
 from trainables.config import Config
-from trainables.evaluate import passes_per_image
-from trainables.loop import Measured, Progress, Row, train
-from trainables.machine import ran_on
+from trainables.decoding.cache import load
+from trainables.evaluation.evaluate import passes_per_image
 from trainables.modes.diffusion import Diffusion
 from trainables.part import without_home
-from trainables.place import Place
-from trainables.pulse import Pulse
-from trainables.reading.cache import load
-from trainables.record import DivergedError, Outcome, Tables
-from trainables.state import read_checkpoint
+from trainables.runtime.environment import ran_on
+from trainables.runtime.heartbeat import Heartbeat
+from trainables.runtime.worker_context import WorkerContext
+from trainables.schemas import DivergedError, Outcome, Tables
+from trainables.training.final_test import RunResult
+from trainables.training.loop import Progress, Row, train
+from trainables.training.state import read_checkpoint
 
 
 class Sink(Protocol):
@@ -71,7 +72,7 @@ class Ended(NamedTuple):
 
 
 def attempt(
-    config: Config, sink: Sink, place: Place, digest: str | None = None
+    config: Config, sink: Sink, place: WorkerContext, digest: str | None = None
 ) -> Generator[Progress, None, Ended]:
     """Drive one worker through a run; rank 0 keeps checkpoints and commits how it ended.
 
@@ -89,23 +90,23 @@ def attempt(
     reset_peak_memory(place)
     try:
         # A worker may die after its commit and before its report, and be started again.
-        done = place.first_has(_committed(sink, digest) if place.rank == 0 else None)
+        done = place.broadcast(_committed(sink, digest) if place.rank == 0 else None)
         if done is not None:
             return Ended(cast("Outcome", done.decode()))
         found, history = (
             _readable(sink.resume(digest), digest) if place.rank == 0 else (None, history)
         )
-        resume = place.first_has(found)
+        resume = place.broadcast(found)
         # Where another worker hangs, the first one waits for it.
         tell = partial(sink.alive, digest) if place.rank == 0 else lambda: None
-        with Pulse(tell) as pulse:
+        with Heartbeat(tell) as pulse:
             _same(config, digest)
             run = train(config, dataclasses.replace(place, beat=pulse.beat), resume)
             while True:
                 try:
                     progress = next(run)
                 except StopIteration as end:
-                    measured: Measured = end.value
+                    measured: RunResult = end.value
                     break
                 history = progress.history
                 if progress.score is not None and place.rank == 0:
@@ -168,7 +169,7 @@ def about(config: Config, sink: Sink, began: datetime, ran: Row) -> Row:
     }
 
 
-def _costs(config: Config, measured: Measured, place: Place) -> Row:
+def _costs(config: Config, measured: RunResult, place: WorkerContext) -> Row:
     tally = measured.tally
     busy = (
         tally.train_seconds
@@ -196,7 +197,7 @@ def _costs(config: Config, measured: Measured, place: Place) -> Row:
     }
 
 
-def _counted(measured: Measured) -> Row:
+def _counted(measured: RunResult) -> Row:
     found = measured.passes_per_image
     return {} if found is None else {"passes_per_image": found}
 
@@ -255,7 +256,7 @@ def _reason(error: Exception) -> str:
     return without_home(f"{type(error).__name__}: {error}{where}".replace("\n", " "))[:2000]
 
 
-def reset_peak_memory(place: Place) -> None:
+def reset_peak_memory(place: WorkerContext) -> None:
     """Forget the peak of the trials before this one in the same process."""
     if place.device != "cpu":
         torch.cuda.reset_peak_memory_stats(place.device)
@@ -263,7 +264,7 @@ def reset_peak_memory(place: Place) -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def _peak_device(place: Place) -> int | None:
+def _peak_device(place: WorkerContext) -> int | None:
     """Most bytes allocated on the device at once; None without one."""
     return None if place.device == "cpu" else torch.cuda.max_memory_allocated(place.device)
 

@@ -12,7 +12,7 @@ from torch import distributed as dist
 
 
 @dataclass(frozen=True)
-class Place:
+class WorkerContext:
     """One worker alone by default; with ``world > 1`` torch.distributed is already initialised."""
 
     rank: int = 0
@@ -40,7 +40,7 @@ class Place:
         dist.all_gather_object(parts, rows)
         return [row for part in cast("list[list[dict[str, Any]]]", parts) for row in part]
 
-    def first_has(self, value: bytes | None) -> bytes | None:
+    def broadcast(self, value: bytes | None) -> bytes | None:
         """Rank 0's value, everywhere."""
         if self.world == 1:
             return value

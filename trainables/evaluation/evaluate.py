@@ -12,17 +12,18 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from trainables import controls, masks, objects, spread, temperature
+from trainables import controls, masks
 from trainables.config import Config, Evaluation
 from trainables.controls import Control
 from trainables.data import Case, prepare
 from trainables.datasets import Dataset
-from trainables.draws import generator
+from trainables.evaluation import diversity, instances, temperature
 from trainables.metrics.dice import Dice
 from trainables.models import Network, Reader
 from trainables.modes import Prediction
-from trainables.place import Place
-from trainables.record import BINS, DivergedError
+from trainables.runtime.seeding import generator
+from trainables.runtime.worker_context import WorkerContext
+from trainables.schemas import BINS, DivergedError
 from trainables.tiling import Window, blended, sized, windows
 
 PIXELS_AT_ONCE = 64 * 64**2
@@ -43,7 +44,7 @@ class Rows:
 
 
 @contextlib.contextmanager
-def reading(config: Config, network: Network, place: Place) -> Generator[None]:
+def reading(config: Config, network: Network, place: WorkerContext) -> Generator[None]:
     """No gradients, evaluation mode, and the precision that the network was trained in."""
     place.beat()
     network.eval()
@@ -51,7 +52,7 @@ def reading(config: Config, network: Network, place: Place) -> Generator[None]:
         yield
 
 
-def autocast(config: Config, place: Place) -> torch.autocast:
+def autocast(config: Config, place: WorkerContext) -> torch.autocast:
     """The config's precision on the worker's device."""
     kind = torch.device(place.device).type
     return torch.autocast(kind, torch.bfloat16, enabled=config.train.precision == "bfloat16")
@@ -88,7 +89,7 @@ def predictions(
     network: Network,
     cases: Sequence[Case],
     mine: Sequence[int],
-    place: Place,
+    place: WorkerContext,
     control: Control = "none",
 ) -> Iterator[tuple[Case, Prediction]]:
     """Each of ``mine`` (places in ``cases``) with its prediction [1, ...] at native size, on CPU.
@@ -114,7 +115,7 @@ def _predicted(
     network: Network,
     cases: Sequence[Case],
     waiting: list[tuple[int, list[Window]]],
-    place: Place,
+    place: WorkerContext,
     control: Control,
 ) -> Iterator[tuple[Case, Prediction]]:
     at_once = patches_at_once(config)
@@ -148,7 +149,7 @@ def _native(patches: list[Tensor], over: list[Window], case: Case) -> Tensor:
 
 
 def _read(
-    config: Config, network: Reader, cases: Sequence[Case], place: Place
+    config: Config, network: Reader, cases: Sequence[Case], place: WorkerContext
 ) -> Iterator[tuple[Case, Prediction]]:
     """Whole cases, as the network's library reads them."""
     for case in cases:
@@ -199,7 +200,7 @@ def histogram(p: Tensor, truth: Tensor) -> list[Row]:
 
 
 def measure(
-    config: Config, network: Network, cases: Sequence[Case], split: str, place: Place
+    config: Config, network: Network, cases: Sequence[Case], split: str, place: WorkerContext
 ) -> Rows:
     """Rows of this worker's share of the cases."""
     mine = range(place.rank, len(cases), place.world)
@@ -216,7 +217,9 @@ def measure(
     return rows
 
 
-def measure_controls(config: Config, network: Network, cases: Sequence[Case], place: Place) -> Rows:
+def measure_controls(
+    config: Config, network: Network, cases: Sequence[Case], place: WorkerContext
+) -> Rows:
     """Rows of this worker's share of the test cases under each control."""
     mine = range(place.rank, len(cases), place.world)
     rows = Rows()
@@ -229,7 +232,7 @@ def measure_controls(config: Config, network: Network, cases: Sequence[Case], pl
 
 
 def seen(
-    config: Config, network: Network, cases: Sequence[Case], place: Place
+    config: Config, network: Network, cases: Sequence[Case], place: WorkerContext
 ) -> list[temperature.Seen]:
     """The worker's share of the cases, as a temperature is fitted to them."""
     mine = range(place.rank, len(cases), place.world)
@@ -238,7 +241,7 @@ def seen(
 
 
 def measure_scaled(
-    config: Config, network: Network, cases: Sequence[Case], place: Place, by: float
+    config: Config, network: Network, cases: Sequence[Case], place: WorkerContext, by: float
 ) -> Rows:
     """Rows of this worker's share of the test cases, at a temperature."""
     mine = range(place.rank, len(cases), place.world)
@@ -249,7 +252,7 @@ def measure_scaled(
     return rows
 
 
-def score(config: Config, network: Network, cases: Sequence[Case], place: Place) -> Tensor:
+def score(config: Config, network: Network, cases: Sequence[Case], place: WorkerContext) -> Tensor:
     """Dice of each case and foreground class, float64 [N, K]; zero where a case is another's.
 
     An empty prediction of an empty mask counts as 1.
@@ -278,11 +281,11 @@ def _count(
     predicted, foreground = masks.to_labels(p_1MHW)[0], masks.foreground(p_1MHW)[0]
     for k, about in _keys(config, case, split):
         key, truth = {**about, "reading": reading}, case.labels == k
-        of_truth = objects.shape(truth, case.instances)
+        of_truth = instances.shape(truth, case.instances)
         rows.cases.append({**key, **counts(predicted == k, truth), **of_truth})
         rows.calibration += [{**key, **row} for row in histogram(foreground[k - 1], truth)]
         if reading == "sample":
-            band, near = objects.boundary_band(truth), {**about, "reading": "boundary"}
+            band, near = instances.boundary_band(truth), {**about, "reading": "boundary"}
             inside = histogram(foreground[k - 1][band], truth[band])
             rows.calibration += [{**near, **row} for row in inside]
 
@@ -290,7 +293,7 @@ def _count(
 def _spread(config: Config, rows: Rows, case: Case, split: str, p_NMHW: Tensor) -> None:
     predicted = masks.to_labels(p_NMHW)
     for k, key in _keys(config, case, split):
-        rows.samples.append({**key, **spread.row(predicted == k, (case.labels == k)[None])})
+        rows.samples.append({**key, **diversity.row(predicted == k, (case.labels == k)[None])})
 
 
 def _objects(config: Config, rows: Rows, case: Case, split: str, p_1MHW: Tensor) -> None:
@@ -298,6 +301,6 @@ def _objects(config: Config, rows: Rows, case: Case, split: str, p_1MHW: Tensor)
         return
     predicted = masks.to_labels(p_1MHW)[0]
     for k, key in _keys(config, case, split):
-        found = objects.components(predicted == k)
+        found = instances.components(predicted == k)
         truth = case.instances * (case.labels == k)
-        rows.instances.append({**key, **objects.row(found, truth)})
+        rows.instances.append({**key, **instances.row(found, truth)})

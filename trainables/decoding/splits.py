@@ -9,9 +9,9 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from trainables.datasets import Split
+from trainables.decoding.pairs import SPLIT_WORDS, Pair
+from trainables.decoding.tree import File, Problem
 from trainables.part import unknown
-from trainables.reading.pairs import SPLIT_WORDS, Pair
-from trainables.reading.tree import File, Problem
 
 
 @dataclass(frozen=True)

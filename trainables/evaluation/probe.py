@@ -20,11 +20,11 @@ from trainables.config import Config
 from trainables.controls import Control
 from trainables.data import Case, tiles
 from trainables.diffusion import add_noise
-from trainables.draws import generator
-from trainables.evaluate import PIXELS_AT_ONCE, counts, reading
+from trainables.evaluation.evaluate import PIXELS_AT_ONCE, counts, reading
 from trainables.models import Network
 from trainables.modes.diffusion import Diffusion
-from trainables.place import Place
+from trainables.runtime.seeding import generator
+from trainables.runtime.worker_context import WorkerContext
 
 CONTROLS: dict[str, Control] = {"image": "none", "dropped": "dropped_image"}
 """What is always measured: with the image, and with the image dropped as in training, which is the
@@ -58,7 +58,9 @@ def passes(config: Config, cases: int) -> int:
     return 2 * config.probe.bins * config.probe.draws * each * cases
 
 
-def measure(config: Config, network: Network, cases: Sequence[Case], place: Place) -> list[Row]:
+def measure(
+    config: Config, network: Network, cases: Sequence[Case], place: WorkerContext
+) -> list[Row]:
     """Rows of ``probes`` about this worker's share of the tiles; none without diffusion."""
     mode, bins = config.mode, config.probe.bins
     if not isinstance(mode, Diffusion) or bins == 0:
@@ -80,7 +82,7 @@ def measure(config: Config, network: Network, cases: Sequence[Case], place: Plac
 
 
 def strip(
-    config: Config, mode: Diffusion, network: Network, tile: Case, levels: int, place: Place
+    config: Config, mode: Diffusion, network: Network, tile: Case, levels: int, place: WorkerContext
 ) -> tuple[Noised, dict[str, Tensor]]:
     """A tile at so many levels evenly spaced in λ, clean first, and its x0 estimates, [L, M, H, W].
 
@@ -151,7 +153,7 @@ def _errors(
     case: Case,
     other: Case,
     noised: Noised,
-    place: Place,
+    place: WorkerContext,
 ) -> list[Row]:
     """One row per stratum and control for one case."""
     wanted = dict(CONTROLS)
@@ -202,7 +204,7 @@ def _estimate(
     other: Case,
     noised: Noised,
     control: Control,
-    place: Place,
+    place: WorkerContext,
 ) -> Tensor:
     """The estimates of x0 at all levels, [L, M, H, W], on the CPU: one pass each."""
     image = controls.image(control, case.image, other.image)[None].to(place.device)

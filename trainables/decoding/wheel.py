@@ -11,7 +11,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.reading.tree import cache_dir
+from trainables.decoding.tree import cache_dir
 
 
 @dataclass(frozen=True)

@@ -20,13 +20,14 @@ import torch
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from trainables import masks, probe
+from trainables import masks
 from trainables.config import Config
 from trainables.data import Case, tiles
-from trainables.evaluate import Row, Rows, predictions
+from trainables.evaluation import probe
+from trainables.evaluation.evaluate import Row, Rows, predictions
 from trainables.models import Network
 from trainables.modes.diffusion import Diffusion
-from trainables.place import Place
+from trainables.runtime.worker_context import WorkerContext
 
 LONGEST = 128
 """Pixels of a picture's longer side, at most."""
@@ -36,7 +37,7 @@ PERCENTILES = (0.5, 99.5)
 """Of an image's values: shown black and white."""
 
 
-def measure(config: Config, network: Network, cases: Sequence[Case], place: Place) -> Rows:
+def measure(config: Config, network: Network, cases: Sequence[Case], place: WorkerContext) -> Rows:
     """Rows of this worker's share of the first ``test.pictures`` cases.
 
     Every case is predicted by itself: its pictures do not depend on who else is in the batch, and
@@ -68,7 +69,7 @@ def _read(case: Case, p_NMHW: Tensor, classes: int) -> Iterator[Row]:
 
 
 def _strip(
-    config: Config, mode: Diffusion, network: Network, case: Case, place: Place
+    config: Config, mode: Diffusion, network: Network, case: Case, place: WorkerContext
 ) -> Iterator[Row]:
     """The noise levels of a tile; of an image larger than that, the one with most foreground."""
     cut = tiles([case], config.task.size)

@@ -14,7 +14,7 @@ import PIL.ImageOps
 import tifffile
 from numpy.typing import NDArray
 
-from trainables.reading.tree import File, in_a_line
+from trainables.decoding.tree import File, in_a_line
 
 SUFFIXES = (".png", ".jpg", ".jpeg", ".tif", ".tiff", ".bmp")
 FORMATS = ("PNG", "JPEG", "BMP")
