@@ -11,7 +11,7 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import WORKERS, Command, Job, Remote, _watch
+from cluster import WORKERS, Command, Job, Remote, _idle_shutdown
 
 CONFIG = "cluster.yaml"
 WATCH = "watch.sh"
@@ -81,7 +81,7 @@ class Cloud(Remote, abc.ABC):
 
         return {
             CONFIG: yaml.safe_dump(self.config(), sort_keys=False, width=1000),
-            WATCH: _watch.script(self._end, DASHBOARD),
+            WATCH: _idle_shutdown.script(self._end, DASHBOARD),
         }
 
     def config(self) -> dict[str, Any]:
@@ -117,10 +117,10 @@ class Cloud(Remote, abc.ABC):
             "head_start_ray_commands": self._start(
                 "--head --port=6379 --dashboard-host=127.0.0.1 --dashboard-port=8265"
                 ' --autoscaling-config="$HOME"/ray_bootstrap_config.yaml',
-                _watch.started("head", self.stop_minutes),
+                _idle_shutdown.started("head", self.stop_minutes),
             ),
             "worker_start_ray_commands": self._start(
-                '--address="$RAY_HEAD_IP":6379', _watch.started("worker", self.idle_minutes)
+                '--address="$RAY_HEAD_IP":6379', _idle_shutdown.started("worker", self.idle_minutes)
             ),
         }
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import _watch
+from cluster import _idle_shutdown
 from cluster._cloud import Cloud
 
 
@@ -33,7 +33,7 @@ class Aws(Cloud):
 
     @property
     def _end(self) -> str:
-        return _watch.SHUTDOWN
+        return _idle_shutdown.SHUTDOWN
 
     def _provider(self) -> dict[str, Any]:
         return {"type": "aws", "region": self.region, "cache_stopped_nodes": False}

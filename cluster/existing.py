@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import Cluster, Resources, _gather, _head, _orphans, _reach
+from cluster import Cluster, Resources, _head, _head_probe, _node_wait, _orphans
 from cluster.local import LOOPBACK, QUIET
 
 PLACES = ("SEGPRINT_DATA", "SEGPRINT_CACHE")
@@ -75,7 +75,7 @@ class Existing(Cluster):
         # Ray Train asks for the state of its run; where a machine has several Rays, it would ask
         # the latest, and take the run for dead.
         places["RAY_ADDRESS"] = self._address()
-        _reach.reach(self._address())
+        _head_probe.reach(self._address())
         try:
             ray.init(
                 address=self._address(),
@@ -88,7 +88,7 @@ class Existing(Cluster):
             raise ConnectionError(f"no Ray at RAY_ADDRESS={self._address()}: {said}") from error
         try:
             _orphans.remove()
-            with _head.watched(ray.get_runtime_context().gcs_address), _gather.gathered():
+            with _head.watched(ray.get_runtime_context().gcs_address), _node_wait.gathered():
                 offered = ray.cluster_resources()
                 alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
                 nodes = tuple((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in alive)

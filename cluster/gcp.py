@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import _watch
+from cluster import _idle_shutdown
 from cluster._cloud import AT, Cloud
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
@@ -47,7 +47,7 @@ class Gcp(Cloud):
 
     @property
     def _end(self) -> str:
-        return _watch.DELETE
+        return _idle_shutdown.DELETE
 
     def _provider(self) -> dict[str, Any]:
         return {

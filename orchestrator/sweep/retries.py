@@ -23,7 +23,8 @@ class RetryState:
 
     def split(self, digest: str) -> int:
         """How many times more parts a batch is passed in
-        (:class:`trainables.runtime.worker_context.WorkerContext`)."""
+        (:class:`trainables.runtime.worker_context.WorkerContext`).
+        """
         return self.splits.get(digest, 1)
 
     def recall(self, made: Plan, ledger: Ledger) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from cluster import _jobs, _reach
+from cluster import _head_probe, _jobs
 from tests.conftest import ROOT, Segprint
 from tests.faults.nodes import Nodes
 
@@ -18,20 +18,20 @@ from tests.faults.nodes import Nodes
 def test_a_port_where_nobody_listens_or_answers_blocks_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_reach, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(_head_probe, "ANSWER_SECONDS", 1.0)
     monkeypatch.setattr(_jobs, "ANSWER_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(ConnectionError, match="does not answer as Ray's head"):
-            _reach.reach(f"127.0.0.1:{port}")
+            _head_probe.reach(f"127.0.0.1:{port}")
         with pytest.raises(ConnectionError, match="no Ray Jobs at .*timed out"):
             _jobs.state(f"http://127.0.0.1:{port}")
     with pytest.raises(ConnectionError, match="refused; is it the head's address"):
-        _reach.reach(f"127.0.0.1:{port}")
+        _head_probe.reach(f"127.0.0.1:{port}")
     with pytest.raises(ConnectionError, match="refused; is RAY_ADDRESS right"):
         _jobs.state(f"http://127.0.0.1:{port}")
     with pytest.raises(ConnectionError, match="must be HOST:PORT"):
-        _reach.reach("somewhere")
+        _head_probe.reach("somewhere")
 
 
 def test_an_environment_without_the_packages_says_so(tmp_path: Path) -> None:
