@@ -97,9 +97,11 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("case_scores", pa.list_(pa.float64())),
             ("seconds", pa.float64()),
         ]
-    ), # One row per held-out case, foreground class and reading: pixels of the ensemble's mask, and
+    ),
+    # One row per held-out case, foreground class and reading: pixels of the ensemble's mask, and
     # the shape of the true mask, which every reading repeats
-    (trainables.evaluation.instances.shape). "cases": pa.schema(
+    # (trainables.evaluation.instances.shape).
+    "cases": pa.schema(
         [
             *_KEY,
             *_CASE,
@@ -175,8 +177,10 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("eps_gap_sum", pa.float64()),
             *_COUNTS,
         ]
-    ), # One row per picture of the first test cases (trainables.evaluation.pictures), to look at;
-    no sums. "pictures": pa.schema(
+    ),
+    # One row per picture of the first test cases, to look at
+    # (trainables.evaluation.pictures); no sums.
+    "pictures": pa.schema(
         [
             *_KEY,
             ("case", pa.string()),
