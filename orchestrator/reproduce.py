@@ -254,7 +254,7 @@ def _of_rows(name: str, then: pa.Table, now: pa.Table) -> Iterator[Compared]:
     numbers = [f.name for f in columns if f.name not in labels]
     old, new = (_sorted(table, labels) for table in (then, now))
     same_rows = old.select(labels).equals(new.select(labels))
-    same = {number: same_rows and old[number].equals(new[number]) for number in numbers}
+    same = {number: bool(same_rows and old[number].equals(new[number])) for number in numbers}
     if name == "calibration":  # a probability that moves by its last bit may change its bin
         labels.remove("bin")
         old, new = (_summed(table, labels, numbers) for table in (old, new))
@@ -288,4 +288,4 @@ def _floats(column: pa.ChunkedArray) -> NDArray[np.float64]:
     """Its numbers; those of lists one after the other."""
     if pa.types.is_list(column.type):
         return np.concatenate([[], *column.to_numpy()])
-    return column.cast(pa.float64()).fill_null(0.0).to_numpy()
+    return column.cast(pa.float64()).fill_null(pa.scalar(0.0)).to_numpy()

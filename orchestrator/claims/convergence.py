@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -21,7 +21,7 @@ class Learning:
     """What a cell's validations say, and those of the arms without a network beside it."""
 
     def __init__(self, tables: Catalog) -> None:
-        steps = cast("pd.DataFrame", tables["steps"].to_pandas())
+        steps = tables["steps"].to_pandas()
         steps = steps[steps["score_count"] > 0].sort_values("step")
         self._curves = {
             str(digest): (mine["step"].to_numpy(), (mine["score_sum"] / mine["score_count"]))

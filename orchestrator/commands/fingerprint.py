@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from argparse import Namespace
-from typing import Any, cast
+from typing import Any
 
 import pandas as pd
 
@@ -35,7 +35,7 @@ def main(options: Namespace) -> int:
     if not found and not options.json:
         print("no final diffusion trial has finished yet")
         return 1
-    curves = cast("pd.DataFrame", tables["fingerprints"].to_pandas())
+    curves = tables["fingerprints"].to_pandas()
     for row in found:
         row["density"] = bars(curves, row)
     emit(found if options.json else map(_short, found), COLUMNS, options.json)

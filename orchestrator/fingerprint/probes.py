@@ -21,8 +21,6 @@ from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from orchestrator.views.catalog import Catalog
 
 MEASURED = (
@@ -141,8 +139,8 @@ class Probed:
 
 def cells(tables: Catalog) -> Iterator[Probed]:
     """Probes of the finished final trials of every study and cell, along each axis."""
-    studies = cast("pd.DataFrame", tables["studies"].to_pandas())
-    trials = cast("pd.DataFrame", tables["trials"].to_pandas())
+    studies = tables["studies"].to_pandas()
+    trials = tables["trials"].to_pandas()
     finished = set(trials.loc[trials["outcome"] == "finished", "digest"])
     final = studies[(studies["stage"] == "final") & studies["digest"].isin(finished)]
     probes = tables["probes"].select(COLUMNS).combine_chunks()

@@ -140,8 +140,8 @@ def final_cells(tables: Catalog, declared: pa.Table | None = None) -> Iterator[M
     ``declared`` are other rows of ``studies`` than the current ones.
     """
     asked = tables["studies"] if declared is None else declared
-    studies = cast("pd.DataFrame", asked.to_pandas())
-    trials = cast("pd.DataFrame", tables["trials"].to_pandas())
+    studies = asked.to_pandas()
+    trials = tables["trials"].to_pandas()
     final = studies[studies["stage"] == "final"].drop(columns=["config"])
     final = final.merge(trials[trials["outcome"] == "finished"], on="digest")
     final["config"] = final["config"].fillna("{}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -44,12 +45,13 @@ def parquet(table: pa.Table, row_group: int = 1 << 18) -> bytes:
     return sink.getvalue()
 
 
-def coded(column: pa.ChunkedArray) -> tuple[list[str], NDArray[np.int64]]:
+def coded(column: pa.ChunkedArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
     """A column of names as their sorted list and each row's place in it; null is empty."""
-    found = pc.fill_null(column, "").combine_chunks()
+    found: Any = cast("pa.ChunkedArray[Any]", pc.fill_null(column, pa.scalar(""))).combine_chunks()
     if not pa.types.is_dictionary(found.type):
         found = found.dictionary_encode()
-    names, rank = np.unique(found.dictionary.to_pylist(), return_inverse=True)
+    words: list[str] = found.dictionary.to_pylist()
+    names, rank = np.unique(words, return_inverse=True)
     return names.tolist(), rank.astype(np.int64)[found.indices.to_numpy()]
 
 
@@ -80,7 +82,7 @@ def verify(part: StoredTable, value: bytes | None) -> None:
 
 def current(name: str, table: pa.Table, version: int, about: Row) -> pa.Table:
     """Rows of an older schema version in today's schema; a column they did not have is null."""
-    columns = {field: table[field] for field in table.column_names}
+    columns: dict[str, Any] = {field: table[field] for field in table.column_names}
     count = table.num_rows
     if version < 2:  # one reading, and one peak of memory
         columns["reading"] = pa.array(["sample"] * count)

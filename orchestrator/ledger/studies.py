@@ -99,7 +99,7 @@ class Studies:
         prefix = "/".join(["studies", *filter(None, (study, revision)), ""])
         listed = self.store.list(prefix)
         shared = self._shared([key for key in listed if _is_shared(key)], ["key"], whole=whole)
-        keys = {*listed, *(key for table in shared for key in table["key"].to_pylist())}
+        keys = {*listed, *(str(key) for table in shared for key in table["key"].to_pylist())}
         return [declared for key in sorted(keys) for declared in Declared.parse(key)]
 
     def _shared(self, keys: list[str], columns: list[str], *, whole: bool) -> list[pa.Table]:

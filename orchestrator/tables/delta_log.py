@@ -14,7 +14,7 @@ import re
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -248,7 +248,7 @@ def _create(store: Store, name: str) -> None:
 
 def _strangers(name: str, table: DeltaTable) -> list[pa.Field]:
     """Columns that the table does not have yet; a changed type is refused."""
-    known = {f.name: f for f in pa.schema(table.schema().to_arrow())}
+    known = {f.name: f for f in pa.schema(cast("Any", table.schema().to_arrow()))}
     for column in SCHEMAS[name]:
         if column.name in known and not _same(known[column.name].type, column.type):
             raise ValueError(

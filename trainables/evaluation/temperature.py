@@ -54,10 +54,11 @@ def fitted(cases: Iterable[Seen], total: Callable[[Tensor], Tensor]) -> float:
             loss += masks.cross_entropy(scale * case.logits, case.truth).sum()
         return float(total(loss))
 
+    low, high = map(math.log, BOUNDS)
     found = minimize_scalar(
-        objective, bounds=tuple(map(math.log, BOUNDS)), method="bounded", options={"xatol": 1e-4}
+        objective, bounds=(low, high), method="bounded", options={"xatol": 1e-4}
     )
-    return math.exp(found.x)
+    return math.exp(float(found.x))
 
 
 def scaled(p_1MHW: Tensor, temperature: float) -> Tensor:
