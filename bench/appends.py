@@ -33,6 +33,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction
+from orchestrator.tables.snapshot import Snapshot
 from tests.faults.proxy import Proxy
 from tests.server import BUCKET, serving
 from trainables.schemas import SCHEMAS, Tables, to_arrow
@@ -146,7 +147,7 @@ def commit(ledger: Ledger, whole: bool, digest: str) -> None:
 
 
 def committed(ledger: Ledger) -> list[str]:
-    return ledger.table("trials")["digest"].to_pylist()
+    return Snapshot(ledger.store).table("trials")["digest"].to_pylist()
 
 
 def _enter(barrier: Barrier) -> None:

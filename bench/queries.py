@@ -31,10 +31,11 @@ import pandas as pd
 import pyarrow as pa
 
 from bench import _mlflow, _store
+from orchestrator.analyses import open_store
 from orchestrator.ledger.commits import PREFIX
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction, delta_log
-from orchestrator.views.catalog import Catalog, open_store
+from orchestrator.views.catalog import Catalog
 from trainables.schemas import SCHEMAS
 
 TRIALS = int(os.environ.get("SEGPRINT_BENCH_TRIALS", "10000"))

@@ -25,7 +25,8 @@ from trainables.runtime.worker_context import WorkerContext, best_device
 from trainables.samplers.ddpm import DDPM
 from trainables.samplers.dpm_solver import DPMSolver
 from trainables.training.attempt import peak_host, reset_peak_memory
-from trainables.training.loop import Measured, Progress, train
+from trainables.training.final_test import RunResult
+from trainables.training.loop import Progress, train
 from trainables.training.state import State
 
 SIZES = (64, 128)
@@ -78,7 +79,7 @@ def config_of(size: int) -> Config:
 
 def trained(config: Config, data: Prepared, place: WorkerContext) -> Network:
     """The best weights of a short training."""
-    run: Generator[Progress, None, Measured] = train(config, place)
+    run: Generator[Progress, None, RunResult] = train(config, place)
     checkpoint: bytes | None = None
     for progress in run:
         checkpoint = progress.save()

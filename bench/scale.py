@@ -26,7 +26,7 @@ from bench.appends import commit
 from bench.sweeps import apart, swept
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import check
-from orchestrator.policy import Standing
+from orchestrator.planning.selection import Standing
 from orchestrator.search.optuna_search import CellSearch
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.object_store import Store

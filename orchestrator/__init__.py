@@ -1,1 +1,18 @@
-"""The trunk: plans, sweeps, the ledger, analyses, the report and the command line."""
+"""The orchestrator: plans a study, trains what is missing, keeps the results and analyses them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from orchestrator.analyses import open_store
+
+__all__ = ["open_store"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "open_store":  # imported late: every module of the package imports this file first
+        from orchestrator.analyses import open_store
+
+        return open_store
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -8,8 +8,8 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.views.catalog import Catalog
 from tests.cells import as_counts, commit
 
 Array = np.ndarray[Any, Any]
@@ -59,7 +59,7 @@ def arm(
 
 
 def claims(ledger: Ledger, statement: str, metric: str | None = None) -> list[dict[str, Any]]:
-    rows = Catalog(ledger)["claims"].to_pylist()
+    rows = catalog(ledger)["claims"].to_pylist()
     return [r for r in rows if statement in r["statement"] and metric in (None, r["metric"])]
 
 

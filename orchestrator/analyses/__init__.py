@@ -1,1 +1,44 @@
-"""Answers from Parquet, one file each: ``rows(tables)`` returns the view of the file's name."""
+"""One SQL view per file, computed from held-out rows and probes across all studies of a store.
+
+The file's name is the view's name. The file defines ``rows(tables: Catalog) -> pyarrow.Table``.
+"""
+
+from __future__ import annotations
+
+from functools import partial
+from importlib import import_module
+from pathlib import Path
+
+import pyarrow as pa
+
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.storage.object_store import Store
+from orchestrator.views.catalog import Catalog
+
+__all__ = ["catalog", "names", "open_store"]
+
+HERE = Path(__file__).parent
+
+
+def names() -> list[str]:
+    """Names of the analyses."""
+    return sorted(p.stem for p in HERE.glob("*.py") if not p.stem.startswith("_"))
+
+
+def catalog(ledger: Ledger, studies: tuple[str, ...] = (), version: int | None = None) -> Catalog:
+    """All views over a ledger, or over some of its studies only."""
+    analyses = {name: partial(_rows, name) for name in names()}
+    return Catalog(ledger, analyses, studies, version)
+
+
+def open_store(url: str, *studies: str, version: int | None = None) -> Catalog:
+    """All committed results of a directory or ``s3://BUCKET/PREFIX``, or of some studies only.
+
+    ``version`` is the number of a compaction (``segprint tables versions``); the views then show
+    the rows that were in the tables after it.
+    """
+    return catalog(Ledger(Store(url)), studies, version)
+
+
+def _rows(name: str, tables: Catalog) -> pa.Table:
+    return import_module(f"{__name__}.{name}").rows(tables)

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from orchestrator.views.catalog import Catalog
@@ -38,7 +39,7 @@ def tables_of(options: Namespace) -> Catalog:
     for study in options.studies:
         if study not in known:
             raise unknown("study", study, known)
-    return Catalog(ledger, tuple(options.studies), getattr(options, "version", None))
+    return catalog(ledger, tuple(options.studies), getattr(options, "version", None))
 
 
 def console(*, stderr: bool = False) -> Console:

@@ -12,11 +12,11 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.analyses import catalog
 from orchestrator.commands import ledger_of
 from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
 from orchestrator.fingerprint.probes import Probed, cells
 from orchestrator.report.adapted_schedule import picture
-from orchestrator.views.catalog import Catalog
 from trainables.part import unknown
 
 REPLICATES = 3
@@ -62,7 +62,7 @@ def _chosen(options: Namespace) -> Probed:
     if options.study not in known:
         raise unknown("study", options.study, known)
     probed = [
-        p.whole() for p in cells(Catalog(ledger, (options.study,))) if p.about["axis"] == "log_snr"
+        p.whole() for p in cells(catalog(ledger, (options.study,))) if p.about["axis"] == "log_snr"
     ]
     found = [p for p in probed if len(p.runs)]
     if not found:

@@ -9,6 +9,7 @@ from itertools import product
 import pandas as pd
 import pyarrow as pa
 
+from orchestrator.analyses import catalog
 from orchestrator.commands import ledger_of
 from orchestrator.commands.output import deliver
 from orchestrator.heldout import metrics, paired
@@ -26,7 +27,7 @@ SCHEMA = pa.schema(
 
 def main(options: Namespace) -> int:
     """One line per task, metric and pair; 1 if there is nothing that both were tested on."""
-    tables = Catalog(ledger_of(options))
+    tables = catalog(ledger_of(options))
     finals = list(metrics.final_cells(tables))
     one, other = (_chosen(tables, finals, word) for word in (options.one, options.other))
     if all(len(trials) == 1 for _, trials in (*one, *other)):  # by whatever seed

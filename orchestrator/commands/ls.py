@@ -9,9 +9,9 @@ from typing import Any, cast
 
 import cluster
 import search_spaces
+from orchestrator import analyses
 from orchestrator.commands import emit, ledger_of
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.views.catalog import ANALYSES, Catalog, analyses
 from trainables import part
 from trainables.schemas import SCHEMAS
 
@@ -38,9 +38,10 @@ def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
     if kind == "clusters":
         return [{"name": n, "about": _doc(cluster.HERE / f"{n}.py")} for n in cluster.names()]
     if kind == "analyses":
-        return [{"name": n, "about": _doc(ANALYSES / f"{n}.py")} for n in analyses()]
+        return [{"name": n, "about": _doc(analyses.HERE / f"{n}.py")} for n in analyses.names()]
     if kind == "views":
-        columns = {n: ", ".join(SCHEMAS[n].names) if n in SCHEMAS else "" for n in Catalog.names()}
+        columns = {name: ", ".join(schema.names) for name, schema in SCHEMAS.items()}
+        columns |= dict.fromkeys(["studies", *analyses.names()], "")
         return [{"name": n, "columns": c} for n, c in columns.items()]
     if kind == "studies":
         return _studies(ledger_of(options))

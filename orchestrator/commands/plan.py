@@ -11,13 +11,14 @@ from typing import Any
 
 import search_spaces
 from cluster.local import usable_cpus
-from orchestrator import policy
 from orchestrator.commands import emit, ledger_of, limited
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning import selection
 from orchestrator.planning.cells import left_out
 from orchestrator.planning.cost import Cost, Estimator, wall_seconds
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.stale_configs import outdated
+from orchestrator.sweep import budget
 from orchestrator.sweep.budget import HOUR, own, spent
 from orchestrator.sweep.progress import clock, remaining
 
@@ -44,7 +45,7 @@ def main(options: Namespace) -> int:
     if old is not None:
         print(old)
     if space.budget is not None:
-        used = policy.exhausted(space.budget, spent(made, ledger))
+        used = budget.exhausted(space.budget, spent(made, ledger))
         print(f"the budget is spent: {used}" if used else "the budget is not spent")
     for name in made.hopeless:
         print(f"{name}: no search trial finished within the limits, so nothing can be chosen")
@@ -81,7 +82,7 @@ def _totals(made: Plan, left: dict[str, tuple[Cost, int]]) -> dict[str, Any]:
         ((c.device_seconds, workers) for c, workers in left.values()), usable_cpus()
     )
     rates = made.space.budget.rates if made.space.budget is not None else {}
-    money = sum(c.device_seconds / HOUR * policy.price(c.device, rates) for c in costs)
+    money = sum(c.device_seconds / HOUR * budget.price(c.device, rates) for c in costs)
     return {
         "configs": len(made.trials) + sum(made.unsuggested.values()) + sum(made.unchosen.values()),
         "left_out": left_out(made.space),
@@ -125,7 +126,7 @@ def fronts(made: Plan) -> list[dict[str, Any]]:
             "chosen": any(t.cell.name == cell and t.values == values for t in finals),
         }
         for cell, known in made.standings.items()
-        for digest in policy.front(known)
+        for digest in selection.front(known)
         for values in [tried[digest]]
     ]
 

@@ -17,6 +17,7 @@ from orchestrator.commands import emit, ledger_of, setting
 from orchestrator.ledger.ledger import LedgerSink
 from orchestrator.planning.cells import Cell, check
 from orchestrator.provenance import code_version
+from orchestrator.tables.snapshot import Snapshot
 from trainables.config import Config
 from trainables.models import require_installed
 from trainables.part import unknown
@@ -45,7 +46,7 @@ def _first(options: Namespace) -> int:
         sink = LedgerSink(ledger, code_version())
         place = WorkerContext(device=best_device(), split=ledger.splits([digest])[digest])
         _follow(attempt(config, sink, place, digest), quiet=options.json)
-    (row,) = ledger.table("trials", [digest]).to_pylist()
+    (row,) = Snapshot(ledger.store).table("trials", [digest]).to_pylist()
     row["config"] = json.loads(row["config"])
     if options.json:
         print(json.dumps(row, indent=1, default=str))

@@ -11,6 +11,7 @@ from typing import Any
 import search_spaces
 from orchestrator.commands import emit, ledger_of
 from orchestrator.planning.cells import check, left_out, templates
+from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Choice, Each, Hole, Integer, Space, Uniform, walk
 
 
@@ -126,7 +127,7 @@ def _budget(space: Space) -> str:
 
 
 def _trial(options: Namespace) -> int:
-    rows = ledger_of(options).table("trials", [options.what]).to_pylist()
+    rows = Snapshot(ledger_of(options).store).table("trials", [options.what]).to_pylist()
     if not rows:
         raise ValueError(f"no committed trial has the digest {options.what!r}")
     for row in rows:

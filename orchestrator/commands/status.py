@@ -8,9 +8,9 @@ import cluster
 import search_spaces
 from cluster import Remote, _jobs
 from cluster.existing import Existing
-from orchestrator import policy
 from orchestrator.commands import emit, ledger_of
 from orchestrator.ledger.driver_lock import driver_of
+from orchestrator.planning import trial_state
 from orchestrator.remote.launcher import launch, shown, studies
 
 
@@ -65,9 +65,9 @@ def _of_study(options: Namespace) -> int:
     for d in declared:
         commit = commits.get(d.digest)
         outcome = commit.outcome if commit is not None else None
-        if outcome == "pruned" and not policy.counts_as_done(outcome, d.stage):
+        if outcome == "pruned" and not trial_state.counts_as_done(outcome, d.stage):
             outcome = None
-        state = policy.state(outcome, failures.get(d.digest, 0), leases.get(d.digest))
+        state = trial_state.state(outcome, failures.get(d.digest, 0), leases.get(d.digest))
         word = outcome if state == "done" and outcome is not None else state
         row = counted.setdefault((d.cell, d.stage), {})
         row[word] = row.get(word, 0) + 1

@@ -14,12 +14,14 @@ from typing import Any
 import cluster
 import search_spaces
 from cluster.local import usable_cpus
-from orchestrator import policy
+from orchestrator.analyses import catalog
 from orchestrator.commands import console, emit, ledger_of, limited
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning import trial_state
 from orchestrator.planning.cells import ready
 from orchestrator.planning.cost import Estimator
 from orchestrator.planning.plan import Plan, Trial
+from orchestrator.sweep import timeouts
 from orchestrator.sweep.progress import ProgressDisplay, memory
 from orchestrator.views.catalog import Catalog
 from search_spaces import Space
@@ -39,7 +41,7 @@ def main(options: Namespace) -> int:
         )
     ledger = ledger_of(options)
     ledger.store.check()
-    ledger = Ledger(ledger.store.patient(policy.STORE_SECONDS))
+    ledger = Ledger(ledger.store.patient(timeouts.STORE_SECONDS))
     # Ray reads these when it is first imported, so they come before anything that imports it.
     os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
     from orchestrator.sweep.driver import sweep
@@ -51,7 +53,7 @@ def main(options: Namespace) -> int:
         made = sweep(
             study, space, ledger, where, screen, silence, options.mirror, again=options.again
         )
-    tables = Catalog(ledger, (study,))
+    tables = catalog(ledger, (study,))
     if options.json:
         board = tables["leaderboard"].to_pylist()
         print(json.dumps({**summary(made), "leaderboard": board}, indent=1, default=str))
@@ -71,10 +73,10 @@ def exit_code(made: Plan) -> int:
 
 def _checked(options: Namespace, space: Space) -> float:
     """Everything that can be wrong before anything starts; for how long a trial may be silent."""
-    silence = policy.SILENCE_SECONDS if options.silence is None else options.silence
+    silence = timeouts.SILENCE_SECONDS if options.silence is None else options.silence
     require(
-        silence >= policy.SHORTEST_SILENCE,
-        f"--silence={silence:g} must be at least {policy.SHORTEST_SILENCE:g} seconds",
+        silence >= timeouts.SHORTEST_SILENCE,
+        f"--silence={silence:g} must be at least {timeouts.SHORTEST_SILENCE:g} seconds",
     )
     ready(space)
     if options.mirror is not None and importlib.util.find_spec(options.mirror) is None:
@@ -107,7 +109,7 @@ def _say(made: Plan, space: str) -> None:
         print(f"{trial.label} ({trial.digest}): {trial.outcome}, see `segprint show`")
     given_up = sum(t.state == "given up" for t in made.trials)
     if given_up:
-        what = f"{given_up} trials are given up after {policy.MOST_FAILURES} failed attempts"
+        what = f"{given_up} trials are given up after {trial_state.MOST_FAILURES} failed attempts"
         print(f"{what}; `segprint sweep {space} --again` tries them anew")
     for name in made.hopeless:
         print(f"{name}: no search trial finished within the limits, so nothing could be chosen")

@@ -25,10 +25,7 @@ from datetime import UTC, datetime
 from functools import cached_property
 from typing import Any, cast
 
-import pyarrow as pa
-
-from orchestrator import policy
-from orchestrator.ledger import parquet
+from orchestrator.ledger import failed_attempts, parquet
 from orchestrator.ledger.commits import (
     PREFIX,
     RANK,
@@ -42,7 +39,6 @@ from orchestrator.ledger.commits import about as about_row
 from orchestrator.ledger.process_identity import dead, myself
 from orchestrator.ledger.studies import Studies
 from orchestrator.storage.object_store import Store
-from orchestrator.tables.snapshot import Snapshot
 from trainables.schemas import SCHEMA_VERSION, Outcome, Tables
 
 
@@ -91,7 +87,7 @@ class Ledger:
             part = record.parts["trials"]
             with suppress(DamagedError):  # nobody can tell why it failed
                 rows = parquet.decode(part, values.get(part.key), record, record.about)
-                found[record.digest] *= 1 + policy.out_of_memory(rows["reason"][0].as_py())
+                found[record.digest] *= 1 + failed_attempts.out_of_memory(rows["reason"][0].as_py())
         return found
 
     def done(self, digest: str) -> Outcome | None:
@@ -107,10 +103,6 @@ class Ledger:
                 continue
             return outcome
         return None
-
-    def table(self, name: str, digests: Iterable[str] | None = None) -> pa.Table:
-        """Rows of one table, over all counted attempts or those of some digests."""
-        return Snapshot(self.store).table(name, digests)
 
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> bool:
         """Write an attempt's tables, then its commit record; whether it is the one that counts.

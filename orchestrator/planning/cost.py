@@ -15,6 +15,7 @@ import numpy as np
 import torch
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.tables.snapshot import Snapshot
 from trainables.config import Config, parse
 from trainables.data import prepared, tiles
 from trainables.evaluation import evaluate, probe
@@ -52,7 +53,7 @@ class Estimator:
         seen: dict[tuple[str, str, str], list[float]] = {}
         self._devices: dict[tuple[str, str, str], str] = {}
         columns = ["task", "model", "mode", "outcome", "steps", "device_seconds", "device"]
-        for row in ledger.table("trials").select(columns).to_pylist():
+        for row in Snapshot(ledger.store).table("trials").select(columns).to_pylist():
             if row["device_seconds"] is not None and row["outcome"] in ("finished", "pruned"):
                 per_step = row["device_seconds"] / max(1, row["steps"])
                 key = (row["task"], row["model"], row["mode"])

@@ -12,7 +12,7 @@ import numpy as np
 
 from orchestrator.heldout.metrics import SAMPLE, Cases, TestRows
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.policy import Standing
+from orchestrator.planning.selection import Standing
 from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Search
 from trainables.config import Config

@@ -8,14 +8,14 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from orchestrator import policy
 from orchestrator.ledger.commits import Commit
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
+from orchestrator.planning import selection, trial_state
 from orchestrator.planning.cells import Cell, check
 from orchestrator.planning.objectives import Objectives
 from orchestrator.planning.resources import Workers
-from orchestrator.policy import Standing
+from orchestrator.planning.selection import Standing
 from search_spaces import Space
 from search_spaces._holes import Values, fits
 from trainables.config import Config
@@ -36,7 +36,7 @@ class Trial:
     values: Values
     workers: Workers
     outcome: Outcome | None
-    state: policy.State
+    state: trial_state.State
 
     @property
     def digest(self) -> str:
@@ -181,10 +181,10 @@ class _Known:
         digest = config.digest()
         commit = self.commits.get(digest)
         outcome = commit.outcome if commit else None
-        if outcome is not None and not policy.counts_as_done(outcome, stage):
+        if outcome is not None and not trial_state.counts_as_done(outcome, stage):
             outcome = "failed" if outcome == "failed" else None
         failures, forgiven = self.failures.get(digest, 0), self.forgiven.get(digest, 0)
-        state = policy.state(outcome, failures, self.leases.get(digest), forgiven)
+        state = trial_state.state(outcome, failures, self.leases.get(digest), forgiven)
         return Trial(cell, stage, index, config, values, workers, outcome, state)
 
     def search(self, cell: Cell, space: Space) -> list[Trial]:
@@ -222,5 +222,5 @@ class _Known:
 
 def _best(search: list[Trial], standings: dict[str, Standing]) -> Trial | None:
     outcomes: dict[str, Outcome] = {t.digest: t.outcome for t in search if t.outcome is not None}
-    winner = policy.best(standings, outcomes)
+    winner = selection.best(standings, outcomes)
     return next((t for t in search if t.digest == winner), None)

@@ -10,12 +10,14 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
-from orchestrator import policy
 from orchestrator.ledger.commits import Commit
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.objectives import Objectives
-from orchestrator.policy import Rung, Standing
+from orchestrator.planning.selection import Standing
+from orchestrator.search import pruning
+from orchestrator.search.pruning import Rung
+from orchestrator.tables.snapshot import Snapshot
 from search_spaces._holes import Values, fits
 from trainables.schemas import Outcome
 
@@ -50,7 +52,7 @@ class SearchHistory:
         digests |= {digest for lent in self._lent.values() for digest in lent}
         self.standings = self.goals.standings(ledger, digests) if self.goals is not None else {}
         self._climbed: dict[str, dict[int, Rung]] = {}
-        for row in ledger.table("steps", digests).to_pylist() if digests else []:
+        for row in Snapshot(ledger.store).table("steps", digests).to_pylist() if digests else []:
             if row["score_count"]:
                 rung = Rung(row["score_sum"] / row["score_count"], tuple(row["case_scores"] or ()))
                 self._climbed.setdefault(row["digest"], {})[row["step"]] = rung
@@ -79,7 +81,7 @@ class SearchHistory:
             assert search is not None
             if t.stage != "search" or t.outcome is None:
                 continue
-            bracket = policy.bracket(search.pruner, t.index, len(search.rungs))
+            bracket = pruning.bracket(search.pruner, t.index, len(search.rungs))
             for step, rung in self._climbed.get(t.digest, {}).items():
                 if step in search.rungs[bracket:]:
                     found.setdefault((t.cell.name, bracket, step), {})[t.digest] = rung

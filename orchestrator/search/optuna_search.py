@@ -20,7 +20,7 @@ from optuna.trial import TrialState
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.objectives import Objectives
 from orchestrator.planning.plan import Plan
-from orchestrator.policy import Standing
+from orchestrator.planning.selection import Standing
 from orchestrator.search.history import PastTrial, SearchHistory
 from search_spaces import Choice, Hole, Integer, Search, Uniform, walk
 from search_spaces._holes import Values

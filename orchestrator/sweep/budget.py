@@ -4,13 +4,51 @@ from __future__ import annotations
 
 import dataclasses
 import time
+from collections.abc import Mapping
+from dataclasses import dataclass
 
-from orchestrator import policy
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.plan import Plan
-from orchestrator.policy import Spent
+from orchestrator.tables.snapshot import Snapshot
+from search_spaces import Budget
 
 HOUR = 3600.0
+
+
+@dataclass(frozen=True)
+class Spent:
+    """What a study has used so far."""
+
+    trials: int = 0
+    hours: float = 0.0
+    device_hours: float = 0.0
+    money: float = 0.0
+
+
+def exhausted(budget: Budget | None, spent: Spent) -> str | None:
+    """What of a budget is spent, in words; None while a trial may be started.
+
+    >>> exhausted(Budget(trials=8, device_hours=2.0), Spent(trials=3, device_hours=2.1))
+    '2.1 of 2 device-hours'
+    """
+    if budget is None:
+        return None
+    for name in ("trials", "hours", "device_hours", "money"):
+        allowed, used = getattr(budget, name), getattr(spent, name)
+        if allowed is not None and used >= allowed:
+            word = name.replace("device_hours", "device-hours")
+            return f"{used:.4g} of {allowed:.4g} {word}"
+    return None
+
+
+def price(device: str, rates: Mapping[str, float]) -> float:
+    """Of an hour of a device: by the longest of the names that its own contains, else the dearest.
+
+    >>> price("NVIDIA H100 80GB HBM3", {"cpu": 0.04, "H100": 3.1}), price("TPU", {"cpu": 0.04})
+    (3.1, 0.04)
+    """
+    named = [name for name in rates if name.lower() in device.lower()]
+    return rates[max(named, key=len)] if named else max(rates.values(), default=0.0)
 
 
 def own(made: Plan, ledger: Ledger) -> set[str]:
@@ -28,12 +66,12 @@ def spent(made: Plan, ledger: Ledger) -> Spent:
     digests = own(made, ledger) if budget is not None else set[str]()
     if budget is None or not digests:
         return Spent()
-    rows = ledger.table("trials", digests).to_pylist()
+    rows = Snapshot(ledger.store).table("trials", digests).to_pylist()
     hours = [((row["device_seconds"] or 0.0) / HOUR, row["device"] or "") for row in rows]
     return Spent(
         trials=len(rows),
         device_hours=sum(h for h, _ in hours),
-        money=sum(h * policy.price(device, budget.rates) for h, device in hours),
+        money=sum(h * price(device, budget.rates) for h, device in hours),
     )
 
 
@@ -97,8 +135,8 @@ class BudgetMeter:
             device_hours=self._before.device_hours + hours,
             money=self._before.money + money,
         )
-        return policy.exhausted(self.budget, used)
+        return exhausted(self.budget, used)
 
     def _price(self, run: _Running, now: float) -> float:
         rates = self.budget.rates if self.budget is not None else {}
-        return run.hours(now) * policy.price(run.device or self._device, rates)
+        return run.hours(now) * price(run.device or self._device, rates)

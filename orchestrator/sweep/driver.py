@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster import Cluster, Resources
-from orchestrator import policy
 from orchestrator.ledger.driver_lock import LostError, claimed
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.resources import ResourceRequest, fewest
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import searches
+from orchestrator.sweep import timeouts
 from orchestrator.sweep.budget import BudgetMeter
 from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.sweep.retries import RetryState
@@ -39,7 +40,7 @@ def sweep(
     ledger: Ledger,
     cluster: Cluster,
     screen: ProgressDisplay,
-    silence: float = policy.SILENCE_SECONDS,
+    silence: float = timeouts.SILENCE_SECONDS,
     mirror: str | None = None,
     *,
     again: bool = False,
@@ -111,7 +112,7 @@ def _rounds(made: Plan, crew: SweepContext) -> Plan:
 
 
 def _tidy(made: Plan, ledger: Ledger) -> None:
-    ledger.tidy({t.digest for t in made.pending}, policy.LEASE_SECONDS)
+    ledger.tidy({t.digest for t in made.pending}, trial_state.LEASE_SECONDS)
 
 
 def feasible(made: Plan, resources: Resources) -> None:
@@ -211,7 +212,7 @@ def _trial_name(trial: Any) -> str:
 def _progress(made: Plan, tries: RetryState) -> tuple[int, int, int, int]:
     """Changes whenever a round achieved something, or lost what may come back."""
     done = sum(t.state in ("done", "given up") for t in made.trials)
-    lost = sum(min(n, policy.MOST_LOST) for n in tries.lost.values())
+    lost = sum(min(n, timeouts.MOST_LOST) for n in tries.lost.values())
     return done, sum(made.unsuggested.values()), made.failures, lost
 
 

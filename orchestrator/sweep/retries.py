@@ -6,7 +6,7 @@ import dataclasses
 from collections import Counter
 from collections.abc import Mapping
 
-from orchestrator import policy
+from orchestrator.ledger import failed_attempts
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.plan import Plan
 
@@ -36,5 +36,5 @@ class RetryState:
 
     def note(self, digest: str, reason: str | None) -> None:
         """A trial failed: for want of memory, it is tried again with half of it."""
-        if policy.out_of_memory(reason):
+        if failed_attempts.out_of_memory(reason):
             self.splits[digest] = 2 * self.split(digest)

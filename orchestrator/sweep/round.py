@@ -10,18 +10,21 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster import Resources
-from orchestrator import policy
 from orchestrator.ledger.driver_lock import DriverLock
 from orchestrator.ledger.ledger import Ledger, LedgerSink
 from orchestrator.ledger.studies import Declared
+from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.resources import ResourceRequest, fewest
-from orchestrator.policy import Failure, Standing
+from orchestrator.planning.selection import Standing
 from orchestrator.provenance import code_version
+from orchestrator.search import pruning
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import CellSearch
 from orchestrator.search.pruning import Ladder
+from orchestrator.sweep import timeouts
 from orchestrator.sweep.budget import BudgetMeter
+from orchestrator.sweep.failures import Failure
 from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.sweep.retries import RetryState
 from orchestrator.tables import compaction
@@ -61,7 +64,7 @@ class SweepContext:
     claim: DriverLock
     resources: Resources
     purse: BudgetMeter
-    silence: float = policy.SILENCE_SECONDS
+    silence: float = timeouts.SILENCE_SECONDS
     """A trial that was not heard of for so many seconds is killed."""
     tries: RetryState = dataclasses.field(default_factory=RetryState)
     mirror: str | None = None
@@ -157,7 +160,7 @@ class Round:
     def _elsewhere(self, digest: str) -> Outcome | None:
         """How a config ended that no trial of the study was when the round began."""
         commit = self.committed.get(digest)
-        if commit is None or not policy.counts_as_done(commit.outcome, "search"):
+        if commit is None or not trial_state.counts_as_done(commit.outcome, "search"):
             return None
         if self.goals is not None:
             self.standings |= self.goals.standings(self.ledger, {digest})
@@ -182,7 +185,7 @@ class Round:
         handed.search.report(tune_id, step, score)
         if step >= int(result["steps"]):
             return True
-        mine = policy.Rung(score, tuple(result.get("case_scores", ())))
+        mine = pruning.Rung(score, tuple(result.get("case_scores", ())))
         why = self.ladder.judged(handed.trial, step, mine)
         if why is None:
             return True
@@ -201,7 +204,7 @@ class Round:
         if failure is not None and failure.lost:
             self.tries.lost[digest] += 1
             self.ledger.release(digest)  # else its age would be that of the next one to try
-            if handed.search is None and self.tries.lost[digest] < policy.MOST_LOST:
+            if handed.search is None and self.tries.lost[digest] < timeouts.MOST_LOST:
                 self.queue.append(handed.trial)
             self.screen.lost(tune_id, handed.trial, failure.reason)
             return
@@ -219,7 +222,7 @@ class Round:
         if handed.search is not None:
             handed.search.tell(tune_id, outcome, self._standing(handed, outcome))
         self.ends += 1
-        if self.ends % policy.FOLD_EVERY == 0:
+        if self.ends % timeouts.FOLD_EVERY == 0:
             fold_quietly(self.ledger)
         self.screen.ended(tune_id, handed.trial, outcome, handed.best, reason)
 
@@ -263,7 +266,7 @@ def _about(trial: Trial) -> dict[str, Any]:
         "config": trial.config.plain(),
         "values": trial.values,
         "workers": trial.workers,
-        "committed_before": policy.counts_as_done(trial.outcome, trial.stage),
+        "committed_before": trial_state.counts_as_done(trial.outcome, trial.stage),
     }
 
 

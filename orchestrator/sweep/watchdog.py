@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune.experiment import Trial
 
-from orchestrator import policy
 from orchestrator.planning.resources import fewest
+from orchestrator.sweep import timeouts
 
 if TYPE_CHECKING:
     from orchestrator.sweep.round import Round
@@ -30,7 +30,7 @@ class Watchdog:
     """Looks at all trials every few seconds, from Tune's own loop."""
 
     run: Round
-    wait: float = policy.WAIT_SECONDS
+    wait: float = timeouts.WAIT_SECONDS
     clock: Callable[[], float] = time.monotonic
     _heard: dict[str, float] = field(default_factory=dict[str, float])
     _looked: float = 0.0
@@ -87,7 +87,7 @@ class Watchdog:
                 continue
             limit = self.run.crew.silence
             if age is None:  # its workers are still being started
-                limit = max(limit, policy.STARTING_SECONDS)
+                limit = max(limit, timeouts.STARTING_SECONDS)
             if silent < limit:
                 continue
             handed.killed = f"no sign of life for {limit:.0f} s: killed"

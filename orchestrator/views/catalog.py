@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 import re
 import threading
-from collections.abc import Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cached_property, partial
-from pathlib import Path
-from types import ModuleType
 from typing import Any, cast
 
 import duckdb
@@ -18,14 +15,12 @@ import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.storage.object_store import Store
 from orchestrator.tables.snapshot import Snapshot, Source
 from orchestrator.views.process_limits import limited
 from orchestrator.views.result_cache import once
 from trainables.part import unknown
 from trainables.schemas import SCHEMAS
 
-ANALYSES = Path(__file__).parent.parent / "analyses"
 QUERY_SECONDS = 60.0
 GRACE_SECONDS = 5.0
 """After which a query that did not stop is one that cannot."""
@@ -38,23 +33,30 @@ class QueryError(ValueError):
     """The SQL is wrong, not allowed, or took too long."""
 
 
+Analysis = Callable[["Catalog"], pa.Table]
+"""Computes the rows of one view from the other views."""
+
+
 class Catalog:
-    """Views by name: the ledger's tables, ``studies``, and one per analysis."""
+    """Views by name: the ledger's tables, ``studies``, and the ``analyses`` that it is given."""
 
     def __init__(
-        self, ledger: Ledger, studies: tuple[str, ...] = (), version: int | None = None
+        self,
+        ledger: Ledger,
+        analyses: Mapping[str, Analysis],
+        studies: tuple[str, ...] = (),
+        version: int | None = None,
     ) -> None:
-        self.ledger, self.studies = ledger, studies
+        self.ledger, self.studies, self._analyses = ledger, studies, analyses
         self.snapshot = Snapshot(ledger.store, version)
         self._read: dict[str, pa.Table] = {}
         self._sources: dict[str, Source] = {}
         self._connections: dict[tuple[str, ...], duckdb.DuckDBPyConnection] = {}
         self._asking = threading.Lock()
 
-    @staticmethod
-    def names() -> list[str]:
+    def names(self) -> list[str]:
         """Names of all views."""
-        return [*SCHEMAS, "studies", *analyses()]
+        return [*SCHEMAS, "studies", *self._analyses]
 
     def __getitem__(self, name: str) -> pa.Table:
         """A view's rows, read once.
@@ -67,7 +69,7 @@ class Catalog:
                 self._read[name] = self.snapshot.table(name, self._digests)
             elif name == "studies":
                 self._read[name] = self._studies(self._declared())
-            elif name in analyses():
+            elif name in self._analyses:
                 self._read[name] = self._computed(name)
             else:
                 raise unknown("view", name, self.names())
@@ -76,7 +78,7 @@ class Catalog:
     def _computed(self, name: str) -> pa.Table:
         """An analysis's rows; kept for the next command, unless something is damaged."""
         attempts = self["trials"].select(["digest", "attempt"])
-        compute = partial(analysis(name).rows, self)
+        compute = partial(self._analyses[name], self)
         return once(name, [attempts, self["studies"]], compute, lambda: not self.snapshot.problems)
 
     @cached_property
@@ -247,21 +249,3 @@ def _whole_numbers(table: pa.Table) -> pa.Table:
         for f in table.schema
     ]
     return table.cast(pa.schema(fields))
-
-
-def open_store(url: str, *studies: str, version: int | None = None) -> Catalog:
-    """All committed results under a directory or ``s3://bucket/prefix``, or some studies' only.
-
-    ``version`` is the number of a batch (``segprint tables versions``): what was folded by then.
-    """
-    return Catalog(Ledger(Store(url)), studies, version)
-
-
-def analyses() -> list[str]:
-    """Names of the analyses."""
-    return sorted(p.stem for p in ANALYSES.glob("*.py") if not p.stem.startswith("_"))
-
-
-def analysis(name: str) -> ModuleType:
-    """An analysis's module: it has ``rows(tables) -> pyarrow.Table``."""
-    return importlib.import_module(f"orchestrator.analyses.{name}")

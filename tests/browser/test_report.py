@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from playwright.sync_api import Page
 
+from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import write
-from orchestrator.views.catalog import Catalog
 from tests.browser.conftest import Open, Opened
 from tests.unit.test_tables import commit_final
 
@@ -155,7 +155,7 @@ def brightness(page: Page) -> float:
 
 def write_page(fill: Any, ledger: Ledger, folder: Path) -> None:
     fill(ledger)
-    write(Catalog(ledger), folder / "report.html")
+    write(catalog(ledger), folder / "report.html")
 
 
 def report(fill: Any, ledger: Ledger, folder: Path, opened: Open, width: int = 1440) -> Opened:

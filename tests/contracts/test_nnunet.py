@@ -15,6 +15,7 @@ import pytest
 import torch
 
 from orchestrator.ledger.ledger import Ledger, LedgerSink
+from orchestrator.tables.snapshot import Snapshot
 from tests.conftest import Segprint
 from trainables.config import Config, parse
 from trainables.data import Prepared, prepared
@@ -240,18 +241,21 @@ def test_probabilities_are_its_own_predictors_at_native_size(task: str) -> None:
 def test_a_record_says_what_it_took(ledger: Ledger) -> None:
     made = config(test={"controls": ["temperature"]})
     assert outcome_of(attempt(made, LedgerSink(ledger, "code"), WorkerContext())) == "finished"
-    (trial,) = ledger.table("trials").to_pylist()
+    (trial,) = Snapshot(ledger.store).table("trials").to_pylist()
     assert json.loads(trial["packages"])["nnunetv2"]
     assert (trial["steps"], trial["best_step"], trial["passes_per_image"]) == (6, 6, 4)
     assert trial["train_seconds"] > 0
     assert trial["macs_per_pass"] > 0
-    readings = {row["reading"] for row in ledger.table("cases").to_pylist()}
+    readings = {row["reading"] for row in Snapshot(ledger.store).table("cases").to_pylist()}
     assert readings == {"sample", "temperature"}
-    texts = {row["name"]: row["text"] for row in ledger.table("logs").to_pylist()}
+    texts = {row["name"]: row["text"] for row in Snapshot(ledger.store).table("logs").to_pylist()}
     assert json.loads(texts["plan"])["configurations"]["2d"]["batch_size"] == 2
     assert "Pseudo dice" in texts["log"]
     assert tempfile.gettempdir() not in texts["log"]
-    losses = [row["loss_sum"] / row["loss_count"] for row in ledger.table("steps").to_pylist()]
+    losses = [
+        row["loss_sum"] / row["loss_count"]
+        for row in Snapshot(ledger.store).table("steps").to_pylist()
+    ]
     assert losses[1] < losses[0]
 
 

@@ -18,6 +18,7 @@ from typing import Any, NamedTuple
 
 from orchestrator.cli import main
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Space
 from tests.conftest import ROOT
 from tests.faults.numbers import TABLE, Numbers, printed
@@ -189,7 +190,7 @@ class Drill:
         """Rows per case and step of every committed trial."""
         counts = Counter[str]()
         for table in ("cases", "steps", "trials"):
-            counts.update(self.ledger.table(table)["digest"].to_pylist())
+            counts.update(Snapshot(self.ledger.store).table(table)["digest"].to_pylist())
         return dict(counts)
 
     def _doubled(self) -> int:
@@ -200,7 +201,7 @@ class Drill:
         }
         doubled = 0
         for table, key in keys.items():
-            rows = self.ledger.table(table).to_pylist()
+            rows = Snapshot(self.ledger.store).table(table).to_pylist()
             doubled += len(rows) - len({tuple(row[k] for k in key) for row in rows})
         return doubled
 

@@ -22,7 +22,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.policy import MOST_FAILURES
+from orchestrator.planning.trial_state import MOST_FAILURES
 from orchestrator.storage.object_store import Store
 from search_spaces import LogUniform, Search, Space
 from tests.faults.drill import Drill, paced, trial

@@ -10,6 +10,7 @@ import pytest
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
+from orchestrator.tables.snapshot import Snapshot
 from tests.faults.drill import Drill, checkpoint_beside, commits
 from tests.faults.space_faults import SPACE
 from trainables.training.state import read_checkpoint
@@ -38,7 +39,9 @@ def test_a_driver_killed_and_terminated_on_s3_completes_with_nothing_twice_and_n
     drill.complete()
     drill.assert_whole(WHOLE)
     for digest in reached:  # a resumed trial has every step once, those before the kill included
-        steps = sorted(r["step"] for r in ledger.table("steps", [digest]).to_pylist())
+        steps = sorted(
+            r["step"] for r in Snapshot(ledger.store).table("steps", [digest]).to_pylist()
+        )
         assert steps == list(range(5, steps[-1] + 1, 5))
 
     everything = b"".join(ledger.store.get(k) for k in ledger.store.list(""))
@@ -66,5 +69,5 @@ def test_a_driver_killed_while_two_workers_train_completes(tmp_path: Path) -> No
     drill.strike(checkpoint_beside(5), signal.SIGKILL)
     drill.complete()
     drill.assert_whole({"search": 4, "final": 2})
-    worlds = drill.ledger.table("trials")["world_size"].to_pylist()
+    worlds = Snapshot(drill.ledger.store).table("trials")["world_size"].to_pylist()
     assert sorted(worlds) == [1, 1, 1, 1, 1, 2]

@@ -11,8 +11,9 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.analyses import catalog
 from orchestrator.storage.object_store import Store
-from orchestrator.views.catalog import Catalog
+from orchestrator.tables.snapshot import Snapshot
 from tests.faults.conftest import Drills
 from tests.faults.drill import Drill, paced, standing, trained, trial
 from tests.faults.nodes import Nodes
@@ -118,7 +119,7 @@ def test_what_always_fails_is_given_up_and_named_and_what_lacks_memory_is_split(
 def reasons(drill: Drill) -> dict[str, str]:
     """Why trials ended as they did, by arm."""
     arms = {x.digest: x.cell for x in drill.ledger.studies.current(drill.file.stem)}
-    rows = drill.ledger.table("trials").to_pylist()
+    rows = Snapshot(drill.ledger.store).table("trials").to_pylist()
     return {arms[row["digest"]]: row["reason"] for row in rows}
 
 
@@ -146,6 +147,6 @@ def test_a_question_that_changes_between_runs(drill: Drills) -> None:
 def counted(drill: Drill) -> dict[str, int]:
     """Trials behind each arm of the leaderboard."""
     cells = {x.digest: x.cell for x in drill.ledger.studies.current(drill.file.stem)}
-    tables = Catalog(drill.ledger, (drill.file.stem,))
+    tables = catalog(drill.ledger, (drill.file.stem,))
     assert set(tables["leaderboard"].column("arm").to_pylist()) == set(cells.values())
     return dict(Counter(cells[x] for x in tables["trials"].column("digest").to_pylist()))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.views.catalog import open_store
+from orchestrator.analyses import open_store
 from tests import trees
 from tests.conftest import Segprint
 

@@ -13,9 +13,10 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.analyses import open_store
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
-from orchestrator.views.catalog import Catalog, open_store
+from orchestrator.views.catalog import Catalog
 from tests import trees
 from tests.conftest import ROOT
 from trainables.config import parse

@@ -8,10 +8,10 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import contents
 from orchestrator.report.blocks import Note, Table
-from orchestrator.views.catalog import Catalog
 from tests.cells import as_counts, binned, commit
 from tests.claims import (
     CASES,
@@ -51,7 +51,7 @@ def test_calibration_is_judged_by_pairs_of_cases(
         assert row["p"] == pytest.approx(p, rel=0.6)  # of 2,000 draws
         said = "interval and test agree; of one training run each; of 8 cases of one group"
         assert row["why"] == f"{said}: nothing is told of others"
-    found = Catalog(ledger).sql(row["source"]).to_pylist()
+    found = catalog(ledger).sql(row["source"]).to_pylist()
     assert [r["difference"] for r in found] == [row["difference"]]
 
 
@@ -79,7 +79,7 @@ def test_intervals_that_overlap_decide_nothing(ledger: Ledger) -> None:
     """Arms that differ by 0.01 on each case, and cases by 0.3: it is the pairs that tell."""
     arm(ledger, "net", "diffusion", dice=DICE)
     arm(ledger, "base", model="segformer", dice=DICE + 0.01)
-    tables = Catalog(ledger)
+    tables = catalog(ledger)
     low, high = tables["leaderboard"].sort_by("dice").to_pylist()
     assert low["dice_high"] > high["dice_low"]
     row = only(ledger, SEGFORMER, "dice")
@@ -98,7 +98,7 @@ def test_a_diffusion_model_that_is_more_accurate_refutes_it(ledger: Ledger) -> N
 
 def test_what_a_claim_needs_and_is_not_there_is_said(ledger: Ledger) -> None:
     arm(ledger, "net", "diffusion")
-    rows = Catalog(ledger)["claims"].to_pylist()
+    rows = catalog(ledger)["claims"].to_pylist()
     assert {r["verdict"] for r in rows} == {"can not be told"}
     why = {(r["claim"], r["statement"]): r["why"] for r in rows}
     assert why[1, TWIN] == "there is no feed-forward twin in this study"
@@ -111,7 +111,7 @@ def test_what_a_claim_needs_and_is_not_there_is_said(ledger: Ledger) -> None:
 
 def test_a_study_without_diffusion_says_so_of_every_claim(ledger: Ledger) -> None:
     arm(ledger, "diffusion")  # by its name only
-    rows = Catalog(ledger)["claims"].to_pylist()
+    rows = catalog(ledger)["claims"].to_pylist()
     assert {r["why"] for r in rows} == {"there is no diffusion model in this study"}
     assert {r["claim"] for r in rows} == {1, 2, 3, 4}
 
@@ -221,7 +221,7 @@ def test_holm_counts_the_tasks_and_one_task_refutes(ledger: Ledger) -> None:
     assert max(r["p_holm"] / r["p"] for r in each) == pytest.approx(3)
     assert (over["task"], over["tasks"], over["verdict"]) == (None, 3, "does not hold")
     assert over["why"] == "holds on a, b; does not hold on c"
-    section = next(s for s in contents(Catalog(ledger)) if s.name == "claims")
+    section = next(s for s in contents(catalog(ledger)) if s.name == "claims")
     told = [line for b in section.blocks if isinstance(b, Note) for line in b.lines]
     assert (
         f"{TWIN}, in ECE – does not hold. Of 3 comparisons of these networks, as they are:"
@@ -245,7 +245,7 @@ def test_six_tasks_are_tested_over_tasks(ledger: Ledger) -> None:
 def test_the_report_answers_claim_by_claim(ledger: Ledger) -> None:
     arm(ledger, "net", "diffusion", gap=0.1)
     arm(ledger, "twin")
-    section = next(s for s in contents(Catalog(ledger)) if s.name == "claims")
+    section = next(s for s in contents(catalog(ledger)) if s.name == "claims")
     told = " ".join(line for b in section.blocks if isinstance(b, Note) for line in b.lines)
     assert "ensemdiff: better calibrated than its feed-forward twin, in ECE – holds: " in told
     assert "less accurate than nnU-Net – can not be told: there is no nnU-Net" in told

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.policy import SILENCE_SECONDS
+from orchestrator.sweep.timeouts import SILENCE_SECONDS
 from tests.conftest import SMALL, Segprint
 from trainables.decoding.cache import forget
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.statistics import bootstrap
 from orchestrator.views.catalog import Catalog
@@ -42,7 +43,7 @@ def test_mean_ranks_and_critical_difference_are_those_of_the_paper(ledger: Ledge
         {"one": values[:6], "two": values[6:]}.items(), enumerate(arms)
     ):
         commit(ledger, f"{task}{i}".ljust(16, "0"), arm, as_counts(some[:, i]), task=task)
-    rows = named(Catalog(ledger)["ranks"].to_pylist(), "arm", metric="dice")
+    rows = named(catalog(ledger)["ranks"].to_pylist(), "arm", metric="dice")
     assert [round(rows[arm]["mean_rank"], 3) for arm in arms] == [3.143, 2.0, 2.893, 1.964]
     for row in rows.values():
         assert (row["arms"], row["tasks"], row["blocks"]) == (4, 2, 14)
@@ -61,7 +62,7 @@ def test_a_task_that_an_arm_has_no_result_on_is_not_ranked(ledger: Ledger) -> No
             task=task,
             outcome=outcome,
         )
-    rows = Catalog(ledger)["ranks"].to_pylist()
+    rows = catalog(ledger)["ranks"].to_pylist()
     dice = [r for r in rows if r["metric"] == "dice"]
     assert {(r["arm"], r["tasks"], r["blocks"]) for r in dice} == {(a, 1, 3) for a in "abc"}
     assert {(r["mean_rank"], r["friedman_p"]) for r in dice} == {(2.0, 1.0)}, "all are alike"
@@ -70,7 +71,7 @@ def test_a_task_that_an_arm_has_no_result_on_is_not_ranked(ledger: Ledger) -> No
 def test_two_arms_are_no_family_to_rank(ledger: Ledger) -> None:
     for arm in "ab":
         commit(ledger, arm * 16, arm, as_counts([0.5, 0.6]))
-    assert Catalog(ledger)["ranks"].num_rows == 0
+    assert catalog(ledger)["ranks"].num_rows == 0
 
 
 SURE = {f"c{i}": [(0.9, 100, 60 + 5 * i)] for i in range(4)}
@@ -97,7 +98,7 @@ def families(ledger: Ledger) -> Catalog:
         world_size=2,
     )
     commit(ledger, "d" * 16, "base", low, SURE, **ff, model="intensity")
-    return Catalog(ledger)
+    return catalog(ledger)
 
 
 def test_diffusion_is_paired_with_every_twin_of_its_model(families: Catalog) -> None:
@@ -134,7 +135,7 @@ def test_a_front_is_what_nothing_dominates(ledger: Ledger) -> None:
         counts = as_counts([value] * 4)
         commit(ledger, f"{i:016x}", arm, counts, pixels, passes_per_image=passes)
     commit(ledger, "f" * 16, "worse", as_counts([0.1] * 4), SURE, task="another")
-    rows = named(Catalog(ledger)["pareto"].to_pylist(), "arm")
+    rows = named(catalog(ledger)["pareto"].to_pylist(), "arm")
     assert {arm for arm, row in rows.items() if row["dice_passes"]} == {
         "best",
         "cheap",
@@ -164,7 +165,7 @@ def test_bins_of_a_reliability_diagram_add_up_to_the_leaderboards_ece(ledger: Le
     for seed in range(2):
         more = {"calibration": other}
         commit(ledger, f"{seed:016x}", "net", counts, pixels(), seed=seed, more=more)
-    tables = Catalog(ledger)
+    tables = catalog(ledger)
     rows = tables["reliability"].to_pylist()
     of_class: list[float] = []
     for c in ("x", "y"):
@@ -186,7 +187,7 @@ def test_intervals_of_a_bin_are_over_cases_and_empty_bins_are_left_out(ledger: L
     pixels = {f"c{i}": [(0.5, 50, t)] for i, t in enumerate(true)}
     pixels["c2"] = [*pixels["c2"], (0.95, 10, 7)]
     commit(ledger, "a" * 16, "net", as_counts([0.5] * 6), pixels)
-    middle, high = Catalog(ledger)["reliability"].to_pylist()
+    middle, high = catalog(ledger)["reliability"].to_pylist()
     assert (middle["bin"], middle["count"], high["bin"], high["count"]) == (7, 300, 14, 10)
     times = bootstrap.weights(["run"] * 6, np.arange(6))
     low, top = bootstrap.interval(times @ np.array(true) / (50 * times.sum(1)))
@@ -201,7 +202,7 @@ def test_one_data_set_with_two_settings_is_two_tasks(ledger: Ledger) -> None:
         commit(
             ledger, f"{i}" * 16, f"arm{i}", as_counts([0.5, 0.9]), task="patterns", config=config
         )
-    tables = Catalog(ledger)
+    tables = catalog(ledger)
     assert tables["ablation"].num_rows == 0
     named = {row["task"] for row in tables["leaderboard"].to_pylist()}
     assert named == {"patterns-0.1", "patterns-0.2"}
@@ -219,4 +220,4 @@ def test_another_studys_settings_do_not_rename_a_task(ledger: Ledger) -> None:
             task="patterns",
             config=config,
         )
-    assert {row["task"] for row in Catalog(ledger)["leaderboard"].to_pylist()} == {"patterns"}
+    assert {row["task"] for row in catalog(ledger)["leaderboard"].to_pylist()} == {"patterns"}

@@ -16,7 +16,8 @@ from trainables.evaluation import evaluate
 from trainables.models import Network, Together
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training import loop
-from trainables.training.loop import Measured, Progress, train
+from trainables.training.final_test import RunResult
+from trainables.training.loop import Progress, train
 from trainables.training.state import State, read_checkpoint
 
 Small = Callable[..., Config]
@@ -24,7 +25,7 @@ TRAIN = {"steps": 6, "batch": 4, "validate_every": 3, "fraction": 0.5}
 NETWORKS = 3
 
 
-def finish(run: Generator[Progress, None, Measured]) -> tuple[Measured, list[Progress], bytes]:
+def finish(run: Generator[Progress, None, RunResult]) -> tuple[RunResult, list[Progress], bytes]:
     """What a run leaves, what it told, and its last checkpoint."""
     told: list[Progress] = []
     last = b""
@@ -54,7 +55,7 @@ def alone(config: Config, seed: int) -> Network:
     return state.best
 
 
-def untimed(measured: Measured) -> list[dict[str, Any]]:
+def untimed(measured: RunResult) -> list[dict[str, Any]]:
     return [{k: v for k, v in r.items() if k != "seconds"} for r in measured.tally.history]
 
 

@@ -9,9 +9,9 @@ import pytest
 from scipy import stats
 from scipy.spatial import distance
 
+from orchestrator.analyses import catalog
 from orchestrator.fingerprint import task_distances
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.views.catalog import Catalog
 from tests.fingerprints import LINEAR, bump, commit, of_density
 
 EDGES = np.linspace(-8, 8, 17)
@@ -32,7 +32,7 @@ def tasks(ledger: Ledger, centres: dict[str, float], seeds: int = 1, **more: Any
 
 
 def unit_rows(ledger: Ledger) -> dict[tuple[str, str], dict[str, Any]]:
-    found = Catalog(ledger)["distances"].to_pylist()
+    found = catalog(ledger)["distances"].to_pylist()
     return {(r["task"], r["against"]): r for r in found if r["normalisation"] == "unit"}
 
 
@@ -66,7 +66,7 @@ def test_bits_between_two_bumps_that_do_not_meet_are_all_of_both(ledger: Ledger)
     for i, (task, centre) in enumerate({"a": -4.0, "b": 4.0}.items()):
         density = np.tile(bump(EDGES, centre, 0.3, 0.1 + i), (2, 1))
         commit(ledger, f"{i}" * 16, of_density(EDGES, density), task=task)
-    unit, bits = Catalog(ledger)["distances"].to_pylist()
+    unit, bits = catalog(ledger)["distances"].to_pylist()
     assert bits["area_between"] == pytest.approx(0.1 + 1.1, rel=1e-6)
     assert unit["area_between"] == pytest.approx(2.0)
     assert unit["jensen_shannon"] == pytest.approx(1.0)
@@ -94,7 +94,7 @@ def test_only_cells_that_were_trained_alike_are_compared(ledger: Ledger) -> None
             rows = of_density(EDGES, density)
             arm: dict[str, Any] = {"arm": "diffusion", "config": config}
             commit(ledger, f"{i}{k}" * 8, rows, task=task, cell=f"{task}_{k}", **arm)
-    found = Catalog(ledger)["distances"].to_pylist()
+    found = catalog(ledger)["distances"].to_pylist()
     pairs = [(r["cell"], r["against_cell"]) for r in found if r["normalisation"] == "unit"]
     assert sorted(pairs) == [("a_0", "b_0"), ("a_1", "b_1"), ("a_other", "b_other")]
 
@@ -160,7 +160,7 @@ def test_the_map_says_what_goes_with_the_noise_level_at_which_tasks_are_told(
         ]
         rows = of_density(EDGES, bumps(half))
         commit(ledger, f"{i}" * 16, rows, task=f"t{i}", cases=cases)
-    found = Catalog(ledger)["task_map"].to_pylist()
+    found = catalog(ledger)["task_map"].to_pylist()
     assert [r["object_size"] for r in found] == [5, 10, 15, 20]
     assert [r["prevalence"] for r in found] == pytest.approx([0.1, 0.2, 0.3, 0.4])
     assert [r["perimeter"] for r in found] == pytest.approx([0.36] * 4)
@@ -176,19 +176,19 @@ def test_the_map_says_what_goes_with_the_noise_level_at_which_tasks_are_told(
 
 def test_one_task_or_none_makes_empty_views(ledger: Ledger) -> None:
     for name in ("distances", "task_map"):
-        assert Catalog(ledger)[name].num_rows == 0
+        assert catalog(ledger)[name].num_rows == 0
     commit(ledger, "1" * 16, of_density(EDGES, bumps(0.0)))
     for name in ("distances", "task_map"):
-        assert Catalog(ledger)[name].num_rows == 0
+        assert catalog(ledger)[name].num_rows == 0
 
 
 def test_tasks_without_information_have_no_distance(ledger: Ledger) -> None:
     for i, task in enumerate(("a", "b")):
         commit(ledger, f"{i}" * 16, of_density(EDGES, i * bumps(0.0)), task=task)
-    unit, bits = Catalog(ledger)["distances"].to_pylist()
+    unit, bits = catalog(ledger)["distances"].to_pylist()
     assert (unit["wasserstein"], unit["p"]) == (None, None)
     assert bits["area_between"] > 0
-    assert {r["cluster"] for r in Catalog(ledger)["task_map"].to_pylist()} == {1}
+    assert {r["cluster"] for r in catalog(ledger)["task_map"].to_pylist()} == {1}
 
 
 def test_how_far_seeds_of_one_task_are_apart_is_said_beside(ledger: Ledger) -> None:

@@ -10,17 +10,18 @@ from typing import Any
 import pytest
 
 from cluster import Resources
-from orchestrator import policy
 from orchestrator.commands.sweep import exit_code
 from orchestrator.ledger.ledger import Ledger, LedgerSink
+from orchestrator.planning import trial_state
 from orchestrator.planning.plan import plan
-from orchestrator.policy import Failure
-from orchestrator.sweep import budget, watchdog
+from orchestrator.sweep import budget, timeouts, watchdog
 from orchestrator.sweep.budget import BudgetMeter
 from orchestrator.sweep.driver import SweepError, feasible
+from orchestrator.sweep.failures import Failure
 from orchestrator.sweep.retries import RetryState
 from orchestrator.sweep.round import Round
 from orchestrator.sweep.watchdog import Watchdog
+from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Budget, Search, Space
 from tests.conftest import SMALL
 from tests.unit.test_plan import finish, space, suggest
@@ -43,7 +44,7 @@ def test_rows_of_what_the_sweep_ended_say_what_it_ran_on(ledger: Ledger) -> None
         kept.close()
         assert run.reported(name, {**report(cases), "ran": H100}) == goes_on
         run.ended(name, {}, None if not goes_on else Failure("the worker process died"))
-        (row,) = ledger.table("trials", [trial.digest]).to_pylist()
+        (row,) = Snapshot(ledger.store).table("trials", [trial.digest]).to_pylist()
         assert row["outcome"] == ("failed" if goes_on else "pruned")
         assert {key: row[key] for key in H100} == H100
         assert row["device_seconds"] == 2 * row["train_seconds"] > 0
@@ -101,13 +102,13 @@ def test_want_of_memory_is_remembered_by_the_next_driver(ledger: Ledger) -> None
 
 def test_what_was_given_up_can_be_tried_again(ledger: Ledger) -> None:
     (trial,) = plan("s", ONE, ledger).pending
-    for _ in range(policy.MOST_FAILURES):
+    for _ in range(trial_state.MOST_FAILURES):
         finish(ledger, trial.digest, "failed")
     given_up = plan("s", ONE, ledger)
     assert not given_up.pending
     assert exit_code(given_up) == 1
     forgiven = ledger.failures()
-    for _ in range(policy.MOST_FAILURES):
+    for _ in range(trial_state.MOST_FAILURES):
         assert [t.digest for t in plan("s", ONE, ledger, forgiven).pending] == [trial.digest]
         finish(ledger, trial.digest, "failed")
     assert not plan("s", ONE, ledger, forgiven).pending
@@ -159,8 +160,8 @@ def test_a_trial_that_never_has_a_lease_is_ended_too(
     watch.heard("a")
     trial: Any = SimpleNamespace(trial_id="a", temporary_state=SimpleNamespace(ray_actor="actor"))
     look: Callable[[float], None] = lambda at: watch._end_silent([trial], at)  # noqa: E731
-    look(policy.STARTING_SECONDS - 1)
+    look(timeouts.STARTING_SECONDS - 1)
     assert killed == []
-    look(max(policy.STARTING_SECONDS, policy.SILENCE_SECONDS) + 1)
+    look(max(timeouts.STARTING_SECONDS, timeouts.SILENCE_SECONDS) + 1)
     assert killed == ["actor"]
     assert "no sign of life" in (run.handed["a"].killed or "")

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 import pytest
 
 from orchestrator.planning.cells import Cell
-from orchestrator.policy import Standing
+from orchestrator.planning.selection import Standing
 from orchestrator.search.history import PastTrial
 from orchestrator.search.optuna_search import CellSearch
 from search_spaces import Choice, Integer, LogUniform, Search, Uniform

@@ -9,9 +9,9 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.statistics import bootstrap
-from orchestrator.views.catalog import Catalog
 from tests.cells import as_counts, commit
 from tests.fingerprints import commit as commit_probes
 from tests.fingerprints import of_density
@@ -37,7 +37,7 @@ def test_intervals_resample_whole_patients(ledger: Ledger) -> None:
     """The ends are those of a plain loop that draws patients, each with all of its cases."""
     dice = values(0)
     commit(ledger, "a" * 16, "net", as_counts(dice), groups=GROUPS)
-    (row,) = Catalog(ledger)["leaderboard"].to_pylist()
+    (row,) = catalog(ledger)["leaderboard"].to_pylist()
     assert (row["images"], row["groups"]) == (15, 7)
     draws, drawn = np.random.default_rng(0), list[float]()
     for times in draws.multinomial(7, np.full(7, 1 / 7), bootstrap.RESAMPLES):
@@ -56,7 +56,7 @@ def test_five_patients_are_too_few_to_resample_and_cases_are_instead(ledger: Led
     dice = values(0)[:9]
     commit(ledger, "a" * 16, "net", as_counts(dice), groups=GROUPS[:9], study="five")
     commit(ledger, "b" * 16, "net", as_counts(dice), study="apart")
-    by_study = {r["study"]: r for r in Catalog(ledger)["leaderboard"].to_pylist()}
+    by_study = {r["study"]: r for r in catalog(ledger)["leaderboard"].to_pylist()}
     assert (by_study["five"]["groups"], by_study["apart"]["groups"]) == (5, 1)
     ends = [[row[f"dice_{end}"] for end in ("low", "high")] for row in by_study.values()]
     assert ends[0] == ends[1]
@@ -66,7 +66,7 @@ def test_pairs_are_tested_patient_by_patient(ledger: Ledger) -> None:
     one, other = values(0, shift=0.03), values(1)
     commit(ledger, "a" * 16, "one", as_counts(one), groups=GROUPS)
     commit(ledger, "b" * 16, "other", as_counts(other), groups=GROUPS)
-    (row,) = [r for r in Catalog(ledger)["ablation"].to_pylist() if r["metric"] == "dice"]
+    (row,) = [r for r in catalog(ledger)["ablation"].to_pylist() if r["metric"] == "dice"]
     sign = 1 if row["cell"] == "task_one" else -1
     apart = sign * by_patient(one - other)
     assert row["difference"] == pytest.approx(sign * (one - other).mean(), abs=2e-5)
@@ -86,7 +86,7 @@ def test_sides_of_whole_patients_are_exchanged(ledger: Ledger) -> None:
     }
     for digest, (arm, pixels) in zip("ab", sides.items(), strict=True):
         commit(ledger, digest * 16, arm, counts, pixels, groups=GROUPS)
-    (row,) = [r for r in Catalog(ledger)["ablation"].to_pylist() if r["metric"] == "ece"]
+    (row,) = [r for r in catalog(ledger)["ablation"].to_pylist() if r["metric"] == "ece"]
     patient = np.repeat(np.arange(7), SIZES)
 
     def ece(p: Array) -> float:
@@ -107,7 +107,7 @@ def test_arms_are_ranked_on_patients(ledger: Ledger) -> None:
     dice = [values(seed) for seed in range(3)]
     for i, of_cases in enumerate(dice):
         commit(ledger, f"{i}" * 16, f"arm{i}", as_counts(of_cases), groups=GROUPS)
-    rows = {r["arm"]: r for r in Catalog(ledger)["ranks"].to_pylist() if r["metric"] == "dice"}
+    rows = {r["arm"]: r for r in catalog(ledger)["ranks"].to_pylist() if r["metric"] == "dice"}
     ranks = stats.rankdata(-np.column_stack([by_patient(v) for v in dice]), axis=1)
     assert [rows[f"arm{i}"]["mean_rank"] for i in range(3)] == pytest.approx(ranks.mean(0))
     assert rows["arm0"]["blocks"] == 7
@@ -126,14 +126,14 @@ def test_fingerprints_resample_patients_and_tasks_exchange_them(ledger: Ledger) 
         for row in rows:
             row["group"] = of[int(row["case"][1:4])]
         commit_probes(ledger, f"{i}" * 16, rows, task=task)
-    found = Catalog(ledger)["information"].to_pylist()
+    found = catalog(ledger)["information"].to_pylist()
     wide, narrow = ({r["task"]: r for r in found}[task] for task in groups)
     assert [(r["images"], r["groups"]) for r in (wide, narrow)] == [(36, 12), (36, 1)]
     key = "information_orthogonal"
     assert wide[key] == narrow[key]
     width = [r[f"{key}_high"] - r[f"{key}_low"] for r in (wide, narrow)]
     assert width[0] / width[1] == pytest.approx(np.sqrt(3), rel=0.12)
-    row = next(r for r in Catalog(ledger)["distances"].to_pylist() if r["normalisation"] == "unit")
+    row = next(r for r in catalog(ledger)["distances"].to_pylist() if r["normalisation"] == "unit")
     assert {row["groups"], row["groups_against"]} == {12, 1}
     assert row["wasserstein"] == pytest.approx(0, abs=1e-9)
 

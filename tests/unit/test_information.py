@@ -9,13 +9,13 @@ import numpy as np
 import pytest
 from scipy import integrate, stats
 
+from orchestrator.analyses import catalog
 from orchestrator.commands.fingerprint import bars
 from orchestrator.fingerprint import density, failure_signs
 from orchestrator.fingerprint.pixelwise_bound import Pixelwise, errors
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.curve_intervals import of_means
-from orchestrator.views.catalog import Catalog
 from tests.conftest import Segprint
 from tests.fingerprints import LINEAR, bump, commit, of_density, probes
 
@@ -36,7 +36,7 @@ def mean_errors(p: float) -> np.ndarray[Any, Any]:
 
 
 def row(ledger: Ledger, cell: str = "task_diffusion") -> dict[str, Any]:
-    return {r["cell"]: r for r in Catalog(ledger)["information"].to_pylist()}[cell]
+    return {r["cell"]: r for r in catalog(ledger)["information"].to_pylist()}[cell]
 
 
 @pytest.mark.parametrize("p", [0.5, 0.3, 0.02, 0.0])
@@ -195,7 +195,7 @@ def test_without_twin_pixel_counts_or_unconditional_probes_there_are_nulls(ledge
     only = [r for r in probes(COARSE, ONES[:1], ONES[:1]) if r["control"] == "image"]
     bare = [{**r, "eps_gap_sum": None} for r in only]
     commit(ledger, "1" * 16, bare, cases=[], calibration=[])
-    tables = Catalog(ledger)
+    tables = catalog(ledger)
     (found,) = tables["information"].to_pylist()
     assert found["entropy_given_image"] == pytest.approx(8 / (2 * math.log(2)))
     for name in ("entropy", "information", "half", "tail_above", "left_edge", "twin", "peak_t"):
@@ -208,7 +208,7 @@ def test_without_twin_pixel_counts_or_unconditional_probes_there_are_nulls(ledge
 def test_curves_have_the_controls_that_were_probed_and_the_pixelwise_error(ledger: Ledger) -> None:
     rows = probes(COARSE, ONES, 2 * ONES, shuffled_image=3 * ONES, random_mask=4 * ONES)
     commit(ledger, "1" * 16, rows)
-    found = Catalog(ledger)["fingerprints"].to_pylist()
+    found = catalog(ledger)["fingerprints"].to_pylist()
     values = {r["curve"]: r["value"] for r in found if r["bin"] == 1}
     assert values["eps_error_shuffled_image"] == pytest.approx(3)
     assert values["eps_error_random_mask"] == pytest.approx(4)
@@ -233,7 +233,7 @@ def test_three_classes_are_three_channels_of_the_pixelwise_error(ledger: Ledger)
     assert found["prevalence"] == pytest.approx(0.4)
     curve = [
         r["value"] * (r["bin_high"] - r["bin_low"]) / (2 * math.log(2))
-        for r in Catalog(ledger)["fingerprints"].to_pylist()
+        for r in catalog(ledger)["fingerprints"].to_pylist()
         if r["curve"] == "eps_error_pixelwise"
     ]
     assert sum(curve) == pytest.approx(sum(map(entropy, (0.6, 0.3, 0.1))), abs=1e-4)
@@ -275,7 +275,7 @@ def test_the_terminal_shows_totals_bars_and_signs(ledger: Ledger, inline: Segpri
     assert f"{total:.3f} [{total:.3f}, {total:.3f}]" in line
     assert "4.0 to -4.0" in line
     assert "high ECE in spite of good Dice: 0.200 at 0.900" in said.stdout
-    frame = Catalog(ledger)["fingerprints"].to_pandas()
+    frame = catalog(ledger)["fingerprints"].to_pandas()
     assert len(bars(frame, {"study": "study", "cell": "task_diffusion"})) == 4
 
 
@@ -286,4 +286,4 @@ def test_no_trial_is_said_in_one_line(ledger: Ledger, inline: Segprint) -> None:
         1,
         "no final diffusion trial has finished yet",
     )
-    assert Catalog(ledger)["information"].num_rows == 0
+    assert catalog(ledger)["information"].num_rows == 0

@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.statistics import bootstrap
-from orchestrator.views.catalog import Catalog
 from tests.cells import as_counts, commit
 
 
@@ -40,7 +40,7 @@ def test_an_interaction_is_the_difference_of_differences(ledger: Ledger) -> None
                 seed=seed,
                 config=config(schedule, *RANGES[part], seed),
             )
-    (row,) = Catalog(ledger)["interactions"].to_pylist()  # no calibration, so no ECE
+    (row,) = catalog(ledger)["interactions"].to_pylist()  # no calibration, so no ECE
     assert {row["axis"], row["other_axis"]} == {"mode.t_low, mode.t_high", "mode.schedule"}
     value = {
         name: DICE[tuple(row[name].split("_")[1:])] for name in ("base", "one", "other", "both")
@@ -65,14 +65,14 @@ def test_every_block_of_a_crossed_study_is_there_once_and_their_number_is_bounde
         fields = config(schedule, low, 1.0)
         fields["mode"]["diffusion"]["members"] = members
         commit(ledger, f"{i:016x}", f"arm{i:02d}", as_counts([0.5, 0.6]), config=fields)
-    rows = Catalog(ledger)["interactions"].to_pylist()
+    rows = catalog(ledger)["interactions"].to_pylist()
     blocks = {frozenset(r[k] for k in ("base", "one", "other", "both")) for r in rows}
     assert len(rows) == len(blocks) == 3 * 2 + 3 * 2 + 3
     assert {r["interaction"] for r in rows} == {0.0}
     for i in range(40):
         fields = config("cosine", 0.01 * (1 + i // 8), 0.9 - 0.01 * (i % 8))
         commit(ledger, f"{1000 + i:016x}", f"more{i:02d}", as_counts([0.5]), config=fields)
-    assert Catalog(ledger)["interactions"].num_rows == 100
+    assert catalog(ledger)["interactions"].num_rows == 100
 
 
 def test_parts_with_a_field_in_common_are_crossed_with_it(ledger: Ledger) -> None:
@@ -86,7 +86,7 @@ def test_parts_with_a_field_in_common_are_crossed_with_it(ledger: Ledger) -> Non
         commit(ledger, f"{i:016x}", f"{mode}_{members}", counts, config=config)
     alone = {"mode": {"diffusion": {**diffusion, "t_low": 0.3, "members": 1}}}
     commit(ledger, "f" * 16, "other", as_counts([0.1, 0.1]), config=alone)
-    (row,) = Catalog(ledger)["interactions"].to_pylist()
+    (row,) = catalog(ledger)["interactions"].to_pylist()
     assert {row["axis"], row["other_axis"]} == {"mode.members", "mode"}
     assert {row["axis_from"], row["axis_to"]} in ({"1", "8"}, {"diffusion", "feedforward"})
     assert abs(row["interaction"]) == pytest.approx(0.1)
@@ -96,4 +96,4 @@ def test_one_axis_has_no_interactions(ledger: Ledger) -> None:
     for i, schedule in enumerate(("cosine", "linear", "sigmoid", "laplace")):
         fields = config(schedule, 0.0, 1.0)
         commit(ledger, f"{i:016x}", schedule, as_counts([0.5, 0.6]), config=fields)
-    assert Catalog(ledger)["interactions"].num_rows == 0
+    assert catalog(ledger)["interactions"].num_rows == 0

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.analyses import catalog
 from orchestrator.fingerprint.density import quantile
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
@@ -57,7 +58,7 @@ def tables(ledger: Ledger) -> Catalog:
         for seed, digest in enumerate(digests):
             seen = counts(arm, seed)[: 4 if digest == "b2" * 8 else 5]
             commit_final(ledger, digest, arm, seen, seed, calibration=bins(arm, seed))
-    return Catalog(ledger)
+    return catalog(ledger)
 
 
 def resamples(runs: list[str], cases: list[str]) -> list[tuple[dict[str, int], dict[str, int]]]:
@@ -161,7 +162,7 @@ def test_fingerprints_are_those_of_a_loop_over_strata(ledger: Ledger) -> None:
             if run == digest
         ]
         commit_probes(ledger, digest, seed, probes)
-    rows = [r for r in Catalog(ledger)["fingerprints"].to_pylist() if r["curve"] == "eps_error"]
+    rows = [r for r in catalog(ledger)["fingerprints"].to_pylist() if r["curve"] == "eps_error"]
     assert [r["bin"] for r in rows] == [0, 1, 2, 3]
     for row in rows:
         mine = {

@@ -21,13 +21,13 @@ def test_nothing_is_visible_before_the_commit_record(ledger: Ledger) -> None:
     (record,) = ledger.store.list("commits/")
     ledger.store.delete(record)
     assert ledger.commits() == {}
-    assert ledger.table("trials").num_rows == 0
+    assert Snapshot(ledger.store).table("trials").num_rows == 0
 
 
 def test_a_late_duplicate_is_kept_but_not_read(ledger: Ledger) -> None:
     assert ledger.commit("d1", "finished", {"trials": [trial("finished", 0.1)]})
     assert not ledger.commit("d1", "finished", {"trials": [trial("finished", 0.9)]})
-    assert ledger.table("trials")["score"].to_pylist() == [0.1]
+    assert Snapshot(ledger.store).table("trials")["score"].to_pylist() == [0.1]
     assert len(ledger.store.list("trials/")) == 2
 
 
@@ -47,7 +47,7 @@ def test_the_most_telling_outcome_counts_whatever_the_order(
     for outcome in outcomes:
         ledger.commit("d1", outcome, {"trials": [trial(outcome)]})
     assert ledger.commits()["d1"].outcome == counted
-    assert ledger.table("trials")["outcome"].to_pylist() == [counted]
+    assert Snapshot(ledger.store).table("trials")["outcome"].to_pylist() == [counted]
     assert ledger.failures().get("d1", 0) == outcomes.count("failed")
 
 
@@ -71,12 +71,12 @@ def test_an_unknown_column_is_refused_at_write_and_commits_nothing(ledger: Ledge
 
 def test_every_table_keeps_its_schema_even_when_empty(ledger: Ledger) -> None:
     for name, schema in SCHEMAS.items():
-        assert ledger.table(name).schema == schema
+        assert Snapshot(ledger.store).table(name).schema == schema
 
 
 def test_a_missing_number_reads_as_null_not_zero(ledger: Ledger) -> None:
     ledger.commit("d1", "diverged", {"trials": [trial("diverged", None)]})
-    assert ledger.table("trials")["score"].to_pylist() == [None]
+    assert Snapshot(ledger.store).table("trials")["score"].to_pylist() == [None]
 
 
 def test_only_the_process_that_holds_a_lease_renews_it(ledger: Ledger) -> None:

@@ -6,14 +6,15 @@ from typing import Any
 import pytest
 import torch
 
-from orchestrator import policy
+from orchestrator.ledger import failed_attempts
 from tests.small import MODELS
 from trainables.config import Config
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMAS, DivergedError, Outcome, Tables, to_arrow
 from trainables.training import loop
 from trainables.training.attempt import attempt, outcome_of
-from trainables.training.loop import Measured, Progress, train
+from trainables.training.final_test import RunResult
+from trainables.training.loop import Progress, train
 from trainables.training.state import read_checkpoint
 from trainables.worker import Inline, report_of
 
@@ -45,7 +46,7 @@ class Memory:
         self.committed.append((outcome, tables))
 
 
-def finish(run: Generator[Progress, None, Measured]) -> Measured:
+def finish(run: Generator[Progress, None, RunResult]) -> RunResult:
     while True:
         try:
             next(run)
@@ -66,7 +67,7 @@ def test_a_killed_run_resumes_to_the_identical_numbers(
     killed.close()
     resumed = finish(train(config, WorkerContext(), half.save()))
 
-    def losses(measured: Measured) -> list[float]:
+    def losses(measured: RunResult) -> list[float]:
         return [row["loss_sum"] for row in measured.tally.history]
 
     assert losses(resumed) == losses(straight)
@@ -134,8 +135,8 @@ def test_what_ran_out_of_memory_is_recorded_with_its_reason(
     with pytest.raises(StopIteration) as end:
         next(run)
     assert end.value.value.outcome == "failed"
-    assert policy.out_of_memory(end.value.value.reason)
-    assert policy.out_of_memory(sink.committed[0][1]["trials"][0]["reason"])
+    assert failed_attempts.out_of_memory(end.value.value.reason)
+    assert failed_attempts.out_of_memory(sink.committed[0][1]["trials"][0]["reason"])
 
 
 def test_a_nan_stops_the_run_with_its_step_and_is_recorded_as_diverged(

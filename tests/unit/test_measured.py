@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.analyses import catalog
 from orchestrator.commands.sweep import leaderboard
 from orchestrator.heldout import metrics
 from orchestrator.ledger.ledger import Ledger
@@ -62,7 +63,7 @@ def read(ledger: Ledger) -> Catalog:
         calibration=[{"case": c, **BIN, "reading": "auxiliary"} for c in ("c0", "c1")],
     )
     commit_final(ledger, "0" * 16, "base", [(1, 1, 1)] * 2)
-    return Catalog(ledger)
+    return catalog(ledger)
 
 
 def test_the_leaderboard_counts_the_sample_only(read: Catalog) -> None:
@@ -111,7 +112,7 @@ def test_spread_and_objects_are_on_the_leaderboard_where_they_were_measured(ledg
         instances=[found("c0", 1, 1, 0.8), found("c1", 0, 0, 0.0), found("c2", 1, 1, 0.6)],
     )
     commit_final(ledger, "0" * 16, "base", [(2, 1, 1)] * 3, instances=[found("c0", 0, 0, 0.0)])
-    base, net = Catalog(ledger)["leaderboard"].to_pylist()
+    base, net = catalog(ledger)["leaderboard"].to_pylist()
     assert net["ged"] == pytest.approx(2 * 0.5 - 0.25 - 0)
     assert net["hm_iou"] == pytest.approx(0.5)
     assert net["pq"] == pytest.approx(0.7)  # the case with nothing to find is left out
@@ -134,7 +135,7 @@ def test_classes_weigh_the_same(ledger: Ledger) -> None:
             {**found("c0", 0, 0, 0.0), "class": "y"},
         ],
     )
-    (row,) = Catalog(ledger)["leaderboard"].to_pylist()
+    (row,) = catalog(ledger)["leaderboard"].to_pylist()
     assert row["dice"] == pytest.approx(0.75)
     assert row["pq"] == pytest.approx(0.6)
 
@@ -144,7 +145,7 @@ def test_an_attempt_with_a_damaged_part_is_no_seed(ledger: Ledger) -> None:
         commit_final(ledger, digest, "net", [(1, 1, 1)] * 2, seed)
     (part,) = (k for k in ledger.store.list(f"trials/{'2' * 16}/") if "calibration" in k)
     ledger.store.put(part, b"not what was written")
-    assert [r["seeds"] for r in Catalog(ledger)["leaderboard"].to_pylist()] == [1]
+    assert [r["seeds"] for r in catalog(ledger)["leaderboard"].to_pylist()] == [1]
 
 
 def test_other_splits_do_not_count(ledger: Ledger) -> None:
@@ -156,7 +157,7 @@ def test_other_splits_do_not_count(ledger: Ledger) -> None:
         cases=[{**counted("v0", 1, 0, 0), "split": "val"}],
         calibration=[{**BIN, "case": "v0", "reading": "sample", "split": "val"}],
     )
-    (row,) = Catalog(ledger)["readings"].to_pylist()
+    (row,) = catalog(ledger)["readings"].to_pylist()
     assert (row["dice"], row["ece"]) == (pytest.approx(0.5), pytest.approx(0.2))
     assert row["images"] == 2
 
@@ -170,7 +171,7 @@ def test_pooled_intervals_are_of_the_resampled_pools(ledger: Ledger) -> None:
     ]
     for seed, digest in enumerate(("1" * 16, "2" * 16)):
         commit_final(ledger, digest, "net", [(1, 1, 1)] * 4, seed, calibration=extra)
-    held_out = metrics.HeldOut(Catalog(ledger), metrics.metrics(["ece"]))
+    held_out = metrics.HeldOut(catalog(ledger), metrics.metrics(["ece"]))
     ((_, trials),) = held_out.cells
     row = held_out.measure(trials)
     cases = [*true, *true]
@@ -203,7 +204,7 @@ def test_the_report_has_no_table_of_readings_where_there_is_only_the_sample(
 ) -> None:
     commit_final(ledger, "1" * 16, "net", [(1, 1, 1)] * 2)
     page = tmp_path / "report.html"
-    write(Catalog(ledger), page)
+    write(catalog(ledger), page)
     text = page.read_text(encoding="utf-8")
     assert '<h2 id="readings">' not in text
     assert '<h2 id="leaderboard">' in text

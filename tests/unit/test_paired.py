@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.multiple_testing import holm
@@ -33,7 +34,7 @@ def three(ledger: Ledger) -> Catalog:
     commit(ledger, "a" * 16, "good", GOOD, HUMBLE)
     commit(ledger, "b" * 16, "middle", MIDDLE, SURE)
     commit(ledger, "c" * 16, "bad", BAD, SURE)
-    return Catalog(ledger)
+    return catalog(ledger)
 
 
 def pair(rows: list[dict[str, Any]], one: str, other: str, metric: str) -> dict[str, Any]:
@@ -93,7 +94,7 @@ def test_sides_that_some_exchange_leaves_without_pixels_have_no_p_value(ledger: 
     counts = [(5, 1, 1), (6, 1, 1)]
     commit(ledger, "a" * 16, "one", counts, {"c0": [seen], "c1": [empty]})
     commit(ledger, "b" * 16, "other", counts, {"c0": [empty], "c1": [seen]})
-    row = pair(Catalog(ledger)["ablation"].to_pylist(), "one", "other", "ece")
+    row = pair(catalog(ledger)["ablation"].to_pylist(), "one", "other", "ece")
     assert (row["permutation_p"], row["p_holm"], row["better"]) == (None, None, None)
 
 

@@ -15,8 +15,7 @@ from orchestrator.ledger.studies import Declared
 from orchestrator.planning import cost
 from orchestrator.planning.cost import SETUP_SECONDS, Estimator
 from orchestrator.planning.plan import Plan, Trial, plan
-from orchestrator.policy import Spent
-from orchestrator.sweep.budget import own, spent
+from orchestrator.sweep.budget import Spent, own, spent
 from orchestrator.sweep.round import declare
 from search_spaces import Budget, Choice, Each, Search, Space, Uniform
 from tests.conftest import SMALL

@@ -5,8 +5,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from orchestrator import policy
-from orchestrator.policy import Rung, Spent, Standing
+from orchestrator.planning import selection, trial_state
+from orchestrator.planning.selection import Standing
+from orchestrator.search import pruning
+from orchestrator.search.pruning import Rung
+from orchestrator.sweep.budget import Spent
 from search_spaces import Budget
 from trainables.schemas import Outcome
 
@@ -15,12 +18,12 @@ SCORES = st.lists(st.floats(0, 1), min_size=2, max_size=20)
 
 @given(others=SCORES)
 def test_a_trial_better_than_all_others_goes_on(others: list[float]) -> None:
-    assert not policy.stop_early(max(others) + 0.1, others)
+    assert not pruning.stop_early(max(others) + 0.1, others)
 
 
 @given(others=SCORES)
 def test_a_trial_worse_than_all_others_stops(others: list[float]) -> None:
-    assert policy.stop_early(min(others) - 0.1, others)
+    assert pruning.stop_early(min(others) - 0.1, others)
 
 
 @given(others=SCORES, score=st.floats(0, 1))
@@ -28,7 +31,7 @@ def test_at_most_half_of_a_rung_stops(others: list[float], score: float) -> None
     everyone = [*others, score]
     stopped = 0
     for i, s in enumerate(everyone):
-        stopped += policy.stop_early(s, everyone[:i] + everyone[i + 1 :])
+        stopped += pruning.stop_early(s, everyone[:i] + everyone[i + 1 :])
     assert stopped <= (len(everyone) + 1) // 2
 
 
@@ -46,12 +49,12 @@ def test_at_most_half_of_a_rung_stops(others: list[float], score: float) -> None
     ],
 )
 def test_state(outcome: object, failures: int, lease: float | None, expected: str) -> None:
-    assert policy.state(outcome, failures, lease) == expected  # type: ignore[arg-type]
+    assert trial_state.state(outcome, failures, lease) == expected  # type: ignore[arg-type]
 
 
 def test_a_pruned_trial_does_not_answer_for_a_final_one() -> None:
-    assert policy.counts_as_done("pruned", "search")
-    assert not policy.counts_as_done("pruned", "final")
+    assert trial_state.counts_as_done("pruned", "search")
+    assert not trial_state.counts_as_done("pruned", "final")
 
 
 def standings(scores: dict[str, float]) -> dict[str, Standing]:
@@ -61,14 +64,14 @@ def standings(scores: dict[str, float]) -> dict[str, Standing]:
 def test_best_prefers_finished_over_better_pruned() -> None:
     outcomes: dict[str, Outcome] = {"a": "finished", "b": "pruned", "c": "finished", "d": "failed"}
     known = standings({"a": 0.5, "b": 0.9, "c": 0.6, "d": 1.0})
-    assert policy.best(known, outcomes) == "c"
-    assert policy.best(standings({"b": 0.9}), {"b": "pruned"}) == "b"
-    assert policy.best(standings({"d": 0.9}), {"d": "failed"}) is None
+    assert selection.best(known, outcomes) == "c"
+    assert selection.best(standings({"b": 0.9}), {"b": "pruned"}) == "b"
+    assert selection.best(standings({"d": 0.9}), {"d": "failed"}) is None
 
 
 def test_best_breaks_ties_the_same_way_every_time() -> None:
     outcomes: dict[str, Outcome] = dict.fromkeys("zyx", "finished")
-    assert policy.best(standings(dict.fromkeys("zyx", 0.5)), outcomes) == "x"
+    assert selection.best(standings(dict.fromkeys("zyx", 0.5)), outcomes) == "x"
 
 
 VALUES = st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=12)
@@ -85,10 +88,10 @@ def test_the_front_is_optunas_and_holds_the_best(
         trial = study.ask()
         trial.set_constraint("limit", 0.0 if fine else 1.0)
         study.tell(trial, list(pair))
-    found = policy.front(known)
+    found = selection.front(known)
     assert sorted(found, key=int) == [str(t.number) for t in study.best_trials]
     outcomes: dict[str, Outcome] = dict.fromkeys(known, "finished")
-    best = policy.best(known, outcomes)
+    best = selection.best(known, outcomes)
     assert (best is None) == (not found)
     assert best is None or best in found
 
@@ -100,7 +103,7 @@ def test_the_front_is_optunas_and_holds_the_best(
 )
 def test_the_pruner_over_cases_is_optunas(mine: list[float], gaps: list[float]) -> None:
     its = [m + g for m, g in zip(mine, gaps, strict=False)]
-    pruner = optuna.pruners.WilcoxonPruner(p_threshold=policy.WILCOXON_P, n_startup_steps=0)
+    pruner = optuna.pruners.WilcoxonPruner(p_threshold=pruning.WILCOXON_P, n_startup_steps=0)
     study = optuna.create_study(direction="maximize", pruner=pruner)
     for cases in (its, mine):
         trial = study.ask()
@@ -108,18 +111,18 @@ def test_the_pruner_over_cases_is_optunas(mine: list[float], gaps: list[float]) 
             trial.report(value, step)
         if cases is its:
             study.tell(trial, sum(its) / len(its))
-    assert policy.clearly_worse(mine, its) == trial.should_prune()
+    assert pruning.clearly_worse(mine, its) == trial.should_prune()
 
 
 def test_a_rung_judges_as_its_pruner_says() -> None:
     weak, strong = Rung(0.3, (0.2, 0.3, 0.2, 0.3, 0.5)), Rung(0.6, (0.5, 0.6, 0.7, 0.8, 0.6))
     noisy = Rung(0.5, (0.1, 0.9, 0.1, 0.9, 0.5))
-    assert policy.pruned("none", weak, [strong, strong]) is None
-    assert policy.pruned("halving", weak, [strong, strong]) is not None
-    assert policy.pruned("wilcoxon", weak, [noisy, strong]) is not None  # against the best
-    assert policy.pruned("wilcoxon", noisy, [strong]) is None
-    assert policy.pruned("wilcoxon", strong, [weak]) is None
-    assert policy.pruned("wilcoxon", weak, []) is None
+    assert pruning.pruned("none", weak, [strong, strong]) is None
+    assert pruning.pruned("halving", weak, [strong, strong]) is not None
+    assert pruning.pruned("wilcoxon", weak, [noisy, strong]) is not None  # against the best
+    assert pruning.pruned("wilcoxon", noisy, [strong]) is None
+    assert pruning.pruned("wilcoxon", strong, [weak]) is None
+    assert pruning.pruned("wilcoxon", weak, []) is None
 
 
 @pytest.mark.parametrize(
@@ -135,4 +138,4 @@ def test_a_rung_judges_as_its_pruner_says() -> None:
 def test_a_budget_is_spent_by_any_of_its_parts(
     budget: Budget | None, spent: Spent, words: str | None
 ) -> None:
-    assert policy.exhausted(budget, spent) == words
+    assert budget.exhausted(budget, spent) == words

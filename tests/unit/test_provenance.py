@@ -13,6 +13,7 @@ import torch
 
 from orchestrator import provenance
 from orchestrator.ledger.ledger import Ledger, LedgerSink
+from orchestrator.tables.snapshot import Snapshot
 from trainables.config import Config
 from trainables.part import Location, plain
 from trainables.runtime.worker_context import WorkerContext
@@ -24,7 +25,7 @@ def test_a_row_says_what_ran_where_and_with_what(
 ) -> None:
     config = small(mode="feedforward")
     outcome_of(attempt(config, LedgerSink(ledger, "c0ffee"), WorkerContext()))
-    (row,) = ledger.table("trials", [config.digest()]).to_pylist()
+    (row,) = Snapshot(ledger.store).table("trials", [config.digest()]).to_pylist()
     assert (row["code"], row["seed"], row["threads"]) == ("c0ffee", 0, torch.get_num_threads())
     assert json.loads(row["packages"])["torch"] == version("torch")
     assert json.loads(row["devices"]) == [row["device"]]
@@ -52,7 +53,7 @@ def test_a_row_tells_neither_the_environment_nor_the_home_directory(
     )
     config = small(mode={"diffusion": {"schedule": str(tmp_path / "mine.py")}})
     assert outcome_of(attempt(config, LedgerSink(ledger, ""), WorkerContext())) == "failed"
-    (row,) = ledger.table("trials", [config.digest()]).to_pylist()
+    (row,) = Snapshot(ledger.store).table("trials", [config.digest()]).to_pylist()
     assert "no ~/mine.py" in row["reason"]
     assert "~/mine.py" in row["config"]
     told = str(row)

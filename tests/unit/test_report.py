@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import contents, rendering, vega, write
 from orchestrator.report.blocks import Chart, Column, Table, fixed, latex, p_value
@@ -26,7 +27,7 @@ def tables(ledger: Ledger) -> Catalog:
     """A network that beats the grey level on every case."""
     commit_final(ledger, "0" * 16, "base", [(1, 1, 1)] * 4)
     commit_final(ledger, "1" * 16, "net", [(4, 0, 0), (3, 1, 1), (2, 1, 1), (1, 0, 2)])
-    return Catalog(ledger)
+    return catalog(ledger)
 
 
 def test_what_was_not_measured_is_a_dash_and_never_a_zero() -> None:
@@ -92,7 +93,7 @@ def test_one_network_is_the_first_of_its_views_and_of_its_deep_ensembles(ledger:
         pixels = {f"c{k}": [(0.7, 100, 50 + i)] for k in range(3)}
         about = {"config": {"mode": mode, "test": test}, "mode": next(iter(mode))}
         commit(ledger, f"{i:016x}", arm, [(1, 0, 0)] * 3, pixels, **about)
-    section = next(s for s in contents(Catalog(ledger)) if s.name == "reliability")
+    section = next(s for s in contents(catalog(ledger)) if s.name == "reliability")
     (chart,) = (b for b in section.blocks if isinstance(b, Chart) and b.name == "members-task-ece")
     assert {(r["series"], r["at"], round(r["value"], 3)) for r in chart.rows} == {
         *(("feedforward", n, v) for n, v in ((1, 0.2), (4, 0.19))),
@@ -108,7 +109,7 @@ def test_ensembles_of_two_models_are_two_lines(ledger: Ledger) -> None:
         commit(
             ledger, f"{i:016x}", f"{model}{members}", [(1, 0, 0)] * 3, pixels, **about, model=model
         )
-    section = next(s for s in contents(Catalog(ledger)) if s.name == "reliability")
+    section = next(s for s in contents(catalog(ledger)) if s.name == "reliability")
     (chart,) = (b for b in section.blocks if isinstance(b, Chart) and b.name == "members-task-ece")
     lines = [(r["series"], r["at"]) for r in chart.rows]
     assert lines == [(f"{m} feedforward", n) for m, n in itertools.product("ab", (1, 4))]
@@ -122,7 +123,7 @@ def test_calibration_at_the_boundary_stands_beside_that_of_all_pixels(ledger: Le
     more = {"calibration": near}
     commit(ledger, "1" * 16, "net", [(1, 0, 0)] * 3, pixels, config=config, more=more)
     commit(ledger, "2" * 16, "older", [(1, 0, 0)] * 3, pixels, config=config)
-    tables = Catalog(ledger)
+    tables = catalog(ledger)
     sections = {s.name: s for s in contents(tables)}
     (table,) = (b for b in sections["reliability"].blocks if isinstance(b, Table))
     (row,) = table.rows
@@ -159,7 +160,7 @@ def test_series_are_called_the_same_on_every_task(ledger: Ledger) -> None:
     for i, (task, model) in enumerate(itertools.product(("lung", "heart"), ("a", "b"))):
         about = {"cell": f"{task}_{model}_net", "task": task, "model": model}
         commit(ledger, f"{i}" * 16, "net", [(4, 1, 1), (3, 1, 1)], **about)
-    board = contents(Catalog(ledger))[0]
+    board = contents(catalog(ledger))[0]
     assert board.series == ["a net", "b net"]
 
 
@@ -167,7 +168,7 @@ def test_series_are_called_the_same_on_every_task(ledger: Ledger) -> None:
 def test_an_arm_called_like_a_property_of_objects_is_drawn(ledger: Ledger, arm: str) -> None:
     commit_final(ledger, "0" * 16, arm, [(4, 1, 1), (3, 1, 1)])
     commit_final(ledger, "1" * 16, "net", [(4, 0, 0), (3, 1, 1)])
-    made = contents(Catalog(ledger))
+    made = contents(catalog(ledger))
     charts = [b for part in made for b in part.blocks if isinstance(b, Chart) and b.rows]
     assert any(f"task {arm}" in rendering.svg(chart.full) for chart in charts)
 

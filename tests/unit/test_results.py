@@ -13,12 +13,13 @@ import pyarrow.parquet as pq
 import pytest
 from scipy import stats
 
+from orchestrator.analyses import catalog, open_store
 from orchestrator.heldout import metrics, paired
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction
-from orchestrator.views.catalog import Catalog, QueryError, open_store
+from orchestrator.views.catalog import QueryError
 from orchestrator.views.export import export
 from tests.conftest import Segprint
 from tests.unit.test_tables import CONFIG, commit_final
@@ -48,7 +49,7 @@ def dice(counts: list[tuple[int, int, int]]) -> np.ndarray[Any, Any]:
 
 def test_arms_are_compared_on_what_both_were_tested_on_seed_by_seed(filled: Ledger) -> None:
     """Seed 1 of the good arm lacks a case, and its cases are the others' shifted by one."""
-    (row,) = Catalog(filled).sql("SELECT * FROM ablation WHERE metric = 'dice'").to_pylist()
+    (row,) = catalog(filled).sql("SELECT * FROM ablation WHERE metric = 'dice'").to_pylist()
     good = np.concatenate([dice(GOOD), dice(GOOD[1:])])
     bad = np.concatenate([dice(BAD), dice(BAD[:4])])
     swapped = row["cell"] == "task_bad"
@@ -69,7 +70,7 @@ def test_pairing_is_sharper_than_two_intervals_where_cases_differ_more_than_arms
     spread = [(10 * i + 5, 1, 40) for i in range(12)]
     commit_final(ledger, A, "one", spread)
     commit_final(ledger, B, "other", [(tp, fp, fn + 2) for tp, fp, fn in spread])
-    tables = Catalog(ledger)
+    tables = catalog(ledger)
     one, other = tables.sql("SELECT * FROM leaderboard ORDER BY arm").to_pylist()
     assert one["dice_low"] < other["dice_high"], "the arms' own intervals overlap"
     (row,) = tables.sql("SELECT * FROM ablation WHERE metric = 'dice'").to_pylist()
@@ -149,7 +150,7 @@ def test_after_folding_sql_still_cannot_leave_the_views(filled: Ledger, tmp_path
     compaction.fold(filled.store)
     outside = tmp_path / "outside.csv"
     outside.write_text("a\n1\n")
-    tables = Catalog(filled)
+    tables = catalog(filled)
     (ours,) = (Path(filled.store.url) / "tables" / "cases").glob("*.parquet")
     before = ours.read_bytes()
     for sql in (
@@ -178,7 +179,7 @@ def test_the_exported_tree_reads_back_in_pandas_and_polars(
     if folded:
         compaction.fold(ledger.store)
     tree = tmp_path / "tree"
-    files, rows = export(Catalog(ledger), str(tree))
+    files, rows = export(catalog(ledger), str(tree))
     assert files == len(list(tree.rglob("*.parquet")))
     assert rows >= len(ODD) + sum(range(1, len(ODD) + 1))
     expected = {task or "(none)": i + 1 for i, task in enumerate(ODD)}
@@ -188,7 +189,7 @@ def test_the_exported_tree_reads_back_in_pandas_and_polars(
     counted = with_polars.group_by("task").len().rows()
     assert {str(task): count for task, count in counted} == expected
     with pytest.raises(ValueError, match="not empty; export into a new place"):
-        export(Catalog(ledger), str(tree))
+        export(catalog(ledger), str(tree))
 
 
 def test_a_retired_study_is_left_out_unless_it_is_named(filled: Ledger, inline: Segprint) -> None:
@@ -203,10 +204,10 @@ def test_a_retired_study_is_left_out_unless_it_is_named(filled: Ledger, inline: 
         "tags": "old, retired",
         "note": "too few steps",
     }
-    assert Catalog(filled)["leaderboard"].num_rows == 0
+    assert catalog(filled)["leaderboard"].num_rows == 0
     assert open_store(url, "study")["leaderboard"].num_rows == 2
     inline("--store", url, "note", "study", "--restore", "--untag", "old")
-    assert Catalog(filled)["leaderboard"].num_rows == 2
+    assert catalog(filled)["leaderboard"].num_rows == 2
     assert filled.studies.note("study") == {"note": "too few steps", "tags": [], "retired": False}
 
 
@@ -220,7 +221,7 @@ def test_a_deleted_study_leaves_the_trials_that_another_shares(
     assert "declarations of study deleted" in said.stdout
     board = open_store(filled.store.url)["leaderboard"].to_pylist()
     assert [(r["study"], r["seeds"]) for r in board] == [("other", 1)]
-    assert Catalog(filled)["trials"].num_rows == 4, "what was trained stays"
+    assert catalog(filled)["trials"].num_rows == 4, "what was trained stays"
 
 
 def test_a_note_on_an_unknown_study_names_the_choices(filled: Ledger, inline: Segprint) -> None:
@@ -231,12 +232,12 @@ def test_a_note_on_an_unknown_study_names_the_choices(filled: Ledger, inline: Se
 
 
 def test_declarations_are_folded_and_a_later_one_is_still_seen(filled: Ledger) -> None:
-    before = Catalog(filled)["studies"].to_pylist()
+    before = catalog(filled)["studies"].to_pylist()
     compaction.fold(filled.store)
     kept = filled.store.list("tables/declared/")
     assert kept == ["tables/declared/study-r1.parquet"]
     commit_final(filled, "c" * 16, "late", BAD)
-    after = Catalog(filled)["studies"].to_pylist()
+    after = catalog(filled)["studies"].to_pylist()
     assert [row for row in after if row["arm"] != "late"] == before
     assert len(after) == len(before) + 1
 
@@ -270,7 +271,7 @@ def test_a_metric_that_one_side_cannot_tell_of_a_case_leaves_it_out_on_both(stor
     empty = {**same[2], **dict.fromkeys((*counts, *area, "matched_iou_sum"), 0)}
     commit_final(ledger, A, "one", GOOD, instances=same)
     commit_final(ledger, B, "other", GOOD, instances=[*same[:2], empty])
-    tables = Catalog(ledger)
+    tables = catalog(ledger)
     (one, other) = metrics.final_cells(tables)
     held_out = metrics.HeldOut(tables, metrics.metrics(["pq"]), [one, other])
     (row,) = paired.Pairs(held_out).differences(one[1], other[1])

@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from orchestrator.analyses import catalog
 from orchestrator.heldout.metrics import final_cells
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
@@ -50,7 +51,7 @@ def tables(ledger: Ledger) -> Catalog:
     compaction.fold(ledger.store)
     commit(ledger, "c", "twin", 0, pictures("c", strip=False))
     commit(ledger, "d", "older", 0, [])
-    return Catalog(ledger)
+    return catalog(ledger)
 
 
 def test_each_cell_shows_its_first_seeds_cases_by_name(tables: Catalog) -> None:

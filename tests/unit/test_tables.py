@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.statistics import bootstrap
@@ -110,7 +111,7 @@ def commit_final(
 def tables(ledger: Ledger) -> Catalog:
     commit_final(ledger, "0" * 16, "base", [(1, 1, 1)] * 4)
     commit_final(ledger, "1" * 16, "net", [(4, 0, 0), (3, 1, 1), (2, 1, 1), (1, 0, 2)])
-    return Catalog(ledger)
+    return catalog(ledger)
 
 
 def test_leaderboard_has_the_mean_over_cases_and_the_pooled_calibration(tables: Catalog) -> None:
@@ -143,22 +144,22 @@ def test_fingerprint_is_half_the_error_difference_in_bits_per_pixel(tables: Cata
 def test_seeds_are_counted_together(ledger: Ledger) -> None:
     commit_final(ledger, "1" * 16, "net", [(1, 0, 0)] * 2, seed=0)
     commit_final(ledger, "2" * 16, "net", [(1, 1, 1)] * 2, seed=1)
-    (row,) = Catalog(ledger)["leaderboard"].to_pylist()
+    (row,) = catalog(ledger)["leaderboard"].to_pylist()
     assert row["seeds"] == 2
     assert row["dice"] == pytest.approx(0.75)
     assert (row["dice_low"], row["dice_high"]) == (0.5, 1.0)
 
 
 def test_sql_reads_every_view(tables: Catalog) -> None:
-    for name in Catalog.names():
+    for name in tables.names():
         assert tables.sql(f"SELECT count(*) AS n FROM {name}").num_rows == 1
     found = tables.sql("SELECT arm, round(dice, 3) AS d FROM leaderboard ORDER BY d DESC")
     assert found["arm"].to_pylist() == ["net", "base"]
 
 
 def test_an_empty_store_has_every_view_with_its_columns(ledger: Ledger) -> None:
-    empty = Catalog(ledger)
-    for name in Catalog.names():
+    empty = catalog(ledger)
+    for name in empty.names():
         assert empty[name].num_rows == 0
         assert empty[name].num_columns > 3
     assert empty.sql("SELECT dice FROM leaderboard").num_rows == 0
@@ -224,7 +225,7 @@ def test_bootstrap_draws_the_cases_once_for_all_runs() -> None:
 def test_results_of_an_older_revision_are_kept_apart(ledger: Ledger) -> None:
     commit_final(ledger, "1" * 16, "net", [(1, 0, 0)] * 2)
     ledger.studies.describe("study", {"revision": "r2"})
-    assert Catalog(ledger)["leaderboard"].num_rows == 0
-    assert Catalog(ledger)["trials"].num_rows == 1
+    assert catalog(ledger)["leaderboard"].num_rows == 0
+    assert catalog(ledger)["trials"].num_rows == 1
     ledger.studies.describe("study", {"revision": "r1"})
-    assert Catalog(ledger)["leaderboard"].num_rows == 1
+    assert catalog(ledger)["leaderboard"].num_rows == 1

@@ -17,15 +17,16 @@ from trainables.config import Config, parse
 from trainables.controls import Control
 from trainables.data import Prepared, prepare, tiles
 from trainables.runtime.worker_context import WorkerContext
-from trainables.training.loop import Measured, Progress, train
+from trainables.training.final_test import RunResult
+from trainables.training.loop import Progress, train
 from trainables.training.state import State
 
 Small = Callable[..., Config]
 ON_TILES = {"size": 16, "cases": 4}
 
 
-def finished(config: Config, place: WorkerContext | None = None) -> Measured:
-    run: Generator[Progress, None, Measured] = train(config, place or WorkerContext())
+def finished(config: Config, place: WorkerContext | None = None) -> RunResult:
+    run: Generator[Progress, None, RunResult] = train(config, place or WorkerContext())
     while True:
         try:
             next(run)
@@ -156,7 +157,7 @@ def test_every_network_overfits_four_real_tiles(name: str, mode: str) -> None:
 def test_at_the_noisy_end_the_denoiser_is_its_feedforward_twin(small: Small, loss: str) -> None:
     """As λ → −∞ only the image is left: the x0 error of ±1 masks is the twin's, 4 × Brier."""
 
-    def trained(mode: dict[str, Any]) -> Measured:
+    def trained(mode: dict[str, Any]) -> RunResult:
         config = small(
             task={"synthetic": {"size": 16, "cases": 16, "noise": 1.0}},
             mode=mode,

@@ -10,8 +10,7 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
-from orchestrator.policy import Failure
-from orchestrator.sweep.tune_hooks import failure
+from orchestrator.sweep.failures import Failure, failure
 
 NODE = ActorDiedError()
 NODE.error_msg = "The actor died because its node has died. Node Id: 12"

@@ -1,0 +1,21 @@
+"""Time limits and retry limits of a sweep."""
+
+from __future__ import annotations
+
+from trainables.runtime.heartbeat import EVERY_SECONDS
+
+STORE_SECONDS = 900.0
+"""A sweep waits this long for an unreachable store before it gives a trial up."""
+FOLD_EVERY = 500
+"""While it runs, the driver compacts the tables each time this many trials have ended."""
+SILENCE_SECONDS = 900.0
+"""A trial without a sign of life for this long is killed and retried."""
+STARTING_SECONDS = 600.0
+"""The workers of a trial may take at least this long to start; until then it has no lease. Ray's
+own time-outs usually end a failed start much sooner."""
+SHORTEST_SILENCE = 1.5 * EVERY_SECONDS
+"""The smallest permitted ``--silence``: a healthy run gives a sign of life this often."""
+WAIT_SECONDS = 600.0
+"""A sweep waits this long for resources that the cluster has lost before it ends with an error."""
+MOST_LOST = 10
+"""The number of node losses that one sweep retries per trial; a lost node is no failure of it."""
