@@ -12,6 +12,7 @@ from typing import Any
 import search_spaces
 from cluster.local import usable_cpus
 from orchestrator.commands import emit, ledger_of, limited
+from orchestrator.formatting import clock
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import selection
 from orchestrator.planning.cells import left_out
@@ -20,7 +21,7 @@ from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.stale_configs import outdated
 from orchestrator.sweep import budget
 from orchestrator.sweep.budget import HOUR, own, spent
-from orchestrator.sweep.progress import clock, remaining
+from orchestrator.sweep.progress import remaining
 
 
 def main(options: Namespace) -> int:

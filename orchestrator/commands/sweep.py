@@ -16,13 +16,14 @@ import search_spaces
 from cluster.local import usable_cpus
 from orchestrator.analyses import catalog
 from orchestrator.commands import console, emit, ledger_of, limited
+from orchestrator.formatting import memory
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import trial_state
 from orchestrator.planning.cells import ready
 from orchestrator.planning.cost import Estimator
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.sweep import timeouts
-from orchestrator.sweep.progress import ProgressDisplay, memory
+from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.views.catalog import Catalog
 from search_spaces import Space
 from trainables.part import require

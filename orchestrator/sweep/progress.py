@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
 
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.formatting import clock
 from orchestrator.planning.cost import Cost, Estimator, wall_seconds
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.resources import most
@@ -180,31 +179,3 @@ def remaining(made: Plan, estimator: Estimator) -> dict[str, tuple[Cost, int]]:
 
 def _place(cell: str, stage: str, index: int) -> str:
     return f"{cell} {stage} {index}"
-
-
-def clock(seconds: float) -> str:
-    """Seconds as a person says them.
-
-    >>> clock(42.3), clock(200), clock(7300)
-    ('42 s', '3 min 20 s', '2 h 01 min')
-    """
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02d} s" if whole % 60 else f"{whole // 60} min"
-    return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
-
-
-def memory(costs: Mapping[str, Any]) -> str:
-    """Peak memory as a person says it: of the device where there is one, else of the process.
-
-    >>> memory({"peak_device_bytes": 3 * 2**30, "peak_host_bytes": 2**30})
-    '3.0 GiB on the device'
-    >>> memory({"peak_device_bytes": None, "peak_host_bytes": 200 * 2**20})
-    '0.2 GiB'
-    """
-    device, host = costs["peak_device_bytes"], costs["peak_host_bytes"]
-    if device:
-        return f"{device / 2**30:.1f} GiB on the device"
-    return "–" if host is None else f"{host / 2**30:.1f} GiB"

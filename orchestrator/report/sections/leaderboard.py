@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.formatting import clock, memory
 from orchestrator.report import vega
 from orchestrator.report.blocks import (
     Block,
@@ -18,7 +19,6 @@ from orchestrator.report.blocks import (
 )
 from orchestrator.report.naming import Naming, query, sized, spaced
 from orchestrator.statistics.bootstrap import FEWEST
-from orchestrator.sweep.progress import clock, memory
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
