@@ -5,15 +5,23 @@ STORE ?= results
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test browser drills survival check format bench baselines lock clean
+.PHONY: demo test properties browser drills survival check format bench baselines lock clean
 
 demo: .venv/ready
 	$(BIN)/segprint --store $(STORE) sweep quickstart
 	$(BIN)/segprint --store $(STORE) fingerprint quickstart
 	$(BIN)/segprint --store $(STORE) report quickstart -o report.html --figures figures
 
+# Tests run on all CPUs, a process each; those that start Ray run one after another in one of them.
+PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadgroup
+
 test: .venv/ready browser
-	$(BIN)/pytest
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)
+
+# `make test` draws the same examples of every property each time; here they are new and more.
+# A failure prints the decorator that reproduces it.
+properties: .venv/ready
+	HYPOTHESIS_PROFILE=new $(BIN)/pytest $(PARALLEL) -m "hypothesis and not slow"
 
 # The report is opened in a real browser. No package of Python brings one: Debian's is installed
 # where that is possible; elsewhere those tests are skipped, and say so.

@@ -19,8 +19,10 @@ from orchestrator.storage.object_store import Store
 from tests.server import serving
 from trainables.config import Config, parse
 
-settings.register_profile("untimed", deadline=None)  # this machine's speed is not under test
-settings.load_profile("untimed")
+# Without a deadline: the speed of this machine is not under test.
+settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
+settings.register_profile("new", deadline=None, max_examples=1000, print_blob=True)
+settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 ROOT = Path(__file__).parent.parent
 SMALL_UNET = {"ensemdiff": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention": []}}
@@ -33,6 +35,16 @@ SMALL = {
 }
 
 Segprint = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the tests that start Ray one after another, and open one browser for all that need it."""
+    for item in items:
+        if item.get_closest_marker("ray"):
+            item.add_marker(pytest.mark.xdist_group("ray"))
+        elif "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker(pytest.mark.xdist_group("browser"))
 
 
 @pytest.fixture(autouse=True)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import torch
 from scipy import ndimage
@@ -59,7 +61,8 @@ def row(predicted: Tensor, truth: Tensor) -> dict[str, int | float]:
     (Kirillov et al. 2019, arXiv 1801.00868). For the aggregated Jaccard index (Kumar et al. 2017,
     IEEE TMI 36) every true instance is compared to the prediction of largest IoU, which several
     may share; true instances that nothing overlaps and predictions that none chose are all union.
-    Of equal IoUs the one met first, line by line, is chosen: labels do not matter.
+    Of equal IoUs the one met first, line by line, is chosen, and IoUs are summed exactly: labels do
+    not matter.
     """
     p, t = predicted.numpy().ravel(), truth.numpy().ravel()
     true_ids, true_areas = np.unique(t[t > 0], return_counts=True)
@@ -83,7 +86,7 @@ def row(predicted: Tensor, truth: Tensor) -> dict[str, int | float]:
         "true_instances": len(true_ids),
         "predicted_instances": len(predicted_ids),
         "matched": int(matched.sum()),
-        "matched_iou_sum": float(iou[matched].sum()),
+        "matched_iou_sum": math.fsum(iou[matched]),
         "aji_intersection": int(overlap[best].sum()),
         "aji_union": int(union[best].sum() + missed + unused),
     }
