@@ -41,8 +41,10 @@ class ResourceRequest:
     def slots(self, offered: Mapping[str, float]) -> int:
         """How many trials fit beside each other into what Ray calls ``CPU`` and ``GPU``.
 
-        >>> Needs(workers=2).room({"CPU": 5.0}), Needs(gpus=0.25).room({"CPU": 8.0, "GPU": 1.0})
-        (2, 4)
+        >>> ResourceRequest(workers=2).slots({"CPU": 5.0})
+        2
+        >>> ResourceRequest(gpus=0.25).slots({"CPU": 8.0, "GPU": 1.0})
+        4
         """
         asked = {"CPU": self.cpus, "GPU": self.gpus}
         shares = [offered.get(k, 0.0) / each + 1e-9 for k, each in asked.items() if each]
@@ -51,8 +53,10 @@ class ResourceRequest:
     def __str__(self) -> str:
         """As a person says it.
 
-        >>> str(Needs(workers=2)), str(Needs((1, 2), cpus=0.5, gpus=0.25))
-        ('2 x 1 CPU', '1 to 2 x 0.5 CPU and 0.25 GPU')
+        >>> print(ResourceRequest(workers=2))
+        2 x 1 CPU
+        >>> print(ResourceRequest((1, 2), cpus=0.5, gpus=0.25))
+        1 to 2 x 0.5 CPU and 0.25 GPU
         """
         count = self.workers if isinstance(self.workers, int) else "{} to {}".format(*self.workers)
         gpu = f" and {self.gpus:g} GPU" if self.gpus else ""

@@ -50,7 +50,7 @@ def read(source):
 LOADER = """
 import sys
 from trainables.part import parse_part
-from trainables.reading.cache import load
+from trainables.decoding.cache import load
 
 dataset = parse_part("datasets", {sys.argv[1]: {"at": sys.argv[2]}})
 print("ready", flush=True)

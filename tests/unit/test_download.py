@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trainables.datasets.folder import Folder
-from trainables.reading.download import Download
+from trainables.decoding.download import Download
 
 
 @dataclass(frozen=True)

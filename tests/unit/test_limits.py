@@ -13,9 +13,10 @@ from tests.conftest import ROOT
 HUGE = "SELECT list_sum(range(1, 4000000000))"
 ASK = f"""
 import sys
-from orchestrator import cli, tables
-setattr(tables, sys.argv[1], type(getattr(tables, sys.argv[1]))(sys.argv[2]))
-tables.GRACE_SECONDS = 0.5
+from orchestrator import cli
+from orchestrator.views import catalog
+setattr(catalog, sys.argv[1], type(getattr(catalog, sys.argv[1]))(sys.argv[2]))
+catalog.GRACE_SECONDS = 0.5
 sys.exit(cli.main(["--store", sys.argv[3], "query", {HUGE!r}]))
 """
 
