@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from orchestrator.heldout import metrics, paired
+from orchestrator.heldout import paired
+from orchestrator.heldout.metrics import HeldOut, load_metrics
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -31,13 +32,13 @@ def rows(tables: Catalog) -> pa.Table:
     both have, with its 95 % interval; see :class:`orchestrator.heldout.paired.Pairs`. ``p_holm`` is
     adjusted over all pairs of one study, task and metric.
     """
-    held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
-    alike = Counter((about["study"], about["task"]) for about, _ in held_out.cells)
+    held_out = HeldOut(tables, load_metrics(METRICS))
+    alike = Counter((cell.study, cell.task) for cell in held_out.cells)
     pairs = paired.Pairs(held_out, math.comb(max(alike.values(), default=0), 2))
     found: list[dict[str, Any]] = []
-    for (about, one), (against, other) in combinations(held_out.cells, 2):
-        if (about["study"], about["task"]) == (against["study"], against["task"]):
-            key = {k: about[k] for k in ("study", "task", "cell")} | {"against": against["cell"]}
+    for one, other in combinations(held_out.cells, 2):
+        if (one.study, one.task) == (other.study, other.task):
+            key = {"study": one.study, "task": one.task, "cell": one.cell, "against": other.cell}
             found += [key | row for row in pairs.differences(one, other)]
     found = paired.adjusted(found, "study", "task", "metric")
     return pa.Table.from_pylist(found, schema=SCHEMA)

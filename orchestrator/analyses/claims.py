@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from orchestrator.claims.evidence import ClaimEvaluator
-from orchestrator.heldout.metrics import MeasuredCell, final_cells
+from orchestrator.heldout.final_cells import FinalCell, final_cells
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -57,9 +57,9 @@ def rows(tables: Catalog) -> pa.Table:
     ``difference`` is then the mean over tasks with its t-interval, ``p`` of the signed-rank test.
     ``source`` is the query of what a row is made of.
     """
-    studies: dict[str, list[MeasuredCell]] = {}
-    for about, trials in final_cells(tables):
-        studies.setdefault(about["study"], []).append((about, trials))
+    studies: dict[str, list[FinalCell]] = {}
+    for cell in final_cells(tables):
+        studies.setdefault(cell.study, []).append(cell)
     found = [
         row for study, mine in studies.items() for row in ClaimEvaluator(tables, study, mine).rows()
     ]

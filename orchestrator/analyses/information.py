@@ -10,7 +10,8 @@ import pyarrow as pa
 from orchestrator.fingerprint import density, failure_signs
 from orchestrator.fingerprint.noisy_end import left_edge, twin
 from orchestrator.fingerprint.probes import Probed, cells
-from orchestrator.heldout.metrics import HeldOut, MeasuredCell, final_cells, metrics
+from orchestrator.heldout.final_cells import FinalCell, final_cells
+from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.curve_intervals import Curves, of_means
 from trainables.metrics import ratio
@@ -82,9 +83,9 @@ def rows(tables: Catalog) -> pa.Table:
     for probed in cells(tables):
         about = probed.about
         found.setdefault((about["study"], about["cell"]), {})[about["axis"]] = probed.whole()
-    known = {(about["study"], about["cell"]): (about, t) for about, t in final_cells(tables)}
+    known = {cell.key: cell for cell in final_cells(tables)}
     mine = [known[key] for key in found]
-    held_out = HeldOut(tables, metrics(["dice", "ece"]), mine)
+    held_out = HeldOut(tables, load_metrics(["dice", "ece"]), mine)
     made = [
         _row(axes["log_snr"], axes.get("t"), known[key], list(known.values()), held_out, tables)
         for key, axes in found.items()
@@ -96,8 +97,8 @@ def rows(tables: Catalog) -> pa.Table:
 def _row(
     over_log_snr: Probed,
     over_t: Probed | None,
-    cell: MeasuredCell,
-    others: list[MeasuredCell],
+    cell: FinalCell,
+    others: list[FinalCell],
     held_out: HeldOut,
     tables: Catalog,
 ) -> dict[str, Any]:
@@ -118,10 +119,10 @@ def _row(
         found += failure_signs.of_curves(over_t)
     other = twin(cell, others)
     if other is not None:
-        row |= {"twin": other[0]["cell"]}
-        row |= left_edge(over_log_snr, cell[1], other[1], tables)
+        row |= {"twin": other.cell}
+        row |= left_edge(over_log_snr, cell, other, tables)
     found += failure_signs.of_edge(row) + failure_signs.of_estimators(row)
-    found += failure_signs.of_calibration(held_out.measure(cell[1]))
+    found += failure_signs.of_calibration(held_out.measure(cell))
     return row | {"signatures": "; ".join(found)}
 
 

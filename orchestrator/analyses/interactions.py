@@ -9,7 +9,9 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow as pa
 
-from orchestrator.heldout import metrics, paired
+from orchestrator.heldout import paired
+from orchestrator.heldout.final_cells import FinalCell
+from orchestrator.heldout.metrics import HeldOut, load_metrics
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -42,19 +44,19 @@ def rows(tables: Catalog) -> pa.Table:
     vary together, such as both ends of a timestep range, are one axis. Every block is there once,
     at most 100 of them per study and task.
     """
-    held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
+    held_out = HeldOut(tables, load_metrics(METRICS))
     pairs = paired.Pairs(held_out)
-    groups: dict[tuple[str, str], list[metrics.MeasuredCell]] = {}
-    for about, trials in held_out.cells:
-        groups.setdefault((about["study"], about["task"]), []).append((about, trials))
+    groups: dict[tuple[str, str], list[FinalCell]] = {}
+    for cell in held_out.cells:
+        groups.setdefault((cell.study, cell.task), []).append(cell)
     found: list[dict[str, Any]] = []
     for (study, task), cells in groups.items():
-        settings = _settings([json.loads(trials.iloc[0]["config"]) for _, trials in cells])
+        settings = _settings([cell.config for cell in cells])
         for block in islice(_blocks(settings), MOST):
             key = {"study": study, "task": task}
-            key |= {k: cells[i][0]["cell"] for k, i in zip(CELLS, block, strict=True)}
+            key |= {k: cells[i].cell for k, i in zip(CELLS, block, strict=True)}
             key |= _changed(*(settings[i] for i in block[:3]))
-            found += [key | r for r in pairs.interactions(*(cells[i][1] for i in block))]
+            found += [key | r for r in pairs.interactions(*(cells[i] for i in block))]
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from orchestrator.heldout import metrics
+from orchestrator.heldout.final_cells import IDENTITY
+from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -24,10 +25,10 @@ COSTS = (
 
 def schema() -> pa.Schema:
     """Columns of the view: what the arm is, every metric, what it cost."""
-    keys = [(k, pa.string()) for k in metrics.ABOUT]
+    keys = [(k, pa.string()) for k in IDENTITY]
     counts = [(k, pa.int64()) for k in ("seeds", "images", "groups", "passes_per_image")]
     costs = [(k, pa.float64()) for k in ("seconds_per_image", "train_device_seconds", *COSTS)]
-    values = metrics.columns(metrics.metrics())
+    values = interval_columns(load_metrics())
     return pa.schema([*keys, *counts, *values, *costs, ("settings", pa.string())])
 
 
@@ -38,20 +39,20 @@ def rows(tables: Catalog) -> pa.Table:
     ``groups`` are the patients, slides or slabs of the ``images``: six or more are what intervals
     are resampled by (:func:`orchestrator.statistics.bootstrap.units`).
     """
-    held_out = metrics.HeldOut(tables, metrics.metrics())
+    held_out = HeldOut(tables, load_metrics())
     found: list[dict[str, Any]] = []
-    for about, trials in held_out.cells:
-        first = trials.iloc[0]
+    for cell in held_out.cells:
+        trials, first = cell.trials, cell.trials.iloc[0]
         workers = trials["world_size"]
         testing = (trials["test_seconds"] * workers / trials["test_images"]).mean()
         found.append(
             {
-                **about,
-                "seeds": held_out.seeds(trials),
+                **cell.identity,
+                "seeds": held_out.seeds(cell),
                 "images": int(first["test_images"]),
-                "groups": held_out.groups(trials),
+                "groups": held_out.groups(cell),
                 "passes_per_image": int(first["passes_per_image"]),
-                **held_out.measure(trials),
+                **held_out.measure(cell),
                 "seconds_per_image": _known(testing),
                 "train_device_seconds": _known((trials["train_seconds"] * workers).mean()),
                 **{cost: _known(trials[cost].mean()) for cost in COSTS},

@@ -10,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from orchestrator.heldout import metrics
+from orchestrator.heldout.final_cells import IDENTITY
+from orchestrator.heldout.metrics import interval_columns, load_metrics
 from trainables.metrics import Array
 
 if TYPE_CHECKING:
@@ -25,8 +26,8 @@ COSTS = {
 """By what a front's name ends in: columns of the leaderboard."""
 SCHEMA = pa.schema(
     [
-        *((k, pa.string()) for k in metrics.ABOUT),
-        *metrics.columns(metrics.metrics(METRICS)),
+        *((k, pa.string()) for k in IDENTITY),
+        *interval_columns(load_metrics(METRICS)),
         *((k, pa.float64()) for k in COSTS.values()),
         *((f"{metric}_{cost}", pa.bool_()) for metric in METRICS for cost in COSTS),
     ]
@@ -42,7 +43,7 @@ def rows(tables: Catalog) -> pa.Table:
     which less is better. A cell of which either is unknown is on no front of it.
     """
     board = tables["leaderboard"].to_pylist()
-    signs = {metric.name: metric.better for metric in metrics.metrics(METRICS)}
+    signs = {metric.name: metric.better for metric in load_metrics(METRICS)}
     groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
     for row in board:
         groups.setdefault((row["study"], row["task"]), []).append(row)

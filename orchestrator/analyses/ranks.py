@@ -8,7 +8,8 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from orchestrator.heldout import metrics
+from orchestrator.heldout.final_cells import FinalCell, common_prefixes
+from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.statistics import bootstrap
 from trainables.metrics import Array, Metric
 
@@ -39,13 +40,12 @@ def rows(tables: Catalog) -> pa.Table:
     without its task, so where a study crosses arms with, say, models, each combination is ranked. A
     task on which an arm has no result is left out.
     """
-    held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
-    prefixes = metrics.prefixes(tables)
-    studies: dict[str, dict[str, dict[str, pd.DataFrame]]] = {}
-    for about, trials in held_out.cells:
-        study, task = about["study"], about["task"]
-        arm = about["cell"].removeprefix(prefixes[study, about["cell"]])
-        studies.setdefault(study, {}).setdefault(task, {})[arm] = trials
+    held_out = HeldOut(tables, load_metrics(METRICS))
+    prefixes = common_prefixes(tables)
+    studies: dict[str, dict[str, dict[str, FinalCell]]] = {}
+    for cell in held_out.cells:
+        arm = cell.cell.removeprefix(prefixes[cell.key])
+        studies.setdefault(cell.study, {}).setdefault(cell.task, {})[arm] = cell
     found: list[dict[str, Any]] = []
     for study, tasks in studies.items():
         arms = sorted({arm for by_arm in tasks.values() for arm in by_arm})
@@ -58,10 +58,10 @@ def rows(tables: Catalog) -> pa.Table:
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def _blocks(held_out: metrics.HeldOut, metric: Metric, arms: list[pd.DataFrame]) -> Array:
+def _blocks(held_out: HeldOut, metric: Metric, arms: list[FinalCell]) -> Array:
     """What ranks a unit's arms, the lower the better, of units that all have: [units, arms]."""
     sign = -1 if metric.better == "higher" else 1
-    common = pd.concat([held_out.each(metric, arm) for arm in arms], axis=1, join="inner")
+    common = pd.concat([held_out.per_case(metric, arm) for arm in arms], axis=1, join="inner")
     groups, cases = (common.index.get_level_values(k).to_numpy(np.int64) for k in ("group", "case"))
     return sign * common.groupby(bootstrap.units(cases, groups)).mean().to_numpy(np.float64)
 

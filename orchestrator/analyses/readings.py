@@ -7,22 +7,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.heldout import metrics
+from orchestrator.heldout.final_cells import IDENTITY, FinalCell
+from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
+from orchestrator.heldout.rows import BOUNDARY, SAMPLE, HeldOutRows
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from orchestrator.views.catalog import Catalog
 
-OUTPUTS = (metrics.SAMPLE, metrics.BOUNDARY, "auxiliary", "blend")
+OUTPUTS = (SAMPLE, BOUNDARY, "auxiliary", "blend")
 METRICS = ("dice", "iou", "ece")
 
 
 def schema() -> pa.Schema:
     """Columns of the view."""
-    keys = [(k, pa.string()) for k in (*metrics.ABOUT, "reading")]
+    keys = [(k, pa.string()) for k in (*IDENTITY, "reading")]
     counts = [(k, pa.int64()) for k in ("seeds", "images", "groups")]
-    return pa.schema([*keys, *counts, *metrics.columns(metrics.metrics(METRICS))])
+    return pa.schema([*keys, *counts, *interval_columns(load_metrics(METRICS))])
 
 
 def rows(tables: Catalog) -> pa.Table:
@@ -35,24 +35,24 @@ def rows(tables: Catalog) -> pa.Table:
     sample did not need what was taken away. ``images`` counts the cases of that reading, ``groups``
     what they are of: a control may have been run on some only.
     """
-    held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
+    held_out = HeldOut(tables, load_metrics(METRICS))
     found: list[dict[str, Any]] = []
-    for about, trials in held_out.cells:
+    for cell in held_out.cells:
         counted: dict[str, dict[str, int]] = {}
         for table in held_out.tables.values():
-            counted = {**_counted(table, trials), **counted}
+            counted = {**_counted(table, cell), **counted}
         for reading in sorted(counted, key=_place):
-            key = {**about, "reading": reading, **counted[reading]}
-            found.append({**key, **held_out.measure(trials, reading)})
+            key = {**cell.identity, "reading": reading, **counted[reading]}
+            found.append({**key, **held_out.measure(cell, reading)})
     return pa.Table.from_pylist(found, schema=schema())
 
 
 COUNTED = {"seeds": "digest", "images": "case", "groups": "group"}
 
 
-def _counted(table: metrics.TestRows, trials: pd.DataFrame) -> dict[str, dict[str, int]]:
+def _counted(table: HeldOutRows, cell: FinalCell) -> dict[str, dict[str, int]]:
     """Each reading in a table with how many runs, cases and groups have it."""
-    mine = table.of(trials["digest"])
+    mine = table.indices(cell.digests)
     codes = table.codes["reading"][mine]
     return {
         table.names["reading"][c]: {

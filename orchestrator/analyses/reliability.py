@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.heldout import metrics
+from orchestrator.heldout.final_cells import IDENTITY
+from orchestrator.heldout.metrics import HeldOut
+from orchestrator.heldout.rows import BOUNDARY, SAMPLE, Cases
 from orchestrator.statistics import bootstrap
 from trainables.metrics import ratio
 from trainables.metrics.ece import ECE
@@ -16,11 +18,11 @@ from trainables.metrics.ece import ECE
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
-REGIONS = {"image": metrics.SAMPLE, "boundary": metrics.BOUNDARY}
+REGIONS = {"image": SAMPLE, "boundary": BOUNDARY}
 VALUES = ("low", "high", "confidence", "accuracy", "accuracy_low", "accuracy_high")
 SCHEMA = pa.schema(
     [
-        *((k, pa.string()) for k in (*metrics.ABOUT, "class", "region")),
+        *((k, pa.string()) for k in (*IDENTITY, "class", "region")),
         ("bin", pa.int64()),
         ("count", pa.int64()),
         *((k, pa.float64()) for k in VALUES),
@@ -41,24 +43,21 @@ def rows(tables: Catalog) -> pa.Table:
     the leaderboard's, and of the boundary that of the view ``readings``.
     """
     metric = ECE()
-    held_out = metrics.HeldOut(tables, [metric])
+    held_out = HeldOut(tables, [metric])
     found: list[dict[str, Any]] = []
-    for about, trials in held_out.cells:
+    for cell in held_out.cells:
         table = held_out.tables[metric.table]
         for region, reading in REGIONS.items():
-            mine = table.of(trials["digest"], reading)
-            classes = table.codes["class"][mine]
-            for c in np.unique(classes):
-                cases = metrics.Cases(table, mine[classes == c], table.codes["digest"])
-                key = {**about, "class": table.names["class"][c], "region": region}
+            for name, cases in table.by_class(table.indices(cell.digests, reading)).items():
+                key = {**cell.identity, "class": name, "region": region}
                 found += [key | row for row in _bins(cases, metric.bins)]
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def _bins(cases: metrics.Cases, bins: int) -> Iterator[dict[str, Any]]:
+def _bins(cases: Cases, bins: int) -> Iterator[dict[str, Any]]:
     sums = {name: values.sum(0) for name, values in cases.sums(bins).items()}
     filled = np.flatnonzero(sums["count"])
-    drawn = {name: values[:, filled] for name, values in cases.resampled(bins).items()}
+    drawn = {name: values[:, filled] for name, values in cases.resampled_sums(bins).items()}
     ends = np.transpose(bootstrap.interval(ratio(drawn["y_sum"], drawn["count"])))
     there = cases.sums(bins)["count"] > 0
     for b, (low, high) in zip(filled.tolist(), ends.tolist(), strict=True):

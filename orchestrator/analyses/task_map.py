@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.fingerprint import density, task_distances
-from orchestrator.heldout.metrics import SAMPLE, TestRows
+from orchestrator.heldout.rows import SAMPLE, HeldOutRows
 from orchestrator.statistics.bootstrap import Array
 from trainables.metrics import ratio
 
@@ -48,7 +48,7 @@ def rows(tables: Catalog) -> pa.Table:
     found: list[dict[str, Any]] = []
     made = task_distances.groups(tables)
     digests = {d for group in made for member in group.members for d in member.digests}
-    tested = TestRows("cases", tables["cases"], digests) if digests else None
+    tested = HeldOutRows("cases", tables["cases"], digests) if digests else None
     for group in made:
         assert tested is not None
         mine = [
@@ -89,9 +89,9 @@ def _half(group: task_distances.Group, i: int) -> dict[str, float | None]:
     return {"half": _known(density.quantile(group.areas[i].mean(0), edges))}
 
 
-def traits(tested: TestRows, digests: list[str]) -> dict[str, float | None]:
+def traits(tested: HeldOutRows, digests: list[str]) -> dict[str, float | None]:
     """What the true masks of some trials' test cases are like; None where it was not counted."""
-    mine = tested.of(set(digests), SAMPLE)
+    mine = tested.indices(set(digests), SAMPLE)
     classes = tested.codes["class"][mine]
     kinds = np.unique(classes)
     if not len(kinds):

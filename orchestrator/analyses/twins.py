@@ -7,7 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
-from orchestrator.heldout import metrics, paired
+from orchestrator.heldout import paired
+from orchestrator.heldout.final_cells import FinalCell
+from orchestrator.heldout.metrics import HeldOut, load_metrics
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -39,24 +41,24 @@ def rows(tables: Catalog) -> pa.Table:
     ``equal_seconds`` pairs trained for device-seconds within a tenth of each other.
     """
     costs = {(r["study"], r["cell"]): _costs(r) for r in tables["leaderboard"].to_pylist()}
-    held_out = metrics.HeldOut(tables, metrics.metrics(METRICS))
+    held_out = HeldOut(tables, load_metrics(METRICS))
     pairs = paired.Pairs(held_out)
     found: list[dict[str, Any]] = []
-    for (about, one), (against, other) in product(held_out.cells, repeat=2):
-        if not _twins(about, against):
+    for one, other in product(held_out.cells, repeat=2):
+        if not _twins(one, other):
             continue
-        key = {k: about[k] for k in ("study", "task", "model", "cell")}
-        key |= {"against": against["cell"]}
-        ours, theirs = (costs[a["study"], a["cell"]] for a in (about, against))
+        key = {"study": one.study, "task": one.task, "model": one.model}
+        key |= {"cell": one.cell, "against": other.cell}
+        ours, theirs = costs[one.key], costs[other.key]
         spent = ours | {f"{k}_against": v for k, v in theirs.items()} | _equal(ours, theirs)
         found += [key | row | spent for row in pairs.differences(one, other)]
     found = paired.adjusted(found, "study", "task", "metric")
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def _twins(about: dict[str, str], against: dict[str, str]) -> bool:
-    same = all(about[k] == against[k] for k in ("study", "task", "model"))
-    return same and about["mode"] == "diffusion" != against["mode"]
+def _twins(one: FinalCell, other: FinalCell) -> bool:
+    same = (one.study, one.task, one.model) == (other.study, other.task, other.model)
+    return same and one.mode == "diffusion" != other.mode
 
 
 def _costs(row: dict[str, Any]) -> dict[str, float | None]:

@@ -14,7 +14,9 @@ from orchestrator.claims.roles import CALLED, Arm, ArmRoster, Role, chosen, diff
 from orchestrator.claims.statements import BUMPY, CLAIMS, LITTLE, OWN, PAIRED, Claim
 from orchestrator.claims.verdicts import Evidence, judge, least_p, over_all
 from orchestrator.fingerprint.probes import Probed, cells
-from orchestrator.heldout import metrics, paired
+from orchestrator.heldout import paired
+from orchestrator.heldout.final_cells import FinalCell
+from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.statistics.bootstrap import FEWEST, count_units
 from orchestrator.statistics.multiple_testing import LEVEL, holm
 
@@ -33,16 +35,16 @@ HIGHER = ("dice", "iou")
 class ClaimEvaluator:
     """What one study says; ``cells`` are its finished final ones."""
 
-    def __init__(self, tables: Catalog, study: str, mine: Sequence[metrics.MeasuredCell]) -> None:
+    def __init__(self, tables: Catalog, study: str, mine: Sequence[FinalCell]) -> None:
         self._tables, self._study = tables, study
-        by_task: dict[str, list[metrics.MeasuredCell]] = {}
-        for about, trials in mine:
-            by_task.setdefault(about["task"], []).append((about, trials))
+        by_task: dict[str, list[FinalCell]] = {}
+        for cell in mine:
+            by_task.setdefault(cell.task, []).append(cell)
         self._casts = {task: ArmRoster(some) for task, some in by_task.items()}
         models = sorted({model for cast in self._casts.values() for model in cast.models})
         self._arms = [(task, arm) for m in models for task, arm in chosen(self._casts, m).items()]
         self._learning = Learning(tables)
-        held_out = metrics.HeldOut(tables, metrics.metrics(("dice", "iou", "ece")), list(mine))
+        held_out = HeldOut(tables, load_metrics(("dice", "iou", "ece")), list(mine))
         self._pairs = paired.Pairs(held_out, len(self._arms))
 
     def rows(self) -> Iterator[Row]:
@@ -71,7 +73,7 @@ class ClaimEvaluator:
     def _about(self, claim: Claim, task: str | None = None, arm: Arm | None = None) -> Row:
         row = {"study": self._study, "claim": claim.number}
         row |= {"statement": claim.statement, "metric": claim.metric, "task": task}
-        return row if arm is None else row | {"model": arm.about["model"], "cell": arm.cell}
+        return row if arm is None else row | {"model": arm.model, "cell": arm.cell}
 
     def _query(self, view: str, **where: str) -> str:
         said = {"study": self._study, **where}
@@ -94,7 +96,7 @@ class ClaimEvaluator:
                 continue
             row |= {"against": other.cell, "passes": arm.passes, "passes_against": other.passes}
             row |= {"source": self._pair(role, claim.metric, arm.cell, other.cell)}
-            differences = self._pairs.differences(arm.trials, other.trials)
+            differences = self._pairs.differences(arm.final, other.final)
             apart = next((d for d in differences if d["metric"] == claim.metric), None)
             if apart is None:
                 found.append(row | _open("the two have no seed and test case in common"))

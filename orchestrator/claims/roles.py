@@ -9,7 +9,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.claims.convergence import score
-from orchestrator.heldout.metrics import MeasuredCell
+from orchestrator.heldout.final_cells import FinalCell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,20 +27,29 @@ SINGLE, ENSEMBLES = "feedforward", ("feedforward", "deep_ensemble")
 
 @dataclass(frozen=True)
 class Arm:
-    """A cell of a study: what it is, and its finished final trials."""
+    """A final cell, and the role that it plays in the claims."""
 
-    about: Mapping[str, str]
-    trials: pd.DataFrame
+    final: FinalCell
 
-    @cached_property
+    @property
+    def trials(self) -> pd.DataFrame:
+        """Its finished final trials."""
+        return self.final.trials
+
+    @property
     def config(self) -> dict[str, Any]:
-        """That of its first trial; the others differ in the seed, or in what a search found."""
-        return json.loads(self.trials.iloc[0]["config"])
+        """Its config, without what differs between seeds."""
+        return self.final.config
+
+    @property
+    def model(self) -> str:
+        """Its architecture."""
+        return self.final.model
 
     @property
     def cell(self) -> str:
         """Its name."""
-        return self.about["cell"]
+        return self.final.cell
 
     @property
     def passes(self) -> int:
@@ -55,13 +64,13 @@ class Arm:
     @property
     def _mode(self) -> dict[str, Any]:
         spec = self.config.get("mode", {})
-        return spec.get(self.about["mode"], {}) if isinstance(spec, dict) else {}
+        return spec.get(self.final.mode, {}) if isinstance(spec, dict) else {}
 
     @cached_property
     def role(self) -> Role:
         """A network that is shown another image than its own, or none, plays no part."""
         train = self.config.get("train", {})
-        model, mode = self.about["model"], self.about["mode"]
+        model, mode = self.model, self.final.mode
         if train.get("control", "none") != "none":
             return "other"
         if mode == "diffusion":
@@ -80,8 +89,8 @@ class Arm:
 class ArmRoster:
     """The arms of one study and task, by role."""
 
-    def __init__(self, cells: Iterable[MeasuredCell]) -> None:
-        self.arms = [Arm(about, trials) for about, trials in cells]
+    def __init__(self, cells: Iterable[FinalCell]) -> None:
+        self.arms = [Arm(cell) for cell in cells]
 
     def of(self, role: Role) -> list[Arm]:
         """All that play it."""
@@ -90,7 +99,7 @@ class ArmRoster:
     @property
     def models(self) -> list[str]:
         """Architectures that there is a diffusion model of."""
-        return sorted({arm.about["model"] for arm in self.of("diffusion")})
+        return sorted({arm.model for arm in self.of("diffusion")})
 
     @property
     def floor(self) -> float | None:
@@ -100,7 +109,7 @@ class ArmRoster:
 
     def diffusion(self, model: str) -> list[Arm]:
         """Those of one architecture."""
-        return [arm for arm in self.of("diffusion") if arm.about["model"] == model]
+        return [arm for arm in self.of("diffusion") if arm.model == model]
 
     def against(self, role: Role, arm: Arm) -> Arm | None:
         """What a diffusion arm is compared with; None where there is nothing of the kind.
@@ -111,8 +120,8 @@ class ArmRoster:
         """
         found = self.of(role)
         if role in ("twin", "ensemble"):
-            alike = (arm.about["model"], arm.config.get("model"))
-            found = [o for o in found if (o.about["model"], o.config.get("model")) == alike]
+            alike = (arm.model, arm.config.get("model"))
+            found = [o for o in found if (o.model, o.config.get("model")) == alike]
         if role == "ensemble":
             most = max((o.passes for o in found if o.passes <= arm.passes), default=0)
             found = [o for o in found if o.passes == most]
@@ -148,7 +157,7 @@ def chosen(casts: Mapping[str, ArmRoster], model: str) -> dict[str, Arm]:
     for task, cast in casts.items():
         for arm in cast.diffusion(model):
             rest = {k: v for k, v in arm.config.items() if k not in ("task", "seed")}
-            for kind in ((1, json.dumps(rest, sort_keys=True)), (0, arm.about["arm"])):
+            for kind in ((1, json.dumps(rest, sort_keys=True)), (0, arm.final.arm)):
                 mine = alike.setdefault(kind, {})
                 mine[task] = best([arm, *([mine[task]] if task in mine else [])]) or arm
 

@@ -12,14 +12,13 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 
 from orchestrator.fingerprint.probes import Probed
-from orchestrator.heldout.metrics import SAMPLE, MeasuredCell, TestRows
+from orchestrator.heldout.final_cells import FinalCell
+from orchestrator.heldout.rows import SAMPLE, HeldOutRows
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.curve_intervals import of_means
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from orchestrator.views.catalog import Catalog
 
 TWIN = "feedforward"
@@ -27,32 +26,26 @@ Key = tuple[int, str]
 """A training seed, and a case."""
 
 
-def twin(cell: MeasuredCell, cells: list[MeasuredCell]) -> MeasuredCell | None:
+def twin(cell: FinalCell, cells: list[FinalCell]) -> FinalCell | None:
     """The feed-forward cell of the same study, task and model.
 
     Of several, one that differs in nothing but the mode if there is one; one that was trained
     without soft Dice, since only then E[x0 | image] is what it was asked for; and the one with the
     fewest passes: an ensemble's mean is no single pass's estimate.
     """
-    about, trials = cell
-    alike = [
-        other
-        for other in cells
-        if other[0]["mode"] == TWIN
-        and all(other[0][k] == about[k] for k in ("study", "task", "model"))
-    ]
-    rest = _without_mode(trials)
+    same = (cell.study, cell.task, cell.model)
+    alike = [c for c in cells if c.mode == TWIN and (c.study, c.task, c.model) == same]
+    rest = _without_mode(cell)
 
-    def rank(other: MeasuredCell) -> tuple[bool, bool, float, str]:
-        passes = other[1]["passes_per_image"].fillna(1).min()
-        return _without_mode(other[1]) != rest, _by_dice(other[1]), float(passes), other[0]["cell"]
+    def rank(other: FinalCell) -> tuple[bool, bool, float, str]:
+        passes = other.trials["passes_per_image"].fillna(1).min()
+        return _without_mode(other) != rest, _by_dice(other), float(passes), other.cell
 
-    alike.sort(key=rank)
-    return alike[0] if alike else None
+    return min(alike, key=rank, default=None)
 
 
 def left_edge(
-    probed: Probed, trials: pd.DataFrame, other: pd.DataFrame, tables: Catalog
+    probed: Probed, cell: FinalCell, other: FinalCell, tables: Catalog
 ) -> dict[str, float | None]:
     """``left_edge``: the x0-error in the lowest stratum of λ over 4·scale²·Brier of the twin.
 
@@ -61,7 +54,7 @@ def left_edge(
     for more than two classes, whose background has no Brier score of its own.
     """
     theirs = _brier(other, tables)
-    seed_of = dict(zip(trials["digest"], trials["seed"], strict=True))
+    seed_of = dict(zip(cell.trials["digest"], cell.trials["seed"], strict=True))
     mine: dict[Key, list[int]] = {}
     for i, (run, place) in enumerate(zip(probed.runs, probed.cases, strict=True)):
         case, _, _ = probed.names[place].rpartition("/")  # of which the probed tile is a part
@@ -85,14 +78,14 @@ def left_edge(
     return of_means({"error": error, "brier": brier}, counted, ratio)
 
 
-def _brier(trials: pd.DataFrame, tables: Catalog) -> dict[Key, float]:
+def _brier(cell: FinalCell, tables: Catalog) -> dict[Key, float]:
     """Of every seed and case, where the task has two classes."""
-    digests = set(trials["digest"])
-    table = TestRows("calibration", tables["calibration"], digests)
-    rows = table.of(digests, SAMPLE)
+    digests = set(cell.digests)
+    table = HeldOutRows("calibration", tables["calibration"], digests)
+    rows = table.indices(digests, SAMPLE)
     if len(np.unique(table.codes["class"][rows])) != 1:
         return {}
-    seed_of = dict(zip(trials["digest"], trials["seed"], strict=True))
+    seed_of = dict(zip(cell.trials["digest"], cell.trials["seed"], strict=True))
     size = len(table.names["case"])
     keys, at = np.unique(
         table.codes["digest"][rows] * size + table.codes["case"][rows], return_inverse=True
@@ -107,15 +100,11 @@ def _brier(trials: pd.DataFrame, tables: Catalog) -> dict[Key, float]:
     }
 
 
-def _by_dice(trials: pd.DataFrame) -> bool:
-    modes = cast("dict[str, dict[str, Any]]", _config(trials).get("mode", {}))
+def _by_dice(cell: FinalCell) -> bool:
+    modes = cast("dict[str, dict[str, Any]]", cell.config.get("mode", {}))
     return any(fields.get("dice_weight", 0) > 0 for fields in modes.values())
 
 
-def _config(trials: pd.DataFrame) -> dict[str, Any]:
-    return json.loads(trials.iloc[0]["config"] or "{}")
-
-
-def _without_mode(trials: pd.DataFrame) -> str:
-    kept = {k: v for k, v in _config(trials).items() if k not in ("mode", "seed", "probe")}
+def _without_mode(cell: FinalCell) -> str:
+    kept = {k: v for k, v in cell.config.items() if k not in ("mode", "seed", "probe")}
     return json.dumps(kept, sort_keys=True)

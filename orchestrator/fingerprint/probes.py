@@ -15,7 +15,8 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from orchestrator.fingerprint.pixelwise_bound import Pixelwise
-from orchestrator.heldout.metrics import SAMPLE, TestRows, final_cells
+from orchestrator.heldout.final_cells import final_cells
+from orchestrator.heldout.rows import SAMPLE, HeldOutRows
 from orchestrator.ledger.parquet import coded
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array
@@ -150,8 +151,8 @@ def cells(tables: Catalog) -> Iterator[Probed]:
     order = np.argsort(codes, kind="stable")
     starts = np.searchsorted(codes[order], np.arange(len(digests) + 1))
     place = {d: order[starts[i] : starts[i + 1]] for i, d in enumerate(digests)}
-    cases = TestRows("cases", tables["cases"], set(digests))
-    tasks = {(about["study"], about["cell"]): about["task"] for about, _ in final_cells(tables)}
+    cases = HeldOutRows("cases", tables["cases"], set(digests))
+    tasks = {cell.key: cell.task for cell in final_cells(tables)}
     for (study, cell), group in final.groupby(["study", "cell"]):
         mine = [place[d] for d in sorted(set(group["digest"])) if d in place]
         if mine:
@@ -167,7 +168,7 @@ def cells(tables: Catalog) -> Iterator[Probed]:
 
 
 def _probed(
-    about: dict[str, str], config: Mapping[str, Any], probes: pa.Table, tested: TestRows
+    about: dict[str, str], config: Mapping[str, Any], probes: pa.Table, tested: HeldOutRows
 ) -> Probed:
     """Rows of some trials along one axis, laid out; what is missing is NaN."""
     cases, case = coded(probes["case"])
@@ -247,14 +248,14 @@ def _fields(config: Mapping[str, Any]) -> tuple[str, Mapping[str, Any]]:
 
 
 def _pixelwise(
-    encoding: tuple[str, float], ones: Array, rows: list[tuple[str, str]], tested: TestRows
+    encoding: tuple[str, float], ones: Array, rows: list[tuple[str, str]], tested: HeldOutRows
 ) -> Pixelwise | None:
     """Two classes have one channel, whose ones were counted; of more, the test cases tell.
 
     ``rows`` are the trial and the test case of each.
     """
     name, scale = encoding
-    mine = tested.of({digest for digest, _ in rows}, SAMPLE)
+    mine = tested.indices({digest for digest, _ in rows}, SAMPLE)
     kinds = np.unique(tested.codes["class"][mine])
     if len(kinds) == 1:
         return Pixelwise(ones[:, None], scale)

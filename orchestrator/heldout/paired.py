@@ -7,10 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, cast
 
 import numpy as np
-import pandas as pd
-from numpy.typing import NDArray
 
-from orchestrator.heldout.metrics import SAMPLE, Cases, HeldOut, TestRows, mean_of_classes
+from orchestrator.heldout.final_cells import FinalCell
+from orchestrator.heldout.metrics import HeldOut
+from orchestrator.heldout.rows import SAMPLE, Cases, HeldOutRows, Indices, mean_of_classes
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.multiple_testing import holm
 from trainables.metrics import Array, Metric
@@ -29,7 +29,7 @@ NUMBERS = (
 PERMUTATIONS = 2000, 20_000
 """Of which the first exchanges nothing: at least so many, and at most."""
 
-COUNTED: dict[str, Callable[[Cases], NDArray[np.int64]]] = {
+COUNTED: dict[str, Callable[[Cases], Indices]] = {
     "seeds": lambda cases: cases.runs,
     "images": lambda cases: cases.cases,
     "groups": lambda cases: cases.groups,
@@ -51,7 +51,7 @@ class Pairs:
         fewest, most = PERMUTATIONS
         self._draws = min(max(fewest, 40 * family), most)
         self._metrics, self._tables = held_out.metrics, held_out.tables
-        both = [trials[["digest", "seed"]] for _, trials in held_out.cells]
+        both = [cell.trials[["digest", "seed"]] for cell in held_out.cells]
         seeds = {d: str(s) for trials in both for d, s in trials.itertuples(index=False)}
         place = {seed: i for i, seed in enumerate(sorted(set(seeds.values())))}
         self._seeds = {
@@ -60,17 +60,16 @@ class Pairs:
         }
         self._sides: dict[tuple[str, tuple[str, ...]], Side] = {}
 
-    def differences(self, one: pd.DataFrame, other: pd.DataFrame) -> Iterator[dict[str, Any]]:
+    def differences(self, one: FinalCell, other: FinalCell) -> Iterator[dict[str, Any]]:
         """One row per metric: both values, and the first less the second with its 95 % interval.
 
-        ``one`` and ``other`` are ``trials`` rows of cells. Only what both have is compared: the
-        same training seed, the same case. Seeds and units, which are groups of cases or cases
-        (:mod:`orchestrator.statistics.bootstrap`), are resampled together, so what they share
-        cancels. ``better`` is the share of units, each the mean over cases and seeds, on which the
-        first is better; a tie is half of one. That neither is better is tested over units as well,
-        for given networks: ``wilcoxon_p`` is of the signed-rank test (Wilcoxon 1945, two-sided); a
-        metric of all pixels at once has ``permutation_p`` instead, for which the two sides of a
-        unit are exchanged at random.
+        Only what both cells have is compared: the same training seed and the same case. Seeds and
+        units, which are groups of cases or cases (:mod:`orchestrator.statistics.bootstrap`), are
+        resampled together, so that variation which both share cancels. ``better`` is the share of
+        units (each the mean over cases and seeds) on which the first is better; a tie counts half.
+        The hypothesis of no difference is tested over units, for the given networks:
+        ``wilcoxon_p`` is the two-sided p-value of the signed-rank test (Wilcoxon 1945); a pooled
+        metric has ``permutation_p`` instead, of a test that exchanges the two cells within units.
         """
         for metric, counts, by_class in self._shared((one, other)):
             numbers = _difference(metric, by_class, self._draws)
@@ -78,7 +77,7 @@ class Pairs:
                 yield {"metric": metric.name, **counts, **numbers}
 
     def interactions(
-        self, base: pd.DataFrame, one: pd.DataFrame, other: pd.DataFrame, both: pd.DataFrame
+        self, base: FinalCell, one: FinalCell, other: FinalCell, both: FinalCell
     ) -> Iterator[dict[str, Any]]:
         """One row per metric: by how much more two changes do together than each by itself.
 
@@ -92,11 +91,11 @@ class Pairs:
                 yield {"metric": metric.name, **counts, **signed}
 
     def _shared(
-        self, cells: tuple[pd.DataFrame, ...]
+        self, cells: tuple[FinalCell, ...]
     ) -> Iterator[tuple[Metric, dict[str, int], list[Sides]]]:
         """Each metric with, class by class, what all of the cells have; and how much that is."""
         for name, table in self._tables.items():
-            sides = [self._side(name, table, trials) for trials in cells]
+            sides = [self._side(name, table, cell) for cell in cells]
             common = functools.reduce(_in_both, (side.keys for side in sides))
             if not len(common):
                 continue
@@ -109,10 +108,10 @@ class Pairs:
             for metric in (m for m in self._metrics if m.table == name):
                 yield metric, counts, by_class
 
-    def _side(self, name: str, table: TestRows, trials: pd.DataFrame) -> Side:
-        digests = tuple(trials["digest"])
+    def _side(self, name: str, table: HeldOutRows, cell: FinalCell) -> Side:
+        digests = tuple(cell.digests)
         if (name, digests) not in self._sides:
-            mine = table.of(digests, SAMPLE)
+            mine = table.indices(digests, SAMPLE)
             self._sides[name, digests] = Side(table, mine, self._seeds[name])
         return self._sides[name, digests]
 
@@ -136,7 +135,7 @@ def adjusted(rows: Iterable[dict[str, Any]], *family: str) -> list[dict[str, Any
 class Side:
     """One cell's rows of a table, by class, seed and case: what two cells may have in common."""
 
-    def __init__(self, table: TestRows, rows: NDArray[np.int64], seeds: NDArray[np.int64]) -> None:
+    def __init__(self, table: HeldOutRows, rows: Indices, seeds: Indices) -> None:
         self._table, self._rows, self._runs = table, rows, seeds[table.codes["digest"]]
         codes = (table.codes["class"], self._runs, table.codes["case"])
         sizes = (len(table.names["class"]), int(seeds.max(initial=0)) + 1, len(table.names["case"]))
@@ -144,19 +143,16 @@ class Side:
         self.keys, self._key = np.unique(key, return_inverse=True)
         self._found: dict[bytes, list[Cases]] = {}
 
-    def among(self, common: NDArray[np.int64]) -> list[Cases]:
+    def among(self, common: Indices) -> list[Cases]:
         """Of each class, the rows with these keys."""
         name = common.tobytes()
         if name not in self._found:
             rows = self._rows[np.isin(self.keys, common)[self._key]]
-            classes = self._table.codes["class"][rows]
-            self._found[name] = [
-                Cases(self._table, rows[classes == c], self._runs) for c in np.unique(classes)
-            ]
+            self._found[name] = list(self._table.by_class(rows, self._runs).values())
         return self._found[name]
 
 
-def _in_both(one: NDArray[np.int64], other: NDArray[np.int64]) -> NDArray[np.int64]:
+def _in_both(one: Indices, other: Indices) -> Indices:
     if np.array_equal(one, other):
         return one
     return np.intersect1d(one, other, assume_unique=True)
@@ -201,16 +197,16 @@ def _estimates(metric: Metric, by_class: list[Sides]) -> Estimates:
 def _values(metric: Metric, sides: Sides) -> tuple[tuple[float, Array], ...]:
     """Each side's value over the cases that the metric can tell something of on all of them."""
     if not metric.pooled:
-        known = [~np.isnan(side.each(metric)) for side in sides]
+        known = [~np.isnan(side.per_case(metric)) for side in sides]
         everywhere = np.logical_and.reduce(known)
         if any(not np.array_equal(everywhere, mine) for mine in known):
-            return tuple(side.value(metric, everywhere) for side in sides)
-    return tuple(side.value(metric) for side in sides)
+            return tuple(side.estimate(metric, everywhere) for side in sides)
+    return tuple(side.estimate(metric) for side in sides)
 
 
 def _apart(metric: Metric, by_class: list[Sides]) -> Array:
     """The difference of each unit: the mean over cases and seeds, then over classes."""
-    apart = [(one.units, one.each(metric) - other.each(metric)) for one, other in by_class]
+    apart = [(one.units, one.per_case(metric) - other.per_case(metric)) for one, other in by_class]
     return mean_of_classes(apart)[1]
 
 

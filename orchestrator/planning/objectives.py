@@ -8,9 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import cast
 
-import numpy as np
-
-from orchestrator.heldout.metrics import SAMPLE, Cases, TestRows
+from orchestrator.heldout.rows import SAMPLE, HeldOutRows
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.selection import Standing
 from orchestrator.tables.snapshot import Snapshot
@@ -100,11 +98,9 @@ class Objectives:
             costs = {name: row[column] for name, column in COSTS.items()}
             found[row["digest"]] = {"dice": row["score"], **costs}
         for table in dict.fromkeys(metric.table for metric in self._metrics):
-            rows = TestRows(table, snapshot.table(table, digests), set(digests), split="val")
+            rows = HeldOutRows(table, snapshot.table(table, digests), set(digests), split="val")
             for digest in rows.names["digest"]:
-                mine = rows.of([digest], SAMPLE)
-                runs, classes = rows.codes["digest"], rows.codes["class"][mine]
-                by_class = [Cases(rows, mine[classes == c], runs) for c in np.unique(classes)]
+                by_class = rows.by_class(rows.indices([digest], SAMPLE)).values()
                 for metric in (m for m in self._metrics if m.table == table):
                     values = [cases.point(metric) for cases in by_class]
                     known = [value for value in values if not math.isnan(value)]

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.heldout import metrics
+from orchestrator.heldout.final_cells import common_prefixes
 from orchestrator.report import vega
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ class Naming:
             for row in board
             if count[row["study"], row["task"], row["arm"]] == 1 and row["arm"] not in OF_OBJECTS
         }
-        self._prefixes = metrics.prefixes(tables) if board else {}
+        self._prefixes = common_prefixes(tables) if board else {}
 
         names = (self(row["study"], row["cell"]) for row in board)
         self._looks = vega.looks(list(dict.fromkeys(names)))

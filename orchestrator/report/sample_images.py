@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.heldout.metrics import MeasuredCell, final_cells
+from orchestrator.heldout.final_cells import FinalCell, final_cells
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -60,36 +60,36 @@ class Sample:
 
 
 def samples(
-    tables: Catalog, cells: Iterable[MeasuredCell] | None = None, most: int = 2
+    tables: Catalog, cells: Iterable[FinalCell] | None = None, most: int = 2
 ) -> list[Sample]:
     """Of each cell, or these, its first seed's pictures: ``most`` cases, in order of their names.
 
     Only the chosen trials' pictures are read; a trial without any has no sample.
     """
     chosen = [
-        (about, str(trials.sort_values("seed")["digest"].iloc[0]))
-        for about, trials in (final_cells(tables) if cells is None else cells)
+        (cell, str(cell.trials.sort_values("seed")["digest"].iloc[0]))
+        for cell in (final_cells(tables) if cells is None else cells)
     ]
     rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for row in tables.snapshot.table("pictures", {digest for _, digest in chosen}).to_pylist():
         rows.setdefault(row["digest"], {}).setdefault(row["case"], []).append(row)
     return [
-        _sample(about, digest, case, rows[digest][case])
-        for about, digest in chosen
+        _sample(cell, digest, case, rows[digest][case])
+        for cell, digest in chosen
         for case in sorted(rows.get(digest, {}))[:most]
     ]
 
 
-def _sample(about: dict[str, str], digest: str, case: str, rows: list[dict[str, Any]]) -> Sample:
+def _sample(cell: FinalCell, digest: str, case: str, rows: list[dict[str, Any]]) -> Sample:
     rows = sorted(rows, key=lambda row: -(row["log_snr"] or 0.0))
-    who = f"{about['task']}, {about['arm'].replace('_', ' ')}, {case}"
+    who = f"{cell.task}, {cell.arm.replace('_', ' ')}, {case}"
 
     def of(kind: str, words: str) -> list[Picture]:
         return [_picture(row, f"{who}: {words}") for row in rows if row["kind"] == kind]
 
     stills = {kind: made[0] for kind, words in STILLS.items() if (made := of(kind, words))}
     strip = {kind: made for kind, words in STRIP.items() if (made := of(kind, words))}
-    return Sample(**about, digest=digest, case=case, stills=stills, strip=strip)
+    return Sample(**cell.identity, digest=digest, case=case, stills=stills, strip=strip)
 
 
 def _picture(row: dict[str, Any], alt: str) -> Picture:

@@ -10,7 +10,7 @@ import pytest
 
 from orchestrator.analyses import catalog
 from orchestrator.commands.sweep import leaderboard
-from orchestrator.heldout import metrics
+from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import write
 from orchestrator.statistics import bootstrap
@@ -171,9 +171,9 @@ def test_pooled_intervals_are_of_the_resampled_pools(ledger: Ledger) -> None:
     ]
     for seed, digest in enumerate(("1" * 16, "2" * 16)):
         commit_final(ledger, digest, "net", [(1, 1, 1)] * 4, seed, calibration=extra)
-    held_out = metrics.HeldOut(catalog(ledger), metrics.metrics(["ece"]))
-    ((_, trials),) = held_out.cells
-    row = held_out.measure(trials)
+    held_out = HeldOut(catalog(ledger), load_metrics(["ece"]))
+    (cell,) = held_out.cells
+    row = held_out.measure(cell)
     cases = [*true, *true]
     times = bootstrap.weights(["1"] * 4 + ["2"] * 4, cases)
     gap = 2 * times.sum(1) + abs(times @ np.array([true[case] - 1.0 for case in cases]))

@@ -14,7 +14,9 @@ import pytest
 from scipy import stats
 
 from orchestrator.analyses import catalog, open_store
-from orchestrator.heldout import metrics, paired
+from orchestrator.heldout import paired
+from orchestrator.heldout.final_cells import final_cells
+from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.storage.object_store import Store
@@ -272,9 +274,9 @@ def test_a_metric_that_one_side_cannot_tell_of_a_case_leaves_it_out_on_both(stor
     commit_final(ledger, A, "one", GOOD, instances=same)
     commit_final(ledger, B, "other", GOOD, instances=[*same[:2], empty])
     tables = catalog(ledger)
-    (one, other) = metrics.final_cells(tables)
-    held_out = metrics.HeldOut(tables, metrics.metrics(["pq"]), [one, other])
-    (row,) = paired.Pairs(held_out).differences(one[1], other[1])
+    (one, other) = final_cells(tables)
+    held_out = HeldOut(tables, load_metrics(["pq"]), [one, other])
+    (row,) = paired.Pairs(held_out).differences(one, other)
     assert row["difference"] == row["difference_low"] == row["difference_high"] == 0
     assert row["value"] == row["value_against"] == pytest.approx(0.125)
 

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from orchestrator.analyses import catalog
-from orchestrator.heldout.metrics import final_cells
+from orchestrator.heldout.final_cells import final_cells
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.report.sample_images import STILLS, STRIP, samples
@@ -66,7 +66,7 @@ def test_each_cell_shows_its_first_seeds_cases_by_name(tables: Catalog) -> None:
         ("noisy_arm", "c0"),
         ("twin", "c0"),
     ]
-    only = [cell for cell in final_cells(tables) if cell[0]["arm"] == "twin"]
+    only = [cell for cell in final_cells(tables) if cell.arm == "twin"]
     assert {s.arm for s in samples(tables, only)} == {"twin"}
 
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from orchestrator.heldout.metrics import final_cells
+from orchestrator.heldout.final_cells import final_cells
 from orchestrator.report.blocks import Block, Note, Section, Strip
 from orchestrator.report.blocks import Picture as Shown
 from orchestrator.report.naming import Naming, query, spaced
@@ -40,12 +40,11 @@ def section(tables: Catalog, naming: Naming) -> Section | None:
         (row["study"], row["cell"]): place
         for place, row in enumerate(tables["leaderboard"].to_pylist())
     }
-    cells = [(about, trials) for about, trials in final_cells(tables)]
-    cells.sort(key=lambda cell: order.get((cell[0]["study"], cell[0]["cell"]), len(order)))
+    cells = sorted(final_cells(tables), key=lambda cell: order.get(cell.key, len(order)))
     blocks: list[Block] = [Note([TOLD])]
     spent, left_out = 0, list[str]()
     for task in naming.tasks:
-        mine = [cell for cell in cells if cell[0]["task"] == task][:ARMS]
+        mine = [cell for cell in cells if cell.task == task][:ARMS]
         made = list(_strips(tables, naming, task, samples(tables, mine)))
         size = sum(len(p.png) for strip in made for p in strip.pictures)
         if spent + size > BUDGET:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from orchestrator.heldout.metrics import BOUNDARY, SAMPLE
+from orchestrator.heldout.rows import BOUNDARY, SAMPLE
 from orchestrator.report.blocks import Column, Note, Section, Table, fixed, text
 from orchestrator.report.naming import Naming, query, spaced
 

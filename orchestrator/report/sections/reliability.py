@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import pyarrow.compute as pc
 
-from orchestrator.heldout.metrics import BOUNDARY, SAMPLE
+from orchestrator.heldout.rows import BOUNDARY, SAMPLE
 from orchestrator.report import vega
 from orchestrator.report.blocks import Block, Chart, Column, Note, Section, Table, fixed, text
 from orchestrator.report.naming import Naming, ordered, query, sized, spaced

@@ -1,0 +1,115 @@
+"""Cells of studies with their finished final trials, and the names of their tasks."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+import pyarrow as pa
+
+from search_spaces._labels import labels
+
+if TYPE_CHECKING:
+    from orchestrator.views.catalog import Catalog
+
+IDENTITY = ("study", "task", "arm", "model", "mode", "cell")
+"""Columns that identify a cell in the views."""
+
+
+@dataclass(frozen=True, eq=False)
+class FinalCell:
+    """A cell of a study with its finished final trials, one per training seed."""
+
+    study: str
+    task: str
+    """The data set's name, with the settings by which tasks of the study differ."""
+    arm: str
+    model: str
+    mode: str
+    cell: str
+    trials: pd.DataFrame = field(repr=False)
+    """Rows of the view ``trials``, one per trial, with the columns of ``studies``."""
+
+    @property
+    def key(self) -> tuple[str, str]:
+        """Study and cell, which identify it within a store."""
+        return self.study, self.cell
+
+    @property
+    def identity(self) -> dict[str, str]:
+        """The columns of :data:`IDENTITY`."""
+        return {column: getattr(self, column) for column in IDENTITY}
+
+    @property
+    def digests(self) -> list[str]:
+        """Digests of the trials, each once, in the order of the rows."""
+        return list(dict.fromkeys(self.trials["digest"]))
+
+    @cached_property
+    def config(self) -> dict[str, Any]:
+        """The config of the first trial; others differ in the seed, or in what a search found."""
+        config = self.trials.iloc[0]["config"]
+        return json.loads(config) if isinstance(config, str) and config else {}
+
+
+def final_cells(tables: Catalog, declared: pa.Table | None = None) -> Iterator[FinalCell]:
+    """Every cell of every study that has a finished final trial.
+
+    ``declared`` replaces the rows of the view ``studies``, for instance by earlier revisions.
+    """
+    studies = (tables["studies"] if declared is None else declared).to_pandas()
+    trials = tables["trials"].to_pandas()
+    final = studies[studies["stage"] == "final"].drop(columns=["config"])
+    final = final.merge(trials[trials["outcome"] == "finished"], on="digest")
+    final["config"] = final["config"].fillna("{}")
+    groups = [group for _, group in final.groupby(["study", "cell"], sort=False)]
+    first = (group.iloc[0] for group in groups)
+    tasks = task_names([(str(r["study"]), str(r["task"]), str(r["config"])) for r in first])
+    for task, group in zip(tasks, groups, strict=True):
+        identity = {column: str(group[column].iloc[0]) for column in IDENTITY}
+        yield FinalCell(**{**identity, "task": task}, trials=group)
+
+
+def task_names(cells: Sequence[tuple[str, str, str]]) -> list[str]:
+    """The task name of each cell, from its study, its data set's name and its config as JSON.
+
+    It is the data set's name. Where one study uses a data set with several settings, the settings
+    that differ are appended.
+    """
+    parsed = [json.loads(config).get("task") for _, _, config in cells]
+    settings = [json.dumps(task, sort_keys=True) for task in parsed]
+    used: dict[tuple[str, str], dict[str, None]] = {}
+    for (study, title, _), setting in zip(cells, settings, strict=True):
+        used.setdefault((study, title), {})[setting] = None
+    names: dict[tuple[str, str, str], str] = {}
+    for (study, title), several in used.items():
+        called = labels(tuple(json.loads(setting) for setting in several))
+        for setting, label in zip(several, called, strict=True):
+            names[study, title, setting] = label if len(several) > 1 else title
+    return [names[s, title, k] for (s, title, _), k in zip(cells, settings, strict=True)]
+
+
+def common_prefixes(tables: Catalog) -> dict[tuple[str, str], str]:
+    """By study and cell, the leading parts that the names of all cells of its task share.
+
+    A part ends with an underscore. All declared cells count, so that a prefix does not depend on
+    which trials have finished.
+    """
+    parts: dict[tuple[str, str], dict[str, list[str]]] = {}
+    for row in tables["studies"].select(["study", "stage", "cell", "config"]).to_pylist():
+        if row["stage"] == "final":
+            task = json.dumps(json.loads(row["config"]).get("task"), sort_keys=True)
+            parts.setdefault((row["study"], task), {})[row["cell"]] = row["cell"].split("_")
+    prefixes: dict[tuple[str, str], str] = {}
+    for (study, _), by_cell in parts.items():
+        names = list(by_cell.values())
+        common = 0
+        while all(len(n) > common + 1 and n[common] == names[0][common] for n in names):
+            common += 1
+        prefix = "".join(f"{part}_" for part in names[0][:common])
+        prefixes |= {(study, cell): prefix for cell in by_cell}
+    return prefixes

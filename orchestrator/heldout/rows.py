@@ -1,0 +1,184 @@
+"""Rows of held-out cases as arrays, and the sums per case that metrics are computed from."""
+
+from __future__ import annotations
+
+import functools
+import math
+from collections.abc import Iterable
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from orchestrator.ledger.parquet import coded
+from orchestrator.statistics import bootstrap
+from trainables.metrics import Array, Metric, ratio
+from trainables.schemas import BINS, SCHEMAS
+
+Indices = NDArray[np.int64]
+
+SAMPLE = "sample"
+"""The reading by which an arm is judged."""
+BOUNDARY = "boundary"
+"""The same probabilities in a band around the true boundary; it has calibration rows only."""
+
+
+class HeldOutRows:
+    """Rows of the table ``cases`` or ``calibration`` for one split, as arrays.
+
+    ``names`` are the distinct values of each text column, ``codes`` the place of each row's value
+    among them, ``numbers`` the numeric columns as floats, ``bins`` the fine bin of each row of
+    ``calibration`` (None for ``cases``). All arrays have one entry per row.
+    """
+
+    TEXTS = ("digest", "case", "group", "class", "reading")
+
+    def __init__(self, name: str, table: pa.Table, digests: set[str], split: str = "test") -> None:
+        wanted = (pc.field("split") == split) & pc.field("digest").isin(list(digests))
+        kept = table.filter(wanted)
+        coding = {key: coded(kept[key]) for key in self.TEXTS if key in kept.column_names}
+        self.names = {key: names for key, (names, _) in coding.items()}
+        self.codes = {key: codes for key, (_, codes) in coding.items()}
+        self.bins = kept["bin"].to_numpy() if name == "calibration" else None
+        self.numbers: dict[str, Array] = {
+            column.name: kept[column.name].cast(pa.float64()).to_numpy()
+            for column in SCHEMAS[name]
+            if column.name != "bin" and not pa.types.is_string(column.type)
+        }
+        order = np.argsort(self.codes["digest"], kind="stable")
+        ends = np.bincount(self.codes["digest"], minlength=len(self.names["digest"])).cumsum()
+        by_digest = np.split(order, ends[:-1]) if len(ends) else []
+        self._by_digest = dict(zip(self.names["digest"], by_digest, strict=True))
+
+    def indices(self, digests: Iterable[str], reading: str | None = None) -> Indices:
+        """Indices of the rows of some trials; of one reading only, where the table has several."""
+        by_digest = [self._by_digest[d] for d in sorted(digests) if d in self._by_digest]
+        rows = np.concatenate(by_digest) if by_digest else np.empty(0, np.int64)
+        if reading is None or "reading" not in self.names:
+            return rows
+        names = self.names["reading"]
+        code = names.index(reading) if reading in names else -1
+        return rows[self.codes["reading"][rows] == code]
+
+    def by_class(self, rows: Indices, runs: Indices | None = None) -> dict[str, Cases]:
+        """The cases among some rows, by the name of their class.
+
+        ``runs`` numbers the training run of every row of the table; by default each trial is one.
+        """
+        runs = self.codes["digest"] if runs is None else runs
+        classes = self.codes["class"][rows]
+        return {
+            self.names["class"][code]: Cases(self, rows[classes == code], runs)
+            for code in np.unique(classes)
+        }
+
+
+class Cases:
+    """The cases of one class: sums per case and training run, and over bootstrap resamples.
+
+    ``runs``, ``cases`` and ``groups`` are numbers of training runs, cases and groups, one entry per
+    pair of run and case, called a row here; ``units`` are what is resampled
+    (:func:`orchestrator.statistics.bootstrap.units`).
+    """
+
+    def __init__(self, table: HeldOutRows, rows: Indices, runs: Indices) -> None:
+        count = len(table.names["case"])
+        key = runs[rows] * count + table.codes["case"][rows]
+        keys, first, at = np.unique(key, return_index=True, return_inverse=True)
+        self.runs, self.cases = keys // count, keys % count
+        self.groups = table.codes["group"][rows[first]]
+        self.units = bootstrap.units(self.cases, self.groups)
+        self._table, self._rows, self._at = table, rows, at
+        self.sums = functools.cache(self._sums)
+        self.resampled_sums = functools.cache(self._resampled_sums)
+        self._estimates: dict[Metric, tuple[float, Array]] = {}
+
+    @property
+    def weights(self) -> Array:
+        """How often each row counts in each resample: [resamples, rows]."""
+        return bootstrap.weights(self.runs, self.units)
+
+    def per_case(self, metric: Metric) -> Array:
+        """The metric of each row alone: [rows]; NaN where it is undefined."""
+        return metric.value(self.sums(metric.resolution))
+
+    def estimate(
+        self, metric: Metric, among: NDArray[np.bool_] | None = None
+    ) -> tuple[float, Array]:
+        """The metric over all rows, or those ``among``, and over each resample: [resamples].
+
+        A pooled metric is computed from the sums over all rows; any other is the mean over the rows
+        where it is defined.
+        """
+        if among is not None:
+            return self._mean(metric, among)
+        if metric not in self._estimates:
+            pooled = self._pooled if metric.pooled else self._mean
+            self._estimates[metric] = pooled(metric)
+        return self._estimates[metric]
+
+    def point(self, metric: Metric) -> float:
+        """The metric over all rows, without resampling; NaN where it is undefined for all."""
+        if metric.pooled:
+            sums = self.sums(metric.resolution)
+            total = {name: values.sum(0, keepdims=True) for name, values in sums.items()}
+            return float(metric.value(total)[0])
+        values = self.per_case(metric)
+        known = values[~np.isnan(values)]
+        return float(known.mean()) if len(known) else np.nan
+
+    def _pooled(self, metric: Metric) -> tuple[float, Array]:
+        return self.point(metric), metric.value(self.resampled_sums(metric.resolution))
+
+    def _mean(self, metric: Metric, among: NDArray[np.bool_] | None = None) -> tuple[float, Array]:
+        values = self.per_case(metric)
+        known = ~np.isnan(values) if among is None else among
+        values, weights = values[known], self.weights[:, known]
+        mean = float(values.mean()) if len(values) else np.nan
+        return mean, ratio(weights @ values, weights.sum(1))
+
+    def _sums(self, resolution: int | None) -> dict[str, Array]:
+        """Sums by column, [rows] or [rows, bins]; ``resolution`` limits the number of bins."""
+        place, shape = self._at, (len(self.cases),)
+        if self._table.bins is not None:
+            bins = resolution if resolution and BINS % resolution == 0 else BINS
+            place = place * bins + self._table.bins[self._rows] // (BINS // bins)
+            shape = (len(self.cases), bins)
+        return {
+            name: cast("Array", np.bincount(place, values[self._rows], math.prod(shape))).reshape(
+                shape
+            )
+            for name, values in self._table.numbers.items()
+        }
+
+    def _resampled_sums(self, resolution: int | None) -> dict[str, Array]:
+        """Sums over the rows of each resample, [resamples] or [resamples, bins]."""
+        sums = self.sums(resolution)
+        totals = self.weights @ np.column_stack(list(sums.values()))  # one product for all columns
+        split = np.split(totals, len(sums), axis=1)
+        return {
+            name: part.reshape(-1, *values.shape[1:])
+            for (name, values), part in zip(sums.items(), split, strict=True)
+        }
+
+
+def mean_of_classes(by_class: list[tuple[Indices, Array]]) -> tuple[Indices, Array]:
+    """The mean value of each unit, first within each class, then over classes.
+
+    ``by_class`` holds per class the unit and the value of each row. NaNs are left out; a unit whose
+    values are all NaN is absent.
+    """
+    means = [_mean_by_unit(units, values) for units, values in by_class]
+    if not means:
+        return np.empty(0, np.int64), np.empty(0)
+    units, values = (np.concatenate(part) for part in zip(*means, strict=True))
+    return _mean_by_unit(units, values)
+
+
+def _mean_by_unit(units: Indices, values: Array) -> tuple[Indices, Array]:
+    known = ~np.isnan(values)
+    names, at = np.unique(units[known], return_inverse=True)
+    total = cast("Array", np.bincount(at, values[known]))
+    return names, total / np.bincount(at)
