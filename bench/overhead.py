@@ -98,7 +98,7 @@ def _job(workers: int) -> dict[str, Any]:
         "workers": workers,
         "cpus": 1,
         "gpus": 0,
-        "split": 1,
+        "microbatch_factor": 1,
     }
 
 

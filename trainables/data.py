@@ -99,7 +99,7 @@ class Prepared:
         cut = cut[::every]
         return torch.stack([c.image for c in cut]), torch.stack([c.targets for c in cut])
 
-    def batch(self, config: Config, step: int, place: WorkerContext) -> Batch:
+    def batch(self, config: Config, step: int, context: WorkerContext) -> Batch:
         """One rank's share of the step's global batch of random crops.
 
         All draws are made for the global batch and then sliced, so the numbers do not depend on
@@ -113,7 +113,7 @@ class Prepared:
         uniform, drop = stratified(count, draws), torch.rand(count, generator=draws)
         twin = torch.rand(count, generator=draws)
         seeds = torch.randint(2**62, (count,), generator=draws)
-        mine = range(place.rank, count, place.world)
+        mine = range(context.rank, count, context.world)
         places = [self._window(i, where) for i, where in zip(chosen, at, strict=True)]
         self._aim(config, step, at, places)
         seen = views(
@@ -232,7 +232,7 @@ def prepare(dataset: Dataset, unit: str) -> Prepared:
         return tiles(split(name), dataset.size) if unit == "tiles" else split(name)
 
     with warnings.catch_warnings():
-        # The mapped cache is read only; nothing here writes in place.
+        # The mapped cache is read only; nothing here writes in context.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
         return Prepared(split("train"), held_out("val"), held_out("test"), dataset.size)
 

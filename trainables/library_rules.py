@@ -1,50 +1,49 @@
-"""What a config says to a model whose library trains it: little, and nothing that is not heard."""
+"""Config rules for models that an external library trains."""
 
 from __future__ import annotations
 
 from dataclasses import fields
-from typing import TYPE_CHECKING
 
+from trainables.models import Model
+from trainables.modes import Mode
 from trainables.modes.feedforward import FeedForward
 from trainables.part import plain, require
+from trainables.settings import Evaluation, Train
 
-if TYPE_CHECKING:
-    from trainables.config import Config
-
-HEARD = ("steps", "validate_every", "fraction")
-"""Of ``train``; the library decides the rest."""
+USED = ("steps", "validate_every", "fraction")
+"""Fields of ``train`` that the library uses; it decides the rest itself."""
 
 
-def check(config: Config) -> None:
-    """Refuse what would change a digest and no number.
+def check(model: Model, mode: Mode, train: Train, test: Evaluation) -> None:
+    """Refuse settings that would change the digest of a config and none of its numbers.
 
     Raises:
-        ValueError: an option that the library does not hear is not what it is by default; steps
-            are not whole epochs; a reading that it cannot give.
+        ValueError: an option that the library ignores differs from its default; steps are not
+            whole epochs; a control that the library cannot apply.
     """
-    model, train, usual = config.model, config.train, type(config.train)()
+    usual = Train()
     for field in fields(train):
         value, default = plain(getattr(train, field.name)), plain(getattr(usual, field.name))
         require(
-            field.name in HEARD or value == default,
-            f"train.{field.name}={value} must be {default}, as it is by default: model"
-            f" {model.name} trains by itself and hears {', '.join(HEARD)} only",
+            field.name in USED or value == default,
+            f"train.{field.name}={value} must be {default}, its default: the library of model"
+            f" {model.name} uses {', '.join(USED)} only",
         )
     require(
-        config.mode == FeedForward(),
-        f"mode={plain(config.mode)} must be 'feedforward', and as it is by default: model"
-        f" {model.name} trains and reads by itself",
+        mode == FeedForward(),
+        f"mode={plain(mode)} must be 'feedforward' with its defaults: the library of model"
+        f" {model.name} trains and predicts",
     )
     for name in ("steps", "validate_every"):
         value = getattr(train, name)
         require(
             value > 0 and value % model.every == 0,
-            f"train.{name}={value} must be a positive multiple of {model.every}, the steps of an"
+            f"train.{name}={value} must be a positive multiple of {model.every}, the steps per"
             f" epoch of model {model.name}",
         )
-    for control in config.test.controls:
+    for control in test.controls:
         require(
             control == "temperature",
-            f"test.controls={control!r}: model {model.name} reads the images themselves (choices:"
-            " temperature)",
+            f"test.controls={control!r}: the library of model {model.name} reads the images itself"
+            " (choices: temperature)",
         )

@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables import masks
 from trainables.augment import turned, unturned
 from trainables.controls import Control
-from trainables.models import Network, Output, Ports, Together
+from trainables.models import Ensemble, Network, Output, Ports
 from trainables.modes import Batch, Mode, Prediction
 from trainables.part import require
 
@@ -79,7 +79,7 @@ class Segmenter(Mode):
         control: Control,
     ) -> Prediction:
         """All views of all cases in one batch, network by network; no draw is random."""
-        each = network.networks if isinstance(network, Together) else [network]
+        each = network.networks if isinstance(network, Ensemble) else [network]
         read = [self._views(one, images_BCHW, classes) for one in each]
         sides = [p.auxiliary for p in read if p.auxiliary is not None]
         members = torch.cat([p.members for p in read], 1)

@@ -77,7 +77,10 @@ class Inline(tune.Trainable):
         self._run: Generator[Progress, None, Ended] = attempt(
             parse(new_config["config"]),
             new_config["sink"],
-            WorkerContext(device=best_device(new_config["gpus"]), split=new_config["split"]),
+            WorkerContext(
+                device=best_device(new_config["gpus"]),
+                microbatch_factor=new_config["microbatch_factor"],
+            ),
             new_config["digest"],
         )
         return True
@@ -140,9 +143,9 @@ def train_worker(job: Job) -> None:
     context = train.get_context()
     rank, world = context.get_world_rank(), context.get_world_size()
     device = str(get_device()) if job["gpus"] else best_device(0)
-    place = WorkerContext(rank, world, device, split=job["split"])
-    meet(place)
-    run, first = attempt(parse(job["config"]), job["sink"], place, job["digest"]), True
+    context = WorkerContext(rank, world, device, microbatch_factor=job["microbatch_factor"])
+    meet(context)
+    run, first = attempt(parse(job["config"]), job["sink"], context, job["digest"]), True
     try:
         while True:
             progress = next(run)
@@ -159,22 +162,22 @@ def train_worker(job: Job) -> None:
         dist.destroy_process_group()
 
 
-def meet(place: WorkerContext) -> None:
+def meet(context: WorkerContext) -> None:
     """Form the process group at rank 0, which listens on its node's address only.
 
     The rendezvous of ``TorchTrainer`` listens on every interface of the machine.
     """
     listener = None
-    if place.rank == 0:
+    if context.rank == 0:
         listener = socket.create_server((ray.util.get_node_ip_address(), 0))
     address = listener.getsockname()[:2] if listener else None
     host, port = cast("tuple[str, int]", broadcast_from_rank_zero(address))
     store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage] - public, not re-exported
         host,
         port,
-        place.world,
+        context.world,
         is_master=listener is not None,
         master_listen_fd=listener.detach() if listener else None,
     )
-    backend = "gloo" if place.device == "cpu" else "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, store=store, rank=place.rank, world_size=place.world)
+    backend = "gloo" if context.device == "cpu" else "cpu:gloo,cuda:nccl"
+    dist.init_process_group(backend, store=store, rank=context.rank, world_size=context.world)

@@ -44,7 +44,9 @@ def _first(options: Namespace) -> int:
     if commit is None or commit.outcome not in ("finished", "diverged"):
         torch.set_num_threads(options.threads or usable_cpus())
         sink = LedgerSink(ledger, code_version())
-        place = WorkerContext(device=best_device(), split=ledger.splits([digest])[digest])
+        place = WorkerContext(
+            device=best_device(), microbatch_factor=ledger.splits([digest])[digest]
+        )
         _follow(attempt(config, sink, place, digest), quiet=options.json)
     (row,) = Snapshot(ledger.store).table("trials", [digest]).to_pylist()
     row["config"] = json.loads(row["config"])
@@ -66,7 +68,7 @@ def _again(options: Namespace) -> int:
     torch.set_num_threads(options.threads or then.trial["threads"] or 1)
     memory, place = (
         reproduce.Memory(code_version()),
-        WorkerContext(device=best_device(), split=then.split),
+        WorkerContext(device=best_device(), microbatch_factor=then.split),
     )
     _follow(reproduce.again(then, memory, place), quiet=options.json)
     result = reproduce.Result.of(then, memory, place)

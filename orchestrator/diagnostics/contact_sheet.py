@@ -12,10 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
 
-from trainables.datasets import SPLITS, Dataset, Raster, Source
+from trainables.datasets import SPLITS, Dataset, Problem, Raster, Source
 from trainables.decoding.downscale import reduced
 from trainables.decoding.rules import decoded, fault
-from trainables.decoding.tree import Problem
 
 COLUMNS = 6
 """Images per split."""

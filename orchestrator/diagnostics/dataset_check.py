@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from trainables.datasets import SPLITS, Dataset, Raster, Source
+from trainables.datasets import SPLITS, Dataset, Problem, Raster, Source
 from trainables.decoding.rules import among, decoded, fault
-from trainables.decoding.tree import Problem, in_a_line
+from trainables.decoding.tree import in_a_line
 
 Row = dict[str, Any]
 

@@ -53,7 +53,7 @@ class RoundSearcher(Searcher):
             "config": trial.config.plain(),
             "digest": trial.digest,
             "sink": self._run.sink,
-            "split": self._run.tries.split(trial.digest),
+            "microbatch_factor": self._run.tries.split(trial.digest),
             **dataclasses.asdict(self._run.needs),
         }
 

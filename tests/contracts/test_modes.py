@@ -10,7 +10,7 @@ import torch
 
 from tests.small import MODELS
 from trainables.augment import turned
-from trainables.models import Model, Network, Output, Together
+from trainables.models import Ensemble, Model, Network, Output
 from trainables.modes import Batch, Mode
 from trainables.modes.diffusion import Diffusion
 from trainables.part import names, parse_part
@@ -58,7 +58,7 @@ def whole(wanted: Mode, classes: int) -> Network:
     """What it is asked to predict from: several networks where it trains several."""
     if wanted.runs == 1:
         return network(wanted, classes)
-    return Together([network(wanted, classes) for _ in range(wanted.runs)]).eval()
+    return Ensemble([network(wanted, classes) for _ in range(wanted.runs)]).eval()
 
 
 def batch(wanted: Mode, classes: int, count: int = 4) -> Batch:
@@ -119,7 +119,7 @@ def test_passes_are_what_the_mode_says(spec: Any) -> None:
     calls: list[int] = []
     wanted = mode(spec)
     model = whole(wanted, 2)
-    for one in model.networks if isinstance(model, Together) else [model]:
+    for one in model.networks if isinstance(model, Ensemble) else [model]:
         one.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
     wanted.predict(model, torch.randn(2, 1, 8, 8), 2, [1, 2], "none")
     assert sum(calls) == 2 * wanted.passes

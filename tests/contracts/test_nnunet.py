@@ -220,7 +220,7 @@ def test_probabilities_are_its_own_predictors_at_native_size(task: str) -> None:
     training.advance()
     pixels = data.train[5 % len(data.train)].pixels[:, 1:16, 2:15]  # no multiple of anything
     with torch.no_grad():
-        found = training.best.read(pixels, 0.5)  # type: ignore[operator]
+        found = training.best.predict_image(pixels, 0.5)  # type: ignore[operator]
     trainer = training.trainer
     predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
     parts = (trainer.plans_manager, trainer.configuration_manager)
@@ -270,19 +270,19 @@ def test_it_trains_with_one_worker() -> None:
     [
         (
             {"train": {"steps": 6, "validate_every": 3, "batch": 8}},
-            "train.batch=8 must be 16, as it is by default: model nnunet trains by itself",
+            "train.batch=8 must be 16, its default: the library of model nnunet uses steps,",
         ),
         (
             {"train": {"steps": 7, "validate_every": 3}},
-            "train.steps=7 must be a positive multiple of 3, the steps of an epoch of model nnunet",
+            "train.steps=7 must be a positive multiple of 3, the steps per epoch of model nnunet",
         ),
-        ({"mode": {"feedforward": {"members": 2}}}, "must be 'feedforward', and as it is by"),
-        ({"test": {"controls": ["dropped_image"]}}, "reads the images themselves"),
+        ({"mode": {"feedforward": {"members": 2}}}, "must be 'feedforward' with its defaults"),
+        ({"test": {"controls": ["dropped_image"]}}, "reads the images itself"),
         ({"model": {"nnunet": {"fold": 5}}}, "fold=5 must be 0..4, or null"),
         ({"model": {"nnunet": {"memory": 0}}}, "memory=0.0 must be positive, or null"),
     ],
 )
-def test_what_it_would_not_hear_is_refused(changes: dict[str, Any], message: str) -> None:
+def test_settings_that_it_would_ignore_are_refused(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         config(**changes)
 

@@ -13,7 +13,7 @@ import torch
 from trainables.config import Config
 from trainables.data import prepare
 from trainables.evaluation import evaluate
-from trainables.models import Network, Together
+from trainables.models import Ensemble, Network
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training import loop
 from trainables.training.final_test import RunResult
@@ -67,7 +67,7 @@ def test_it_predicts_the_mean_of_networks_that_were_trained_apart(small: Small) 
     assert mine[0] == config.seed
     networks = [alone(small(mode="feedforward", train=TRAIN), seed) for seed in mine]
     data = prepare(config.task, "tiles")
-    rows = evaluate.measure(config, Together(networks), data.test, "test", WorkerContext())
+    rows = evaluate.measure(config, Ensemble(networks), data.test, "test", WorkerContext())
     measured, _, _ = finish(train(config, WorkerContext()))
     assert [r for r in measured.rows.cases if r["split"] == "test"] == rows.cases
     assert [r for r in measured.rows.calibration if r["split"] == "test"] == rows.calibration

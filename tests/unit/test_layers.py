@@ -7,7 +7,8 @@ from typing import cast
 import pytest
 import torch
 
-from trainables.layers.dropout import Dropout2d, DropPath, seed
+from trainables.interfaces.network import seed_layers
+from trainables.layers.dropout import Dropout2d, DropPath
 from trainables.layers.highway import FFParser, resampled
 from trainables.models import Model, Ports
 from trainables.part import parse_part
@@ -80,14 +81,14 @@ def test_dropout_keeps_the_mean_and_drops_whole_channels() -> None:
 
 def test_drop_path_keeps_the_mean_and_drops_whole_cases_each_branch_by_its_own_draw() -> None:
     layer, ones, seeds = DropPath(0.25), torch.ones(2000, 3, 2), torch.arange(2000)
-    seed(layer, seeds)
+    seed_layers(layer, seeds)
     first, second = layer(ones), layer(ones)
     kept = first[:, 0, 0] > 0
     assert torch.equal(first, (kept / 0.75)[:, None, None].expand_as(first))
     assert first.mean() == pytest.approx(1, abs=0.04)
     both = ((first > 0) & (second > 0)).double().mean()
     assert both == pytest.approx(0.75**2, abs=0.03)
-    seed(layer, seeds)
+    seed_layers(layer, seeds)
     assert torch.equal(layer(ones), first)
     assert torch.equal(layer.eval()(ones), ones)
 

@@ -103,14 +103,14 @@ def test_a_run_resumes_between_two_validations_to_the_identical_numbers(
 
 def test_a_share_in_more_parts_means_the_same(small: Callable[..., Config]) -> None:
     config = small(train={"steps": 6, "batch": 4, "validate_every": 2})
-    whole, split = (finish(train(config, WorkerContext(split=n))) for n in (1, 4))
+    whole, split = (finish(train(config, WorkerContext(microbatch_factor=n))) for n in (1, 4))
     losses = [[row["loss_sum"] for row in run.tally.history] for run in (whole, split)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
 def test_what_normalises_over_a_batch_is_not_split(small: Callable[..., Config]) -> None:
     config = small(model={"medsegdiff_new": MODELS["medsegdiff_new"]}, mode="feedforward")
-    whole, split = (finish(train(config, WorkerContext(split=n))) for n in (1, 2))
+    whole, split = (finish(train(config, WorkerContext(microbatch_factor=n))) for n in (1, 2))
     assert split.rows == whole.rows
     assert split.split == 1
 
@@ -260,7 +260,13 @@ def test_who_asks_for_no_gpu_gets_none(
 ) -> None:
     monkeypatch.setattr(torch.cuda, "is_available", lambda: True)
     config = small()
-    job = {"config": config.plain(), "digest": config.digest(), "sink": None, "split": 1, "cpus": 1}
+    job = {
+        "config": config.plain(),
+        "digest": config.digest(),
+        "sink": None,
+        "microbatch_factor": 1,
+        "cpus": 1,
+    }
     for gpus, device in ((0.0, "cpu"), (0.5, "cuda")):
         trial: Any = Inline.__new__(Inline)
         trial.reset_config({**job, "gpus": gpus})

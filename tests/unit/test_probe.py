@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from trainables.config import Config, Probe, ProbeControl, Train
+from trainables.config import Config
 from trainables.data import Case
 from trainables.datasets.synthetic import Synthetic
 from trainables.diffusion import alpha_sigma
@@ -20,6 +20,7 @@ from trainables.models import Features, Model, Network, Output, Ports
 from trainables.modes.diffusion import Diffusion
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schedules.cosine import Cosine
+from trainables.settings import Probe, ProbeControl, Train
 
 SCHEDULE = Cosine(span=16.0)
 FLIP = 0.1

@@ -163,10 +163,10 @@ def test_what_ran_short_of_memory_is_passed_in_as_many_parts_again(
     config = small(mode="feedforward")
     short = {"outcome": "failed", "reason": "OutOfMemoryError: CUDA out of memory"}
     ledger.commit(config.digest(), "failed", {"trials": [short]})
-    outcome_of(attempt(config, LedgerSink(ledger, CODE), WorkerContext(split=2)))
+    outcome_of(attempt(config, LedgerSink(ledger, CODE), WorkerContext(microbatch_factor=2)))
     then, memory = stored(ledger, config.digest()), Memory(CODE)
     assert then.split == 2
-    place = WorkerContext(split=then.split)
+    place = WorkerContext(microbatch_factor=then.split)
     for _ in again(then, memory, place):
         pass
     result = Result.of(then, memory, place)

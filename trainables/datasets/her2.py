@@ -6,10 +6,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.datasets import Located, Source, check_names
+from trainables.datasets import Located, Problem, Source, check_names
 from trainables.decoding.pairs import paired, reader, sources
 from trainables.decoding.splits import with_split_file
-from trainables.decoding.tree import Problem
 
 
 @dataclass(frozen=True)

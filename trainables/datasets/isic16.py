@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import Any, ClassVar
 
-from trainables.datasets import Located, Source
+from trainables.datasets import Located, Problem, Source
 from trainables.decoding.download import Download
 from trainables.decoding.images import SUFFIXES
 from trainables.decoding.pairs import Pair, matched, reader, sources, split_of
-from trainables.decoding.tree import File, Problem, Tree
+from trainables.decoding.tree import File, Tree
 
 ADDRESS = "https://isic-archive.s3.amazonaws.com/challenges/2016"
 MD5 = {

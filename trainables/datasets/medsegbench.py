@@ -15,11 +15,11 @@ from typing import Any, ClassVar, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.datasets import SPLITS, Located, Raster, Source, Split
-from trainables.decoding.download import Download, Told
+from trainables.datasets import SPLITS, DownloadProgress, Located, Problem, Raster, Source, Split
+from trainables.decoding.download import Download
 from trainables.decoding.images import compact, to_labels
 from trainables.decoding.latest import Latest
-from trainables.decoding.tree import BROKEN_ZIP, MAX_FILE, File, Problem, Tree, in_a_line
+from trainables.decoding.tree import BROKEN_ZIP, MAX_FILE, File, Tree, in_a_line
 from trainables.part import Location, unknown
 
 FOLDER = Location("medsegbench")
@@ -75,11 +75,11 @@ class MedSegBench(Located):
         """Name of the set's file."""
         return f"{self.flag}_{self.resolution}.npz"
 
-    def get(self, told: Told) -> str:
+    def get(self, progress: DownloadProgress) -> str:
         about = sets()[self.flag]
         md5 = about[f"md5_{self.resolution}"]
         url = f"https://zenodo.org/records/{about['record']}/files/{self.filename}?download=1"
-        return self.fetched((Download(url, self.filename, f"md5:{md5}"),), told)
+        return self.fetched((Download(url, self.filename, f"md5:{md5}"),), progress)
 
     @classmethod
     def recognised(cls, files: Tree) -> list[dict[str, Any]]:

@@ -10,11 +10,11 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from trainables.datasets import Located, Raster, Source
+from trainables.datasets import Located, Problem, Raster, Source
 from trainables.decoding.images import read_pixels
 from trainables.decoding.pairs import Pair, matched, paired, reader, sources
 from trainables.decoding.polygons import fill, read_regions
-from trainables.decoding.tree import File, Problem, Tree
+from trainables.decoding.tree import File, Tree
 
 PATIENT = re.compile(r"TCGA-\w\w-\w{4}")
 """Project, tissue source site and participant of a TCGA barcode."""

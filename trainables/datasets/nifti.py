@@ -21,12 +21,12 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
-from trainables.datasets import Located, Raster, Source, check_names
+from trainables.datasets import Located, Problem, Raster, Source, check_names
 from trainables.decoding.images import compact, to_labels
 from trainables.decoding.latest import Latest
 from trainables.decoding.pairs import IMAGES, MASKS, Keyed, Pair, by_key, matched, settled
 from trainables.decoding.splits import with_split_file
-from trainables.decoding.tree import MAX_FILE, File, Problem, Tree, in_a_line
+from trainables.decoding.tree import MAX_FILE, File, Tree, in_a_line
 from trainables.part import require
 
 SUFFIXES = (".nii", ".nii.gz")

@@ -18,10 +18,10 @@ import filelock
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.datasets import Dataset
 from trainables.decoding.loaded import Image, Loaded, Tally
 from trainables.decoding.rules import accepted, checked
 from trainables.decoding.tree import cache_dir
+from trainables.interfaces.dataset import Dataset
 from trainables.part import HERE, identity
 from trainables.runtime.heartbeat import beat
 

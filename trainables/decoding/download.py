@@ -8,11 +8,11 @@ import os
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
+from trainables.interfaces.dataset import DownloadProgress
 from trainables.part import require
 from trainables.runtime.heartbeat import beat
 
@@ -21,8 +21,6 @@ TIMEOUT = 60
 TRIES = 5
 PAUSE = 0.5
 """Seconds before a second try, doubled each time."""
-Told = Callable[[int, int | None], None]
-"""Bytes so far, and of how many where the server says."""
 
 
 @dataclass(frozen=True)
@@ -38,7 +36,7 @@ class Download:
     def __post_init__(self) -> None:
         require(self.url.startswith(("https://", "http://")), f"url={self.url!r} must be http(s)")
 
-    def fetch(self, folder: Path, told: Told = lambda done, of: None) -> bool:
+    def fetch(self, folder: Path, progress: DownloadProgress = lambda done, of: None) -> bool:
         """Download unless it is there and right; whether anything was fetched.
 
         What was loaded before an interruption is kept beside the target and continued.
@@ -57,7 +55,7 @@ class Download:
         for attempt in range(TRIES):
             have = part.stat().st_size if part.exists() else 0
             try:
-                if self._continue(part, told):
+                if self._continue(part, progress):
                     break
             except (OSError, http.client.HTTPException) as error:
                 if isinstance(error, urllib.error.HTTPError):
@@ -75,7 +73,7 @@ class Download:
         os.replace(part, target)
         return True
 
-    def _continue(self, part: Path, told: Told) -> bool:
+    def _continue(self, part: Path, progress: DownloadProgress) -> bool:
         """Load what is missing; whether the file is complete."""
         have = part.stat().st_size if part.exists() else 0
         headers = {"Range": f"bytes={have}-"} if have else {}
@@ -93,7 +91,7 @@ class Download:
             total = have + int(length) if length else None
             with part.open("r+b" if have else "wb") as file:
                 file.seek(have)
-                have = _copy(answer, file, have, total, told)
+                have = _copy(answer, file, have, total, progress)
         return total is None or have == total
 
     def _verify(self, path: Path) -> None:
@@ -111,12 +109,16 @@ class Download:
 
 
 def _copy(
-    answer: http.client.HTTPResponse, file: IO[bytes], have: int, total: int | None, told: Told
+    answer: http.client.HTTPResponse,
+    file: IO[bytes],
+    have: int,
+    total: int | None,
+    progress: DownloadProgress,
 ) -> int:
     while chunk := answer.read(CHUNK):
         file.write(chunk)
         have += len(chunk)
-        told(have, total)
+        progress(have, total)
         beat()
     return have
 

@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.datasets import SPLITS, Dataset, Raster, Source, Split
 from trainables.decoding.downscale import reduced
+from trainables.interfaces.dataset import SPLITS, Dataset, Raster, Source, Split
 
 POINTS = 64
 """Foreground pixels remembered per image and class, to aim training crops at."""

@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import cast
 
-from trainables.datasets import Raster, Source, Split
 from trainables.decoding.images import SUFFIXES, mismatch, read_labels, read_pixels
-from trainables.decoding.tree import File, Problem, Tree
+from trainables.decoding.tree import File, Tree
+from trainables.interfaces.dataset import Problem, Raster, Source, Split
 
 IMAGES = ("images", "image", "img", "imgs")
 MASKS = ("masks", "mask", "labels", "label", "labelcol", "annotations", "groundtruth", "gt")

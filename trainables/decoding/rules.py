@@ -10,8 +10,7 @@ from typing import cast
 
 import numpy as np
 
-from trainables.datasets import SPLITS, Dataset, Raster, Source
-from trainables.decoding.tree import Problem
+from trainables.interfaces.dataset import SPLITS, Dataset, Problem, Raster, Source
 from trainables.runtime.heartbeat import beat
 
 

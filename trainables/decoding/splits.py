@@ -8,9 +8,9 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
-from trainables.datasets import Split
 from trainables.decoding.pairs import SPLIT_WORDS, Pair
-from trainables.decoding.tree import File, Problem
+from trainables.decoding.tree import File
+from trainables.interfaces.dataset import Problem, Split
 from trainables.part import unknown
 
 

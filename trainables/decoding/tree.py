@@ -20,6 +20,7 @@ from typing import Any, cast
 
 import fsspec
 
+from trainables.interfaces.dataset import Problem
 from trainables.runtime.heartbeat import beat
 
 MAX_FILE = 8 * 2**30
@@ -55,19 +56,6 @@ def control(character: str) -> bool:
 def printable(name: str) -> str:
     """A file's name with all escaped that cannot be printed."""
     return "".join(ascii(c)[1:-1] if control(c) else c for c in name)
-
-
-@dataclass(frozen=True)
-class Problem:
-    """What is wrong with a file, and the rule that it breaks."""
-
-    file: str
-    rule: str
-    fatal: bool = True
-    """Whether training is refused; else the file is used, or left out, as the rule says."""
-
-    def __str__(self) -> str:
-        return f"{self.file}: {self.rule}"
 
 
 @dataclass(frozen=True)

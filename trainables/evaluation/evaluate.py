@@ -19,7 +19,7 @@ from trainables.data import Case, prepare
 from trainables.datasets import Dataset
 from trainables.evaluation import diversity, instances, temperature
 from trainables.metrics.dice import Dice
-from trainables.models import Network, Reader
+from trainables.models import ImagePredictor, Network
 from trainables.modes import Prediction
 from trainables.runtime.seeding import generator
 from trainables.runtime.worker_context import WorkerContext
@@ -44,17 +44,17 @@ class Rows:
 
 
 @contextlib.contextmanager
-def reading(config: Config, network: Network, place: WorkerContext) -> Generator[None]:
+def reading(config: Config, network: Network, context: WorkerContext) -> Generator[None]:
     """No gradients, evaluation mode, and the precision that the network was trained in."""
-    place.beat()
+    context.beat()
     network.eval()
-    with torch.no_grad(), autocast(config, place):
+    with torch.no_grad(), autocast(config, context):
         yield
 
 
-def autocast(config: Config, place: WorkerContext) -> torch.autocast:
+def autocast(config: Config, context: WorkerContext) -> torch.autocast:
     """The config's precision on the worker's device."""
-    kind = torch.device(place.device).type
+    kind = torch.device(context.device).type
     return torch.autocast(kind, torch.bfloat16, enabled=config.train.precision == "bfloat16")
 
 
@@ -89,7 +89,7 @@ def predictions(
     network: Network,
     cases: Sequence[Case],
     mine: Sequence[int],
-    place: WorkerContext,
+    context: WorkerContext,
     control: Control = "none",
 ) -> Iterator[tuple[Case, Prediction]]:
     """Each of ``mine`` (places in ``cases``) with its prediction [1, ...] at native size, on CPU.
@@ -97,17 +97,17 @@ def predictions(
     Patches of several small cases share a pass; a large case has several, blended; probabilities
     of a reduced image are interpolated to the size of its mask.
     """
-    if isinstance(network, Reader):
-        yield from _read(config, network, [cases[i] for i in mine], place)
+    if isinstance(network, ImagePredictor):
+        yield from _read(config, network, [cases[i] for i in mine], context)
         return
     at_once = patches_at_once(config)
     waiting: list[tuple[int, list[Window]]] = []
     for i in mine:
         waiting.append((i, windows(*cases[i].shape, config.task.size, config.test.overlap)))
         if sum(len(over) for _, over in waiting) >= at_once:
-            yield from _predicted(config, network, cases, waiting, place, control)
+            yield from _predicted(config, network, cases, waiting, context, control)
             waiting = []
-    yield from _predicted(config, network, cases, waiting, place, control)
+    yield from _predicted(config, network, cases, waiting, context, control)
 
 
 def _predicted(
@@ -115,7 +115,7 @@ def _predicted(
     network: Network,
     cases: Sequence[Case],
     waiting: list[tuple[int, list[Window]]],
-    place: WorkerContext,
+    context: WorkerContext,
     control: Control,
 ) -> Iterator[tuple[Case, Prediction]]:
     at_once = patches_at_once(config)
@@ -126,8 +126,8 @@ def _predicted(
         words = [(cases[i].name, w.top, w.left) for i, w in some]
         seeds = [generator(config.seed, *word, "predict").initial_seed() for word in words]
         images = torch.stack([_seen(cases, i, window, control) for i, window in some])
-        images = images.to(place.device, memory_format=torch.channels_last)
-        with reading(config, network, place):
+        images = images.to(context.device, memory_format=torch.channels_last)
+        with reading(config, network, context):
             p = config.mode.predict(network, images, config.classes, seeds, control)
         _require_finite(p.members, p.auxiliary)
         members = p.members.float().cpu()
@@ -149,12 +149,12 @@ def _native(patches: list[Tensor], over: list[Window], case: Case) -> Tensor:
 
 
 def _read(
-    config: Config, network: Reader, cases: Sequence[Case], place: WorkerContext
+    config: Config, network: ImagePredictor, cases: Sequence[Case], context: WorkerContext
 ) -> Iterator[tuple[Case, Prediction]]:
     """Whole cases, as the network's library reads them."""
     for case in cases:
-        with reading(config, network, place):
-            p = network.read(case.pixels, config.test.overlap)
+        with reading(config, network, context):
+            p = network.predict_image(case.pixels, config.test.overlap)
         _require_finite(p)
         yield case, Prediction(sized(p[None, None], tuple(case.labels.shape)), None)
 
@@ -200,13 +200,13 @@ def histogram(p: Tensor, truth: Tensor) -> list[Row]:
 
 
 def measure(
-    config: Config, network: Network, cases: Sequence[Case], split: str, place: WorkerContext
+    config: Config, network: Network, cases: Sequence[Case], split: str, context: WorkerContext
 ) -> Rows:
     """Rows of this worker's share of the cases."""
-    mine = range(place.rank, len(cases), place.world)
+    mine = range(context.rank, len(cases), context.world)
     rows = Rows()
     own = config.train.control
-    for case, p in predictions(config, network, cases, mine, place, own):
+    for case, p in predictions(config, network, cases, mine, context, own):
         mean = p.members.mean(1)
         _count(config, rows, case, split, "sample", mean)
         _spread(config, rows, case, split, p.members[0])
@@ -218,48 +218,50 @@ def measure(
 
 
 def measure_controls(
-    config: Config, network: Network, cases: Sequence[Case], place: WorkerContext
+    config: Config, network: Network, cases: Sequence[Case], context: WorkerContext
 ) -> Rows:
     """Rows of this worker's share of the test cases under each control."""
-    mine = range(place.rank, len(cases), place.world)
+    mine = range(context.rank, len(cases), context.world)
     rows = Rows()
     for control in config.test.controls:
         if control == "temperature":
             continue
-        for case, p in predictions(config, network, cases, mine, place, control):
+        for case, p in predictions(config, network, cases, mine, context, control):
             _count(config, rows, case, "test", control, p.members.mean(1))
     return rows
 
 
 def seen(
-    config: Config, network: Network, cases: Sequence[Case], place: WorkerContext
+    config: Config, network: Network, cases: Sequence[Case], context: WorkerContext
 ) -> list[temperature.Seen]:
     """The worker's share of the cases, as a temperature is fitted to them."""
-    mine = range(place.rank, len(cases), place.world)
-    shown = predictions(config, network, cases, mine, place, config.train.control)
+    mine = range(context.rank, len(cases), context.world)
+    shown = predictions(config, network, cases, mine, context, config.train.control)
     return [temperature.seen(p.members.mean(1), c.labels, config.classes) for c, p in shown]
 
 
 def measure_scaled(
-    config: Config, network: Network, cases: Sequence[Case], place: WorkerContext, by: float
+    config: Config, network: Network, cases: Sequence[Case], context: WorkerContext, by: float
 ) -> Rows:
     """Rows of this worker's share of the test cases, at a temperature."""
-    mine = range(place.rank, len(cases), place.world)
+    mine = range(context.rank, len(cases), context.world)
     rows = Rows()
-    for case, p in predictions(config, network, cases, mine, place, config.train.control):
+    for case, p in predictions(config, network, cases, mine, context, config.train.control):
         scaled = temperature.scaled(p.members.mean(1), by)
         _count(config, rows, case, "test", "temperature", scaled)
     return rows
 
 
-def score(config: Config, network: Network, cases: Sequence[Case], place: WorkerContext) -> Tensor:
+def score(
+    config: Config, network: Network, cases: Sequence[Case], context: WorkerContext
+) -> Tensor:
     """Dice of each case and foreground class, float64 [N, K]; zero where a case is another's.
 
     An empty prediction of an empty mask counts as 1.
     """
     found = torch.zeros(len(cases), config.classes - 1, dtype=torch.float64)
-    mine = range(place.rank, len(cases), place.world)
-    shown = predictions(config, network, cases, mine, place, config.train.control)
+    mine = range(context.rank, len(cases), context.world)
+    shown = predictions(config, network, cases, mine, context, config.train.control)
     for i, (case, p) in zip(mine, shown, strict=True):
         predicted = masks.to_labels(p.members.mean(1))[0]
         for k in range(1, config.classes):

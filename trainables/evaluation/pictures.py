@@ -37,20 +37,22 @@ PERCENTILES = (0.5, 99.5)
 """Of an image's values: shown black and white."""
 
 
-def measure(config: Config, network: Network, cases: Sequence[Case], place: WorkerContext) -> Rows:
+def measure(
+    config: Config, network: Network, cases: Sequence[Case], context: WorkerContext
+) -> Rows:
     """Rows of this worker's share of the first ``test.pictures`` cases.
 
     Every case is predicted by itself: its pictures do not depend on who else is in the batch, and
     so not on how many workers there are.
     """
     found: list[Row] = []
-    for i in range(place.rank, min(config.test.pictures, len(cases)), place.world):
+    for i in range(context.rank, min(config.test.pictures, len(cases)), context.world):
         about = {"case": cases[i].name, "group": cases[i].group}
-        shown = predictions(config, network, cases, [i], place, config.train.control)
+        shown = predictions(config, network, cases, [i], context, config.train.control)
         for case, p in shown:
             found += [{**about, **row} for row in _read(case, p.members[0], config.classes)]
         if isinstance(config.mode, Diffusion):
-            strip = _strip(config, config.mode, network, cases[i], place)
+            strip = _strip(config, config.mode, network, cases[i], context)
             found += [{**about, **row} for row in strip]
     return Rows(pictures=found)
 
@@ -69,12 +71,12 @@ def _read(case: Case, p_NMHW: Tensor, classes: int) -> Iterator[Row]:
 
 
 def _strip(
-    config: Config, mode: Diffusion, network: Network, case: Case, place: WorkerContext
+    config: Config, mode: Diffusion, network: Network, case: Case, context: WorkerContext
 ) -> Iterator[Row]:
     """The noise levels of a tile; of an image larger than that, the one with most foreground."""
     cut = tiles([case], config.task.size)
     tile = max(cut, key=lambda t: int((t.labels > 0).sum()))
-    noised, estimates = probe.strip(config, mode, network, tile, LEVELS, place)
+    noised, estimates = probe.strip(config, mode, network, tile, LEVELS, context)
     shown = {"noisy": noised.x, "denoised": estimates["image"]}
     if "dropped" in estimates:
         shown["blind"] = estimates["dropped"]

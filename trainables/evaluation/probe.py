@@ -59,7 +59,7 @@ def passes(config: Config, cases: int) -> int:
 
 
 def measure(
-    config: Config, network: Network, cases: Sequence[Case], place: WorkerContext
+    config: Config, network: Network, cases: Sequence[Case], context: WorkerContext
 ) -> list[Row]:
     """Rows of ``probes`` about this worker's share of the tiles; none without diffusion."""
     mode, bins = config.mode, config.probe.bins
@@ -69,12 +69,12 @@ def measure(
     rows: list[Row] = []
     for axis in ("log_snr", "t"):
         edges = strata(mode, axis, bins)
-        for i in range(place.rank, len(cut), place.world):
+        for i in range(context.rank, len(cut), context.world):
             key = {"case": cut[i].name, "group": cut[i].group, "axis": axis}
             other = cut[controls.partner(i, len(cut))] if len(cut) > 1 else cut[i]
             noised = _noised(config, mode, cut[i], other, axis, edges)
-            with reading(config, network, place):
-                found = _errors(config, mode, network, cut[i], other, noised, place)
+            with reading(config, network, context):
+                found = _errors(config, mode, network, cut[i], other, noised, context)
             for row in found:
                 low, high = edges[row["bin"]].item(), edges[row["bin"] + 1].item()
                 rows.append({**key, "low": low, "high": high, **row})
@@ -82,7 +82,12 @@ def measure(
 
 
 def strip(
-    config: Config, mode: Diffusion, network: Network, tile: Case, levels: int, place: WorkerContext
+    config: Config,
+    mode: Diffusion,
+    network: Network,
+    tile: Case,
+    levels: int,
+    context: WorkerContext,
 ) -> tuple[Noised, dict[str, Tensor]]:
     """A tile at so many levels evenly spaced in λ, clean first, and its x0 estimates, [L, M, H, W].
 
@@ -97,9 +102,9 @@ def strip(
     noise = torch.randn(x0.shape, generator=draws)
     x = add_noise(x0, mode.log_snr(times), noise)
     noised = Noised(times, mode.log_snr(times), x0, x, x, x)
-    with reading(config, network, place):
+    with reading(config, network, context):
         return noised, {
-            name: _estimate(mode, network, tile, tile, noised, control, place)
+            name: _estimate(mode, network, tile, tile, noised, control, context)
             for name, control in CONTROLS.items()
             if mode.image_dropout > 0 or control == "none"
         }
@@ -153,14 +158,14 @@ def _errors(
     case: Case,
     other: Case,
     noised: Noised,
-    place: WorkerContext,
+    context: WorkerContext,
 ) -> list[Row]:
     """One row per stratum and control for one case."""
     wanted = dict(CONTROLS)
     if other is not case:
         wanted |= {name: name for name in config.probe.controls}
     estimates = {
-        name: _estimate(mode, network, case, other, noised, control, place)
+        name: _estimate(mode, network, case, other, noised, control, context)
         for name, control in wanted.items()
     }
     gap = _square_sum(estimates["image"] - estimates["dropped"])
@@ -204,10 +209,10 @@ def _estimate(
     other: Case,
     noised: Noised,
     control: Control,
-    place: WorkerContext,
+    context: WorkerContext,
 ) -> Tensor:
     """The estimates of x0 at all levels, [L, M, H, W], on the CPU: one pass each."""
-    image = controls.image(control, case.image, other.image)[None].to(place.device)
+    image = controls.image(control, case.image, other.image)[None].to(context.device)
     features = network.features(image)
     found: list[Tensor] = []
     at_once = max(1, PIXELS_AT_ONCE // case.labels.numel())
@@ -216,8 +221,8 @@ def _estimate(
         n = len(part)
         estimate = mode.denoise(
             network,
-            seen.to(place.device, memory_format=torch.channels_last),
-            noised.times[part].to(place.device),
+            seen.to(context.device, memory_format=torch.channels_last),
+            noised.times[part].to(context.device),
             image.expand(n, -1, -1, -1),
             tuple(f.expand(n, *f.shape[1:]) for f in features),
         )

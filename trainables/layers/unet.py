@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from trainables.models import Model
+from trainables.interfaces.model import Model
 from trainables.part import require
 
 

@@ -1,37 +1,16 @@
-"""Metrics, one file each: a ratio of the sums in a table, computed long after the run."""
+"""Metrics, one file each: a ratio of the sums in a table, computed after the run."""
 
-from __future__ import annotations
-
-import abc
 from collections.abc import Mapping
-from typing import ClassVar, Literal, cast
+from typing import Literal, cast
 
 import numpy as np
-from numpy.typing import NDArray
 
-from trainables.part import Part, require
+from trainables.interfaces.metric import Array, Metric
+from trainables.part import require
 
-Array = NDArray[np.float64]
+__all__ = ["Array", "Binning", "Metric", "ratio", "reliability"]
+
 Binning = Literal["width", "mass"]
-
-
-class Metric(Part):
-    """``value`` maps arrays of sums to an array of values; where nothing was there, to NaN."""
-
-    kind: ClassVar[str] = "metrics"
-    table: ClassVar[Literal["cases", "calibration", "samples", "instances"]]
-    better: ClassVar[Literal["higher", "lower"]]
-    pooled: ClassVar[bool]
-    """Over all pixels of all cases at once, or the mean over cases."""
-
-    @property
-    def resolution(self) -> int | None:
-        """Of how many equal-width bins the value is a function; None: of all that are stored."""
-        return None
-
-    @abc.abstractmethod
-    def value(self, sums: Mapping[str, Array]) -> Array:
-        """One value per case: sums are [N, bins] for ``calibration``, [N] for the other tables."""
 
 
 def ratio(top: Array, bottom: Array) -> Array:

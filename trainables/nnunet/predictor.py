@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from trainables import masks
-from trainables.models import Features, Output, Reader
+from trainables.models import Features, ImagePredictor, Output
 from trainables.models.nnunet import NNUNet
 from trainables.nnunet import raw_dataset
 from trainables.nnunet.workspace import Room
@@ -18,7 +18,7 @@ KEPT_PIXELS = 2**24
 """Of images whose probabilities are remembered until the next step: a minute is soon saved."""
 
 
-class NNUNetReader(Reader):
+class NNUNetPredictor(ImagePredictor):
     """The trainer's network, read as ``nnUNetTrainer.perform_actual_validation`` does.
 
     That is: preprocessed by its plan, in windows of its patch weighted by a Gaussian, mirrored,
@@ -48,7 +48,7 @@ class NNUNetReader(Reader):
         """The weights change."""
         self._known.clear()
 
-    def read(self, pixels_CHW: Tensor, overlap: float) -> Tensor:
+    def predict_image(self, pixels_CHW: Tensor, overlap: float) -> Tensor:
         key = (pixels_CHW.data_ptr(), *pixels_CHW.shape)
         if key not in self._known:
             p = self._read(pixels_CHW, overlap)

@@ -19,7 +19,7 @@ from trainables.data import Prepared
 from trainables.models import Network, require_installed
 from trainables.models.nnunet import NNUNet
 from trainables.nnunet.plans import Planned, prepare
-from trainables.nnunet.predictor import NNUNetReader
+from trainables.nnunet.predictor import NNUNetPredictor
 from trainables.nnunet.workspace import Room
 from trainables.part import require
 from trainables.runtime.seeding import generator
@@ -44,15 +44,15 @@ class NNUNetTraining(LibraryTraining):
     splits: ClassVar[bool] = False
     last_counts: ClassVar[bool] = True
 
-    def __init__(self, config: Config, data: Prepared, place: WorkerContext) -> None:
+    def __init__(self, config: Config, data: Prepared, context: WorkerContext) -> None:
         require_installed(config.model)
         require(
-            place.world == 1,
-            f"model {config.model.name} trains with one worker, not {place.world}",
+            context.world == 1,
+            f"model {config.model.name} trains with one worker, not {context.world}",
         )
         began = time.perf_counter()
         model = cast("NNUNet", config.model)
-        self._config, self._model, self._place = config, model, place
+        self._config, self._model, self._context = config, model, context
         self._room = Room()
         self.step, self.tally, self.trained = 0, Tally(), []
         self._losses: list[float] = []
@@ -61,13 +61,13 @@ class NNUNetTraining(LibraryTraining):
         with contextlib.ExitStack() as failing:
             failing.callback(self._room.close)
             with self._room.inside(planning=True):
-                planned = prepare(config, model, data, self._room, place.beat)
+                planned = prepare(config, model, data, self._room, context.beat)
             with self._room.inside():
                 self._seed("weights")
-                self.trainer = trainer_of(planned, model, epochs, place.device)
+                self.trainer = trainer_of(planned, model, epochs, context.device)
             failing.pop_all()
         self.batch = int(self.trainer.batch_size)
-        self._reader = NNUNetReader(self.trainer, model, config.classes, self._room)
+        self._reader = NNUNetPredictor(self.trainer, model, config.classes, self._room)
         self.network = self.ema = self.best = self._reader
         self._preparing = time.perf_counter() - began
         self.tally.seconds = self._preparing
@@ -95,7 +95,7 @@ class NNUNetTraining(LibraryTraining):
 
     def advance(self) -> float:
         trainer = self.trainer
-        self._place.beat()
+        self._context.beat()
         self._reader.forget()
         with self._room.inside():
             if self.step % self._model.iterations == 0:
@@ -124,7 +124,7 @@ class NNUNetTraining(LibraryTraining):
             trainer.on_validation_epoch_start()
             found: list[Any] = []
             for batch in range(self._model.val_iterations):
-                self._place.beat()
+                self._context.beat()
                 self._seed(self.step, batch, "validation")
                 found.append(trainer.validation_step(next(trainer.dataloader_val)))
             trainer.on_validation_epoch_end(found)

@@ -44,18 +44,18 @@ def device_name(device: str) -> str:
     return f"{_cpu_model()} ({platform.machine()}, {torch.backends.cpu.get_cpu_capability()})"
 
 
-def ran_on(place: WorkerContext, library: str | None = None) -> dict[str, Any]:
+def ran_on(context: WorkerContext, library: str | None = None) -> dict[str, Any]:
     """Columns of a ``trials`` row; all workers call it, and each gets the whole."""
-    mine = {"device": device_name(place.device), "host": platform.node()}
-    workers = place.gather([mine])
+    mine = {"device": device_name(context.device), "host": platform.node()}
+    workers = context.gather([mine])
     return {
-        "world_size": place.world,
-        "device": device_name(place.device),
+        "world_size": context.world,
+        "device": device_name(context.device),
         "devices": json.dumps([worker["device"] for worker in workers]),
         "threads": torch.get_num_threads(),
         "host": ", ".join(dict.fromkeys(str(worker["host"]) for worker in workers)),
         "platform": platform.platform(),
-        "packages": json.dumps(packages(place.device, library)),
+        "packages": json.dumps(packages(context.device, library)),
     }
 
 

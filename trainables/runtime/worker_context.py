@@ -1,4 +1,4 @@
-"""Where one worker of a run stands: its rank among the workers, and its device."""
+"""The rank and device of one worker of a run, and its collective operations."""
 
 from __future__ import annotations
 
@@ -13,27 +13,30 @@ from torch import distributed as dist
 
 @dataclass(frozen=True)
 class WorkerContext:
-    """One worker alone by default; with ``world > 1`` torch.distributed is already initialised."""
+    """One worker of a run, by default the only one.
+
+    With ``world > 1`` torch.distributed is initialised already.
+    """
 
     rank: int = 0
     world: int = 1
     device: str = "cpu"
-    split: int = 1
-    """How many times more parts than ``train.accumulate`` a share of a batch is passed in: what
-    ran out of memory is tried again so, and means the same. What normalises over a batch is never
-    split."""
+    microbatch_factor: int = 1
+    """Multiplies the number ``train.accumulate`` of microbatches. A run that exhausted the memory
+    is retried with a larger factor, which does not change its numbers; a network that normalises
+    over the batch always has factor 1."""
     beat: Callable[[], None] = lambda: None
-    """Called at every step and every pass: a sign of life for whoever watches the run."""
+    """Called at every step and every pass, to report that the run makes progress."""
 
-    def total(self, x: Tensor) -> Tensor:
-        """The sum over workers."""
+    def all_reduce_sum(self, x: Tensor) -> Tensor:
+        """Return the sum over workers."""
         if self.world > 1:
             x = x.clone()
             dist.all_reduce(x)
         return x
 
     def gather(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-        """All workers' rows, in order of rank."""
+        """Return the rows of all workers, in the order of their rank."""
         if self.world == 1:
             return rows
         parts: list[Any] = [None] * self.world
@@ -41,17 +44,17 @@ class WorkerContext:
         return [row for part in cast("list[list[dict[str, Any]]]", parts) for row in part]
 
     def broadcast(self, value: bytes | None) -> bytes | None:
-        """Rank 0's value, everywhere."""
+        """Return the value of rank 0 on every worker."""
         if self.world == 1:
             return value
-        box: list[Any] = [value]
-        dist.broadcast_object_list(box, src=0)
-        return box[0]
+        values: list[Any] = [value]
+        dist.broadcast_object_list(values, src=0)
+        return values[0]
 
 
 def best_device(gpus: float = 1.0) -> str:
-    """``cuda`` where there is one and it was asked for, else ``cpu``.
+    """Return ``cuda`` where a GPU exists and the trial reserved one, else ``cpu``.
 
-    Who asked for none gets none, whatever the machine has: another trial may fill it.
+    A trial without a reservation never uses a GPU of the machine: another trial may need all of it.
     """
     return "cuda" if gpus > 0 and torch.cuda.is_available() else "cpu"

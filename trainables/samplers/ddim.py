@@ -9,7 +9,7 @@ from torch import Tensor
 
 from trainables.diffusion import alpha_sigma
 from trainables.part import require
-from trainables.samplers import Noise, Sampler, Visit, on
+from trainables.samplers import Noise, Sampler, Visit, scale_like
 
 
 @dataclass(frozen=True)
@@ -26,7 +26,7 @@ class DDIM(Sampler):
         self, x: Tensor, here: Visit, before: Visit | None, there: Tensor, noise: Noise
     ) -> Tensor:
         """Eq. 12; the σ_t of eq. 16 is ``fresh`` times σ there. Coefficients in float64."""
-        image = on(x)
+        image = scale_like(x)
         (alpha_here, sigma_here), (alpha, sigma) = alpha_sigma(here.log_snr), alpha_sigma(there)
         fresh = self.eta * (-torch.expm1(here.log_snr - there)).sqrt()
         along = (1 - fresh**2).sqrt()

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from trainables.diffusion import alpha_sigma
-from trainables.samplers import Noise, Sampler, Visit, on
+from trainables.samplers import Noise, Sampler, Visit, scale_like
 
 
 @dataclass(frozen=True)
@@ -28,7 +28,7 @@ class DDPM(Sampler):
         self, x: Tensor, here: Visit, before: Visit | None, there: Tensor, noise: Noise
     ) -> Tensor:
         """A draw from N(α_there·((1 − c)·x/α_here + c·x0), variance)."""
-        image = on(x)
+        image = scale_like(x)
         (alpha_here, sigma_here), (alpha, sigma) = alpha_sigma(here.log_snr), alpha_sigma(there)
         change = -torch.expm1(here.log_snr - there)
         kept = (1 - change) * alpha / alpha_here

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from trainables.diffusion import alpha_sigma
-from trainables.samplers import Noise, Sampler, Visit, on
+from trainables.samplers import Noise, Sampler, Visit, scale_like
 
 
 @dataclass(frozen=True)
@@ -23,7 +23,7 @@ class DPMSolver(Sampler):
         self, x: Tensor, here: Visit, before: Visit | None, there: Tensor, noise: Noise
     ) -> Tensor:
         """The last two x0 extrapolated over half the step; the paper's λ is half of ours."""
-        image = on(x)
+        image = scale_like(x)
         (_, sigma_here), (alpha, sigma) = alpha_sigma(here.log_snr), alpha_sigma(there)
         step = (there - here.log_snr) / 2
         x0 = here.estimate.x0

@@ -1,35 +1,5 @@
-"""Noise schedules: log-SNR as a decreasing function of time, one file each."""
+"""Noise schedules, one file each: log-SNR as a decreasing function of time."""
 
-from __future__ import annotations
+from trainables.interfaces.schedule import Schedule
 
-import abc
-from typing import ClassVar
-
-import torch
-from torch import Tensor
-
-from trainables.part import Part
-
-
-class Schedule(Part):
-    """λ(t) = log(α²/σ²) on t ∈ [0, 1], strictly decreasing, finite at both ends.
-
-    Variance preserving throughout: α² = sigmoid(λ), σ² = sigmoid(−λ) (Kingma et al. 2021,
-    arXiv 2107.00630, section 3).
-    """
-
-    kind: ClassVar[str] = "schedules"
-
-    @abc.abstractmethod
-    def log_snr(self, t: Tensor) -> Tensor:
-        """λ at each time. ``t``: float64, any shape, in [0, 1]; the result has its shape."""
-
-    def time(self, log_snr: Tensor) -> Tensor:
-        """The t at which the schedule has this λ, by bisection to 2⁻⁶⁰; same shape, float64."""
-        low, high = torch.zeros_like(log_snr), torch.ones_like(log_snr)
-        for _ in range(60):
-            middle = (low + high) / 2
-            noisier = self.log_snr(middle) < log_snr
-            high = torch.where(noisier, middle, high)
-            low = torch.where(noisier, low, middle)
-        return (low + high) / 2
+__all__ = ["Schedule"]

@@ -72,7 +72,7 @@ class Ended(NamedTuple):
 
 
 def attempt(
-    config: Config, sink: Sink, place: WorkerContext, digest: str | None = None
+    config: Config, sink: Sink, context: WorkerContext, digest: str | None = None
 ) -> Generator[Progress, None, Ended]:
     """Drive one worker through a run; rank 0 keeps checkpoints and commits how it ended.
 
@@ -86,22 +86,22 @@ def attempt(
     began = datetime.now(UTC)
     digest = digest or config.digest()
     history: list[Row] = []
-    ran = ran_on(place, config.model.package)
-    reset_peak_memory(place)
+    ran = ran_on(context, config.model.package)
+    reset_peak_memory(context)
     try:
         # A worker may die after its commit and before its report, and be started again.
-        done = place.broadcast(_committed(sink, digest) if place.rank == 0 else None)
+        done = context.broadcast(_committed(sink, digest) if context.rank == 0 else None)
         if done is not None:
             return Ended(cast("Outcome", done.decode()))
         found, history = (
-            _readable(sink.resume(digest), digest) if place.rank == 0 else (None, history)
+            _readable(sink.resume(digest), digest) if context.rank == 0 else (None, history)
         )
-        resume = place.broadcast(found)
+        resume = context.broadcast(found)
         # Where another worker hangs, the first one waits for it.
-        tell = partial(sink.alive, digest) if place.rank == 0 else lambda: None
+        tell = partial(sink.alive, digest) if context.rank == 0 else lambda: None
         with Heartbeat(tell) as pulse:
             _same(config, digest)
-            run = train(config, dataclasses.replace(place, beat=pulse.beat), resume)
+            run = train(config, dataclasses.replace(context, beat=pulse.beat), resume)
             while True:
                 try:
                     progress = next(run)
@@ -109,20 +109,20 @@ def attempt(
                     measured: RunResult = end.value
                     break
                 history = progress.history
-                if progress.score is not None and place.rank == 0:
+                if progress.score is not None and context.rank == 0:
                     sink.keep(digest, progress.save())
                 yield dataclasses.replace(progress, ran=ran)
     except Exception as error:
         outcome: Outcome = "diverged" if isinstance(error, DivergedError) else "failed"
-        if place.world > 1 and outcome == "failed":
+        if context.world > 1 and outcome == "failed":
             raise
         reason = _reason(error)
-        if place.rank == 0:
+        if context.rank == 0:
             trial = {**about(config, sink, began, ran), "reason": reason}
             sink.commit(digest, outcome, _unfinished(trial, outcome, history))
         return Ended(outcome, reason)
-    if place.rank == 0:
-        trial = {**about(config, sink, began, ran), **_costs(config, measured, place)}
+    if context.rank == 0:
+        trial = {**about(config, sink, began, ran), **_costs(config, measured, context)}
         if measured.split > 1:
             trial["reason"] = f"short of memory: each batch in {measured.split} times more parts"
         sink.commit(
@@ -169,7 +169,7 @@ def about(config: Config, sink: Sink, began: datetime, ran: Row) -> Row:
     }
 
 
-def _costs(config: Config, measured: RunResult, place: WorkerContext) -> Row:
+def _costs(config: Config, measured: RunResult, context: WorkerContext) -> Row:
     tally = measured.tally
     busy = (
         tally.train_seconds
@@ -191,9 +191,9 @@ def _costs(config: Config, measured: RunResult, place: WorkerContext) -> Row:
         "probe_seconds": measured.probe_seconds,
         "probe_passes": measured.probe_passes,
         "test_images": measured.test_images,
-        "device_seconds": busy * place.world,
+        "device_seconds": busy * context.world,
         "peak_host_bytes": peak_host(),
-        "peak_device_bytes": _peak_device(place),
+        "peak_device_bytes": _peak_device(context),
     }
 
 
@@ -256,17 +256,17 @@ def _reason(error: Exception) -> str:
     return without_home(f"{type(error).__name__}: {error}{where}".replace("\n", " "))[:2000]
 
 
-def reset_peak_memory(place: WorkerContext) -> None:
+def reset_peak_memory(context: WorkerContext) -> None:
     """Forget the peak of the trials before this one in the same process."""
-    if place.device != "cpu":
-        torch.cuda.reset_peak_memory_stats(place.device)
+    if context.device != "cpu":
+        torch.cuda.reset_peak_memory_stats(context.device)
     with contextlib.suppress(OSError):  # Linux only; elsewhere the peak is the process's
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
-def _peak_device(place: WorkerContext) -> int | None:
+def _peak_device(context: WorkerContext) -> int | None:
     """Most bytes allocated on the device at once; None without one."""
-    return None if place.device == "cpu" else torch.cuda.max_memory_allocated(place.device)
+    return None if context.device == "cpu" else torch.cuda.max_memory_allocated(context.device)
 
 
 def peak_host() -> int:

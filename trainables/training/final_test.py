@@ -46,20 +46,20 @@ class RunResult:
     further_seconds: float
 
 
-def test(config: Config, state: Training, data: Prepared, place: WorkerContext) -> RunResult:
+def test(config: Config, state: Training, data: Prepared, context: WorkerContext) -> RunResult:
     """Evaluate the best weights once on the test cases, and on validation for later fits."""
     began = time.perf_counter()
     best = state.whole
     counted = best.passes
-    test = together(place, lambda: evaluate.measure(config, best, data.test, "test", place))
+    test = together(context, lambda: evaluate.measure(config, best, data.test, "test", context))
     tested = time.perf_counter()
     counted = best.passes - counted
-    val = together(place, lambda: evaluate.measure(config, best, data.val, "val", place))
-    others = together(place, lambda: evaluate.measure_controls(config, best, data.test, place))
-    scaled = _scaled(config, best, data, place)
-    shown = together(place, lambda: pictures.measure(config, best, data.test, place))
+    val = together(context, lambda: evaluate.measure(config, best, data.val, "val", context))
+    others = together(context, lambda: evaluate.measure_controls(config, best, data.test, context))
+    scaled = _scaled(config, best, data, context)
+    shown = together(context, lambda: pictures.measure(config, best, data.test, context))
     probing = time.perf_counter()
-    probes = probe.measure(config, best, data.test, place)
+    probes = probe.measure(config, best, data.test, context)
     probed = time.perf_counter()
     read = (test, val, others, scaled, shown)
     all_rows = {
@@ -68,10 +68,10 @@ def test(config: Config, state: Training, data: Prepared, place: WorkerContext) 
     }
     return RunResult(
         tally=state.tally,
-        rows=Rows(**{name: place.gather(rows) for name, rows in all_rows.items()}),
-        probes=place.gather(probes),
+        rows=Rows(**{name: context.gather(rows) for name, rows in all_rows.items()}),
+        probes=context.gather(probes),
         logs=state.logs,
-        split=place.split,
+        split=context.microbatch_factor,
         parameters=sum(p.numel() for p in best.parameters()),
         macs_per_pass=multiply_adds(best, config.ports, config.task.size),
         passes_per_image=round(counted / len(data.test)) if counted else None,
@@ -83,22 +83,22 @@ def test(config: Config, state: Training, data: Prepared, place: WorkerContext) 
     )
 
 
-def _scaled(config: Config, best: Network, data: Prepared, place: WorkerContext) -> Rows:
+def _scaled(config: Config, best: Network, data: Prepared, context: WorkerContext) -> Rows:
     """The test cases at the temperature of the validation cases, where that is asked for."""
     if "temperature" not in config.test.controls:
         return Rows()
-    seen = together(place, lambda: evaluate.seen(config, best, data.val, place))
-    by = temperature.fitted(seen, place.total)
-    return together(place, lambda: evaluate.measure_scaled(config, best, data.test, place, by))
+    seen = together(context, lambda: evaluate.seen(config, best, data.val, context))
+    by = temperature.fitted(seen, context.all_reduce_sum)
+    return together(context, lambda: evaluate.measure_scaled(config, best, data.test, context, by))
 
 
-def together(place: WorkerContext, work: Callable[[], T]) -> T:
+def together(context: WorkerContext, work: Callable[[], T]) -> T:
     """What diverges on one worker is raised on all, so that none is left waiting."""
     error, done = None, None
     try:
         done = work()
     except DivergedError as diverged:
         error = diverged
-    if float(place.total(torch.tensor([float(error is not None)]))) > 0:
+    if float(context.all_reduce_sum(torch.tensor([float(error is not None)]))) > 0:
         raise error or DivergedError("a prediction of another worker is not finite")
     return cast("T", done)

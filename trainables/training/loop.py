@@ -54,7 +54,7 @@ class Progress:
 
 
 def train(
-    config: Config, place: WorkerContext, resume: bytes | None = None
+    config: Config, context: WorkerContext, resume: bytes | None = None
 ) -> Generator[Progress, None, RunResult]:
     """Train one config on this worker, in step with the others; the result is the same on all.
 
@@ -64,48 +64,50 @@ def train(
             many workers; a control needs a second case; the data are not as their set promises.
     """
     digest = config.digest()
-    _settle(config, place)
+    _settle(config, context)
     data = prepared(config)
-    _check(config, data, place)
-    state = begun(config, data, place)
+    _check(config, data, context)
+    state = begun(config, data, context)
     if not state.splits or any(isinstance(m, BatchNorm2d) for m in state.network.modules()):
-        place = dataclasses.replace(place, split=1)  # parts would have other statistics
+        context = dataclasses.replace(
+            context, microbatch_factor=1
+        )  # parts would have other statistics
     with contextlib.closing(state):
         if resume is not None:
             state.load(resume, digest)
-        yield from _learn(state, place, digest)
+        yield from _learn(state, context, digest)
         while state.next():
-            yield from _learn(state, place, digest)
+            yield from _learn(state, context, digest)
         if state.trained:
-            _validate_whole(config, state, data, place)
-        return test(config, state, data, place)
+            _validate_whole(config, state, data, context)
+        return test(config, state, data, context)
 
 
-def begun(config: Config, data: Prepared, place: WorkerContext) -> Training:
+def begun(config: Config, data: Prepared, context: WorkerContext) -> Training:
     """What a config trains before its first step: by our own steps, or by its library's."""
     if not config.model.trains_itself:
-        return State(config, data, place)
+        return State(config, data, context)
     from trainables.nnunet.training import NNUNetTraining  # its library takes seconds to import
 
-    return NNUNetTraining(config, data, place)
+    return NNUNetTraining(config, data, context)
 
 
 def _advance(
-    config: Config, state: Training, data: Prepared, place: WorkerContext
+    config: Config, state: Training, data: Prepared, context: WorkerContext
 ) -> Callable[[], float]:
     """What makes one step, and returns the sum of its case losses."""
     if isinstance(state, LibraryTraining):
         return state.advance
     assert isinstance(state, State)
-    learner = learner_of(config, state.network, place)
-    return lambda: float(step(config, state, learner, data, place))
+    learner = learner_of(config, state.network, context)
+    return lambda: float(step(config, state, learner, data, context))
 
 
-def _learn(state: Training, place: WorkerContext, digest: str) -> Iterator[Progress]:
+def _learn(state: Training, context: WorkerContext, digest: str) -> Iterator[Progress]:
     """Train one network to its end, from where it is."""
     config, tally = state.config, state.tally
     data = prepared(config)
-    advance = _advance(config, state, data, place)
+    advance = _advance(config, state, data, context)
     steps, every = config.train.steps, config.train.validate_every
     while not _over(config, state):
         began = time.perf_counter()
@@ -116,7 +118,7 @@ def _learn(state: Training, place: WorkerContext, digest: str) -> Iterator[Progr
             if time.perf_counter() > began + BEAT_SECONDS:
                 break
         tally.seconds += time.perf_counter() - began
-        score, case_scores = _validated(config, state, data, place) if due else (None, [])
+        score, case_scores = _validated(config, state, data, context) if due else (None, [])
         at, save = tally.before + state.step, functools.partial(state.save, digest)
         whole = steps * config.mode.runs
         yield Progress(at, whole, score, case_scores, list(tally.history), save)
@@ -129,20 +131,22 @@ def _over(config: Config, state: Training) -> bool:
     return tally.validations > 0 and (state.step >= settings.steps or tired)
 
 
-def _validate_whole(config: Config, state: Training, data: Prepared, place: WorkerContext) -> None:
+def _validate_whole(
+    config: Config, state: Training, data: Prepared, context: WorkerContext
+) -> None:
     """The score of an ensemble is that of its mean."""
     began, tally = time.perf_counter(), state.tally
-    tally.best_score = float(_validate(config, state.whole, data, place).mean())
+    tally.best_score = float(_validate(config, state.whole, data, context).mean())
     tally.best_step = tally.history[-1]["step"]
     tally.validate_seconds += time.perf_counter() - began
 
 
 def _validated(
-    config: Config, state: Training, data: Prepared, place: WorkerContext
+    config: Config, state: Training, data: Prepared, context: WorkerContext
 ) -> tuple[float, list[float]]:
     """Validate, and note what the steps since the last time were worth; the mean, and each case."""
     tally, began = state.tally, time.perf_counter()
-    scores_NK = _validate(config, state.ema, data, place)
+    scores_NK = _validate(config, state.ema, data, context)
     score_sum, count = float(scores_NK.sum()), scores_NK.numel()
     case_scores: list[float] = scores_NK.mean(1).tolist()
     seconds = time.perf_counter() - began
@@ -172,27 +176,29 @@ def _validated(
     return score, case_scores
 
 
-def _validate(config: Config, network: Network, data: Prepared, place: WorkerContext) -> Tensor:
+def _validate(config: Config, network: Network, data: Prepared, context: WorkerContext) -> Tensor:
     """Dice of every validation case and foreground class, on all workers: float64 [N, K]."""
-    return place.total(together(place, lambda: evaluate.score(config, network, data.val, place)))
+    return context.all_reduce_sum(
+        together(context, lambda: evaluate.score(config, network, data.val, context))
+    )
 
 
-def _settle(config: Config, place: WorkerContext) -> None:
+def _settle(config: Config, context: WorkerContext) -> None:
     """Single precision that is single, and kernels that give the same bits each time."""
-    if place.device != "cpu":
+    if context.device != "cpu":
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
     if config.train.compile:
         torch.compiler.reset()  # a reused process would run out of compiled versions
 
 
-def _check(config: Config, data: Prepared, place: WorkerContext) -> None:
+def _check(config: Config, data: Prepared, context: WorkerContext) -> None:
     """What a Config alone cannot know: the workers, and how many cases there are."""
     require(
         config.train.accumulate == 1
-        or config.train.batch % (config.train.accumulate * place.world) == 0,
+        or config.train.batch % (config.train.accumulate * context.world) == 0,
         f"train.batch={config.train.batch} must be a multiple of accumulate="
-        f"{config.train.accumulate} times {place.world} workers",
+        f"{config.train.accumulate} times {context.world} workers",
     )
     if "shuffled_image" in (config.train.control, *config.test.controls):
         controls.partner(0, min(len(data.val), len(data.test)))  # raises where there is none

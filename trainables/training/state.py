@@ -14,7 +14,7 @@ import torch
 
 from trainables.config import Config
 from trainables.data import Prepared
-from trainables.models import Network, Together
+from trainables.models import Ensemble, Network
 from trainables.runtime.seeding import generator
 from trainables.runtime.worker_context import WorkerContext
 
@@ -117,8 +117,8 @@ class LibraryTraining(Training):
 class State(Training):
     """What our own steps change; of an ensemble, one network after another."""
 
-    def __init__(self, config: Config, data: Prepared, place: WorkerContext) -> None:
-        self._config, self._data, self._place = config, data, place
+    def __init__(self, config: Config, data: Prepared, context: WorkerContext) -> None:
+        self._config, self._data, self._context = config, data, context
         self.trained, self.tally, self.batch = [], Tally(), config.train.batch
         self._begin()
 
@@ -150,7 +150,7 @@ class State(Training):
         network = config.model.build(config.ports)
         if not config.model.learns:
             network.fit(*self._data.training_tiles())
-        return on(network, self._place.device)
+        return on(network, self._context.device)
 
     def next(self) -> bool:
         if len(self.trained) + 1 >= self._config.mode.runs:
@@ -164,7 +164,7 @@ class State(Training):
     @property
     def whole(self) -> Network:
         """The best weights, of all networks together where there are several."""
-        return Together([*self.trained, self.best]) if self.trained else self.best
+        return Ensemble([*self.trained, self.best]) if self.trained else self.best
 
     @property
     def logs(self) -> list[Row]:

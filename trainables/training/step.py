@@ -21,35 +21,35 @@ from trainables.schemas import DivergedError
 from trainables.training.state import LAYOUT, State
 
 
-def learner_of(config: Config, network: Network, place: WorkerContext) -> nn.Module:
+def learner_of(config: Config, network: Network, context: WorkerContext) -> nn.Module:
     """The network as it is trained: compiled where asked for, shared by the workers."""
     learner: nn.Module = network
     if config.train.compile:
         learner = cast("nn.Module", torch.compile(network, dynamic=False))
-    if place.world > 1 and config.model.learns:
+    if context.world > 1 and config.model.learns:
         learner = DistributedDataParallel(learner)
     return learner
 
 
 def step(
-    config: Config, state: State, learner: nn.Module, data: Prepared, place: WorkerContext
+    config: Config, state: State, learner: nn.Module, data: Prepared, context: WorkerContext
 ) -> Tensor:
     """One optimiser step on the global batch; returns the sum of its case losses, float64 [1]."""
     settings = config.train
-    place.beat()
+    context.beat()
     learner.train()
     state.optimizer.zero_grad(set_to_none=True)
     loss = torch.zeros(1, dtype=torch.float64)
-    batch = data.batch(config, state.step, place).to(place.device)
-    parts = batch.chunks(settings.accumulate * place.split)
+    batch = data.batch(config, state.step, context).to(context.device)
+    parts = batch.chunks(settings.accumulate * context.microbatch_factor)
     for i, part in enumerate(parts):
         waits = contextlib.nullcontext()
         if isinstance(learner, DistributedDataParallel) and i + 1 < len(parts):
             waits = learner.no_sync()  # gradients are shared once, with the last part
         with waits:
-            loss += _backward(config, state, learner, part, place)
+            loss += _backward(config, state, learner, part, context)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip)
-    total = place.total(loss)
+    total = context.all_reduce_sum(loss)
     for what, value in (("loss", float(total)), ("gradient norm", float(norm))):
         if value - value != 0.0:
             raise DivergedError(f"{what} is {value} at step {state.step} of {settings.steps}")
@@ -62,7 +62,7 @@ def step(
 
 
 def _backward(
-    config: Config, state: State, learner: nn.Module, batch: Batch, place: WorkerContext
+    config: Config, state: State, learner: nn.Module, batch: Batch, context: WorkerContext
 ) -> Tensor:
     """Add the gradient of a part of the batch; returns the sum of its case losses."""
     images = batch.images_BCHW
@@ -70,12 +70,12 @@ def _backward(
         images = controls.image(config.train.control, images, batch.other_images_BCHW)
     batch = batch._replace(images_BCHW=images.contiguous(memory_format=LAYOUT))
     state.network.seed(batch.seeds_B)
-    with autocast(config, place):
+    with autocast(config, context):
         losses = config.mode.losses(
             cast("Network", learner), batch, config.classes, config.train.control
         )
     # DDP averages gradients over workers: the factor makes that the mean over the global batch.
-    (losses.sum() * (place.world / config.train.batch)).backward()
+    (losses.sum() * (context.world / config.train.batch)).backward()
     return losses.detach().sum().double().cpu()[None]
 
 

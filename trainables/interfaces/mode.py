@@ -1,0 +1,108 @@
+"""The interface of modes, with the batch that they train on and the prediction that they return."""
+
+from __future__ import annotations
+
+import abc
+from collections.abc import Sequence
+from typing import ClassVar, NamedTuple
+
+from torch import Tensor
+
+from trainables.controls import Control
+from trainables.interfaces.network import Network, Ports
+from trainables.part import Part
+
+
+class Batch(NamedTuple):
+    """One worker's share of a training step; its draws depend on the seed and the step only."""
+
+    images_BCHW: Tensor
+    labels_BHW: Tensor
+    """uint8, 0..K−1."""
+    uniform_B: Tensor
+    """Uniform in [0, 1), stratified over the global batch: each case's place in time."""
+    drop_B: Tensor
+    """Uniform in [0, 1): decides image dropout."""
+    twin_B: Tensor
+    """Uniform in [0, 1): decides which cases are trained feed-forward."""
+    seeds_B: Tensor
+    """int64: seeds of the draws inside the network."""
+    noise_BMHW: Tensor
+    """Standard normal, one channel per channel of the encoded mask."""
+    other_images_BCHW: Tensor | None = None
+    """The image of another case for each case, where a control needs it."""
+    other_labels_BHW: Tensor | None = None
+    other_noise_BMHW: Tensor | None = None
+    """Standard normal, independent of ``noise_BMHW``."""
+
+    def to(self, device: str) -> Batch:
+        """Return the same batch on a device."""
+        return Batch(*(None if x is None else x.to(device) for x in self))  # pyright: ignore[reportArgumentType]
+
+    def chunks(self, count: int) -> list[Batch]:
+        """Return the batch in at most ``count`` microbatches, in order."""
+        size = -(-len(self.seeds_B) // count)
+        return [
+            Batch(*(None if x is None else x[first : first + size] for x in self))  # pyright: ignore[reportArgumentType]
+            for first in range(0, len(self.seeds_B), size)
+        ]
+
+
+class Prediction(NamedTuple):
+    """The prediction for a batch of images."""
+
+    members: Tensor
+    """Class probabilities of each member of the ensemble: [B, N, 1 or K, H, W]."""
+    auxiliary: Tensor | None
+    """Class probabilities of the auxiliary output: [B, 1 or K, H, W]."""
+
+
+class Mode(Part):
+    """How a network is trained and how it predicts."""
+
+    kind: ClassVar[str] = "modes"
+    denoises: ClassVar[bool] = False
+    """Whether the network has a noisy mask as input."""
+
+    @property
+    def schedule_name(self) -> str | None:
+        """The name of the noise schedule; None for a mode without one."""
+        return None
+
+    @property
+    def runs(self) -> int:
+        """Networks that are trained one after another and predict together."""
+        return 1
+
+    @property
+    @abc.abstractmethod
+    def passes(self) -> int:
+        """Network passes per image at test."""
+
+    @property
+    @abc.abstractmethod
+    def ensemble(self) -> int:
+        """Members whose mean is the sample."""
+
+    @abc.abstractmethod
+    def ports(self, image_channels: int, classes: int) -> Ports:
+        """Return the channels of the network for so many classes, background included."""
+
+    @abc.abstractmethod
+    def losses(self, network: Network, batch: Batch, classes: int, control: Control) -> Tensor:
+        """Return the loss of each case, [B]."""
+
+    @abc.abstractmethod
+    def predict(
+        self,
+        network: Network,
+        images_BCHW: Tensor,
+        classes: int,
+        seeds: Sequence[int],
+        control: Control,
+    ) -> Prediction:
+        """Predict a batch of images; ``seeds`` (one per case) decide all random draws.
+
+        The caller has applied image controls already: only controls of the noisy mask matter here,
+        and only for a mode that has one.
+        """
