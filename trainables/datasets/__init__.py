@@ -113,7 +113,7 @@ class Located(Dataset):
 
     @classmethod
     def recognised(cls, files: Tree) -> list[dict[str, Any]]:
-        """Return the fields that make this data set read some files; none if it does not know them."""
+        """Return the fields that make this data set read some files; empty if it cannot."""
         return []
 
     def tree(self) -> Tree:
