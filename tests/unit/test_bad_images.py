@@ -201,7 +201,7 @@ def test_a_photo_is_turned_as_its_exif_says_and_fits_the_mask_drawn_on_it(root: 
     put(root / "masks" / "turned.png", png(np.rot90(LABELS, -1) * 255))
     (note,) = walk(folder(root)).problems
     assert (note.file, note.fatal) == ("images/turned.jpg", False)
-    assert note.rule == "is turned as its EXIF says, its mask is not"
+    assert note.rule == "is turned as its orientation tag says, its mask is not"
     (image,) = (i for i in load(folder(root)).images if i.name == "turned")
     stored = np.asarray(PIL.Image.open(io.BytesIO(jpeg(PHOTO))))
     np.testing.assert_array_equal(image.pixels, np.rot90(stored, -1).transpose(2, 0, 1))

@@ -75,7 +75,7 @@ def _with(array: Any) -> Change:
 
 
 def _volume(values: Array) -> Change:
-    return lambda _: trees.volume(values)
+    return lambda _: trees.volume(values, np.diag([-1.0, 1, 1, 1]))  # as case_001 lies
 
 
 OUTLINES = [

@@ -45,8 +45,5 @@ class Folder(Located):
     def scan(self) -> Iterator[Source | Problem]:
         tree = self.tree()
         yield from tree.problems
-        pairs = paired(tree)
-        table = next((f for f in tree.files if f.path == "split.csv"), None)
-        if table is not None:
-            pairs = with_split_file(pairs, table)
+        pairs = with_split_file(paired(tree), tree)
         yield from sources(pairs, reader(self.channels, self.classes))

@@ -8,7 +8,7 @@ from typing import ClassVar
 
 from trainables.datasets import Located, Problem, Source, check_names
 from trainables.decoding.pairs import paired, reader, sources
-from trainables.decoding.splits import with_split_file
+from trainables.decoding.splits import split_tables, with_split_file
 
 
 @dataclass(frozen=True)
@@ -44,9 +44,9 @@ class HER2(Located):
     def scan(self) -> Iterator[Source | Problem]:
         tree = self.tree()
         yield from tree.problems
-        table = next((f for f in tree.files if f.path == "split.csv"), None)
+        table, _ = split_tables(tree)
         if table is None:
             yield Problem("split.csv", "is missing: it says name, patient and split of every patch")
             return
-        pairs = with_split_file(paired(tree), table, ("name", "patient", "split"))
+        pairs = with_split_file(paired(tree), tree, ("name", "patient", "split"))
         yield from sources(pairs, reader(self.channels, self.classes))

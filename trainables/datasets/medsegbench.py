@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from trainables.datasets import SPLITS, DownloadProgress, Located, Problem, Raster, Source, Split
 from trainables.decoding.download import Download
-from trainables.decoding.images import compact, to_labels
+from trainables.decoding.images import compact
+from trainables.decoding.labels import to_labels
 from trainables.decoding.latest import Latest
 from trainables.decoding.tree import BROKEN_ZIP, MAX_FILE, File, Tree, in_a_line
 from trainables.part import Location, unknown

@@ -96,9 +96,9 @@ def _nuclei(image: File, xml: File) -> Raster:
     Raises:
         ValueError: one of the two files is bad.
     """
-    pixels, _ = read_pixels(image, 3)
+    pixels, _, said = read_pixels(image, 3)
     try:
         instances, notes = fill(read_regions(xml.read()), *pixels.shape[1:])
     except ValueError as error:
         raise ValueError(f"its outlines {xml.path}: {error}") from error
-    return Raster(pixels, (instances > 0).astype(np.uint8), instances, tuple(notes))
+    return Raster(pixels, (instances > 0).astype(np.uint8), instances, (*said, *notes))

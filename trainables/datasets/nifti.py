@@ -4,38 +4,27 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import gzip
-import io
-import math
 import re
-import zlib
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
-import nibabel
 import numpy as np
-from nibabel.filebasedimages import ImageFileError
-from nibabel.spatialimages import HeaderDataError
-from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
 from trainables.datasets import Located, Problem, Raster, Source, check_names
-from trainables.decoding.images import compact, to_labels
+from trainables.decoding.images import compact
+from trainables.decoding.labels import to_labels
 from trainables.decoding.latest import Latest
 from trainables.decoding.pairs import IMAGES, MASKS, Keyed, Pair, by_key, matched, settled
 from trainables.decoding.splits import with_split_file
-from trainables.decoding.tree import MAX_FILE, File, Tree, in_a_line
+from trainables.decoding.tree import File, Tree
+from trainables.decoding.volumes import AXES, SUFFIXES, length, on_one_grid, read_voxels
 from trainables.part import require
 
-SUFFIXES = (".nii", ".nii.gz")
-BROKEN = (ImageFileError, HeaderDataError, WrapStructError, EOFError, zlib.error, OSError)
-MAX_HEADER = 2**24
-"""Bytes before the voxels, extensions included."""
 CHANNEL = re.compile(r"(.*)_(\d{4})")
 """nnU-Net's names of a case's channels."""
-AXES = "xyz"
 
 
 @dataclass(frozen=True)
@@ -92,11 +81,8 @@ class NIfTI(Located):
         tree = self.tree()
         yield from tree.problems
         channels, pairs = _volumes(tree)
-        table = next((f for f in tree.files if f.path == "split.csv"), None)
-        if table is not None:
-            pairs = with_split_file(pairs, table)
         load: Latest[Volume, Arrays] = Latest(self._arrays)
-        for item in settled(pairs):
+        for item in settled(with_split_file(pairs, tree)):
             if isinstance(item, Problem):
                 yield item
                 continue
@@ -115,38 +101,49 @@ class NIfTI(Located):
     def _slices(self, volume: Volume, load: Latest[Volume, Arrays]) -> list[int]:
         """The places of the slices to take, from the header alone where that is enough."""
         if self.empty:
-            return list(range(0, volume.length(self.axis), self.every))
-        _, labels = load(volume)
+            return list(range(0, length(volume.images[0], self.axis), self.every))
+        labels = load(volume).labels
         full = (labels != 0).any(tuple(k for k in range(3) if k != self.axis))
         return np.flatnonzero(full)[:: self.every].tolist()
 
     def _raster(self, load: Latest[Volume, Arrays], volume: Volume, i: int) -> Raster:
-        pixels, labels = load(volume)
+        arrays = load(volume)
 
         def upright(values: NDArray[Any], axis: int) -> NDArray[Any]:
             """The slice with its second axis running up and its first to the right."""
             return np.rot90(values.take(i, axis), axes=(-2, -1))
 
-        seen = compact(np.ascontiguousarray(upright(pixels, self.axis + 1)))
+        seen = compact(np.ascontiguousarray(upright(arrays.pixels, self.axis + 1)))
         with _of_mask(volume):
-            return Raster(seen, to_labels(upright(labels, self.axis), self.classes))
+            labels = to_labels(upright(arrays.labels, self.axis), self.classes)
+        return Raster(seen, labels, notes=arrays.notes)
 
     def _arrays(self, volume: Volume) -> Arrays:
-        """A volume's channels [C, X, Y, Z], within the window, and its mask [X, Y, Z]."""
-        images = [_canonical(f) for f in volume.images]
+        """A volume's channels within the window, and its mask.
+
+        Raises:
+            ValueError: a file is bad, or image, channels and mask do not lie on one grid.
+        """
+        first, *others = [read_voxels(f) for f in volume.images]
         with _of_mask(volume):
-            labels = _canonical(volume.mask)
-        if len(images) == 1 and images[0].ndim == 4:
-            images = list(np.moveaxis(images[0], 3, 0))
+            mask = read_voxels(volume.mask)
+            if mask.values.ndim != 3:
+                raise ValueError(f"is {mask.values.shape} voxels, must have 3 dimensions")
+        notes = [*first.notes, *on_one_grid(first, mask, "its mask")]
+        notes += [f"its mask {volume.mask.path} {note}" for note in mask.notes]
+        images = [first.values]
+        if first.values.ndim == 4:
+            images = list(np.moveaxis(first.values, 3, 0))
+        for channel in others:
+            if first.values.ndim == 4 or channel.values.ndim == 4:
+                raise ValueError("has several files, one of which has several channels")
+            notes += [*channel.notes, *on_one_grid(first, channel, "its channel")]
+            images.append(channel.values)
         if len(images) != self.modalities:
             raise ValueError(f"has {len(images)} channels, must have modalities={self.modalities}")
-        for array in images:
-            if array.shape != labels.shape:
-                raise ValueError(
-                    f"is {array.shape} voxels but its mask {volume.mask.path} is {labels.shape}"
-                )
         pixels = np.stack(images)
-        return _windowed(pixels, self.window_low, self.window_high), labels
+        windowed = _windowed(pixels, self.window_low, self.window_high)
+        return Arrays(windowed, mask.values, tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -157,17 +154,15 @@ class Volume:
     """A file per channel, or one."""
     mask: File
 
-    def length(self, axis: int) -> int:
-        """Voxels along a canonical axis, from the header."""
-        header = _header(self.images[0])
-        shape = header.get_data_shape()
-        stored: Any = nibabel.orientations.io_orientation(header.get_best_affine())
-        if len(shape) < 3:
-            raise ValueError(f"has {len(shape)} dimensions, must have 3, or 4 with channels")
-        along = np.flatnonzero(stored[:, 0] == axis)
-        if len(along) != 1:
-            raise ValueError(f"has an affine that leaves axis {AXES[axis]} without a direction")
-        return int(shape[int(along[0])])
+
+class Arrays(NamedTuple):
+    """A volume that was read."""
+
+    pixels: NDArray[Any]
+    """[C, X, Y, Z]."""
+    labels: NDArray[Any]
+    """[X, Y, Z], as stored."""
+    notes: tuple[str, ...]
 
 
 def _windowed(pixels: NDArray[Any], low: float | None, high: float | None) -> NDArray[Any]:
@@ -178,9 +173,6 @@ def _windowed(pixels: NDArray[Any], low: float | None, high: float | None) -> ND
     )
     bounds = (least if low is None else max(low, least), most if high is None else min(high, most))
     return pixels.clip(*(pixels.dtype.type(b) for b in bounds))
-
-
-Arrays = tuple[NDArray[Any], NDArray[Any]]
 
 
 @contextlib.contextmanager
@@ -196,53 +188,39 @@ def _volumes(tree: Tree) -> tuple[dict[str, list[File]], Iterator[Pair | Problem
     """The channels of each case by its first file, and that file with the case's mask."""
     masks = by_key(tree, MASKS, SUFFIXES)
     cases: Keyed = defaultdict(list)
+    numbers: dict[tuple[str, ...], list[str]] = defaultdict(list)
     for key, files in by_key(tree, IMAGES, SUFFIXES).items():
         channel = CHANNEL.fullmatch(key[-1])
         of_case = key if channel is None or key in masks else (*key[:-1], channel[1])
         cases[of_case] += files
+        numbers[of_case].append("" if of_case == key or channel is None else channel[2])
     channels: dict[str, list[File]] = {}
     first: Keyed = {}
     for key, files in cases.items():
         stems = {f.stem for f in files}
         first[key] = files[:1] if len(stems) == len(files) else files
         channels[files[0].path] = sorted(files, key=lambda f: f.stem)
-    return channels, matched(first, masks, tree)
+    odd = _incomplete(cases, {key: sorted(n) for key, n in numbers.items() if key in masks})
+
+    def pairs() -> Iterator[Pair | Problem]:
+        yield from odd.values()
+        for item in matched(first, masks, tree):
+            if isinstance(item, Problem) or item.image.path not in odd:
+                yield item
+
+    return channels, pairs()
 
 
-def _header(file: File) -> Any:
-    data = _bytes(file, 348)
-    try:
-        return nibabel.Nifti1Header.from_fileobj(io.BytesIO(data))
-    except (*BROKEN, ValueError) as error:
-        raise ValueError(f"is no NIfTI that can be read: {in_a_line(error)}") from error
-
-
-def _bytes(file: File, most: int) -> bytes:
-    """The file's first bytes, unpacked."""
-    data = file.read()
-    try:
-        if file.suffix == ".nii.gz":
-            with gzip.GzipFile(fileobj=io.BytesIO(data)) as packed:
-                data = packed.read(most + 1)
-    except BROKEN as error:
-        raise ValueError(f"is no gzip file that can be read: {in_a_line(error)}") from error
-    return data
-
-
-def _canonical(file: File) -> NDArray[Any]:
-    """The voxels in canonical orientation, in their stored type where that is exact.
-
-    Raises:
-        ValueError: the file is damaged.
-    """
-    header = _header(file)
-    size = math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
-    if size > MAX_FILE:
-        raise ValueError(f"unpacks to {size} bytes, more than {MAX_FILE}")
-    data = _bytes(file, size + MAX_HEADER)
-    try:
-        image: Any = nibabel.Nifti1Image.from_bytes(data)
-        values = np.asarray(nibabel.as_closest_canonical(image).dataobj)
-    except (*BROKEN, ValueError) as error:
-        raise ValueError(f"is no NIfTI that can be read: {in_a_line(error)}") from error
-    return values.astype(np.float32) if values.dtype == np.float64 else values
+def _incomplete(cases: Keyed, numbers: dict[tuple[str, ...], list[str]]) -> dict[str, Problem]:
+    """Cases whose channel numbers are not those of most cases, by their first file's path."""
+    counts = Counter(map(tuple, numbers.values()))
+    if not counts:
+        return {}
+    usual, _ = max(counts.items(), key=lambda item: (item[1], len(item[0])))
+    found: dict[str, Problem] = {}
+    for key, channels in numbers.items():
+        if tuple(channels) != usual:
+            file, mine = cases[key][0].path, ", ".join(c or "none" for c in channels)
+            theirs = ", ".join(c or "none" for c in usual)
+            found[file] = Problem(file, f"has the channels {mine}; other cases have {theirs}")
+    return found

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from pathlib import PurePosixPath
 from typing import cast
 
-from trainables.decoding.images import SUFFIXES, mismatch, read_labels, read_pixels
+from trainables.decoding.images import SUFFIXES, Picture, read_pixels
+from trainables.decoding.labels import Labels, read_labels
 from trainables.decoding.tree import File, Tree
 from trainables.interfaces.dataset import Problem, Raster, Source, Split
 
@@ -23,6 +24,8 @@ SPLIT_WORDS: dict[str, Split] = {
     **dict.fromkeys(("val", "valid", "validation"), cast("Split", "val")),
     **dict.fromkeys(("test", "testing", "ts"), cast("Split", "test")),
 }
+ABBREVIATED: dict[str, Split] = {"tr": "train", "va": "val", "ts": "test"}
+"""After the name of a folder, as in nnU-Net's ``imagesTr``."""
 SHARE = 0.2
 """Of the groups without a split of their own: what is cut off for validation, and for test."""
 
@@ -48,31 +51,64 @@ def reader(channels: int, classes: tuple[str, ...]) -> Read:
 
 
 def _raster(image: File, mask: File, channels: int, classes: tuple[str, ...]) -> Raster:
-    pixels, turned = read_pixels(image, channels)
+    picture = read_pixels(image, channels)
     try:
-        labels, mask_turned = read_labels(mask, classes)
+        labels = read_labels(mask, classes)
     except ValueError as error:
         raise ValueError(f"its mask {mask.path} {error}") from error
-    wrong = mismatch(pixels, labels, turned)
+    wrong = mismatch(picture, labels)
     if wrong is not None:
         raise ValueError(wrong)
-    if turned and not mask_turned:
-        return Raster(pixels, labels, notes=("is turned as its EXIF says, its mask is not",))
-    return Raster(pixels, labels)
+    notes = [*picture.notes, *(f"its mask {mask.path} {note}" for note in labels.notes)]
+    if picture.orientation != labels.orientation:
+        notes.append(_turned(picture.orientation, labels.orientation))
+    return Raster(picture.pixels, labels.values, notes=tuple(notes))
+
+
+def mismatch(picture: Picture, labels: Labels) -> str | None:
+    """What to say where an image and its mask differ in size; None where they do not."""
+    (height, width), (mask_height, mask_width) = picture.pixels.shape[1:], labels.values.shape
+    if (height, width) == (mask_height, mask_width):
+        return None
+    rule = f"is {width} x {height} pixels but its mask is {mask_width} x {mask_height}"
+    if picture.orientation != labels.orientation and (width, height) == labels.values.shape:
+        rule += "; its EXIF orientation turns it, so the mask must be drawn on the turned image"
+    return rule
+
+
+def _turned(image: int, mask: int) -> str:
+    """What to say where orientation tags differ: the mask may be drawn on the stored pixels."""
+    if mask == 1:
+        return "is turned as its orientation tag says, its mask is not"
+    if image == 1:
+        return "has a mask that is turned as its orientation tag says, the image is not"
+    return f"has orientation {image}, its mask has {mask}: each is turned as its tag says"
 
 
 def split_of(path: PurePosixPath) -> Split | None:
-    """The split that a folder's name tells, such as ``Train_Folder`` or ``imagesTs``.
+    """The split that a folder's name gives, such as ``Train_Folder`` or ``imagesTs``.
+
+    The abbreviations count after the name of a folder of images or masks only: ``TS_0`` may be a
+    site.
 
     >>> split_of(PurePosixPath("Val_Folder/img/a.png")), split_of(PurePosixPath("img/train.png"))
     ('val', None)
+    >>> split_of(PurePosixPath("imagesTs/a.png")), split_of(PurePosixPath("TS_0/images/a.png"))
+    ('test', None)
     """
     for part in reversed(path.parts[:-1]):
-        words = re.findall(r"[A-Z]+[a-z]*|[a-z]+", part)
-        for word in words:
-            if word.lower() in SPLIT_WORDS:
+        known = re.fullmatch(_named((*IMAGES, *MASKS)), part.lower())
+        if known is not None and known[2]:
+            return ABBREVIATED[known[2]]
+        for word in re.findall(r"[A-Z]+[a-z]*|[a-z]+", part):
+            if len(word) > 2 and word.lower() in SPLIT_WORDS:
                 return SPLIT_WORDS[word.lower()]
     return None
+
+
+def _named(names: Sequence[str]) -> str:
+    """A pattern of folder names with an abbreviated split after them."""
+    return rf"({'|'.join(names)})(tr|ts|va)?"
 
 
 def folder_of(path: PurePosixPath, names: Sequence[str]) -> tuple[int, str] | None:
@@ -82,7 +118,7 @@ def folder_of(path: PurePosixPath, names: Sequence[str]) -> tuple[int, str] | No
     (1, 'tr')
     """
     for i in reversed(range(len(path.parts) - 1)):
-        found = re.fullmatch(rf"({'|'.join(names)})(tr|ts|va)?", path.parts[i].lower())
+        found = re.fullmatch(_named(names), path.parts[i].lower())
         if found is not None:
             return i, found[2] or ""
     return None

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 from xml.etree.ElementTree import ParseError
 
 import numpy as np
@@ -17,8 +18,18 @@ Polygon = NDArray[np.float64]
 """[N, 2] of (X, Y): X counts columns and Y rows, from the image's top left corner."""
 
 
-def read_regions(xml: bytes) -> list[tuple[str, Polygon]]:
-    """Every region of every annotation with its number, in the order of the file.
+class Region(NamedTuple):
+    """One outline of an annotation."""
+
+    name: str
+    """Its number in the file."""
+    polygon: Polygon
+    hole: bool = False
+    """Whether it is cut out of the regions that it lies in (``NegativeROA``)."""
+
+
+def read_regions(xml: bytes) -> list[Region]:
+    """Every region of every annotation, in the order of the file.
 
     Elements are found by their tags: headers and attributes come between them.
 
@@ -30,11 +41,12 @@ def read_regions(xml: bytes) -> list[tuple[str, Polygon]]:
         root: Any = fromstring(xml, forbid_dtd=True)
     except (ParseError, DefusedXmlException, LookupError, ValueError) as error:
         raise ValueError(f"is no XML that can be read: {in_a_line(error)}") from error
-    found: list[tuple[str, Polygon]] = []
+    found: list[Region] = []
     for i, region in enumerate(root.iter("Region"), start=1):
         name = region.get("Id") or str(i)
         points = [_point(name, vertex) for vertex in region.iter("Vertex")]
-        found.append((name, np.array(points, np.float64).reshape(-1, 2)))
+        polygon = np.array(points, np.float64).reshape(-1, 2)
+        found.append(Region(name, polygon, region.get("NegativeROA", "0") == "1"))
     return found
 
 
@@ -49,25 +61,43 @@ def _point(region: str, vertex: Any) -> tuple[float, float]:
     return point
 
 
-def fill(
-    regions: list[tuple[str, Polygon]], height: int, width: int
-) -> tuple[NDArray[np.int32], list[str]]:
+def fill(regions: Sequence[Region], height: int, width: int) -> tuple[NDArray[np.int32], list[str]]:
     """Instances [H, W], numbered from 1, and what was odd about some regions.
 
     Where polygons overlap the first one keeps the pixel, as in the challenge's own program.
-    Polygons may reach beyond the image.
+    Polygons may reach beyond the image. A hole is cut out of the regions that it overlaps, but not
+    out of a region that lies within it.
     """
     instances, notes = np.zeros((height, width), np.int32), list[str]()
-    for number, (name, polygon) in enumerate(regions, start=1):
+    holes: list[tuple[str, NDArray[np.bool_]]] = []
+    for name, polygon, _ in (r for r in regions if r.hole and len(r.polygon) >= 3):
+        rows, columns, inside = filled(polygon, height, width)
+        hole = np.zeros((height, width), bool)
+        hole[rows, columns] = inside
+        holes.append((name, hole))
+    cut: set[str] = set()
+    for number, (name, polygon, is_hole) in enumerate(regions, start=1):
         if len(polygon) < 3:
             notes.append(f"region {name} has {len(polygon)} vertices and is left out: no polygon")
             continue
+        if is_hole:
+            continue
         rows, columns, inside = filled(polygon, height, width)
+        for of_hole, hole in holes:
+            within = inside & hole[rows, columns]
+            if within.any() and (within != inside).any():
+                inside = inside & ~within
+                cut.add(of_hole)
         window = instances[rows, columns]
         free = inside & (window == 0)
         window[free] = number
         if not free.any():
             notes.append(f"region {name} has no pixel of its own")
+    notes += [
+        f"region {name} is a hole (NegativeROA) in no other region"
+        for name, _ in holes
+        if name not in cut
+    ]
     return instances, notes
 
 

@@ -1,0 +1,83 @@
+"""PNG, JPEG and BMP files, decoded by Pillow and, for deep colours, by imagecodecs."""
+
+from __future__ import annotations
+
+import io
+import struct
+import zlib
+from typing import cast
+
+import imagecodecs
+import numpy as np
+import PIL.Image
+from numpy.typing import NDArray
+
+from trainables.decoding.stored import Stored, bounded, upright
+from trainables.decoding.tree import in_a_line
+
+FORMATS = ("PNG", "JPEG", "BMP")
+"""That Pillow may find behind a suffix; some of its others start programs."""
+BROKEN = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, zlib.error)
+"""What Pillow and imagecodecs raise on damaged files."""
+DEEP_COLOURS = (b"\x10\x02", b"\x10\x04", b"\x10\x06")
+"""Depth and colour type of PNGs that Pillow would cut to 8 bit: RGB, grey with alpha, RGBA."""
+FEW_BITS = (b"\x02\x00", b"\x04\x00")
+"""Depth and colour type of grey PNGs that Pillow stretches to 8 bit."""
+ORIENTATION = 0x0112
+
+
+def read_pillow(data: bytes) -> Stored:
+    """A file of one of the :data:`FORMATS`.
+
+    Raises:
+        ValueError: it is none, damaged, too large, or an animation.
+    """
+    try:
+        return _decoded(data)
+    except (PIL.Image.DecompressionBombError, PIL.Image.DecompressionBombWarning) as error:
+        raise ValueError(f"is too large to decode: {error}") from error
+    except BROKEN as error:
+        raise ValueError(f"is no image that can be read: {in_a_line(error)}") from error
+
+
+def _decoded(data: bytes) -> Stored:
+    with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as image:
+        bounded(*image.size)
+        kind = image.format
+        if kind == "PNG":
+            image.verify()  # decoding would not check the checksums
+    with PIL.Image.open(io.BytesIO(data), formats=FORMATS) as opened:
+        image: PIL.Image.Image = opened
+        if kind == "PNG" and getattr(image, "n_frames", 1) > 1:
+            raise ValueError("is an animation, must hold one image")
+        orientation = image.getexif().get(ORIENTATION, 1)
+        orientation = orientation if orientation in range(1, 9) else 1
+        depth = data[24:26] if kind == "PNG" else b""
+        if depth in DEEP_COLOURS:
+            values = upright(imagecodecs.png_decode(data), orientation)
+            return Stored(values, alpha=values.shape[-1] in (2, 4), orientation=orientation)
+        if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa"):
+            image = image.convert("RGB")
+        bits = depth[0] if depth in FEW_BITS else 0
+        return Stored(
+            upright(np.asarray(image), orientation),
+            palette=_palette(image) if image.mode in ("P", "PA") else None,
+            alpha=image.mode in ("LA", "RGBA", "PA"),
+            lossy=kind == "JPEG",
+            bits=bits,
+            step=255 // (2**bits - 1) if bits else 1,
+            orientation=orientation,
+        )
+
+
+def _palette(image: PIL.Image.Image) -> NDArray[np.uint8]:
+    """All colours of an indexed image with their opacity, [N, 4]."""
+    colours = np.array(image.getpalette() or [], np.uint8).reshape(-1, 3)
+    opacity = np.full((len(colours), 1), 255, np.uint8)
+    given = cast("bytes | int | None", image.info.get("transparency"))
+    if isinstance(given, int) and given < len(opacity):
+        opacity[given] = 0
+    elif isinstance(given, bytes):
+        listed = np.frombuffer(given, np.uint8)[: len(opacity)]
+        opacity[: len(listed), 0] = listed
+    return np.hstack([colours, opacity])
