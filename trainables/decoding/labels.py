@@ -146,7 +146,7 @@ def _cut(values: Array, white: int) -> _Read | None:
     share = float(grey.mean())
     if share > GREY_SHARE or len(np.unique(values[grey])) < 3:
         return None
-    if scipy.ndimage.binary_erosion(grey, np.ones((5, 5)), border_value=1).any():
+    if scipy.ndimage.binary_erosion(grey, np.ones((5, 5), bool), border_value=1).any():
         return None
     rule = f"has {share:.2%} grey pixels between 0 and {white}: cut in the middle"
     return _Read((values > white / 2).astype(np.uint8), (rule,))
