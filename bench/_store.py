@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.ledger.commits import Commit, Record, StoredTable
-from orchestrator.ledger.parquet import parquet
+from orchestrator.ledger.parquet import to_parquet
 from orchestrator.ledger.studies import Declared
 from trainables.schemas import ABOUT, SCHEMA_VERSION, SCHEMAS
 
@@ -83,7 +83,7 @@ def _commit(folder: Path, i: int, outcome: str) -> None:
     parts: dict[str, StoredTable] = {}
     for name, columns in _tables(i, outcome, draws).items():
         rows = _typed(name, columns, key)
-        value = parquet(rows)
+        value = to_parquet(rows)
         place = f"trials/{digest}/{attempt}/{name}.parquet"
         sha256 = hashlib.sha256(value).hexdigest()
         parts[name] = StoredTable(name, place, sha256, rows.num_rows, len(value))

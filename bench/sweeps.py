@@ -89,7 +89,8 @@ def apart(work: Callable[[], Took]) -> Took:
 
 def alone(store: str) -> Took:
     """Trials one after the other, committed by the same process."""
-    from orchestrator.ledger.ledger import Ledger, LedgerSink
+    from orchestrator.ledger.ledger import Ledger
+    from orchestrator.ledger.sink import LedgerSink
     from orchestrator.planning.plan import plan
     from orchestrator.storage.object_store import Store
     from trainables.runtime.worker_context import WorkerContext

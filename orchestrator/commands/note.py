@@ -5,6 +5,7 @@ from __future__ import annotations
 from argparse import Namespace
 
 from orchestrator.commands import emit, ledger_of
+from orchestrator.ledger.studies import Note
 from trainables.part import unknown
 
 
@@ -18,7 +19,7 @@ def main(options: Namespace) -> int:
         print(f"{studies.forget(options.study)} declarations of {options.study} deleted")
         return 0
     noted = studies.note(options.study)
-    changes: dict[str, object] = {}
+    changes: Note = {}
     if options.text is not None:
         changes["note"] = options.text
     if options.tag or options.untag:

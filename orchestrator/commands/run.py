@@ -14,7 +14,7 @@ import search_spaces
 from cluster.local import usable_cpus
 from orchestrator import reproduce
 from orchestrator.commands import emit, ledger_of, setting
-from orchestrator.ledger.ledger import LedgerSink
+from orchestrator.ledger.sink import LedgerSink
 from orchestrator.planning.cells import Cell, check
 from orchestrator.provenance import code_version
 from orchestrator.tables.snapshot import Snapshot
@@ -45,7 +45,8 @@ def _first(options: Namespace) -> int:
         torch.set_num_threads(options.threads or usable_cpus())
         sink = LedgerSink(ledger, code_version())
         place = WorkerContext(
-            device=best_device(), microbatch_factor=ledger.splits([digest])[digest]
+            device=best_device(),
+            microbatch_factor=ledger.failed_attempts.microbatch_factors([digest])[digest],
         )
         _follow(attempt(config, sink, place, digest), quiet=options.json)
     (row,) = Snapshot(ledger.store).table("trials", [digest]).to_pylist()

@@ -9,7 +9,7 @@ import search_spaces
 from cluster import Remote, _jobs
 from cluster.existing import Existing
 from orchestrator.commands import emit, ledger_of
-from orchestrator.ledger.driver_lock import driver_of
+from orchestrator.ledger.driver_lock import current_driver
 from orchestrator.planning import trial_state
 from orchestrator.remote.launcher import launch, shown, studies
 
@@ -60,7 +60,11 @@ def _of_study(options: Namespace) -> int:
     declared = ledger.studies.current(study)
     if not declared:
         raise ValueError(f"study {study!r} has no trial in {ledger.store.url}")
-    commits, failures, leases = ledger.commits(), ledger.failures(), ledger.leases()
+    commits, failures, leases = (
+        ledger.commits(),
+        ledger.failed_attempts.counts(),
+        ledger.leases.ages(),
+    )
     counted: dict[tuple[str, str], dict[str, int]] = {}
     for d in declared:
         commit = commits.get(d.digest)
@@ -78,7 +82,7 @@ def _of_study(options: Namespace) -> int:
     ]
     emit(rows, None, options.json)
     if not options.json:
-        driver = driver_of(ledger.store, study)
-        who = f"process {driver['pid']} on {driver['host']}" if driver else "nobody"
+        driver = current_driver(ledger.store, study)
+        who = f"process {driver.process.pid} on {driver.process.host}" if driver else "nobody"
         print(f"\n{study}: {who} drives it now")
     return 0

@@ -1,24 +1,27 @@
-"""Commit records: what makes an attempt visible, and which attempt of a digest counts.
+"""Commit records: they make attempts visible and decide which attempt of a digest counts.
 
-``commits/DIGEST.OUTCOME[-ATTEMPT].json`` is written last and names the attempt's objects with
-their hashes and row counts. There is at most one per digest and outcome (one per attempt for
-failures), created only if absent, so the first complete attempt wins and a late duplicate is
-never read.
+``commits/DIGEST.OUTCOME[-ATTEMPT].json`` is written after the attempt's objects and names them
+with their hashes and row counts. A digest has at most one record per outcome (failures: one per
+attempt), and a record is created only if it is absent: the first complete attempt counts, and a
+later duplicate is never read.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.storage.object_store import Store
 from trainables.schemas import ABOUT, SCHEMA_VERSION, Outcome
 
 RANK: tuple[Outcome, ...] = ("finished", "diverged", "pruned", "failed")
-"""Where a digest has several commits, the first of these is read."""
+"""Of several commits of a digest, the one whose outcome comes first here is read."""
 PREFIX = "commits/"
+Labels = dict[str, str | None]
+"""Values of the columns :data:`trainables.schemas.ABOUT`, which every row of a trial repeats."""
 
 
 class DamagedError(ValueError):
@@ -26,12 +29,12 @@ class DamagedError(ValueError):
 
 
 class NewerError(DamagedError):
-    """A newer Segprint wrote this: nothing is wrong with it."""
+    """A newer Segprint wrote the object, so that this one cannot read it; it is not damaged."""
 
 
 @dataclass(frozen=True)
 class Commit:
-    """One committed attempt, as its key tells."""
+    """A committed attempt, as far as the key of its record shows it."""
 
     digest: str
     outcome: Outcome
@@ -39,21 +42,26 @@ class Commit:
 
     @staticmethod
     def key_of(digest: str, outcome: str, attempt: str) -> str:
-        """Failures are noted one by one; of any other outcome, a digest has one."""
+        """Return the key of a record; only failures have one per attempt."""
         suffix = f"-{attempt}" if outcome == "failed" else ""
         return f"{PREFIX}{digest}.{outcome}{suffix}.json"
 
     @staticmethod
     def parse(key: str) -> Commit | None:
-        """None if the key is not one of a commit record."""
+        """Read a key; None if it is not the key of a commit record."""
         name = key.removeprefix(PREFIX).removesuffix(".json")
         digest, _, rest = name.partition(".")
         outcome = rest.partition("-")[0]
         return Commit(digest, outcome, key) if outcome in RANK else None
 
 
+def list_commits(store: Store) -> list[Commit]:
+    """Return every commit of a store, sorted by key. One listing, no reads."""
+    return [commit for key in store.list(PREFIX) if (commit := Commit.parse(key)) is not None]
+
+
 def counted(commits: Iterable[Commit]) -> dict[str, Commit]:
-    """Of several commits of a digest, the one that is read; keys in rising order."""
+    """Return the commit that counts for each digest, from commits sorted by key."""
     found: dict[str, Commit] = {}
     for commit in commits:
         best = found.get(commit.digest)
@@ -62,69 +70,82 @@ def counted(commits: Iterable[Commit]) -> dict[str, Commit]:
     return found
 
 
+def outcome_of(store: Store, digest: str, among: Iterable[Outcome]) -> Outcome | None:
+    """Return the first of some outcomes, failures excepted, that a digest is committed with."""
+    for outcome in among:
+        try:
+            store.get(Commit.key_of(digest, outcome, attempt=""))
+        except KeyError:
+            continue
+        return outcome
+    return None
+
+
 @dataclass(frozen=True)
 class StoredTable:
-    """One object of an attempt: the rows of one table."""
+    """The object that holds an attempt's rows of one table."""
 
     table: str
     key: str
     sha256: str
     rows: int
     size: int
+    """Bytes; 0 where an early record does not give it."""
 
 
 @dataclass(frozen=True)
 class Record:
-    """A commit record's content."""
+    """The content of a commit record."""
 
     key: str
     digest: str
     attempt: str
     outcome: str
     schema: int
+    """The :data:`trainables.schemas.SCHEMA_VERSION` of the rows."""
     committed_at: str
-    about: dict[str, str | None]
-    """Values of :data:`trainables.schemas.ABOUT`; empty before schema 3."""
-    parts: dict[str, StoredTable]
+    labels: Labels
+    """Empty before schema 3."""
+    tables: dict[str, StoredTable]
 
     def dump(self) -> bytes:
-        """As stored, with a hash over everything else."""
-        plain: dict[str, Any] = {
+        """Return the record as it is stored, with a hash over all other fields."""
+        content: dict[str, Any] = {
             "digest": self.digest,
             "attempt": self.attempt,
             "outcome": self.outcome,
             "schema": self.schema,
             "committed_at": self.committed_at,
-            "about": self.about,
+            "about": self.labels,
             "tables": {
-                name: {"key": p.key, "sha256": p.sha256, "rows": p.rows, "size": p.size}
-                for name, p in self.parts.items()
+                name: {"key": t.key, "sha256": t.sha256, "rows": t.rows, "size": t.size}
+                for name, t in self.tables.items()
             },
         }
-        plain["sha256"] = _hash(plain)
-        return json.dumps(plain, indent=1, sort_keys=True).encode()
+        content["sha256"] = _hash(content)
+        return json.dumps(content, indent=1, sort_keys=True).encode()
 
     @staticmethod
     def load(key: str, value: bytes) -> Record:
         """Read a record.
 
         Raises:
-            DamagedError: it does not parse, is not what was written, or comes from a newer
+            DamagedError: it does not parse, does not match its hash, or comes from a newer
                 Segprint.
         """
         try:
-            plain: dict[str, Any] = json.loads(value)
-            written = plain.pop("sha256", None)
-            if written is None and plain["schema"] >= 3:
-                raise ValueError("it has lost its hash")
-            if written is not None and written != _hash(plain):
+            content: dict[str, Any] = json.loads(value)
+            stored_hash = content.pop("sha256", None)
+            if stored_hash is None and content["schema"] >= 3:
+                raise ValueError("its hash is missing")
+            if stored_hash is not None and stored_hash != _hash(content):
                 raise ValueError("its content and its hash differ")
-            parts = {
-                name: StoredTable(name, p["key"], p["sha256"], p["rows"], p.get("size", 0))
-                for name, p in plain.pop("tables").items()
+            tables = {
+                name: StoredTable(name, t["key"], t["sha256"], t["rows"], t.get("size", 0))
+                for name, t in content.pop("tables").items()
             }
-            about: dict[str, str | None] = plain.pop("about", {})
-            record = Record(key=key, about=about, parts=parts, **plain)
+            labels: Labels = content.pop("about", {})
+            record = Record(key=key, labels=labels, tables=tables, **content)
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(f"{key}: the commit record is damaged: {error}") from None
         if record.schema > SCHEMA_VERSION:
@@ -136,17 +157,17 @@ class Record:
 
 
 def load_record(key: str, value: bytes) -> Record | DamagedError:
-    """A record, or what is wrong with it."""
+    """Read a record; return the error instead of raising it."""
     try:
         return Record.load(key, value)
     except DamagedError as error:
         return error
 
 
-def about(trial: dict[str, Any]) -> dict[str, str | None]:
-    """What every row of an attempt says of its trial."""
+def labels_of(trial: Mapping[str, Any]) -> Labels:
+    """Return the labels that a row of the ``trials`` table gives to all rows of its attempt."""
     return {name: trial.get(name) for name in ABOUT}
 
 
-def _hash(plain: dict[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+def _hash(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()

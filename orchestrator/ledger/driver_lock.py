@@ -1,10 +1,10 @@
-"""Who drives a study: one process at a time, and whoever comes next once that one is gone.
+"""The driver lock: one process at a time drives a study.
 
-A driver claims ``drivers/STUDY/NUMBER.json``, created only if absent, and renews it while it lives.
-The claim of a process of this machine is good for as long as that process lives; another machine's
-lapses when it is not renewed. The next driver then takes the next number. Whoever finds a number
-above its own has lost the study and stops. Commits do not depend on this: it spares double work,
-and gives a search one memory.
+A driver creates ``drivers/STUDY/NUMBER.json``, only if it is absent, and renews it while it runs.
+The lock of a process of this machine is valid while that process lives; the lock of another
+machine lapses when it is not renewed. The next driver then takes the next number. A driver that
+sees a higher number than its own has lost the study and stops. Commits do not depend on the lock:
+it prevents work from being done twice, and lets one search see all trials of its study.
 """
 
 from __future__ import annotations
@@ -16,99 +16,131 @@ import uuid
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import Any
 
-from orchestrator.ledger.process_identity import alive, dead, myself
+from orchestrator.ledger.process_identity import ProcessIdentity
 from orchestrator.storage.object_store import Store, StoreError
 
 RENEW_SECONDS = 10.0
 LAPSE_SECONDS = 60.0
-"""Without a renewal, a driver on another machine is taken for dead; clocks may differ a little."""
-LOOK_SECONDS = 1.0
-"""Between two looks at a study that somebody else drives."""
+"""Without a renewal, the lock of another machine lapses; clocks may differ a little."""
+POLL_SECONDS = 1.0
+"""Pause of a driver that waits for another one."""
 
 
 class LostError(ValueError):
     """Another driver has taken the study over."""
 
 
+@dataclass(frozen=True)
+class Driver:
+    """The process that holds a lock, and when it last renewed it, in seconds since 1970."""
+
+    process: ProcessIdentity
+    at: float
+
+    @staticmethod
+    def load(value: bytes) -> Driver | None:
+        """Read a lock; a damaged one counts as none."""
+        try:
+            content = json.loads(value)
+            if not {"host", "machine", "pid", "born"} <= content.keys():
+                return None
+            return Driver(ProcessIdentity.parse(content), float(content["at"]))
+        except (KeyError, ValueError, TypeError, AttributeError):
+            return None
+
+    def gone(self) -> bool:
+        """Whether the lock is free: its process is dead, or lives elsewhere and has let it lapse.
+
+        A process of this machine that lives keeps its lock however long the store was away.
+        """
+        if self.process.dead():
+            return True
+        return not self.process.alive() and abs(time.time() - self.at) > LAPSE_SECONDS
+
+
 @dataclass
 class DriverLock:
-    """A process's claim on a study."""
+    """A lock that this process holds on a study."""
 
     store: Store
     study: str
     number: int
-    about: dict[str, Any]
+    claim: str = field(default_factory=lambda: uuid.uuid4().hex)
+    """Distinguishes locks of the same process."""
     lost: threading.Event = field(default_factory=threading.Event)
 
     @property
     def key(self) -> str:
+        """Where the lock is stored."""
         return _key(self.study, self.number)
 
     def check(self) -> None:
-        """Raise :class:`LostError` if the study is somebody else's by now."""
+        """Raise :class:`LostError` if another driver has taken the study over."""
         if self.lost.is_set():
             raise LostError(f"study {self.study}: another driver has taken it over")
 
-    def renew(self, ended: threading.Event) -> None:
-        """Keep the claim until ``ended``; a store that is away delays it, and it may lapse."""
+    def dump(self) -> bytes:
+        """Return the lock as it is stored, renewed just now."""
+        process = ProcessIdentity.current().fields()
+        return json.dumps({**process, "claim": self.claim, "at": time.time()}).encode()
+
+    def renew_until(self, ended: threading.Event) -> None:
+        """Renew the lock until ``ended``; it may lapse while the store is away."""
         while not ended.wait(RENEW_SECONDS):
             try:
                 if max(_numbers(self.store, self.study), default=0) > self.number:
                     self.lost.set()
                     return
-                self.store.put(self.key, self.content())
+                self.store.put(self.key, self.dump())
             except StoreError:
                 continue
 
-    def content(self) -> bytes:
-        """As stored: who, and when last seen."""
-        return json.dumps({**self.about, "at": time.time()}).encode()
-
 
 @contextmanager
-def claimed(store: Store, study: str, waits: Callable[[str], None]) -> Generator[DriverLock]:
-    """Drive a study alone inside the block.
+def locked(store: Store, study: str, on_wait: Callable[[str], None]) -> Generator[DriverLock]:
+    """Hold the lock of a study inside the block.
 
-    Waits while another process does, and calls ``waits`` once with who that is.
+    Waits while another process holds it, and calls ``on_wait`` once with a text that names it.
     """
-    claim = _claim(store, study, waits)
+    lock = _acquire(store, study, on_wait)
     ended = threading.Event()
-    impatient = DriverLock(store.patient(0), study, claim.number, claim.about, claim.lost)
-    thread = threading.Thread(target=impatient.renew, args=[ended], name="claim", daemon=True)
+    renewed = DriverLock(store.patient(0), study, lock.number, lock.claim, lock.lost)
+    thread = threading.Thread(
+        target=renewed.renew_until, args=[ended], name="driver-lock", daemon=True
+    )
     thread.start()
     try:
-        yield claim
+        yield lock
     finally:
         ended.set()
         thread.join()
         for number in _numbers(store, study):
-            if number <= claim.number:
+            if number <= lock.number:
                 store.delete(_key(study, number))
 
 
-def _claim(store: Store, study: str, waits: Callable[[str], None]) -> DriverLock:
-    told = False
+def _acquire(store: Store, study: str, on_wait: Callable[[str], None]) -> DriverLock:
+    waiting = False
     while True:
         last = max(_numbers(store, study), default=0)
-        holder = _holder(store, study, last) if last else None
-        if holder is None or _gone(holder):
-            claim = DriverLock(store, study, last + 1, {**myself(), "claim": uuid.uuid4().hex})
-            if store.create(claim.key, claim.content()):
-                return claim
+        driver = _load(store, study, last) if last else None
+        if driver is None or driver.gone():
+            lock = DriverLock(store, study, last + 1)
+            if store.create(lock.key, lock.dump()):
+                return lock
             continue
-        if not told:
-            waits(f"process {holder['pid']} on {holder['host']}")
-            told = True
-        time.sleep(LOOK_SECONDS)
+        if not waiting:
+            on_wait(f"process {driver.process.pid} on {driver.process.host}")
+            waiting = True
+        time.sleep(POLL_SECONDS)
 
 
-def driver_of(store: Store, study: str) -> dict[str, Any] | None:
-    """Who drives a study now (``host``, ``pid``, ``at``), if anybody does."""
+def current_driver(store: Store, study: str) -> Driver | None:
+    """Return who drives a study, if anybody does."""
     last = max(_numbers(store, study), default=0)
-    holder = _holder(store, study, last) if last else None
-    return None if holder is None or _gone(holder) else holder
+    driver = _load(store, study, last) if last else None
+    return None if driver is None or driver.gone() else driver
 
 
 def _key(study: str, number: int) -> str:
@@ -122,20 +154,9 @@ def _numbers(store: Store, study: str) -> list[int]:
     return [int(name) for name in names if name.isdigit()]
 
 
-def _holder(store: Store, study: str, number: int) -> dict[str, Any] | None:
-    """Who made a claim; None if it ended since, or does not read."""
+def _load(store: Store, study: str, number: int) -> Driver | None:
+    """Return a lock's driver; None if the lock was deleted since it was listed, or is damaged."""
     try:
-        about = json.loads(store.get(_key(study, number)))
-        return about if {"host", "machine", "pid", "born", "at"} <= about.keys() else None
-    except (KeyError, ValueError, AttributeError):
+        return Driver.load(store.get(_key(study, number)))
+    except KeyError:
         return None
-
-
-def _gone(holder: dict[str, Any]) -> bool:
-    """Whether a claim has lapsed; on this machine, whether its process is dead.
-
-    A process that lives keeps its claim however long the store was away.
-    """
-    if dead(holder):
-        return True
-    return not alive(holder) and abs(time.time() - float(holder["at"])) > LAPSE_SECONDS

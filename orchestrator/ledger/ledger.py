@@ -1,42 +1,45 @@
-"""The ledger: what was declared, what is committed, and every row that counts.
+"""The ledger: declared trials, committed attempts and runs in flight, over one store.
 
 Keys below the store's root::
 
-    studies/STUDY/space.json                            the question, and its current revision
+    studies/STUDY/space.json                            the question, and the current revision
+    studies/STUDY/note.json                             note, tags, retired
     studies/STUDY/REVISION/CELL/STAGE-INDEX-DIGEST.json one declared trial
-    studies/STUDY/REVISION/HASH.parquet                 many, declared at once
+    studies/STUDY/REVISION/HASH.parquet                 many trials that were declared at once
     trials/DIGEST/ATTEMPT/TABLE.parquet                 an attempt's rows, immutable
-    commits/DIGEST.OUTCOME[-ATTEMPT].json               what makes an attempt visible
+    commits/DIGEST.OUTCOME[-ATTEMPT].json               makes an attempt visible
     checkpoints/DIGEST.pt, leases/DIGEST.json           of a run in flight
-    drivers/STUDY/NUMBER.json                           who drives a study
-    tables/                                             what is committed, folded for speed
+    drivers/STUDY/NUMBER.json                           which process drives a study
+    quarantine/                                         damaged commits that were set aside
+    tables/                                             the committed rows, compacted for speed
 
-All but ``tables/`` is the truth; that is made from it, and can be made again.
+:meth:`Ledger.commit` writes rows. Every other key is the truth that ``tables/`` is derived from
+(:mod:`orchestrator.tables`). After the loss of a node, ``leases/`` shows which runs it
+interrupted, ``checkpoints/`` where they go on, and :class:`FailedAttempts` how often they failed;
+:mod:`orchestrator.sweep` decides what is run again.
 """
 
 from __future__ import annotations
 
-import json
 import uuid
-from collections.abc import Iterable
-from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, cast
 
-from orchestrator.ledger import failed_attempts, parquet
+from orchestrator.ledger.checkpoints import PREFIX as CHECKPOINTS
+from orchestrator.ledger.checkpoints import Checkpoints
 from orchestrator.ledger.commits import (
-    PREFIX,
-    RANK,
     Commit,
-    DamagedError,
     Record,
     counted,
-    load_record,
+    labels_of,
+    list_commits,
+    outcome_of,
 )
-from orchestrator.ledger.commits import about as about_row
-from orchestrator.ledger.process_identity import dead, myself
+from orchestrator.ledger.failed_attempts import FailedAttempts
+from orchestrator.ledger.leases import PREFIX as LEASES
+from orchestrator.ledger.leases import Leases
+from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.studies import Studies
 from orchestrator.storage.object_store import Store
 from trainables.schemas import SCHEMA_VERSION, Outcome, Tables
@@ -44,10 +47,10 @@ from trainables.schemas import SCHEMA_VERSION, Outcome, Tables
 
 @dataclass(frozen=True)
 class Ledger:
-    """Reads and writes of results, over one store.
+    """Everything that is declared, committed or in flight below one store.
 
-    Copies that travel to workers are the same ``holder`` of leases; whoever opens the store anew
-    is another one.
+    Copies that are sent to workers keep the ``holder`` of leases; a ledger that is opened anew has
+    another one.
     """
 
     store: Store
@@ -55,67 +58,48 @@ class Ledger:
 
     @cached_property
     def studies(self) -> Studies:
-        """What was asked."""
+        """The declared trials of each study, and people's notes."""
         return Studies(self.store)
 
-    # -- what happened ------------------------------------------------------------------------
+    @cached_property
+    def leases(self) -> Leases:
+        """The runs in flight."""
+        return Leases(self.store, self.holder)
+
+    @cached_property
+    def checkpoints(self) -> Checkpoints:
+        """The checkpoints of runs in flight."""
+        return Checkpoints(self.store)
+
+    @cached_property
+    def failed_attempts(self) -> FailedAttempts:
+        """The attempts that failed."""
+        return FailedAttempts(self.store)
 
     def commits(self) -> dict[str, Commit]:
-        """The commit that counts, for every digest that has one. One listing, no reads."""
-        return counted(filter(None, map(Commit.parse, self.store.list(PREFIX))))
-
-    def failures(self) -> dict[str, int]:
-        """How many attempts at each digest failed."""
-        count: dict[str, int] = {}
-        for key in self.store.list("commits/"):
-            digest, _, rest = key.removeprefix("commits/").partition(".")
-            if rest.startswith("failed"):
-                count[digest] = count.get(digest, 0) + 1
-        return count
-
-    def splits(self, digests: Iterable[str]) -> dict[str, int]:
-        """In how many times more parts than configured the batches of some configs are passed:
-        twice as many for each attempt that failed for want of memory.
-        """
-        found = dict.fromkeys(digests, 1)
-        commits = filter(None, map(Commit.parse, self.store.list(PREFIX)))
-        failed = [c.key for c in commits if c.outcome == "failed" and c.digest in found]
-        loaded = [load_record(*item) for item in self.store.get_many(failed).items()]
-        sound = [record for record in loaded if isinstance(record, Record)]
-        values = self.store.get_many([record.parts["trials"].key for record in sound])
-        for record in sound:
-            part = record.parts["trials"]
-            with suppress(DamagedError):  # nobody can tell why it failed
-                rows = parquet.decode(part, values.get(part.key), record, record.about)
-                found[record.digest] *= 1 + failed_attempts.out_of_memory(rows["reason"][0].as_py())
-        return found
+        """Return the commit that counts for each committed digest. One listing, no reads."""
+        return counted(list_commits(self.store))
 
     def done(self, digest: str) -> Outcome | None:
-        """Whether a config is finished or diverged: there is nothing more to train."""
-        return self._ended(digest, RANK[:2])
-
-    def _ended(self, digest: str, outcomes: Iterable[Outcome] = RANK[:3]) -> Outcome | None:
-        """The first of some outcomes that a digest is committed with."""
-        for outcome in outcomes:
-            try:
-                self.store.get(f"commits/{digest}.{outcome}.json")
-            except KeyError:
-                continue
-            return outcome
-        return None
+        """Return how a config ended if it is finished or diverged: it is not trained again."""
+        return outcome_of(self.store, digest, ("finished", "diverged"))
 
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> bool:
-        """Write an attempt's tables, then its commit record; whether it is the one that counts.
+        """Write an attempt's rows, one object per table, and then its commit record.
+
+        The attempt is invisible until the record is written. Returns whether the attempt counts:
+        it does not if another one was committed first with the same outcome. The checkpoint is
+        deleted unless the attempt failed, because the next attempt resumes from it.
 
         Raises:
             ValueError: a row does not fit its table's schema; nothing is committed.
         """
         attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%S}{uuid.uuid4().hex[:8]}"
-        about = about_row(dict(tables["trials"][0]))
-        key = {"digest": digest, "attempt": attempt, **about}
-        encoded = [parquet.encode(name, rows, key) for name, rows in tables.items() if rows]
-        for part, value in encoded:
-            self.store.put(part.key, value)
+        labels = labels_of(tables["trials"][0])
+        key = {"digest": digest, "attempt": attempt, **labels}
+        encoded = [encode(name, rows, key) for name, rows in tables.items() if rows]
+        for table, value in encoded:
+            self.store.put(table.key, value)
         record = Record(
             key=Commit.key_of(digest, outcome, attempt),
             digest=digest,
@@ -123,116 +107,26 @@ class Ledger:
             outcome=outcome,
             schema=SCHEMA_VERSION,
             committed_at=datetime.now(UTC).isoformat(timespec="seconds"),
-            about=about,
-            parts={part.table: part for part, _ in encoded},
+            labels=labels,
+            tables={table.table: table for table, _ in encoded},
         )
-        won = self.store.create(record.key, record.dump())
-        if outcome != "failed":  # what failed is tried again, from where it was
-            self.store.delete(f"checkpoints/{digest}.pt")
-        self.release(digest)
-        return won
+        counts = self.store.create(record.key, record.dump())
+        if outcome != "failed":
+            self.checkpoints.delete(digest)
+        self.leases.release(digest)
+        return counts
 
-    # -- what is in flight --------------------------------------------------------------------
+    def delete_leftovers(self, wanted: set[str], alive_seconds: float) -> None:
+        """Delete checkpoints and leases of ended runs.
 
-    def checkpoint(self, digest: str) -> bytes | None:
-        """The newest checkpoint of a run in flight."""
-        try:
-            return self.store.get(f"checkpoints/{digest}.pt")
-        except KeyError:
-            return None
-
-    def keep(self, digest: str, checkpoint: bytes) -> None:
-        """Replace the checkpoint of a run in flight, and renew its lease."""
-        self.store.put(f"checkpoints/{digest}.pt", checkpoint)
-        self.lease(digest)
-
-    def lease(self, digest: str) -> None:
-        """Say that somebody works on this digest now."""
-        about = {**myself(), "holder": self.holder, "at": datetime.now(UTC).timestamp()}
-        self.store.put(f"leases/{digest}.json", json.dumps(about).encode())
-
-    def renew(self, digest: str) -> None:
-        """Renew this process's lease, unless the run has ended or is another process's by now.
-
-        A worker that lost its node may live on for a while beside the one that took its trial over.
-        A lease that is gone, though nothing is committed, is taken again: the run gets on.
+        A process that is killed between its commit record and its clean-up leaves them behind.
+        Pruned runs are spared if they are ``wanted``, or if their lease is younger than
+        ``alive_seconds``: they may be trained further.
         """
-        about = self._lease(digest)
-        mine = {**myself(), "holder": self.holder, "at": about.get("at")}
-        if about == mine or (not about and self._ended(digest) is None):
-            self.lease(digest)
-
-    def release(self, digest: str) -> None:
-        """Say that this holder does not work on this digest any more; its checkpoint stays.
-
-        The lease of another one, who works on the same config for another study, stays too.
-        """
-        about = self._lease(digest)
-        if about.get("holder", self.holder) == self.holder or dead(about):
-            self.store.delete(f"leases/{digest}.json")
-
-    def _lease(self, digest: str) -> dict[str, Any]:
-        """What a lease says; nothing if there is none, or none that can be read."""
-        try:
-            about = json.loads(self.store.get(f"leases/{digest}.json"))
-        except (KeyError, ValueError):
-            return {}
-        return cast("dict[str, Any]", about) if isinstance(about, dict) else {}
-
-    def leases(self) -> dict[str, float]:
-        """Seconds since each run in flight last gave a sign of life."""
-        names = [k.removeprefix("leases/") for k in self.store.list("leases/")]
-        ages = {name.removesuffix(".json"): self.lease_age(name[:-5]) for name in names}
-        return {digest: age for digest, age in ages.items() if age is not None}
-
-    def lease_age(self, digest: str) -> float | None:
-        """Seconds since one run last gave a sign of life; None if nobody can be working on it.
-
-        The process of a lease may be known to be dead.
-        """
-        about = self._lease(digest)
-        try:
-            age = datetime.now(UTC).timestamp() - float(about["at"])
-        except (KeyError, ValueError, TypeError):
-            return None
-        return None if dead(about) else age
-
-    def tidy(self, wanted: set[str], alive_seconds: float) -> None:
-        """Drop what a kill between a commit record and its clean-up left behind.
-
-        Spared: digests that are ``wanted``, and runs whose lease is younger than ``alive_seconds``.
-        """
-        alive = {d for d, age in self.leases().items() if age < alive_seconds}
+        alive = {digest for digest, age in self.leases.ages().items() if age < alive_seconds}
         ended = {d for d, c in self.commits().items() if c.outcome != "failed"} - wanted
-        for key in [*self.store.list("checkpoints/"), *self.store.list("leases/")]:
-            digest = key.partition("/")[2].partition(".")[0]
-            finished = digest in ended and self.done(digest) is not None
-            if finished or digest in ended - alive:
-                self.store.delete(key)
-
-
-@dataclass(frozen=True)
-class LedgerSink:
-    """The :class:`trainables.training.attempt.Sink` of a trial: it travels to the worker."""
-
-    ledger: Ledger
-    code: str
-
-    def done(self, digest: str) -> Outcome | None:
-        return self.ledger.done(digest)
-
-    def resume(self, digest: str) -> bytes | None:
-        self.ledger.lease(digest)
-        return self.ledger.checkpoint(digest)
-
-    def checkpoint(self, digest: str) -> bytes | None:
-        return self.ledger.checkpoint(digest)
-
-    def keep(self, digest: str, checkpoint: bytes) -> None:
-        self.ledger.keep(digest, checkpoint)
-
-    def alive(self, digest: str) -> None:
-        replace(self.ledger, store=self.ledger.store.patient(0)).renew(digest)
-
-    def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
-        self.ledger.commit(digest, outcome, tables)
+        for prefix in (CHECKPOINTS, LEASES):
+            for key in self.store.list(prefix):
+                digest = key.removeprefix(prefix).partition(".")[0]
+                if digest in ended and (digest not in alive or self.done(digest) is not None):
+                    self.store.delete(key)

@@ -1,10 +1,11 @@
-"""One immutable object per table and attempt: written typed, read verified and up to date."""
+"""Parquet objects: an attempt's rows, written typed and read verified in the current schema."""
 
 from __future__ import annotations
 
 import hashlib
 import io
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
@@ -18,82 +19,110 @@ from trainables.schemas import ABOUT, SCHEMAS, Row, to_arrow
 
 
 def encode(
-    table: str, rows: Sequence[Row], key: Mapping[str, str | None]
+    name: str, rows: Sequence[Row], key: Mapping[str, str | None]
 ) -> tuple[StoredTable, bytes]:
-    """Rows as a Parquet object, and what its commit record will say of it.
+    """Return the object of a table's rows, as its commit record names it, and its bytes.
+
+    ``key`` holds the values of :data:`trainables.schemas.KEY`, which are the same in every row.
 
     Raises:
         ValueError: a column or a value does not fit the table's schema.
     """
-    value = parquet(to_arrow(table, rows, key))
-    place = f"trials/{key['digest']}/{key['attempt']}/{table}.parquet"
-    return StoredTable(
-        table, place, hashlib.sha256(value).hexdigest(), len(rows), len(value)
-    ), value
+    value = to_parquet(to_arrow(name, rows, key))
+    at = f"trials/{key['digest']}/{key['attempt']}/{name}.parquet"
+    return StoredTable(name, at, hashlib.sha256(value).hexdigest(), len(rows), len(value)), value
 
 
-def parquet(table: pa.Table, row_group: int = 1 << 18) -> bytes:
-    """A table as Parquet, with a checksum on every page; what is coded becomes plain again."""
-    sink = io.BytesIO()
+def decode(stored: StoredTable, value: bytes | None, record: Record, labels: Row) -> pa.Table:
+    """Return an object's rows in the current schema, after verifying it.
+
+    ``labels`` are the attempt's, for rows from before every row had them.
+
+    Raises:
+        DamagedError: the object is missing, or is not what was committed.
+    """
+    verify(stored, value)
+    table = read_parquet(io.BytesIO(value or b""))
+    if table.num_rows != stored.rows:
+        raise DamagedError(f"{stored.key}: {table.num_rows} rows, {stored.rows} were committed")
+    return _in_current_schema(stored.table, table, record.schema, labels)
+
+
+def verify(stored: StoredTable, value: bytes | None) -> None:
+    """Raise :class:`DamagedError` unless these are the committed bytes; None: it is missing."""
+    if value is None:
+        raise DamagedError(f"{stored.key}: a committed object is missing")
+    sha256 = hashlib.sha256(value).hexdigest()
+    if sha256 != stored.sha256:
+        raise DamagedError(f"{stored.key}: sha256 is {sha256}, was committed as {stored.sha256}")
+
+
+def _in_current_schema(name: str, table: pa.Table, version: int, labels: Row) -> pa.Table:
+    """Return rows of an older schema version in the current one; a missing column is null."""
+    columns: dict[str, Any] = {column: table[column] for column in table.column_names}
+    count = table.num_rows
+    if version < 2:  # there was one reading only, and one peak of memory
+        columns["reading"] = pa.array(["sample"] * count)
+        columns["peak_host_bytes"] = columns.pop("peak_memory_bytes", pa.nulls(count))
+    if version < 3 and name != "trials":
+        columns |= {label: pa.array([labels[label]] * count, pa.string()) for label in ABOUT}
+    arrays = [
+        columns[f.name].cast(f.type) if f.name in columns else pa.nulls(count, f.type)
+        for f in fields(SCHEMAS[name])
+    ]
+    return pa.Table.from_arrays(arrays, schema=SCHEMAS[name])
+
+
+def to_parquet(table: pa.Table, row_group: int = 1 << 18) -> bytes:
+    """Return a table as Parquet with page checksums; dictionary columns are stored as plain ones.
+
+    A group has at most ``row_group`` rows.
+    """
     plain = pa.schema(
         f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f
-        for f in table.schema
+        for f in fields(table.schema)
     )
+    sink = io.BytesIO()
     with pq.ParquetWriter(sink, plain, compression="zstd", write_page_checksum=True) as writer:
         for start in range(0, max(table.num_rows, 1), row_group):
             writer.write_table(table.slice(start, row_group).cast(plain))
     return sink.getvalue()
 
 
-def coded(column: pa.ChunkedArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
-    """A column of names as their sorted list and each row's place in it; null is empty."""
-    found: Any = cast("pa.ChunkedArray[Any]", pc.fill_null(column, pa.scalar(""))).combine_chunks()
-    if not pa.types.is_dictionary(found.type):
-        found = found.dictionary_encode()
-    words: list[str] = found.dictionary.to_pylist()
-    names, rank = np.unique(words, return_inverse=True)
-    return names.tolist(), rank.astype(np.int64)[found.indices.to_numpy()]
+def read_parquet(
+    source: Path | io.BytesIO,
+    columns: Sequence[str] | None = None,
+    dictionaries: Sequence[str] = (),
+) -> pa.Table:
+    """Read columns of a Parquet file, all by default, some of them as dictionary columns.
 
-
-def decode(part: StoredTable, value: bytes | None, record: Record, about: Row) -> pa.Table:
-    """An object's rows in today's schema, after checking it against its commit record.
-
-    ``about`` is what the attempt's trial says of itself, for rows that were written before every
-    row said so.
+    Page checksums are verified.
 
     Raises:
-        DamagedError: the object is missing, or is not what was committed.
+        pyarrow.ArrowException, OSError: the file is missing or damaged.
     """
-    verify(part, value)
-    table = pq.read_table(io.BytesIO(value or b""))
-    if table.num_rows != part.rows:
-        raise DamagedError(f"{part.key}: {table.num_rows} rows, {part.rows} were committed")
-    return current(part.table, table, record.schema, about)
-
-
-def verify(part: StoredTable, value: bytes | None) -> None:
-    """Raise :class:`DamagedError` unless these are the committed bytes."""
-    if value is None:
-        raise DamagedError(f"{part.key}: a committed object is missing")
-    found = hashlib.sha256(value).hexdigest()
-    if found != part.sha256:
-        raise DamagedError(f"{part.key}: sha256 is {found}, was committed as {part.sha256}")
-
-
-def current(name: str, table: pa.Table, version: int, about: Row) -> pa.Table:
-    """Rows of an older schema version in today's schema; a column they did not have is null."""
-    columns: dict[str, Any] = {field: table[field] for field in table.column_names}
-    count = table.num_rows
-    if version < 2:  # one reading, and one peak of memory
-        columns["reading"] = pa.array(["sample"] * count)
-        columns["peak_host_bytes"] = columns.pop("peak_memory_bytes", pa.nulls(count))
-    if version < 3 and name != "trials":
-        columns |= {field: pa.array([about[field]] * count, pa.string()) for field in ABOUT}
-    schema = SCHEMAS[name]
-    return pa.Table.from_arrays(
-        [
-            columns[f.name].cast(f.type) if f.name in columns else pa.nulls(count, f.type)
-            for f in schema
-        ],
-        schema=schema,
+    read: Any = pq.read_table  # pyright: ignore[reportUnknownMemberType]: the stubs are incomplete
+    return read(
+        source,
+        columns=None if columns is None else list(columns),
+        read_dictionary=list(dictionaries),
+        page_checksum_verification=True,
     )
+
+
+def fields(schema: pa.Schema) -> list[pa.Field[Any]]:
+    """Return a schema's fields, which the stubs of pyarrow leave untyped."""
+    return list(cast("Any", schema))
+
+
+def coded(column: pa.ChunkedArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
+    """Return a text column's distinct values, sorted, and each row's index into them.
+
+    Null is the empty text.
+    """
+    array: Any = cast("pa.ChunkedArray[Any]", pc.fill_null(column, pa.scalar(""))).combine_chunks()
+    if not pa.types.is_dictionary(array.type):
+        array = array.dictionary_encode()
+    values: list[str] = array.dictionary.to_pylist()
+    names, rank = np.unique(values, return_inverse=True)
+    return names.tolist(), rank.astype(np.int64)[array.indices.to_numpy()]

@@ -1,4 +1,4 @@
-"""Which process did something, so that others can tell whether it still lives."""
+"""Identity of a process, so that other processes of the same machine can see whether it lives."""
 
 from __future__ import annotations
 
@@ -6,45 +6,79 @@ import functools
 import os
 import socket
 from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 
-def myself() -> dict[str, Any]:
-    """The calling process: its host for people, and what tells it from every other one."""
-    pid = os.getpid()
-    return {"host": socket.gethostname(), "machine": _machine(), "pid": pid, "born": _born(pid)}
+@dataclass(frozen=True)
+class ProcessIdentity:
+    """A process, its start and its machine: a process number that is used again differs."""
 
+    host: str
+    """For people; names need not be unique."""
+    machine: str | None
+    """This boot of this machine and its process namespace; None where that is unknown."""
+    pid: int
+    born: str | None
+    """When the process started, in ticks since the boot."""
 
-def dead(process: Mapping[str, Any]) -> bool:
-    """Whether a process is known to be dead: only one of this machine, by what it said of itself.
+    @staticmethod
+    def current() -> ProcessIdentity:
+        """Return the identity of the calling process."""
+        pid = os.getpid()
+        return ProcessIdentity(socket.gethostname(), _machine(), pid, _born(pid))
 
-    >>> dead(myself()), dead({**myself(), "born": "0"}), dead({**myself(), "machine": "another"})
-    (False, True, False)
-    """
-    return _here(process) and not _lives(process)
+    @staticmethod
+    def parse(content: Mapping[str, Any]) -> ProcessIdentity:
+        """Read an identity from the fields of a stored JSON object; absent ones are unknown.
 
+        Raises:
+            ValueError, TypeError: the process number is not a number.
+        """
+        machine, born = content.get("machine"), content.get("born")
+        return ProcessIdentity(
+            str(content.get("host", "")), machine, int(content.get("pid", 0)), born
+        )
 
-def alive(process: Mapping[str, Any]) -> bool:
-    """Whether a process is known to live: only one of this machine.
+    def fields(self) -> dict[str, Any]:
+        """Return the fields as they are stored."""
+        return asdict(self)
 
-    >>> alive(myself()), alive({**myself(), "born": "0"}), alive({**myself(), "machine": "another"})
-    (True, False, False)
-    """
-    return _here(process) and _lives(process)
+    def dead(self) -> bool:
+        """Whether the process is known to be dead, which only its own machine can know.
 
+        >>> import dataclasses
+        >>> me = ProcessIdentity.current()
+        >>> me.dead(), dataclasses.replace(me, born="0").dead()
+        (False, True)
+        >>> dataclasses.replace(me, machine="another").dead()
+        False
+        """
+        return self._is_here() and not self._lives()
 
-def _here(process: Mapping[str, Any]) -> bool:
-    return process.get("born") is not None and process.get("machine") == _machine() is not None
+    def alive(self) -> bool:
+        """Whether the process is known to live, which only its own machine can know.
 
+        >>> import dataclasses
+        >>> me = ProcessIdentity.current()
+        >>> me.alive(), dataclasses.replace(me, born="0").alive()
+        (True, False)
+        >>> dataclasses.replace(me, machine="another").alive()
+        False
+        """
+        return self._is_here() and self._lives()
 
-def _lives(process: Mapping[str, Any]) -> bool:
-    return _born(int(process["pid"])) == process["born"]
+    def _is_here(self) -> bool:
+        return self.born is not None and self.machine is not None and self.machine == _machine()
+
+    def _lives(self) -> bool:
+        return _born(self.pid) == self.born
 
 
 @functools.cache
 def _machine() -> str | None:
-    """Names this boot of this machine, and whose process numbers these are; None if nothing can."""
+    """Return a name of this boot and of this process namespace; None where /proc is missing."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text(encoding="ascii").strip()
         return f"{boot} {os.readlink('/proc/self/ns/pid')}"
@@ -53,10 +87,7 @@ def _machine() -> str | None:
 
 
 def _born(pid: int) -> str | None:
-    """When a process started, so that a number that is used again is another process.
-
-    None if there is none (or only its remains, not reaped yet).
-    """
+    """Return when a process started; None if it does not exist, or is a zombie."""
     try:
         fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     except OSError:

@@ -10,7 +10,7 @@ from typing import Any
 
 from orchestrator.ledger.commits import Commit
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
+from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.planning import selection, trial_state
 from orchestrator.planning.cells import Cell, check
 from orchestrator.planning.objectives import Objectives
@@ -166,8 +166,8 @@ class _Known:
     def __init__(self, ledger: Ledger, study: str, forgiven: Mapping[str, int]) -> None:
         self.ledger, self.study, self.forgiven = ledger, study, forgiven
         self.commits: dict[str, Commit] = ledger.commits()
-        self.failures = ledger.failures()
-        self.leases = ledger.leases()
+        self.failures = ledger.failed_attempts.counts()
+        self.leases = ledger.leases.ages()
         self.declared = ledger.studies.declared(study, whole=True)
         self.searched: dict[str, list[Declared]] = {}
         for d in self.declared:
@@ -208,9 +208,9 @@ class _Known:
         return [found[i] for i in sorted(found)][: space.search.trials]
 
     @cached_property
-    def about(self) -> dict[str, dict[str, Any]]:
+    def about(self) -> dict[str, Declaration]:
         """What was declared of every searched trial: read once, for all cells."""
-        return self.ledger.studies.about(d for mine in self.searched.values() for d in mine)
+        return self.ledger.studies.declarations(d for mine in self.searched.values() for d in mine)
 
     def standings(self, goals: Objectives) -> dict[str, Standing]:
         """Of every search trial that the study declared: read once, for all cells."""

@@ -36,7 +36,7 @@ def outdated(made: Plan, ledger: Ledger) -> Outdated | None:
     for d in ledger.studies.declared(made.study):
         if d.revision != made.revision and d.cell in cells and d.digest in others:
             found.setdefault((d.revision, d.cell), []).append(d)
-    about = ledger.studies.about(some[0] for some in found.values())
+    about = ledger.studies.declarations(some[0] for some in found.values())
     digests, fields = set[str](), dict[str, None]()
     for some in found.values():
         spec = about[some[0].key]["config"]

@@ -107,7 +107,7 @@ def _lent(made: Plan, ledger: Ledger, commits: Mapping[str, Commit]) -> dict[str
     own = {t.digest for t in made.trials}
     others = [d for study in search.warm_start for d in ledger.studies.declared(study, whole=True)]
     others = [d for d in others if d.stage == "search" and d.digest not in own]
-    about = ledger.studies.about(others)
+    about = ledger.studies.declarations(others)
     found: dict[str, Lent] = {}
     for cell in (c for c in made.cells if c.searched):
         task = made.examples[cell.name][1].plain()["task"]

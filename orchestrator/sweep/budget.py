@@ -54,7 +54,7 @@ def price(device: str, rates: Mapping[str, float]) -> float:
 def own(made: Plan, ledger: Ledger) -> set[str]:
     """Digests that were not committed yet when the study declared them, in any revision."""
     declared = ledger.studies.declared(made.study, whole=True)
-    about = ledger.studies.about(declared)
+    about = ledger.studies.declarations(declared)
     return {d.digest for d in declared if not about[d.key].get("committed_before")}
 
 

@@ -13,8 +13,9 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster import Cluster, Resources
-from orchestrator.ledger.driver_lock import LostError, claimed
+from orchestrator.ledger.driver_lock import LostError, locked
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Description
 from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, plan
 from orchestrator.planning.resources import ResourceRequest, fewest
@@ -55,12 +56,12 @@ def sweep(
         SweepError: the cluster cannot run the study's trials.
     """
     delta_log.agree(ledger.store)
-    forgiven = ledger.failures() if again else {}
+    forgiven = ledger.failed_attempts.counts() if again else {}
     made = plan(study, space, ledger, forgiven)
     expected = cluster.expected()
     if expected is not None:
         feasible(made, expected)
-    with claimed(ledger.store, study, screen.waits) as claim:
+    with locked(ledger.store, study, screen.waits) as claim:
         made = _declared(study, space, ledger, forgiven)
         purse = BudgetMeter(made, ledger)
         made.spent = None if made.complete else purse.empty()
@@ -81,8 +82,10 @@ def sweep(
 def _declared(study: str, space: Space, ledger: Ledger, forgiven: Mapping[str, int]) -> Plan:
     """The plan, its trials and its question noted in the ledger."""
     made = plan(study, space, ledger, forgiven)
-    about = {"question": space.question, "arms": list(space.arms), "revision": made.revision}
-    ledger.studies.describe(study, about)
+    description = Description(
+        question=space.question, arms=list(space.arms), revision=made.revision
+    )
+    ledger.studies.describe(study, description)
     declare(made, ledger)
     _tidy(made, ledger)
     return made
@@ -112,7 +115,7 @@ def _rounds(made: Plan, crew: SweepContext) -> Plan:
 
 
 def _tidy(made: Plan, ledger: Ledger) -> None:
-    ledger.tidy({t.digest for t in made.pending}, trial_state.LEASE_SECONDS)
+    ledger.delete_leftovers({t.digest for t in made.pending}, trial_state.LEASE_SECONDS)
 
 
 def feasible(made: Plan, resources: Resources) -> None:
@@ -202,7 +205,7 @@ def _tune(run: Round) -> None:
     if run.handed:  # trials without an end: Tune left its loop on a signal
         run.screen.stopped()
     for handed in run.handed.values():
-        run.ledger.release(handed.trial.digest)
+        run.ledger.leases.release(handed.trial.digest)
 
 
 def _trial_name(trial: Any) -> str:

@@ -32,7 +32,7 @@ class RetryState:
         not count say nothing, so that a larger machine need not split what a smaller one had to.
         """
         unknown = {t.digest for t in made.pending} - self.splits.keys() - self.forgiven.keys()
-        self.splits |= ledger.splits(unknown)
+        self.splits |= ledger.failed_attempts.microbatch_factors(unknown)
 
     def note(self, digest: str, reason: str | None) -> None:
         """A trial failed: for want of memory, it is tried again with half of it."""

@@ -11,8 +11,9 @@ from typing import Any
 
 from cluster import Resources
 from orchestrator.ledger.driver_lock import DriverLock
-from orchestrator.ledger.ledger import Ledger, LedgerSink
-from orchestrator.ledger.studies import Declared
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.sink import LedgerSink
+from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.resources import ResourceRequest, fewest
@@ -203,7 +204,7 @@ class Round:
             failure = Failure(handed.killed)
         if failure is not None and failure.lost:
             self.tries.lost[digest] += 1
-            self.ledger.release(digest)  # else its age would be that of the next one to try
+            self.ledger.leases.release(digest)  # else its age would be that of the next one to try
             if handed.search is None and self.tries.lost[digest] < timeouts.MOST_LOST:
                 self.queue.append(handed.trial)
             self.screen.lost(tune_id, handed.trial, failure.reason)
@@ -259,7 +260,7 @@ def declare_one(made: Plan, trial: Trial, ledger: Ledger) -> None:
     ledger.studies.declare(_place(made, trial), _about(trial))
 
 
-def _about(trial: Trial) -> dict[str, Any]:
+def _about(trial: Trial) -> Declaration:
     """What is noted of a trial."""
     return {
         "arm": trial.cell.arm,

@@ -81,7 +81,7 @@ class Watchdog:
             silent = now - self._heard.get(trial.trial_id, now)
             if handed is None or silent < self.run.crew.silence:
                 continue
-            age = self.run.ledger.lease_age(handed.trial.digest)
+            age = self.run.ledger.leases.age(handed.trial.digest)
             if age is not None and age < self.run.crew.silence:
                 self._heard[trial.trial_id] = now - age
                 continue

@@ -23,7 +23,7 @@ from datetime import UTC, datetime
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.ledger.commits import PREFIX, Commit, DamagedError, Record, about, load_record
+from orchestrator.ledger.commits import PREFIX, Commit, DamagedError, Record, labels_of, load_record
 from orchestrator.ledger.parquet import coded, decode
 from orchestrator.ledger.studies import Studies
 from orchestrator.storage.object_store import Store
@@ -68,7 +68,7 @@ def fold(store: Store, notice: Notice = lambda _: None) -> int:
             try:
                 found = next_batch(store, notice, renew)
                 if found is None:
-                    Studies(store).fold()
+                    Studies(store).compact()
                     return done
                 batch, rows = found
                 for name in TABLES:
@@ -208,7 +208,7 @@ def _readable(
         renew()
         found = _records(store, keys[start : start + AT_ONCE])
         good = [record for record in found if isinstance(record, Record)]
-        objects = store.get_many([p.key for record in good for p in record.parts.values()])
+        objects = store.get_many([p.key for record in good for p in record.tables.values()])
         for record in found:
             try:
                 if isinstance(record, DamagedError):
@@ -221,7 +221,7 @@ def _readable(
             except DamagedError as error:
                 notice(f"{error}; left out, see `segprint tables check`")
                 continue
-            size += sum(part.size for part in record.parts.values())
+            size += sum(part.size for part in record.tables.values())
             members[record.key] = record.attempt
             for name, table in mine.items():
                 rows.setdefault(name, []).append(table)
@@ -248,14 +248,14 @@ def _rows(record: Record, objects: Mapping[str, bytes]) -> dict[str, pa.Table]:
     Raises:
         DamagedError: an object is missing or is not what was committed.
     """
-    mine = record.about
+    mine = record.labels
     found: dict[str, pa.Table] = {}
     for name in reversed(TABLES):  # trials first: they say what older rows do not
-        part = record.parts.get(name)
+        part = record.tables.get(name)
         if part is not None:
             found[name] = decode(part, objects.get(part.key), record, mine)
             if name == "trials":
-                mine = about(found[name].to_pylist()[0])
+                mine = labels_of(found[name].to_pylist()[0])
     return found
 
 

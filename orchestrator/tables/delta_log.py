@@ -23,7 +23,7 @@ from deltalake.exceptions import CommitFailedError, DeltaError, TableNotFoundErr
 from deltalake.transaction import AddAction, RemoveAction
 
 from orchestrator.ledger.commits import DamagedError
-from orchestrator.ledger.parquet import parquet
+from orchestrator.ledger.parquet import to_parquet
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
@@ -264,7 +264,7 @@ def _same(one: pa.DataType, other: pa.DataType) -> bool:
 
 def _added(store: Store, name: str, rows: pa.Table, *, change: bool) -> tuple[File, AddAction]:
     """Write a data file; what the log is to say of it."""
-    value = parquet(rows)
+    value = to_parquet(rows)
     path = f"{hashlib.sha256(value).hexdigest()}.parquet"
     store.put(f"{ROOT}{name}/{path}", value)
     stats = json.dumps({"numRecords": rows.num_rows})

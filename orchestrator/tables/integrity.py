@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.ledger import studies
+from orchestrator.ledger import shared_declarations
 from orchestrator.ledger.commits import (
     PREFIX,
     Commit,
@@ -109,7 +109,7 @@ class Check:
             yield self._damaged(record.key, record.attempt, error)
 
     def _parts(self, record: Record, objects: dict[str, Entry]) -> Iterator[Finding]:
-        parts = list(record.parts.values())
+        parts = list(record.tables.values())
         values = {} if self.quick else self.store.get_many([part.key for part in parts])
         for part in parts:
             self.counts["parts"] += 1
@@ -134,7 +134,7 @@ class Check:
         return Finding("damage", key, str(error), cure)
 
     def _uncommitted(self, records: list[Record], objects: dict[str, Entry]) -> Iterator[Finding]:
-        named = {part.key for record in records for part in record.parts.values()}
+        named = {part.key for record in records for part in record.tables.values()}
         attempts = {key.rpartition("/")[0] for key in objects if key not in named}
         if attempts and not self.broken:
             what = f"{len(attempts)} attempts have no commit record: killed before it, or second"
@@ -149,7 +149,7 @@ class Check:
             )
             return
         if state is None:
-            if any(name in r.parts and self.folded.get(r.key) == r.attempt for r in records):
+            if any(name in r.tables and self.folded.get(r.key) == r.attempt for r in records):
                 yield Finding(
                     "damage", f"{delta_log.ROOT}{name}", "is missing", "segprint tables rebuild"
                 )
@@ -172,7 +172,7 @@ class Check:
         for record in records if whole else []:
             if self.folded.get(record.key) != record.attempt or record.key in self.broken:
                 continue
-            part = record.parts.get(name)
+            part = record.tables.get(name)
             wanted, got = part.rows if part else 0, held[record.attempt]
             if wanted != got:
                 what = f"{record.digest} has {got} rows, {wanted} were committed"
@@ -196,7 +196,7 @@ class Check:
             for key, value in self.store.get_many(keys[start : start + AT_ONCE]).items():
                 self.counts["declarations"] += 1
                 try:
-                    studies.verify(key, value)
+                    shared_declarations.verify(key, value)
                 except ValueError as error:
                     cure = "delete it, then sweep again: it is declared anew"
                     yield Finding("damage", key, f"does not parse: {error}", cure)

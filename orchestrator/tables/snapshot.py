@@ -17,8 +17,8 @@ from orchestrator.ledger.commits import (
     Commit,
     DamagedError,
     Record,
-    about,
     counted,
+    labels_of,
     load_record,
 )
 from orchestrator.ledger.parquet import decode
@@ -175,13 +175,13 @@ class Snapshot:
         for record in (self._records[key] for key in chosen if key in self._records):
             if isinstance(record, DamagedError):
                 self._note(f"{record}; left out, see `segprint tables check`")
-            elif name in record.parts:
+            elif name in record.tables:
                 records.append(record)
-        objects = self.store.get_many([record.parts[name].key for record in records])
+        objects = self.store.get_many([record.tables[name].key for record in records])
         for record in records:
-            part = record.parts[name]
+            part = record.tables[name]
             try:
-                mine = record.about or self._about(record)
+                mine = record.labels or self._about(record)
                 tables.append(decode(part, objects.get(part.key), record, mine))
             except DamagedError as error:
                 self._note(f"{error}; left out, see `segprint tables check`")
@@ -189,6 +189,6 @@ class Snapshot:
 
     def _about(self, record: Record) -> dict[str, str | None]:
         """Of an attempt from before every row said so: its trial says it."""
-        part = record.parts["trials"]
+        part = record.tables["trials"]
         value = self.store.get_many([part.key]).get(part.key)
-        return about(decode(part, value, record, {}).to_pylist()[0])
+        return labels_of(decode(part, value, record, {}).to_pylist()[0])

@@ -59,7 +59,7 @@ def _attempts(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
         if isinstance(record, NewerError):
             raise record
         if isinstance(record, Record):
-            named |= {part.key for part in record.parts.values()}
+            named |= {part.key for part in record.tables.values()}
         else:  # what it needs is not known
             spared.add(key.removeprefix(PREFIX).partition(".")[0])
     for entry in written:

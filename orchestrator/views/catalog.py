@@ -97,7 +97,7 @@ class Catalog:
 
     def _studies(self, chosen: list[Declared]) -> pa.Table:
         """One row per declared trial: which study wanted it, and as what."""
-        about = self.ledger.studies.about(chosen)
+        about = self.ledger.studies.declarations(chosen)
         rows = [
             {
                 "study": d.study,

@@ -14,7 +14,7 @@ from urllib.parse import quote
 import duckdb
 import pyarrow as pa
 
-from orchestrator.ledger.parquet import parquet
+from orchestrator.ledger.parquet import to_parquet
 from orchestrator.storage.object_store import Store
 from orchestrator.views.catalog import Catalog
 from trainables.schemas import SCHEMAS
@@ -39,7 +39,7 @@ def export(tables: Catalog, to: str) -> tuple[int, int]:
         written = _partitioned(tables, name) if name in SCHEMAS else [("", tables[name])]
         pieces = Counter[str]()
         for place, part in written:
-            target.put(f"{name}/{place}part-{pieces[place]}.parquet", parquet(part))
+            target.put(f"{name}/{place}part-{pieces[place]}.parquet", to_parquet(part))
             pieces[place] += 1
             files, rows = files + 1, rows + part.num_rows
     return files, rows

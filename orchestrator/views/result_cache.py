@@ -17,7 +17,7 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from orchestrator.ledger.parquet import parquet
+from orchestrator.ledger.parquet import to_parquet
 from trainables.decoding.tree import cache_dir
 
 MOST = 200
@@ -44,7 +44,7 @@ def once(
     with contextlib.suppress(OSError):  # no room to keep it
         folder.mkdir(parents=True, exist_ok=True)
         temporary = folder / f".tmp-{uuid.uuid4().hex}"
-        temporary.write_bytes(parquet(made))
+        temporary.write_bytes(to_parquet(made))
         os.replace(temporary, path)
         for old in sorted(folder.glob("*.parquet"), key=lambda p: -p.stat().st_mtime)[MOST:]:
             old.unlink(missing_ok=True)
@@ -54,7 +54,9 @@ def once(
 def _hash(inputs: Iterable[pa.Table]) -> str:
     digest = hashlib.sha256(_code())
     for table in inputs:
-        digest.update(parquet(table.sort_by([(name, "ascending") for name in table.column_names])))
+        digest.update(
+            to_parquet(table.sort_by([(name, "ascending") for name in table.column_names]))
+        )
     return digest.hexdigest()[:32]
 
 

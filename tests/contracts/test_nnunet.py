@@ -14,7 +14,8 @@ import numpy as np
 import pytest
 import torch
 
-from orchestrator.ledger.ledger import Ledger, LedgerSink
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.sink import LedgerSink
 from orchestrator.tables.snapshot import Snapshot
 from tests.conftest import Segprint
 from trainables.config import Config, parse

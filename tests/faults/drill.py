@@ -184,7 +184,7 @@ class Drill:
 
     def failures(self) -> dict[str, int]:
         """Failed attempts by digest."""
-        return self.ledger.failures()
+        return self.ledger.failed_attempts.counts()
 
     def _rows(self) -> dict[str, int]:
         """Rows per case and step of every committed trial."""

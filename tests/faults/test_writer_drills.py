@@ -38,7 +38,7 @@ MOST = 99
 def uncommitted(store: Store) -> set[str]:
     """Objects of attempts that no commit record names."""
     records = [Record.load(key, store.get(key)) for key in store.list("commits/")]
-    named = {part.key for record in records for part in record.parts.values()}
+    named = {part.key for record in records for part in record.tables.values()}
     return set(store.list("trials/")) - named
 
 

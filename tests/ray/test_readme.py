@@ -205,5 +205,5 @@ def test_sweeping_again_trains_nothing_and_starts_no_ray(ran: Ran) -> None:
 
 def test_no_lease_or_checkpoint_is_left(ran: Ran) -> None:
     ledger = Ledger(Store(str(ran.folder / "results")))
-    assert ledger.leases() == {}
+    assert ledger.leases.ages() == {}
     assert ledger.store.list("checkpoints/") == []

@@ -12,6 +12,7 @@ import pytest
 
 from orchestrator.ledger.commits import DamagedError, Record
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.sink import LedgerSink
 from orchestrator.storage.object_store import Store, StoreError
 from orchestrator.tables import compaction, delta_log, log_seal, vacuum
 from orchestrator.tables.compaction_log import Batch
@@ -32,7 +33,7 @@ def record(ledger: Ledger, digest: str) -> Record:
 
 
 def break_part(ledger: Ledger, digest: str, table: str = "steps") -> None:
-    ledger.store.put(record(ledger, digest).parts[table].key, b"not what was written")
+    ledger.store.put(record(ledger, digest).tables[table].key, b"not what was written")
 
 
 def damage(ledger: Ledger) -> list[Finding]:
@@ -99,8 +100,8 @@ def test_a_record_of_a_newer_segprint_is_no_damage(ledger: Ledger) -> None:
         outcome="finished",
         schema=99,
         committed_at="",
-        about={},
-        parts={},
+        labels={},
+        tables={},
     )
     ledger.store.put(newer.key, newer.dump())
     walk = Check(ledger.store)
@@ -192,8 +193,9 @@ def test_gc_drops_what_was_never_committed_and_nothing_else(ledger: Ledger) -> N
     commit(ledger, "d1")
     commit(ledger, "d1")  # a late duplicate
     commit(ledger, "d2", "failed")
-    ledger.keep("d1", b"left behind")
-    ledger.keep("d9", b"nobody asks for it")
+    sink = LedgerSink(ledger, "code")
+    sink.keep("d1", b"left behind")
+    sink.keep("d9", b"nobody asks for it")
     for _ in range(2):
         compaction.fold(ledger.store)
         commit(ledger, "d3")

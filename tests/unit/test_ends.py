@@ -11,7 +11,8 @@ import pytest
 
 from cluster import Resources
 from orchestrator.commands.sweep import exit_code
-from orchestrator.ledger.ledger import Ledger, LedgerSink
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.sink import LedgerSink
 from orchestrator.planning import trial_state
 from orchestrator.planning.plan import plan
 from orchestrator.sweep import budget, timeouts, watchdog
@@ -95,7 +96,7 @@ def test_want_of_memory_is_remembered_by_the_next_driver(ledger: Ledger) -> None
     tries.recall(plan("s", ONE, ledger), ledger)
     assert tries.split(trial.digest) == 2
     assert tries.split("another") == 1
-    again = RetryState(forgiven=ledger.failures())
+    again = RetryState(forgiven=ledger.failed_attempts.counts())
     again.recall(plan("s", ONE, ledger), ledger)
     assert again.split(trial.digest) == 1
 
@@ -107,7 +108,7 @@ def test_what_was_given_up_can_be_tried_again(ledger: Ledger) -> None:
     given_up = plan("s", ONE, ledger)
     assert not given_up.pending
     assert exit_code(given_up) == 1
-    forgiven = ledger.failures()
+    forgiven = ledger.failed_attempts.counts()
     for _ in range(trial_state.MOST_FAILURES):
         assert [t.digest for t in plan("s", ONE, ledger, forgiven).pending] == [trial.digest]
         finish(ledger, trial.digest, "failed")

@@ -6,7 +6,8 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ledger.ledger import Ledger, LedgerSink
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.sink import LedgerSink
 from orchestrator.ledger.studies import Declared
 from orchestrator.tables.snapshot import Snapshot
 from trainables.schemas import SCHEMAS
@@ -48,7 +49,7 @@ def test_the_most_telling_outcome_counts_whatever_the_order(
         ledger.commit("d1", outcome, {"trials": [trial(outcome)]})
     assert ledger.commits()["d1"].outcome == counted
     assert Snapshot(ledger.store).table("trials")["outcome"].to_pylist() == [counted]
-    assert ledger.failures().get("d1", 0) == outcomes.count("failed")
+    assert ledger.failed_attempts.counts().get("d1", 0) == outcomes.count("failed")
 
 
 def test_a_flipped_bit_is_named(ledger: Ledger) -> None:
@@ -81,7 +82,7 @@ def test_a_missing_number_reads_as_null_not_zero(ledger: Ledger) -> None:
 
 def test_only_the_process_that_holds_a_lease_renews_it(ledger: Ledger) -> None:
     sink = LedgerSink(ledger, "code")
-    ledger.lease("d1")
+    ledger.leases.acquire("d1")
     first = ledger.store.get("leases/d1.json")
     sink.alive("d1")
     assert ledger.store.get("leases/d1.json") != first
@@ -94,12 +95,12 @@ def test_only_the_process_that_holds_a_lease_renews_it(ledger: Ledger) -> None:
 def test_a_lease_that_is_gone_is_taken_again_until_the_run_has_ended(ledger: Ledger) -> None:
     sink = LedgerSink(ledger, "code")
     sink.alive("d1")
-    assert ledger.leases()["d1"] < 5
+    assert ledger.leases.ages()["d1"] < 5
     for outcome in ("failed", "pruned"):
         ledger.commit("d1", outcome, {"trials": [trial(outcome)]})  # type: ignore[arg-type]
-        assert ledger.leases() == {}
+        assert ledger.leases.ages() == {}
         sink.alive("d1")
-        assert ledger.leases().keys() == ({"d1"} if outcome == "failed" else set())
+        assert ledger.leases.ages().keys() == ({"d1"} if outcome == "failed" else set())
 
 
 def test_another_studys_end_leaves_the_lease_to_who_holds_it(ledger: Ledger) -> None:
@@ -109,21 +110,21 @@ def test_another_studys_end_leaves_the_lease_to_who_holds_it(ledger: Ledger) -> 
     lease = ledger.store.get("leases/d1.json")
     assert other.checkpoint("d1") is None
     other.commit("d1", "pruned", {"trials": [trial("pruned")]})
-    other.ledger.release("d1")
+    other.ledger.leases.release("d1")
     assert ledger.store.get("leases/d1.json") == lease
     gone = json.dumps({**json.loads(lease), "born": "0"}).encode()
     ledger.store.put("leases/d1.json", gone)
-    other.ledger.release("d1")
+    other.ledger.leases.release("d1")
     assert ledger.store.list("leases/") == []
 
 
 def test_committing_ends_the_lease_and_drops_the_checkpoint(ledger: Ledger) -> None:
-    ledger.keep("d1", b"weights")
-    assert ledger.checkpoint("d1") == b"weights"
-    assert ledger.leases()["d1"] < 5
+    LedgerSink(ledger, "code").keep("d1", b"weights")
+    assert ledger.checkpoints.load("d1") == b"weights"
+    assert ledger.leases.ages()["d1"] < 5
     ledger.commit("d1", "finished", {"trials": [trial("finished")]})
-    assert ledger.checkpoint("d1") is None
-    assert ledger.leases() == {}
+    assert ledger.checkpoints.load("d1") is None
+    assert ledger.leases.ages() == {}
 
 
 def test_the_first_declaration_stands(ledger: Ledger) -> None:
@@ -131,7 +132,7 @@ def test_the_first_declaration_stands(ledger: Ledger) -> None:
     for values in ({"x": 1}, {"x": 2}):
         ledger.studies.declare(place, {"values": values})
     assert ledger.studies.declared("study") == [place]
-    assert ledger.studies.about([place])[place.key] == {"values": {"x": 1}}
+    assert ledger.studies.declarations([place])[place.key] == {"values": {"x": 1}}
     assert ledger.studies.declared("other") == []
     assert ledger.studies.current("study") == []
     ledger.studies.describe("study", {"revision": "r1"})
@@ -139,17 +140,17 @@ def test_the_first_declaration_stands(ledger: Ledger) -> None:
 
 
 def test_what_failed_keeps_its_checkpoint_for_the_next_try(ledger: Ledger) -> None:
-    ledger.keep("d1", b"weights")
+    LedgerSink(ledger, "code").keep("d1", b"weights")
     ledger.commit("d1", "failed", {"trials": [trial("failed")]})
-    assert ledger.checkpoint("d1") == b"weights"
+    assert ledger.checkpoints.load("d1") == b"weights"
 
 
 def test_tidy_drops_what_a_kill_left_and_spares_what_is_wanted(ledger: Ledger) -> None:
     for digest, outcome in (("d1", "finished"), ("d2", "pruned"), ("d3", "pruned")):
         ledger.commit(digest, outcome, {"trials": [trial(outcome)]})  # type: ignore[arg-type]
     for digest in ("d1", "d2", "d3", "d4"):
-        ledger.keep(digest, b"left")
-    ledger.tidy(wanted={"d3"}, alive_seconds=0.0)
+        LedgerSink(ledger, "code").keep(digest, b"left")
+    ledger.delete_leftovers(wanted={"d3"}, alive_seconds=0.0)
     assert ledger.store.list("checkpoints/") == ["checkpoints/d3.pt", "checkpoints/d4.pt"]
 
 

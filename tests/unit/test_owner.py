@@ -13,8 +13,8 @@ from pathlib import Path
 import pytest
 
 from orchestrator.ledger import driver_lock
-from orchestrator.ledger.driver_lock import DriverLock, LostError, claimed, driver_of
-from orchestrator.ledger.process_identity import myself
+from orchestrator.ledger.driver_lock import DriverLock, LostError, current_driver, locked
+from orchestrator.ledger.process_identity import ProcessIdentity
 from orchestrator.storage.object_store import Store
 
 
@@ -28,27 +28,27 @@ def silent(_: str) -> None:
 
 
 def test_a_study_has_a_driver_inside_the_block_and_none_after_it(store: Store) -> None:
-    with claimed(store, "s", silent):
-        driver = driver_of(store, "s")
+    with locked(store, "s", silent):
+        driver = current_driver(store, "s")
         assert driver is not None
-        assert driver["pid"] == os.getpid()
-        with claimed(store, "other", silent):
+        assert driver.process.pid == os.getpid()
+        with locked(store, "other", silent):
             pass
-    assert driver_of(store, "s") is None
+    assert current_driver(store, "s") is None
     assert store.list("drivers/") == []
 
 
 def test_the_second_driver_waits_and_then_drives(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(driver_lock, "LOOK_SECONDS", 0.01)
+    monkeypatch.setattr(driver_lock, "POLL_SECONDS", 0.01)
     waits, drives = threading.Event(), threading.Event()
 
     def second() -> None:
-        with claimed(store, "s", lambda _: waits.set()):
+        with locked(store, "s", lambda _: waits.set()):
             drives.set()
 
-    with claimed(store, "s", silent):
+    with locked(store, "s", silent):
         thread = threading.Thread(target=second)
         thread.start()
         assert waits.wait(10)
@@ -59,16 +59,16 @@ def test_the_second_driver_waits_and_then_drives(
 
 def test_a_killed_drivers_study_is_free_at_once(store: Store) -> None:
     code = (
-        "import os, sys; from orchestrator.ledger.driver_lock import claimed\n"
+        "import os, sys; from orchestrator.ledger.driver_lock import locked\n"
         "from orchestrator.storage.object_store import Store\n"
-        "with claimed(Store(sys.argv[1]), 's', print): os.kill(os.getpid(), 9)"
+        "with locked(Store(sys.argv[1]), 's', print): os.kill(os.getpid(), 9)"
     )
     killed = subprocess.run([sys.executable, "-c", code, store.url], check=False)
     assert killed.returncode == -9
     assert len(store.list("drivers/s/")) == 1
-    assert driver_of(store, "s") is None
-    with claimed(store, "s", silent):
-        assert driver_of(store, "s") is not None
+    assert current_driver(store, "s") is None
+    with locked(store, "s", silent):
+        assert current_driver(store, "s") is not None
     assert store.list("drivers/s/") == []
 
 
@@ -84,25 +84,28 @@ def test_another_machines_claim_lapses_when_it_is_not_renewed(
     now = 1_000_000.0
     monkeypatch.setattr(driver_lock.time, "time", lambda: now)
     elsewhere(store, 1, now - driver_lock.LAPSE_SECONDS + 1)
-    assert driver_of(store, "s") is not None
+    assert current_driver(store, "s") is not None
     elsewhere(store, 1, now - driver_lock.LAPSE_SECONDS - 1)
-    with claimed(store, "s", silent) as claim:
+    with locked(store, "s", silent) as claim:
         assert claim.number == 2
 
 
 def test_a_process_that_lives_here_keeps_its_claim_while_the_store_is_away(store: Store) -> None:
-    late = {**myself(), "at": time.time() - 10 * driver_lock.LAPSE_SECONDS}
+    late = {
+        **ProcessIdentity.current().fields(),
+        "at": time.time() - 10 * driver_lock.LAPSE_SECONDS,
+    }
     store.put("drivers/s/000001.json", json.dumps(late).encode())
-    driver = driver_of(store, "s")
+    driver = current_driver(store, "s")
     assert driver is not None
-    assert driver["pid"] == os.getpid()
+    assert driver.process.pid == os.getpid()
 
 
 def test_whoever_was_taken_over_notices_and_stops(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(driver_lock, "RENEW_SECONDS", 0.01)
-    with claimed(store, "s", silent) as claim:
+    with locked(store, "s", silent) as claim:
         claim.check()
         elsewhere(store, claim.number + 1, 0.0)
         assert claim.lost.wait(10)
@@ -113,6 +116,6 @@ def test_whoever_was_taken_over_notices_and_stops(
 
 def test_a_damaged_claim_holds_nobody_up(store: Store) -> None:
     store.put("drivers/s/000001.json", b"{")
-    with claimed(store, "s", silent) as claim:
+    with locked(store, "s", silent) as claim:
         assert isinstance(claim, DriverLock)
         assert claim.number == 2

@@ -130,7 +130,7 @@ def test_a_pruned_search_trial_does_not_stand_in_for_the_same_config_as_final(
 
 def test_a_run_in_flight_is_told_apart(ledger: Ledger) -> None:
     (trial, _) = plan("s", space(), ledger).pending
-    ledger.lease(trial.digest)
+    ledger.leases.acquire(trial.digest)
     states = {t.digest: t.state for t in plan("s", space(), ledger).trials}
     assert states[trial.digest] == "running"
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from orchestrator import provenance
-from orchestrator.ledger.ledger import Ledger, LedgerSink
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.sink import LedgerSink
 from orchestrator.tables.snapshot import Snapshot
 from trainables.config import Config
 from trainables.part import Location, plain

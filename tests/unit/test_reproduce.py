@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from orchestrator import reproduce
-from orchestrator.ledger.ledger import Ledger, LedgerSink
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.sink import LedgerSink
 from orchestrator.reproduce import Memory, Result, again, stored
 from tests.conftest import Segprint
 from trainables.config import Config

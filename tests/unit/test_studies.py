@@ -9,10 +9,10 @@ import pytest
 
 from orchestrator.ledger import studies
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import WORTH, Declared
+from orchestrator.ledger.studies import LEAST_SHARED, Declared
 from orchestrator.tables.integrity import Check
 
-MANY = 3 * WORTH
+MANY = 3 * LEAST_SHARED
 
 
 def trials(count: int, study: str = "s") -> list[tuple[Declared, dict[str, Any]]]:
@@ -22,7 +22,7 @@ def trials(count: int, study: str = "s") -> list[tuple[Declared, dict[str, Any]]
     ]
 
 
-@pytest.mark.parametrize("count", [WORTH - 1, MANY])
+@pytest.mark.parametrize("count", [LEAST_SHARED - 1, MANY])
 def test_what_was_declared_together_is_read_like_what_was_declared_one_by_one(
     ledger: Ledger, count: int
 ) -> None:
@@ -33,14 +33,14 @@ def test_what_was_declared_together_is_read_like_what_was_declared_one_by_one(
         ledger.studies.describe(study, {"revision": "r1"})
     one, other = (ledger.studies.declared(study) for study in ("s", "apart"))
     assert [vars(d) | {"study": ""} for d in one] == [vars(d) | {"study": ""} for d in other]
-    assert ledger.studies.about(one) == {d.key: about for d, about in trials(count)}
+    assert ledger.studies.declarations(one) == {d.key: about for d, about in trials(count)}
     assert ledger.studies.current("s") == one
     assert ledger.studies.names() == ["apart", "s"]
     assert set(ledger.studies.current()) == {*one, *other}
 
 
 def test_many_trials_share_a_few_objects(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(studies, "IN_ONE", WORTH)
+    monkeypatch.setattr(studies, "MOST_SHARED", LEAST_SHARED)
     ledger.studies.declare_all(trials(MANY))
     assert len(ledger.store.list("studies/")) == 3
     ledger.studies.declare_all(trials(MANY))  # by somebody who died, and comes again
@@ -55,19 +55,19 @@ def test_a_trial_that_was_declared_alone_too_is_there_once(ledger: Ledger) -> No
     assert len(ledger.studies.declared("s")) == MANY
 
 
-def test_folding_keeps_them_and_forgetting_drops_them(ledger: Ledger) -> None:
+def test_compaction_keeps_them_and_forgetting_drops_them(ledger: Ledger) -> None:
     ledger.studies.declare_all(trials(MANY))
     alone = Declared("s", "r1", "cell0", "search", 0, "f" * 16)
     ledger.studies.declare(alone, {"values": {"seed": -1}})
-    ledger.studies.fold()
+    ledger.studies.compact()
     listed = ledger.studies.declared("s")
-    assert ledger.studies.about(listed)[alone.key] == {"values": {"seed": -1}}
+    assert ledger.studies.declarations(listed)[alone.key] == {"values": {"seed": -1}}
     before = ledger.store.entries("tables/")
-    ledger.studies.fold()
+    ledger.studies.compact()
     assert ledger.store.entries("tables/") == before
     other = dataclasses.replace(alone, study="other")
     ledger.studies.declare(other, {"values": {"seed": -1}})
-    ledger.studies.fold()
+    ledger.studies.compact()
     ledger.studies.forget("s")
     assert ledger.studies.names() == ["other"]
     assert ledger.store.list("tables/declared/") == ["tables/declared/other-r1.parquet"]
@@ -79,7 +79,7 @@ def test_a_damaged_one_is_named_once_and_only_what_needs_it_stops(
     ledger.studies.declare_all(trials(MANY))
     (key,) = ledger.store.list("studies/")
     ledger.store.put(key, ledger.store.get(key)[:-9])
-    others = trials(WORTH, "other")
+    others = trials(LEAST_SHARED, "other")
     ledger.studies.declare_all(others)
     for _ in range(2):
         assert {d.key for d in ledger.studies.declared()} == {d.key for d, _ in others}
@@ -87,6 +87,6 @@ def test_a_damaged_one_is_named_once_and_only_what_needs_it_stops(
     assert "does not parse" in said
     with pytest.raises(ValueError, match=f"{key} in the store does not parse"):
         ledger.studies.declared("s", whole=True)
-    assert len(ledger.studies.declared("other", whole=True)) == WORTH
+    assert len(ledger.studies.declared("other", whole=True)) == LEAST_SHARED
     found = [f for f in Check(ledger.store).run() if f.where == key]
     assert [f.kind for f in found] == ["damage"]

@@ -38,7 +38,7 @@ def started(made: Plan, queue: list[Trial], ledger: Ledger) -> Round:
         ProgressDisplay(Console(quiet=True), Estimator(ledger), 1),
         SearchHistory(made, ledger),
     )
-    claim = DriverLock(ledger.store, "s", 1, {})
+    claim = DriverLock(ledger.store, "s", 1)
     crew = SweepContext(ledger, screen, claim, Resources(1, 0), BudgetMeter(made, ledger))
     return Round(made, queue, searches(made, memory), memory, ResourceRequest(), crew)
 
