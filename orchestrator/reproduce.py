@@ -176,7 +176,9 @@ def stored(ledger: Ledger, digest: str) -> Stored:
             f"{digest}: its formulas have changed: the same config is {config.digest()} now; {code}"
         )
     short = trial["outcome"] == "finished" and trial["reason"]
-    return Stored(tables, config, ledger.failed_attempts.microbatch_factors([digest])[digest] if short else 1)
+    return Stored(
+        tables, config, ledger.failed_attempts.microbatch_factors([digest])[digest] if short else 1
+    )
 
 
 def again(then: Stored, memory: Memory, place: WorkerContext) -> Iterator[Progress]:
