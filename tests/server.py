@@ -14,7 +14,7 @@ from typing import Any
 
 WEED = str(Path(sys.executable).with_name("weed"))
 BUCKET = "segprint-test"
-FLAGS = (
+PORTS = (
     "master.port",
     "master.port.grpc",
     "volume.port",
@@ -23,41 +23,49 @@ FLAGS = (
     "filer.port.grpc",
     "s3.port",
     "s3.port.grpc",
-    "s3.port.iceberg",
     "webdav.port",
     "admin.port",
     "admin.port.grpc",
 )
+OFF = {
+    **{"s3.port.iceberg": 0, "s3.port.lance": 0},
+    **dict.fromkeys(("webdav", "admin.ui", "master.telemetry"), "false"),
+}
+"""Parts of the server that no test needs; not every version has all of them."""
+STARTS = 3
+"""Attempts to start: another process may take a port between its choice and its use."""
 
 
 @contextmanager
 def serving(folder: Path) -> Iterator[dict[str, str]]:
     """SeaweedFS with its files in a folder; yields the environment that leads to it."""
-    ports = free_ports(len(FLAGS))
-    env = {
-        "AWS_ACCESS_KEY_ID": "planted-key",
-        "AWS_SECRET_ACCESS_KEY": "planted-secret",
-        "AWS_REGION": "us-east-1",
-    }
-    known = subprocess.run([WEED, "mini", "-h"], capture_output=True, text=True, check=False)
-    command = [
-        *(WEED, "mini", f"-dir={folder}", "-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
-        *("-webdav=false", "-admin.ui=false", f"-bucket={BUCKET}"),
-        *(
-            f"-{flag}={port}"
-            for flag, port in zip(FLAGS, ports, strict=True)
-            if f"-{flag} " in known.stdout + known.stderr
-        ),
-    ]
-    with (folder / "log").open("w") as log:
-        server = subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log)
-    try:
-        env["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{ports[FLAGS.index('s3.port')]}"
-        _wait_until_serving(env, folder / "log")
-        yield env
-    finally:
-        server.kill()  # a graceful stop takes up to half a minute
-        server.wait()
+    usage = subprocess.run([WEED, "mini", "-h"], capture_output=True, text=True, check=False)
+    known = (usage.stdout + usage.stderr).split()
+    for attempt in range(STARTS):
+        ports = dict(zip(PORTS, free_ports(len(PORTS)), strict=True))
+        env = {
+            "AWS_ACCESS_KEY_ID": "planted-key",
+            "AWS_SECRET_ACCESS_KEY": "planted-secret",
+            "AWS_REGION": "us-east-1",
+            "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3.port']}",
+        }
+        flags = {**OFF, **ports}
+        command = [
+            *(WEED, "mini", f"-dir={folder / str(attempt)}", f"-bucket={BUCKET}"),
+            *("-ip=127.0.0.1", "-ip.bind=127.0.0.1"),
+            *(f"-{k}={v}" for k, v in flags.items() if f"-{k}" in known),
+        ]
+        (folder / str(attempt)).mkdir()
+        with (folder / "log").open("w") as log:
+            server = subprocess.Popen(command, env={**os.environ, **env}, stdout=log, stderr=log)
+        try:
+            if _serves(server, env):
+                yield env
+                return
+        finally:
+            server.kill()  # a graceful stop takes up to half a minute
+            server.wait()
+    raise RuntimeError(f"the S3 server did not start:\n{(folder / 'log').read_text()[-2000:]}")
 
 
 def free_ports(count: int) -> list[int]:
@@ -71,7 +79,8 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-def _wait_until_serving(env: dict[str, str], log: Path) -> None:
+def _serves(server: subprocess.Popen[bytes], env: dict[str, str]) -> bool:
+    """Wait until the server takes an object; False if it ends before, or needs over a minute."""
     import boto3
     from botocore.exceptions import BotoCoreError, ClientError
 
@@ -83,11 +92,11 @@ def _wait_until_serving(env: dict[str, str], log: Path) -> None:
         aws_secret_access_key=env["AWS_SECRET_ACCESS_KEY"],
     )
     deadline = time.monotonic() + 60
-    while time.monotonic() < deadline:
+    while server.poll() is None and time.monotonic() < deadline:
         try:
             client.put_object(Bucket=BUCKET, Key="ready", Body=b"")
         except (BotoCoreError, ClientError):
             time.sleep(0.2)
         else:
-            return
-    raise RuntimeError(f"the S3 server did not start:\n{log.read_text()[-2000:]}")
+            return True
+    return False

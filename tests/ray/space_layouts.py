@@ -20,11 +20,8 @@ SPACE = Space(
             "foreground": 0.5,
             "augment": {"rotate": 20.0, "scale": 0.3, "colour": 0.1},
         },
+        "mode": {"diffusion": {"sampler": {"ddim": {"steps": 2}}}},
         "test": {"unit": "images", "overlap": 0.25},
         "probe": {"bins": 2, "draws": 1},
-    },
-    arms={
-        "feedforward": {"mode": "feedforward"},
-        "diffusion": {"mode": {"diffusion": {"sampler": {"ddim": {"steps": 2}}}}},
     },
 )

@@ -136,17 +136,15 @@ class OlderRay(BaseHTTPRequestHandler):
         """Nothing."""
 
 
-def test_another_ray_or_none_is_one_line_that_names_both(
-    segprint: Segprint, tmp_path: Path
-) -> None:
+def test_another_ray_or_none_is_one_line_that_names_both(inline: Segprint, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(STUDY)
     with HTTPServer(("127.0.0.1", 0), OlderRay) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
         url = f"http://127.0.0.1:{server.server_port}"
         submit = ("--store", STORE, "submit", "existing", "./mine.py")
-        older = segprint(*submit, RAY_ADDRESS=url)
+        older = inline(*submit, RAY_ADDRESS=url)
         server.shutdown()
-    nobody = segprint(*submit, RAY_ADDRESS=url)
+    nobody = inline(*submit, RAY_ADDRESS=url)
     for done in (older, nobody):
         assert done.returncode == 2
         assert len(done.stderr.strip().splitlines()) == 1, done.stderr

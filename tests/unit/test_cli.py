@@ -58,9 +58,7 @@ def test_bad_input_is_one_clear_line(
     assert not (tmp_path / "results").exists()
 
 
-def test_an_unreachable_store_is_found_before_ray_starts(
-    segprint: Segprint, tmp_path: Path
-) -> None:
+def test_an_unreachable_store_is_found_before_ray_starts(inline: Segprint, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     env = {
         "AWS_ENDPOINT_URL": "http://127.0.0.1:9",
@@ -68,9 +66,10 @@ def test_an_unreachable_store_is_found_before_ray_starts(
         "AWS_SECRET_ACCESS_KEY": "planted-secret",
         "AWS_REGION": "us-east-1",
     }
-    done = segprint("--store", "s3://bucket/x", "sweep", "./mine.py", **env)
+    done = inline("--store", "s3://bucket/x", "sweep", "./mine.py", **env)
     assert done.returncode == 2
     assert "store s3://bucket/x: cannot write" in done.stderr
+    assert "check the bucket" in done.stderr
     assert "planted" not in done.stderr
     assert len(done.stderr.strip().splitlines()) == 1
 
@@ -89,14 +88,14 @@ def test_a_data_file_with_a_wrong_hash_is_named(inline: Segprint, tmp_path: Path
 
 
 def test_a_study_that_needs_more_cpus_than_there_are_is_refused(
-    segprint: Segprint, tmp_path: Path
+    inline: Segprint, tmp_path: Path
 ) -> None:
     (tmp_path / "mine.py").write_text(
         MINE.replace("'batch': 4", "'batch': 1024")
         .replace("config=", "workers=512, search=Search(trials=1), config=")
         .replace("'diffusion': {", "'diffusion': {'t_high': Uniform(0.8, 1.0), ")
     )
-    done = segprint("sweep", "./mine.py")
+    done = inline("sweep", "./mine.py")
     assert done.returncode == 2
     assert "a trial needs 512 x 1 CPU (Space.workers" in done.stderr
     assert "Traceback" not in done.stderr

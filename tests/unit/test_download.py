@@ -15,7 +15,7 @@ import pytest
 
 from tests import trees
 from tests.conftest import Segprint
-from trainables.decoding.download import CHUNK, TRIES, Download
+from trainables.decoding.download import CHUNK, PAUSE, TRIES, Download
 from trainables.part import names
 
 BYTES = b"".join(hashlib.sha256(b"%d" % i).digest() for i in range(3 * CHUNK // 32)) + b"end"
@@ -129,10 +129,15 @@ def test_a_server_that_ignores_ranges_sends_all_of_it_again(site: Site, tmp_path
     assert files(tmp_path) == {"sub/file": BYTES}
 
 
-def test_a_server_that_fails_for_a_moment_is_asked_again(site: Site, tmp_path: Path) -> None:
+def test_a_server_that_fails_for_a_moment_is_asked_again(
+    site: Site, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pauses: list[float] = []
+    monkeypatch.setattr("time.sleep", pauses.append)
     site.failures = TRIES - 1
     assert of(site).fetch(tmp_path)
     assert files(tmp_path) == {"sub/file": BYTES}
+    assert pauses == [PAUSE * 2**i for i in range(TRIES - 1)]
 
 
 def test_an_interrupted_run_is_continued_by_the_next(site: Site, tmp_path: Path) -> None:
@@ -206,7 +211,7 @@ def test_only_http_addresses_are_taken(url: str) -> None:
 
 
 def test_a_data_set_in_a_file_of_its_own_is_fetched_and_read(
-    site: Site, segprint: Segprint, tmp_path: Path
+    site: Site, inline: Segprint, tmp_path: Path
 ) -> None:
     trees.folder(tmp_path / "source")
     packed = io.BytesIO()
@@ -218,24 +223,24 @@ def test_a_data_set_in_a_file_of_its_own_is_fetched_and_read(
     (tmp_path / "mine.py").write_text(MINE.format(url=site.url, checksum=checksum))
     env = {"SEGPRINT_DATA": str(tmp_path / "data")}
     for answer in ("fetched mine.zip", "everything is there"):
-        done = segprint("data", "get", "./mine.py", **env)
+        done = inline("data", "get", "./mine.py", **env)
         assert (done.returncode, done.stderr) == (0, "")
         assert answer in done.stdout
     assert files(tmp_path / "data") == {"mine/mine.zip": packed.getvalue()}
     assert site.asked == [None]
-    checked = segprint("data", "check", "./mine.py", **env)
+    checked = inline("data", "check", "./mine.py", **env)
     assert (checked.returncode, checked.stderr) == (0, "")
 
 
-def test_data_under_a_licence_are_not_fetched_but_explained(segprint: Segprint) -> None:
-    done = segprint("data", "get", "monuseg")
+def test_data_under_a_licence_are_not_fetched_but_explained(inline: Segprint) -> None:
+    done = inline("data", "get", "monuseg")
     assert (done.returncode, done.stderr) == (0, "")
     assert "accept its licence" in done.stdout
     assert "MoNuSegTestData.zip" in done.stdout
 
 
-def test_data_get_without_a_name_lists_the_choices(segprint: Segprint) -> None:
-    done = segprint("data", "get")
+def test_data_get_without_a_name_lists_the_choices(inline: Segprint) -> None:
+    done = inline("data", "get")
     assert done.returncode == 2
     assert all(name in done.stderr for name in names("datasets"))
     assert len(done.stderr.strip().splitlines()) == 1

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from orchestrator.ledger import failed_attempts
+from tests.conftest import SMALL
 from tests.small import MODELS
 from trainables.config import Config
 from trainables.runtime.worker_context import WorkerContext
@@ -55,11 +56,11 @@ def finish(run: Generator[Progress, None, RunResult]) -> RunResult:
 
 
 @pytest.mark.parametrize("model", MODELS)
-@pytest.mark.parametrize("mode", ["diffusion", "feedforward"])
+@pytest.mark.parametrize("mode", [SMALL["mode"], "feedforward"], ids=["diffusion", "feedforward"])
 def test_a_killed_run_resumes_to_the_identical_numbers(
-    small: Callable[..., Config], mode: str, model: str
+    small: Callable[..., Config], mode: Any, model: str
 ) -> None:
-    settings = {"steps": 20, "batch": 4, "validate_every": 10}
+    settings = {"steps": 8, "batch": 4, "validate_every": 4}
     config = small(model={model: MODELS[model]}, mode=mode, train=settings)
     straight = finish(train(config, WorkerContext()))
     killed = train(config, WorkerContext())

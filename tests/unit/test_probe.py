@@ -109,9 +109,7 @@ def entropy(p: float) -> float:
     return -p * math.log(p) - (1 - p) * math.log(1 - p)
 
 
-@pytest.mark.parametrize(
-    ("prevalence", "nats"), [(0.5, 0.693147), (0.3, 0.610864), (0.02, 0.098039)]
-)
+@pytest.mark.parametrize(("prevalence", "nats"), [(0.5, 0.693147), (0.02, 0.098039)])
 def test_half_the_error_over_log_snr_has_the_masks_entropy_as_its_area(
     prevalence: float, nats: float
 ) -> None:
@@ -122,6 +120,7 @@ def test_half_the_error_over_log_snr_has_the_masks_entropy_as_its_area(
 def test_both_estimators_find_the_information_in_a_flipped_label() -> None:
     """p = 0.3, flip 0.1: H = 0.6109, H(·|image) = 0.2949, I = 0.3160 nats."""
     found = areas(0.3)
+    assert found["dropped"] == pytest.approx(0.610864, abs=0.003)
     assert found["image"] == pytest.approx(0.2949, abs=0.003)
     assert found["dropped"] - found["image"] == pytest.approx(0.3160, abs=0.003)
     assert found["gap"] == pytest.approx(0.3160, abs=0.003)
