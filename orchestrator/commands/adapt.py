@@ -16,7 +16,7 @@ from orchestrator.analyses import catalog
 from orchestrator.commands import ledger_of
 from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
 from orchestrator.fingerprint.probes import Probed, cells
-from orchestrator.report.adapted_schedule import picture
+from orchestrator.report.adapted_schedule import schedule_figure
 from trainables.part import unknown
 
 REPLICATES = 3
@@ -41,7 +41,7 @@ def main(options: Namespace) -> int:
     said = reasons(adapted)
     drawing = path.with_suffix(".svg")
     path.write_text(space(adapted), encoding="utf-8")
-    drawing.write_text(picture(adapted, _schedules(adapted)), encoding="utf-8")
+    drawing.write_text(schedule_figure(adapted, _schedules(adapted)), encoding="utf-8")
     if options.json:
         print(json.dumps({**said, "file": str(path), "picture": str(drawing)}, indent=1))
         return 0

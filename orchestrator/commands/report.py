@@ -7,7 +7,7 @@ from argparse import Namespace
 from pathlib import Path
 
 from orchestrator.commands import tables_of
-from orchestrator.report import write
+from orchestrator.report import write_report
 from orchestrator.views.catalog import Catalog
 from trainables.part import require
 
@@ -28,11 +28,11 @@ def main(options: Namespace) -> int:
     refresh = round(watch) if watch else 0
     tables = tables_of(options)
     while watch and missing(tables):
-        write(tables, page, folder, refresh)
+        write_report(tables, page, folder, refresh)
         print(f"{page}: {missing(tables)} trials are missing; the next look is in {refresh} s")
         time.sleep(watch)
         tables = tables_of(options)
-    for path in write(tables, page, folder):
+    for path in write_report(tables, page, folder):
         print(path)
     return 0
 

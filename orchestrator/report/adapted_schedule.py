@@ -1,4 +1,4 @@
-"""Why a schedule was made as it was: where the information lies, and where timesteps are spent."""
+"""The figure that explains an adapted schedule: image information and timesteps over log-SNR."""
 
 from __future__ import annotations
 
@@ -9,25 +9,28 @@ import numpy as np
 
 from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
 from orchestrator.report import rendering, vega
-from orchestrator.report.naming import ordered, sized
+from orchestrator.report.blocks import CurveRow
+from orchestrator.report.cell_names import distinct, plural, sample_size
 from orchestrator.statistics import bootstrap
 
-ACROSS = vega.number("log-SNR λ, from clean to noise", reverse=True)
-HALF = "half of it lies to the right"
+LOG_SNR = vega.quantitative("log-SNR λ, from clean to noise", reverse=True)
 
 
-def picture(adapted: Adapted, schedules: Mapping[str, dict[str, Any]]) -> str:
-    """As SVG, two panels over λ: bits per unit of λ with their 95 % interval, and the share of all
-    timesteps per unit of λ under each schedule, in plain form, stratum by stratum.
+def schedule_figure(adapted: Adapted, schedules: Mapping[str, dict[str, Any]]) -> str:
+    """Return an SVG with two panels over λ.
+
+    The first shows the image information in bits per unit of λ with its 95 % interval, the second
+    the share of timesteps per unit of λ under each schedule, stratum by stratum. ``schedules`` maps
+    names to schedules in plain form.
     """
-    about = adapted.probed.about
+    cell = adapted.probed.about
     panels = [_information(adapted), _timesteps(adapted, schedules)]
     return rendering.svg(
         {
             "$schema": vega.SCHEMA,
             "background": "white",
             "config": vega.CONFIG,
-            "title": {"text": f"{about['task']}: {about['study']} {about['cell']}"},
+            "title": {"text": f"{cell['task']}: {cell['study']} {cell['cell']}"},
             "vconcat": [{**panel, "width": rendering.WIDTH} for panel in panels],
             "resolve": {"scale": {"color": "independent", "shape": "independent"}},
         }
@@ -37,23 +40,23 @@ def picture(adapted: Adapted, schedules: Mapping[str, dict[str, Any]]) -> str:
 def _information(adapted: Adapted) -> vega.Spec:
     probed = adapted.probed
     curve = probed.curves["information_orthogonal"]
-    numbers = bootstrap.mean_interval(curve, probed.counted)
-    low, high = adapted.log_snr
-    counts = {
-        k: len(np.unique(v)) for k, v in (("images", probed.cases), ("groups", probed.groups))
-    }
-    seeds = f"{len(np.unique(probed.runs))} seeds"
-    rows = [
-        {"series": f"information, 95 % over {sized(counts, 'tiles')} × {seeds}", "at": at}
-        | dict(zip(("value", "low", "high"), each, strict=True))
-        for at, *each in zip(_middles(adapted), *map(np.ndarray.tolist, numbers), strict=True)
+    estimates = bootstrap.mean_interval(curve, probed.counted)
+    counts = {"images": len(np.unique(probed.cases)), "groups": len(np.unique(probed.groups))}
+    seeds = plural(len(np.unique(probed.runs)), "seed")
+    series = f"information, 95 % interval over {sample_size(counts, 'tile')} and {seeds}"
+    columns = zip(_midpoints(adapted), *map(np.ndarray.tolist, estimates), strict=True)
+    rows: list[CurveRow] = [
+        {"series": series, "at": at, "value": value, "low": low, "high": high}
+        for at, value, low, high in columns
     ]
-    drawn = vega.lines(
-        vega.looks([rows[0]["series"]]), ACROSS, vega.number("bits per pixel and unit of λ")
+    spec = vega.curves(
+        vega.styles([series]), LOG_SNR, vega.quantitative("bits per pixel and unit of λ")
     )
-    marks = [_range(low, high), _line(adapted.half)]
-    said = f"shaded: {100 * INSIDE:.0f} % of it; line: {HALF}"
-    return _panel(rows, [*marks, *drawn["layer"]], "Where the image tells of the mask", said)
+    subtitle = (
+        f"The shaded range holds {100 * INSIDE:.0f} % of the information;"
+        " half of it lies on either side of the dashed line."
+    )
+    return _panel(adapted, rows, spec, "Information of the image about the mask", subtitle)
 
 
 def _timesteps(adapted: Adapted, schedules: Mapping[str, dict[str, Any]]) -> vega.Spec:
@@ -62,31 +65,31 @@ def _timesteps(adapted: Adapted, schedules: Mapping[str, dict[str, Any]]) -> veg
     for name, schedule in schedules.items():
         times = np.array([time_of(schedule, float(edge)) for edge in edges])
         densities[name] = (-np.diff(times) / np.diff(edges)).tolist()
-    # A schedule that is there by two names has one line: the other would lie under it.
-    alike = {str(density): name for name, density in densities.items()}
-    rows = [
+    # Equal schedules share one line: a second line would be hidden behind the first.
+    unique = {str(density): name for name, density in densities.items()}
+    rows: list[CurveRow] = [
         {"series": name, "at": at, "value": value, "low": value, "high": value}
-        for name in alike.values()
-        for at, value in zip(_middles(adapted), densities[name], strict=True)
+        for name in unique.values()
+        for at, value in zip(_midpoints(adapted), densities[name], strict=True)
     ]
-    drawn = vega.lines(
-        vega.looks(ordered(rows)), ACROSS, vega.number("share of timesteps per unit of λ")
-    )
-    marks = [_range(*adapted.log_snr), _line(adapted.half)]
-    return _panel(rows, [*marks, *drawn["layer"]], "Where a schedule spends its timesteps", "")
+    share = vega.quantitative("share of timesteps per unit of λ")
+    spec = vega.curves(vega.styles(distinct(rows)), LOG_SNR, share)
+    return _panel(adapted, rows, spec, "Distribution of the timesteps under each schedule", "")
 
 
-def _middles(adapted: Adapted) -> list[float]:
+def _midpoints(adapted: Adapted) -> list[float]:
     edges = adapted.probed.edges
     return ((edges[1:] + edges[:-1]) / 2).tolist()
 
 
-def _panel(rows: list[dict[str, Any]], layers: list[vega.Spec], title: str, said: str) -> vega.Spec:
+def _panel(
+    adapted: Adapted, rows: list[CurveRow], spec: vega.Spec, title: str, subtitle: str
+) -> vega.Spec:
     return {
         "data": {"values": rows},
         "height": 200,
-        "layer": layers,
-        "title": {"text": title, "subtitle": said, "anchor": "start"},
+        "layer": [_range(*adapted.log_snr), _line(adapted.half), *spec["layer"]],
+        "title": {"text": title, "subtitle": subtitle, "anchor": "start"},
     }
 
 
@@ -94,7 +97,7 @@ def _range(low: float, high: float) -> vega.Spec:
     return {
         "data": {"values": [{"from": low, "to": high}]},
         "mark": {"type": "rect", "opacity": 0.1, "color": vega.INK},
-        "encoding": {"x": {**ACROSS, "field": "from"}, "x2": {"field": "to"}},
+        "encoding": {"x": {**LOG_SNR, "field": "from"}, "x2": {"field": "to"}},
     }
 
 
@@ -102,5 +105,5 @@ def _line(at: float) -> vega.Spec:
     return {
         "data": {"values": [{"at": at}]},
         "mark": {"type": "rule", "strokeDash": [4, 4], "color": vega.INK},
-        "encoding": {"x": {**ACROSS, "field": "at"}},
+        "encoding": {"x": {**LOG_SNR, "field": "at"}},
     }

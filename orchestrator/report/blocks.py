@@ -1,148 +1,160 @@
-"""What a section of the report is made of: charts, tables, pictures, paragraphs."""
+"""The blocks of a section of the report: charts, tables, image strips, paragraphs and commands."""
 
 from __future__ import annotations
 
 import csv
 import io
-import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, NotRequired, TypedDict
 
 from orchestrator.report import rendering, vega
+from orchestrator.report.formats import MISSING, as_text, latex
 from orchestrator.report.vega import Spec
 
 Row = Mapping[str, Any]
-NOTHING = "–"
-MOST = 300
-"""Rows of a table in the page; files have all."""
-LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
-    "\\": r"\textbackslash{}",
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "–": "--",
-    "↑": r"$\uparrow$",
-    "↓": r"$\downarrow$",
-    "λ": r"$\lambda$",
-    "ε": r"$\varepsilon$",
-    "×": r"$\times$",
-    "−": "$-$",
-    "≤": r"$\le$",
-    "≥": r"$\ge$",
-    "→": r"$\to$",
-    "<": "$<$",
-    ">": "$>$",
-    "…": r"\ldots{}",
-    "√": r"$\surd$",
-    "½": r"$\frac{1}{2}$",
-}
+MAX_ROWS = 300
+"""Rows of a table on the page; the files hold all."""
+
+
+class IntervalRow(TypedDict):
+    """A point estimate with its interval, one line of a forest plot."""
+
+    name: str
+    """The label of the line."""
+    series: str
+    value: float
+    low: float
+    high: float
+    images: int
+    """The number of test cases (or units) that the estimate is over."""
+
+
+class CurveRow(TypedDict):
+    """A point of a curve with its interval."""
+
+    series: str
+    line: NotRequired[str]
+    """The kind of curve, where a series has several: it selects the dash pattern."""
+    at: float
+    value: float
+    low: float
+    high: float
+
+
+class PointRow(TypedDict):
+    """A point of a scatter plot."""
+
+    name: str
+    series: str
+    at: float
+    value: float
+
+
+def interval_row(name: str, series: str, row: Row, column: str) -> IntervalRow:
+    """Return the estimate in a column of a view's row, with the ends of its interval."""
+    return {
+        "name": name,
+        "series": series,
+        "value": row[column],
+        "low": row[f"{column}_low"],
+        "high": row[f"{column}_high"],
+        "images": row["images"],
+    }
 
 
 @dataclass(frozen=True)
 class Chart:
-    """A Vega-Lite chart: drawn by the reader's browser, or as SVG, PDF and PNG without one."""
+    """A Vega-Lite chart: interactive in a browser, and static as SVG, PDF and PNG."""
 
     name: str
-    """Its file's name where charts are written out."""
+    """The stem of its file names."""
     title: str
     alt: str
-    """What it shows, for a reader who does not see it."""
+    """A text alternative for readers who cannot see the chart."""
     caption: str
-    """What the intervals are of, and n."""
+    """States what the intervals are and n."""
     source: str
-    """The command that gives its numbers."""
+    """The command that prints the numbers."""
     spec: Spec
-    """Without data."""
+    """The Vega-Lite specification without data."""
     rows: Sequence[Row]
+    key: str = ""
+    """The meaning of dash patterns or marks; it precedes the caption."""
     wide: bool = False
 
     @property
     def full(self) -> Spec:
-        """The whole specification, its numbers inside."""
+        """The complete specification with its data."""
         return vega.with_data(self.spec, self.title, self.alt, self.rows)
 
     def svg(self) -> str:
-        """As one SVG element; the same bytes for the same data."""
+        """Return one SVG element; the same data give the same bytes."""
         return rendering.svg(self.full)
 
     def csv(self) -> str:
-        """Its numbers."""
+        """Return the numbers as CSV."""
         return _csv(self.rows)
-
-
-def text(value: Any) -> str:
-    """Any value in a few characters."""
-    if value is None or (isinstance(value, float) and math.isnan(value)):
-        return NOTHING
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
-
-
-def fixed(digits: int) -> Callable[[Any], str]:
-    """Numbers with so many decimals."""
-    return lambda value: text(value) if text(value) == NOTHING else f"{value:,.{digits}f}"
-
-
-def p_value(value: Any) -> str:
-    """Three decimals, as far as they tell anything."""
-    return "< 0.001" if text(value) != NOTHING and value < 0.001 else fixed(3)(value)
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column of a table; with ``interval``, its ends are in ``KEY_low`` and ``KEY_high``."""
+    """One column of a table.
+
+    With ``interval``, the row holds the interval's ends in ``KEY_low`` and ``KEY_high``.
+    """
 
     key: str
     label: str
     show: Callable[[Any], str] | None = None
-    """None: it is text, left-aligned."""
+    """The format of a number, right-aligned; None for text, left-aligned."""
     interval: bool = False
 
     @property
     def numeric(self) -> bool:
-        """Whether it is aligned to the right."""
+        """Whether the column is right-aligned."""
         return self.show is not None
 
     def cell(self, row: Row) -> str:
-        """``0.912 [0.890, 0.931]``, or a dash where it was not measured."""
-        show = self.show or text
+        """Return e.g. ``0.912 [0.890, 0.931]``, or a dash where nothing was measured."""
+        show = self.show or as_text
         value = show(row.get(self.key))
         ends = [show(row.get(f"{self.key}_{end}")) for end in ("low", "high")]
-        if not self.interval or value == NOTHING or NOTHING in ends:
+        if not self.interval or value == MISSING or MISSING in ends:
             return value
         return f"{value} [{ends[0]}, {ends[1]}]"
 
 
 @dataclass(frozen=True)
 class Table:
-    """Rows under headings; the first column heads its row."""
+    """A table; the first column is the row header."""
 
     name: str
     columns: Sequence[Column]
     rows: Sequence[Row]
     source: str
     caption: str = ""
-    folded: str = ""
-    """Where it is long: the line that opens it."""
+    summary: str = ""
+    """For a table that is collapsed at first: the line that opens it."""
 
     @property
     def shown(self) -> Sequence[Row]:
-        """The rows in the page."""
-        return self.rows[:MOST]
+        """The rows on the page."""
+        return self.rows[:MAX_ROWS]
 
     @property
-    def cut(self) -> str:
-        """What the page leaves out, in words."""
-        more = len(self.rows) > MOST
-        return (
-            f"The first {MOST} of {len(self.rows):,} rows; the command gives all." if more else ""
-        )
+    def truncation(self) -> str:
+        """A sentence that states how many rows the page omits; empty if none."""
+        if len(self.rows) <= MAX_ROWS:
+            return ""
+        return f"The first {MAX_ROWS} of {len(self.rows):,} rows; the source query returns all."
 
     def csv(self) -> str:
-        """Every column of the rows, also those that are not shown."""
+        """Return all columns of all rows as CSV, including columns that are not shown."""
         return _csv(self.rows)
 
     def latex(self) -> str:
-        """A ``tabular`` for a paper that uses the package booktabs."""
+        """Return a ``tabular`` environment for the LaTeX package booktabs."""
         align = "".join("r" if c.numeric else "l" for c in self.columns)
         head = " & ".join(latex(c.label) for c in self.columns)
         body = [" & ".join(latex(c.cell(row)) for c in self.columns) for row in self.rows]
@@ -154,7 +166,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Picture:
-    """One image, as PNG."""
+    """An image as PNG with its label."""
 
     png: bytes
     alt: str
@@ -163,7 +175,7 @@ class Picture:
 
 @dataclass(frozen=True)
 class Strip:
-    """Pictures side by side, of one case."""
+    """Images of one case in a row."""
 
     title: str
     pictures: Sequence[Picture]
@@ -171,8 +183,15 @@ class Strip:
 
 
 @dataclass(frozen=True)
+class Heading:
+    """A heading within a section."""
+
+    title: str
+
+
+@dataclass(frozen=True)
 class Note:
-    """A paragraph, or a list of findings."""
+    """Paragraphs, or a bulleted list."""
 
     lines: Sequence[str]
     bullets: bool = False
@@ -180,28 +199,24 @@ class Note:
 
 @dataclass(frozen=True)
 class Commands:
-    """What to type, each with what it is for."""
+    """Shell commands, each with its purpose: (purpose, command)."""
 
     lines: Sequence[tuple[str, str]]
 
 
-Block = Chart | Table | Strip | Note | Commands
+Block = Chart | Table | Strip | Heading | Note | Commands
 
 
 @dataclass(frozen=True)
 class Section:
-    """One part of the page."""
+    """One section of the page."""
 
     name: str
+    """Its anchor, and the stem of its files."""
     title: str
     blocks: Sequence[Block]
     series: Sequence[str] = field(default=())
-    """What the reader may hide in all charts of it."""
-
-
-def latex(words: str) -> str:
-    """Text that LaTeX prints as it is."""
-    return "".join(LATEX.get(c, c) for c in words)
+    """The series that a reader can hide in all charts of the section."""
 
 
 def _csv(rows: Sequence[Row]) -> str:

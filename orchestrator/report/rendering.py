@@ -1,4 +1,4 @@
-"""Vega-Lite without a browser: SVG, PDF, PNG, and the scripts that a browser draws it with."""
+"""Renders Vega-Lite specifications without a browser, and gives the scripts that a page needs."""
 
 from __future__ import annotations
 
@@ -10,47 +10,52 @@ import vl_convert as vlc
 
 from orchestrator.report.vega import Spec
 
-VERSION = "6.4"
-"""Of Vega-Lite."""
+VEGA_LITE_VERSION = "6.4"
 WIDTH = 560
-"""Pixels of a chart's plot where no page gives it room."""
-
-
-def _sized(spec: Spec, **more: Any) -> Spec:
-    return {**spec, **more, **({"width": WIDTH} if spec.get("width") == "container" else {})}
+"""Pixels of the plot in a file; on the page the plot fills its container."""
+ARIA = re.compile(r' (?:aria-[a-z]+|role)="[^"]*"')
+COORDINATES = re.compile(r' (?:d|transform|[xy]2)="[^"]*"')
+LONG_NUMBER = re.compile(r"\d+\.\d{3,}")
 
 
 def svg(spec: Spec) -> str:
-    """The chart as an SVG element; what cannot be drawn raises ``ValueError``."""
-    drawn = vlc.vegalite_to_svg(_sized(spec), vl_version=VERSION)
+    """Return the chart as an SVG element.
+
+    Raises:
+        ValueError: the specification is not valid.
+    """
+    drawn = vlc.vegalite_to_svg(_with_width(spec), vl_version=VEGA_LITE_VERSION)
     return drawn[drawn.index("<svg") :]
 
 
-def small(drawn: str) -> str:
-    """An SVG without what its description tells already, to a hundredth of a pixel."""
+def compact(drawn: str) -> str:
+    """Return an SVG without ARIA attributes, its coordinates rounded to a hundredth of a pixel.
 
-    def rounded(place: re.Match[str]) -> str:
-        return LONG.sub(lambda number: f"{float(number[0]):.2f}", place[0])
+    The element around the chart has the text alternative.
+    """
 
-    return PLACES.sub(rounded, TOLD.sub("", drawn))
+    def rounded(attribute: re.Match[str]) -> str:
+        return LONG_NUMBER.sub(lambda number: f"{float(number[0]):.2f}", attribute[0])
 
-
-TOLD = re.compile(r' (?:aria-[a-z]+|role)="[^"]*"')
-PLACES = re.compile(r' (?:d|transform|[xy]2)="[^"]*"')
-LONG = re.compile(r"\d+\.\d{3,}")
+    return COORDINATES.sub(rounded, ARIA.sub("", drawn))
 
 
 def png(spec: Spec) -> bytes:
-    """The chart on white, 144 dots per inch."""
-    return vlc.vegalite_to_png(_sized(spec, background="white"), VERSION, scale=2.0)
+    """Return the chart on white at 144 dots per inch."""
+    return vlc.vegalite_to_png(_with_width(spec, background="white"), VEGA_LITE_VERSION, scale=2.0)
 
 
 def pdf(spec: Spec) -> bytes:
-    """The chart as one PDF page of its size."""
-    return vlc.vegalite_to_pdf(_sized(spec, background="white"), VERSION)
+    """Return the chart as a PDF with one page of its size."""
+    return vlc.vegalite_to_pdf(_with_width(spec, background="white"), VEGA_LITE_VERSION)
 
 
 @functools.cache
 def scripts() -> str:
-    """Vega, Vega-Lite and Vega-Embed as one script that needs nothing else."""
-    return vlc.javascript_bundle("window.vegaEmbed = vegaEmbed;", VERSION)
+    """Return Vega, Vega-Lite and Vega-Embed as one script without dependencies."""
+    return vlc.javascript_bundle("window.vegaEmbed = vegaEmbed;", VEGA_LITE_VERSION)
+
+
+def _with_width(spec: Spec, **properties: Any) -> Spec:
+    width = {"width": WIDTH} if spec.get("width") == "container" else {}
+    return {**spec, **properties, **width}

@@ -1,4 +1,4 @@
-"""Sample predictions of final trials: the pictures that they recorded, ready to be shown."""
+"""Sample predictions of final trials: the images that they recorded of test cases."""
 
 from __future__ import annotations
 
@@ -11,39 +11,39 @@ from orchestrator.heldout.final_cells import FinalCell, final_cells
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
-STILLS = {
+STILL_KINDS = {
     "image": "image",
     "truth": "true mask",
     "probability": "mean prediction",
     "uncertainty": "spread, white where it is ½ or more",
 }
-"""Kinds that a case has one picture of, in the order to show them, and their words."""
-STRIP = {
+"""The kinds of images that a case has one of, in display order, with their descriptions."""
+LEVEL_KINDS = {
     "noisy": "true mask with noise",
-    "denoised": "denoised given the image",
+    "denoised": "denoised with the image",
     "blind": "denoised without the image",
 }
-"""Kinds that a diffusion model has a picture per noise level of."""
+"""The kinds of images that a diffusion model records per noise level."""
 
 
 @dataclass(frozen=True)
-class Picture:
-    """One PNG."""
+class SampleImage:
+    """One image as PNG."""
 
     png: bytes
     width: int
     """Pixels."""
     height: int
     alt: str
-    """What it shows, in words."""
+    """A text alternative."""
     log_snr: float | None
-    """None but in a strip."""
+    """The noise level; None for a still."""
     t: float | None
 
 
 @dataclass(frozen=True)
 class Sample:
-    """What one trial made of one test case."""
+    """The images that one trial recorded of one test case."""
 
     study: str
     task: str
@@ -53,18 +53,19 @@ class Sample:
     cell: str
     digest: str
     case: str
-    stills: dict[str, Picture]
-    """By kind, in the order of :data:`STILLS`."""
-    strip: dict[str, list[Picture]]
-    """By kind, in the order of :data:`STRIP`, each from clean to noise; empty without diffusion."""
+    stills: dict[str, SampleImage]
+    """By kind, in the order of :data:`STILL_KINDS`."""
+    levels: dict[str, list[SampleImage]]
+    """By kind, in the order of :data:`LEVEL_KINDS`, clean to noise; empty without diffusion."""
 
 
 def samples(
     tables: Catalog, cells: Iterable[FinalCell] | None = None, most: int = 2
 ) -> list[Sample]:
-    """Of each cell, or these, its first seed's pictures: ``most`` cases, in order of their names.
+    """Return the samples of each cell's first seed: at most ``most`` cases, by name.
 
-    Only the chosen trials' pictures are read; a trial without any has no sample.
+    ``cells`` defaults to all final cells. Only the images of the chosen trials are read; a trial
+    without images has no sample.
     """
     chosen = [
         (cell, str(cell.trials.sort_values("seed")["digest"].iloc[0]))
@@ -82,17 +83,17 @@ def samples(
 
 def _sample(cell: FinalCell, digest: str, case: str, rows: list[dict[str, Any]]) -> Sample:
     rows = sorted(rows, key=lambda row: -(row["log_snr"] or 0.0))
-    who = f"{cell.task}, {cell.arm.replace('_', ' ')}, {case}"
+    subject = f"{cell.task}, {cell.arm.replace('_', ' ')}, {case}"
 
-    def of(kind: str, words: str) -> list[Picture]:
-        return [_picture(row, f"{who}: {words}") for row in rows if row["kind"] == kind]
+    def of_kind(kind: str, description: str) -> list[SampleImage]:
+        return [_image(row, f"{subject}: {description}") for row in rows if row["kind"] == kind]
 
-    stills = {kind: made[0] for kind, words in STILLS.items() if (made := of(kind, words))}
-    strip = {kind: made for kind, words in STRIP.items() if (made := of(kind, words))}
-    return Sample(**cell.identity, digest=digest, case=case, stills=stills, strip=strip)
+    stills = {kind: images[0] for kind, d in STILL_KINDS.items() if (images := of_kind(kind, d))}
+    levels = {kind: images for kind, d in LEVEL_KINDS.items() if (images := of_kind(kind, d))}
+    return Sample(**cell.identity, digest=digest, case=case, stills=stills, levels=levels)
 
 
-def _picture(row: dict[str, Any], alt: str) -> Picture:
+def _image(row: dict[str, Any], alt: str) -> SampleImage:
     level = "" if row["log_snr"] is None else f" at log-SNR {row['log_snr']:.1f}"
     size = (row["width"], row["height"])
-    return Picture(row["png"], *size, f"{alt}{level}", row["log_snr"], row["t"])
+    return SampleImage(row["png"], *size, f"{alt}{level}", row["log_snr"], row["t"])

@@ -11,7 +11,7 @@ from playwright.sync_api import Page
 from orchestrator.analyses import catalog
 from orchestrator.heldout import paired
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.report import write
+from orchestrator.report import write_report
 from tests.browser.conftest import Open, Opened
 from tests.unit.test_tables import commit_final
 
@@ -107,7 +107,7 @@ def test_hovering_a_point_tells_its_interval(ledger: Ledger, tmp_path: Path, ope
     section.locator(".mark-symbol path").first.hover()
     tooltip = page.locator("#vg-tooltip-element.visible")
     tooltip.wait_for()
-    assert "95 % from" in tooltip.inner_text()
+    assert "95 % interval from" in tooltip.inner_text()
 
 
 def test_names_are_text_and_never_markup(ledger: Ledger, tmp_path: Path, opened: Open) -> None:
@@ -156,7 +156,7 @@ def brightness(page: Page) -> float:
 
 def write_page(fill: Any, ledger: Ledger, folder: Path) -> None:
     fill(ledger)
-    write(catalog(ledger), folder / "report.html")
+    write_report(catalog(ledger), folder / "report.html")
 
 
 def report(fill: Any, ledger: Ledger, folder: Path, opened: Open, width: int = 1440) -> Opened:

@@ -10,7 +10,7 @@ from scipy import stats
 
 from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.report import contents
+from orchestrator.report import build_sections
 from orchestrator.report.blocks import Note, Table
 from tests.cells import as_counts, binned, commit
 from tests.claims import (
@@ -221,11 +221,11 @@ def test_holm_counts_the_tasks_and_one_task_refutes(ledger: Ledger) -> None:
     assert max(r["p_holm"] / r["p"] for r in each) == pytest.approx(3)
     assert (over["task"], over["tasks"], over["verdict"]) == (None, 3, "does not hold")
     assert over["why"] == "holds on a, b; does not hold on c"
-    section = next(s for s in contents(catalog(ledger)) if s.name == "claims")
+    section = next(s for s in build_sections(catalog(ledger)) if s.name == "claims")
     told = [line for b in section.blocks if isinstance(b, Note) for line in b.lines]
     assert (
-        f"{TWIN}, in ECE – does not hold. Of 3 comparisons of these networks, as they are:"
-        " holds in 2, does not hold in 1 (differences -0.020 to +0.020)."
+        f"{TWIN}, in ECE – does not hold. In 3 comparisons of the networks as trained:"
+        " holds in 2, does not hold in 1 (differences −0.020 to +0.020)."
     ) in told
 
 
@@ -245,7 +245,7 @@ def test_six_tasks_are_tested_over_tasks(ledger: Ledger) -> None:
 def test_the_report_answers_claim_by_claim(ledger: Ledger) -> None:
     arm(ledger, "net", "diffusion", gap=0.1)
     arm(ledger, "twin")
-    section = next(s for s in contents(catalog(ledger)) if s.name == "claims")
+    section = next(s for s in build_sections(catalog(ledger)) if s.name == "claims")
     told = " ".join(line for b in section.blocks if isinstance(b, Note) for line in b.lines)
     assert "ensemdiff: better calibrated than its feed-forward twin, in ECE – holds: " in told
     assert "less accurate than nnU-Net – can not be told: there is no nnU-Net" in told

@@ -12,7 +12,7 @@ from orchestrator.analyses import catalog
 from orchestrator.commands.sweep import leaderboard
 from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.report import write
+from orchestrator.report import write_report
 from orchestrator.statistics import bootstrap
 from orchestrator.views.catalog import Catalog
 from tests.unit.test_tables import commit_final
@@ -190,7 +190,7 @@ def test_the_report_shows_readings_where_there_are_others(
     read: Catalog, ledger: Ledger, tmp_path: Path
 ) -> None:
     page = tmp_path / "report.html"
-    write(read, page)
+    write_report(read, page)
     text = page.read_text(encoding="utf-8")
     table = text[text.index('<h2 id="readings">') :]
     table = table[: table.index("</table>")]
@@ -204,7 +204,7 @@ def test_the_report_has_no_table_of_readings_where_there_is_only_the_sample(
 ) -> None:
     commit_final(ledger, "1" * 16, "net", [(1, 1, 1)] * 2)
     page = tmp_path / "report.html"
-    write(catalog(ledger), page)
+    write_report(catalog(ledger), page)
     text = page.read_text(encoding="utf-8")
     assert '<h2 id="readings">' not in text
     assert '<h2 id="leaderboard">' in text

@@ -14,8 +14,9 @@ import pytest
 
 from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.report import contents, rendering, vega, write
-from orchestrator.report.blocks import Chart, Column, Table, fixed, latex, p_value
+from orchestrator.report import build_sections, rendering, vega, write_report
+from orchestrator.report.blocks import Chart, Column, Table
+from orchestrator.report.formats import decimals, latex, p_value
 from orchestrator.views.catalog import Catalog
 from tests.cells import binned, commit
 from tests.conftest import Segprint
@@ -31,7 +32,7 @@ def tables(ledger: Ledger) -> Catalog:
 
 
 def test_what_was_not_measured_is_a_dash_and_never_a_zero() -> None:
-    column = Column("dice", "Dice", fixed(3), interval=True)
+    column = Column("dice", "Dice", decimals(3), interval=True)
     assert column.cell({"dice": None}) == "–"
     assert column.cell({"dice": float("nan")}) == "–"
     assert column.cell({"dice": 0.5}) == "0.500"
@@ -42,7 +43,7 @@ def test_what_was_not_measured_is_a_dash_and_never_a_zero() -> None:
 
 def test_every_number_of_the_leaderboard_is_in_its_chart(tables: Catalog) -> None:
     board = {row["arm"]: row for row in tables["leaderboard"].to_pylist()}
-    blocks = contents(tables)[0].blocks
+    blocks = build_sections(tables)[0].blocks
     (chart,) = (b for b in blocks if isinstance(b, Chart) and b.name.endswith("dice"))
     drawn = {row["name"]: (row["value"], row["low"], row["high"]) for row in chart.rows}
     assert drawn == {
@@ -55,7 +56,7 @@ def test_every_number_of_the_leaderboard_is_in_its_chart(tables: Catalog) -> Non
 
 
 def test_the_command_below_a_figure_gives_its_numbers(tables: Catalog) -> None:
-    for section in contents(tables):
+    for section in build_sections(tables):
         for block in section.blocks:
             source = getattr(block, "source", "")
             if source.startswith("segprint query"):
@@ -63,7 +64,7 @@ def test_the_command_below_a_figure_gives_its_numbers(tables: Catalog) -> None:
 
 
 def test_the_same_rows_are_drawn_as_the_same_bytes(tables: Catalog) -> None:
-    blocks = contents(tables)[0].blocks
+    blocks = build_sections(tables)[0].blocks
     (chart,) = (b for b in blocks if isinstance(b, Chart) and b.name.endswith("dice"))
     assert chart.svg() == chart.svg()
     assert rendering.pdf(chart.full).startswith(b"%PDF-")
@@ -71,7 +72,7 @@ def test_the_same_rows_are_drawn_as_the_same_bytes(tables: Catalog) -> None:
 
 
 def test_every_chart_and_table_becomes_files_for_a_paper(tables: Catalog, tmp_path: Path) -> None:
-    written = write(tables, tmp_path / "page.html", tmp_path / "figures")
+    written = write_report(tables, tmp_path / "page.html", tmp_path / "figures")
     names = {path.name for path in written}
     assert len(names) == len(written)  # none is written over
     assert {"leaderboard.tex", "leaderboard.csv", "leaderboard-task-dice.svg"} <= names
@@ -93,7 +94,7 @@ def test_one_network_is_the_first_of_its_views_and_of_its_deep_ensembles(ledger:
         pixels = {f"c{k}": [(0.7, 100, 50 + i)] for k in range(3)}
         about = {"config": {"mode": mode, "test": test}, "mode": next(iter(mode))}
         commit(ledger, f"{i:016x}", arm, [(1, 0, 0)] * 3, pixels, **about)
-    section = next(s for s in contents(catalog(ledger)) if s.name == "reliability")
+    section = next(s for s in build_sections(catalog(ledger)) if s.name == "reliability")
     (chart,) = (b for b in section.blocks if isinstance(b, Chart) and b.name == "members-task-ece")
     assert {(r["series"], r["at"], round(r["value"], 3)) for r in chart.rows} == {
         *(("feedforward", n, v) for n, v in ((1, 0.2), (4, 0.19))),
@@ -109,7 +110,7 @@ def test_ensembles_of_two_models_are_two_lines(ledger: Ledger) -> None:
         commit(
             ledger, f"{i:016x}", f"{model}{members}", [(1, 0, 0)] * 3, pixels, **about, model=model
         )
-    section = next(s for s in contents(catalog(ledger)) if s.name == "reliability")
+    section = next(s for s in build_sections(catalog(ledger)) if s.name == "reliability")
     (chart,) = (b for b in section.blocks if isinstance(b, Chart) and b.name == "members-task-ece")
     lines = [(r["series"], r["at"]) for r in chart.rows]
     assert lines == [(f"{m} feedforward", n) for m, n in itertools.product("ab", (1, 4))]
@@ -124,7 +125,7 @@ def test_calibration_at_the_boundary_stands_beside_that_of_all_pixels(ledger: Le
     commit(ledger, "1" * 16, "net", [(1, 0, 0)] * 3, pixels, config=config, more=more)
     commit(ledger, "2" * 16, "older", [(1, 0, 0)] * 3, pixels, config=config)
     tables = catalog(ledger)
-    sections = {s.name: s for s in contents(tables)}
+    sections = {s.name: s for s in build_sections(tables)}
     (table,) = (b for b in sections["reliability"].blocks if isinstance(b, Table))
     (row,) = table.rows
     assert (row["series"], row["images"], row["seeds"]) == ("net", 3, 1)
@@ -140,7 +141,7 @@ def test_latex_keeps_what_names_hold() -> None:
 
 
 def test_a_latex_row_has_as_many_cells_as_there_are_columns() -> None:
-    columns = [Column("name", "Name & more"), Column("value", "Value", fixed(1))]
+    columns = [Column("name", "Name & more"), Column("value", "Value", decimals(1))]
     rows = [{"name": "a & b \\\\ c", "value": 1.0}, {"name": "d", "value": None}]
     lines = Table("t", columns, rows, "").latex().splitlines()
     body = [line for line in lines if line.endswith(r" \\")]
@@ -150,7 +151,9 @@ def test_a_latex_row_has_as_many_cells_as_there_are_columns() -> None:
 
 def test_hidden_series_leave_every_layer() -> None:
     """The filter is on the whole chart: no layer may bring rows of its own past it."""
-    spec = vega.lines(vega.looks(["a", "b"]), vega.number("x"), vega.number("y"), kinds=["k"])
+    spec = vega.curves(
+        vega.styles(["a", "b"]), vega.quantitative("x"), vega.quantitative("y"), kinds=["k"]
+    )
     assert spec["transform"] == [{"filter": "indexof(hidden, datum.series) < 0"}]
     assert all("data" not in layer for layer in spec["layer"])
 
@@ -160,7 +163,7 @@ def test_series_are_called_the_same_on_every_task(ledger: Ledger) -> None:
     for i, (task, model) in enumerate(itertools.product(("lung", "heart"), ("a", "b"))):
         about = {"cell": f"{task}_{model}_net", "task": task, "model": model}
         commit(ledger, f"{i}" * 16, "net", [(4, 1, 1), (3, 1, 1)], **about)
-    board = contents(catalog(ledger))[0]
+    board = build_sections(catalog(ledger))[0]
     assert board.series == ["a net", "b net"]
 
 
@@ -168,15 +171,15 @@ def test_series_are_called_the_same_on_every_task(ledger: Ledger) -> None:
 def test_an_arm_called_like_a_property_of_objects_is_drawn(ledger: Ledger, arm: str) -> None:
     commit_final(ledger, "0" * 16, arm, [(4, 1, 1), (3, 1, 1)])
     commit_final(ledger, "1" * 16, "net", [(4, 0, 0), (3, 1, 1)])
-    made = contents(catalog(ledger))
+    made = build_sections(catalog(ledger))
     charts = [b for part in made for b in part.blocks if isinstance(b, Chart) and b.rows]
     assert any(f"task {arm}" in rendering.svg(chart.full) for chart in charts)
 
 
 def test_the_pages_drawings_say_nothing_twice_and_move_no_mark(tables: Catalog) -> None:
     """Each chart's box tells its title and numbers; places are right to half a hundredth."""
-    chart = next(b for b in contents(tables)[0].blocks if isinstance(b, Chart))
-    whole, small = chart.svg(), rendering.small(chart.svg())
+    chart = next(b for b in build_sections(tables)[0].blocks if isinstance(b, Chart))
+    whole, small = chart.svg(), rendering.compact(chart.svg())
     assert "aria-label=" in whole
     assert "aria-label=" not in small
     words = [re.findall(r">([^<>]+)<", text) for text in (whole, small)]
@@ -186,8 +189,8 @@ def test_the_pages_drawings_say_nothing_twice_and_move_no_mark(tables: Catalog) 
 
 
 def test_a_square_of_many_arms_has_curves_and_no_bands() -> None:
-    for count, areas in ((vega.BANDS, 1), (vega.BANDS + 1, 0)):
-        layers = vega.reliability(vega.looks([f"arm{i}" for i in range(count)]))["layer"]
+    for count, areas in ((vega.MAX_BANDS, 1), (vega.MAX_BANDS + 1, 0)):
+        layers = vega.reliability(vega.styles([f"arm{i}" for i in range(count)]))["layer"]
         assert sum(layer["mark"]["type"] == "area" for layer in layers) == areas
         assert sum(layer["mark"]["type"] == "line" for layer in layers) == 2
 
@@ -198,7 +201,7 @@ def test_a_zero_on_a_logarithmic_axis_is_drawn(tmp_path: Path) -> None:
         for i, v in enumerate((0.0, 1e-9, 0.5))
     ]
     up = vega.logarithmic("y", [row["value"] for row in rows])
-    spec = vega.lines(vega.looks(["a"]), vega.number("x"), up, kinds=["k"])
+    spec = vega.curves(vega.styles(["a"]), vega.quantitative("x"), up, kinds=["k"])
     chart = Chart("c", "c", "", "", "", spec, rows)
     assert "NaN" not in chart.svg()
     assert up["scale"]["domain"][0] > 0

@@ -10,7 +10,7 @@ from orchestrator.analyses import catalog
 from orchestrator.heldout.final_cells import final_cells
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.report.sample_images import STILLS, STRIP, samples
+from orchestrator.report.sample_images import LEVEL_KINDS, STILL_KINDS, samples
 from orchestrator.tables import compaction
 from orchestrator.views.catalog import Catalog
 
@@ -19,8 +19,8 @@ LEVELS = (-9.0, 4.0, 0.0, -2.5)
 
 def pictures(mark: str, *, strip: bool) -> list[dict[str, Any]]:
     """Of two cases, in an order that helps nobody; the bytes say what they are."""
-    made: list[tuple[str, float | None]] = [(kind, None) for kind in STILLS]
-    made += [(kind, level) for level in LEVELS for kind in STRIP if strip]
+    made: list[tuple[str, float | None]] = [(kind, None) for kind in STILL_KINDS]
+    made += [(kind, level) for level in LEVELS for kind in LEVEL_KINDS if strip]
     return [
         {
             "case": case,
@@ -72,14 +72,14 @@ def test_each_cell_shows_its_first_seeds_cases_by_name(tables: Catalog) -> None:
 
 def test_a_strip_goes_from_clean_to_noise_and_every_picture_has_its_words(tables: Catalog) -> None:
     first, *_, twin = samples(tables)
-    assert list(first.stills) == list(twin.stills) == list(STILLS)
-    assert list(first.strip) == list(STRIP)
-    assert twin.strip == {}
-    for kind, made in first.strip.items():
+    assert list(first.stills) == list(twin.stills) == list(STILL_KINDS)
+    assert list(first.levels) == list(LEVEL_KINDS)
+    assert twin.levels == {}
+    for kind, made in first.levels.items():
         assert [p.log_snr for p in made] == sorted(LEVELS, reverse=True)
         assert [p.png for p in made] == [f"a c0 {kind} {p.log_snr}".encode() for p in made]
-    truth, last = first.stills["truth"], first.strip["denoised"][-1]
+    truth, last = first.stills["truth"], first.levels["denoised"][-1]
     assert (truth.png, truth.log_snr, truth.t) == (b"a c0 truth None", None, None)
     assert truth.alt == "task, noisy arm, c0: true mask"
-    assert last.alt == "task, noisy arm, c0: denoised given the image at log-SNR -9.0"
+    assert last.alt == "task, noisy arm, c0: denoised with the image at log-SNR -9.0"
     assert (last.width, last.height, last.t) == (3, 2, 0.5)

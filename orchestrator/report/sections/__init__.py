@@ -1,4 +1,5 @@
-"""The sections of the report, one file each: ``section(tables, naming)`` gives it, or None.
+"""The sections of the report, one module each.
 
-``PLACE`` says where on the page it comes.
+A module defines ``PLACE``, its position on the page, and ``section(tables, names)``, which returns
+its :class:`~orchestrator.report.blocks.Section`, or None if the store holds no data for it.
 """

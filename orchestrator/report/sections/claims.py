@@ -1,4 +1,4 @@
-"""The source study's claims, one by one: what these data say, and what they can not tell."""
+"""The verdict of these data on each claim of the source study, and the evidence for it."""
 
 from __future__ import annotations
 
@@ -7,139 +7,144 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.claims.convergence import BELOW, LEARNING
-from orchestrator.report.blocks import Block, Column, Note, Section, Table, fixed, p_value, text
-from orchestrator.report.naming import Naming, ordered, query, spaced
+from orchestrator.report.blocks import Block, Column, Heading, Note, Section, Table
+from orchestrator.report.cell_names import CellNames, distinct, query, readable
+from orchestrator.report.formats import as_text, decimals, p_equals, p_value, signed
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 PLACE = 15
-TOLD = (
-    "Öttl et al. (arXiv 2403.14440) found four things about diffusion models for segmentation. Of"
-    " each, what these data say: it holds, it does not hold, or it can not be told. That is judged"
-    " by differences in pairs over the same cases and seeds, never by two intervals: the 95 %"
-    " interval excludes zero, most test units (patients, or cases of fewer than six of these) are"
-    " on the same side, and p, adjusted by Holm over models and tasks, is at most 0.05."
-    " Where networks were still learning when they were tested, or are below grey levels alone in"
-    " validation, it can not be told, whatever they show as they are."
+INCONCLUSIVE = "can not be told"
+NOTE = (
+    "Öttl et al. (arXiv 2403.14440) report four findings about diffusion models for segmentation."
+    " The verdict of these data on each finding is: holds, does not hold, or inconclusive. A"
+    " finding holds, or does not hold, only if the 95 % interval of the paired difference over the"
+    " same cases and seeds excludes zero, most test units agree in sign with the mean, and the p"
+    " value, adjusted by Holm's method over models and tasks, is at most 0.05. Test units are"
+    " patients, or cases where there are fewer than six patients. The verdict is inconclusive for"
+    " a network that was still learning at the end of its training, and for one whose validation"
+    " score is below that of the grey-level baseline; the column “As trained” gives the verdict"
+    " without this restriction."
 )
 TITLES = {
-    1: "Claim 1: diffusion is better calibrated than its twin, and less accurate than nnU-Net and"
-    " SegFormer",
-    2: "Claim 2: at some timesteps the image hardly helps, since the noisy mask already tells",
+    1: "Claim 1: diffusion is better calibrated than its feed-forward twin, and less accurate than"
+    " nnU-Net and SegFormer",
+    2: "Claim 2: at some timesteps the image adds little, because the noisy mask suffices",
     3: "Claim 3: the loss over timesteps is not monotone",
-    4: "Claim 4: each task has a timestep fingerprint of its own",
+    4: "Claim 4: each task has its own timestep fingerprint",
 }
 METRICS = {"ece": "ECE", "dice": "Dice", "iou": "IoU"}
-MEASURED = {
+QUANTITIES = {
     **METRICS,
-    "share": "share of the error that the image takes away, less 5 %",
+    "share": "share of the error that the image removes, minus 5 %",
     "loss": "ε-error",
     "wasserstein": "λ",
 }
-FIRST = ("holds", "does not hold", "can not be told")
-KINDS = {
-    BELOW: "a network below grey levels alone in validation",
-    LEARNING: "a network that was still learning",
-    "may be chance": "a difference that may be chance",
+VERDICTS = ("holds", "does not hold", INCONCLUSIVE)
+REASONS = {
+    BELOW: "a network scores below the grey-level baseline in validation",
+    LEARNING: "a network was still learning",
+    "may be chance": "the difference may be chance",
 }
-"""What a reason has in it, and what it is called where several are counted."""
-DIFFERENCE = Column("difference", "Difference", fixed(3), interval=True)
+"""Maps a phrase within a reason to the name under which such reasons are counted."""
+DIFFERENCE = Column("difference", "Difference", decimals(3), interval=True)
 COLUMNS = (
-    Column("claim", "Claim", text),
-    Column("said", "Diffusion is, or has"),
+    Column("claim", "Claim", as_text),
+    Column("finding", "Statement about diffusion"),
     Column("task", "Task"),
     Column("name", "Arms"),
-    Column("verdict", "These data"),
+    Column("verdict", "Verdict"),
     Column("as_trained", "As trained"),
-    Column("why", "Why"),
+    Column("why", "Reason"),
     DIFFERENCE,
-    Column("measured", "In"),
+    Column("quantity", "Quantity"),
     Column("p", "p", p_value),
-    Column("p_holm", "p, Holm", p_value),
-    Column("images", "Cases", text),
-    Column("groups", "Groups", text),
-    Column("units", "Test units", text),
-    Column("seeds", "Seeds", text),
+    Column("p_holm", "p (Holm)", p_value),
+    Column("images", "Cases", as_text),
+    Column("groups", "Groups", as_text),
+    Column("units", "Test units", as_text),
+    Column("seeds", "Seeds", as_text),
     Column("source", "Query"),
 )
 
 
-def section(tables: Catalog, naming: Naming) -> Section | None:
-    """Each claim in words, per model; below, what is behind every word."""
-    rows = [{**row, **_words(row, naming)} for row in tables["claims"].to_pylist()]
+def section(tables: Catalog, names: CellNames) -> Section | None:
+    """Return the verdict on each claim in sentences, and a table with the evidence."""
+    rows = [{**row, **_texts(row, names)} for row in tables["claims"].to_pylist()]
     if not rows:
         return None
-    blocks: list[Block] = [Note([TOLD])]
+    blocks: list[Block] = [Note([NOTE])]
     for claim, title in TITLES.items():
-        mine = [row for row in rows if row["claim"] == claim]
-        blocks += [Note([title]), Note(list(_answers(mine)), bullets=True)]
-    table = Table("claims", COLUMNS, rows, query(tables, "claims"), folded="What is behind them")
-    return Section("claims", "The claims of the source study", [*blocks, table])
+        verdicts = _sentences([row for row in rows if row["claim"] == claim])
+        blocks += [Heading(title), Note(list(verdicts), bullets=True)]
+    source = query(tables, "claims")
+    table = Table("claims", COLUMNS, rows, source, summary=f"Evidence: all {len(rows)} comparisons")
+    return Section("claims", "Claims of the source study", [*blocks, table])
 
 
-def _words(row: dict[str, Any], naming: Naming) -> dict[str, str]:
-    names = [naming(row["study"], row[k]) for k in ("cell", "against") if row[k]]
+def _texts(row: dict[str, Any], names: CellNames) -> dict[str, str]:
+    cells = [names(row["study"], row[k]) for k in ("cell", "against") if row[k]]
     metric = METRICS.get(row["metric"]) if row["model"] else None
+    all_tasks = "all tasks" if row["model"] else ""
     return {
-        "said": f"{row['statement']}, in {metric}" if metric else row["statement"],
-        "task": spaced(row["task"]) if row["task"] else _over(row),
-        "name": " − ".join(names) or row["model"] or "",
-        "measured": MEASURED.get(row["metric"], ""),
+        "finding": f"{row['statement']}, in {metric}" if metric else row["statement"],
+        "task": readable(row["task"]) if row["task"] else all_tasks,
+        "name": " − ".join(cells) or row["model"] or "",
+        "quantity": QUANTITIES.get(row["metric"], ""),
     }
 
 
-def _over(row: dict[str, Any]) -> str:
-    return "all tasks" if row["model"] else ""
-
-
-def _answers(rows: list[dict[str, Any]]) -> Iterator[str]:
-    """One answer per study, statement and metric: over all models and tasks, if there are some."""
-    several = len(ordered(rows, "study")) > 1
-    for study, said in dict.fromkeys((r["study"], r["said"]) for r in rows):
-        mine = [r for r in rows if (r["study"], r["said"]) == (study, said)]
-        each = [r for r in mine if r["task"] != "all tasks"]
-        where = f"{study}: " if several else ""
-        if len(each) > 1 and each[0]["model"]:
-            yield f"{where}{said} – {_over_all(mine)}. {_as_trained(each)}"
+def _sentences(rows: list[dict[str, Any]]) -> Iterator[str]:
+    """Yield one verdict per study, statement and metric: over all models and tasks if several."""
+    has_several_studies = len(distinct(rows, "study")) > 1
+    for study, finding in dict.fromkeys((r["study"], r["finding"]) for r in rows):
+        group = [r for r in rows if (r["study"], r["finding"]) == (study, finding)]
+        comparisons = [r for r in group if r["task"] != "all tasks"]
+        prefix = f"{study}: " if has_several_studies else ""
+        first = comparisons[0]
+        if len(comparisons) > 1 and first["model"]:
+            yield f"{prefix}{finding} – {_overall(group)}. {_as_trained(comparisons)}"
         else:
-            model = f"{each[0]['model']}: " if each[0]["model"] else ""
-            yield f"{where}{model}{said} – {each[0]['verdict']}: {_reason(each[0])}"
+            model = f"{first['model']}: " if first["model"] else ""
+            yield f"{prefix}{model}{finding} – {first['verdict']}: {_reason(first)}"
 
 
-def _over_all(rows: list[dict[str, Any]]) -> str:
-    """The verdict over tasks, or that of each model where they differ."""
-    over = [r for r in rows if r["task"] == "all tasks"] or rows
-    by: dict[str, list[str]] = {}
-    for row in over:
-        by.setdefault(row["verdict"], []).append(row["model"] or "")
-    if len(by) == 1:
-        return next(iter(by))
-    return "; ".join(f"{verdict} for {', '.join(models)}" for verdict, models in by.items())
+def _overall(rows: list[dict[str, Any]]) -> str:
+    """Return the verdict over tasks, or that of each model where they differ."""
+    over_tasks = [r for r in rows if r["task"] == "all tasks"] or rows
+    models_of: dict[str, list[str]] = {}
+    for row in over_tasks:
+        models_of.setdefault(row["verdict"], []).append(row["model"] or "")
+    if len(models_of) == 1:
+        return next(iter(models_of))
+    return "; ".join(f"{verdict} for {', '.join(models)}" for verdict, models in models_of.items())
 
 
-def _as_trained(each: list[dict[str, Any]]) -> str:
-    """How often it is so for these networks, by how much, and what keeps it from a verdict."""
-    found = Counter(row["as_trained"] for row in each)
-    counts = [f"{verdict} in {found[verdict]}" for verdict in FIRST if found[verdict]]
-    apart = [row["difference"] for row in each if row["difference"] is not None]
-    spread = f" (differences {min(apart):+.3f} to {max(apart):+.3f})" if apart else ""
-    told = (
-        f"Of {len(each)} comparisons of these networks, as they are: {', '.join(counts)}{spread}."
+def _as_trained(comparisons: list[dict[str, Any]]) -> str:
+    """Return the counts of verdicts on the networks as trained, and why some are inconclusive."""
+    count = Counter(row["as_trained"] for row in comparisons)
+    counts = [f"{verdict} in {count[verdict]}" for verdict in VERDICTS if count[verdict]]
+    differences = [row["difference"] for row in comparisons if row["difference"] is not None]
+    span = ""
+    if differences:
+        span = f" (differences {signed(min(differences))} to {signed(max(differences))})"
+    sentence = f"In {len(comparisons)} comparisons of the networks as trained: "
+    sentence += f"{', '.join(counts)}{span}."
+    reasons = Counter(
+        next((name for phrase, name in REASONS.items() if phrase in row["why"]), row["why"])
+        for row in comparisons
+        if row["verdict"] == INCONCLUSIVE
     )
-    open_ones = [row["why"] for row in each if row["verdict"] == "can not be told"]
-    kinds = Counter(
-        next((kind for mark, kind in KINDS.items() if mark in why), why) for why in open_ones
-    )
-    whys = ", ".join(f"{kind} ({count})" for kind, count in kinds.most_common(3))
-    return f"{told} Why it is open: {whys}." if whys else told
+    listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
+    return f"{sentence} Reasons for an inconclusive verdict: {listed}." if listed else sentence
 
 
 def _reason(row: dict[str, Any]) -> str:
-    """Why, and the number behind it."""
-    told: list[str] = []
+    """Return the reason for a verdict, with the difference and its p value."""
+    details: list[str] = []
     if row["as_trained"] != row["verdict"]:
-        told.append(f"of these networks, as they are: {row['as_trained']}")
+        details.append(f"the networks as trained: {row['as_trained']}")
     if row["difference"] is not None:
-        told.append(f"difference {DIFFERENCE.cell(row)}, p {p_value(row['p_holm'])}")
-    return f"{row['why']} ({'; '.join(told)})." if told else f"{row['why']}."
+        details.append(f"difference {DIFFERENCE.cell(row)}, {p_equals(row['p_holm'])}")
+    return f"{row['why']} ({'; '.join(details)})." if details else f"{row['why']}."

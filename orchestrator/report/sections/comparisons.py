@@ -1,4 +1,4 @@
-"""What changing one thing changes: arms in pairs, over the same cases and seeds."""
+"""Paired comparisons of arms, ranks over tasks, and interactions of two changes."""
 
 from __future__ import annotations
 
@@ -9,14 +9,22 @@ from orchestrator.report.blocks import (
     Block,
     Chart,
     Column,
+    Heading,
+    IntervalRow,
     Note,
     Section,
     Table,
-    fixed,
-    p_value,
-    text,
+    interval_row,
 )
-from orchestrator.report.naming import Naming, ordered, query, sized, spaced
+from orchestrator.report.cell_names import (
+    CellNames,
+    distinct,
+    plural,
+    query,
+    readable,
+    sample_size,
+)
+from orchestrator.report.formats import as_text, decimals, p_equals, p_value, signed
 from orchestrator.statistics.bootstrap import FEWEST
 
 if TYPE_CHECKING:
@@ -26,142 +34,154 @@ PLACE = 40
 COLUMNS = (
     Column("task", "Task"),
     Column("metric", "Metric"),
-    Column("name", "One less the other"),
-    Column("difference", "Difference", fixed(3), interval=True),
-    Column("better", "Better in", text),
+    Column("name", "Arm − other arm"),
+    Column("difference", "Difference", decimals(3), interval=True),
+    Column("better", "Better in", as_text),
     Column("p", "p", p_value),
-    Column("p_holm", "p, Holm", p_value),
-    Column("seeds", "Seeds", text),
-    Column("images", "Cases", text),
-    Column("groups", "Groups", text),
+    Column("p_holm", "p (Holm)", p_value),
+    Column("seeds", "Seeds", as_text),
+    Column("images", "Cases", as_text),
+    Column("groups", "Groups", as_text),
 )
-SHOWN = 15
+INTERACTIONS = (
+    Column("task", "Task"),
+    Column("metric", "Metric"),
+    Column("first", "First change"),
+    Column("second", "Second change"),
+    Column("interaction", "Interaction", decimals(3), interval=True),
+    Column("images", "Cases", as_text),
+    Column("groups", "Groups", as_text),
+    Column("seeds", "Seeds", as_text),
+)
+RANKED = {"dice": "Dice", "ece": "ECE"}
+MAX_PAIRS = 15
 """Pairs per chart: those with the largest differences."""
-CLEAR, UNCLEAR = "the interval excludes zero", "the interval includes zero"
-TOLD = (
-    "Each pair over the cases and seeds that both have, so what they share cancels; 95 % bootstrap"
-    " intervals over units and seeds. A unit is a group of cases (a patient, slide or slab), or a"
-    f" case where there are fewer than {FEWEST} groups: then cases of one patient count as"
-    " independent, and p is too small. p is of Wilcoxon's signed-rank test over units, each the"
-    " mean of its seeds, and of metrics pooled over pixels (ECE, Brier) of a test that exchanges"
-    " the two arms unit by unit; adjusted by Holm over all pairs of a study, task and metric."
+EXCLUDES_ZERO, INCLUDES_ZERO = "the interval excludes zero", "the interval includes zero"
+NOTE = (
+    "Each pair of arms is compared over the cases and seeds that both have, so that the variation"
+    " they share cancels. Intervals are 95 % bootstrap intervals over units and seeds. A unit is a"
+    " group of cases (a patient, slide or slab), or a single case where there are fewer than"
+    f" {FEWEST} groups; in the latter case, cases of one patient are treated as independent and p"
+    " is too small. The p value is from Wilcoxon's signed-rank test over units, each the mean over"
+    " its seeds; for metrics pooled over pixels (ECE and Brier score) it is from a permutation test"
+    " that exchanges the two arms within units. It is adjusted by Holm's method over all pairs of a"
+    " study, task and metric."
+)
+INTERACTION_NOTE = (
+    "Where a study crosses two changes, the interaction is the effect of both together minus the"
+    " sum of their separate effects: it is 0 if the effects are additive."
 )
 
 
-def section(tables: Catalog, naming: Naming) -> Section | None:
-    """A forest of Dice differences per task, and the table of all; nothing without a pair."""
+def section(tables: Catalog, names: CellNames) -> Section | None:
+    """Return a forest plot of Dice differences per task, rank charts and the table of all pairs."""
     rows = [
         {
             **row,
             "p": row["permutation_p"] if row["wilcoxon_p"] is None else row["wilcoxon_p"],
-            "name": f"{naming(row['study'], row['cell'])} − {naming(row['study'], row['against'])}",
+            "name": f"{names(row['study'], row['cell'])} − {names(row['study'], row['against'])}",
         }
         for row in tables["ablation"].to_pylist()
     ]
     if not rows:
         return None
-    charts = [_forest(tables, rows, task) for task in ordered(rows, "task")]
-    every = Table(
+    table = Table(
         "comparisons",
         COLUMNS,
         rows,
         query(tables, "ablation"),
-        folded=f"All {len(rows)} comparisons",
+        summary=f"All {len(rows)} comparisons",
     )
     blocks: list[Block] = [
-        Note([TOLD]),
-        *charts,
-        *_ranks(tables),
-        every,
+        Note([NOTE]),
+        *(_forest(tables, rows, task) for task in distinct(rows, "task")),
+        *_rank_charts(tables),
+        table,
         *_interactions(tables),
     ]
-    return Section("comparisons", "Comparisons in pairs", blocks)
+    return Section("comparisons", "Paired comparisons", blocks)
 
 
 def _forest(tables: Catalog, rows: list[dict[str, Any]], task: str) -> Chart:
-    mine = [r for r in rows if r["task"] == task and r["metric"] == "dice"]
-    mine.sort(key=lambda r: -abs(r["difference"]))
-    kept = sorted(mine[:SHOWN], key=lambda r: -r["difference"])
-    shown = [
-        {
-            "name": row["name"],
-            "series": CLEAR if row["difference_low"] * row["difference_high"] > 0 else UNCLEAR,
-            "value": row["difference"],
-            "low": row["difference_low"],
-            "high": row["difference_high"],
-            "images": row["images"],
-        }
-        for row in kept
-    ]
-    cut = f" The {SHOWN} largest of {len(mine)} differences." if len(mine) > SHOWN else ""
-    counts = f"{sized(mine[0])} and {mine[0]['seeds']} seeds" if mine else "no cases"
+    pairs = [r for r in rows if r["task"] == task and r["metric"] == "dice"]
+    pairs.sort(key=lambda r: -abs(r["difference"]))
+    largest = sorted(pairs[:MAX_PAIRS], key=lambda r: -r["difference"])
+    shown = [interval_row(row["name"], _interval_kind(row), row, "difference") for row in largest]
+    omitted = ""
+    if len(pairs) > MAX_PAIRS:
+        omitted = f" The chart shows the {MAX_PAIRS} largest of {len(pairs)} differences."
+    size = "no cases"
+    if pairs:
+        size = f"{sample_size(pairs[0])} and {plural(pairs[0]['seeds'], 'seed')}"
     return Chart(
         f"comparison-{task}-dice",
-        f"{spaced(task)}: differences in Dice",
-        "; ".join(f"{r['name']} {r['value']:+.3f}" for r in shown[:4]),
-        f"95 % intervals over {counts}; colour and shape: whether it excludes zero.{cut}",
+        f"{readable(task)}: differences in Dice",
+        "; ".join(f"{r['name']} {signed(r['value'])}" for r in shown[:4]),
+        f"Bars are 95 % bootstrap intervals over {size}.{omitted}",
         query(tables, "ablation", f"task = '{task}'", "metric = 'dice'"),
-        vega.intervals(
-            vega.looks([CLEAR, UNCLEAR]), vega.number("difference in Dice"), len(shown), zero=True
+        vega.forest(
+            vega.styles([EXCLUDES_ZERO, INCLUDES_ZERO]),
+            vega.quantitative("difference in Dice"),
+            len(shown),
+            zero=True,
+        ),
+        shown,
+        key=f"● {EXCLUDES_ZERO}; ■ {INCLUDES_ZERO}.",
+    )
+
+
+def _interval_kind(row: dict[str, Any]) -> str:
+    excludes = row["difference_low"] * row["difference_high"] > 0
+    return EXCLUDES_ZERO if excludes else INCLUDES_ZERO
+
+
+def _rank_charts(tables: Catalog) -> list[Chart]:
+    """Return the mean ranks over all tasks, for studies with at least three arms."""
+    rows = [row for row in tables["ranks"].to_pylist() if row["metric"] in RANKED]
+    several = len(distinct(rows, "study")) > 1
+    groups: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        groups.setdefault((row["study"], row["metric"]), []).append(row)
+    return [
+        _rank_chart(tables, sorted(arms, key=lambda r: r["mean_rank"]), f"{study}: " * several)
+        for (study, _), arms in groups.items()
+    ]
+
+
+def _rank_chart(tables: Catalog, arms: list[dict[str, Any]], prefix: str) -> Chart:
+    first = arms[0]
+    metric = first["metric"]
+    half = first["critical_difference"] / 2
+    shown: list[IntervalRow] = [
+        {
+            "name": readable(row["arm"]),
+            "series": "mean rank",
+            "value": row["mean_rank"],
+            "low": row["mean_rank"] - half,
+            "high": row["mean_rank"] + half,
+            "images": row["blocks"],
+        }
+        for row in arms[:MAX_PAIRS]
+    ]
+    return Chart(
+        f"ranks-{first['study']}-{metric}",
+        f"{prefix}Mean rank in {RANKED[metric]} over {plural(first['tasks'], 'task')}",
+        "; ".join(f"{r['name']} {r['value']:.2f}" for r in shown),
+        f"Rank 1 is best; n = {first['blocks']} units of all tasks. Two arms differ significantly"
+        " at the 5 % level, adjusted for all pairs, if their bars do not overlap (Nemenyi test;"
+        f" Demšar 2006). Friedman test: {p_equals(first['friedman_p'])}. The blocks of the test are"
+        " units and not data sets, so the result is limited to these tasks, and the task with the"
+        " most units has the largest weight.",
+        query(tables, "ranks", f"metric = '{metric}'"),
+        vega.forest(
+            vega.styles(["mean rank"]), vega.quantitative("mean rank", zero=False), len(shown)
         ),
         shown,
     )
 
 
-def _ranks(tables: Catalog) -> list[Chart]:
-    """Mean ranks over all tasks, of studies with three arms or more."""
-    found: list[Chart] = []
-    rows = [row for row in tables["ranks"].to_pylist() if row["metric"] in ("dice", "ece")]
-    for study, metric in dict.fromkeys((row["study"], row["metric"]) for row in rows):
-        mine = [r for r in rows if (r["study"], r["metric"]) == (study, metric)]
-        mine.sort(key=lambda r: r["mean_rank"])
-        half = mine[0]["critical_difference"] / 2
-        shown = [
-            {
-                "name": spaced(row["arm"]),
-                "series": "mean rank",
-                "value": row["mean_rank"],
-                "low": row["mean_rank"] - half,
-                "high": row["mean_rank"] + half,
-                "images": row["blocks"],
-            }
-            for row in mine[:SHOWN]
-        ]
-        where = f"{spaced(study)}: " if len({row["study"] for row in rows}) > 1 else ""
-        found.append(
-            Chart(
-                f"ranks-{study}-{metric}",
-                f"{where}mean rank in {NAMES[metric]} over {mine[0]['tasks']} tasks",
-                "; ".join(f"{r['name']} {r['value']:.2f}" for r in shown),
-                f"1 is best; {mine[0]['blocks']} units of all tasks. Arms whose bars are apart"
-                " differ at 5 %, all pairs considered (Nemenyi; Demšar 2006); Friedman's p"
-                f" {p_value(mine[0]['friedman_p'])}. The blocks are units, not data sets: it is"
-                " about these tasks, and the one with most units counts most.",
-                query(tables, "ranks", f"metric = '{metric}'"),
-                vega.intervals(
-                    vega.looks(["mean rank"]), vega.number("mean rank", zero=False), len(shown)
-                ),
-                shown,
-            )
-        )
-    return found
-
-
-NAMES = {"dice": "Dice", "ece": "ECE"}
-INTERACTIONS = (
-    Column("task", "Task"),
-    Column("metric", "Metric"),
-    Column("first", "One change"),
-    Column("second", "Another"),
-    Column("interaction", "Both at once, beyond their sum", fixed(3), interval=True),
-    Column("images", "Cases", text),
-    Column("groups", "Groups", text),
-    Column("seeds", "Seeds", text),
-)
-
-
 def _interactions(tables: Catalog) -> list[Block]:
-    """Whether two changes add up, where a study crosses them."""
+    """Return the interactions of two changes, where a study crosses them."""
     rows = [
         {
             **row,
@@ -172,7 +192,7 @@ def _interactions(tables: Catalog) -> list[Block]:
     ]
     if not rows:
         return []
-    said = "Where two things were changed, each alone and both together: 0 if they just add up."
-    folded = f"All {len(rows)} interactions"
+    summary = f"All {len(rows)} interactions"
     source = query(tables, "interactions")
-    return [Note([said]), Table("interactions", INTERACTIONS, rows, source, folded=folded)]
+    table = Table("interactions", INTERACTIONS, rows, source, summary=summary)
+    return [Heading("Interactions"), Note([INTERACTION_NOTE]), table]

@@ -1,84 +1,99 @@
-"""What accuracy and calibration cost: passes, seconds, memory."""
+"""Accuracy and calibration against cost: network passes and training time."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.report import vega
 from orchestrator.report.blocks import Block, Chart, Note, Section
-from orchestrator.report.naming import Naming, query, spaced
+from orchestrator.report.cell_names import CellNames, query, readable
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 PLACE = 70
+
+
+class Cost(NamedTuple):
+    """A cost in the view ``pareto``."""
+
+    column: str
+    flag: str
+    """The suffix of the columns that flag membership of the Pareto front."""
+    title: str
+    decades: int
+    """The range of the axis: without a limit, baselines without training would compress it."""
+
+
 COSTS = (
-    ("passes_per_image", "passes", "network passes per image", 4),
-    ("train_device_seconds", "training", "device-seconds of training", 2),
+    Cost("passes_per_image", "passes", "network passes per image", 4),
+    Cost("train_device_seconds", "training", "device-seconds of training", 2),
 )
-"""Columns of the view ``pareto``, what its flags end in, their words, and the decades to show: what
-needs no training would push what does into a corner."""
 METRICS = (("dice", "Dice"), ("ece", "ECE"))
-TOLD = (
-    "The line joins what nothing else beats at its price (the Pareto front); where one arm is both"
-    " best and cheapest there is no line. Costs are on a logarithmic axis; passes"
-    " under a ten-thousandth and training under a hundredth of the dearest lie on the left edge."
+NOTE = (
+    "The line joins the Pareto front: the arms to which no other arm is superior in metric or cost"
+    " without being inferior in the other. There is no line where one arm is both best and"
+    " cheapest. Costs have a logarithmic axis; arms below 1/10,000 of the largest number of"
+    " passes, or below 1/100 of the longest training, lie on its left edge."
 )
 
 
-def section(tables: Catalog, naming: Naming) -> Section | None:
-    """Per task, Dice and ECE against two costs, where arms differ in them."""
-    rows = naming.of(tables["pareto"].to_pylist())
-    charts = [
-        _chart(tables, naming, [r for r in rows if r["task"] == task], metric, cost)
-        for task in naming.tasks
-        for metric in METRICS
-        for cost in COSTS
-        if len({r[cost[0]] for r in rows if r["task"] == task and r[cost[0]]}) > 1
-    ]
+def section(tables: Catalog, names: CellNames) -> Section | None:
+    """Return Dice and ECE against each cost per task, where arms differ in the cost."""
+    rows = names.add_series(tables["pareto"].to_pylist())
+    charts: list[Chart] = []
+    for task in names.tasks:
+        arms = [r for r in rows if r["task"] == task]
+        charts += [
+            _chart(tables, names, arms, metric, cost)
+            for metric in METRICS
+            for cost in COSTS
+            if len({r[cost.column] for r in arms if r[cost.column]}) > 1
+        ]
     if not charts:
         return None
-    blocks: list[Block] = [Note([TOLD]), *charts]
-    return Section("cost", "Cost", blocks, list(naming.looks(rows)))
+    blocks: list[Block] = [Note([NOTE]), *charts]
+    return Section("cost", "Accuracy and calibration against cost", blocks, [*names.styles(rows)])
 
 
 def _chart(
     tables: Catalog,
-    naming: Naming,
-    mine: list[dict[str, Any]],
+    names: CellNames,
+    arms: list[dict[str, Any]],
     metric: tuple[str, str],
-    cost: tuple[str, str, str, int],
+    cost: Cost,
 ) -> Chart:
-    (name, title), (price, ending, priced, decades) = metric, cost
-    task, flag = mine[0]["task"], f"{name}_{ending}"
+    column, title = metric
+    task, flag = arms[0]["task"], f"{column}_{cost.flag}"
     rows = [
         {
             "series": row["series"],
             "name": row["series"],
-            "at": row[price],
-            "value": row[name],
-            "low": row[f"{name}_low"],
-            "high": row[f"{name}_high"],
+            "at": row[cost.column],
+            "value": row[column],
+            "low": row[f"{column}_low"],
+            "high": row[f"{column}_high"],
             "front": row[flag],
         }
-        for row in mine
-        if row[name] is not None and row[price]
+        for row in arms
+        if row[column] is not None and row[cost.column]
     ]
-    ahead = sorted((row for row in rows if row["front"]), key=lambda row: row["at"])
-    best = ", ".join(row["series"] for row in ahead)
+    front = sorted((row for row in rows if row["front"]), key=lambda row: row["at"])
+    listed = ", ".join(row["series"] for row in front)
+    costs = [row["at"] for row in rows]
     return Chart(
-        f"cost-{task}-{name}-{price}",
-        f"{spaced(task)}: {title} against {priced}",
-        f"On the front, from cheap to dear: {best}",
-        f"95 % intervals, as in the leaderboard. On the front: {best}.",
+        f"cost-{task}-{column}-{cost.column}",
+        f"{readable(task)}: {title} against {cost.title}",
+        f"On the Pareto front, by increasing cost: {listed}",
+        f"Bars are 95 % bootstrap intervals as in the leaderboard. On the Pareto front: {listed}.",
         query(
             tables,
             "pareto",
             f"task = '{task}'",
-            columns=f"arm, {price}, {name}, {name}_low, {name}_high, {flag}",
+            columns=f"arm, {cost.column}, {column}, {column}_low, {column}_high, {flag}",
         ),
-        vega.front(
-            naming.looks(rows), vega.logarithmic(priced, [r["at"] for r in rows], decades), title
+        vega.pareto_front(
+            names.styles(rows), vega.logarithmic(cost.title, costs, cost.decades), title
         ),
         rows,
     )

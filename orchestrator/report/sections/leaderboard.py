@@ -1,4 +1,4 @@
-"""Who is best: accuracy and calibration of every final arm, with intervals and costs."""
+"""Accuracy and calibration of all final arms, with intervals and costs."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from orchestrator.report.blocks import (
     Block,
     Chart,
     Column,
+    Heading,
     Note,
     Section,
     Table,
-    fixed,
-    p_value,
-    text,
+    interval_row,
 )
-from orchestrator.report.naming import Naming, query, sized, spaced
+from orchestrator.report.cell_names import CellNames, plural, query, readable, sample_size
+from orchestrator.report.formats import as_text, decimals, p_equals, signed
 from orchestrator.statistics.bootstrap import FEWEST
 
 if TYPE_CHECKING:
@@ -25,107 +25,110 @@ if TYPE_CHECKING:
 
 PLACE = 10
 BASELINE = "intensity"
-"""The model that knows a pixel's grey level at most: what a network has to beat."""
+"""The model that predicts a pixel's class from its grey level alone."""
 COLUMNS = (
     Column("task", "Task"),
     Column("series", "Arm"),
-    Column("dice", "Dice ↑", fixed(3), interval=True),
-    Column("iou", "IoU ↑", fixed(3), interval=True),
-    Column("ece", "ECE ↓", fixed(3), interval=True),
-    Column("brier", "Brier ↓", fixed(3)),
-    Column("seeds", "Seeds", text),
-    Column("images", "Cases", text),
-    Column("groups", "Groups", text),
-    Column("passes_per_image", "Passes", text),
-    Column("seconds_per_image", "Seconds per case", fixed(3)),
-    Column("train_device_seconds", "Training", lambda v: clock(v) if v is not None else text(v)),
-    Column("memory", "Memory", text),
-    Column("parameters", "Parameters", fixed(0)),
+    Column("dice", "Dice ↑", decimals(3), interval=True),
+    Column("iou", "IoU ↑", decimals(3), interval=True),
+    Column("ece", "ECE ↓", decimals(3), interval=True),
+    Column("brier", "Brier ↓", decimals(3)),
+    Column("seeds", "Seeds", as_text),
+    Column("images", "Cases", as_text),
+    Column("groups", "Groups", as_text),
+    Column("passes_per_image", "Passes per case", as_text),
+    Column("seconds_per_image", "Seconds per case", decimals(3)),
+    Column(
+        "train_device_seconds", "Training time", lambda v: as_text(v) if v is None else clock(v)
+    ),
+    Column("memory", "Peak memory", as_text),
+    Column("parameters", "Parameters", decimals(0)),
     Column("model", "Model"),
 )
-SHOWN = 20
+MAX_ARMS = 20
 """Arms per chart; the table has all."""
+METRICS = (("dice", "Dice, higher is better"), ("ece", "ECE, lower is better"))
+NOTE = (
+    "Results on the test cases (tiles or whole images), ordered by Dice within a task. Brackets are"
+    " 95 % bootstrap intervals over groups (patients, slides or slabs) and training seeds. For a"
+    f" task with fewer than {FEWEST} groups the bootstrap resamples cases instead, and the interval"
+    " does not extend to other patients. ECE (15 bins of equal width) and the Brier score are"
+    " pooled over pixels. Times are device-seconds."
+)
+BASELINE_NOTE = (
+    "Each network is compared with the baselines that use grey levels only, paired over cases and"
+    " seeds. A difference is significant if its 95 % interval excludes zero and its p value,"
+    " adjusted by Holm's method, is at most 0.05."
+)
 
 
-def section(tables: Catalog, naming: Naming) -> Section:
-    """The table, and per task a chart of Dice and one of ECE."""
-    board = naming.of(tables["leaderboard"].to_pylist())
+def section(tables: Catalog, names: CellNames) -> Section:
+    """Return the table, per task a chart of Dice and one of ECE, and the baseline comparisons."""
+    board = names.add_series(tables["leaderboard"].to_pylist())
     if not board:
-        said = "No final trial has finished yet: nothing can be ranked."
-        return Section("leaderboard", "Leaderboard", [Note([said])])
+        note = Note(["No final trial has finished, so there are no results to rank."])
+        return Section("leaderboard", "Leaderboard", [note])
     source = query(tables, "leaderboard")
     rows = [{**row, "memory": memory(row)} for row in board]
-    said = (
-        "Held-out cases (tiles or whole images), best first. Brackets are 95 % bootstrap intervals"
-        f" over groups (patients, slides, slabs) and seeds; where there are fewer than {FEWEST}"
-        " groups over cases, which tells nothing of other patients. ECE (15 bins) and Brier score"
-        " are pooled over pixels; seconds are device-seconds."
-    )
     charts = [
-        _chart(naming, board, task, *metric, source) for task in naming.tasks for metric in METRICS
+        _chart(names, board, task, *metric, source) for task in names.tasks for metric in METRICS
     ]
-    blocks: list[Block] = [Note([said]), Table("leaderboard", COLUMNS, rows, source), *charts]
-    beaten = verdicts(tables, board)
-    if beaten:
-        blocks.append(Note(beaten, bullets=True))
-    return Section("leaderboard", "Leaderboard", blocks, list(naming.looks(board)))
-
-
-METRICS = (("dice", "Dice, higher is better"), ("ece", "ECE, lower is better"))
+    blocks: list[Block] = [Note([NOTE]), Table("leaderboard", COLUMNS, rows, source), *charts]
+    sentences = baseline_comparisons(tables, board)
+    if sentences:
+        blocks.append(Heading("Comparison with the grey-level baselines"))
+        blocks += [Note([BASELINE_NOTE]), Note(sentences, bullets=True)]
+    return Section("leaderboard", "Leaderboard", blocks, list(names.styles(board)))
 
 
 def _chart(
-    naming: Naming, board: list[dict[str, Any]], task: str, metric: str, title: str, source: str
+    names: CellNames, board: list[dict[str, Any]], task: str, metric: str, title: str, source: str
 ) -> Chart:
-    mine = [r for r in board if r["task"] == task and r[metric] is not None]
-    mine.sort(key=lambda r: r[metric], reverse=metric == "dice")
-    rows = [
-        {
-            "name": row["series"],
-            "series": row["series"],
-            "value": row[metric],
-            "low": row[f"{metric}_low"],
-            "high": row[f"{metric}_high"],
-            "images": row["images"],
-        }
-        for row in mine[:SHOWN]
-    ]
-    cut = f" The first {SHOWN} of {len(mine)} arms." if len(mine) > SHOWN else ""
-    counts = f"{sized(mine[0])}, {mine[0]['seeds']} seeds" if mine else "no cases"
+    arms = [r for r in board if r["task"] == task and r[metric] is not None]
+    arms.sort(key=lambda r: r[metric], reverse=metric == "dice")
+    rows = [interval_row(r["series"], r["series"], r, metric) for r in arms[:MAX_ARMS]]
+    omitted = f" The best {MAX_ARMS} of {len(arms)} arms." if len(arms) > MAX_ARMS else ""
+    size = f"{sample_size(arms[0])} and {plural(arms[0]['seeds'], 'seed')}" if arms else "no cases"
     return Chart(
         f"leaderboard-{task}-{metric}",
-        f"{spaced(task)}: {title}",
+        f"{readable(task)}: {title}",
         "; ".join(f"{r['name']} {r['value']:.3f}" for r in rows[:6]),
-        f"95 % intervals over {counts}.{cut}",
+        f"Bars are 95 % bootstrap intervals over {size}.{omitted}",
         source,
-        vega.intervals(naming.looks(rows), vega.number(title, zero=False), len(rows)),
+        vega.forest(names.styles(rows), vega.quantitative(title, zero=False), len(rows)),
         rows,
     )
 
 
-def verdicts(tables: Catalog, board: list[dict[str, Any]]) -> list[str]:
-    """Per task and network, whether it beats each baseline on the same cases: either way."""
-    models = {(row["study"], row["cell"]): row for row in board}
-    said: list[str] = []
+def baseline_comparisons(tables: Catalog, board: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence per task, network and baseline: how their Dice differs, paired by case."""
+    cells = {(row["study"], row["cell"]): row for row in board}
+    sentences: list[str] = []
     for pair in tables["ablation"].to_pylist():
-        one, other = (models.get((pair["study"], pair[side])) for side in ("cell", "against"))
+        one, other = (cells.get((pair["study"], pair[side])) for side in ("cell", "against"))
         if pair["metric"] != "dice" or one is None or other is None:
             continue
         if (one["model"] == BASELINE) != (other["model"] == BASELINE):
-            said.append(_said(pair, one, other))
-    return sorted(said)
+            sentences.append(_sentence(pair, one, other))
+    return sorted(sentences)
 
 
-def _said(pair: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) -> str:
-    """The pair, the network first."""
-    ends = (pair["difference"], pair["difference_low"], pair["difference_high"])
+def _sentence(pair: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) -> str:
+    """Return the comparison with the network as its subject."""
+    difference, low, high = (pair[k] for k in ("difference", "difference_low", "difference_high"))
+    network, baseline = one, other
     if one["model"] == BASELINE:
-        one, other = other, one
-        ends = (-ends[0], -ends[2], -ends[1])
-    difference, low, high = ends
-    verb = "beats" if low > 0 else "is beaten by" if high < 0 else "is not told apart from"
+        network, baseline = other, one
+        difference, low, high = -difference, -high, -low
     return (
-        f"{spaced(one['task'])}: {one['model']} {one['series']} {verb} {other['series']},"
-        f" Dice {difference:+.3f} [{low:+.3f}, {high:+.3f}] in pairs"
-        f" (p {p_value(pair['p_holm'])}, Holm)."
+        f"{readable(network['task'])}: {network['model']} {network['series']}"
+        f" {_verdict(low, high, pair['p_holm'])} {baseline['series']}"
+        f" (difference {signed(difference)} [{signed(low)}, {signed(high)}],"
+        f" {p_equals(pair['p_holm'])})."
     )
+
+
+def _verdict(low: float, high: float, p: float | None) -> str:
+    if p is None or p > 0.05 or low <= 0 <= high:
+        return "does not differ significantly in Dice from"
+    return "has a higher Dice than" if low > 0 else "has a lower Dice than"

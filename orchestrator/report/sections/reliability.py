@@ -1,68 +1,91 @@
-"""Is the stated probability the frequency? Reliability, and what ensembles do for it."""
+"""Calibration: reliability diagrams, ECE near boundaries, and the effect of ensemble size."""
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, NotRequired, cast
 
 import pyarrow.compute as pc
 
 from orchestrator.heldout.rows import BOUNDARY, SAMPLE
 from orchestrator.report import vega
-from orchestrator.report.blocks import Block, Chart, Column, Note, Section, Table, fixed, text
-from orchestrator.report.naming import Naming, ordered, query, sized, spaced
+from orchestrator.report.blocks import Block, Chart, Column, CurveRow, Note, Section, Table
+from orchestrator.report.cell_names import (
+    CellNames,
+    distinct,
+    plural,
+    query,
+    readable,
+    sample_size,
+)
+from orchestrator.report.formats import as_text, decimals
 from trainables.schemas import BAND
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 PLACE = 60
-TOLD = (
-    "Of the pixels that were given a probability, the share that are of the class: on the"
-    " diagonal a probability means what it says. Pixels of all cases and seeds are pooled in 15"
-    " bins of equal width; bands are 95 % as in the leaderboard, and absent where fewer than"
-    " six cases or groups have a pixel."
+NOTE = (
+    "A reliability diagram shows, per bin of the predicted probability of a class, the share of"
+    " pixels that belong to the class; perfect calibration lies on the diagonal. The pixels of all"
+    " cases and seeds are pooled in 15 bins of equal width. Bands are 95 % bootstrap intervals as"
+    " in the leaderboard; a bin has none if its pixels come from fewer than six groups (or cases,"
+    " where these are resampled)."
+)
+BOUNDARY_NOTE = (
+    f"ECE of all pixels, and of those at most {BAND} pixels from the boundary of the true mask."
+    " Nearly all errors are near the boundary, and the many easy pixels far from it lower the ECE"
+    " of all pixels. Brackets are 95 % bootstrap intervals over groups (or cases) and seeds."
 )
 ENDS = ("", "_low", "_high")
 COLUMNS = (
     Column("task", "Task"),
     Column("series", "Arm"),
-    Column("ece", "ECE, all pixels ↓", fixed(3), interval=True),
-    Column("boundary", "ECE at the boundary ↓", fixed(3), interval=True),
-    Column("images", "Cases", text),
-    Column("groups", "Groups", text),
-    Column("seeds", "Seeds", text),
+    Column("ece", "ECE, all pixels ↓", decimals(3), interval=True),
+    Column("boundary", "ECE near the boundary ↓", decimals(3), interval=True),
+    Column("images", "Cases", as_text),
+    Column("groups", "Groups", as_text),
+    Column("seeds", "Seeds", as_text),
 )
 SINGLE, DEEP = "feedforward", "deep_ensemble"
 METRICS = (("ece", "ECE, lower is better"), ("dice", "Dice, higher is better"))
 
 
-def section(tables: Catalog, naming: Naming) -> Section | None:
-    """Per task and class, the reliability of every arm; then ECE and Dice over ensemble size."""
-    seen = tables["reliability"].filter(pc.field("region") == "image")
-    rows = naming.of(seen.to_pylist())
+class ReliabilityRow(CurveRow):
+    """A bin of a reliability diagram."""
+
+    count: NotRequired[int]
+    """The number of pixels in the bin."""
+
+
+def section(tables: Catalog, names: CellNames) -> Section | None:
+    """Return a reliability diagram per task and class, then metrics over the ensemble size."""
+    bins = tables["reliability"].filter(pc.field("region") == "image")
+    rows = names.add_series(bins.to_pylist())
     if not rows:
         return None
-    groups = dict.fromkeys((row["task"], row["class"]) for row in rows)
-    charts = [_diagram(tables, naming, rows, *group) for group in groups]
-    board = naming.of(tables["leaderboard"].to_pylist())
-    grown = [
+    charts = [
+        _diagram(tables, names, rows, task, label)
+        for task, label in dict.fromkeys((row["task"], row["class"]) for row in rows)
+    ]
+    board = names.add_series(tables["leaderboard"].to_pylist())
+    over_size = [
         chart
-        for task in naming.tasks
+        for task in names.tasks
         for metric in METRICS
         if (chart := _over_members(tables, board, task, *metric)) is not None
     ]
-    blocks: list[Block] = [Note([TOLD]), *charts, *_near_boundaries(tables, naming), *grown]
-    return Section("reliability", "Calibration", blocks, list(naming.looks(rows)))
+    blocks: list[Block] = [Note([NOTE]), *charts, *_near_boundaries(tables, names), *over_size]
+    return Section("reliability", "Calibration", blocks, list(names.styles(rows)))
 
 
 def _diagram(
-    tables: Catalog, naming: Naming, rows: list[dict[str, Any]], task: str, label: str
+    tables: Catalog, names: CellNames, rows: list[dict[str, Any]], task: str, label: str
 ) -> Chart:
-    mine = [r for r in rows if (r["task"], r["class"]) == (task, label)]
-    shown = list(naming.looks(mine))[: vega.MOST]
-    points = [
+    bins = [r for r in rows if (r["task"], r["class"]) == (task, label)]
+    shown = list(names.styles(bins))[: vega.MAX_SERIES]
+    points: list[ReliabilityRow] = [
         {
             "series": row["series"],
             "at": row["confidence"],
@@ -71,117 +94,140 @@ def _diagram(
             "high": row["accuracy_high"],
             "count": row["count"],
         }
-        for row in mine
+        for row in bins
         if row["series"] in shown
     ]
     several = len({r["class"] for r in rows if r["task"] == task}) > 1
-    pixels = max((sum(p["count"] for p in points if p["series"] == s) for s in shown), default=0)
-    without = ""
-    if len(ordered(points)) > vega.BANDS:
-        without = f" More than {vega.BANDS} arms: their intervals are in the numbers."
+    pixels = Counter[str]()
+    for row in bins:
+        pixels[row["series"]] += row["count"]
+    without_bands = ""
+    if len(distinct(points)) > vega.MAX_BANDS:
+        without_bands = (
+            f" With more than {vega.MAX_BANDS} arms, the intervals are only in the data below."
+        )
     return Chart(
         f"reliability-{task}-{label}",
-        f"{spaced(task)}{f', {label}' if several else ''}: reliability",
-        "; ".join(f"{s}: widest gap {_gap(points, s):.2f}" for s in shown),
-        f"At most {pixels:,} pixels an arm; the grey diagonal is perfect calibration.{without}",
+        f"{readable(task)}{f', {label}' if several else ''}: reliability",
+        "; ".join(f"{name}: largest gap {_largest_gap(points, name):.2f}" for name in shown),
+        f"At most {max(pixels[name] for name in shown):,} pixels per arm. The dashed diagonal"
+        f" is perfect calibration.{without_bands}",
         query(tables, "reliability", f"task = '{task}'", f"class = '{label}'", "region = 'image'"),
-        vega.reliability(naming.looks(points)),
+        vega.reliability(names.styles(points)),
         points,
     )
 
 
-def _near_boundaries(tables: Catalog, naming: Naming) -> list[Table]:
-    """ECE of all pixels beside that of those near a true boundary, where that was read."""
-    by: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
-    for row in naming.of(tables["readings"].to_pylist()):
-        by.setdefault((row["study"], row["cell"]), {})[row["reading"]] = row
+def _largest_gap(points: list[ReliabilityRow], series: str) -> float:
+    return max(abs(p["value"] - p["at"]) for p in points if p["series"] == series)
+
+
+def _near_boundaries(tables: Catalog, names: CellNames) -> list[Table]:
+    """Return the ECE of all pixels and of those near the true boundary, where it was measured."""
+    readings: dict[tuple[str, str], dict[str, dict[str, Any]]] = {}
+    for row in names.add_series(tables["readings"].to_pylist()):
+        readings.setdefault((row["study"], row["cell"]), {})[row["reading"]] = row
     rows = [
-        {**mine[SAMPLE], **{f"boundary{end}": mine[BOUNDARY][f"ece{end}"] for end in ENDS}}
-        for mine in by.values()
-        if SAMPLE in mine and BOUNDARY in mine
+        {**cell[SAMPLE], **{f"boundary{end}": cell[BOUNDARY][f"ece{end}"] for end in ENDS}}
+        for cell in readings.values()
+        if SAMPLE in cell and BOUNDARY in cell
     ]
     if not rows:
         return []
-    caption = (
-        f"Boundary: pixels at most {BAND} from one of the other side of the true mask's boundary,"
-        " where nearly all errors are; easy pixels far from it make the ECE of all pixels small."
-        " 95 % intervals over groups or cases, and seeds."
-    )
     source = query(tables, "readings", f"reading IN ('{SAMPLE}', '{BOUNDARY}')")
-    return [Table("boundary", COLUMNS, rows, source, caption)]
+    return [Table("boundary", COLUMNS, rows, source, BOUNDARY_NOTE)]
 
 
-def _gap(points: list[dict[str, Any]], series: str) -> float:
-    return max(abs(p["value"] - p["at"]) for p in points if p["series"] == series)
+class _Member(NamedTuple):
+    """A cell as a member of a family: configs that differ in the ensemble size only."""
+
+    kind: str
+    model: str
+    size: int
+    row: dict[str, Any]
+    """The cell's row of the leaderboard."""
 
 
 def _over_members(
     tables: Catalog, board: list[dict[str, Any]], task: str, metric: str, title: str
 ) -> Chart | None:
-    """A metric over the members of otherwise equal configs; None where members do not vary."""
-    families: dict[str, list[dict[str, Any]]] = {}
+    """Return a metric over the ensemble size; None if no two configs differ in it alone."""
+    families: dict[str, list[_Member]] = {}
     for row in (r for r in board if r["task"] == task and r[metric] is not None):
-        about = {"value": row[metric], "images": row["images"], "groups": row["groups"]}
-        about |= {end: row[f"{metric}_{end}"] for end in ("low", "high")}
-        for kind, members, family in families_of(row["settings"]):
-            families.setdefault(f"{row['study']}{family}", []).append(
-                {"at": members, **about, "series": spaced(kind), "model": row["model"]}
-            )
-    vary = [points for points in families.values() if len({p["at"] for p in points}) > 1]
-    rows = [
-        {**point, "series": name}
-        for name, points in zip(_called([points[0] for points in vary]), vary, strict=True)
-        for point in sorted(points, key=lambda p: p["at"])
-    ]
-    if not rows:
+        for kind, size, family in families_of(row["settings"]):
+            member = _Member(readable(kind), row["model"], size, row)
+            families.setdefault(f"{row['study']}{family}", []).append(member)
+    varying = [members for members in families.values() if len({m.size for m in members}) > 1]
+    if not varying:
         return None
+    labels = _family_names([members[0] for members in varying])
+    rows = [
+        _size_row(name, member, metric)
+        for name, members in zip(labels, varying, strict=True)
+        for member in sorted(members, key=lambda m: m.size)
+    ]
+    first = varying[0][0].row
     return Chart(
         f"members-{task}-{metric}",
-        f"{spaced(task)}: {title.partition(',')[0]} over ensemble size",
+        f"{readable(task)}: {title.partition(',')[0]} over ensemble size",
         "; ".join(f"{r['series']} of {r['at']}: {r['value']:.3f}" for r in rows),
-        f"Bands: 95 % over {sized(rows[0])} and seeds; arms that differ in members only.",
+        f"Bands are 95 % bootstrap intervals over {sample_size(first)} and"
+        f" {plural(first['seeds'], 'seed')}. The arms of a curve differ in the ensemble size only.",
         query(
             tables,
             "leaderboard",
             f"task = '{task}'",
             columns=f"arm, {metric}, {metric}_low, {metric}_high, settings",
         ),
-        vega.lines(
-            vega.looks(ordered(rows)), vega.number("members"), vega.number(title, zero=False)
+        vega.curves(
+            vega.styles(distinct(rows)),
+            vega.quantitative("ensemble members"),
+            vega.quantitative(title, zero=False),
         ),
         rows,
     )
 
 
-def _called(families: list[dict[str, Any]]) -> list[str]:
-    """A name for each line: its kind, and as much more as tells it from the others."""
-    kinds = Counter(family["series"] for family in families)
-    both = Counter((family["model"], family["series"]) for family in families)
+def _size_row(series: str, member: _Member, metric: str) -> CurveRow:
+    return {
+        "series": series,
+        "at": member.size,
+        "value": member.row[metric],
+        "low": member.row[f"{metric}_low"],
+        "high": member.row[f"{metric}_high"],
+    }
+
+
+def _family_names(families: list[_Member]) -> list[str]:
+    """Return a unique name per family: its kind, with the model and a number as needed."""
+    kinds = Counter(family.kind for family in families)
+    kinds_of_models = Counter((family.model, family.kind) for family in families)
     names: list[str] = []
-    for i, family in enumerate(families, 1):
-        kind, model = family["series"], family["model"]
-        name = kind if kinds[kind] == 1 else f"{model} {kind}"
-        names.append(name if both[model, kind] == 1 else f"{name} ({i})")
+    for number, family in enumerate(families, 1):
+        name = family.kind if kinds[family.kind] == 1 else f"{family.model} {family.kind}"
+        is_unique = kinds_of_models[family.model, family.kind] == 1
+        names.append(name if is_unique else f"{name} ({number})")
     return names
 
 
 def families_of(settings: str) -> list[tuple[str, int, str]]:
-    """Ensembles that a config is one of: their kind, its members, and all of it but that.
+    """Return the families of ensembles that a config belongs to: (kind, size, all other settings).
 
-    One network is the first of its deep ensembles, too, as it is the first of its views.
+    A single network is the smallest member of two families: of test-time views and of deep
+    ensembles. ``settings`` is the config as JSON.
     """
     config = cast("dict[str, Any]", json.loads(settings))
-    config.get("test", {}).pop("controls", None)  # further readings, beside the sample
-    (mode, given), *_ = cast("dict[str, dict[str, Any]]", config["mode"]).items()
-    networks, members = given.get("networks", 1), given.get("members")
+    config.get("test", {}).pop("controls", None)  # controls do not change the sample
+    (mode, fields), *_ = cast("dict[str, dict[str, Any]]", config["mode"]).items()
+    networks, members = fields.get("networks", 1), fields.get("members")
 
-    def rest(kind: str, *without: str) -> str:
-        fields = {k: v for k, v in given.items() if k not in without}
-        return json.dumps([kind, {**config, "mode": fields}], sort_keys=True)
+    def others(kind: str, *varied: str) -> str:
+        fixed = {k: v for k, v in fields.items() if k not in varied}
+        return json.dumps([kind, {**config, "mode": fixed}], sort_keys=True)
 
-    found: list[tuple[str, int, str]] = []
+    families: list[tuple[str, int, str]] = []
     if members is not None and networks == 1:
-        found.append((mode, members, rest(mode, "members", "networks")))
+        families.append((mode, members, others(mode, "members", "networks")))
     if mode in (SINGLE, DEEP):
-        found.append((DEEP, networks * (members or 1), rest(DEEP, "networks")))
-    return found
+        families.append((DEEP, networks * (members or 1), others(DEEP, "networks")))
+    return families

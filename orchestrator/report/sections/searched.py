@@ -1,4 +1,4 @@
-"""What was searched: every value that was tried, and how it went."""
+"""The search trials: their parameter values and their validation scores."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import vega
-from orchestrator.report.blocks import Block, Chart, Column, Section, Table, fixed, text
-from orchestrator.report.naming import Naming, ordered, query, spaced
+from orchestrator.report.blocks import Block, Chart, Column, Section, Table
+from orchestrator.report.cell_names import CellNames, distinct, query, readable
+from orchestrator.report.formats import as_text, decimals
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -15,20 +16,18 @@ if TYPE_CHECKING:
 PLACE = 100
 COLUMNS = (
     Column("cell", "Cell"),
-    Column("index", "Trial", text),
-    Column("tried", "Values"),
+    Column("index", "Trial", as_text),
+    Column("parameters", "Parameters"),
     Column("outcome", "Outcome"),
-    Column("steps", "Steps", text),
-    Column("score", "Validation Dice", fixed(3)),
+    Column("steps", "Steps", as_text),
+    Column("score", "Validation Dice", decimals(3)),
 )
 
-SCORE = vega.number("validation Dice", zero=False)
 
-
-def section(tables: Catalog, naming: Naming) -> Section | None:
-    """A chart of all trials by number, and the table, best first within a cell."""
-    del naming  # searched trials are not final: they have no arm on the leaderboard
-    rows = trials(tables)
+def section(tables: Catalog, names: CellNames) -> Section | None:
+    """Return a chart of all search trials, and a table with the best of each cell first."""
+    del names  # search trials have no arm on the leaderboard
+    rows = search_trials(tables)
     if not rows:
         return None
     source = query(
@@ -38,38 +37,51 @@ def section(tables: Catalog, naming: Naming) -> Section | None:
         columns="cell, index, searched, outcome, score",
     )
     points = [
-        {"series": spaced(r["cell"]), "name": r["tried"], "at": r["index"], "value": r["score"]}
+        {
+            "series": readable(r["cell"]),
+            "name": r["parameters"],
+            "at": r["index"],
+            "value": r["score"],
+        }
         for r in rows
         if r["score"] is not None
     ]
     chart = Chart(
         "searched-scores",
-        "Validation Dice of the searched trials",
-        f"{len(points)} trials of {len(ordered(points))} cells",
-        f"One point per trial, without an interval: each is one training run, n = {len(points)}.",
+        "Validation Dice of the search trials",
+        f"{len(points)} trials of {len(distinct(points))} cells",
+        f"Each point is one search trial (one training run, so it has no interval);"
+        f" n = {len(points)}.",
         source,
-        vega.points(vega.looks(ordered(points)), vega.number("number of the trial"), SCORE),
+        vega.scatter(
+            vega.styles(distinct(points)),
+            vega.quantitative("index of the trial"),
+            vega.quantitative("validation Dice", zero=False),
+        ),
         points,
         wide=True,
     )
-    table = Table("searched", COLUMNS, rows, source, folded=f"All {len(rows)} searched trials")
+    table = Table("searched", COLUMNS, rows, source, summary=f"All {len(rows)} search trials")
     blocks: list[Block] = [chart, table]
-    return Section("searched", "Searched values", blocks, ordered(points))
+    return Section("searched", "Parameter search", blocks, distinct(points))
 
 
-def trials(tables: Catalog) -> list[dict[str, Any]]:
-    """Every searched trial: what was tried, and how it went; best first within a cell."""
-    committed = {row["digest"]: row for row in tables["trials"].to_pylist()}
-    found: list[dict[str, Any]] = []
-    for row in tables["studies"].to_pylist():
-        trial = committed.get(row["digest"])
-        if row["stage"] == "search" and trial is not None:
-            values = json.loads(row["searched"])
-            shown = ", ".join(
-                f"{path.rpartition('.')[2]} {f'{v:.3g}' if isinstance(v, float) else v}"
-                for path, v in sorted(values.items())
-            )
-            told = {key: trial[key] for key in ("outcome", "score", "steps")}
-            named = {key: row[key] for key in ("study", "cell", "index", "digest")}
-            found.append({**named, **told, "tried": shown})
-    return sorted(found, key=lambda r: (r["study"], r["cell"], -(r["score"] or -1.0)))
+def search_trials(tables: Catalog) -> list[dict[str, Any]]:
+    """Return a row per committed search trial; within a cell, the best score is first."""
+    trials = {row["digest"]: row for row in tables["trials"].to_pylist()}
+    rows: list[dict[str, Any]] = []
+    for declared in tables["studies"].to_pylist():
+        trial = trials.get(declared["digest"])
+        if declared["stage"] == "search" and trial is not None:
+            result = {key: trial[key] for key in ("outcome", "score", "steps")}
+            identity = {key: declared[key] for key in ("study", "cell", "index", "digest")}
+            rows.append({**identity, **result, "parameters": _parameters(declared["searched"])})
+    return sorted(rows, key=lambda r: (r["study"], r["cell"], -(r["score"] or -1.0)))
+
+
+def _parameters(searched: str) -> str:
+    """Return the searched values, a JSON object by path, as ``shift -1.2, t_low 0.05``."""
+    return ", ".join(
+        f"{path.rpartition('.')[2]} {f'{value:.3g}' if isinstance(value, float) else value}"
+        for path, value in sorted(json.loads(searched).items())
+    )

@@ -1,75 +1,66 @@
-"""How the fingerprints of tasks differ: distances, a test per pair, a map, what goes with it."""
+"""Comparison of the fingerprints of tasks: distances, tests, a map, and traits of the masks."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import vega
-from orchestrator.report.blocks import (
-    Block,
-    Chart,
-    Column,
-    Note,
-    Section,
-    Table,
-    fixed,
-    p_value,
-    text,
-)
-from orchestrator.report.naming import Naming, ordered, query, spaced
+from orchestrator.report.blocks import Block, Chart, Column, Note, PointRow, Section, Table
+from orchestrator.report.cell_names import CellNames, distinct, plural, query, readable
+from orchestrator.report.formats import as_text, decimals, p_value
 from orchestrator.statistics.bootstrap import FEWEST
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 PLACE = 30
-TOLD = (
-    "Information densities of tasks whose models were trained alike, over the λ that all of them"
-    " were measured in. Distances are between densities scaled to unit area: how differently the"
-    " information lies, not how much there is. The lower ends of their intervals are above 0 even"
-    " for equal fingerprints. p: a permutation test of these networks that exchanges whole groups,"
-    f" or tiles of a task with fewer than {FEWEST} groups, adjusted by Holm over the pairs. It does"
-    " not know that another training seed gives another curve, nor, of so few groups, that tiles of"
-    " one image are alike, so it is too small: look at how far apart the seeds of one task are."
+NOTE = (
+    "The information densities of tasks are compared where the models were trained alike, over the"
+    " range of λ that all of them cover. Distances are between densities scaled to unit area: they"
+    " measure where the information lies, not how much there is. Two noisy curves always differ, so"
+    " the lower ends of the intervals exceed 0 even for equal fingerprints. The p value is from a"
+    " permutation test that exchanges whole groups, or tiles for tasks with fewer than"
+    f" {FEWEST} groups; it is adjusted by Holm's method over the pairs. The test is conditional on"
+    " these networks: it ignores the variance between training seeds and, with few groups, the"
+    " dependence of tiles from one image, so p is too small. The distance between seeds of one task"
+    " is given for comparison."
 )
 DISTANCES = (
     Column("arm", "Arm"),
     Column("task", "Task"),
-    Column("against", "Against"),
-    Column("wasserstein", "Wasserstein-1, in λ", fixed(2), interval=True),
-    Column("wasserstein_seeds", "between seeds of one task", fixed(2)),
-    Column("jensen_shannon", "Jensen–Shannon", fixed(3), interval=True),
-    Column("bits", "Area between, bits per pixel", fixed(4), interval=True),
+    Column("against", "Other task"),
+    Column("wasserstein", "Wasserstein-1 distance in λ", decimals(2), interval=True),
+    Column("wasserstein_seeds", "Same between seeds of one task", decimals(2)),
+    Column("jensen_shannon", "Jensen–Shannon distance", decimals(3), interval=True),
+    Column("bits", "Area between the curves, bits per pixel", decimals(4), interval=True),
     Column("p", "p", p_value),
-    Column("p_holm", "p, Holm", p_value),
-    Column("images", "Tiles", text),
-    Column("groups", "Groups", text),
-    Column("images_against", "Tiles of the other", text),
-    Column("groups_against", "Groups of the other", text),
+    Column("p_holm", "p (Holm)", p_value),
+    Column("images", "Tiles", as_text),
+    Column("groups", "Groups", as_text),
+    Column("images_against", "Tiles, other task", as_text),
+    Column("groups_against", "Groups, other task", as_text),
 )
 TRAITS = (
     Column("arm", "Arm"),
     Column("task", "Task"),
-    Column("cluster", "Cluster (not told apart)", text),
-    Column("half", "Half below λ", fixed(2)),
-    Column("prevalence", "Foreground", fixed(3)),
-    Column("object_size", "Object, pixels", fixed(0)),
-    Column("perimeter", "Perimeter per pixel, summed over classes", fixed(3)),
-    Column("correlation", "Neighbours' correlation", fixed(3)),
+    Column("cluster", "Cluster of tasks without significant differences", as_text),
+    Column("half", "Half-information λ", decimals(2)),
+    Column("prevalence", "Foreground share", decimals(3)),
+    Column("object_size", "Mean object size, pixels", decimals(0)),
+    Column("perimeter", "Perimeter per pixel, sum over classes", decimals(3)),
+    Column("correlation", "Correlation of neighbouring pixels", decimals(3)),
 )
-RHO = tuple(
-    Column(f"{name}_rho", words, fixed(2))
-    for name, words in (
-        ("prevalence", "foreground"),
-        ("object_size", "object size"),
-        ("perimeter", "perimeter"),
-        ("correlation", "neighbours' correlation"),
-    )
-)
+CORRELATIONS = {
+    "prevalence_rho": "foreground share",
+    "object_size_rho": "object size",
+    "perimeter_rho": "perimeter",
+    "correlation_rho": "correlation of neighbouring pixels",
+}
+ENDS = ("", "_low", "_high")
 
 
-def section(tables: Catalog, naming: Naming) -> Section | None:
-    """The pairs, the map of each group of models trained alike, and what the masks are like."""
+def section(tables: Catalog, names: CellNames) -> Section | None:
+    """Return the distances of all pairs, a map per group of models, and the masks' traits."""
     rows = tables["distances"].to_pylist()
     if not rows:
         return None
@@ -79,60 +70,62 @@ def section(tables: Catalog, naming: Naming) -> Section | None:
         for row in rows
         if row["normalisation"] == "unit" and _pair(row) in bits
     ]
-    placed = tables["task_map"].to_pylist()
+    tasks = tables["task_map"].to_pylist()
     blocks: list[Block] = [
-        Note([TOLD]),
+        Note([NOTE]),
         Table("distances", DISTANCES, pairs, query(tables, "distances")),
-        *(_map(tables, placed, arm) for arm in ordered(placed, "arm")),
-        Table("tasks", TRAITS, placed, query(tables, "task_map")),
+        *(_map(tables, tasks, arm) for arm in distinct(tasks, "arm")),
+        Table("tasks", TRAITS, tasks, query(tables, "task_map")),
     ]
-    related = _related(placed)
-    if related:
-        blocks.append(Note(related, bullets=True))
-    del naming  # tasks are compared, not arms
-    return Section("tasks", "Fingerprints across tasks", blocks)
-
-
-ENDS = ("", "_low", "_high")
+    correlations = _correlations(tasks)
+    if correlations:
+        blocks.append(Note(correlations, bullets=True))
+    del names  # the section compares tasks, not arms
+    return Section("tasks", "Comparison of fingerprints between tasks", blocks)
 
 
 def _pair(row: dict[str, Any]) -> tuple[str, ...]:
     return tuple(row[k] for k in ("study", "cell", "against_cell"))
 
 
-def _map(tables: Catalog, placed: list[dict[str, Any]], arm: str) -> Chart:
-    mine = [row for row in placed if row["arm"] == arm]
-    rows = [
+def _map(tables: Catalog, tasks: list[dict[str, Any]], arm: str) -> Chart:
+    rows: list[PointRow] = [
         {
-            "name": spaced(row["task"]),
+            "name": readable(row["task"]),
             "series": f"cluster {row['cluster']}",
             "at": row["x"],
             "value": row["y"],
         }
-        for row in mine
+        for row in tasks
+        if row["arm"] == arm
     ]
     return Chart(
         f"tasks-{arm}",
-        f"{spaced(arm)}: a map of the fingerprints",
+        f"{readable(arm)}: map of the fingerprints",
         "; ".join(f"{row['name']} at ({row['at']:.2f}, {row['value']:.2f})" for row in rows),
-        f"{len(rows)} tasks; the distances in the plane are near the Wasserstein distances, in λ."
-        " A point has no interval: those of the distances are in the table.",
+        f"Classical scaling of {plural(len(rows), 'task')}: distances in the plane approximate the"
+        " Wasserstein distances in λ. The intervals of the distances are in the table above.",
         query(tables, "task_map", f"arm = '{arm}'"),
-        vega.labelled(vega.looks(ordered(rows)), "first coordinate, in λ", "second, in λ"),
+        vega.labelled_scatter(
+            vega.styles(distinct(rows)), "first coordinate, in λ", "second coordinate, in λ"
+        ),
         rows,
     )
 
 
-def _related(placed: list[dict[str, Any]]) -> list[str]:
-    """Rank correlations with the half-information λ, where there are enough tasks for any."""
-    said: list[str] = []
-    for arm in ordered(placed, "arm"):
-        row = next(row for row in placed if row["arm"] == arm)
-        known = [f"{c.label} {c.cell(row)}" for c in RHO if row.get(c.key) is not None]
+def _correlations(tasks: list[dict[str, Any]]) -> list[str]:
+    """Return per arm the rank correlations of traits with the half-information λ, if known."""
+    sentences: list[str] = []
+    for arm in distinct(tasks, "arm"):
+        row = next(row for row in tasks if row["arm"] == arm)
+        known = [
+            f"{trait} {decimals(2)(row[column])}"
+            for column, trait in CORRELATIONS.items()
+            if row.get(column) is not None
+        ]
         if known:
-            count = f"{row['tasks']} tasks"
-            said.append(
-                f"{spaced(arm)}: Spearman's ρ with half-information λ over {count}: "
-                + ", ".join(known)
+            sentences.append(
+                f"{readable(arm)}: Spearman's ρ of the half-information λ over"
+                f" {plural(row['tasks'], 'task')} with {', '.join(known)}."
             )
-    return said
+    return sentences

@@ -1,4 +1,4 @@
-"""How the trials ended, and what is missing."""
+"""The outcomes of the trials, reasons of failures, and trials that are not committed."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from orchestrator.report.blocks import Block, Column, Note, Section, Table
-from orchestrator.report.naming import Naming, query
+from orchestrator.report.cell_names import CellNames, plural, query
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -19,31 +19,35 @@ COLUMNS = (
     Column("digest", "Digest"),
     Column("reason", "Reason"),
 )
-SHOWN = 50
-"""Trials by name; the counts have all."""
+MAX_NAMED = 50
+"""Trials and cells that are listed by name; the counts cover all."""
+UNSUCCESSFUL = ("failed", "diverged")
 
 
-def section(tables: Catalog, naming: Naming) -> Section:
-    """Counts by outcome; what failed, with its reason; what was declared and is not there."""
-    del naming  # by digest: what failed has no arm on the leaderboard
+def section(tables: Catalog, names: CellNames) -> Section:
+    """Return counts by outcome, the failed trials with reasons, and the uncommitted trials."""
+    del names  # failed trials have no arm on the leaderboard
     rows = tables["trials"].to_pylist()
-    declared = tables["studies"].to_pylist()
-    counted = Counter(row["outcome"] for row in rows)
-    lines = [f"{count} {outcome}" for outcome, count in sorted(counted.items())]
-    left = {d["digest"]: d for d in declared if d["digest"] not in {r["digest"] for r in rows}}
-    if left:
-        cells = Counter(d["cell"] for d in left.values())
-        some = ", ".join(f"{cell} ({count})" for cell, count in list(cells.items())[:SHOWN])
-        lines.append(f"{len(left)} declared and not committed yet: {some}")
-    blocks: list[Block] = [Note(lines or ["Nothing is committed yet."], bullets=True)]
-    bad = [row for row in rows if row["outcome"] in ("failed", "diverged")]
-    if bad:
+    outcomes = Counter(row["outcome"] for row in rows)
+    lines = [f"{plural(count, 'trial')}: {outcome}" for outcome, count in sorted(outcomes.items())]
+    committed = {row["digest"] for row in rows}
+    declared = {row["digest"]: row["cell"] for row in tables["studies"].to_pylist()}
+    missing = [cell for digest, cell in declared.items() if digest not in committed]
+    if missing:
+        counts = list(Counter(missing).items())[:MAX_NAMED]
+        cells = ", ".join(f"{cell} ({count})" for cell, count in counts)
+        lines.append(f"{plural(len(missing), 'trial')}: declared and not committed, of {cells}")
+    blocks: list[Block] = [Note(lines or ["No trial is committed."], bullets=True)]
+    unsuccessful = [row for row in rows if row["outcome"] in UNSUCCESSFUL]
+    if unsuccessful:
         source = query(
             tables,
             "studies JOIN trials USING (digest)",
             "outcome IN ('failed', 'diverged')",
             columns="outcome, digest, reason",
         )
-        cut = f"The first {SHOWN} of {len(bad)}" if len(bad) > SHOWN else ""
-        blocks.append(Table("failures", COLUMNS, bad[:SHOWN], source, caption=cut))
-    return Section("trials", "Failures, and what is missing", blocks)
+        total = len(unsuccessful)
+        caption = f"The first {MAX_NAMED} of {total} trials." if total > MAX_NAMED else ""
+        shown = unsuccessful[:MAX_NAMED]
+        blocks.append(Table("failures", COLUMNS, shown, source, caption=caption))
+    return Section("trials", "Trial outcomes", blocks)

@@ -1,57 +1,68 @@
-"""Diffusion against the same network in one pass: at equal passes, at equal device-seconds."""
+"""Diffusion versus its feed-forward twin, with the costs in which the two are equal."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import vega
-from orchestrator.report.blocks import (
-    Block,
-    Chart,
-    Column,
-    Note,
-    Section,
-    Table,
-    fixed,
-    p_value,
-    text,
+from orchestrator.report.blocks import Block, Chart, Column, Note, Section, Table, interval_row
+from orchestrator.report.cell_names import (
+    CellNames,
+    distinct,
+    plural,
+    query,
+    readable,
+    sample_size,
 )
-from orchestrator.report.naming import Naming, ordered, query, sized
+from orchestrator.report.formats import as_text, decimals, p_value, signed
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 PLACE = 50
-TOLD = (
-    "Diffusion less its twin, over the same cases and seeds. A twin that makes as many passes is"
-    " the fair one at test time; one that was trained for as many device-seconds the fair one in"
-    " training: which pairs are equal in what, to a tenth, is said with each. p: as for the"
-    " comparisons in pairs."
+NOTE = (
+    "Differences are diffusion minus its feed-forward twin, over the same cases and seeds. At test"
+    " time, the comparison is fair with a twin that makes equally many network passes; in training,"
+    " with a twin that was trained for equally many device-seconds. The charts mark which of the"
+    " two costs are equal (device-seconds within 10 %). The p value is computed as in the paired"
+    " comparisons."
 )
 COLUMNS = (
     Column("task", "Task"),
     Column("metric", "Metric"),
     Column("name", "Diffusion − twin"),
-    Column("difference", "Difference", fixed(3), interval=True),
-    Column("p_holm", "p, Holm", p_value),
-    Column("passes", "Passes", text),
-    Column("passes_against", "Twin's passes", text),
-    Column("device_seconds", "Device-seconds", fixed(0)),
-    Column("device_seconds_against", "Twin's device-seconds", fixed(0)),
-    Column("equal", "Equal in"),
-    Column("images", "Cases", text),
-    Column("groups", "Groups", text),
-    Column("seeds", "Seeds", text),
+    Column("difference", "Difference", decimals(3), interval=True),
+    Column("p_holm", "p (Holm)", p_value),
+    Column("passes", "Passes", as_text),
+    Column("passes_against", "Passes, twin", as_text),
+    Column("device_seconds", "Device-seconds", decimals(0)),
+    Column("device_seconds_against", "Device-seconds, twin", decimals(0)),
+    Column("equal", "Equal cost"),
+    Column("images", "Cases", as_text),
+    Column("groups", "Groups", as_text),
+    Column("seeds", "Seeds", as_text),
+)
+METRICS = (
+    ("dice", "Dice: diffusion is better above 0"),
+    ("ece", "ECE: diffusion is better below 0"),
+)
+EQUAL_COSTS = (
+    "equal passes and device-seconds",
+    "equal passes",
+    "equal device-seconds",
+    "unequal passes and device-seconds",
 )
 
 
-def section(tables: Catalog, naming: Naming) -> Section | None:
-    """Differences in Dice and in ECE, one line per pair, and the table."""
+def section(tables: Catalog, names: CellNames) -> Section | None:
+    """Return the differences in Dice and ECE, one line per pair, and the table of all metrics."""
     rows = [
         {
             **row,
-            "name": _name(naming(row["study"], row["cell"]), naming(row["study"], row["against"])),
-            "equal": _equal(row),
+            "name": _difference_name(
+                names(row["study"], row["cell"]), names(row["study"], row["against"])
+            ),
+            "equal": _equal_cost(row),
         }
         for row in tables["twins"].to_pylist()
     ]
@@ -59,64 +70,61 @@ def section(tables: Catalog, naming: Naming) -> Section | None:
         return None
     source = query(tables, "twins")
     charts = [_forest(rows, metric, title, source) for metric, title in METRICS]
-    table = Table("twins", COLUMNS, rows, source, folded=f"All {len(rows)} comparisons")
-    blocks: list[Block] = [Note([TOLD]), *charts, table]
-    return Section("twins", "Diffusion against its twin", blocks)
+    table = Table("twins", COLUMNS, rows, source, summary=f"All {len(rows)} comparisons")
+    blocks: list[Block] = [Note([NOTE]), *charts, table]
+    return Section("twins", "Diffusion versus its feed-forward twin", blocks)
 
 
-METRICS = (
-    ("dice", "Dice: above 0, diffusion is better"),
-    ("ece", "ECE: below 0, diffusion is better"),
-)
-KINDS = ("passes and device-seconds", "passes", "device-seconds", "nothing")
-
-
-def _name(one: str, other: str) -> str:
-    """The two, without the words that the second begins with as well."""
+def _difference_name(one: str, other: str) -> str:
+    """Return ``one − other``, the second without the words that both names begin with."""
     words, others = one.split(), other.split()
     while len(others) > 1 and words[:1] == others[:1]:
         words, others = words[1:], others[1:]
     return f"{one} − {' '.join(others)}"
 
 
-def _equal(row: dict[str, Any]) -> str:
-    named = (("passes", row["equal_passes"]), ("device-seconds", row["equal_seconds"]))
-    return " and ".join(name for name, is_so in named if is_so) or "nothing"
+def _equal_cost(row: dict[str, Any]) -> str:
+    both, passes, seconds, neither = EQUAL_COSTS
+    if row["equal_passes"]:
+        return both if row["equal_seconds"] else passes
+    return seconds if row["equal_seconds"] else neither
 
 
 def _forest(rows: list[dict[str, Any]], metric: str, title: str, source: str) -> Chart:
     several = len({r["task"] for r in rows}) > 1
+    pairs = [row for row in rows if row["metric"] == metric]
     shown = [
-        {
-            "name": f"{row['task']}: {row['name']}" if several else row["name"],
-            "series": f"equal in {row['equal']}",
-            "value": row["difference"],
-            "low": row["difference_low"],
-            "high": row["difference_high"],
-            "images": row["images"],
-        }
-        for row in rows
-        if row["metric"] == metric
+        interval_row(
+            f"{readable(row['task'])}: {row['name']}" if several else row["name"],
+            row["equal"],
+            row,
+            "difference",
+        )
+        for row in pairs
     ]
-    series = [f"equal in {kind}" for kind in KINDS]
-    used = [s for s in series if s in ordered(shown)]
-    looks = ", ".join(
-        f"{shape} {name}" for name, shape in zip(used, ("●", "■", "▲", "◆"), strict=False)
-    )
-    sizes = {row["task"]: f"{sized(row)} × {row['seeds']} seeds" for row in rows}
-    counts = ", ".join(f"{task} {size}" for task, size in sizes.items())
+    present = [cost for cost in EQUAL_COSTS if cost in distinct(shown)]
+    marks = zip(vega.SHAPE_MARKS, present, strict=False)
     return Chart(
         f"twins-{metric}",
         title,
-        "; ".join(f"{r['name']} {r['value']:+.3f}" for r in shown[:6]),
-        f"95 % intervals over {counts}. {looks}.",
+        "; ".join(f"{r['name']} {signed(r['value'])}" for r in shown[:6]),
+        f"Bars are 95 % bootstrap intervals, {_sizes(pairs)}.",
         source,
-        vega.intervals(
-            vega.looks(used),
-            vega.number(f"difference in {title.partition(':')[0]}"),
+        vega.forest(
+            vega.styles(present),
+            vega.quantitative(f"difference in {title.partition(':')[0]}"),
             len(shown),
             zero=True,
         ),
         shown,
+        key="; ".join(f"{mark} {cost}" for mark, cost in marks) + ".",
         wide=True,
     )
+
+
+def _sizes(pairs: list[dict[str, Any]]) -> str:
+    sizes = {
+        readable(row["task"]): f"{sample_size(row)} and {plural(row['seeds'], 'seed')}"
+        for row in pairs
+    }
+    return "; ".join(f"{task}: n = {size}" for task, size in sizes.items())

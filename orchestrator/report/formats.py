@@ -1,0 +1,65 @@
+"""Formats values for the cells of a table, in HTML and in LaTeX."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+MISSING = "–"
+SMALLEST_P = 0.001
+"""Smaller p values are shown as a bound."""
+LATEX = {c: f"\\{c}" for c in "&%$#_{}"} | {
+    "\\": r"\textbackslash{}",
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "–": "--",
+    "↑": r"$\uparrow$",
+    "↓": r"$\downarrow$",
+    "λ": r"$\lambda$",
+    "ε": r"$\varepsilon$",
+    "×": r"$\times$",
+    "−": "$-$",
+    "≤": r"$\le$",
+    "≥": r"$\ge$",
+    "→": r"$\to$",
+    "<": "$<$",
+    ">": "$>$",
+    "…": r"\ldots{}",
+    "√": r"$\surd$",
+    "½": r"$\frac{1}{2}$",
+}
+
+
+def as_text(value: Any) -> str:
+    """Return any value in a few characters; None and NaN are shown as a dash."""
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return MISSING
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def decimals(digits: int) -> Callable[[Any], str]:
+    """Return a format for numbers with a fixed number of decimals."""
+    return lambda value: MISSING if as_text(value) == MISSING else f"{value:,.{digits}f}"
+
+
+def p_value(value: Any) -> str:
+    """Return a p value with three decimals, or ``< 0.001``."""
+    is_small = as_text(value) != MISSING and value < SMALLEST_P
+    return f"< {SMALLEST_P}" if is_small else decimals(3)(value)
+
+
+def p_equals(value: Any) -> str:
+    """Return a p value for a sentence: ``p = 0.012`` or ``p < 0.001``."""
+    shown = p_value(value)
+    return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
+
+
+def signed(value: float, digits: int = 3) -> str:
+    """Return a number with its sign, with the typographic minus."""
+    return f"{value:+.{digits}f}".replace("-", "−")
+
+
+def latex(text: str) -> str:
+    """Return a text with the characters escaped that LaTeX interprets."""
+    return "".join(LATEX.get(c, c) for c in text)

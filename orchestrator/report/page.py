@@ -1,0 +1,129 @@
+"""Builds the sections of the report and renders them as one self-contained HTML page."""
+
+from __future__ import annotations
+
+import base64
+import importlib
+import itertools
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jinja2
+from markupsafe import Markup
+
+from orchestrator.report import figure_files, rendering, summary
+from orchestrator.report.blocks import (
+    Block,
+    Chart,
+    Commands,
+    Heading,
+    Picture,
+    Section,
+    Strip,
+    Table,
+)
+from orchestrator.report.cell_names import CellNames
+
+if TYPE_CHECKING:
+    from orchestrator.views.catalog import Catalog
+
+HERE = Path(__file__).parent
+KINDS: dict[str, type] = {
+    "chart": Chart,
+    "table": Table,
+    "strip": Strip,
+    "heading": Heading,
+    "commands": Commands,
+}
+"""The template's tests for the kinds of blocks."""
+
+
+def build_sections(tables: Catalog) -> list[Section]:
+    """Return the sections for which the store holds data, in their order on the page."""
+    names = CellNames(tables)
+    files = (HERE / "sections").glob("[!_]*.py")
+    modules = [importlib.import_module(f"orchestrator.report.sections.{f.stem}") for f in files]
+    modules.sort(key=lambda module: module.PLACE)
+    sections = (module.section(tables, names) for module in modules)
+    return [section for section in sections if section is not None]
+
+
+def render_page(tables: Catalog, sections: list[Section], refresh: int = 0) -> str:
+    """Return the page as HTML; it reloads itself every ``refresh`` seconds if this is positive."""
+    questions = (tables.ledger.studies.question(study) for study in tables.studies)
+    return (
+        _environment()
+        .get_template("page.html.j2")
+        .render(
+            studies=tables.studies,
+            findings=summary.findings(tables, CellNames(tables)),
+            questions=[question for question in questions if question],
+            sections=sections,
+            refresh=refresh,
+            css=_trusted((HERE / "page.css").read_text(encoding="utf-8")),
+            js=_trusted((HERE / "page.js").read_text(encoding="utf-8")),
+            scripts=_trusted(rendering.scripts()),
+        )
+    )
+
+
+def write_report(
+    tables: Catalog, path: Path, figures: Path | None = None, refresh: int = 0
+) -> list[Path]:
+    """Write the page atomically, and its figures into a folder; return the paths of the files."""
+    sections = build_sections(tables)
+    temporary = path.with_name(f".{path.name}.tmp")
+    temporary.write_text(render_page(tables, sections, refresh), encoding="utf-8")
+    temporary.replace(path)
+    return [path, *(figure_files.write_figures(sections, figures) if figures else [])]
+
+
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(HERE),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    filters: dict[str, Any] = {"svg": _svg, "spec": _spec, "image": _image, "runs": _runs}
+    tests: dict[str, Any] = {name: _is_a(kind) for name, kind in KINDS.items()}
+    environment.filters.update(filters)
+    environment.tests.update(tests)
+    return environment
+
+
+def _is_a(kind: type) -> Callable[[Block], bool]:
+    return lambda block: isinstance(block, kind)
+
+
+class _Run(NamedTuple):
+    """Consecutive blocks that are all charts, or all other blocks."""
+
+    charts: bool
+    blocks: list[Block]
+
+
+def _runs(section: Section) -> Iterator[_Run]:
+    """Group consecutive charts, which share a grid on the page."""
+    for charts, blocks in itertools.groupby(section.blocks, lambda b: isinstance(b, Chart)):
+        yield _Run(charts, list(blocks))
+
+
+def _trusted(text: str) -> Markup:
+    return Markup(text.replace("</script", "<\\/script"))  # noqa: S704 - files of this package
+
+
+def _svg(chart: Chart) -> Markup:
+    return Markup(rendering.compact(chart.svg()))  # noqa: S704 - Vega escapes its texts
+
+
+def _spec(chart: Chart) -> Markup:
+    text = json.dumps(chart.full, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return Markup(text.replace("<", "\\u003c"))  # noqa: S704 - JSON without a tag in it
+
+
+def _image(picture: Picture) -> str:
+    return f"data:image/png;base64,{base64.b64encode(picture.png).decode()}"
