@@ -103,7 +103,7 @@ def count_folds(proxy: Proxy) -> None:
     for i in range(FOLDS):
         commit(ledger, True, f"d{i}")
         before = proxy.requests.total()
-        compaction.fold(ledger.store)
+        compaction.compact_committed(ledger.store)
         made.append(proxy.requests.total() - before)
     print(f"appends: one attempt folded: {', '.join(map(str, made))} requests")
 

@@ -34,7 +34,7 @@ from bench import _mlflow, _store
 from orchestrator.analyses import open_store
 from orchestrator.ledger.commits import PREFIX
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import compaction, delta_log
+from orchestrator.tables import compaction, delta_log, log_seal
 from orchestrator.views.catalog import Catalog
 from trainables.schemas import SCHEMAS
 
@@ -164,12 +164,12 @@ def folder_of(url: str) -> Questions:
     """What a driver does after each round, here over everything at once."""
     store = Store(url)
     return {
-        "folding": partial(compaction.fold, store),
-        "compacting": partial(compaction.compact, store),
+        "folding": partial(compaction.compact_committed, store),
+        "compacting": partial(compaction.merge_small_files, store),
     }
 
 
-def files_of(url: str) -> list[delta_log.File]:
+def files_of(url: str) -> list[log_seal.DataFile]:
     """What the folded tables consist of."""
     states = [delta_log.load(Store(url), name) for name in SCHEMAS]
     return [file for state in states if state is not None for file in state.files]
@@ -182,7 +182,7 @@ def one_file_each(url: str, folder: Path) -> None:
     with duckdb.connect() as connection:
         for name in ("trials", "cases", "probes", "studies"):
             tables.attach(connection, name)
-            order = "study, digest" if name == "studies" else ", ".join(compaction.SORTED)
+            order = "study, digest" if name == "studies" else ", ".join(compaction.SORT_COLUMNS)
             at = f"'{folder}/{name}.parquet'"
             connection.execute(f"COPY (FROM {name} ORDER BY {order}) TO {at} (COMPRESSION zstd)")
 

@@ -1,4 +1,4 @@
-"""``segprint tables``: fold, check, rebuild and clean what is stored."""
+"""``segprint tables``: compact, check, rebuild and clean what is stored."""
 
 from __future__ import annotations
 
@@ -10,12 +10,13 @@ from orchestrator.commands import console, emit, ledger_of
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction, delta_log, vacuum
-from orchestrator.tables.compaction_log import batches
+from orchestrator.tables.committer_lease import BusyError, committer
+from orchestrator.tables.compaction_log import TABLES, batches
 from orchestrator.tables.integrity import Check
 
 
 def main(options: Namespace) -> int:
-    """Do one of the actions; 1 if something is damaged, or somebody else is folding."""
+    """Do one of the actions; 1 if something is damaged, or another process compacts."""
     actions = {
         "compact": compact,
         "check": check,
@@ -26,15 +27,15 @@ def main(options: Namespace) -> int:
     store = ledger_of(options).store
     try:
         return actions[options.action](store, options)
-    except compaction.BusyError as error:
+    except BusyError as error:
         console(stderr=True).print(f"segprint: {error}")
         return 1
 
 
 def compact(store: Store, options: Namespace) -> int:
-    """Fold what is new, then merge small files."""
-    attempts = compaction.fold(store, _notice)
-    merged = compaction.compact(store)
+    """Append committed attempts to the tables, then merge small files."""
+    attempts = compaction.compact_committed(store, _notice)
+    merged = compaction.merge_small_files(store)
     rows = [
         {
             "table": name,
@@ -42,7 +43,7 @@ def compact(store: Store, options: Namespace) -> int:
             "files": len(state.files),
             "merged": _change(name, merged),
         }
-        for name in compaction.TABLES
+        for name in TABLES
         for state in [delta_log.load(store, name)]
         if state is not None
     ]
@@ -50,7 +51,7 @@ def compact(store: Store, options: Namespace) -> int:
         emit(rows, None, as_json=True)
         return 0
     emit(rows, None, as_json=False)
-    console().print(f"{attempts} attempts folded")
+    console().print(f"{attempts} attempts compacted")
     return 0
 
 
@@ -71,27 +72,27 @@ def check(store: Store, options: Namespace) -> int:
 
 
 def rebuild(store: Store, options: Namespace) -> int:
-    """Make the folded tables anew, unless that would lose rows that only they still have."""
+    """Make the compacted tables anew, unless that would lose rows that only they still have."""
     walk = Check(store)
     lost = [
         finding
         for finding in walk.run()
         if finding.kind == "damage"
         and finding.where in walk.broken
-        and finding.where in walk.folded
+        and finding.where in walk.compacted
     ]
-    if walk.broken and isinstance(walk.states["trials"], DamagedError) and not options.force:
+    if walk.broken and isinstance(walk.versions["trials"], DamagedError) and not options.force:
         raise ValueError(
-            f"{walk.states['trials']}: {len(walk.broken)} damaged commits may have their rows in"
-            " the folded tables only; --force makes the tables anew without them"
+            f"{walk.versions['trials']}: {len(walk.broken)} damaged commits may have their rows in"
+            " the compacted tables only; --force makes the tables anew without them"
         )
     if lost and not options.force:
         emit([vars(finding) for finding in lost], None, options.json)
         raise ValueError(
-            f"{len(lost)} damaged commits have their rows in the folded tables only;"
+            f"{len(lost)} damaged commits have their rows in the compacted tables only;"
             " --force makes the tables anew without them"
         )
-    print(f"{compaction.rebuild(store, _notice)} attempts folded anew")
+    print(f"{compaction.rebuild(store, _notice)} attempts compacted anew")
     return 0
 
 
@@ -99,7 +100,7 @@ def gc(store: Store, options: Namespace) -> int:
     """Delete what nothing needs, or only say what that is."""
     keep = timedelta(days=min(max(options.keep_days, 0.0), 36500.0))
     counted, size = Counter[str](), Counter[str]()
-    with compaction.committer(store):  # what is folded now is not to be mistaken for litter
+    with committer(store):  # files that are committed meanwhile are not garbage
         found = list(vacuum.garbage(ledger_of(options), keep))
         for item in found:
             counted[item.why] += 1

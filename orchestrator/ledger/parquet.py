@@ -92,20 +92,23 @@ def to_parquet(table: pa.Table, row_group: int = 1 << 18) -> bytes:
 def read_parquet(
     source: Path | io.BytesIO,
     columns: Sequence[str] | None = None,
-    dictionaries: Sequence[str] = (),
+    *,
+    dictionaries: bool = False,
 ) -> pa.Table:
-    """Read columns of a Parquet file, all by default, some of them as dictionary columns.
+    """Read columns of a Parquet file, all by default; page checksums are verified.
 
-    Page checksums are verified.
+    ``dictionaries``: texts become dictionary columns, which take less memory.
 
     Raises:
         pyarrow.ArrowException, OSError: the file is missing or damaged.
     """
-    read: Any = pq.read_table  # pyright: ignore[reportUnknownMemberType]: the stubs are incomplete
+    # The stubs leave some parameters of these functions untyped.
+    read, read_schema = cast("Any", pq.read_table), cast("Any", pq.read_schema)
+    schema: list[pa.Field[Any]] = fields(read_schema(source)) if dictionaries else []
     return read(
         source,
         columns=None if columns is None else list(columns),
-        read_dictionary=list(dictionaries),
+        read_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
         page_checksum_verification=True,
     )
 

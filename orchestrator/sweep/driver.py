@@ -26,7 +26,7 @@ from orchestrator.sweep.budget import BudgetMeter
 from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.sweep.retries import RetryState
 from orchestrator.sweep.round import Round, SweepContext, declare, fold_quietly
-from orchestrator.tables import delta_log
+from orchestrator.tables import delta_commit
 from search_spaces import Space
 from trainables.worker import Inline, ray_train_trial
 
@@ -55,7 +55,7 @@ def sweep(
         ValueError: the space asks for something that no config can be.
         SweepError: the cluster cannot run the study's trials.
     """
-    delta_log.agree(ledger.store)
+    delta_commit.check_types(ledger.store)
     forgiven = ledger.failed_attempts.counts() if again else {}
     made = plan(study, space, ledger, forgiven)
     expected = cluster.expected()

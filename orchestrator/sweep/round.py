@@ -242,7 +242,7 @@ class Round:
 def fold_quietly(ledger: Ledger) -> None:
     """Fold what is committed; a sweep does not end for it, since nothing is lost without."""
     try:
-        compaction.fold(ledger.store)
+        compaction.compact_committed(ledger.store)
     except Exception as error:  # whatever it is, the next sweep or `tables compact` folds
         log.warning("segprint: not folded for now: %s", error)
 

@@ -1,4 +1,4 @@
-"""What was folded when: the numbered batches, and the attempts that the tables have."""
+"""The log of compactions: numbered batches of attempts, and the attempts that the tables hold."""
 
 from __future__ import annotations
 
@@ -9,31 +9,37 @@ from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from orchestrator.ledger.commits import Commit, DamagedError
+from orchestrator.ledger.parquet import read_parquet
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import file_cache
-from orchestrator.tables.delta_log import ROOT, TableVersion
+from orchestrator.tables.delta_log import TableVersion
+from orchestrator.tables.log_seal import ROOT
+from trainables.schemas import SCHEMAS
 
 PREFIX = f"{ROOT}batches/"
+TABLES = (*(name for name in SCHEMAS if name != "trials"), "trials")
+"""The order in which tables receive a batch."""
 
 
 @dataclass(frozen=True)
 class Batch:
-    """What one fold took: the attempt of each commit by its key, and when it was put together."""
+    """The attempts that one compaction appends to the tables."""
 
     number: int
     at: str
+    """When it was put together."""
     members: dict[str, str]
+    """The attempt of each commit, by the commit's key."""
 
     @staticmethod
     def key(number: int) -> str:
-        """Where a batch of this number rests."""
+        """Return where the batch of a number is stored."""
         return f"{PREFIX}{number:08d}.json"
 
     def dump(self) -> bytes:
-        """As stored."""
+        """Return the batch as it is stored, with a hash over all other fields."""
         return json.dumps({**vars(self), "sha256": _hash(vars(self))}, indent=1).encode()
 
     @staticmethod
@@ -41,45 +47,45 @@ class Batch:
         """Read a batch.
 
         Raises:
-            DamagedError: it does not parse.
+            DamagedError: it does not parse, or does not match its hash.
         """
         try:
-            plain = json.loads(value)
-            if plain.pop("sha256") != _hash(plain):
+            content = json.loads(value)
+            if content.pop("sha256") != _hash(content):
                 raise ValueError("its content and its hash differ")
-            return Batch(int(plain["number"]), str(plain["at"]), dict(plain["members"]))
+            return Batch(int(content["number"]), str(content["at"]), dict(content["members"]))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(
                 f"{key}: the batch is damaged ({error}); run `segprint tables rebuild`"
             ) from None
 
 
-def _hash(plain: Mapping[str, Any]) -> str:
-    return hashlib.sha256(json.dumps(plain, sort_keys=True).encode()).hexdigest()
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def batches(store: Store) -> list[Batch]:
-    """All batches, in order.
+    """Return all batches, in order.
 
     Raises:
-        DamagedError: one of them does not parse.
+        DamagedError: one of them is damaged.
     """
-    found = store.get_many(store.list(PREFIX))
-    return [Batch.load(key, found[key]) for key in sorted(found)]
+    values = store.get_many(store.list(PREFIX))
+    return [Batch.load(key, values[key]) for key in sorted(values)]
 
 
-def folded(store: Store, trials: TableVersion) -> dict[str, str]:
-    """Attempts that a state of the ``trials`` table has, by the key of their commit.
+def compacted_attempts(store: Store, trials: TableVersion) -> dict[str, str]:
+    """Return the attempts in a version of the ``trials`` table, by the key of their commit.
 
     Raises:
-        DamagedError: a file of it is missing or damaged.
+        DamagedError: one of its files is missing or damaged.
     """
-    found: dict[str, str] = {}
+    attempts: dict[str, str] = {}
     for path in file_cache.paths(store, trials.files):
         try:
-            rows: Any = pq.read_table(path, columns=["digest", "outcome", "attempt"])
+            rows = read_parquet(path, ["digest", "outcome", "attempt"])
         except (pa.ArrowInvalid, OSError) as error:
             raise DamagedError(f"{path.name}: {error}; run `segprint tables rebuild`") from None
         for digest, outcome, attempt in zip(*(c.to_pylist() for c in rows.columns), strict=True):
-            found[Commit.key_of(digest, outcome, attempt)] = attempt
-    return found
+            attempts[Commit.key_of(digest, outcome, attempt)] = attempt
+    return attempts

@@ -1,7 +1,8 @@
-"""What was last committed to a table, as its committer wrote it beside the log: a check on that.
+"""The seal of a table's log: a copy of its last commit, which shows whether the log lost one.
 
-A log is a listing of files, so one that lost its end looks like a shorter one. A seal may lag
-behind the log, if a committer was killed; a log that is behind its seal has lost something.
+A Delta log is a listing of files, so a log that lost its end looks like a shorter log. A seal may
+be behind its log, if a committer was killed before it wrote the seal; a log that is behind its
+seal has lost something.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 
 from orchestrator.storage.object_store import Store
 
@@ -17,8 +18,8 @@ ROOT = "tables/"
 
 
 @dataclass(frozen=True)
-class File:
-    """One data file of a table."""
+class DataFile:
+    """A Parquet file of a table: its key, its size in bytes and its rows."""
 
     key: str
     size: int
@@ -27,52 +28,67 @@ class File:
 
 @dataclass(frozen=True)
 class Seal:
-    """One version of a log; ``content`` is a hash over its numbers and files."""
+    """A version of a log."""
 
     log: str
+    """The log's id, which a rebuilt log does not share."""
     version: int
     content: str
+    """The :func:`content_hash` of this version."""
     serial: int
-    folded: int
+    """The number of our commits so far."""
+    batch: int
+    """The number of the last batch in the table."""
 
     def contradicts(self, sealed: Seal) -> bool:
-        """Whether a log that says this cannot be what was sealed; it may have grown since.
+        """Whether a log at this version cannot have been at the sealed one.
 
-        A seal of another log says nothing: somebody wrote it late, after a rebuild.
+        The log may have grown since. A seal of another log contradicts nothing: it was written
+        late, after a rebuild.
         """
         if self.log != sealed.log or self.version > sealed.version:
             return False
         return self != sealed
 
-    def numbers(self, log: str, version: int, files: Sequence[File]) -> tuple[int, int] | None:
-        """Serial and batch of a log that is as sealed; it takes long to look for them there."""
+    def numbers(self, log: str, version: int, files: Sequence[DataFile]) -> tuple[int, int] | None:
+        """Return the serial and the batch of a log that is as sealed, else None.
+
+        To read these two from the log itself takes much longer.
+        """
         same = (log, version) == (self.log, self.version)
-        same = same and content_hash(self.serial, self.folded, files) == self.content
-        return (self.serial, self.folded) if same else None
+        same = same and content_hash(self.serial, self.batch, files) == self.content
+        return (self.serial, self.batch) if same else None
 
 
-def content_hash(serial: int, folded: int, files: Sequence[File]) -> str:
-    """Over all that a version of a table is."""
+def content_hash(serial: int, batch: int, files: Sequence[DataFile]) -> str:
+    """Return a hash over the content of a table's version."""
     listed = sorted((f.key, f.size, f.rows) for f in files)
-    return hashlib.sha256(json.dumps([serial, folded, listed]).encode()).hexdigest()
+    return hashlib.sha256(json.dumps([serial, batch, listed]).encode()).hexdigest()
 
 
 def key(name: str) -> str:
-    """Where a table's seal rests."""
+    """Return where a table's seal is stored."""
     return f"{ROOT}{name}.json"
 
 
 def read(store: Store, name: str) -> Seal | None:
-    """None if there is none, or a damaged one, which says nothing about the log."""
+    """Return a table's seal; None if it is missing or damaged, which proves nothing."""
     try:
-        plain = json.loads(store.get(key(name)))
-        log, content = str(plain["log"]), str(plain["content"])
-        version, serial, folded = (int(plain[k]) for k in ("version", "serial", "folded"))
-        return Seal(log, version, content, serial, folded)
+        content = json.loads(store.get(key(name)))
+        log, content_sha256 = str(content["log"]), str(content["content"])
+        version, serial, batch = (int(content[k]) for k in ("version", "serial", "folded"))
+        return Seal(log, version, content_sha256, serial, batch)
     except (KeyError, ValueError, TypeError):
         return None
 
 
 def write(store: Store, name: str, seal: Seal) -> None:
-    """After a commit."""
-    store.put(key(name), json.dumps(asdict(seal)).encode())
+    """Write a table's seal, after a commit."""
+    content = {
+        "log": seal.log,
+        "version": seal.version,
+        "content": seal.content,
+        "serial": seal.serial,
+        "folded": seal.batch,
+    }
+    store.put(key(name), json.dumps(content).encode())

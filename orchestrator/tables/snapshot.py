@@ -1,4 +1,4 @@
-"""Every row that counts at one moment: the folded tables, and what was committed since."""
+"""A snapshot: every row that counts, from the compacted tables and from the attempts since."""
 
 from __future__ import annotations
 
@@ -13,92 +13,100 @@ import duckdb
 import pyarrow as pa
 
 from orchestrator.ledger.commits import (
-    PREFIX,
     Commit,
     DamagedError,
+    Labels,
     Record,
     counted,
     labels_of,
+    list_commits,
     load_record,
 )
 from orchestrator.ledger.parquet import decode
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log, file_cache
-from orchestrator.tables.compaction_log import batches, folded
+from orchestrator.tables.compaction_log import batches, compacted_attempts
 from orchestrator.tables.delta_log import TableVersion
+from orchestrator.tables.log_seal import ROOT
 from trainables.schemas import SCHEMAS
 
 log = logging.getLogger("segprint.tables")
 
 
 @dataclass(frozen=True)
-class Chosen:
-    """Names that are read of files which have others too: these, or all but these."""
+class Selection:
+    """Values of a column whose rows are kept (``semi`` join) or left out (``anti`` join)."""
 
-    names: set[str]
-    how: Literal["semi", "anti"]
+    values: set[str]
+    join: Literal["semi", "anti"]
 
 
 @dataclass(frozen=True)
 class Source:
-    """Where a table's rows are: files, of some attempts only, and rows that are in no file yet."""
+    """Where a table's rows are: in files, of which some attempts count, and in memory."""
 
     name: str
     files: list[Path]
-    chosen: Chosen | None
-    live: pa.Table
+    attempts: Selection | None
+    """The attempts that count in the files; None: all of them."""
+    recent: pa.Table
+    """The rows that no file has."""
 
     def attach(self, connection: duckdb.DuckDBPyConnection, digests: set[str] | None) -> None:
-        """Make the rows a view of the table's name, of some digests only if given."""
-        connection.register(f"_{self.name}_live", self.live)
-        live = connection.view(f"_{self.name}_live")
+        """Create a view with the table's name, with the rows of some digests, or of all (None)."""
+        connection.register(f"_{self.name}_recent", self.recent)
+        recent = connection.view(f"_{self.name}_recent")
         if not self.files:
-            live.create_view(self.name)
+            recent.create_view(self.name)
             return
         rows = connection.read_parquet([str(p) for p in self.files], union_by_name=True)
-        joins = [("attempt", self.chosen)] if self.chosen else []
+        selections = [("attempt", self.attempts)] if self.attempts else []
         if digests is not None:
-            joins.append(("digest", Chosen(digests, "semi")))
-        for column, chosen in joins:
-            listed = f"_{self.name}_{column}"
-            values = pa.array(chosen.names, pa.string())
-            connection.register(listed, pa.table({column: values}))
-            rows = rows.join(connection.view(listed), column, how=chosen.how)
-        there = set(rows.columns)
+            selections.append(("digest", Selection(digests, "semi")))
+        for column, selection in selections:
+            view = f"_{self.name}_{column}"
+            values = pa.array(selection.values, pa.string())
+            connection.register(view, pa.table({column: values}))
+            rows = rows.join(connection.view(view), column, how=selection.join)
+        present = set(rows.columns)
         columns = [
             duckdb.ColumnExpression(name)
-            if name in there
+            if name in present
             else duckdb.ConstantExpression(None).cast(kind).alias(name)
-            for name, kind in zip(live.columns, live.types, strict=True)
+            for name, kind in zip(recent.columns, recent.types, strict=True)
         ]
         rows = rows.select(*columns)
-        (rows.union(live) if self.live.num_rows else rows).create_view(self.name)
+        (rows.union(recent) if self.recent.num_rows else rows).create_view(self.name)
 
 
 class Snapshot:
-    """The ledger's rows as they stood when it was made.
+    """The ledger's rows as they were when the snapshot was taken.
 
-    ``trials`` is looked at first, and takes a batch last: what it has folded, all tables have.
-    ``version``, the number of a batch, shows what was folded by then and nothing else.
+    ``trials`` is opened first and receives a batch last, so every table has all attempts that
+    ``trials`` has. ``version``, the number of a batch, shows the rows that were compacted up to
+    that batch, and no others.
+
+    Raises:
+        ValueError: there is no such version.
     """
 
     def __init__(self, store: Store, version: int | None = None) -> None:
         self.store, self.version = store, version
         self.problems: list[str] = []
-        """What was found damaged, and is left out or read from elsewhere."""
-        self._folded: dict[str, str] = {}
+        """Damages that were met; the rows are left out or read from elsewhere."""
+        self._compacted: dict[str, str] = {}
         self._records: dict[str, Record | DamagedError] = {}
-        self._trials = self._look()
-        self._commits = {c.key: c for c in map(Commit.parse, store.list(PREFIX)) if c is not None}
+        self._trials = self._open_trials()
+        self._commits = {commit.key: commit for commit in list_commits(store)}
         if version is not None:
-            self._past(version)
+            self._go_back_to(version)
 
     def table(self, name: str, digests: Iterable[str] | None = None) -> pa.Table:
-        """One table's rows, over all counted attempts or those of some digests."""
+        """Return a table's rows, of all attempts that count or of those of some digests."""
         wanted = None if digests is None else set(digests)
         source = self.source(name, wanted)
         if not source.files:
-            return source.live
+            return source.recent
         try:
             with duckdb.connect(":memory:") as connection:
                 connection.execute("SET TimeZone = 'UTC'")
@@ -106,66 +114,75 @@ class Snapshot:
                 return connection.table(name).to_arrow_table().cast(SCHEMAS[name])
         except duckdb.Error as error:
             first = str(error).partition("\n")[0]
-            self._note(f"{delta_log.ROOT}{name}: {first}; run `segprint tables rebuild`")
-            return self._live(name, set(self._counted), wanted)
+            self._report(f"{ROOT}{name}: {first}; run `segprint tables rebuild`")
+            return self._read_objects(name, set(self._counted), wanted)
 
     def source(self, name: str, digests: set[str] | None = None) -> Source:
-        """Where a table's rows are. A damaged one is named, and read from the attempts' parts."""
-        live, files, chosen = set(self._counted), list[Path](), None
+        """Return where a table's rows are.
+
+        A damaged table is reported, and its rows are read from the attempts' objects.
+        """
+        keys, files, attempts = set(self._counted), list[Path](), None
         if self._trials is not None:
             try:
-                state = self._trials if name == "trials" else delta_log.load(self.store, name)
-                # A table that is newer than all that is folded has no log yet, and no rows.
-                if state is None and not self._live(name, live, digests).num_rows:
-                    return Source(name, files, chosen, SCHEMAS[name].empty_table())
-                if state is None or state.folded < self._trials.folded:
-                    what = f"{delta_log.ROOT}{name} has not all that {delta_log.ROOT}trials has"
+                version = self._trials if name == "trials" else delta_log.load(self.store, name)
+                # A table that is newer than all compacted attempts has no log and no rows.
+                if version is None and not self._read_objects(name, keys, digests).num_rows:
+                    return Source(name, files, attempts, SCHEMAS[name].empty_table())
+                if version is None or version.batch < self._trials.batch:
+                    what = f"{ROOT}{name} has not all that {ROOT}trials has"
                     raise DamagedError(f"{what}; run `segprint tables rebuild`")
-                files = file_cache.paths(self.store, state.files)
-                chosen = self._chosen(state)
-                live -= set(self._folded)
+                files = file_cache.paths(self.store, version.files)
+                attempts = self._selection(version)
+                keys -= set(self._compacted)
             except DamagedError as error:
-                self._note(str(error))
-        return Source(name, files, chosen, self._live(name, live, digests))
+                self._report(str(error))
+        return Source(name, files, attempts, self._read_objects(name, keys, digests))
 
-    def _look(self) -> TableVersion | None:
-        """The folded ``trials``, and which attempts it has; None if there is none to be trusted."""
+    def _open_trials(self) -> TableVersion | None:
+        """Open ``trials`` and note which attempts it has; None if it is missing or damaged."""
         try:
             trials = delta_log.load(self.store, "trials")
-            self._folded = folded(self.store, trials) if trials is not None else {}
+            self._compacted = compacted_attempts(self.store, trials) if trials is not None else {}
         except DamagedError as error:
-            self._note(str(error))
+            self._report(str(error))
             return None
         return trials
 
-    def _note(self, problem: str) -> None:
+    def _report(self, problem: str) -> None:
         if problem not in self.problems:
             self.problems.append(problem)
             log.warning("segprint: %s", problem)
 
     @cached_property
     def _counted(self) -> dict[str, Commit]:
-        """The commits that are read, by key."""
+        """The commits that count, by key."""
         return {c.key: c for c in counted(self._commits[k] for k in sorted(self._commits)).values()}
 
-    def _past(self, version: int) -> None:
+    def _go_back_to(self, version: int) -> None:
         known = batches(self.store)
         if not 1 <= version <= len(known):
             raise ValueError(f"version {version} is none of the store's (choices: 1..{len(known)})")
         keys = {key for batch in known if batch.number <= version for key in batch.members}
         self._commits = {key: c for key, c in self._commits.items() if key in keys}
 
-    def _chosen(self, state: TableVersion) -> Chosen | None:
-        """The attempts that count, where a table's files have others too, or may have."""
-        assert self._trials is not None
-        mine = {attempt for key, attempt in self._folded.items() if key in self._counted}
-        others = set(self._folded.values()) - mine
-        if state.folded != self._trials.folded or len(mine) < len(others):
-            return Chosen(mine, "semi")
-        return Chosen(others, "anti") if others else None
+    def _selection(self, version: TableVersion) -> Selection | None:
+        """Return the attempts that count in a table's files; None if all of them do.
 
-    def _live(self, name: str, keys: set[str], digests: set[str] | None) -> pa.Table:
-        """Rows from the attempts' own objects, verified; what is damaged is named and left out."""
+        The shorter list is returned; a table that is ahead of ``trials`` has unlisted attempts.
+        """
+        assert self._trials is not None
+        counting = {attempt for key, attempt in self._compacted.items() if key in self._counted}
+        others = set(self._compacted.values()) - counting
+        if version.batch != self._trials.batch or len(counting) < len(others):
+            return Selection(counting, "semi")
+        return Selection(others, "anti") if others else None
+
+    def _read_objects(self, name: str, keys: set[str], digests: set[str] | None) -> pa.Table:
+        """Return the rows of some commits from the attempts' own objects, verified.
+
+        What is damaged is reported and left out.
+        """
         chosen = sorted(k for k in keys if digests is None or self._counted[k].digest in digests)
         tables = [SCHEMAS[name].empty_table()]
         records: list[Record] = []
@@ -174,21 +191,21 @@ class Snapshot:
             self._records[key] = load_record(key, value)
         for record in (self._records[key] for key in chosen if key in self._records):
             if isinstance(record, DamagedError):
-                self._note(f"{record}; left out, see `segprint tables check`")
+                self._report(f"{record}; left out, see `segprint tables check`")
             elif name in record.tables:
                 records.append(record)
         objects = self.store.get_many([record.tables[name].key for record in records])
         for record in records:
-            part = record.tables[name]
+            stored = record.tables[name]
             try:
-                mine = record.labels or self._about(record)
-                tables.append(decode(part, objects.get(part.key), record, mine))
+                labels = record.labels or self._labels(record)
+                tables.append(decode(stored, objects.get(stored.key), record, labels))
             except DamagedError as error:
-                self._note(f"{error}; left out, see `segprint tables check`")
+                self._report(f"{error}; left out, see `segprint tables check`")
         return pa.concat_tables(tables)
 
-    def _about(self, record: Record) -> dict[str, str | None]:
-        """Of an attempt from before every row said so: its trial says it."""
-        part = record.tables["trials"]
-        value = self.store.get_many([part.key]).get(part.key)
-        return labels_of(decode(part, value, record, {}).to_pylist()[0])
+    def _labels(self, record: Record) -> Labels:
+        """Return the labels of an attempt from before records had them, from its trial."""
+        stored = record.tables["trials"]
+        value = self.store.get_many([stored.key]).get(stored.key)
+        return labels_of(decode(stored, value, record, {}).to_pylist()[0])

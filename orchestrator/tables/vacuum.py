@@ -1,4 +1,4 @@
-"""What nothing needs any more: never an object that a committed row is made of."""
+"""Garbage: objects that nothing needs, and never one that holds a committed row."""
 
 from __future__ import annotations
 
@@ -6,19 +6,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
+from orchestrator.ledger.checkpoints import PREFIX as CHECKPOINTS
 from orchestrator.ledger.commits import PREFIX, DamagedError, NewerError, Record, load_record
+from orchestrator.ledger.leases import PREFIX as LEASES
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.local_files import Entry
 from orchestrator.tables import delta_log
 from trainables.schemas import SCHEMAS
 
 GRACE = timedelta(days=1)
-"""An attempt writes its objects, then its record; a slow store may stretch that to minutes."""
+"""Younger objects stay: a writer needs minutes at most from its first object to its record."""
 
 
 @dataclass(frozen=True)
 class Garbage:
-    """An object to delete, and why."""
+    """An object to delete, its size in bytes, and the reason."""
 
     key: str
     size: int
@@ -26,19 +28,19 @@ class Garbage:
 
 
 def garbage(ledger: Ledger, keep: timedelta) -> Iterator[Garbage]:
-    """Everything that may go. ``keep``: for how long checkpoints and old files stay.
+    """Yield everything that may be deleted; checkpoints and replaced files stay for ``keep``.
 
     Raises:
-        DamagedError: it is not known what the commit records need: there is none, or a newer
-            Segprint wrote one.
+        DamagedError: the needs of the commit records are unknown, because there are none, or a
+            newer Segprint wrote one.
     """
     now = datetime.now(UTC)
-    yield from _attempts(ledger, now - GRACE)
+    yield from _uncommitted(ledger, now - GRACE)
     yield from _in_flight(ledger, now - keep)
     for name in SCHEMAS:
         for entry in delta_log.unreferenced(ledger.store, name):
             if entry.modified < now - max(keep, GRACE):  # a committer may be about to name it
-                yield Garbage(entry.key, entry.size, "no folded table refers to it any more")
+                yield Garbage(entry.key, entry.size, "no compacted table refers to it any more")
     for entry in ledger.store.unfinished():
         if entry.modified < now - GRACE:
             yield Garbage(entry.key, entry.size, "left by a writer that was killed")
@@ -47,9 +49,9 @@ def garbage(ledger: Ledger, keep: timedelta) -> Iterator[Garbage]:
             yield Garbage(entry.key, entry.size, "left by a check of the store")
 
 
-def _attempts(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
-    """Objects of attempts that have no commit record."""
-    written = ledger.store.entries("trials/")  # before the records: those that follow are younger
+def _uncommitted(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
+    """Yield the objects of attempts that have no commit record."""
+    written = ledger.store.entries("trials/")  # before the records: later objects are younger
     commits = ledger.store.list(PREFIX)
     if written and not commits:
         raise DamagedError(f"{PREFIX} is empty and trials/ is not: is this the whole store?")
@@ -59,8 +61,8 @@ def _attempts(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
         if isinstance(record, NewerError):
             raise record
         if isinstance(record, Record):
-            named |= {part.key for part in record.tables.values()}
-        else:  # what it needs is not known
+            named |= {stored.key for stored in record.tables.values()}
+        else:  # a damaged record may need any object of its digest
             spared.add(key.removeprefix(PREFIX).partition(".")[0])
     for entry in written:
         if entry.key.split("/")[1] in spared:
@@ -70,16 +72,16 @@ def _attempts(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
 
 
 def _in_flight(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
-    """Checkpoints and leases of runs that are over, or that no study has asked for in a while."""
+    """Yield checkpoints and leases of ended runs, and old ones that no study wants."""
     ended = {d for d, c in ledger.commits().items() if c.outcome in ("finished", "diverged")}
     wanted = {declared.digest for declared in ledger.studies.current()}
-    for prefix in ("checkpoints/", "leases/"):
+    for prefix in (CHECKPOINTS, LEASES):
         for entry in ledger.store.entries(prefix):
             digest = _digest(entry)
             if digest in ended:
                 yield Garbage(entry.key, entry.size, "of a run that is committed")
             elif digest not in wanted and entry.modified < before:
-                yield Garbage(entry.key, entry.size, "of a run that no study asks for")
+                yield Garbage(entry.key, entry.size, "of a run that no study wants")
 
 
 def _digest(entry: Entry) -> str:

@@ -1,4 +1,4 @@
-"""Processes that write, fold and read until struck, and attempts that show their damage."""
+"""Processes that write, compact and read until struck, and attempts that show their damage."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import compaction
+from orchestrator.tables import committer_lease, compaction, delta_commit
 from orchestrator.tables.integrity import Check
 from orchestrator.tables.snapshot import Snapshot
 from trainables.schemas import Outcome
@@ -92,13 +92,13 @@ def commit(ledger: Ledger, digest: str, mark: int, outcome: Outcome = "finished"
     return ledger.commit(digest, outcome, {"trials": [trial], "steps": steps, "cases": cases})
 
 
-def filled(store: Store, count: int, *, folded: bool = True) -> dict[str, int]:
-    """Commit so many attempts, each folded by itself; what is to be read then."""
+def filled(store: Store, count: int, *, compacted: bool = True) -> dict[str, int]:
+    """Commit so many attempts, each compacted by itself; what is to be read then."""
     expected = {f"d{i}": i for i in range(count)}
     for digest, mark in expected.items():
         commit(Ledger(store), digest, mark)
-        if folded:
-            compaction.fold(store)
+        if compacted:
+            compaction.compact_committed(store)
     return expected
 
 
@@ -141,31 +141,31 @@ def race(tell: Callable[[bool], None], store: Store, digests: list[str], me: int
         tell(commit(ledger, digest, me))
 
 
-def fold_once(_: object, store: Store) -> None:
-    """Fold whatever there is, unless somebody else is at it."""
-    compaction.fold(store)
+def compact_once(_: object, store: Store) -> None:
+    """Compact whatever there is, unless somebody else is at it."""
+    compaction.compact_committed(store)
 
 
-def fold_anyway(_: object, store: Store, go: Any) -> None:
-    """Fold whatever there is, whoever else holds the lease."""
-    compaction.LEASE_SECONDS = 0.0
+def compact_anyway(_: object, store: Store, go: Any) -> None:
+    """Compact whatever there is, whoever else holds the lease."""
+    committer_lease.LEASE_SECONDS = 0.0
     go.wait(60)
-    compaction.fold(store)
+    compaction.compact_committed(store)
 
 
-def compact_anyway(tell: Callable[[str], None], store: Store, go: Any) -> None:
+def merge_anyway(tell: Callable[[str], None], store: Store, go: Any) -> None:
     """Merge files, whoever else holds the lease; of two at once, one is refused."""
-    compaction.LEASE_SECONDS = 0.0
+    committer_lease.LEASE_SECONDS = 0.0
     go.wait(60)
     try:
-        compaction.compact(store)
-    except compaction.ContestedError:
+        compaction.merge_small_files(store)
+    except delta_commit.ConflictError:
         tell("contested")
 
 
 def rebuild_anyway(_: object, store: Store) -> None:
     """Make the tables anew."""
-    compaction.LEASE_SECONDS = 0.0
+    committer_lease.LEASE_SECONDS = 0.0
     compaction.rebuild(store)
 
 

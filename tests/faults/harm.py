@@ -9,7 +9,7 @@ from pathlib import Path
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import compaction, delta_log
+from orchestrator.tables import batch_selection, compaction, compaction_log, delta_log
 from orchestrator.tables.integrity import Check, Finding
 from tests.faults.hands import commit, filled, marks
 
@@ -56,16 +56,16 @@ def log_of(name: str, version: int) -> str:
     return f"tables/{name}/_delta_log/{version:020}.json"
 
 
-def half_folded(store: Store) -> dict[str, int]:
-    """The first attempt folded, the second and third in all tables but ``trials``."""
+def half_compacted(store: Store) -> dict[str, int]:
+    """The first attempt compacted, the second and third in all tables but ``trials``."""
     expected = filled(store, 1)
     for i in (1, 2):
         commit(Ledger(store), f"d{i}", i)
-    begun = compaction.next_batch(store)
+    begun = batch_selection.next_batch(store)
     assert begun is not None
     batch, rows = begun
-    for name in compaction.TABLES[:-1]:
-        compaction.take(store, name, batch, rows)
+    for name in compaction_log.TABLES[:-1]:
+        compaction.append(store, name, batch, rows)
     return {**expected, "d1": 1, "d2": 2}
 
 
@@ -82,10 +82,10 @@ def misread(store: Store, expected: dict[str, int]) -> str:
     return ""
 
 
-def assert_folded(store: Store, count: int) -> None:
+def assert_compacted(store: Store, count: int) -> None:
     """So many attempts are in the tables, and the next one will be."""
     state = delta_log.load(store, "trials")
     assert state is not None
     assert state.rows == count
     commit(Ledger(store), "next", 0)
-    assert compaction.fold(store) == 1
+    assert compaction.compact_committed(store) == 1

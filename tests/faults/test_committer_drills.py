@@ -1,4 +1,4 @@
-"""Committers that die or race: what is committed is folded, whole and once."""
+"""Committers that die or race: what is committed is compacted, whole and once."""
 
 from __future__ import annotations
 
@@ -11,18 +11,18 @@ import pytest
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import compaction, delta_log
+from orchestrator.tables import committer_lease, compaction, delta_log
 from tests.faults.conftest import Hands
 from tests.faults.hands import (
     CASES,
     FORKS,
     commit,
     compact_anyway,
+    compact_once,
     files,
-    fold_anyway,
-    fold_once,
     found,
     marks,
+    merge_anyway,
     read,
     rebuild_anyway,
     write,
@@ -35,7 +35,7 @@ pytestmark = pytest.mark.slow
 def folded_by_many(
     store: Store, hands: Hands, rounds: int, crew: int, progress: Callable[[], int]
 ) -> None:
-    """Fold and compact with one of the crew struck each time, and somebody reading all along."""
+    """Compact and merge with one of the crew struck each time, and somebody reading all along."""
     ledger, rng, stop = Ledger(store), random.Random(crew), FORKS.Event()
     reader, struck, expected = hands(read, store, stop), 0, dict[str, int]()
 
@@ -47,7 +47,7 @@ def folded_by_many(
 
     for _ in range(rounds):
         more(3)
-        for work, latest in ((fold_anyway, 14), (compact_anyway, 6)):
+        for work, latest in ((compact_anyway, 14), (merge_anyway, 6)):
             at, go = progress() + rng.randint(1, latest), FORKS.Barrier(crew)
             committers = [hands(work, store, go) for _ in range(crew)]
             more(1)
@@ -63,7 +63,7 @@ def folded_by_many(
 
 
 def assert_all_is_folded_once(store: Store, expected: dict[str, int]) -> None:
-    compaction.fold(store)
+    compaction.compact_committed(store)
     assert marks(store) == expected
     lengths = {
         "trials": len(expected),
@@ -85,14 +85,14 @@ def assert_all_is_folded_once(store: Store, expected: dict[str, int]) -> None:
         pytest.param(3, 4, marks=pytest.mark.slow),
     ],
 )
-def test_committers_at_once_one_of_them_killed_fold_every_row_once(
+def test_committers_at_once_one_of_them_killed_compact_every_row_once(
     local: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch, rounds: int, crew: int
 ) -> None:
     monkeypatch.setattr(compaction, "LEASE_SECONDS", 0.0)
     folded_by_many(local, hands, rounds, crew, lambda: files(local, "tables"))
 
 
-def test_committers_at_once_on_s3_one_of_them_killed_fold_every_row_once(
+def test_committers_at_once_on_s3_one_of_them_killed_compact_every_row_once(
     remote: Store, proxy: Proxy, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(compaction, "LEASE_SECONDS", 0.0)
@@ -110,7 +110,7 @@ def test_a_rebuild_killed_at_any_file_hides_no_row_and_can_be_done_again(
     expected = {f"d{i}": i for i in range(3)}
     for digest, mark in expected.items():
         commit(Ledger(local), digest, mark)
-        compaction.fold(local)
+        compaction.compact_committed(local)
     rng = random.Random(1)
     for _ in range(rounds):
         seen, at = set[int](), rng.randint(2, 40)
@@ -127,16 +127,17 @@ def test_a_killed_committers_lease_is_told_and_taken_over_when_it_is_old(
 ) -> None:
     expected = {f"d{i:03}": i % 3 for i in range(3)}
     hands(write, local, "d", 3).done()
-    committer = hands(fold_once, local)
+    committer = hands(compact_once, local)
     assert committer.strike((Path(local.url) / "tables/steps/_delta_log").exists)
     committer.rest()
-    with pytest.raises(compaction.BusyError, match="is folding this store, last seen"):
-        compaction.fold(local)
+    with pytest.raises(committer_lease.BusyError, match="is compacting this store, last seen"):
+        compaction.compact_committed(local)
     assert marks(local) == expected
-    held = json.loads(local.get(compaction.LEASE))
+    held = json.loads(local.get(committer_lease.KEY))
     local.put(
-        compaction.LEASE, json.dumps({**held, "at": held["at"] - compaction.LEASE_SECONDS}).encode()
+        committer_lease.KEY,
+        json.dumps({**held, "at": held["at"] - committer_lease.LEASE_SECONDS}).encode(),
     )
     assert_all_is_folded_once(local, expected)
     with pytest.raises(KeyError):
-        local.get(compaction.LEASE)
+        local.get(committer_lease.KEY)

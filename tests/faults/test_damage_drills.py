@@ -17,10 +17,10 @@ from orchestrator.tables.snapshot import Snapshot
 from tests.conftest import Segprint
 from tests.faults.hands import CASES, commit, filled, marks
 from tests.faults.harm import (
-    assert_folded,
+    assert_compacted,
     damage,
     flipped,
-    half_folded,
+    half_compacted,
     harm,
     key_of,
 )
@@ -43,7 +43,7 @@ RECORD = "commits/d1.finished.json"
 def test_a_damaged_attempt_is_named_set_aside_and_trained_again(
     local: Store, inline: Segprint, name: str, how: str
 ) -> None:
-    expected = filled(local, 3, folded=False)
+    expected = filled(local, 3, compacted=False)
     harmed = RECORD if name == "record" else key_of(local, "trials/d1/", f"{name}.parquet")
     harm(local, harmed, how)
     snapshot = Snapshot(local)
@@ -64,13 +64,13 @@ def test_a_damaged_attempt_is_named_set_aside_and_trained_again(
     assert marks(local) == {"d0": 0, "d2": 2}
 
     assert commit(Ledger(local), "d1", 4)
-    assert compaction.fold(local) == 3
+    assert compaction.compact_committed(local) == 3
     assert marks(local) == {**expected, "d1": 4}
     assert damage(local) == []
 
 
 def test_no_bit_of_a_commit_record_flips_unnoticed(local: Store) -> None:
-    filled(local, 2, folded=False)
+    filled(local, 2, compacted=False)
     value, rng = local.get(RECORD), random.Random(1)
     for position in range(len(value)):
         with pytest.raises(DamagedError, match=RECORD):
@@ -89,7 +89,7 @@ def test_a_damaged_attempt_that_is_folded_is_read_from_the_tables_and_kept_there
     assert local.list("quarantine/") == []
     refused = inline("--store", local.url, "tables", "rebuild")
     assert refused.returncode == 2
-    assert "1 damaged commits have their rows in the folded tables only" in refused.stderr
+    assert "1 damaged commits have their rows in the compacted tables only" in refused.stderr
     assert marks(local) == expected
 
 
@@ -100,10 +100,10 @@ def test_a_forced_rebuild_leaves_out_what_is_damaged_and_only_that(
     harm(local, key_of(local, "trials/d1/", "steps.parquet"))
     forced = inline("--store", local.url, "tables", "rebuild", "--force")
     assert forced.returncode == 0, forced.stderr
-    assert_folded(local, 2)
+    assert_compacted(local, 2)
 
 
-def test_gc_goes_on_beside_a_damaged_record_whose_rows_are_folded(
+def test_gc_goes_on_beside_a_damaged_record_whose_rows_are_compacted(
     local: Store, inline: Segprint
 ) -> None:
     filled(local, 2)
@@ -113,10 +113,10 @@ def test_gc_goes_on_beside_a_damaged_record_whose_rows_are_folded(
 
 
 @pytest.mark.parametrize("again", [False, True])
-def test_an_attempt_set_aside_in_the_middle_of_its_fold_is_not_read(
+def test_an_attempt_set_aside_in_the_middle_of_its_compaction_is_not_read(
     local: Store, again: bool
 ) -> None:
-    half_folded(local)
+    half_compacted(local)
     harm(local, RECORD)
     check = Check(local)
     assert [finding.where for finding in check.run()] == [RECORD]
@@ -127,17 +127,17 @@ def test_an_attempt_set_aside_in_the_middle_of_its_fold_is_not_read(
         expected["d1"] = 4
     assert marks(local) == expected
     with pytest.raises(DamagedError, match=rf"begun with {RECORD}.*`segprint tables rebuild`"):
-        compaction.fold(local)
+        compaction.compact_committed(local)
     assert marks(local) == expected
     compaction.rebuild(local)
     assert marks(local) == expected
     assert damage(local) == []
-    assert_folded(local, len(expected))
+    assert_compacted(local, len(expected))
 
 
-def test_a_batch_that_lost_its_only_member_stops_no_fold(local: Store) -> None:
+def test_a_batch_that_lost_its_only_member_stops_no_compaction(local: Store) -> None:
     filled(local, 2)
     for key in (RECORD, *local.list("tables/trials/")):
         local.delete(key)
     compaction.rebuild(local)
-    assert_folded(local, 1)
+    assert_compacted(local, 1)

@@ -50,11 +50,11 @@ def test_a_slow_store_is_slow_and_nothing_else(remote: Store, proxy: Proxy) -> N
 def test_a_read_only_store_is_one_clear_line_at_once(
     remote: Store, proxy: Proxy, inline: Segprint
 ) -> None:
-    expected = filled(remote, 1, folded=False)
+    expected = filled(remote, 1, compacted=False)
     fault = proxy.fault(Fault("refuse", to("PUT"), times=None, status=403))
     for change in (
         lambda: commit(Ledger(remote.patient(60)), "d1", 1),
-        lambda: compaction.fold(remote),
+        lambda: compaction.compact_committed(remote),
     ):
         began = time.monotonic()
         with pytest.raises(StoreError, match=r"cannot write .*: Access Denied.; check the bucket"):
@@ -82,16 +82,16 @@ def test_a_full_store_is_waited_for_until_there_is_room(
     assert marks(remote) == {"d000": 0, "d001": 1}
 
 
-def test_in_a_storm_of_refusals_every_commit_and_fold_succeeds_in_the_end(
+def test_in_a_storm_of_refusals_every_commit_and_compaction_succeeds_in_the_end(
     remote: Store, proxy: Proxy
 ) -> None:
     rng, share = random.Random(1), 0.3
     store = remote.patient(60)
     fault = proxy.fault(Fault("refuse", lambda *_: rng.random() < share, times=None, status=503))
-    expected = filled(store, 10, folded=False)
+    expected = filled(store, 10, compacted=False)
     assert marks(store) == expected
-    share = 0.1  # a fold makes hundreds of requests
-    assert compaction.fold(store) == 10
+    share = 0.1  # a compaction makes hundreds of requests
+    assert compaction.compact_committed(store) == 10
     assert marks(store) == expected
     assert list(Check(store).run()) == []
     assert fault.hits > 20
@@ -109,7 +109,7 @@ def test_commits_whose_answers_are_lost_count_once_and_their_writers_know_it(
 
 
 def test_answers_that_end_early_are_read_again(remote: Store, proxy: Proxy) -> None:
-    expected = filled(remote, 3, folded=False)
+    expected = filled(remote, 3, compacted=False)
     root = remote.url.rpartition("/")[2]
     ours = first_of_each("GET", f"{root}/trials/", f"{root}/commits/")
     fault = proxy.fault(Fault("truncate", ours, times=None))
@@ -134,12 +134,12 @@ def test_a_reader_goes_on_after_one_broken_answer_with_a_log(
     assert fault.hits == 1
 
 
-def test_a_fold_whose_answer_is_lost_goes_on(remote: Store, proxy: Proxy) -> None:
-    expected = filled(remote, 2, folded=False)
-    compaction.fold(remote)
+def test_a_compaction_whose_answer_is_lost_goes_on(remote: Store, proxy: Proxy) -> None:
+    expected = filled(remote, 2, compacted=False)
+    compaction.compact_committed(remote)
     commit(Ledger(remote), "d2", 2)
     proxy.fault(Fault("lose", to("PUT", "/tables/steps/_delta_log/")))
-    compaction.fold(remote)
+    compaction.compact_committed(remote)
     assert marks(remote) == {**expected, "d2": 2}
 
 

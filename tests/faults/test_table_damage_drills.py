@@ -1,4 +1,4 @@
-"""Folded tables with flipped bits: the rows read are the committed ones, or it is said."""
+"""Compacted tables with flipped bits: the rows read are the committed ones, or it is said."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ import pytest
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import compaction
+from orchestrator.tables import committer_lease, compaction
 from orchestrator.tables.snapshot import Snapshot
 from tests.conftest import Segprint
 from tests.faults.hands import commit, filled, marks
 from tests.faults.harm import (
-    assert_folded,
+    assert_compacted,
     damage,
     flipped,
-    half_folded,
+    half_compacted,
     harm,
     harms,
     key_of,
@@ -55,7 +55,7 @@ def test_a_bit_flipped_anywhere_in_the_last_log_entry_changes_no_row_that_is_rea
         ("steps", b'folded","version":2', b'folded","version":6'),
     ],
 )
-def test_a_fold_after_a_flip_in_a_log_adds_every_row_once(
+def test_a_compaction_after_a_flip_in_a_log_adds_every_row_once(
     local: Store, name: str, old: bytes, new: bytes
 ) -> None:
     expected, key = filled(local, 2), log_of(name, 2)
@@ -64,7 +64,7 @@ def test_a_fold_after_a_flip_in_a_log_adds_every_row_once(
     local.put(key, value.replace(old, new))
     commit(Ledger(local), "d2", 2)
     try:
-        compaction.fold(local)
+        compaction.compact_committed(local)
     except DamagedError:
         compaction.rebuild(local)
     assert marks(local, damaged=True) == {**expected, "d2": 2}
@@ -141,7 +141,7 @@ def test_a_bit_flipped_anywhere_in_the_manifest_of_a_folded_batch_changes_no_row
 def test_a_bit_flipped_anywhere_in_the_manifest_of_a_batch_being_folded_changes_no_row(
     local: Store,
 ) -> None:
-    expected, key = half_folded(local), "tables/batches/00000002.json"
+    expected, key = half_compacted(local), "tables/batches/00000002.json"
     positions = range(0, len(local.get(key)), 45)
     wrong = [w for w in harms(local, key, positions) if misread(local, expected)]
     assert wrong == []
@@ -163,7 +163,7 @@ def test_a_rebuild_cures_a_damaged_manifest(local: Store, inline: Segprint, numb
     assert said.returncode == 0, said.stderr
     assert marks(local) == expected
     assert damage(local) == []
-    assert_folded(local, 3)
+    assert_compacted(local, 3)
 
 
 def test_a_bit_flipped_anywhere_in_a_seal_changes_no_row(local: Store) -> None:
@@ -173,8 +173,8 @@ def test_a_bit_flipped_anywhere_in_a_seal_changes_no_row(local: Store) -> None:
     assert wrong == []
 
 
-def test_a_damaged_lease_keeps_nobody_from_folding(local: Store) -> None:
-    expected = filled(local, 2, folded=False)
-    local.put(compaction.LEASE, json.dumps({"who": "x", "at": time.time() + 1e9}).encode())
-    compaction.fold(local)
+def test_a_damaged_lease_keeps_nobody_from_compacting(local: Store) -> None:
+    expected = filled(local, 2, compacted=False)
+    local.put(committer_lease.KEY, json.dumps({"who": "x", "at": time.time() + 1e9}).encode())
+    compaction.compact_committed(local)
     assert marks(local) == expected

@@ -101,7 +101,7 @@ def assert_gc_drops_only(store: Store, orphans: set[str], inline: Segprint) -> N
 
 
 @pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.slow)])
-def test_writers_killed_between_two_files_leave_whole_attempts_and_litter_that_gc_drops(
+def test_writers_killed_between_two_files_leave_whole_attempts_and_garbage_that_gc_drops(
     local: Store, hands: Hands, inline: Segprint, rounds: int
 ) -> None:
     known, rounds = killed(local, hands, rounds, None)
@@ -115,7 +115,7 @@ def test_writers_killed_between_two_files_leave_whole_attempts_and_litter_that_g
 
 
 @pytest.mark.parametrize("rounds", [3, pytest.param(12, marks=pytest.mark.slow)])
-def test_writers_killed_between_two_requests_leave_whole_attempts_and_litter_that_gc_drops(
+def test_writers_killed_between_two_requests_leave_whole_attempts_and_garbage_that_gc_drops(
     remote: Store,
     proxy: Proxy,
     hands: Hands,
@@ -143,7 +143,7 @@ def raced(store: Store, hands: Hands, rounds: int) -> int:
     assert attempts(uncommitted(store)) == 7 * rounds
     what = f"{7 * rounds} attempts have no commit record: killed before it, or second"
     assert found(store) == [("note", "trials/", what)]
-    compaction.fold(store)
+    compaction.compact_committed(store)
     assert marks(store) == read
     for key in store.list("tables/"):
         store.delete(key)
@@ -174,13 +174,13 @@ def test_of_eight_writers_one_is_read_where_the_store_lets_all_of_them_create(
     read = marks(remote)
     assert set(read) == {"d0"}
     assert attempts(uncommitted(remote)) == 7
-    compaction.fold(remote)
+    compaction.compact_committed(remote)
     assert marks(remote) == read
     assert {kind for kind, _, _ in found(remote)} == {"note"}
 
 
 @pytest.mark.parametrize("place", ["local", pytest.param("remote", marks=pytest.mark.slow)])
-def test_a_late_attempt_is_read_neither_before_nor_after_a_fold_nor_from_new_tables(
+def test_a_late_attempt_is_read_neither_before_nor_after_a_compaction_nor_from_new_tables(
     place: str, request: pytest.FixtureRequest
 ) -> None:
     store: Store = request.getfixturevalue(place)
@@ -188,10 +188,10 @@ def test_a_late_attempt_is_read_neither_before_nor_after_a_fold_nor_from_new_tab
     assert commit(ledger, "d0", 2)
     assert not commit(ledger, "d0", 1)
     assert marks(store) == {"d0": 2}
-    assert compaction.fold(store) == 1
+    assert compaction.compact_committed(store) == 1
     assert not commit(ledger, "d0", 0)
     assert commit(ledger, "d1", 1)
-    assert compaction.fold(store) == 1
+    assert compaction.compact_committed(store) == 1
     expected = {"d0": 2, "d1": 1}
     assert marks(store) == expected
     for key in store.list("tables/"):
@@ -210,17 +210,17 @@ def test_a_late_attempt_is_read_neither_before_nor_after_a_fold_nor_from_new_tab
         pytest.param("diverged", marks=pytest.mark.slow),
     ],
 )
-def test_a_better_outcome_replaces_a_folded_worse_one_wherever_it_is_folded(
+def test_a_better_outcome_replaces_a_worse_one_before_and_after_compaction(
     local: Store, worse: Outcome
 ) -> None:
     ledger = Ledger(local)
     for mark in (1, 2) if worse == "failed" else (1,):
         commit(ledger, "d0", mark, worse)
-        compaction.fold(local)
+        compaction.compact_committed(local)
     assert marks(local) in ({"d0": 1}, {"d0": 2}), "of two that failed in a second, either"
     commit(ledger, "d0", 0)
     assert marks(local) == {"d0": 0}
-    for change in (compaction.fold, compaction.compact, compaction.rebuild):
+    for change in (compaction.compact_committed, compaction.merge_small_files, compaction.rebuild):
         change(local)
         assert marks(local) == {"d0": 0}
     assert found(local) == []

@@ -14,11 +14,11 @@ from orchestrator.ledger.commits import DamagedError, Record
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.sink import LedgerSink
 from orchestrator.storage.object_store import Store, StoreError
-from orchestrator.tables import compaction, delta_log, log_seal, vacuum
+from orchestrator.tables import batch_selection, compaction, delta_log, log_seal, vacuum
 from orchestrator.tables.compaction_log import Batch
 from orchestrator.tables.integrity import Check, Finding
 from orchestrator.tables.snapshot import Snapshot
-from tests.unit.test_fold import commit, seen
+from tests.unit.test_compaction import commit, seen
 
 
 @pytest.fixture
@@ -50,7 +50,7 @@ def age(ledger: Ledger) -> None:
 
 def test_a_whole_store_has_no_finding(ledger: Ledger) -> None:
     commit(ledger, "d1")
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     commit(ledger, "d2")
     assert list(Check(ledger.store).run()) == list(Check(ledger.store, quick=True).run()) == []
 
@@ -63,13 +63,13 @@ def test_a_damaged_commit_is_set_aside_and_trained_again(ledger: Ledger) -> None
     (found,) = walk.run()
     assert found.where == "commits/d1.finished.json"
     assert "--quarantine" in found.cure
-    assert compaction.fold(ledger.store) == 1, "the rest is folded"
+    assert compaction.compact_committed(ledger.store) == 1, "the rest is compacted"
     walk = Check(ledger.store)
     list(walk.run())
     assert walk.quarantine() == ["commits/d1.finished.json"]
     assert ledger.done("d1") is None
     commit(ledger, "d1")
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     assert seen(ledger) == (["d1", "d2"], {"d1": 3, "d2": 3})
     assert damage(ledger) == []
 
@@ -78,11 +78,11 @@ def test_what_only_the_folded_tables_still_have_is_not_thrown_away(
     ledger: Ledger, inline: Any
 ) -> None:
     commit(ledger, "d1")
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     break_part(ledger, "d1")
     walk = Check(ledger.store)
     (found,) = walk.run()
-    assert "the folded tables have its rows" in found.cure
+    assert "the compacted tables have its rows" in found.cure
     assert walk.quarantine() == []
     said = inline("--store", ledger.store.url, "tables", "rebuild")
     assert said.returncode == 2
@@ -118,23 +118,23 @@ def test_a_batch_begun_with_a_commit_that_is_damaged_since_goes_on_without_it(
 ) -> None:
     for digest in ("d1", "d2"):
         commit(ledger, digest)
-    compaction.next_batch(ledger.store)
+    batch_selection.next_batch(ledger.store)
     break_part(ledger, "d1")
-    assert compaction.fold(ledger.store) == 1
+    assert compaction.compact_committed(ledger.store) == 1
     assert Snapshot(ledger.store).table("trials").num_rows == 2, "its trials part is whole"
 
 
 def test_a_batch_half_in_the_tables_names_the_cure_and_the_cure_works(ledger: Ledger) -> None:
     for digest in ("d1", "d2"):
         commit(ledger, digest)
-    found = compaction.next_batch(ledger.store)
+    found = batch_selection.next_batch(ledger.store)
     assert found is not None
     batch, rows = found
     for name in ("steps", "cases"):
-        compaction.take(ledger.store, name, batch, rows)
+        compaction.append(ledger.store, name, batch, rows)
     break_part(ledger, "d1")
     with pytest.raises(DamagedError, match=r"--quarantine`, then `segprint tables rebuild"):
-        compaction.fold(ledger.store)
+        compaction.compact_committed(ledger.store)
     walk = Check(ledger.store)
     list(walk.run())
     assert walk.quarantine() == ["commits/d1.finished.json"]
@@ -148,7 +148,7 @@ def test_a_batch_half_in_the_tables_names_the_cure_and_the_cure_works(ledger: Le
 def test_lost_and_unreadable_batches_cost_a_version_and_no_row(ledger: Ledger) -> None:
     for i in range(4):
         commit(ledger, f"d{i}")
-        compaction.fold(ledger.store)
+        compaction.compact_committed(ledger.store)
     expected = seen(ledger)
     ledger.store.delete(Batch.key(2))
     ledger.store.put(Batch.key(3), b"{")
@@ -161,7 +161,7 @@ def test_lost_and_unreadable_batches_cost_a_version_and_no_row(ledger: Ledger) -
 
 def test_a_flipped_byte_in_a_folded_file_is_read_around_and_named(ledger: Ledger) -> None:
     commit(ledger, "d1")
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     expected = Snapshot(ledger.store).table("steps").to_pylist()
     state = delta_log.load(ledger.store, "steps")
     assert state is not None
@@ -180,8 +180,8 @@ def test_a_flipped_byte_in_a_folded_file_is_read_around_and_named(ledger: Ledger
 def test_a_seal_that_comes_after_the_log_was_made_anew_says_nothing_of_it(ledger: Ledger) -> None:
     for i in range(3):
         commit(ledger, f"d{i}")
-        compaction.fold(ledger.store)
-    compaction.compact(ledger.store)
+        compaction.compact_committed(ledger.store)
+    compaction.merge_small_files(ledger.store)
     expected, late = seen(ledger), ledger.store.get(log_seal.key("steps"))
     compaction.rebuild(ledger.store)
     ledger.store.put(log_seal.key("steps"), late)
@@ -197,10 +197,10 @@ def test_gc_drops_what_was_never_committed_and_nothing_else(ledger: Ledger) -> N
     sink.keep("d1", b"left behind")
     sink.keep("d9", b"nobody asks for it")
     for _ in range(2):
-        compaction.fold(ledger.store)
+        compaction.compact_committed(ledger.store)
         commit(ledger, "d3")
-    compaction.fold(ledger.store)
-    compaction.compact(ledger.store)
+    compaction.compact_committed(ledger.store)
+    compaction.merge_small_files(ledger.store)
     unfinished = ledger.store.local_path("trials/d3/.tmp-0")
     assert unfinished is not None
     unfinished.write_bytes(b"cut off")

@@ -17,12 +17,12 @@ from numpy.typing import NDArray
 
 from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.tables import compaction
+from orchestrator.tables import compaction, compaction_log
 from orchestrator.tables.integrity import Check
 from orchestrator.tables.snapshot import Snapshot
 from orchestrator.views.export import export
 from tests.conftest import Segprint
-from tests.unit.test_fold import commit
+from tests.unit.test_compaction import commit
 from trainables.config import Config
 from trainables.data import Case, Prepared, prepare
 from trainables.evaluation import evaluate, pictures, probe
@@ -170,7 +170,7 @@ def test_an_image_larger_than_a_patch_shows_the_noise_where_most_foreground_is(
 def test_pictures_go_through_every_table_operation(
     ledger: Ledger, tmp_path: Path, inline: Segprint
 ) -> None:
-    """Live, folded, merged, made anew, exported: the same bytes."""
+    """Recent, compacted, merged, made anew, exported: the same bytes."""
     pngs = {f"d{i}": bytes([137, 80, 78, 71, 0, i, 255]) * (i + 1) for i in range(3)}
 
     def read() -> dict[str, bytes]:
@@ -181,9 +181,9 @@ def test_pictures_go_through_every_table_operation(
         trial = {"outcome": "finished", "task": "t", "model": "m"}
         row = {"case": "c", "kind": "image", "width": 1, "height": 1, "png": png}
         ledger.commit(digest, "finished", {"trials": [trial], "pictures": [row]})
-        assert compaction.fold(ledger.store) == 1
+        assert compaction.compact_committed(ledger.store) == 1
     assert read() == pngs
-    assert compaction.compact(ledger.store)["pictures"] == (3, 1)
+    assert compaction.merge_small_files(ledger.store)["pictures"] == (3, 1)
     assert read() == pngs
     assert compaction.rebuild(ledger.store) == 3
     assert read() == pngs
@@ -208,10 +208,10 @@ def test_a_store_from_before_there_were_pictures_is_whole(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(
-        compaction, "TABLES", tuple(n for n in compaction.TABLES if n != "pictures")
+        compaction, "TABLES", tuple(n for n in compaction_log.TABLES if n != "pictures")
     )
     commit(ledger, "d1")
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     monkeypatch.undo()
     snapshot = Snapshot(ledger.store)
     assert snapshot.table("pictures").num_rows == 0
@@ -219,7 +219,7 @@ def test_a_store_from_before_there_were_pictures_is_whole(
     assert list(Check(ledger.store).run()) == []
     row = {"case": "c", "kind": "image", "png": b"png"}
     ledger.commit("d2", "finished", {"trials": [{"outcome": "finished"}], "pictures": [row]})
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     snapshot = Snapshot(ledger.store)
     assert snapshot.table("pictures")["digest"].to_pylist() == ["d2"]
     assert snapshot.problems == []

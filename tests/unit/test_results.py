@@ -142,14 +142,14 @@ def test_an_output_without_a_known_format_is_refused(filled: Ledger, inline: Seg
 
 
 def test_a_relation_becomes_pandas_polars_and_arrow_and_outlives_the_store(filled: Ledger) -> None:
-    compaction.fold(filled.store)
+    compaction.compact_committed(filled.store)
     relation = open_store(filled.store.url).relation("SELECT digest, tp FROM cases WHERE tp > 3")
     assert relation.df()["tp"].tolist() == relation.pl()["tp"].to_list()
     assert relation.filter("tp > 4").aggregate("count(*)").fetchall() == [(2,)]
 
 
 def test_after_folding_sql_still_cannot_leave_the_views(filled: Ledger, tmp_path: Path) -> None:
-    compaction.fold(filled.store)
+    compaction.compact_committed(filled.store)
     outside = tmp_path / "outside.csv"
     outside.write_text("a\n1\n")
     tables = catalog(filled)
@@ -169,17 +169,17 @@ def test_after_folding_sql_still_cannot_leave_the_views(filled: Ledger, tmp_path
 ODD = [None, "plain", "a/b=c", "100 % ünïcode 漢", "it's", 'say "x"', "..", "2016", "a+b c"]
 
 
-@pytest.mark.parametrize("folded", [False, True])
+@pytest.mark.parametrize("compacted", [False, True])
 def test_the_exported_tree_reads_back_in_pandas_and_polars(
-    tmp_path: Path, store: str, folded: bool
+    tmp_path: Path, store: str, compacted: bool
 ) -> None:
     ledger = Ledger(Store(store))
     for i, task in enumerate(ODD):
         trial = {"outcome": "finished", "task": task, "model": "m"}
         cases = [{"case": f"c{j}", "tp": i} for j in range(i + 1)]
         ledger.commit(f"{i:016x}", "finished", {"trials": [trial], "cases": cases})
-    if folded:
-        compaction.fold(ledger.store)
+    if compacted:
+        compaction.compact_committed(ledger.store)
     tree = tmp_path / "tree"
     files, rows = export(catalog(ledger), str(tree))
     assert files == len(list(tree.rglob("*.parquet")))
@@ -235,7 +235,7 @@ def test_a_note_on_an_unknown_study_names_the_choices(filled: Ledger, inline: Se
 
 def test_declarations_are_folded_and_a_later_one_is_still_seen(filled: Ledger) -> None:
     before = catalog(filled)["studies"].to_pylist()
-    compaction.fold(filled.store)
+    compaction.compact_committed(filled.store)
     kept = filled.store.list("tables/declared/")
     assert kept == ["tables/declared/study-r1.parquet"]
     commit_final(filled, "c" * 16, "late", BAD)
@@ -248,7 +248,7 @@ def test_tables_commands_tell_what_they_did(filled: Ledger, inline: Segprint) ->
     def tables(*words: str) -> Any:
         return inline("--store", filled.store.url, "tables", *words)
 
-    assert "4 attempts folded" in tables("compact").stdout
+    assert "4 attempts compacted" in tables("compact").stdout
     (version,) = json.loads(tables("versions", "--json").stdout)
     assert (version["version"], version["attempts"]) == (1, 4)
     checked = tables("check")
@@ -256,7 +256,7 @@ def test_tables_commands_tell_what_they_did(filled: Ledger, inline: Segprint) ->
     assert "4 commits" in checked.stderr
     assert "0 damaged" in checked.stderr
     assert "0 objects would be deleted" in tables("gc", "--dry-run").stdout
-    assert "4 attempts folded anew" in tables("rebuild").stdout
+    assert "4 attempts compacted anew" in tables("rebuild").stdout
     commit_final(filled, "c" * 16, "late", BAD)
     sql = "SELECT count(*) AS n FROM trials"
     for flag, expected in (([], 5), (["--version", "1"], 4)):

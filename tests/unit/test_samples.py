@@ -48,7 +48,7 @@ def commit(ledger: Ledger, digest: str, arm: str, seed: int, rows: list[dict[str
 def tables(ledger: Ledger) -> Catalog:
     commit(ledger, "b", "noisy_arm", 1, pictures("b", strip=True))
     commit(ledger, "a", "noisy_arm", 0, pictures("a", strip=True))
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     commit(ledger, "c", "twin", 0, pictures("c", strip=False))
     commit(ledger, "d", "older", 0, [])
     return catalog(ledger)

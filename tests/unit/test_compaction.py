@@ -1,4 +1,4 @@
-"""Folding changes where rows are, never which rows there are."""
+"""Compaction changes where rows are, never which rows there are."""
 
 from __future__ import annotations
 
@@ -17,7 +17,14 @@ import pytest
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import compaction, delta_log
+from orchestrator.tables import (
+    batch_selection,
+    committer_lease,
+    compaction,
+    compaction_log,
+    delta_commit,
+    delta_log,
+)
 from orchestrator.tables.compaction_log import batches
 from orchestrator.tables.snapshot import Snapshot
 from trainables.schemas import SCHEMAS
@@ -51,54 +58,54 @@ def seen(ledger: Ledger) -> tuple[list[str], dict[str, int]]:
     return sorted(trials), dict(steps)
 
 
-def test_folded_live_and_mixed_rows_read_the_same(ledger: Ledger) -> None:
+def test_compacted_recent_and_mixed_rows_read_the_same(ledger: Ledger) -> None:
     for i in range(3):
         commit(ledger, f"d{i}")
     live = seen(ledger)
-    assert compaction.fold(ledger.store) == 3
+    assert compaction.compact_committed(ledger.store) == 3
     assert seen(ledger) == live
     commit(ledger, "d3")
     mixed = seen(ledger)
     assert mixed == ([f"d{i}" for i in range(4)], {f"d{i}": 3 for i in range(4)})
-    assert compaction.fold(ledger.store) == 1
-    assert compaction.fold(ledger.store) == 0
+    assert compaction.compact_committed(ledger.store) == 1
+    assert compaction.compact_committed(ledger.store) == 0
     assert seen(ledger) == mixed
     for name, schema in SCHEMAS.items():
         assert Snapshot(ledger.store).table(name).schema == schema
 
 
-def test_compaction_merges_small_files_sorted_and_changes_no_row(ledger: Ledger) -> None:
+def test_merging_small_files_sorts_and_changes_no_row(ledger: Ledger) -> None:
     for i in (3, 1, 2):
         commit(ledger, f"d{i}")
-        compaction.fold(ledger.store)
+        compaction.compact_committed(ledger.store)
     before = seen(ledger)
-    assert compaction.compact(ledger.store)["steps"] == (3, 1)
+    assert compaction.merge_small_files(ledger.store)["steps"] == (3, 1)
     assert seen(ledger) == before
     state = delta_log.load(ledger.store, "steps")
     assert state is not None
     tasks = Snapshot(ledger.store).table("steps")["task"].to_pylist()
     assert tasks == sorted(tasks)
-    assert compaction.compact(ledger.store) == {}
+    assert compaction.merge_small_files(ledger.store) == {}
 
 
-def test_a_better_outcome_replaces_a_folded_one(ledger: Ledger) -> None:
+def test_a_better_outcome_replaces_a_compacted_one(ledger: Ledger) -> None:
     commit(ledger, "d1", "failed", rows=1)
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     commit(ledger, "d1", "finished", rows=2)
     assert seen(ledger) == (["d1"], {"d1": 2})
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     assert seen(ledger) == (["d1"], {"d1": 2})
     assert Snapshot(ledger.store).table("trials")["outcome"].to_pylist() == ["finished"]
 
 
-def test_a_version_shows_what_was_folded_by_then(ledger: Ledger) -> None:
+def test_a_version_shows_what_was_compacted_by_then(ledger: Ledger) -> None:
     commit(ledger, "d1", "failed")
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     commit(ledger, "d1")
     commit(ledger, "d2")
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     commit(ledger, "d3")
-    compaction.compact(ledger.store)
+    compaction.merge_small_files(ledger.store)
     then = Snapshot(ledger.store, version=1)
     assert then.table("trials")["outcome"].to_pylist() == ["failed"]
     assert then.table("steps").num_rows == 3
@@ -111,27 +118,27 @@ def test_a_version_shows_what_was_folded_by_then(ledger: Ledger) -> None:
 
 
 @pytest.mark.parametrize("stopped_after", range(len(SCHEMAS)))
-def test_a_fold_that_died_between_two_tables_is_completed_once(
+def test_a_compaction_that_died_between_two_tables_is_completed_once(
     tmp_path: Path, stopped_after: int
 ) -> None:
     ledger = Ledger(Store(str(tmp_path / "store")))
     commit(ledger, "d1")
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     commit(ledger, "d2")
     expected = seen(ledger)
-    found = compaction.next_batch(ledger.store)
+    found = batch_selection.next_batch(ledger.store)
     assert found is not None
     batch, parts = found
-    for name in compaction.TABLES[:stopped_after]:
-        compaction.take(ledger.store, name, batch, parts)
+    for name in compaction_log.TABLES[:stopped_after]:
+        compaction.append(ledger.store, name, batch, parts)
     assert seen(ledger) == expected
     commit(ledger, "d3")
-    assert compaction.fold(ledger.store) == 2
+    assert compaction.compact_committed(ledger.store) == 2
     assert seen(ledger) == (["d1", "d2", "d3"], {"d1": 3, "d2": 3, "d3": 3})
     assert [len(b.members) for b in batches(ledger.store)] == [1, 1, 1]
 
 
-def test_committers_that_ignore_the_lease_fold_everything_once(tmp_path: Path) -> None:
+def test_committers_that_ignore_the_lease_compact_everything_once(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
     ledger = Ledger(store)
     for i in range(8):
@@ -143,13 +150,13 @@ def test_committers_that_ignore_the_lease_fold_everything_once(tmp_path: Path) -
         start.wait()
         while True:
             try:
-                found = compaction.next_batch(store)
+                found = batch_selection.next_batch(store)
                 if found is None:
                     return
                 batch, parts = found
-                for name in compaction.TABLES:
-                    compaction.take(store, name, batch, parts)
-            except delta_log.ContestedError:
+                for name in compaction_log.TABLES:
+                    compaction.append(store, name, batch, parts)
+            except delta_commit.ConflictError:
                 continue
 
     threads = [threading.Thread(target=committer) for _ in range(4)]
@@ -166,18 +173,18 @@ def test_committers_that_ignore_the_lease_fold_everything_once(tmp_path: Path) -
 def test_a_second_committer_is_told_who_holds_the_lease(tmp_path: Path) -> None:
     store = Store(str(tmp_path / "store"))
     with (
-        compaction.committer(store),
-        pytest.raises(compaction.BusyError, match=r"is folding this store"),
+        committer_lease.committer(store),
+        pytest.raises(committer_lease.BusyError, match=r"is compacting this store"),
     ):
-        compaction.fold(store)
-    assert compaction.fold(store) == 0
+        compaction.compact_committed(store)
+    assert compaction.compact_committed(store) == 0
 
 
 def test_tables_are_made_again_from_the_records_with_the_same_versions(tmp_path: Path) -> None:
     ledger = Ledger(Store(str(tmp_path / "store")))
     for i in range(3):
         commit(ledger, f"d{i}")
-        compaction.fold(ledger.store)
+        compaction.compact_committed(ledger.store)
     expected = seen(ledger)
     for key in ledger.store.list("tables/"):
         if "/_delta_log/" in key:
@@ -194,14 +201,14 @@ def test_other_readers_of_delta_see_the_same_rows(tmp_path: Path) -> None:
     ledger = Ledger(Store(str(tmp_path / "store")))
     for i in range(3):
         commit(ledger, f"d{i}")
-        compaction.fold(ledger.store)
-    compaction.compact(ledger.store)
+        compaction.compact_committed(ledger.store)
+    compaction.merge_small_files(ledger.store)
     place = str(tmp_path / "store" / "tables" / "steps")
     assert deltalake.DeltaTable(place).to_pyarrow_table().num_rows == 9
     assert pl.read_delta(place).group_by("digest").len()["len"].to_list() == [3, 3, 3]
 
 
-def test_rows_of_older_schemas_read_and_fold_as_todays(tmp_path: Path) -> None:
+def test_rows_of_older_schemas_read_and_compact_as_todays(tmp_path: Path) -> None:
     ledger = Ledger(Store(str(tmp_path / "store")))
     old = {
         "trials": pa.table({"digest": ["d0"], "attempt": ["a"], "task": ["t"], "model": ["m"],
@@ -220,13 +227,13 @@ def test_rows_of_older_schemas_read_and_fold_as_todays(tmp_path: Path) -> None:
     record = {"digest": "d0", "attempt": "a", "outcome": "finished", "schema": 1,
               "committed_at": "2026-01-01", "tables": parts}  # fmt: skip
     ledger.store.put("commits/d0.finished.json", json.dumps(record).encode())
-    for _ in ("live", "folded"):
+    for _ in ("recent", "compacted"):
         snapshot = Snapshot(ledger.store)
         (case,) = snapshot.table("cases").to_pylist()
         assert (case["task"], case["model"], case["reading"], case["tp"]) == ("t", "m", "sample", 1)
         assert snapshot.table("trials")["peak_host_bytes"].to_pylist() == [7]
         assert snapshot.problems == []
-        compaction.fold(ledger.store)
+        compaction.compact_committed(ledger.store)
 
 
 def test_a_new_column_is_null_in_old_rows_and_a_changed_type_is_refused(
@@ -234,7 +241,7 @@ def test_a_new_column_is_null_in_old_rows_and_a_changed_type_is_refused(
 ) -> None:
     ledger = Ledger(Store(str(tmp_path / "store")))
     commit(ledger, "d1")
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     wider = SCHEMAS["steps"].append(pa.field("gradient_norm", pa.float64()))
     monkeypatch.setitem(SCHEMAS, "steps", wider)
     assert Snapshot(ledger.store).table("steps")["gradient_norm"].null_count == 3
@@ -243,7 +250,7 @@ def test_a_new_column_is_null_in_old_rows_and_a_changed_type_is_refused(
         "finished",
         {"trials": [{"outcome": "finished"}], "steps": [{"step": 0, "gradient_norm": 2.0}]},
     )
-    compaction.fold(ledger.store)
+    compaction.compact_committed(ledger.store)
     values = Snapshot(ledger.store).table("steps")["gradient_norm"].to_pylist()
     assert sorted(values, key=str) == [2.0, None, None, None]
     place = str(tmp_path / "store" / "tables" / "steps")
@@ -253,7 +260,7 @@ def test_a_new_column_is_null_in_old_rows_and_a_changed_type_is_refused(
     monkeypatch.setitem(SCHEMAS, "steps", changed)
     ledger.commit("d3", "finished", {"trials": [{"outcome": "finished"}], "steps": [{"step": "0"}]})
     with pytest.raises(ValueError, match=r"steps.step is string here and int64 in the store"):
-        compaction.fold(ledger.store)
+        compaction.compact_committed(ledger.store)
 
 
 def test_a_value_of_another_type_is_refused_at_write(ledger: Ledger) -> None:

@@ -1,0 +1,143 @@
+"""The next batch: which committed attempts a compaction appends to the tables, and their rows."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
+
+import pyarrow as pa
+
+from orchestrator.ledger.commits import (
+    PREFIX,
+    Commit,
+    DamagedError,
+    Record,
+    labels_of,
+    load_record,
+)
+from orchestrator.ledger.parquet import decode
+from orchestrator.storage.object_store import Store
+from orchestrator.tables import delta_log
+from orchestrator.tables.compaction_log import TABLES, Batch, compacted_attempts
+
+MOST_COMMITS, MOST_BYTES = 2000, 32 << 20
+"""Limits of a batch, which is held in memory; rows take about ten times their Parquet bytes."""
+READ_TOGETHER = 100
+"""Commits that are read at once."""
+Rows = dict[str, list[pa.Table]]
+"""Rows of several attempts, by table."""
+Notice = Callable[[str], None]
+"""Receives a text for the user about something that was left out."""
+
+
+def no_notice(_: str) -> None:
+    """Ignore notices."""
+
+
+def next_batch(
+    store: Store, notice: Notice = no_notice, renew: Callable[[], None] = lambda: None
+) -> tuple[Batch, Rows] | None:
+    """Return the batch to append now and its rows; None if every commit is in the tables.
+
+    The batch of the next number may exist already, if its committer was killed or works at the
+    same time. It is then completed as it was begun. A member that was damaged since is left out,
+    which is possible only as long as no table has the batch.
+
+    Raises:
+        DamagedError: a table has the batch already, and a member of it is damaged.
+    """
+    trials = delta_log.load(store, "trials")
+    known = compacted_attempts(store, trials) if trials is not None else {}
+    number = (trials.batch if trials else 0) + 1
+    key = Batch.key(number)
+    try:
+        batch = Batch.load(key, store.get(key))
+    except KeyError:
+        listed = [k for k in store.list(PREFIX) if k not in known and Commit.parse(k)]
+        members, rows = _readable(store, listed, notice, renew)
+        if not members:
+            return None
+        at = datetime.now(UTC).isoformat(timespec="seconds")
+        store.create(key, Batch(number, at, members).dump())
+        batch = Batch.load(key, store.get(key))
+        if batch.members == members:
+            return batch, rows
+    listed = [k for k in batch.members if k not in known]
+    members, rows = _readable(store, listed, notice, renew, batch.members)
+    lost = set(listed) - members.keys()
+    if lost and any(_has(store, name, number) for name in TABLES):
+        raise DamagedError(
+            f"{key}: this batch was begun with {min(lost)}, which is damaged or gone;"
+            " run `segprint tables check --quarantine`, then `segprint tables rebuild`"
+        )
+    if lost and not members:
+        store.delete(key)
+        return next_batch(store, notice, renew)
+    if members != batch.members:
+        batch = Batch(number, batch.at, members)
+        store.put(key, batch.dump())
+    return batch, rows
+
+
+def _has(store: Store, name: str, number: int) -> bool:
+    version = delta_log.load(store, name)
+    return version is not None and version.batch >= number
+
+
+def _readable(
+    store: Store,
+    keys: list[str],
+    notice: Notice,
+    renew: Callable[[], None],
+    wanted: Mapping[str, str] | None = None,
+) -> tuple[dict[str, str], Rows]:
+    """Return the attempts and rows of commits, without damaged ones, as many as fit a batch.
+
+    ``wanted`` gives the attempt that each commit must have; with it, all commits are returned
+    whatever their size.
+    """
+    members: dict[str, str] = {}
+    rows: Rows = {}
+    size = 0
+    for start in range(0, len(keys), READ_TOGETHER):
+        if wanted is None and (size > MOST_BYTES or len(members) >= MOST_COMMITS):
+            break
+        renew()
+        values = store.get_many(keys[start : start + READ_TOGETHER])
+        loaded = [load_record(key, value) for key, value in values.items()]
+        records = [record for record in loaded if isinstance(record, Record)]
+        objects = store.get_many([t.key for record in records for t in record.tables.values()])
+        for record in loaded:
+            try:
+                if isinstance(record, DamagedError):
+                    raise record
+                if Commit.key_of(record.digest, record.outcome, record.attempt) != record.key:
+                    raise DamagedError(f"{record.key}: it says {record.digest} {record.outcome}")
+                if wanted is not None and wanted[record.key] != record.attempt:
+                    continue
+                tables = _rows(record, objects)
+            except DamagedError as error:
+                notice(f"{error}; left out, see `segprint tables check`")
+                continue
+            size += sum(stored.size for stored in record.tables.values())
+            members[record.key] = record.attempt
+            for name, table in tables.items():
+                rows.setdefault(name, []).append(table)
+    return members, rows
+
+
+def _rows(record: Record, objects: Mapping[str, bytes]) -> dict[str, pa.Table]:
+    """Return an attempt's rows by table.
+
+    Raises:
+        DamagedError: an object is missing or is not what was committed.
+    """
+    labels = record.labels
+    tables: dict[str, pa.Table] = {}
+    for name in reversed(TABLES):  # trials first: older rows take their labels from it
+        stored = record.tables.get(name)
+        if stored is not None:
+            tables[name] = decode(stored, objects.get(stored.key), record, labels)
+            if name == "trials":
+                labels = labels_of(tables[name].to_pylist()[0])
+    return tables
