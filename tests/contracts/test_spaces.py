@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 
@@ -59,13 +58,3 @@ def test_every_cluster_loads_by_its_name(name: str) -> None:
 def test_an_unknown_cluster_is_named_with_the_choices() -> None:
     with pytest.raises(ValueError, match=r"unknown cluster 'locl'; did you mean 'local'\?"):
         cluster.load("locl")
-
-
-def test_the_readme_tree_names_every_file_and_choice() -> None:
-    root = search_spaces.HERE.parent
-    tree = (root / "README.md").read_text(encoding="utf-8").partition("## The tree")[2]
-    tree = tree.partition("## Add one")[0]
-    packages = ("trainables", "search_spaces", "cluster", "orchestrator")
-    files = [p for package in packages for p in (root / package).rglob("*.py")]
-    stems = {p.stem for p in files if not p.stem.startswith("_")}
-    assert {s for s in stems if not re.search(rf"\b{s}\b", tree)} == set()

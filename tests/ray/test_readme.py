@@ -17,8 +17,8 @@ from orchestrator.analyses import open_store
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from orchestrator.views.catalog import Catalog
-from tests import trees
 from tests.conftest import ROOT
+from tests.docs.pages import blocks, read
 from trainables.config import parse
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.loop import train
@@ -48,7 +48,6 @@ class Ran:
 
 def readme_commands() -> list[str]:
     """Lines of the README's sh blocks; ``make demo`` stands for its recipe."""
-    text = (ROOT / "README.md").read_text(encoding="utf-8")
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
     assert recipe is not None
@@ -57,12 +56,11 @@ def readme_commands() -> list[str]:
         for line in recipe[1].splitlines()
     ]
     lines: list[str] = []
-    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
-        for line in block.splitlines():
-            command = line.partition("  #")[0].strip()
+    for block in blocks(read("README.md")):
+        for command in block.commands if block.language == "sh" else []:
             if command == "make demo":
                 lines += demo
-            elif command and not command.startswith("make "):
+            elif not command.startswith("make "):
                 lines.append(command)
     return lines
 
@@ -91,7 +89,6 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     made = Ran(tmp_path_factory.mktemp("readme"))
     space = Path(__file__).with_name("space_quickstart.py")
     (made.folder / "quickstart.py").write_text(space.read_text())
-    trees.folder(made.folder / "photos")
     env = {**os.environ, "PATH": f"{BIN}:{os.environ['PATH']}"}
     before = foreign_ports(set())
     for command in readme_commands():
@@ -117,7 +114,8 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 
 def test_the_readme_runs_the_demo_and_every_verb() -> None:
     verbs = {re.sub(r"--store \S+ ", "", c).split()[1] for c in readme_commands()}
-    assert {"sweep", "plan", "status", "query", "report", "fingerprint", "run", "ls"} <= verbs
+    shown = {"ls", "plan", "sweep", "status", "query", "compare", "fingerprint", "report", "run"}
+    assert verbs == shown | {"doctor"}
 
 
 def test_the_study_is_complete_with_every_outcome_where_it_belongs(ran: Ran) -> None:
