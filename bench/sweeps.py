@@ -91,13 +91,13 @@ def alone(store: str) -> Took:
     """Trials one after the other, committed by the same process."""
     from orchestrator.ledger.ledger import Ledger
     from orchestrator.ledger.sink import LedgerSink
-    from orchestrator.planning.plan import plan
+    from orchestrator.planning.plan import make_plan
     from orchestrator.storage.object_store import Store
     from trainables.runtime.worker_context import WorkerContext
     from trainables.training.attempt import attempt, outcome_of
 
     ledger, took = Ledger(Store(store)), Took()
-    trials = plan("noop", space(1 + ALONE), ledger).pending
+    trials = make_plan("noop", space(1 + ALONE), ledger).pending
     sink = LedgerSink(ledger, "bench")
     outcome_of(attempt(trials[0].config, sink, WorkerContext()))
     with took.measured():
@@ -119,8 +119,8 @@ def swept(store: str, trials: int) -> Took:
 
     ledger, took = Ledger(Store(store)), Took()
     with Local().connect() as resources, took.measured(), open(os.devnull, "w") as nowhere:
-        screen = ProgressDisplay(Console(file=nowhere), Estimator(ledger), resources.cpus)
-        made = sweep("noop", space(trials), ledger, Already(resources), screen)
+        display = ProgressDisplay(Console(file=nowhere), Estimator(ledger), resources.cpus)
+        made = sweep("noop", space(trials), ledger, Already(resources), display)
         assert made.complete
         assert len(ledger.commits()) == trials
     return took

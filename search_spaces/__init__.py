@@ -1,6 +1,6 @@
-"""The vocabulary of a study: a training config with holes in it, one file per question.
+"""Search spaces: the classes that describe a study, and one file per built-in study.
 
-Plain data only; nothing here needs torch, Ray, Optuna or Arrow, so listing is instant.
+A space is plain data and needs no torch, Ray, Optuna or Arrow, so listing spaces is instant.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from search_spaces._rules import paths
 HERE = Path(__file__).parent
 
 
-class Hole:
-    """A value that the study decides."""
+class Parameter:
+    """A value of a config that the study varies."""
 
 
 @dataclass(frozen=True)
-class Each(Hole):
-    """Every one of these: a grid."""
+class Each(Parameter):
+    """A grid axis: every one of these values is a cell of its own."""
 
     values: tuple[Any, ...]
 
@@ -35,8 +35,8 @@ class Each(Hole):
 
 
 @dataclass(frozen=True)
-class Choice(Hole):
-    """One of these, searched. Keys are names; a value that holds holes makes them conditional."""
+class Choice(Parameter):
+    """A searched choice by name; parameters inside a choice are active only if it is taken."""
 
     values: Mapping[str, Any]
 
@@ -48,8 +48,8 @@ class Choice(Hole):
 
 
 @dataclass(frozen=True)
-class Uniform(Hole):
-    """A number in [low, high], searched."""
+class Uniform(Parameter):
+    """A searched real number in [low, high]."""
 
     low: float
     high: float
@@ -62,7 +62,7 @@ class Uniform(Hole):
 
 @dataclass(frozen=True)
 class LogUniform(Uniform):
-    """A positive number in [low, high], searched on a logarithmic scale."""
+    """A searched positive number in [low, high], on a logarithmic scale."""
 
     log = True
 
@@ -73,8 +73,8 @@ class LogUniform(Uniform):
 
 
 @dataclass(frozen=True)
-class Integer(Hole):
-    """A whole number in low..high, searched."""
+class Integer(Parameter):
+    """A searched whole number in low..high, both included."""
 
     low: int
     high: int
@@ -89,26 +89,27 @@ PRUNERS = ("halving", "hyperband", "wilcoxon", "none")
 
 @dataclass(frozen=True)
 class Search:
-    """How searched holes are filled: ``trials`` per cell, judged on validation cases only."""
+    """How parameters are searched: ``trials`` per cell, scored on validation cases only."""
 
     trials: int
     overrides: Mapping[str, Any] = field(default_factory=dict[str, Any])
-    """``path: value`` that make a searched trial cheaper than a final one: fewer ``train.steps``, a
-    smaller ``train.fraction`` of the data, a smaller ``task.NAME.size``, fewer members."""
+    """``path: value`` pairs that make a search trial cheaper than a final trial: fewer
+    ``train.steps`` or members, a smaller ``train.fraction`` of the data or ``task.NAME.size``."""
     rungs: tuple[int, ...] = ()
     """Steps at which a trial may be stopped early."""
     pruner: str = "halving"
-    """Who is stopped at a rung: the lower half of a cell's trials (``halving``; ``hyperband`` has
-    brackets that skip the first rungs), or those worse than the best over the validation cases in
-    pairs (``wilcoxon``)."""
+    """Which trials stop at a rung: the lower half of a cell's trials (``halving``; ``hyperband``
+    adds brackets that skip the first rungs), or those that a paired test over the validation cases
+    finds worse than the best (``wilcoxon``)."""
     objectives: tuple[str, ...] = ("dice",)
-    """Metrics or costs (passes, device_seconds, parameters); a minus: the lower, the better. The
-    final config is the best by the first among those that keep the limits: it is on the Pareto
-    front, and an arm stays one config, to be compared in pairs."""
+    """Metrics or costs (passes, device_seconds, parameters); a minus sign marks those of which
+    less is better. Among the trials within the limits, the best by the first objective becomes the
+    final config: it is on the Pareto front, and each arm keeps one config for paired comparisons.
+    """
     limits: Mapping[str, float] = field(default_factory=dict[str, float])
-    """The worst value that a final config may have of a metric or cost."""
+    """The worst permitted value of a metric or cost."""
     warm_start: tuple[str, ...] = ()
-    """Studies whose search trials of the same task, with values that fit here, are told first."""
+    """Studies whose search trials start this search, if their task and parameters are the same."""
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -123,10 +124,10 @@ class Search:
 
 @dataclass(frozen=True)
 class Budget:
-    """What a study may spend. No trial is started once one of these is; what runs ends.
+    """The budget of a study. Once a limit is reached, no trial is started; running trials end.
 
-    Trials, device-hours and money are those of committed trials that the study itself trained, so
-    they hold over restarts; ``hours`` are those of one sweep.
+    Trials, device-hours and money count the committed trials that the study itself trained, so
+    they hold over restarts; ``hours`` are the hours of one sweep.
     """
 
     trials: int | None = None
@@ -134,8 +135,8 @@ class Budget:
     device_hours: float | None = None
     money: float | None = None
     rates: Mapping[str, float] = field(default_factory=dict[str, float])
-    """Price of an hour by a part of the device's name: ``{"cpu": 0.04, "H100": 3.1}``. A device
-    that has none costs as much as the dearest."""
+    """The price of one hour, by a part of the device's name: ``{"cpu": 0.04, "H100": 3.1}``. A
+    device without a price is charged at the highest rate."""
 
     def __post_init__(self) -> None:
         for name in ("trials", "hours", "device_hours", "money"):
@@ -148,11 +149,11 @@ class Budget:
 
 @dataclass(frozen=True)
 class Space:
-    """A question: a config with holes, its arms, and how much may be spent on it.
+    """A study: its question, a config with parameters, the arms to compare, and the budget.
 
-    Arms are named sets of ``path: value`` laid over ``config``; they share tasks, seeds and
-    splits, so they compare in pairs. An arm with searched holes is searched first; then its best
-    config is trained in full, ``replicates`` times, by ``workers`` Ray Train workers.
+    Arms are named sets of ``path: value`` overrides of ``config``. They share tasks, seeds and
+    splits, so they are compared in pairs. An arm with searched parameters is searched first; its
+    best config is then trained in full, ``replicates`` times, by ``workers`` Ray Train workers.
     """
 
     question: str
@@ -163,19 +164,19 @@ class Space:
     replicates: int = 1
     search: Search | None = None
     workers: int | tuple[int, int] = 1
-    """Workers of the final trial of a searched arm; all other trials have one. A pair is the
-    fewest and the most, as nodes come and go."""
+    """The number of workers of a final trial of a searched arm; all other trials have one worker.
+    A pair is the minimum and the maximum, for clusters whose nodes come and go."""
     cpus: float = 1.0
-    """Of each worker; torch gets as many threads."""
+    """CPUs of each worker, which is also its number of torch threads."""
     gpus: float = 1.0
-    """Of each worker, a share of one allowed; where the cluster has none, none."""
+    """GPUs of each worker, a fraction of one or a whole number; 0 on a cluster without GPUs."""
     constraints: tuple[str, ...] = ()
-    """Comparisons that every config keeps, over its whole plain form:
+    """Comparisons of config values that every config must satisfy:
     ``"mode.diffusion.t_low + 0.2 <= mode.diffusion.t_high"``."""
-    # What may be spent is no part of the question: it does not enter the study's revision.
+    # The study's revision hashes repr(space), which leaves out what does not change results.
     budget: Budget | None = field(default=None, repr=False)
     most: int = field(default=1000, repr=False)
-    """Trials beyond which the space is refused: to be raised on purpose."""
+    """The largest permitted number of trials; a larger space is refused."""
 
     def __post_init__(self) -> None:
         for name in ("replicates", "most"):
@@ -200,9 +201,9 @@ class Space:
             paths(rule)
 
 
-def walk(value: Any, path: str = "") -> Iterator[tuple[str, Hole]]:
-    """All holes of a config with their paths; conditional ones after the choice they hang on."""
-    if isinstance(value, Hole):
+def walk(value: Any, path: str = "") -> Iterator[tuple[str, Parameter]]:
+    """Yield all parameters of a config by path, conditional ones after their choice."""
+    if isinstance(value, Parameter):
         yield path, value
     if isinstance(value, Choice):
         for name, inner in value.values.items():
@@ -213,7 +214,7 @@ def walk(value: Any, path: str = "") -> Iterator[tuple[str, Hole]]:
 
 
 def put(config: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
-    """The config with the value at a dotted path replaced.
+    """Return the config with the value at a dotted path replaced.
 
     >>> put({"train": {"steps": 5}}, "train.steps", 9)
     {'train': {'steps': 9}}
@@ -234,15 +235,15 @@ def put(config: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
 
 
 def names() -> list[str]:
-    """Names of the spaces in this folder."""
+    """Return the names of the built-in spaces."""
     return sorted(p.stem for p in HERE.glob("*.py") if not p.stem.startswith("_"))
 
 
 def file_of(name_or_path: str) -> Path:
-    """The file of a named space, or the user's own file by its path.
+    """Return the file of a built-in space, or the user's own file.
 
     Raises:
-        ValueError: neither a name nor a file.
+        ValueError: neither a built-in name nor the path of a .py file.
     """
     if name_or_path in names():
         return HERE / f"{name_or_path}.py"
@@ -260,20 +261,20 @@ def file_of(name_or_path: str) -> Path:
 
 
 def docstring(name_or_path: str) -> str:
-    """What a space's file says of it, without importing it."""
+    """Return the docstring of a space's file, without importing the file."""
     return ast.get_docstring(ast.parse(file_of(name_or_path).read_text(encoding="utf-8"))) or ""
 
 
 def summary(name: str) -> str:
-    """First line of a space's docstring."""
+    """Return the first line of a space's docstring."""
     return docstring(name).partition("\n")[0]
 
 
 def load(name_or_path: str) -> tuple[str, Space]:
-    """A space and its study's name, which is its file's.
+    """Return the name of a study, which is the name of its file, and its space.
 
     Raises:
-        ValueError: no such space, or a file that does not define ``SPACE = Space(...)``.
+        ValueError: there is no such space, or a file that does not define ``SPACE = Space(...)``.
     """
     path = file_of(name_or_path)
     if not path.stem.isidentifier():

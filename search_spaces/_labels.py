@@ -1,4 +1,4 @@
-"""Short names for grid values, of which cells' names are made."""
+"""Short names for grid values, from which cells are named."""
 
 from __future__ import annotations
 
@@ -9,31 +9,31 @@ from typing import Any, cast
 
 
 def labels(values: tuple[Any, ...]) -> list[str]:
-    """Short names for grid values: a part's name, or the value itself.
+    """Return a short name for each grid value: the name of a part, or the value itself.
 
-    Where several of the values are the same part, the fields in which they differ are added.
+    Where several values are the same part, the fields in which they differ are added.
     """
     named = [_named(value) for value in values]
-    rivals: dict[str, list[Mapping[str, Any]]] = {}
+    by_name: dict[str, list[Mapping[str, Any]]] = {}
     for name, fields in named:
-        rivals.setdefault(name, []).append(fields)
+        by_name.setdefault(name, []).append(fields)
     differing = {
         name: {k for f in same for k in f if f.get(k) != same[0].get(k)}
         | {k for k in same[0] if any(f.get(k) != same[0][k] for f in same)}
-        for name, same in rivals.items()
+        for name, same in by_name.items()
     }
-    found: list[str] = []
+    names: list[str] = []
     for name, fields in named:
-        told = [
+        details = [
             str(v).rstrip("/").rpartition("/")[2] for k, v in fields.items() if k in differing[name]
         ]
-        words = [re.sub(r"[^A-Za-z0-9.-]+", "", word) for word in (name, *told)]
-        found.append("-".join(filter(None, words)) or "value")
-    return found
+        words = [re.sub(r"[^A-Za-z0-9.-]+", "", word) for word in (name, *details)]
+        names.append("-".join(filter(None, words)) or "value")
+    return names
 
 
 def _named(value: Any) -> tuple[str, Mapping[str, Any]]:
-    """A part's name, the stem of its file where it is the user's own, and its fields."""
+    """Return the name of a part (the stem of a user's own file) and its fields."""
     fields: Mapping[str, Any] = {}
     if isinstance(value, Mapping):
         given = cast("Mapping[str, Any]", value)

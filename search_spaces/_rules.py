@@ -1,4 +1,4 @@
-"""Constraints between the values of a config, written as text: a space stays plain data."""
+"""Constraints between the values of a config, written as text so that a space is plain data."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ _RULE = "must compare values, e.g. 'mode.diffusion.t_low + 0.2 <= mode.diffusion
 
 
 class AbsentError(LookupError):
-    """A config has nothing at a path."""
+    """A config has no value at a path."""
 
 
 def paths(rule: str) -> set[str]:
-    """The paths that a constraint names.
+    """Return the paths that a constraint names.
 
     >>> sorted(paths("train.batch * train.steps <= 4000 or model == 'intensity'"))
     ['model', 'train.batch', 'train.steps']
 
     Raises:
-        ValueError: it is no comparison of paths, numbers, words and lists.
+        ValueError: the rule is not a comparison of paths, numbers, texts and lists.
     """
     return _paths(_parsed(rule), rule)
 
 
 def holds(rule: str, config: Mapping[str, Any]) -> bool:
-    """Whether a config in plain form keeps a constraint; a part's value is its name.
+    """Whether a config in plain form satisfies a constraint; the value of a part is its name.
 
-    A constraint on something that a config does not have, such as the parameter of another
-    schedule, is kept.
+    A constraint on a path that a config does not have, such as the parameter of another
+    schedule, is satisfied.
 
     >>> config = {"mode": {"diffusion": {"schedule": {"cosine": {"shift": -1.0}}}}}
     >>> holds("mode.diffusion.schedule != 'cosine'", config)
@@ -64,10 +64,10 @@ def holds(rule: str, config: Mapping[str, Any]) -> bool:
 
 
 def look_up(config: Mapping[str, Any], path: str) -> Any:
-    """The value at a path; of a part, its name.
+    """Return the value at a path; the value of a part is its name.
 
     Raises:
-        AbsentError: there is none.
+        AbsentError: there is no value.
     """
     value: Any = config
     for word in path.split("."):
@@ -111,14 +111,14 @@ def _paths(node: ast.expr, rule: str) -> set[str]:
         parts = node.elts
     else:
         raise ValueError(f"constraint {rule!r}: {ast.unparse(node)!r} is not allowed; it {_RULE}")
-    for found in operators:
-        if type(found) not in _OPERATORS:
-            raise ValueError(f"constraint {rule!r}: {type(found).__name__} is not allowed")
+    for used in operators:
+        if type(used) not in _OPERATORS:
+            raise ValueError(f"constraint {rule!r}: {type(used).__name__} is not allowed")
     return {name for part in parts for name in _paths(part, rule)}
 
 
 def _path(node: ast.expr) -> str | None:
-    """``a.b.c`` as text."""
+    """Return ``a.b.c`` as text; None if the node is not a path."""
     if isinstance(node, ast.Name):
         return node.id
     if isinstance(node, ast.Attribute):
@@ -134,12 +134,12 @@ def _value(node: ast.expr, config: Mapping[str, Any]) -> Any:
     if isinstance(node, ast.Constant):
         return node.value
     if isinstance(node, ast.BoolOp):
-        found = (_value(part, config) for part in node.values)
-        return all(found) if isinstance(node.op, ast.And) else any(found)
+        values = (_value(part, config) for part in node.values)
+        return all(values) if isinstance(node.op, ast.And) else any(values)
     if isinstance(node, ast.Compare):
         sides = [_value(part, config) for part in (node.left, *node.comparators)]
         steps = zip(node.ops, itertools.pairwise(sides), strict=True)
-        return all(_OPERATORS[type(how)](*pair) for how, pair in steps)
+        return all(_OPERATORS[type(op)](*pair) for op, pair in steps)
     if isinstance(node, ast.BinOp | ast.UnaryOp):
         parts = [node.left, node.right] if isinstance(node, ast.BinOp) else [node.operand]
         return _OPERATORS[type(node.op)](*(_value(part, config) for part in parts))

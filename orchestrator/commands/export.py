@@ -7,7 +7,7 @@ from pathlib import Path
 
 import search_spaces
 from orchestrator.commands import console, ledger_of, tables_of
-from orchestrator.planning.plan import plan
+from orchestrator.planning.plan import make_plan
 from orchestrator.search.history import SearchHistory
 from orchestrator.views.export import export
 
@@ -28,13 +28,13 @@ def _optuna(options: Namespace) -> int:
     if file.exists():
         raise ValueError(f"{file}: there is something already; export into a new file")
     ledger, (study, space) = ledger_of(options), search_spaces.load(options.studies[0])
-    made = plan(study, space, ledger)
+    made = make_plan(study, space, ledger)
     if not any(cell.searched for cell in made.cells):
         raise ValueError(f"space {study!r} searches nothing: it has no Choice, Uniform or Integer")
-    from orchestrator.search.optuna_search import write
+    from orchestrator.search.optuna_search import export_sqlite
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    for name, trials in write(made, SearchHistory(made, ledger), file).items():
+    for name, trials in export_sqlite(made, SearchHistory(made, ledger), file).items():
         console().print(f"{name}: {trials} trials")
     console().print(f"optuna-dashboard sqlite:///{file} shows them")
     return 0

@@ -6,7 +6,7 @@ import dataclasses
 import json
 from argparse import Namespace
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import search_spaces
@@ -16,19 +16,18 @@ from orchestrator.formatting import clock
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import selection
 from orchestrator.planning.cells import left_out
-from orchestrator.planning.cost import Cost, Estimator, wall_seconds
-from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.cost import Estimator, RemainingTrial, TrialKey, remaining, wall_seconds
+from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.stale_configs import outdated
 from orchestrator.sweep import budget
-from orchestrator.sweep.budget import HOUR, own, spent
-from orchestrator.sweep.progress import remaining
+from orchestrator.sweep.budget import HOUR, own_digests, spent
 
 
 def main(options: Namespace) -> int:
     """Print one line per cell, and the totals. Writes nothing to the store."""
     ledger = ledger_of(options)
     study, space = search_spaces.load(options.space)
-    made = plan(study, limited(space, options.most), ledger)
+    made = make_plan(study, limited(space, options.most), ledger)
     left = remaining(made, Estimator(ledger))
     rows, totals = _cells(made, ledger, left), _totals(made, left)
     totals["done"] = sum(row["done"] for row in rows)
@@ -48,7 +47,7 @@ def main(options: Namespace) -> int:
     if space.budget is not None:
         used = budget.exhausted(space.budget, spent(made, ledger))
         print(f"the budget is spent: {used}" if used else "the budget is not spent")
-    for name in made.hopeless:
+    for name in made.without_winner:
         print(f"{name}: no search trial finished within the limits, so nothing can be chosen")
     for front in totals["fronts"]:
         chosen = ", chosen" if front["chosen"] else ""
@@ -56,14 +55,16 @@ def main(options: Namespace) -> int:
     return 0
 
 
-def _cells(made: Plan, ledger: Ledger, left: dict[str, tuple[Cost, int]]) -> list[dict[str, Any]]:
+def _cells(
+    made: Plan, ledger: Ledger, left: Mapping[TrialKey, RemainingTrial]
+) -> list[dict[str, Any]]:
     states = Counter((t.cell.name, t.state) for t in made.trials)
     done = [t for t in made.trials if t.state == "done"]
-    mine = own(made, ledger) if done else set[str]()
+    mine = own_digests(made, ledger) if done else set[str]()
     others = Counter(t.cell.name for t in done if t.digest not in mine)
     costs: dict[str, list[float]] = {}
-    for place, (cost, _) in left.items():
-        costs.setdefault(place.partition(" ")[0], []).append(cost.device_seconds)
+    for key, (cost, _) in left.items():
+        costs.setdefault(key.cell, []).append(cost.device_seconds)
     return [
         {
             "cell": cell.name,
@@ -77,7 +78,7 @@ def _cells(made: Plan, ledger: Ledger, left: dict[str, tuple[Cost, int]]) -> lis
     ]
 
 
-def _totals(made: Plan, left: dict[str, tuple[Cost, int]]) -> dict[str, Any]:
+def _totals(made: Plan, left: Mapping[TrialKey, RemainingTrial]) -> dict[str, Any]:
     costs = [cost for cost, _ in left.values()]
     wall = wall_seconds(
         ((c.device_seconds, workers) for c, workers in left.values()), usable_cpus()
@@ -85,7 +86,7 @@ def _totals(made: Plan, left: dict[str, tuple[Cost, int]]) -> dict[str, Any]:
     rates = made.space.budget.rates if made.space.budget is not None else {}
     money = sum(c.device_seconds / HOUR * budget.price(c.device, rates) for c in costs)
     return {
-        "configs": len(made.trials) + sum(made.unsuggested.values()) + sum(made.unchosen.values()),
+        "configs": len(made.trials) + made.unknown,
         "left_out": left_out(made.space),
         "to_run": len(left),
         "device_seconds": round(sum(c.device_seconds for c in costs), 1),

@@ -12,7 +12,7 @@ import search_spaces
 from orchestrator.commands import emit, ledger_of
 from orchestrator.planning.cells import check, left_out, templates
 from orchestrator.tables.snapshot import Snapshot
-from search_spaces import Choice, Each, Hole, Integer, Space, Uniform, walk
+from search_spaces import Choice, Each, Integer, Parameter, Space, Uniform, walk
 
 
 def main(options: Namespace) -> int:
@@ -87,20 +87,20 @@ def _holes(space: Space) -> list[dict[str, str]]:
     return list(found.values())
 
 
-def _domain(hole: Hole) -> str:
-    if isinstance(hole, Each):
-        return " | ".join(_laid(value) for value in hole.values)
-    if isinstance(hole, Choice):
-        return " | ".join(hole.values)
-    if isinstance(hole, Integer):
-        return f"{hole.low}..{hole.high}"
-    assert isinstance(hole, Uniform)
-    return f"{hole.low:g} to {hole.high:g}{', logarithmic' if hole.log else ''}"
+def _domain(parameter: Parameter) -> str:
+    if isinstance(parameter, Each):
+        return " | ".join(_laid(value) for value in parameter.values)
+    if isinstance(parameter, Choice):
+        return " | ".join(parameter.values)
+    if isinstance(parameter, Integer):
+        return f"{parameter.low}..{parameter.high}"
+    assert isinstance(parameter, Uniform)
+    return f"{parameter.low:g} to {parameter.high:g}{', logarithmic' if parameter.log else ''}"
 
 
 def _laid(value: Any) -> str:
     """A value as short as it can be read; holes are told apart from values by a question mark."""
-    if isinstance(value, Hole):
+    if isinstance(value, Parameter):
         return "?"
     if isinstance(value, dict):
         items: dict[str, Any] = value

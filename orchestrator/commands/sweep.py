@@ -69,7 +69,7 @@ def exit_code(made: Plan) -> int:
     it is an answer.
     """
     wrong = [t for t in bad_ends(made) if t.state == "given up" or t.stage == "final"]
-    return 0 if made.complete and not wrong and not made.hopeless else 1
+    return 0 if made.complete and not wrong and not made.without_winner else 1
 
 
 def _checked(options: Namespace, space: Space) -> float:
@@ -98,8 +98,8 @@ def summary(made: Plan) -> dict[str, Any]:
         "complete": made.complete,
         "done": sum(t.state == "done" for t in made.trials),
         "failed_or_diverged": [t.digest for t in bad_ends(made)],
-        "hopeless": made.hopeless,
-        "budget_spent": made.spent,
+        "hopeless": made.without_winner,
+        "budget_spent": made.budget_spent,
         "left": left(made),
     }
 
@@ -112,18 +112,19 @@ def _say(made: Plan, space: str) -> None:
     if given_up:
         what = f"{given_up} trials are given up after {trial_state.MOST_FAILURES} failed attempts"
         print(f"{what}; `segprint sweep {space} --again` tries them anew")
-    for name in made.hopeless:
+    for name in made.without_winner:
         print(f"{name}: no search trial finished within the limits, so nothing could be chosen")
-    if made.spent is not None:
-        print(f"{made.study}: the budget is spent, {made.spent}; {left(made)} trials are left")
+    if made.budget_spent is not None:
+        print(
+            f"{made.study}: the budget is spent, {made.budget_spent}; {left(made)} trials are left"
+        )
     elif not made.complete:
         print(f"{made.study}: stopped before the end; the same command continues")
 
 
 def left(made: Plan) -> int:
     """Trials that the study still lacks."""
-    waiting = sum(made.unsuggested.values()) + sum(made.unchosen.values())
-    return len(made.pending) + waiting
+    return len(made.pending) + made.unknown
 
 
 def leaderboard(tables: Catalog) -> None:

@@ -1,4 +1,4 @@
-"""What a trial should cost: from committed trials like it, else from timing a step here."""
+"""The estimated cost of trials, from similar committed trials or from a step timed here."""
 
 from __future__ import annotations
 
@@ -9,12 +9,14 @@ import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning.plan import Plan
+from orchestrator.planning.resources import most
 from orchestrator.tables.snapshot import Snapshot
 from trainables.config import Config, parse
 from trainables.data import prepared, tiles
@@ -25,157 +27,203 @@ from trainables.training.loop import begun
 from trainables.training.state import LibraryTraining, State
 
 SETUP_SECONDS = 2.0
-"""Of a trial in a warm process: reading the data, building the network."""
+"""Reading the data and building the network in a process that has run a trial before."""
 TIMING_SECONDS = 120.0
-"""So long a user's code may take for the two steps that are timed."""
+"""The time limit for timing two steps of a user's own code."""
 RAY_TRAIN_SECONDS = 16.0
-"""Of starting one Ray Train run (measured with two gloo workers on two cores)."""
+"""Starting one Ray Train run (measured with two gloo workers on two cores)."""
 
 
 @dataclass(frozen=True)
 class Cost:
-    """Device-seconds of one trial, and where the figure comes from."""
+    """The estimated device-seconds of one trial."""
 
     device_seconds: float
     source: str
+    """How the estimate was made."""
     low: float
-    """Between this and ``high`` nine tenths of the trials like it were; where there is none yet, a
-    timed step is right within a factor of two."""
+    """The 5 % quantile over similar committed trials; half of the estimate if a step was timed."""
     high: float
+    """The 95 % quantile over similar committed trials; twice the estimate if a step was timed."""
     device: str
-    """What it was measured on."""
+    """The device on which it was measured."""
+
+
+class TrialKey(NamedTuple):
+    """A trial's position in its study."""
+
+    cell: str
+    stage: str
+    number: int
+    """The number of a search trial, the seed of a final trial."""
+
+
+class RemainingTrial(NamedTuple):
+    """The cost of a trial that is left to run, and its number of workers."""
+
+    cost: Cost
+    workers: int
 
 
 class Estimator:
-    """Costs by task, model and mode; reads the ledger once."""
+    """Estimates costs by task, model and mode; reads the ledger once."""
 
     def __init__(self, ledger: Ledger) -> None:
-        seen: dict[tuple[str, str, str], list[float]] = {}
+        seconds_per_step: dict[tuple[str, str, str], list[float]] = {}
         self._devices: dict[tuple[str, str, str], str] = {}
         columns = ["task", "model", "mode", "outcome", "steps", "device_seconds", "device"]
         for row in Snapshot(ledger.store).table("trials").select(columns).to_pylist():
             if row["device_seconds"] is not None and row["outcome"] in ("finished", "pruned"):
                 per_step = row["device_seconds"] / max(1, row["steps"])
                 key = (row["task"], row["model"], row["mode"])
-                seen.setdefault(key, []).append(per_step)
+                seconds_per_step.setdefault(key, []).append(per_step)
                 self._devices[key] = row["device"] or ""
-        self._shares = {
-            k: tuple(np.quantile(v, (0.05, 0.5, 0.95)).tolist()) for k, v in seen.items()
+        self._quantiles = {
+            key: tuple(np.quantile(values, (0.05, 0.5, 0.95)).tolist())
+            for key, values in seconds_per_step.items()
         }
 
     def cost(self, config: Config) -> Cost:
-        """What one trial of this config should cost on one device."""
+        """Estimate the cost of one trial of this config on one device."""
         steps = max(1, config.train.steps * config.mode.runs)
         key = (config.task.title, config.model.name, config.mode.name)
-        shares = self._shares.get(key)
-        if shares is not None:
-            low, middle, high = (share * steps + SETUP_SECONDS for share in shares)
-            return Cost(middle, "committed trials like it", low, high, self._devices[key])
+        quantiles = self._quantiles.get(key)
+        if quantiles is not None:
+            low, middle, high = (q * steps + SETUP_SECONDS for q in quantiles)
+            return Cost(middle, "similar committed trials", low, high, self._devices[key])
         if not config.model.learns:
-            return Cost(SETUP_SECONDS, "no training", SETUP_SECONDS, SETUP_SECONDS, here())
-        timed = _by_timing(config)
+            return _only_setup("no training")
+        timed = _timed_seconds(config)
         if timed is None:
-            return Cost(SETUP_SECONDS, "cannot be timed here", SETUP_SECONDS, SETUP_SECONDS, here())
+            return Cost(
+                SETUP_SECONDS, "cannot be timed here", SETUP_SECONDS, SETUP_SECONDS, local_device()
+            )
         low, middle, high = (SETUP_SECONDS + factor * timed for factor in (0.5, 1.0, 2.0))
-        return Cost(middle, "timing a step here", low, high, here())
+        return Cost(middle, "timing a step here", low, high, local_device())
 
 
-def here() -> str:
-    """What this machine's device is called."""
+def _only_setup(source: str) -> Cost:
+    return Cost(SETUP_SECONDS, source, SETUP_SECONDS, SETUP_SECONDS, local_device())
+
+
+def local_device() -> str:
+    """Return the name of this machine's device."""
     return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
 
 
 def wall_seconds(costs: Iterable[tuple[float, int]], cpus: int) -> float:
-    """Wall time of (device-seconds, workers) trials packed onto the CPUs."""
-    listed = list(costs)
-    overhead = sum(RAY_TRAIN_SECONDS for _, workers in listed if workers > 1)
-    return overhead + sum(seconds for seconds, _ in listed) / max(1, cpus)
+    """Estimate the wall time of trials, given as (device-seconds, workers), on some CPUs."""
+    trials = list(costs)
+    overhead = sum(RAY_TRAIN_SECONDS for _, workers in trials if workers > 1)
+    return overhead + sum(seconds for seconds, _ in trials) / max(1, cpus)
+
+
+def remaining(plan: Plan, estimator: Estimator) -> dict[TrialKey, RemainingTrial]:
+    """Return the cost of every trial that the plan still lacks.
+
+    Trials whose configs are not known yet cost as much as the cell's example config.
+    """
+    trials: dict[TrialKey, RemainingTrial] = {}
+    for t in plan.pending:
+        cost = estimator.cost(t.config)
+        trials[TrialKey(t.cell.name, t.stage, t.index)] = RemainingTrial(cost, most(t.workers))
+    for name, example in plan.examples.items():
+        suggested = sum(t.cell.name == name and t.stage == "search" for t in plan.trials)
+        for index in range(suggested, suggested + plan.suggestions_left.get(name, 0)):
+            cost = estimator.cost(example.search)
+            trials[TrialKey(name, "search", index)] = RemainingTrial(cost, 1)
+        for index in range(plan.finals_waiting.get(name, 0)):
+            cost = estimator.cost(example.final)
+            trials[TrialKey(name, "final", index)] = RemainingTrial(cost, most(plan.space.workers))
+    return trials
 
 
 _timed: dict[object, float | None] = {}
 
 
-def _by_timing(config: Config) -> float | None:
-    """Seconds of training and evaluation by a timed step; the same for all seeds and rates.
+def _timed_seconds(config: Config) -> float | None:
+    """Estimate the seconds of training and evaluation from a timed step, once per kind of trial.
 
-    None if that step raises, which the trial will do as well, and then it is recorded.
+    Returns None if the step raises: the trial then fails too, and its error is recorded.
     """
     train = config.train
     sizes = (train.steps, train.batch, train.validate_every)
     key = (config.task, config.model, config.mode, config.test, config.probe, *sizes)
     if key not in _timed:
-        own = not any(part.file for part in parts_in(config))
+        user_code = any(part.file for part in parts_in(config))
         try:
-            _timed[key] = _whole(config) if own else _apart(config)
+            _timed[key] = _time_in_process(config) if user_code else _trial_seconds(config)
         except Exception:
             _timed[key] = None
     return _timed[key]
 
 
-def _apart(config: Config) -> float:
-    """The same in a process of its own, since a user's code may do anything, even end it or hang.
+def _time_in_process(config: Config) -> float:
+    """Time a config in a child process, since a user's code may hang or end its process.
 
-    That process waits for nothing: it also ends where this one is killed meanwhile.
+    Raises:
+        TimeoutError: no step was done within :data:`TIMING_SECONDS`.
+        EOFError: the child ended without a result.
     """
     context = multiprocessing.get_context("spawn")
-    hears, tells = context.Pipe(duplex=False)
-    child = context.Process(target=_tell, args=(tells, config.plain()))
+    receiver, sender = context.Pipe(duplex=False)
+    child = context.Process(target=_send_seconds, args=(sender, config.plain()))
     child.start()
-    tells.close()
+    sender.close()
     try:
-        with hears:
-            if not hears.poll(TIMING_SECONDS):
-                told = f"no step of model {config.model.name} within {TIMING_SECONDS:.0f} s"
-                print(f"segprint: {told}: going on without an estimate", file=sys.stderr)
-                raise TimeoutError(told)
-            return hears.recv()  # EOFError: it ended without a word
+        with receiver:
+            if not receiver.poll(TIMING_SECONDS):
+                problem = f"no step of model {config.model.name} within {TIMING_SECONDS:.0f} s"
+                print(f"segprint: {problem}; its cost is not estimated", file=sys.stderr)
+                raise TimeoutError(problem)
+            return receiver.recv()
     finally:
         child.kill()
         child.join()
 
 
-def _tell(to: Connection, config: dict[str, Any]) -> None:
+def _send_seconds(sender: Connection, config: dict[str, Any]) -> None:
     with contextlib.suppress(Exception):
-        to.send(_whole(parse(config)))
+        sender.send(_trial_seconds(parse(config)))
 
 
-def _whole(config: Config) -> float:
-    """Training plus evaluation, in units of one timed training step."""
+def _trial_seconds(config: Config) -> float:
+    """Return the seconds of training and evaluation, in units of one timed training step."""
     if config.model.trains_itself:
-        return _by_its_library(config)
+        return _library_seconds(config)
     step = _step_seconds(config)
     one_pass = step / (3 * config.train.batch)  # a backward pass costs two forward ones
     data = prepared(config)
-    checks = 1 + config.train.steps // config.train.validate_every
+    validations = 1 + config.train.steps // config.train.validate_every
     controls = 1 + len(config.test.controls)
     val, test = (evaluate.patches(config, cases) for cases in (data.val, data.test))
-    passes = ((checks + 1) * val + controls * test) * config.mode.passes
+    passes = ((validations + 1) * val + controls * test) * config.mode.passes
     passes += probe.passes(config, len(tiles(data.test, data.size)))
     return step * config.train.steps * config.mode.runs + one_pass * passes
 
 
-def _by_its_library(config: Config) -> float:
-    """Preparation, steps and whole images, each timed once."""
+def _library_seconds(config: Config) -> float:
+    """Return the seconds of a model that an external library trains; each phase is timed once."""
     data, train = prepared(config), config.train
     with contextlib.closing(begun(config, data, WorkerContext(device=best_device()))) as run:
         assert isinstance(run, LibraryTraining)
-        step = read = 0.0
+        step_seconds = 0.0
         for _ in range(2):
             began = time.perf_counter()
             run.advance()
-            step = time.perf_counter() - began
+            step_seconds = time.perf_counter() - began
         began = time.perf_counter()
         evaluate.score(config, run.network, data.val[:1], WorkerContext())
-        read = time.perf_counter() - began
+        case_seconds = time.perf_counter() - began
         cases = train.steps // train.validate_every * len(data.val) + len(data.test)
-        return run.tally.seconds + step * train.steps + read * cases
+        return run.tally.seconds + step_seconds * train.steps + case_seconds * cases
 
 
 _steps_timed: dict[object, float] = {}
 
 
 def _step_seconds(config: Config) -> float:
-    """Seconds of one training step on one thread: the second of two; once per kind of step."""
+    """Time the second of two training steps on one thread, once per kind of step."""
     key = (config.model, config.mode.name, config.task.size, config.train.batch)
     if key not in _steps_timed:
         threads = torch.get_num_threads()

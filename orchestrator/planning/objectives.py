@@ -1,4 +1,4 @@
-"""What a search is judged by: metrics of validation cases and costs, from committed rows."""
+"""Objectives and limits of a search: validation metrics and costs, from committed rows."""
 
 from __future__ import annotations
 
@@ -23,22 +23,24 @@ COSTS = {
     "device_seconds": "device_seconds",
     "parameters": "parameters",
 }
-"""Columns of the trials table; the less, the better."""
+"""Cost name to column of the trials table; less is better."""
 
 
 @dataclass(frozen=True)
 class Objectives:
-    """Objectives and limits, checked; the sign is that of what is larger when it is better."""
+    """Validated objectives and limits; the sign of each makes larger values better."""
 
     objectives: tuple[tuple[str, int], ...]
+    """(name, sign)."""
     limits: tuple[tuple[str, int, float], ...]
+    """(name, sign, bound)."""
 
     @staticmethod
     def of(search: Search) -> Objectives:
-        """What a search asks for.
+        """Return the objectives and limits of a search.
 
         Raises:
-            ValueError: an unknown name, or a minus too many or too few.
+            ValueError: a name is unknown, or a minus sign is missing or superfluous.
         """
         objectives = [
             (text.removeprefix("-"), -1 if text[:1] == "-" else 1, text)
@@ -48,7 +50,7 @@ class Objectives:
             if sign != _sign(name):
                 right = f"-{name}" if sign > 0 else name
                 raise ValueError(
-                    f"Search: objective {text!r} is the worse the more: write {right!r}"
+                    f"Search: objective {text!r} would prefer worse values: write {right!r}"
                 )
         limits = tuple((name, _sign(name), bound) for name, bound in search.limits.items())
         return Objectives(tuple((name, sign) for name, sign, _ in objectives), limits)
@@ -60,21 +62,21 @@ class Objectives:
 
     @property
     def reported(self) -> bool:
-        """Whether the validation score that trials report says all."""
+        """Whether the validation score that trials report is the only objective."""
         return self.objectives == (("dice", 1),) and not self.limits
 
     def affords(self, config: Config) -> bool:
-        """Whether a config keeps the limit on passes, which are known before training."""
+        """Whether a config is within the limit on passes, which are known before training."""
         bounds = [bound for name, _, bound in self.limits if name == "passes"]
         return all(passes_per_image(config) <= bound for bound in bounds)
 
     @property
     def names(self) -> list[str]:
-        """All that has to be measured, each once."""
+        """All measured names, each once."""
         return list(dict.fromkeys([n for n, _ in self.objectives] + [n for n, _, _ in self.limits]))
 
     def standing(self, measured: dict[str, float]) -> Standing:
-        """From values by name."""
+        """Return the standing of a trial from its values by name."""
         return Standing(
             tuple(sign * measured[name] for name, sign in self.objectives),
             tuple(sign * (bound - measured[name]) for name, sign, bound in self.limits),
@@ -86,17 +88,17 @@ class Objectives:
         return [cast("Metric", parse_part("metrics", name)) for name in chosen]
 
     def standings(self, ledger: Ledger, digests: Collection[str]) -> dict[str, Standing]:
-        """Of every committed trial that has all that is asked for: finite numbers, never a NaN.
+        """Return the standing of each committed trial whose values are all known and finite.
 
-        Dice is the best validation score, which a pruned trial has too.
+        ``dice`` is the best validation score, which a pruned trial has too.
         """
         if not digests:
             return {}
         snapshot = Snapshot(ledger.store)
-        found: dict[str, dict[str, float]] = {}
+        measured: dict[str, dict[str, float]] = {}
         for row in snapshot.table("trials", digests).to_pylist():
             costs = {name: row[column] for name, column in COSTS.items()}
-            found[row["digest"]] = {"dice": row["score"], **costs}
+            measured[row["digest"]] = {"dice": row["score"], **costs}
         for table in dict.fromkeys(metric.table for metric in self._metrics):
             rows = HeldOutRows(table, snapshot.table(table, digests), set(digests), split="val")
             for digest in rows.names["digest"]:
@@ -104,12 +106,12 @@ class Objectives:
                 for metric in (m for m in self._metrics if m.table == table):
                     values = [cases.point(metric) for cases in by_class]
                     known = [value for value in values if not math.isnan(value)]
-                    found[digest][metric.name] = sum(known) / len(known) if known else math.nan
-        return {d: self.standing(v) for d, v in found.items() if _complete(v, self.names)}
+                    measured[digest][metric.name] = sum(known) / len(known) if known else math.nan
+        return {d: self.standing(v) for d, v in measured.items() if _complete(v, self.names)}
 
 
 def _sign(name: str) -> int:
-    """1 where more is better, −1 where less is."""
+    """Return 1 if larger values are better, −1 if smaller values are."""
     if name in COSTS:
         return -1
     if name not in names("metrics"):

@@ -1,12 +1,12 @@
-"""What a study still has to run: declared minus committed, and what is yet to be suggested."""
+"""The plan of a study: which trials a space wants, which of them the ledger has, which are left."""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import NamedTuple
 
 from orchestrator.ledger.commits import Commit
 from orchestrator.ledger.ledger import Ledger
@@ -16,8 +16,8 @@ from orchestrator.planning.cells import Cell, check
 from orchestrator.planning.objectives import Objectives
 from orchestrator.planning.resources import Workers
 from orchestrator.planning.selection import Standing
-from search_spaces import Space
-from search_spaces._holes import Values, fits
+from search_spaces import Search, Space
+from search_spaces._parameters import Values
 from trainables.config import Config
 from trainables.part import unknown
 from trainables.schemas import Outcome
@@ -29,13 +29,15 @@ class Trial:
 
     cell: Cell
     stage: str
-    """``search``, or ``final`` for what the comparison is made of."""
+    """``search`` for a trial of the hyperparameter search, ``final`` for one that is compared."""
     index: int
-    """Number of the search trial, or the seed of the final one."""
+    """The number of a search trial, the seed of a final trial."""
     config: Config
     values: Values
+    """The values of the searched parameters; empty where nothing is searched."""
     workers: Workers
     outcome: Outcome | None
+    """The committed outcome that counts for this stage; None if there is none."""
     state: trial_state.State
 
     @property
@@ -44,183 +46,210 @@ class Trial:
 
     @property
     def label(self) -> str:
-        """What progress and status call it."""
+        """The name of the trial in messages."""
         return f"{self.cell.name} {self.stage} {self.index}"
+
+
+class ExampleConfigs(NamedTuple):
+    """One config of each stage of a searched cell, from which costs are estimated."""
+
+    search: Config
+    final: Config
 
 
 @dataclass
 class Plan:
-    """A study against the ledger."""
+    """A study compared with the ledger."""
 
     study: str
     space: Space
     cells: list[Cell]
-    revision: str = ""
-    """Of the space, the data and the formulas: results of another revision are not averaged."""
+    revision: str
+    """A hash of the space, the data and the formulas; results of different revisions are not
+    averaged."""
     trials: list[Trial] = field(default_factory=list[Trial])
-    """All trials known so far: enumerated, suggested, and final ones whose search is over."""
-    unsuggested: dict[str, int] = field(default_factory=dict[str, int])
-    """Per cell, search trials that Optuna was not asked for yet."""
-    unchosen: dict[str, int] = field(default_factory=dict[str, int])
-    """Per cell, final trials that wait for the search to end."""
-    examples: dict[str, tuple[Config, Config]] = field(
-        default_factory=dict[str, "tuple[Config, Config]"]
-    )
-    """Per searched cell, a config of its search and one of its final trial, to estimate costs."""
-    free: dict[str, int] = field(default_factory=dict[str, int])
-    """Per searched cell, the first number that no search trial was ever declared under, whether or
-    not the space still has room for it."""
-    failures: int = 0
-    """Failed attempts at the known trials."""
-    hopeless: list[str] = field(default_factory=list[str])
-    """Cells whose search ended without a single usable trial."""
+    """All trials that are known: enumerated ones, suggested ones, and the final trials of searches
+    that are over."""
+    suggestions_left: dict[str, int] = field(default_factory=dict[str, int])
+    """Per cell, the number of search trials that Optuna has not suggested yet."""
+    finals_waiting: dict[str, int] = field(default_factory=dict[str, int])
+    """Per cell, the number of final trials that wait for the end of the search."""
+    examples: dict[str, ExampleConfigs] = field(default_factory=dict[str, ExampleConfigs])
+    """Per searched cell."""
+    next_index: dict[str, int] = field(default_factory=dict[str, int])
+    """Per searched cell, the lowest index above those of all declared search trials, including
+    those whose values no longer fit the space."""
+    failures: dict[str, int] = field(default_factory=dict[str, int])
+    """The number of failed attempts, by digest of the known trials."""
+    without_winner: list[str] = field(default_factory=list[str])
+    """Cells whose search ended without a usable trial."""
     standings: dict[str, dict[str, Standing]] = field(
         default_factory=dict[str, "dict[str, Standing]"]
     )
-    """Per cell whose search is over, how good each of its trials is."""
-
-    spent: str | None = None
-    """What of the budget was spent when a sweep ended for it."""
+    """Per cell whose search is over, the standing of each of its trials, by digest."""
+    budget_spent: str | None = None
+    """The part of the budget that is spent, if a sweep ended because of it."""
 
     @property
     def pending(self) -> list[Trial]:
-        """Known trials to run now (those that seem to be running included)."""
+        """Known trials to run, including those whose lease says that they are running."""
         return [t for t in self.trials if t.state in ("pending", "running")]
 
     @property
     def complete(self) -> bool:
         """Whether nothing is left to run."""
-        return not self.pending and not self.unsuggested and not self.unchosen
+        return not self.pending and not self.suggestions_left and not self.finals_waiting
+
+    @property
+    def unknown(self) -> int:
+        """The number of trials whose configs depend on results that are missing."""
+        return sum(self.suggestions_left.values()) + sum(self.finals_waiting.values())
 
 
-def plan(
+def make_plan(
     study: str, space: Space, ledger: Ledger, forgiven: Mapping[str, int] | None = None
 ) -> Plan:
-    """Compare a space with the ledger; changes nothing.
+    """Compare a space with the ledger; this changes nothing.
 
-    ``forgiven`` are failures that do not count, by digest: what was given up is pending again.
+    ``forgiven`` is the number of failed attempts per digest that do not count, so that trials which
+    were given up are pending again.
 
     Raises:
-        ValueError: the space asks for something that no config can be.
+        ValueError: the space describes no valid config, or ``warm_start`` names an unknown study.
     """
-    made = Plan(study, space, check(space))
-    made.revision = _revision(made)
-    known = _Known(ledger, study, forgiven or {})
-    for other in space.search.warm_start if space.search is not None else ():
+    _check_warm_start(space, ledger)
+    cells = check(space)
+    plan = Plan(study, space, cells, _revision(space, cells))
+    records = _StudyRecords(ledger, study, forgiven or {})
+    for cell in plan.cells:
+        if cell.searched:
+            _add_searched_cell(plan, cell, records)
+        else:
+            plan.trials += records.final_trials(cell, {}, space.replicates, workers=1)
+    plan.failures = {t.digest: records.failures.get(t.digest, 0) for t in plan.trials}
+    return plan
+
+
+def _check_warm_start(space: Space, ledger: Ledger) -> None:
+    for study in space.search.warm_start if space.search is not None else ():
         names = ledger.studies.names(retired=True)
-        if other not in names:
-            raise unknown("Search: warm_start study", other, names)
-    for cell in made.cells:
-        if not cell.searched:
-            made.trials += [
-                known.trial(cell, "final", seed, cell.config({}, {}, seed), {}, workers=1)
-                for seed in range(space.replicates)
-            ]
-            continue
-        assert space.search is not None
-        made.examples[cell.name] = (
-            cell.config(cell.example, space.search.overrides, space.search.seed),
-            cell.config(cell.example, {}, 0),
-        )
-        taken = (d.index for d in known.searched.get(cell.name, []))
-        made.free[cell.name] = max(taken, default=-1) + 1
-        search = known.search(cell, space)
-        made.trials += search
-        if len(search) < space.search.trials:
-            made.unsuggested[cell.name] = space.search.trials - len(search)
-        if cell.name in made.unsuggested or any(t.state in ("pending", "running") for t in search):
-            made.unchosen[cell.name] = space.replicates
-            continue
-        standings = known.standings(Objectives.of(space.search))
-        made.standings[cell.name] = {
-            t.digest: standings[t.digest] for t in search if t.digest in standings
-        }
-        chosen = _best(search, made.standings[cell.name])
-        if chosen is None:
-            made.hopeless.append(cell.name)
-            continue
-        made.trials += [
-            known.trial(
-                cell,
-                "final",
-                seed,
-                cell.config(chosen.values, {}, seed),
-                chosen.values,
-                workers=space.workers,
-            )
-            for seed in range(space.replicates)
-        ]
-    made.failures = sum(known.failures.get(t.digest, 0) for t in made.trials)
-    return made
+        if study not in names:
+            raise unknown("Search: warm_start study", study, names)
 
 
-def _revision(made: Plan) -> str:
-    """A hash of the space and of one digest per cell, which covers data and formula versions."""
-    digests = [c.config(c.example, {}, 0).digest() for c in made.cells]
-    return hashlib.sha256(f"{made.space!r} {digests}".encode()).hexdigest()[:12]
+def _revision(space: Space, cells: Iterable[Cell]) -> str:
+    """Hash the space and one digest per cell, which covers data and formula versions."""
+    digests = [cell.config(cell.example, {}, 0).digest() for cell in cells]
+    return hashlib.sha256(f"{space!r} {digests}".encode()).hexdigest()[:12]
 
 
-class _Known:
-    """The ledger as one plan sees it: three listings, and reads only where they are needed."""
+def _add_searched_cell(plan: Plan, cell: Cell, records: _StudyRecords) -> None:
+    """Add a cell's search trials and, once the search is over, the final trials of its winner."""
+    space, search = plan.space, plan.space.search
+    assert search is not None
+    plan.examples[cell.name] = ExampleConfigs(
+        search=cell.config(cell.example, search.overrides, search.seed),
+        final=cell.config(cell.example, {}, 0),
+    )
+    plan.next_index[cell.name] = records.next_index(cell)
+    trials = records.search_trials(cell, search)
+    plan.trials += trials
+    left = search.trials - len(trials)
+    if left > 0:
+        plan.suggestions_left[cell.name] = left
+    if left > 0 or any(t.state in ("pending", "running") for t in trials):
+        plan.finals_waiting[cell.name] = space.replicates
+        return
+    standings = records.standings(search)
+    plan.standings[cell.name] = {
+        t.digest: standings[t.digest] for t in trials if t.digest in standings
+    }
+    winner = _winner(trials, plan.standings[cell.name])
+    if winner is None:
+        plan.without_winner.append(cell.name)
+        return
+    plan.trials += records.final_trials(cell, winner.values, space.replicates, space.workers)
+
+
+def _winner(trials: list[Trial], standings: Mapping[str, Standing]) -> Trial | None:
+    """Return the search trial whose values the final trials take, if one is eligible."""
+    outcomes: dict[str, Outcome] = {t.digest: t.outcome for t in trials if t.outcome is not None}
+    digest = selection.best(standings, outcomes)
+    return next((t for t in trials if t.digest == digest), None)
+
+
+class _StudyRecords:
+    """What the ledger holds for one study: few listings, and reads only where they are needed."""
 
     def __init__(self, ledger: Ledger, study: str, forgiven: Mapping[str, int]) -> None:
-        self.ledger, self.study, self.forgiven = ledger, study, forgiven
+        self.ledger, self.forgiven = ledger, forgiven
         self.commits: dict[str, Commit] = ledger.commits()
         self.failures = ledger.failed_attempts.counts()
         self.leases = ledger.leases.ages()
-        self.declared = ledger.studies.declared(study, whole=True)
-        self.searched: dict[str, list[Declared]] = {}
-        for d in self.declared:
-            if d.stage == "search":
-                self.searched.setdefault(d.cell, []).append(d)
+        self.declared_searches: dict[str, list[Declared]] = {}
+        """Declared search trials, by cell."""
+        for declared in ledger.studies.declared(study, whole=True):
+            if declared.stage == "search":
+                self.declared_searches.setdefault(declared.cell, []).append(declared)
         self._standings: dict[str, Standing] | None = None
 
     def trial(
         self, cell: Cell, stage: str, index: int, config: Config, values: Values, workers: Workers
     ) -> Trial:
+        """Return a trial with its outcome and state."""
         digest = config.digest()
         commit = self.commits.get(digest)
         outcome = commit.outcome if commit else None
-        if outcome is not None and not trial_state.counts_as_done(outcome, stage):
-            outcome = "failed" if outcome == "failed" else None
+        if outcome == "pruned" and not trial_state.counts_as_done(outcome, stage):
+            outcome = None
         failures, forgiven = self.failures.get(digest, 0), self.forgiven.get(digest, 0)
         state = trial_state.state(outcome, failures, self.leases.get(digest), forgiven)
         return Trial(cell, stage, index, config, values, workers, outcome, state)
 
-    def search(self, cell: Cell, space: Space) -> list[Trial]:
-        """The cell's suggested trials whose values still fit the space, in order.
+    def final_trials(
+        self, cell: Cell, values: Values, replicates: int, workers: Workers
+    ) -> list[Trial]:
+        """Return the final trials of a cell, one per seed."""
+        return [
+            self.trial(cell, "final", seed, cell.config(values, {}, seed), values, workers)
+            for seed in range(replicates)
+        ]
 
-        One that ended and breaks a limit was tried all the same; one that did not end is left out.
+    def next_index(self, cell: Cell) -> int:
+        """Return the lowest index above those of all declared search trials of a cell."""
+        indices = (d.index for d in self.declared_searches.get(cell.name, []))
+        return max(indices, default=-1) + 1
+
+    def search_trials(self, cell: Cell, search: Search) -> list[Trial]:
+        """Return the cell's suggested trials whose values fit the space, in order.
+
+        A trial that exceeds the limit on passes is kept if it has ended, and left out if not.
         """
-        assert space.search is not None
-        goals = Objectives.of(space.search)
-        found: dict[int, Trial] = {}
-        for d in self.searched.get(cell.name, []):
-            values: dict[str, Any] = self.about[d.key]["values"]
-            if d.index in found or not fits(cell.template, values) or not cell.keeps(values):
-                continue  # the space has changed since
-            config = cell.config(values, space.search.overrides, space.search.seed)
-            if config.digest() != d.digest:
+        objectives = Objectives.of(search)
+        trials: dict[int, Trial] = {}
+        for declared in self.declared_searches.get(cell.name, []):
+            values: Values = self._details[declared.key]["values"]
+            if declared.index in trials or not cell.accepts(values):
+                continue  # the space has changed since the declaration
+            config = cell.config(values, search.overrides, search.seed)
+            if config.digest() != declared.digest:
                 continue
-            trial = self.trial(cell, "search", d.index, config, values, workers=1)
-            if trial.state in ("done", "given up") or goals.affords(cell.config(values, {}, 0)):
-                found[d.index] = trial
-        return [found[i] for i in sorted(found)][: space.search.trials]
+            trial = self.trial(cell, "search", declared.index, config, values, workers=1)
+            ended = trial.state in ("done", "given up")
+            if ended or objectives.affords(cell.config(values, {}, 0)):
+                trials[declared.index] = trial
+        return [trials[index] for index in sorted(trials)][: search.trials]
 
     @cached_property
-    def about(self) -> dict[str, Declaration]:
-        """What was declared of every searched trial: read once, for all cells."""
-        return self.ledger.studies.declarations(d for mine in self.searched.values() for d in mine)
+    def _details(self) -> dict[str, Declaration]:
+        """The declared values of every search trial, read once for all cells."""
+        return self.ledger.studies.declarations(
+            d for ds in self.declared_searches.values() for d in ds
+        )
 
-    def standings(self, goals: Objectives) -> dict[str, Standing]:
-        """Of every search trial that the study declared: read once, for all cells."""
+    def standings(self, search: Search) -> dict[str, Standing]:
+        """Return the standings of all search trials of the study, read once for all cells."""
         if self._standings is None:
-            searched = {d.digest for mine in self.searched.values() for d in mine}
-            self._standings = goals.standings(self.ledger, searched)
+            digests = {d.digest for ds in self.declared_searches.values() for d in ds}
+            self._standings = Objectives.of(search).standings(self.ledger, digests)
         return self._standings
-
-
-def _best(search: list[Trial], standings: dict[str, Standing]) -> Trial | None:
-    outcomes: dict[str, Outcome] = {t.digest: t.outcome for t in search if t.outcome is not None}
-    winner = selection.best(standings, outcomes)
-    return next((t for t in search if t.digest == winner), None)

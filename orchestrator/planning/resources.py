@@ -1,4 +1,4 @@
-"""What one trial asks of a cluster, and how many such trials it has room for."""
+"""The resources of one trial, and the number of trials that fit into a cluster."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from search_spaces import Space
 
 Workers = int | tuple[int, int]
-"""How many workers share a trial: a number, or the fewest and the most, as nodes come and go."""
+"""The number of workers of a trial, or its minimum and maximum where nodes come and go."""
 
 
 def fewest(workers: Workers) -> int:
-    """How many workers a trial cannot do without.
+    """Return the minimum number of workers.
 
     >>> fewest(2), fewest((1, 4))
     (2, 1)
@@ -21,13 +21,13 @@ def fewest(workers: Workers) -> int:
 
 
 def most(workers: Workers) -> int:
-    """How many workers a trial has at most."""
+    """Return the maximum number of workers."""
     return workers if isinstance(workers, int) else workers[1]
 
 
 @dataclass(frozen=True)
 class ResourceRequest:
-    """Of one trial; ``cpus`` and ``gpus`` of each of its workers, and either may be a fraction."""
+    """The resources of one trial; ``cpus`` and ``gpus`` are per worker and may be fractions."""
 
     workers: Workers = 1
     cpus: float = 1.0
@@ -35,23 +35,23 @@ class ResourceRequest:
 
     @staticmethod
     def of(space: Space, workers: Workers, gpus: float) -> ResourceRequest:
-        """What a space's trials ask; GPUs only where the cluster has any."""
+        """Return the request of a space's trials; without GPUs if the cluster has none."""
         return ResourceRequest(workers, space.cpus, space.gpus if gpus else 0.0)
 
     def slots(self, offered: Mapping[str, float]) -> int:
-        """How many trials fit beside each other into what Ray calls ``CPU`` and ``GPU``.
+        """Return how many trials fit at once into Ray's resources ``CPU`` and ``GPU``.
 
         >>> ResourceRequest(workers=2).slots({"CPU": 5.0})
         2
         >>> ResourceRequest(gpus=0.25).slots({"CPU": 8.0, "GPU": 1.0})
         4
         """
-        asked = {"CPU": self.cpus, "GPU": self.gpus}
-        shares = [offered.get(k, 0.0) / each + 1e-9 for k, each in asked.items() if each]
+        needed = {"CPU": self.cpus, "GPU": self.gpus}
+        shares = [offered.get(k, 0.0) / each + 1e-9 for k, each in needed.items() if each]
         return int(min(shares)) // fewest(self.workers)
 
     def __str__(self) -> str:
-        """As a person says it.
+        """Return the request as text for messages.
 
         >>> print(ResourceRequest(workers=2))
         2 x 1 CPU

@@ -1,4 +1,4 @@
-"""What a study committed before some fields of a config existed, and so does not find again."""
+"""Committed trials of a study whose configs lack fields that were added later."""
 
 from __future__ import annotations
 
@@ -12,39 +12,39 @@ from trainables.config import parse, unsaid
 
 @dataclass(frozen=True)
 class Outdated:
-    """Committed trials whose stored configs lack fields; a digest covers each with its default."""
+    """The number of committed trials whose stored configs lack fields, and these fields."""
 
     trials: int
     fields: list[str]
 
     def __str__(self) -> str:
         return (
-            f"{self.trials} trials were committed before there was {', '.join(self.fields)}: a"
-            " digest covers every field with its default, so they count as other configs and are"
-            " trained anew"
+            f"{self.trials} trials were committed before {', '.join(self.fields)} existed: a"
+            " digest covers every field with its default, so these trials count as other configs"
+            " and are trained again"
         )
 
 
-def outdated(made: Plan, ledger: Ledger) -> Outdated | None:
-    """Of the cells that a study still has, in its earlier revisions; None if there is none.
+def outdated(plan: Plan, ledger: Ledger) -> Outdated | None:
+    """Find outdated trials in earlier revisions of the plan's cells; None if there are none.
 
-    One trial of each cell and revision is looked at: they differ in values only.
+    One trial of each cell and revision is read, since the others differ in values only.
     """
-    cells, wanted = {cell.name for cell in made.cells}, {t.digest for t in made.trials}
+    cells, wanted = {cell.name for cell in plan.cells}, {t.digest for t in plan.trials}
     others = ledger.commits().keys() - wanted
-    found: dict[tuple[str, str], list[Declared]] = {}
-    for d in ledger.studies.declared(made.study):
-        if d.revision != made.revision and d.cell in cells and d.digest in others:
-            found.setdefault((d.revision, d.cell), []).append(d)
-    about = ledger.studies.declarations(some[0] for some in found.values())
+    groups: dict[tuple[str, str], list[Declared]] = {}
+    for d in ledger.studies.declared(plan.study):
+        if d.revision != plan.revision and d.cell in cells and d.digest in others:
+            groups.setdefault((d.revision, d.cell), []).append(d)
+    details = ledger.studies.declarations(group[0] for group in groups.values())
     digests, fields = set[str](), dict[str, None]()
-    for some in found.values():
-        spec = about[some[0].key]["config"]
+    for group in groups.values():
+        spec = details[group[0].key]["config"]
         try:
-            younger = unsaid(spec, parse(spec).plain())
-        except ValueError:  # none of this code's configs: it was another question
+            missing = unsaid(spec, parse(spec).plain())
+        except ValueError:  # not a config of this version of the code
             continue
-        if younger:
-            digests |= {d.digest for d in some}
-            fields |= dict.fromkeys(younger)
+        if missing:
+            digests |= {d.digest for d in group}
+            fields |= dict.fromkeys(missing)
     return Outdated(len(digests), list(fields)) if digests else None

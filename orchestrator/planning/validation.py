@@ -1,4 +1,4 @@
-"""What a cell's search and its workers must keep, beside each config's own rules."""
+"""Rules for a cell's search and its workers, in addition to the rules of each config."""
 
 from __future__ import annotations
 
@@ -15,12 +15,16 @@ if TYPE_CHECKING:
 
 
 def check_shares(name: str, config: Config, workers: Workers) -> None:
-    """Every number of workers that a final trial may have must share its batch evenly."""
+    """Check that every permitted number of workers shares a batch evenly.
+
+    Raises:
+        ValueError: it does not, or the model trains without workers.
+    """
     train = config.train
     if config.model.trains_itself and most(workers) > 1:
         raise ValueError(
-            f"cell {name}: Space.workers={workers} must be 1 with model {config.model.name}, which"
-            " trains by itself"
+            f"cell {name}: Space.workers={workers} must be 1 with model {config.model.name},"
+            " which an external library trains"
         )
     if train.batch < most(workers):
         raise ValueError(
@@ -38,16 +42,22 @@ def check_shares(name: str, config: Config, workers: Workers) -> None:
 
 
 def check_search(cell: Cell, search: Search) -> None:
-    """A rung that is no validation step would never stop anything; what a search judges is its own
-    trials, so it must not make their passes others than those of the final one.
+    """Check the rungs and the overrides of a search.
+
+    A rung must be a validation step, since no trial is stopped elsewhere. If passes are an
+    objective or a limit, search trials must need as many as final trials.
+
+    Raises:
+        ValueError: a rule is broken.
     """
-    cheap, final = (cell.config(cell.example, o, 0) for o in (search.overrides, {}))
+    cheap = cell.config(cell.example, search.overrides, 0)
+    final = cell.config(cell.example, {}, 0)
     if "passes" in Objectives.of(search).names:
         few, many = passes_per_image(cheap), passes_per_image(final)
         if few != many:
             raise ValueError(
-                f"cell {cell.name}: Search.overrides make {few} passes of {many}, which objectives"
-                " or limits judge"
+                f"cell {cell.name}: Search.overrides change the passes from {many} to {few}, but"
+                " passes are an objective or a limit"
             )
     every = cheap.train.validate_every
     if search.pruner == "wilcoxon" and not search.rungs:

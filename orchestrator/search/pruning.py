@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from scipy import stats
 
@@ -13,22 +13,23 @@ from orchestrator.planning.plan import Trial
 from search_spaces import Search
 
 WILCOXON_P = 0.1
-"""A trial is worse than the best one below this p-value: validation cases are few."""
+"""A trial is stopped below this p-value; it is not 0.05 since validation cases are few."""
 
 
 @dataclass(frozen=True)
-class Rung:
-    """What a trial had when it came to a rung: its score, and that of each validation case."""
+class RungScore:
+    """The validation score of a trial at a rung, and that of each validation case."""
 
     score: float
     cases: tuple[float, ...] = ()
 
 
 def bracket(pruner: str, index: int, rungs: int) -> int:
-    """How many of the first rungs do not judge a search trial, and which trials it is compared to.
+    """Return a search trial's bracket: the number of first rungs at which it is not stopped.
 
-    Hyperband (Li et al. 2018, arXiv 1603.06560) hedges over how early to judge: trials go round its
-    brackets, the last of which judges nobody.
+    Trials are compared within their bracket only. Hyperband (Li et al. 2018, arXiv 1603.06560)
+    varies how early trials are stopped: trials take its brackets in turn, and those of the last
+    bracket are never stopped.
 
     >>> [bracket("hyperband", index, rungs=2) for index in range(6)]
     [0, 1, 2, 0, 1, 2]
@@ -36,22 +37,22 @@ def bracket(pruner: str, index: int, rungs: int) -> int:
     return index % (rungs + 1) if pruner == "hyperband" else 0
 
 
-def pruned(pruner: str, mine: Rung, others: Sequence[Rung]) -> str | None:
-    """Why a trial is stopped at a rung that others came to before it; None if it goes on."""
-    if pruner in ("halving", "hyperband") and stop_early(mine.score, [o.score for o in others]):
+def stop_reason(pruner: str, score: RungScore, others: Sequence[RungScore]) -> str | None:
+    """Return the reason to stop a trial at a rung that others reached before; None to continue."""
+    if pruner in ("halving", "hyperband") and stop_early(score.score, [o.score for o in others]):
         return "in the lower half"
     if pruner == "wilcoxon" and others:
-        leader = max(others, key=lambda other: other.score)
-        if clearly_worse(mine.cases, leader.cases):
-            return f"worse than the best, {leader.score:.4f}, over the same cases"
+        best = max(others, key=lambda other: other.score)
+        if clearly_worse(score.cases, best.cases):
+            return f"worse than the best, {best.score:.4f}, over the same cases"
     return None
 
 
 def stop_early(score: float, others: Sequence[float]) -> bool:
-    """Whether a trial ends at this rung: it is in the lower half of those that came here.
+    """Whether a trial is in the lower half of those that reached this rung, and so is stopped.
 
-    Asynchronous successive halving with a reduction of 2 (Li et al. 2020, arXiv 1810.05934). A
-    rung that one other trial reached judges nobody.
+    Asynchronous successive halving with a reduction factor of 2 (Li et al. 2020, arXiv
+    1810.05934). With fewer than two other trials nothing is stopped.
 
     >>> stop_early(0.4, [0.5, 0.6]), stop_early(0.7, [0.5, 0.6]), stop_early(0.1, [0.9])
     (True, False, False)
@@ -81,37 +82,48 @@ def clearly_worse(cases: Sequence[float], best_cases: Sequence[float]) -> bool:
     return bool(test.pvalue < WILCOXON_P)
 
 
-Rungs = dict[tuple[str, int, int], dict[str, Rung]]
-"""By cell, bracket and step; then by digest, since a trial may come to a rung twice."""
+class RungKey(NamedTuple):
+    """A rung of a cell's search, within one bracket."""
+
+    cell: str
+    bracket: int
+    step: int
 
 
-class Ladder:
-    """The rungs of a study's search, as trials come to them in one round."""
+class RungScores:
+    """The scores of a study's search trials at the rungs, as trials reach them in one round."""
 
-    def __init__(self, search: Search | None, rungs: Rungs) -> None:
-        self._search, self._rungs = search, rungs
+    def __init__(
+        self, search: Search | None, scores: Mapping[RungKey, dict[str, RungScore]]
+    ) -> None:
+        self._search = search
+        self._scores = {key: dict(by_digest) for key, by_digest in scores.items()}
+        """By digest, since a trial that is resumed may reach a rung twice."""
 
-    def judged(self, trial: Trial, step: int, mine: Rung) -> str | None:
-        """Why a trial is stopped at a step, if it is; it counts for those that come after it."""
-        found = self._at(trial, step)
-        if found is None or self._search is None:
+    def decide_at_rung(self, trial: Trial, step: int, score: RungScore) -> str | None:
+        """Return the reason to stop a trial at a step; None if it continues.
+
+        The score counts for the trials that reach the rung later.
+        """
+        scores = self._at(trial, step)
+        if scores is None or self._search is None:
             return None
-        others = [rung for digest, rung in found.items() if digest != trial.digest]
-        found[trial.digest] = mine
-        return pruned(self._search.pruner, mine, others)
+        others = [s for digest, s in scores.items() if digest != trial.digest]
+        scores[trial.digest] = score
+        return stop_reason(self._search.pruner, score, others)
 
-    def climbed(self, trial: Trial, earlier: Iterable[dict[str, Any]]) -> None:
-        """A trial that is resumed was at rungs before: it counts there for those after it."""
+    def resumed(self, trial: Trial, earlier: Iterable[Mapping[str, Any]]) -> None:
+        """Take the validations that a resumed trial had in an earlier attempt."""
         for row in earlier:
-            found = self._at(trial, int(row["step"]))
-            if found is not None and math.isfinite(row["score"]):
-                found[trial.digest] = Rung(row["score"], tuple(row["case_scores"] or ()))
+            scores = self._at(trial, int(row["step"]))
+            if scores is not None and math.isfinite(row["score"]):
+                scores[trial.digest] = RungScore(row["score"], tuple(row["case_scores"] or ()))
 
-    def _at(self, trial: Trial, step: int) -> dict[str, Rung] | None:
-        """What trials had at a step that judges this one; None if none does there."""
+    def _at(self, trial: Trial, step: int) -> dict[str, RungScore] | None:
+        """Return the scores at a step by digest; None if the step is no rung of this trial."""
         if self._search is None:
             return None
         first = bracket(self._search.pruner, trial.index, len(self._search.rungs))
         if step not in self._search.rungs[first:]:
             return None
-        return self._rungs.setdefault((trial.cell.name, first, step), {})
+        return self._scores.setdefault(RungKey(trial.cell.name, first, step), {})

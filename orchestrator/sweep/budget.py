@@ -1,4 +1,4 @@
-"""What a study has spent: committed trials that it trained itself, and what has run since."""
+"""The budget of a study: its own committed trials, and those that run now."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ HOUR = 3600.0
 
 @dataclass(frozen=True)
 class Spent:
-    """What a study has used so far."""
+    """The spending of a study so far."""
 
     trials: int = 0
     hours: float = 0.0
@@ -26,7 +26,7 @@ class Spent:
 
 
 def exhausted(budget: Budget | None, spent: Spent) -> str | None:
-    """What of a budget is spent, in words; None while a trial may be started.
+    """Return the limit that is reached, as text; None while a trial may be started.
 
     >>> exhausted(Budget(trials=8, device_hours=2.0), Spent(trials=3, device_hours=2.1))
     '2.1 of 2 device-hours'
@@ -36,34 +36,38 @@ def exhausted(budget: Budget | None, spent: Spent) -> str | None:
     for name in ("trials", "hours", "device_hours", "money"):
         allowed, used = getattr(budget, name), getattr(spent, name)
         if allowed is not None and used >= allowed:
-            word = name.replace("device_hours", "device-hours")
-            return f"{used:.4g} of {allowed:.4g} {word}"
+            unit = name.replace("device_hours", "device-hours")
+            return f"{used:.4g} of {allowed:.4g} {unit}"
     return None
 
 
 def price(device: str, rates: Mapping[str, float]) -> float:
-    """Of an hour of a device: by the longest of the names that its own contains, else the dearest.
+    """Return the price of one hour of a device.
+
+    The longest name in ``rates`` that the device's name contains decides; if none does, the highest
+    price counts.
 
     >>> price("NVIDIA H100 80GB HBM3", {"cpu": 0.04, "H100": 3.1}), price("TPU", {"cpu": 0.04})
     (3.1, 0.04)
     """
-    named = [name for name in rates if name.lower() in device.lower()]
-    return rates[max(named, key=len)] if named else max(rates.values(), default=0.0)
+    matching = [name for name in rates if name.lower() in device.lower()]
+    return rates[max(matching, key=len)] if matching else max(rates.values(), default=0.0)
 
 
-def own(made: Plan, ledger: Ledger) -> set[str]:
-    """Digests that were not committed yet when the study declared them, in any revision."""
-    declared = ledger.studies.declared(made.study, whole=True)
-    about = ledger.studies.declarations(declared)
-    return {d.digest for d in declared if not about[d.key].get("committed_before")}
+def own_digests(plan: Plan, ledger: Ledger) -> set[str]:
+    """Return the digests that were not committed when the study declared them, in any revision."""
+    declared = ledger.studies.declared(plan.study, whole=True)
+    details = ledger.studies.declarations(declared)
+    return {d.digest for d in declared if not details[d.key].get("committed_before")}
 
 
-def spent(made: Plan, ledger: Ledger) -> Spent:
-    """By committed rows. An attempt that another one replaced, such as a failure that was tried
-    again, has none.
+def spent(plan: Plan, ledger: Ledger) -> Spent:
+    """Return the spending by committed rows.
+
+    An attempt that a later one replaced, such as a failure that was retried, does not count.
     """
-    budget = made.space.budget
-    digests = own(made, ledger) if budget is not None else set[str]()
+    budget = plan.space.budget
+    digests = own_digests(plan, ledger) if budget is not None else set[str]()
     if budget is None or not digests:
         return Spent()
     rows = Snapshot(ledger.store).table("trials", digests).to_pylist()
@@ -77,52 +81,54 @@ def spent(made: Plan, ledger: Ledger) -> Spent:
 
 @dataclasses.dataclass
 class _Running:
-    """A trial that was handed out."""
+    """A trial that runs."""
 
     began: float
     workers: int
     device: str | None = None
 
     def hours(self, now: float) -> float:
-        """Of its workers so far."""
+        """Return the device-hours of its workers so far."""
         return (now - self.began) * self.workers / HOUR
 
 
 class BudgetMeter:
-    """A budget while a sweep runs. A trial that was started counts before it is committed, by the
-    time that its workers have had, at the price of the device that they said they run on; until
-    then, of the last device that one said, or else of the dearest.
+    """Measures the budget while a sweep runs.
+
+    A running trial counts by the time that its workers have had. The price is that of the device
+    that it reported; before its first report that of the last device that any trial reported, or
+    else the highest price.
     """
 
-    def __init__(self, made: Plan, ledger: Ledger) -> None:
-        self.budget = made.space.budget
+    def __init__(self, plan: Plan, ledger: Ledger) -> None:
+        self.budget = plan.space.budget
         self._began = time.monotonic()
         self._device = ""
-        self.renew(made, ledger)
+        self.renew(plan, ledger)
 
-    def renew(self, made: Plan, ledger: Ledger) -> None:
-        """Count anew by what is committed, when nothing runs."""
-        self._before = spent(made, ledger)
+    def renew(self, plan: Plan, ledger: Ledger) -> None:
+        """Count again from committed rows, between two rounds."""
+        self._before = spent(plan, ledger)
         self._running: dict[str, _Running] = {}
         self._started, self._device_hours, self._money = 0, 0.0, 0.0
 
     def started(self, name: str, workers: int) -> None:
-        """A trial was handed out."""
+        """Count a trial from now on."""
         self._running[name] = _Running(time.monotonic(), workers)
         self._started += 1
 
     def runs_on(self, name: str, device: str) -> None:
-        """A trial said what it runs on."""
+        """Note the device of a running trial."""
         self._running[name].device = self._device = device
 
     def ended(self, name: str) -> None:
-        """It has ended."""
+        """Stop the clock of a trial."""
         run, now = self._running.pop(name), time.monotonic()
         self._device_hours += run.hours(now)
         self._money += self._price(run, now)
 
-    def empty(self) -> str | None:
-        """What is spent, in words; None while a trial may be started."""
+    def exhausted(self) -> str | None:
+        """Return the limit that is reached, as text; None while a trial may be started."""
         if self.budget is None:
             return None
         now, running = time.monotonic(), self._running.values()

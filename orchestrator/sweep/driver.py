@@ -1,38 +1,34 @@
-"""Run what a plan is missing, through Ray Tune; the same call again continues or does nothing."""
+"""Runs what a plan lacks through Ray Tune; the same call again continues, or does nothing."""
 
 from __future__ import annotations
 
 import dataclasses
-import logging
-import os
-import signal
-import tempfile
-import warnings
-from collections.abc import Generator, Mapping
-from contextlib import contextmanager
-from typing import Any
+from collections.abc import Mapping
 
 from cluster import Cluster, Resources
 from orchestrator.ledger.driver_lock import LostError, locked
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Description
 from orchestrator.planning import trial_state
-from orchestrator.planning.plan import Plan, plan
+from orchestrator.planning.plan import Plan, Trial, make_plan
 from orchestrator.planning.resources import ResourceRequest, fewest
 from orchestrator.search.history import SearchHistory
-from orchestrator.search.optuna_search import searches
+from orchestrator.search.optuna_search import unfinished_searches
 from orchestrator.sweep import timeouts
 from orchestrator.sweep.budget import BudgetMeter
+from orchestrator.sweep.context import SweepContext
+from orchestrator.sweep.decisions import SweepProgress, another_round, may_run
+from orchestrator.sweep.declarations import declare
 from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.sweep.retries import RetryState
-from orchestrator.sweep.round import Round, SweepContext, declare, fold_quietly
+from orchestrator.sweep.round import Round
+from orchestrator.sweep.tuner import run_tuner
 from orchestrator.tables import delta_commit
 from search_spaces import Space
-from trainables.worker import Inline, ray_train_trial
 
 
 class SweepError(ValueError):
-    """The sweep cannot go on."""
+    """The cluster cannot run the trials of the study."""
 
 
 def sweep(
@@ -40,209 +36,145 @@ def sweep(
     space: Space,
     ledger: Ledger,
     cluster: Cluster,
-    screen: ProgressDisplay,
+    display: ProgressDisplay,
     silence: float = timeouts.SILENCE_SECONDS,
-    mirror: str | None = None,
+    tracker: str | None = None,
     *,
     again: bool = False,
 ) -> Plan:
-    """Train whatever the study still lacks, and return the plan as it stands afterwards.
+    """Train what the study lacks, and return the plan as it is afterwards.
 
-    While another process drives the study, this one waits; then it does what is left, if anything.
-    ``again``: what was given up is tried as often as if it had not failed yet.
+    While another process drives the study, this one waits, and then does what is left. A trial
+    without a sign of life for ``silence`` seconds is killed and retried. With ``again``, trials
+    that were given up are retried as if they had not failed. ``tracker`` is ``mlflow`` or
+    ``wandb``, which is sent a copy of the results.
 
     Raises:
-        ValueError: the space asks for something that no config can be.
+        ValueError: the space describes no valid config.
         SweepError: the cluster cannot run the study's trials.
     """
     delta_commit.check_types(ledger.store)
     forgiven = ledger.failed_attempts.counts() if again else {}
-    made = plan(study, space, ledger, forgiven)
+    plan = make_plan(study, space, ledger, forgiven)
     expected = cluster.expected()
     if expected is not None:
-        feasible(made, expected)
-    with locked(ledger.store, study, screen.waits) as claim:
-        made = _declared(study, space, ledger, forgiven)
-        purse = BudgetMeter(made, ledger)
-        made.spent = None if made.complete else purse.empty()
-        if not made.complete and made.spent is None:
+        check_feasible(plan, expected)
+    with locked(ledger.store, study, display.waiting) as lock:
+        plan = _declared_plan(study, space, ledger, forgiven)
+        budget = BudgetMeter(plan, ledger)
+        plan.budget_spent = None if plan.complete else budget.exhausted()
+        if not plan.complete and plan.budget_spent is None:
             with cluster.connect() as resources:
-                feasible(made, resources)
-                screen.begin(made)
-                tries = RetryState(forgiven=forgiven)
-                crew = SweepContext(ledger, screen, claim, resources, purse, silence, tries, mirror)
-                try:
-                    made = _rounds(made, crew)
-                finally:
-                    screen.end()
-        _tidy(made, ledger)
-    return made
+                check_feasible(plan, resources)
+                retries = RetryState(forgiven=forgiven)
+                context = SweepContext(
+                    ledger, display, lock, resources, budget, silence, retries, tracker
+                )
+                plan = _run(plan, context)
+        _tidy(plan, ledger)
+    return plan
 
 
-def _declared(study: str, space: Space, ledger: Ledger, forgiven: Mapping[str, int]) -> Plan:
-    """The plan, its trials and its question noted in the ledger."""
-    made = plan(study, space, ledger, forgiven)
+def _declared_plan(study: str, space: Space, ledger: Ledger, forgiven: Mapping[str, int]) -> Plan:
+    """Return the plan after declaring the study and its known trials in the ledger."""
+    plan = make_plan(study, space, ledger, forgiven)
     description = Description(
-        question=space.question, arms=list(space.arms), revision=made.revision
+        question=space.question, arms=list(space.arms), revision=plan.revision
     )
     ledger.studies.describe(study, description)
-    declare(made, ledger)
-    _tidy(made, ledger)
-    return made
+    declare(plan, ledger)
+    _tidy(plan, ledger)
+    return plan
 
 
-def _rounds(made: Plan, crew: SweepContext) -> Plan:
-    """Rounds until nothing is left, or one achieves nothing, or the budget is spent."""
-    while not made.complete:
-        made.spent = crew.purse.empty()
-        if made.spent is not None:
-            break
-        before = _progress(made, crew.tries)
-        try:
-            _round(made, crew)
-        except LostError as error:
-            crew.screen.note(str(error))
-            crew.screen.stopped()
-        fold_quietly(crew.ledger)
-        made = plan(made.study, made.space, crew.ledger, crew.tries.forgiven)
-        if crew.screen.interrupted:
-            break
-        declare(made, crew.ledger)
-        crew.purse.renew(made, crew.ledger)
-        if _progress(made, crew.tries) == before and crew.purse.empty() is None:
-            break
-    return made
-
-
-def _tidy(made: Plan, ledger: Ledger) -> None:
-    ledger.delete_leftovers({t.digest for t in made.pending}, trial_state.LEASE_SECONDS)
-
-
-def feasible(made: Plan, resources: Resources) -> None:
-    """Refuse a study whose trials would wait for ever: each worker needs room on one node."""
-    kinds = {t.workers for t in made.pending} | ({made.space.workers} if made.unchosen else set())
-    for workers in sorted(kinds, key=fewest, reverse=True):
-        needs = ResourceRequest.of(made.space, workers, resources.gpus)
-        one = dataclasses.replace(needs, workers=1)
-        rooms = [one.slots({"CPU": cpus, "GPU": gpus}) for cpus, gpus in resources.nodes]
-        if sum(rooms) < fewest(workers):
-            cpus, gpus = max(resources.nodes, key=lambda node: node[::-1] if one.gpus else node)
-            raise SweepError(
-                f"a trial needs {needs} (Space.workers, cpus, gpus), the cluster has"
-                f" {resources.cpus} CPUs and {resources.gpus} GPUs, and its largest node"
-                f" {cpus:g} CPUs and {gpus:g} GPUs: there is room for {sum(rooms)} workers"
-            )
-
-
-def _round(made: Plan, crew: SweepContext) -> None:
-    """One Tuner: all one-worker trials inline, or else the several-worker ones under Ray Train."""
-    alone = [t for t in made.pending if t.workers == 1]
-    if alone or made.unsuggested:
-        queue, workers = [t for t in alone if t.stage != "search"], 1
-    else:
-        workers = made.pending[0].workers
-        queue = [t for t in made.pending if t.workers == workers]
-    queue = list({t.digest: t for t in queue}.values())  # cells may share a config
-    crew.tries.recall(made, crew.ledger)
-    memory = SearchHistory(made, crew.ledger)
-    asking = searches(made, memory) if workers == 1 else []
-    needs = ResourceRequest.of(made.space, workers, crew.resources.gpus)
-    _tune(Round(made, queue, asking, memory, needs, crew))
-
-
-def _tune(run: Round) -> None:
-    """Hand a round to Ray Tune."""
-    from ray import tune
-
-    from orchestrator.sweep.trackers import mirrors
-    from orchestrator.sweep.tune_hooks import (
-        RoundCallback,
-        RoundScheduler,
-        RoundSearcher,
-        keep_credentials,
-    )
-    from orchestrator.sweep.watchdog import Watchdog
-
-    keep_credentials()
-    logging.getLogger("ray.tune").setLevel(logging.CRITICAL)  # how trials end, the screen says
-    alone = run.needs.workers == 1
-    if alone:
-        share = {"cpu": run.needs.cpus, "gpu": run.needs.gpus}
-        trainable: Any = tune.with_resources(Inline, share)
-    else:
-        # The Tune trial only waits for its workers, on the node that is not taken back.
-        trainable = tune.with_resources(ray_train_trial, {"node:__internal_head__": 0.001})
-    with tempfile.TemporaryDirectory(prefix="segprint-") as folder, _graceful(run.screen):
-        tuner = tune.Tuner(
-            trainable,
-            tune_config=tune.TuneConfig(
-                metric="score",
-                mode="max",
-                search_alg=RoundSearcher(run),
-                scheduler=RoundScheduler(run),
-                num_samples=-1,
-                reuse_actors=True,
-                trial_name_creator=_trial_name,
-                trial_dirname_creator=_trial_name,
-            ),
-            run_config=tune.RunConfig(
-                name=run.made.study,
-                storage_path=folder,
-                callbacks=[RoundCallback(run, Watchdog(run)), *mirrors(run)],
-                verbose=0,
-                failure_config=tune.FailureConfig(max_failures=0),
-                checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
-            ),
-        )
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            try:
-                tuner.fit()
-            except Exception:
-                if run.error is not None:  # Tune wraps it in its own, traceback and all
-                    raise run.error from None
-                raise
-    if run.handed:  # trials without an end: Tune left its loop on a signal
-        run.screen.stopped()
-    for handed in run.handed.values():
-        run.ledger.leases.release(handed.trial.digest)
-
-
-def _trial_name(trial: Any) -> str:
-    return f"{trial.config['digest']}-{trial.trial_id}"
-
-
-def _progress(made: Plan, tries: RetryState) -> tuple[int, int, int, int]:
-    """Changes whenever a round achieved something, or lost what may come back."""
-    done = sum(t.state in ("done", "given up") for t in made.trials)
-    lost = sum(min(n, timeouts.MOST_LOST) for n in tries.lost.values())
-    return done, sum(made.unsuggested.values()), made.failures, lost
-
-
-@contextmanager
-def _graceful(screen: ProgressDisplay) -> Generator[None]:
-    """The first SIGINT or SIGTERM has trials keep a checkpoint; the second ends at once.
-
-    Of the signals that end Tune's loop in good order, SIGUSR1 is the one that is not the
-    keyboard's; Slurm and Kubernetes send SIGTERM.
-    """
-    seen: list[int] = []
-
-    def leave(_: int, __: object) -> None:
-        raise KeyboardInterrupt  # Tune's loop has not begun
-
-    def stop(number: int, _: object) -> None:
-        seen.append(number)
-        if len(seen) > 1:
-            raise KeyboardInterrupt
-        screen.interrupted = True  # even if the last trial ends in this moment
-        screen.note("stopping: trials keep a checkpoint; once more, and it ends at once")
-        os.kill(os.getpid(), signal.SIGUSR1)
-
-    handlers = {signal.SIGINT: stop, signal.SIGTERM: stop, signal.SIGUSR1: leave}
-    before = {number: signal.signal(number, handler) for number, handler in handlers.items()}
+def _run(plan: Plan, context: SweepContext) -> Plan:
+    """Run rounds, with the progress display."""
+    context.display.begin(plan)
     try:
-        yield
+        return _rounds(plan, context)
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        context.display.end()
+
+
+def _rounds(plan: Plan, context: SweepContext) -> Plan:
+    """Run rounds until nothing is left, the budget is spent, or a round achieves nothing."""
+    while not plan.complete:
+        plan.budget_spent = context.budget.exhausted()
+        if plan.budget_spent is not None:
+            break
+        before = _progress(plan, context.retries)
+        try:
+            _round(plan, context)
+        except LostError as error:
+            context.display.note(str(error))
+            context.display.stopped()
+        context.compact()
+        plan = make_plan(plan.study, plan.space, context.ledger, context.retries.forgiven)
+        if context.display.interrupted:
+            break
+        declare(plan, context.ledger)
+        context.budget.renew(plan, context.ledger)
+        after = _progress(plan, context.retries)
+        if not another_round(before, after) and context.budget.exhausted() is None:
+            break
+    return plan
+
+
+def _progress(plan: Plan, retries: RetryState) -> SweepProgress:
+    return SweepProgress(
+        ended=sum(t.state in ("done", "given up") for t in plan.trials),
+        suggestions_left=sum(plan.suggestions_left.values()),
+        failures=sum(plan.failures.values()),
+        losses=retries.losses,
+    )
+
+
+def _tidy(plan: Plan, ledger: Ledger) -> None:
+    ledger.delete_leftovers({t.digest for t in plan.pending}, trial_state.LEASE_SECONDS)
+
+
+def check_feasible(plan: Plan, resources: Resources) -> None:
+    """Refuse a study whose trials would wait for ever; each worker must fit on one node.
+
+    Raises:
+        SweepError: the nodes have too few resources for one trial.
+    """
+    kinds = {t.workers for t in plan.pending}
+    kinds |= {plan.space.workers} if plan.finals_waiting else set()
+    for workers in sorted(kinds, key=fewest, reverse=True):
+        request = ResourceRequest.of(plan.space, workers, resources.gpus)
+        one_worker = dataclasses.replace(request, workers=1)
+        slots = sum(one_worker.slots({"CPU": c, "GPU": g}) for c, g in resources.nodes)
+        if slots >= fewest(workers):
+            continue
+        by_gpus = bool(one_worker.gpus)
+        cpus, gpus = max(resources.nodes, key=lambda node: node[::-1] if by_gpus else node)
+        raise SweepError(
+            f"a trial needs {request} (Space.workers, cpus, gpus), the cluster has"
+            f" {resources.cpus} CPUs and {resources.gpus} GPUs, and its largest node"
+            f" {cpus:g} CPUs and {gpus:g} GPUs: {slots} workers fit"
+        )
+
+
+def _round(plan: Plan, context: SweepContext) -> None:
+    """Run one Tuner: all trials with one worker, or else those with the same number of workers.
+
+    Search trials with one worker come from their searches, which suggest unfinished ones first.
+    """
+    context.retries.recall(plan, context.ledger)
+    single = [t for t in plan.pending if t.workers == 1]
+    if single or plan.suggestions_left:
+        workers, queue = 1, [t for t in single if t.stage != "search"]
+    else:
+        workers = plan.pending[0].workers
+        queue = [t for t in plan.pending if t.workers == workers]
+    history = SearchHistory(plan, context.ledger)
+    searches = unfinished_searches(plan, history) if workers == 1 else []
+    request = ResourceRequest.of(plan.space, workers, context.resources.gpus)
+    run_tuner(Round(plan, _runnable(queue, context), searches, history, request, context))
+
+
+def _runnable(trials: list[Trial], context: SweepContext) -> list[Trial]:
+    """Return one trial per digest, since cells may share a config, if it may still run."""
+    by_digest = {t.digest: t for t in trials if may_run(context.retries.of(t.digest))}
+    return list(by_digest.values())

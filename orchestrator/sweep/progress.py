@@ -1,4 +1,4 @@
-"""Live progress of a sweep: one line per event, and on a terminal a table below them."""
+"""The live progress of a sweep: one line per event and, on a terminal, a table below."""
 
 from __future__ import annotations
 
@@ -12,21 +12,21 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.formatting import clock
-from orchestrator.planning.cost import Cost, Estimator, wall_seconds
+from orchestrator.planning.cost import Estimator, TrialKey, remaining, wall_seconds
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.resources import most
 
 SHOWN = 8
-"""Running trials that are listed by name."""
+"""The number of running trials that the table lists."""
 
 
 @dataclass
 class Running:
-    """A trial that has a worker."""
+    """A trial that runs."""
 
     trial: Trial
     share: float = 0.0
-    """Of its steps, how many are done."""
+    """The fraction of its steps that are done."""
     began: float = field(default_factory=time.monotonic)
 
     @property
@@ -36,33 +36,37 @@ class Running:
 
 @dataclass
 class ProgressDisplay:
-    """Counts, best so far, and what is left by the plan's own estimate."""
+    """Shows counts, the best trials so far, and the estimated time that is left."""
 
     console: Console
     estimator: Estimator
     cpus: int
     interrupted: bool = False
     _began: float = 0.0
-    _left: dict[str, tuple[float, int]] = field(default_factory=dict[str, "tuple[float, int]"])
+    _left: dict[TrialKey, tuple[float, int]] = field(
+        default_factory=dict[TrialKey, "tuple[float, int]"]
+    )
+    """Device-seconds and workers of the trials that are left."""
     _running: dict[str, Running] = field(default_factory=dict[str, Running])
     _tally: Counter[str] = field(default_factory=Counter[str])
     _best: dict[str, tuple[float, str]] = field(default_factory=dict[str, "tuple[float, str]"])
+    """Validation Dice and label of the best trial, by task."""
     _planned: float = 0.0
-    """Wall seconds of what is left, by the estimate; kept, since a study may have many trials."""
+    """The estimated wall seconds of all trials that are left."""
     _work_done: float = 0.0
     _device_seconds: float = 0.0
     _live: Live | None = None
 
-    def begin(self, made: Plan) -> None:
-        """Start the clock on what the plan still lacks."""
+    def begin(self, plan: Plan) -> None:
+        """Start the clock, and print what is left to run."""
         self._began = time.monotonic()
-        left = remaining(made, self.estimator)
-        self._left = {place: (cost.device_seconds, n) for place, (cost, n) in left.items()}
-        done = sum(t.state == "done" for t in made.trials)
+        left = remaining(plan, self.estimator)
+        self._left = {key: (cost.device_seconds, n) for key, (cost, n) in left.items()}
+        done = sum(t.state == "done" for t in plan.trials)
         self._tally = Counter({"committed before": done} if done else {})
         self._planned = wall_seconds(self._left.values(), self.cpus)
         self.console.print(
-            f"{made.study}: {len(self._left)} trials to run, {done} committed,"
+            f"{plan.study}: {len(self._left)} trials to run, {done} committed,"
             f" about {clock(self._planned)} on {self.cpus} CPUs"
         )
         if self.console.is_terminal:
@@ -72,47 +76,55 @@ class ProgressDisplay:
             self._live.start()
 
     def end(self) -> None:
-        """Leave the terminal as it was."""
+        """Remove the table from the terminal."""
         if self._live is not None:
             self._live.stop()
             self._live = None
 
-    def waits(self, who: str) -> None:
-        """Another process drives the study."""
-        self.note(f"{who} drives this study; waiting until it is done or gone (Ctrl-C leaves)")
+    def waiting(self, driver: str) -> None:
+        """Print that another process drives the study."""
+        self.note(f"{driver} drives this study; waiting until it ends (Ctrl-C stops waiting)")
 
     def note(self, text: str) -> None:
-        """Something that a person should know."""
+        """Print a message."""
         self._line(text)
 
     def started(self, tune_id: str, trial: Trial) -> None:
-        """A trial has a worker."""
+        """Show a trial as running."""
         self._running[tune_id] = Running(trial)
 
     def progress(self, tune_id: str, trial: Trial, step: int, steps: int, score: float) -> None:
-        """A trial was validated."""
+        """Print a validation of a running trial."""
         self._running.setdefault(tune_id, Running(trial)).share = step / max(1, steps)
         if step < steps:
             self._line(f"  {trial.label}: step {step} of {steps}, validation Dice {score:.3f}")
 
     def lost(self, tune_id: str, trial: Trial, reason: str) -> None:
-        """A trial lost its node; that is not its fault, and it will be resumed."""
+        """Print that a trial lost its node and will be resumed."""
         self._device_seconds += self._running.pop(tune_id, Running(trial)).device_seconds
         self._line(f"{trial.label}: {reason}; it will be resumed")
 
     def stopped(self) -> None:
-        """The sweep was told to stop; trials in flight will be resumed from their checkpoints."""
+        """Note that the sweep was interrupted; the next one resumes the running trials."""
         self._running.clear()
         self.interrupted = True
 
     def ended(
-        self, tune_id: str, trial: Trial, outcome: str, best: float | None, reason: str | None
+        self,
+        tune_id: str,
+        trial: Trial,
+        outcome: str,
+        best: float | None,
+        reason: str | None,
+        *,
+        given_up: bool = False,
     ) -> None:
-        """A trial left its record."""
+        """Print how a trial ended."""
         running = self._running.pop(tune_id, Running(trial))
         self._device_seconds += running.device_seconds
-        if outcome != "failed":  # it is tried again
-            cost = self._left.pop(_place(trial.cell.name, trial.stage, trial.index), (0.0, 1))
+        if outcome != "failed" or given_up:
+            key = TrialKey(trial.cell.name, trial.stage, trial.index)
+            cost = self._left.pop(key, (0.0, 1))
             self._planned = max(0.0, self._planned - wall_seconds([cost], self.cpus))
             self._work_done += cost[0]
         self._tally[outcome] += 1
@@ -121,18 +133,19 @@ class ProgressDisplay:
             self._best[task] = best, trial.label
         score = f", best validation Dice {best:.3f}" if best is not None else ""
         why = f" ({reason})" if reason and outcome in ("failed", "diverged") else ""
-        took = clock(time.monotonic() - running.began)
-        self._line(f"{trial.label}: {outcome} in {took}{score}{why}; {self._summary()}")
+        duration = clock(time.monotonic() - running.began)
+        ending = f"{outcome}, given up" if given_up else outcome
+        self._line(f"{trial.label}: {ending} in {duration}{score}{why}; {self._summary()}")
 
     def _summary(self) -> str:
-        counts = ", ".join(f"{n} {what}" for what, n in self._tally.items())
+        counts = ", ".join(f"{n} {outcome}" for outcome, n in self._tally.items())
         return f"{counts}; {len(self._left)} left, about {clock(self._remaining())}"
 
     def _remaining(self) -> float:
-        """By the estimate, corrected by how fast the work done so far went."""
+        """Return the estimated seconds that are left, scaled by the speed of the work so far."""
         planned = self._planned
-        part = sum(r.share for r in self._running.values()) / max(1, len(self._left))
-        planned *= max(0.0, 1 - part)
+        begun = sum(r.share for r in self._running.values()) / max(1, len(self._left))
+        planned *= max(0.0, 1 - begun)
         expected = self._work_done / self.cpus
         elapsed = time.monotonic() - self._began
         speed = elapsed / expected if expected > 0.1 * planned > 0 else 1.0
@@ -142,7 +155,7 @@ class ProgressDisplay:
         self.console.print(text, highlight=False, soft_wrap=True, markup=False)
 
     def _table(self) -> Table:
-        """What a terminal shows below the lines."""
+        """Return the table below the lines."""
         table = Table.grid(padding=(0, 2))
         used = self._device_seconds + sum(r.device_seconds for r in self._running.values())
         table.add_row("study", Text(f"{self._summary()}; {clock(used)} of device time used"))
@@ -155,27 +168,3 @@ class ProgressDisplay:
         for task, (score, label) in sorted(self._best.items()):
             table.add_row("best", Text(f"{task}: validation Dice {score:.3f}, {label}"))
         return table
-
-
-def remaining(made: Plan, estimator: Estimator) -> dict[str, tuple[Cost, int]]:
-    """Cost and workers of everything the plan still lacks, by its place in the study."""
-    left: dict[str, tuple[Cost, int]] = {}
-    for t in made.pending:
-        cost = estimator.cost(t.config)
-        left[_place(t.cell.name, t.stage, t.index)] = (cost, most(t.workers))
-    for cell in made.cells:
-        if not cell.searched or made.space.search is None:
-            continue
-        search, final = made.examples[cell.name]
-        known = sum(t.cell is cell and t.stage == "search" for t in made.trials)
-        for index in range(known, known + made.unsuggested.get(cell.name, 0)):
-            cost = estimator.cost(search)
-            left[_place(cell.name, "search", index)] = (cost, 1)
-        for index in range(made.unchosen.get(cell.name, 0)):
-            cost = estimator.cost(final)
-            left[_place(cell.name, "final", index)] = (cost, most(made.space.workers))
-    return left
-
-
-def _place(cell: str, stage: str, index: int) -> str:
-    return f"{cell} {stage} {index}"

@@ -1,40 +1,49 @@
-"""What a sweep remembers of trials that ended badly, from one round to the next."""
+"""The attempts at each trial, kept from one round of a sweep to the next."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections import Counter
 from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 
-from orchestrator.ledger import failed_attempts
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.plan import Plan
+from orchestrator.sweep.decisions import MOST_LOST, Retries
 
 
-@dataclasses.dataclass
+@dataclass
 class RetryState:
-    """Losses, and in how many parts the next try passes a batch."""
+    """The earlier attempts at each trial, by digest."""
 
-    lost: Counter[str] = dataclasses.field(default_factory=Counter[str])
-    """How often each digest lost its node."""
-    splits: dict[str, int] = dataclasses.field(default_factory=dict[str, int])
-    forgiven: Mapping[str, int] = dataclasses.field(default_factory=dict[str, int])
-    """Failures before the sweep that do not count, by digest."""
+    forgiven: Mapping[str, int] = field(default_factory=dict[str, int])
+    """Failures before the sweep that do not count."""
+    _retries: dict[str, Retries] = field(default_factory=dict[str, Retries])
 
-    def split(self, digest: str) -> int:
-        """How many times more parts a batch is passed in
-        (:class:`trainables.runtime.worker_context.WorkerContext`).
+    def of(self, digest: str) -> Retries:
+        """Return the earlier attempts at a trial."""
+        return self._retries.get(digest, Retries())
+
+    def update(self, digest: str, retries: Retries) -> None:
+        """Replace the attempts at a trial."""
+        self._retries[digest] = retries
+
+    @property
+    def losses(self) -> int:
+        """The node losses of all trials, up to :data:`MOST_LOST` each."""
+        return sum(min(r.losses, MOST_LOST) for r in self._retries.values())
+
+    def recall(self, plan: Plan, ledger: Ledger) -> None:
+        """Take over the failures of pending trials that the ledger has.
+
+        Forgiven failures do not change the microbatches: this machine may have more memory.
         """
-        return self.splits.get(digest, 1)
-
-    def recall(self, made: Plan, ledger: Ledger) -> None:
-        """What the pending trials' failures have to say that another sweep recorded; those that do
-        not count say nothing, so that a larger machine need not split what a smaller one had to.
-        """
-        unknown = {t.digest for t in made.pending} - self.splits.keys() - self.forgiven.keys()
-        self.splits |= ledger.failed_attempts.microbatch_factors(unknown)
-
-    def note(self, digest: str, reason: str | None) -> None:
-        """A trial failed: for want of memory, it is tried again with half of it."""
-        if failed_attempts.out_of_memory(reason):
-            self.splits[digest] = 2 * self.split(digest)
+        pending = {t.digest for t in plan.pending}
+        factors = ledger.failed_attempts.microbatch_factors(
+            pending - self._retries.keys() - self.forgiven.keys()
+        )
+        for digest in pending:
+            known = self.of(digest)
+            self._retries[digest] = replace(
+                known,
+                failures=plan.failures.get(digest, 0) - self.forgiven.get(digest, 0),
+                microbatch_factor=max(known.microbatch_factor, factors.get(digest, 1)),
+            )

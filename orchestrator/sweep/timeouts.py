@@ -1,13 +1,11 @@
-"""Time limits and retry limits of a sweep."""
+"""Time limits of a sweep."""
 
 from __future__ import annotations
 
 from trainables.runtime.heartbeat import EVERY_SECONDS
 
 STORE_SECONDS = 900.0
-"""A sweep waits this long for an unreachable store before it gives a trial up."""
-FOLD_EVERY = 500
-"""While it runs, the driver compacts the tables each time this many trials have ended."""
+"""A sweep waits this long for an unreachable store before a trial fails."""
 SILENCE_SECONDS = 900.0
 """A trial without a sign of life for this long is killed and retried."""
 STARTING_SECONDS = 600.0
@@ -17,5 +15,3 @@ SHORTEST_SILENCE = 1.5 * EVERY_SECONDS
 """The smallest permitted ``--silence``: a healthy run gives a sign of life this often."""
 WAIT_SECONDS = 600.0
 """A sweep waits this long for resources that the cluster has lost before it ends with an error."""
-MOST_LOST = 10
-"""The number of node losses that one sweep retries per trial; a lost node is no failure of it."""

@@ -1,9 +1,9 @@
-"""A copy of a sweep for MLflow or Weights & Biases, through Ray's own callbacks for them.
+"""A copy of a sweep for MLflow or Weights & Biases, through Ray's callbacks for them.
 
-The ledger is the truth; this is for people who look at other runs there. A mirror is fed by a
-thread of its own, so that a server that is slow or away holds nothing up; what it raises is said
-once, and the sweep goes on without it. It is shown a trial's digest, config and validations:
-neither the rest of what Tune hands a trial, nor anything of the environment.
+The ledger stays the only source of results. A mirror runs in a thread of its own, so that a slow or
+unreachable server does not delay the sweep; its first error is printed, and the sweep continues
+without it. It receives the digest, the config and the validations of each trial, but neither the
+other arguments that Tune passes to a trial nor the environment.
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
     from orchestrator.sweep.round import Round
 
 DRAIN_SECONDS = 60.0
-"""How long a round waits at its end for what was not taken yet."""
+"""A round waits at most this long at its end for messages that the mirror has not handled."""
 REPORT = ("score", "step", "outcome", "training_iteration", "time_total_s")
-"""Of a report; Tune adds the whole of what it handed the trial, and where it runs."""
+"""The keys of a report that are passed on; Tune adds its arguments and the host to a report."""
 
 Job = Callable[[Any], None]
 
 
 def mirrors(run: Round) -> list[tune.Callback]:
-    """The mirror that a sweep was asked for, or none."""
-    name, study = run.crew.mirror, run.made.study
+    """Return the mirror that the user asked for, if any."""
+    name, study = run.context.tracker, run.plan.study
     if name is None:
         return []
-    return [Mirror(name, lambda: _callback(name, study), run.screen.note)]
+    return [Mirror(name, lambda: _callback(name, study), run.display.note)]
 
 
 def _callback(name: str, study: str) -> Any:
-    """Where they keep things is said by their own variables (``MLFLOW_...``, ``WANDB_...``)."""
+    """Return Ray's callback; ``MLFLOW_...`` and ``WANDB_...`` variables name the server."""
     if name == "mlflow":
         from ray.air.integrations.mlflow import MLflowLoggerCallback
 
@@ -48,8 +48,8 @@ def _callback(name: str, study: str) -> Any:
 
 
 @dataclass(frozen=True)
-class Shown:
-    """As much of one of Tune's trials as a mirror sees."""
+class TrialView:
+    """The part of one of Tune's trials that a mirror sees."""
 
     trial_id: str
     name: str
@@ -58,8 +58,8 @@ class Shown:
     local_path: str = field(default_factory=os.getcwd)
 
     @classmethod
-    def of(cls, trial: Any, study: str) -> Shown:
-        """Its config is that of the run: what else Tune has of it stays here."""
+    def of(cls, trial: Any, study: str) -> TrialView:
+        """Return the view of a trial: its digest and its training config."""
         config = {"digest": trial.config["digest"], **trial.config["config"]}
         return cls(trial.trial_id, trial.config["digest"], config, study)
 
@@ -68,7 +68,7 @@ class Shown:
 
 
 class Mirror(tune.Callback):
-    """Hands on what happens, in order, to a callback that is made and called by one thread."""
+    """Passes events in order to a callback that one thread creates and calls."""
 
     def __init__(self, name: str, make: Callable[[], Any], note: Callable[[str], None]) -> None:
         self._name, self._make, self._note = name, make, note
@@ -77,7 +77,7 @@ class Mirror(tune.Callback):
         self._thread.start()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {}  # Tune pickles its hooks, to restore them later; nothing here is restored
+        return {}  # Tune pickles its hooks to restore them; a mirror is not restored
 
     def _work(self) -> None:
         try:
@@ -87,34 +87,35 @@ class Mirror(tune.Callback):
                 job(inner)
         except Exception as error:
             first = str(error).partition("\n")[0]
-            self._note(f"{self._name}: {first}; the sweep goes on without this mirror")
+            self._note(f"{self._name}: {first}; the sweep continues without this mirror")
 
-    def _shown(self, trial: Any) -> Shown:
-        return Shown.of(trial, trial.experiment_dir_name)
+    def _view(self, trial: Any) -> TrialView:
+        return TrialView.of(trial, trial.experiment_dir_name)
 
     def on_trial_start(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        shown = self._shown(trial)
-        self._jobs.put(lambda inner: inner.log_trial_start(shown))
+        view = self._view(trial)
+        self._jobs.put(lambda inner: inner.log_trial_start(view))
 
     def on_trial_result(
         self, iteration: int, trials: list[Any], trial: Any, result: dict[str, Any], **info: Any
     ) -> None:
-        shown = self._shown(trial)
-        told = {k: result[k] for k in REPORT if result.get(k) is not None}
-        told |= {"timesteps_total": told["step"]} if "step" in told else {}  # their axis
-        self._jobs.put(lambda inner: inner.log_trial_result(iteration, shown, told))
+        view = self._view(trial)
+        report = {k: result[k] for k in REPORT if result.get(k) is not None}
+        if "step" in report:
+            report["timesteps_total"] = report["step"]  # the x axis of both trackers
+        self._jobs.put(lambda inner: inner.log_trial_result(iteration, view, report))
 
     def on_trial_complete(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        shown = self._shown(trial)
-        self._jobs.put(lambda inner: inner.log_trial_end(shown, failed=False))
+        view = self._view(trial)
+        self._jobs.put(lambda inner: inner.log_trial_end(view, failed=False))
 
     def on_trial_error(self, iteration: int, trials: list[Any], trial: Any, **info: Any) -> None:
-        shown = self._shown(trial)
-        self._jobs.put(lambda inner: inner.log_trial_end(shown, failed=True))
+        view = self._view(trial)
+        self._jobs.put(lambda inner: inner.log_trial_end(view, failed=True))
 
     def on_experiment_end(self, trials: list[Any], **info: Any) -> None:
         self._jobs.put(lambda inner: inner.on_experiment_end([]))
         self._jobs.put(None)
         self._thread.join(DRAIN_SECONDS)
         if self._thread.is_alive():
-            self._note(f"{self._name}: not all was taken within {DRAIN_SECONDS:.0f} s")
+            self._note(f"{self._name}: some messages were not sent within {DRAIN_SECONDS:.0f} s")

@@ -1,9 +1,10 @@
-"""Ray Tune's three hooks (searcher, scheduler, callback), each a thin face of one Round."""
+"""Ray Tune's three hooks (searcher, scheduler, callback), each a thin adapter of one Round."""
 
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, cast
 
 import ray
 from ray import tune
@@ -28,82 +29,86 @@ CREDENTIALS = {
 
 
 def keep_credentials() -> None:
-    """Have Tune pass none on: it would in an actor's runtime env, which Ray's logs print in full.
+    """Stop Tune from copying credentials into the runtime env of its actors, which Ray logs.
 
     Every node has them in its own environment.
     """
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(CREDENTIALS)
 
 
+def _cluster_resources() -> Mapping[str, float]:
+    return cast("Mapping[str, float]", ray.cluster_resources())  # Ray does not annotate it
+
+
 class RoundSearcher(Searcher):
-    """Hands Tune the trials in the order that the run decides."""
+    """Gives Tune the trials of a round in order."""
 
     def __init__(self, run: Round) -> None:
         super().__init__(metric="score", mode="max")
-        self._run = run
+        self._round = run
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
-        with self._run.remembering():
-            if len(self._run.handed) >= self._run.needs.slots(ray.cluster_resources()):
-                return None  # asked again in a moment: nodes come and go
-            trial = self._run.next(trial_id)
+        with self._round.keeping_error():
+            if len(self._round.running) >= self._round.request.slots(_cluster_resources()):
+                return None  # Tune asks again soon; nodes come and go
+            trial = self._round.next(trial_id)
         if trial is None:
             return Searcher.FINISHED  # pyright: ignore[reportReturnType]
         return {
             "config": trial.config.plain(),
             "digest": trial.digest,
-            "sink": self._run.sink,
-            "microbatch_factor": self._run.tries.split(trial.digest),
-            **dataclasses.asdict(self._run.needs),
+            "sink": self._round.sink,
+            "microbatch_factor": self._round.retries.of(trial.digest).microbatch_factor,
+            **dataclasses.asdict(self._round.request),
         }
 
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Told by :class:`Watch`, which also knows the error."""
+        """Nothing: :class:`RoundCallback` handles the end of a trial."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is the memory."""
+        """Nothing: a round is rebuilt from the ledger."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: the ledger is the memory."""
+        """Nothing: a round is rebuilt from the ledger."""
 
 
 class RoundScheduler(FIFOScheduler):
-    """First come, first served, with early stopping as the run decides."""
+    """First come, first served, with early stopping as the round decides."""
 
     def __init__(self, run: Round) -> None:
         super().__init__()
-        self._run = run
+        self._round = run
 
     def on_trial_result(self, tune_controller: Any, trial: Trial, result: dict[str, Any]) -> str:
-        with self._run.remembering():
-            goes_on = self._run.reported(trial.trial_id, result)
-        return FIFOScheduler.CONTINUE if goes_on else FIFOScheduler.STOP
+        with self._round.keeping_error():
+            continues = self._round.reported(trial.trial_id, result)
+        return FIFOScheduler.CONTINUE if continues else FIFOScheduler.STOP
 
     def choose_trial_to_run(self, tune_controller: Any) -> Trial | None:
-        """The base class looks through all trials that there ever were, at every step."""
+        """Return the next waiting trial; the base class scans all ended trials at each step."""
         waiting = (Trial.PENDING, Trial.PAUSED)
         return next((t for t in tune_controller.get_live_trials() if t.status in waiting), None)
 
 
 class RoundCallback(tune.Callback):
-    """Sees every trial start, report and end, and has the guard look at them in between."""
+    """Passes starts, reports and ends of trials to the round, and runs the watchdog."""
 
-    def __init__(self, run: Round, guard: Watchdog) -> None:
-        self._run, self._guard = run, guard
+    def __init__(self, run: Round, watchdog: Watchdog) -> None:
+        self._round, self._watchdog = run, watchdog
 
     def on_step_begin(self, iteration: int, trials: list[Trial], **info: Any) -> None:
-        with self._run.remembering():
-            self._guard.look(trials)
+        with self._round.keeping_error():
+            self._watchdog.check(trials)
 
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._guard.heard(trial.trial_id)
-        handed = self._run.handed.get(trial.trial_id)
-        if handed is not None:
-            self._run.screen.started(trial.trial_id, handed.trial)
+        self._watchdog.heard(trial.trial_id)
+        running = self._round.running.get(trial.trial_id)
+        if running is not None:
+            self._round.display.started(trial.trial_id, running.trial)
 
     def on_trial_result(
         self,
@@ -113,16 +118,16 @@ class RoundCallback(tune.Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        self._guard.heard(trial.trial_id)
+        self._watchdog.heard(trial.trial_id)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        with self._run.remembering():
-            self._run.ended(trial.trial_id, trial.last_result or {}, None)
+        with self._round.keeping_error():
+            self._round.ended(trial.trial_id, trial.last_result or {}, None)
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        with self._run.remembering():
-            self._run.ended(trial.trial_id, {}, failure(raised(trial)))
+        with self._round.keeping_error():
+            self._round.ended(trial.trial_id, {}, failure(raised(trial)))

@@ -1,12 +1,12 @@
-"""Watches over a round: trials that fall silent, nodes about to go, too small a cluster."""
+"""The watchdog of a round: silent trials, nodes that are about to leave, and lack of resources."""
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import ray
 from ray.tune.experiment import Trial
@@ -18,93 +18,120 @@ if TYPE_CHECKING:
     from orchestrator.sweep.round import Round
 
 LOOK_SECONDS = 2.0
-"""Between two looks."""
+"""The watchdog checks this often."""
 
 
 class StarvedError(ValueError):
-    """The cluster has not had what a trial needs for a long time."""
+    """The cluster has lacked the resources of a trial for too long."""
 
 
 @dataclass
 class Watchdog:
-    """Looks at all trials every few seconds, from Tune's own loop."""
+    """Checks all running trials every few seconds, from Tune's own loop."""
 
     run: Round
     wait: float = timeouts.WAIT_SECONDS
     clock: Callable[[], float] = time.monotonic
     _heard: dict[str, float] = field(default_factory=dict[str, float])
-    _looked: float = 0.0
-    _ran: float | None = None
+    _checked: float = 0.0
+    _last_running: float | None = None
+    """When a trial ran last."""
     _leaving: frozenset[str] = frozenset()
 
     def heard(self, tune_id: str) -> None:
-        """A trial has started, or reported."""
+        """Note that a trial has started or reported."""
         self._heard[tune_id] = self.clock()
 
-    def look(self, trials: list[Trial]) -> None:
-        """See to what needs it.
+    def check(self, trials: list[Trial]) -> None:
+        """Check the lock, the running trials and the cluster, unless that was done just before.
 
         Raises:
             StarvedError: no trial could start for too long.
-            LostError: the study is another driver's by now.
+            LostError: another driver has taken over the study.
         """
         now = self.clock()
-        if now < self._looked + LOOK_SECONDS:
+        if now < self._checked + LOOK_SECONDS:
             return
-        self._looked = now
-        self.run.crew.claim.check()
+        self._checked = now
+        self.run.context.lock.check()
         running = [t for t in trials if t.status == Trial.RUNNING]
-        self._end_silent(running, now)
+        self._kill_silent(running, now)
         self._warn_of_leaving_nodes(running)
-        if running or self._ran is None:
-            self._ran = now
-        elif now > self._ran + self.wait and self._fits():  # others use it
-            self.run.screen.note("waiting: others use the cluster")
-            self._ran = now
-        elif now > self._ran + self.wait:
-            has = {k: v for k, v in ray.cluster_resources().items() if k in ("CPU", "GPU")}
-            raise StarvedError(
-                f"no trial could start for {self.wait:.0f} s: each needs {self.run.needs},"
-                f" the cluster has {has or 'nothing'}; the same command continues"
-            )
+        if running or self._last_running is None:
+            self._last_running = now
+        elif now > self._last_running + self.wait:
+            self._without_resources(now)
 
-    def _fits(self) -> bool:
-        """Whether a trial would have room on the nodes that there are, if nobody else used them."""
-        one = dataclasses.replace(self.run.needs, workers=1)
-        places = sum(one.slots(node["Resources"]) for node in ray.nodes() if node["Alive"])
-        return places >= fewest(self.run.needs.workers)
+    def _without_resources(self, now: float) -> None:
+        """Wait on if the cluster is merely in use; else end the sweep."""
+        request = self.run.request
+        one_worker = dataclasses.replace(request, workers=1)
+        if sum(map(one_worker.slots, _node_resources())) >= fewest(request.workers):
+            self.run.display.note("waiting: others use the cluster")
+            self._last_running = now
+            return
+        offered = {k: v for k, v in _cluster_resources().items() if k in ("CPU", "GPU")}
+        raise StarvedError(
+            f"no trial could start for {self.wait:.0f} s: each needs {request},"
+            f" the cluster has {offered or 'nothing'}; the same command continues"
+        )
 
-    def _end_silent(self, running: list[Trial], now: float) -> None:
-        """Kill what hangs: neither its driver nor its lease has heard of it for too long."""
-        for trial in running:
-            handed = self.run.handed.get(trial.trial_id)
+    def _kill_silent(self, trials: list[Trial], now: float) -> None:
+        """Kill trials that hang: neither a report nor their lease is recent."""
+        for trial in trials:
+            running = self.run.running.get(trial.trial_id)
             silent = now - self._heard.get(trial.trial_id, now)
-            if handed is None or silent < self.run.crew.silence:
+            if running is None or silent < self.run.context.silence:
                 continue
-            age = self.run.ledger.leases.age(handed.trial.digest)
-            if age is not None and age < self.run.crew.silence:
+            age = self.run.ledger.leases.age(running.trial.digest)
+            if age is not None and age < self.run.context.silence:
                 self._heard[trial.trial_id] = now - age
                 continue
-            limit = self.run.crew.silence
+            limit = self.run.context.silence
             if age is None:  # its workers are still being started
                 limit = max(limit, timeouts.STARTING_SECONDS)
             if silent < limit:
                 continue
-            handed.killed = f"no sign of life for {limit:.0f} s: killed"
+            running.killed = f"no sign of life for {limit:.0f} s: killed"
             self.heard(trial.trial_id)
-            actor: Any = trial.temporary_state.ray_actor
-            ray.kill(actor)
+            ray.kill(_actor(trial))
 
     def _warn_of_leaving_nodes(self, running: list[Trial]) -> None:
-        """Have trials keep a checkpoint before a node that is taken back is gone.
+        """Let trials keep a checkpoint before a node is taken back.
 
-        Trials of several workers cannot: they are in step, and keep one at every validation.
+        Trials with several workers cannot do so between two steps; they keep one at every
+        validation.
         """
-        # What Ray Train's own watcher of preemptions asks; there is no public way yet.
-        leaving = frozenset(ray._private.state.state.get_draining_nodes() or {})  # pyright: ignore
+        leaving = _draining_nodes()
         if leaving - self._leaving:
-            self.run.screen.note(f"{len(leaving)} nodes are about to go: trials keep a checkpoint")
-            for trial in running if self.run.needs.workers == 1 else []:
-                actor: Any = trial.temporary_state.ray_actor
-                actor.keep.remote()
+            self.run.display.note(
+                f"{len(leaving)} nodes are about to leave: trials keep a checkpoint"
+            )
+            for trial in running if self.run.request.workers == 1 else []:
+                _actor(trial).keep.remote()
         self._leaving = leaving
+
+
+# Ray's state functions and Tune's trials have no complete annotations; these give them types.
+
+
+def _cluster_resources() -> Mapping[str, float]:
+    """Return the resources of all nodes."""
+    return cast("Mapping[str, float]", ray.cluster_resources())
+
+
+def _node_resources() -> list[Mapping[str, float]]:
+    """Return the resources of each node that is alive."""
+    nodes = cast("list[dict[str, Any]]", ray.nodes())
+    return [node["Resources"] for node in nodes if node["Alive"]]
+
+
+def _draining_nodes() -> frozenset[str]:
+    """Return the ids of nodes that are about to leave, as Ray Train itself looks them up."""
+    state: Any = ray._private.state.state  # pyright: ignore - there is no public function
+    return frozenset(state.get_draining_nodes() or {})
+
+
+def _actor(trial: Trial) -> Any:
+    """Return the actor handle of a running trial."""
+    return trial.temporary_state.ray_actor

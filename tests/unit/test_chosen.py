@@ -9,7 +9,7 @@ import pytest
 
 from orchestrator.commands.plan import fronts
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.planning.plan import plan
+from orchestrator.planning.plan import make_plan
 from orchestrator.search.history import SearchHistory
 from search_spaces import Choice, Search, Space
 from tests.conftest import SMALL
@@ -39,7 +39,7 @@ MEASURED = {"linear": (0.80, 0.10), "cosine": (0.79, 0.02), "sigmoid": (0.70, 0.
 
 def searched(ledger: Ledger, wanted: Space) -> dict[str, str]:
     """A study whose search is over; the schedule of each digest."""
-    made = plan("s", wanted, ledger)
+    made = make_plan("s", wanted, ledger)
     found = {suggest(ledger, made, i, name): name for i, name in enumerate(MEASURED)}
     for digest, name in found.items():
         measure(ledger, digest, *MEASURED[name])
@@ -64,16 +64,16 @@ def test_the_final_config_is_the_best_by_the_first_objective_within_the_limits(
 ) -> None:
     wanted = judged(**settings)
     searched(ledger, wanted)
-    made = plan("s", wanted, ledger)
+    made = make_plan("s", wanted, ledger)
     finals = [t for t in made.trials if t.stage == "final" and t.cell.searched]
     assert [t.values["mode.diffusion.schedule"] for t in finals] == ([chosen] if chosen else [])
-    assert made.hopeless == ([] if chosen else ["searched"])
+    assert made.without_winner == ([] if chosen else ["searched"])
 
 
 def test_plan_shows_the_front_of_several_objectives(ledger: Ledger) -> None:
     wanted = judged(objectives=("dice", "-ece"))
     found = searched(ledger, wanted)
-    shown = fronts(plan("s", wanted, ledger))
+    shown = fronts(make_plan("s", wanted, ledger))
     assert [(found[f["digest"]], f["values"], f["chosen"]) for f in shown] == [
         ("linear", {"dice": 0.8, "ece": 0.1}, True),
         ("cosine", {"dice": 0.79, "ece": 0.02}, False),
@@ -86,21 +86,21 @@ def test_a_search_starts_from_what_other_studies_found_of_the_same_task(ledger: 
     arms = {"mine": wider}
     wanted = judged(warm_start=("s",))
     longer = {**SMALL, "train": {**SMALL["train"], "steps": 8}}  # type: ignore[dict-item]
-    made = plan("t", dataclasses.replace(wanted, arms=arms, config=longer), ledger)
-    assert made.unsuggested == {"mine": 3}  # none of them is this study's
+    made = make_plan("t", dataclasses.replace(wanted, arms=arms, config=longer), ledger)
+    assert made.suggestions_left == {"mine": 3}  # none of them is this study's
     (cell,) = made.cells
-    past = SearchHistory(made, ledger).past(cell)
-    assert [(p.values["mode.diffusion.schedule"], p.own) for p in past] == [
-        ("linear", False),
-        ("cosine", False),
+    past = SearchHistory(made, ledger).trials(cell)
+    assert [(p.values["mode.diffusion.schedule"], p.warm_start) for p in past] == [
+        ("linear", True),
+        ("cosine", True),
     ]  # sigmoid does not fit
     assert [p.standing.values for p in past if p.standing] == [(0.8,), (0.79,)]
     other = {**SMALL, "task": {"synthetic": {"size": 16, "cases": 5}}}
-    elsewhere = plan("t", dataclasses.replace(wanted, arms=arms, config=other), ledger)
-    assert SearchHistory(elsewhere, ledger).past(elsewhere.cells[0]) == []
+    elsewhere = make_plan("t", dataclasses.replace(wanted, arms=arms, config=other), ledger)
+    assert SearchHistory(elsewhere, ledger).trials(elsewhere.cells[0]) == []
 
 
 def test_a_start_from_an_unknown_study_is_refused(ledger: Ledger) -> None:
     searched(ledger, judged())
     with pytest.raises(ValueError, match=r"unknown Search: warm_start study 'z'.*choices: s"):
-        plan("t", judged(warm_start=("z",)), ledger)
+        make_plan("t", judged(warm_start=("z",)), ledger)

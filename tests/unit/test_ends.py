@@ -14,11 +14,11 @@ from orchestrator.commands.sweep import exit_code
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.sink import LedgerSink
 from orchestrator.planning import trial_state
-from orchestrator.planning.plan import plan
+from orchestrator.planning.plan import make_plan
 from orchestrator.sweep import budget, timeouts, watchdog
 from orchestrator.sweep.budget import BudgetMeter
-from orchestrator.sweep.driver import SweepError, feasible
-from orchestrator.sweep.failures import Failure
+from orchestrator.sweep.decisions import Failure
+from orchestrator.sweep.driver import SweepError, check_feasible
 from orchestrator.sweep.retries import RetryState
 from orchestrator.sweep.round import Round
 from orchestrator.sweep.watchdog import Watchdog
@@ -57,16 +57,16 @@ def test_money_is_priced_by_the_device_that_the_trial_runs_on(
     now = 0.0
     monkeypatch.setattr(budget.time, "monotonic", lambda: now)
     rates = {"cpu": 1.0, "A100": 2.0, "H100": 3.0}
-    made = plan("s", dataclasses.replace(ONE, budget=Budget(money=5.5, rates=rates)), ledger)
+    made = make_plan("s", dataclasses.replace(ONE, budget=Budget(money=5.5, rates=rates)), ledger)
     purse = BudgetMeter(made, ledger)
     for name, device in (("a", "NVIDIA A100"), ("b", "NVIDIA H100")):
         purse.started(name, 1)
         purse.runs_on(name, device)
     now = 3600.0
-    assert purse.empty() is None
+    assert purse.exhausted() is None
     purse.ended("a")
     now = 2 * 3600.0
-    assert purse.empty() == "8 of 5.5 money"
+    assert purse.exhausted() == "8 of 5.5 money"
 
 
 def resumed(run: Round, name: str, score: float) -> None:
@@ -88,44 +88,44 @@ def test_a_trial_that_is_resumed_past_a_rung_counts_there(ledger: Ledger) -> Non
 
 
 def test_want_of_memory_is_remembered_by_the_next_driver(ledger: Ledger) -> None:
-    (trial,) = plan("s", ONE, ledger).pending
+    (trial,) = make_plan("s", ONE, ledger).pending
     for reason in ("OutOfMemoryError: CUDA out of memory", "ValueError: no such mask"):
         row = {"outcome": "failed", "reason": reason}
         ledger.commit(trial.digest, "failed", {"trials": [row]})
     tries = RetryState()
-    tries.recall(plan("s", ONE, ledger), ledger)
-    assert tries.split(trial.digest) == 2
-    assert tries.split("another") == 1
+    tries.recall(make_plan("s", ONE, ledger), ledger)
+    assert tries.of(trial.digest).microbatch_factor == 2
+    assert tries.of("another").microbatch_factor == 1
     again = RetryState(forgiven=ledger.failed_attempts.counts())
-    again.recall(plan("s", ONE, ledger), ledger)
-    assert again.split(trial.digest) == 1
+    again.recall(make_plan("s", ONE, ledger), ledger)
+    assert again.of(trial.digest).microbatch_factor == 1
 
 
 def test_what_was_given_up_can_be_tried_again(ledger: Ledger) -> None:
-    (trial,) = plan("s", ONE, ledger).pending
+    (trial,) = make_plan("s", ONE, ledger).pending
     for _ in range(trial_state.MOST_FAILURES):
         finish(ledger, trial.digest, "failed")
-    given_up = plan("s", ONE, ledger)
+    given_up = make_plan("s", ONE, ledger)
     assert not given_up.pending
     assert exit_code(given_up) == 1
     forgiven = ledger.failed_attempts.counts()
     for _ in range(trial_state.MOST_FAILURES):
-        assert [t.digest for t in plan("s", ONE, ledger, forgiven).pending] == [trial.digest]
+        assert [t.digest for t in make_plan("s", ONE, ledger, forgiven).pending] == [trial.digest]
         finish(ledger, trial.digest, "failed")
-    assert not plan("s", ONE, ledger, forgiven).pending
+    assert not make_plan("s", ONE, ledger, forgiven).pending
 
 
 def test_a_searched_trial_that_diverged_is_no_failure_of_the_study(ledger: Ledger) -> None:
-    made = plan("s", space(), ledger)
+    made = make_plan("s", space(), ledger)
     finish(ledger, suggest(ledger, made, 0, "linear"), "diverged")
     finish(ledger, suggest(ledger, made, 1, "sigmoid"))
-    for trial in plan("s", space(), ledger).pending:
+    for trial in make_plan("s", space(), ledger).pending:
         finish(ledger, trial.digest)
-    assert exit_code(plan("s", space(), ledger)) == 0
+    assert exit_code(make_plan("s", space(), ledger)) == 0
     more = space(replicates=3)
-    for trial in plan("s", more, ledger).pending:
+    for trial in make_plan("s", more, ledger).pending:
         finish(ledger, trial.digest, "diverged")
-    assert exit_code(plan("s", more, ledger)) == 1
+    assert exit_code(make_plan("s", more, ledger)) == 1
 
 
 @pytest.mark.parametrize(
@@ -142,13 +142,13 @@ def test_a_worker_that_fits_no_node_is_refused_at_once(
     nodes: tuple[tuple[float, float], ...],
     message: str | None,
 ) -> None:
-    made = plan("s", dataclasses.replace(ONE, **changes), ledger)
+    made = make_plan("s", dataclasses.replace(ONE, **changes), ledger)
     cpus, gpus = (int(sum(n)) for n in zip(*nodes, strict=True))
     if message is None:
-        feasible(made, Resources(cpus, gpus, nodes))
+        check_feasible(made, Resources(cpus, gpus, nodes))
         return
     with pytest.raises(SweepError, match=message):
-        feasible(made, Resources(cpus, gpus, nodes))
+        check_feasible(made, Resources(cpus, gpus, nodes))
 
 
 def test_a_trial_that_never_has_a_lease_is_ended_too(
@@ -160,9 +160,9 @@ def test_a_trial_that_never_has_a_lease_is_ended_too(
     watch = Watchdog(run, clock=lambda: now)
     watch.heard("a")
     trial: Any = SimpleNamespace(trial_id="a", temporary_state=SimpleNamespace(ray_actor="actor"))
-    look: Callable[[float], None] = lambda at: watch._end_silent([trial], at)  # noqa: E731
+    look: Callable[[float], None] = lambda at: watch._kill_silent([trial], at)  # noqa: E731
     look(timeouts.STARTING_SECONDS - 1)
     assert killed == []
     look(max(timeouts.STARTING_SECONDS, timeouts.SILENCE_SECONDS) + 1)
     assert killed == ["actor"]
-    assert "no sign of life" in (run.handed["a"].killed or "")
+    assert "no sign of life" in (run.running["a"].killed or "")

@@ -12,7 +12,7 @@ from optuna.trial import TrialState
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.planning.plan import plan
+from orchestrator.planning.plan import make_plan
 from search_spaces import load
 from tests.conftest import SMALL, Segprint
 from trainables.schemas import Outcome
@@ -38,7 +38,7 @@ COSINE = {PATH: "cosine", f"{PATH}.cosine.shift": 0.5}
 
 def searched(ledger: Ledger, space: str, index: int, values: dict[str, Any]) -> str:
     """Declare a search trial, as a sweep does."""
-    made = plan(*load(space), ledger)
+    made = make_plan(*load(space), ledger)
     cell = next(c for c in made.cells if c.searched)
     digest = cell.config(values, {}, 0).digest()
     ledger.studies.declare(

@@ -185,7 +185,7 @@ def test_more_passes_than_the_limit_are_never_trained() -> None:
 
 
 def test_what_other_studies_know_is_told_and_not_counted() -> None:
-    known = [dataclasses.replace(told(v), own=False) for v in drive([], trials=12, seed=3)]
+    known = [dataclasses.replace(told(v), warm_start=True) for v in drive([], trials=12, seed=3)]
     search = CellSearch(CELL, known, Search(trials=4))
     assert search.left == 4
     assert states(search) == ["COMPLETE"] * 12

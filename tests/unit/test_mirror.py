@@ -67,4 +67,4 @@ def test_a_mirror_sees_digest_config_and_validations_in_order_and_nothing_else()
 def test_whatever_a_mirror_raises_is_one_line_and_stops_nothing() -> None:
     for place in ("setup", "log_trial_start", "log_trial_result", "on_experiment_end"):
         notes = told(Seen(fails=place))
-        assert notes == ["mlflow: the server is away; the sweep goes on without this mirror"]
+        assert notes == ["mlflow: the server is away; the sweep continues without this mirror"]

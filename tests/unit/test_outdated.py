@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.planning.plan import plan
+from orchestrator.planning.plan import make_plan
 from orchestrator.planning.stale_configs import Outdated, outdated
 from tests.unit.test_plan import finish, space
 
@@ -13,9 +13,9 @@ def test_what_was_committed_before_a_field_existed_is_said_to_be_trained_anew(
     ledger: Ledger,
 ) -> None:
     def found() -> Outdated | None:
-        return outdated(plan("s", space(), ledger), ledger)
+        return outdated(make_plan("s", space(), ledger), ledger)
 
-    first, second = plan("s", space(), ledger).pending
+    first, second = make_plan("s", space(), ledger).pending
     young = second.config.plain()
     old = first.config.plain()
     del old["train"]["fraction"]
@@ -27,4 +27,4 @@ def test_what_was_committed_before_a_field_existed_is_said_to_be_trained_anew(
     assert found() is None  # it says everything
     finish(ledger, "0" * 16)
     assert found() == Outdated(1, ["train.fraction"])
-    assert "before there was train.fraction" in str(found())
+    assert "before train.fraction existed" in str(found())

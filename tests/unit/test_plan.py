@@ -14,9 +14,9 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.planning import cost
 from orchestrator.planning.cost import SETUP_SECONDS, Estimator
-from orchestrator.planning.plan import Plan, Trial, plan
-from orchestrator.sweep.budget import Spent, own, spent
-from orchestrator.sweep.round import declare
+from orchestrator.planning.plan import Plan, Trial, make_plan
+from orchestrator.sweep.budget import Spent, own_digests, spent
+from orchestrator.sweep.declarations import declare
 from search_spaces import Budget, Choice, Each, Search, Space, Uniform
 from tests.conftest import SMALL
 from trainables.config import Config
@@ -53,94 +53,94 @@ def suggest(ledger: Ledger, made: Plan, index: int, schedule: str) -> str:
 
 
 def test_a_new_study_has_everything_before_it(ledger: Ledger) -> None:
-    made = plan("s", space(), ledger)
+    made = make_plan("s", space(), ledger)
     assert [t.label for t in made.pending] == ["plain final 0", "plain final 1"]
-    assert made.unsuggested == {"searched": 2}
-    assert made.unchosen == {"searched": 2}
+    assert made.suggestions_left == {"searched": 2}
+    assert made.finals_waiting == {"searched": 2}
     assert not made.complete
     assert ledger.store.list("studies/") == []
 
 
 def test_seeds_pair_across_arms(ledger: Ledger) -> None:
     arms = {"a": {"mode": "feedforward"}, "b": {"mode": "diffusion"}}
-    made = plan("s", space(arms=arms), ledger)
+    made = make_plan("s", space(arms=arms), ledger)
     seeds = {c.name: [t.config.seed for t in made.trials if t.cell is c] for c in made.cells}
     assert seeds == {"a": [0, 1], "b": [0, 1]}
 
 
 def test_the_best_of_a_finished_search_is_trained_in_full(ledger: Ledger) -> None:
-    made = plan("s", space(), ledger)
+    made = make_plan("s", space(), ledger)
     worse, better = (suggest(ledger, made, i, s) for i, s in enumerate(("linear", "sigmoid")))
     finish(ledger, worse, score=0.4)
-    half = plan("s", space(), ledger)
-    assert half.unchosen == {"searched": 2}
+    half = make_plan("s", space(), ledger)
+    assert half.finals_waiting == {"searched": 2}
     finish(ledger, better, score=0.6)
-    finals = [t for t in plan("s", space(), ledger).pending if t.cell.searched]
+    finals = [t for t in make_plan("s", space(), ledger).pending if t.cell.searched]
     assert [t.config.mode.schedule.name for t in finals] == ["sigmoid"] * 2  # type: ignore[attr-defined]
     assert {t.config.train.steps for t in finals} == {6}
 
 
 def test_a_search_where_everything_failed_is_named_not_waited_for(ledger: Ledger) -> None:
-    made = plan("s", space(), ledger)
+    made = make_plan("s", space(), ledger)
     for i, schedule in enumerate(("linear", "cosine")):
         finish(ledger, suggest(ledger, made, i, schedule), "diverged")
-    made = plan("s", space(), ledger)
-    assert made.hopeless == ["searched"]
-    assert made.unchosen == {}
+    made = make_plan("s", space(), ledger)
+    assert made.without_winner == ["searched"]
+    assert made.finals_waiting == {}
 
 
 def test_what_another_study_committed_is_not_trained_again(ledger: Ledger) -> None:
-    first = plan("one", space(), ledger)
+    first = make_plan("one", space(), ledger)
     finish(ledger, first.pending[0].digest)
-    second = plan("two", space(), ledger)
+    second = make_plan("two", space(), ledger)
     assert [t.label for t in second.pending] == ["plain final 1"]
 
 
 def test_a_diverged_config_is_done_and_a_failed_one_is_tried_three_times(ledger: Ledger) -> None:
-    one, two = plan("s", space(), ledger).pending
+    one, two = make_plan("s", space(), ledger).pending
     finish(ledger, one.digest, "diverged")
     for expected in ("pending", "pending", "pending", "given up"):
-        states = {t.digest: t.state for t in plan("s", space(), ledger).trials}
+        states = {t.digest: t.state for t in make_plan("s", space(), ledger).trials}
         assert states[one.digest] == "done"
         assert states[two.digest] == expected
         finish(ledger, two.digest, "failed")
 
 
 def test_a_changed_default_runs_the_search_again_and_keeps_the_old_rows(ledger: Ledger) -> None:
-    made = plan("s", space(), ledger)
+    made = make_plan("s", space(), ledger)
     finish(ledger, suggest(ledger, made, 0, "linear"))
-    changed = plan("s", space(config={**SMALL, "probe": {"bins": 2}}), ledger)
-    assert changed.unsuggested == {"searched": 2}
-    assert plan("s", space(), ledger).unsuggested == {"searched": 1}
+    changed = make_plan("s", space(config={**SMALL, "probe": {"bins": 2}}), ledger)
+    assert changed.suggestions_left == {"searched": 2}
+    assert make_plan("s", space(), ledger).suggestions_left == {"searched": 1}
 
 
 def test_more_seeds_add_only_the_new_ones(ledger: Ledger) -> None:
-    for trial in plan("s", space(), ledger).pending:
+    for trial in make_plan("s", space(), ledger).pending:
         finish(ledger, trial.digest)
-    assert [t.index for t in plan("s", space(replicates=3), ledger).pending] == [2]
+    assert [t.index for t in make_plan("s", space(replicates=3), ledger).pending] == [2]
 
 
 def test_a_pruned_search_trial_does_not_stand_in_for_the_same_config_as_final(
     ledger: Ledger,
 ) -> None:
-    (trial, _) = plan("s", space(), ledger).pending
+    (trial, _) = make_plan("s", space(), ledger).pending
     finish(ledger, trial.digest, "pruned")
-    assert trial.digest in {t.digest for t in plan("s", space(), ledger).pending}
+    assert trial.digest in {t.digest for t in make_plan("s", space(), ledger).pending}
 
 
 def test_a_run_in_flight_is_told_apart(ledger: Ledger) -> None:
-    (trial, _) = plan("s", space(), ledger).pending
+    (trial, _) = make_plan("s", space(), ledger).pending
     ledger.leases.acquire(trial.digest)
-    states = {t.digest: t.state for t in plan("s", space(), ledger).trials}
+    states = {t.digest: t.state for t in make_plan("s", space(), ledger).trials}
     assert states[trial.digest] == "running"
 
 
 def test_a_changed_space_is_a_new_revision_and_an_unchanged_one_is_not(ledger: Ledger) -> None:
-    first = plan("s", space(), ledger).revision
-    assert plan("s", space(), ledger).revision == first
-    assert plan("s", space(replicates=3), ledger).revision != first
+    first = make_plan("s", space(), ledger).revision
+    assert make_plan("s", space(), ledger).revision == first
+    assert make_plan("s", space(replicates=3), ledger).revision != first
     longer = {**SMALL, "train": {**SMALL["train"], "steps": 8}}  # type: ignore[dict-item]
-    assert plan("s", space(config=longer), ledger).revision != first
+    assert make_plan("s", space(config=longer), ledger).revision != first
 
 
 def test_a_narrowed_range_forgets_the_suggestions_outside_it(ledger: Ledger) -> None:
@@ -148,7 +148,7 @@ def test_a_narrowed_range_forgets_the_suggestions_outside_it(ledger: Ledger) -> 
         arms = {"searched": {"mode": {"diffusion": {"t_high": Uniform(low, 1.0)}}}}
         return space(arms=arms)
 
-    made = plan("s", searching(0.5), ledger)
+    made = make_plan("s", searching(0.5), ledger)
     cell = made.cells[0]
     for index, t_high in enumerate((0.6, 0.95)):
         values = {"mode.diffusion.t_high": t_high}
@@ -156,9 +156,9 @@ def test_a_narrowed_range_forgets_the_suggestions_outside_it(ledger: Ledger) -> 
         place = Declared("s", made.revision, cell.name, "search", index, config.digest())
         ledger.studies.declare(place, {"arm": cell.arm, "config": config.plain(), "values": values})
         finish(ledger, config.digest())
-    assert plan("s", searching(0.5), ledger).unsuggested == {}
-    narrowed = plan("s", searching(0.9), ledger)
-    assert narrowed.unsuggested == {"searched": 1}
+    assert make_plan("s", searching(0.5), ledger).suggestions_left == {}
+    narrowed = make_plan("s", searching(0.9), ledger)
+    assert narrowed.suggestions_left == {"searched": 1}
     assert [t.values["mode.diffusion.t_high"] for t in narrowed.trials] == [0.95]
 
 
@@ -176,7 +176,7 @@ def test_a_narrowed_range_forgets_the_suggestions_outside_it(ledger: Ledger) -> 
         ),
         (
             {"arms": {"a": {"mode": Each({"diffusion": {"t_high": Each(0.9, 1.0)}})}}},
-            "Each at mode.diffusion.t_high is inside another hole",
+            "Each at mode.diffusion.t_high is inside another parameter",
         ),
     ],
 )
@@ -184,47 +184,49 @@ def test_what_no_config_can_be_is_refused(
     ledger: Ledger, changes: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        plan("s", space(**changes), ledger)
+        make_plan("s", space(**changes), ledger)
 
 
 def test_a_rung_between_validations_is_refused(ledger: Ledger) -> None:
     made = Space(question="?", config=SMALL, arms=ARMS, search=Search(trials=2, rungs=(3,)))
     with pytest.raises(ValueError, match="rung 3 must be a multiple of train.validate_every=2"):
-        plan("s", made, ledger)
+        make_plan("s", made, ledger)
 
 
 def test_a_budget_counts_what_the_study_trained_itself(ledger: Ledger) -> None:
     budget = Budget(device_hours=1.0, rates={"cpu": 2.0})
     arms = {"a": {"mode": "feedforward"}, "b": {"mode": "image_only"}}
     wanted = Space(question="?", config=SMALL, arms=arms, budget=budget)
-    first, second = plan("one", wanted, ledger).pending
+    first, second = make_plan("one", wanted, ledger).pending
 
     def train(trial: Trial) -> None:
         row = {"outcome": "finished", "score": 0.5, "device_seconds": 900.0, "device": "cpu (x)"}
         ledger.commit(trial.digest, "finished", {"trials": [row]})
 
     train(first)
-    declare(plan("one", wanted, ledger), ledger)
+    declare(make_plan("one", wanted, ledger), ledger)
     train(second)
-    made = plan("one", wanted, ledger)
-    assert own(made, ledger) == {second.digest}  # the first was there before
+    made = make_plan("one", wanted, ledger)
+    assert own_digests(made, ledger) == {second.digest}  # the first was there before
     assert spent(made, ledger) == Spent(trials=1, device_hours=0.25, money=0.5)
     again = dataclasses.replace(wanted, config={**SMALL, "test": {"overlap": 0.25}})
-    assert spent(plan("one", again, ledger), ledger).trials == 1  # over all revisions
+    assert spent(make_plan("one", again, ledger), ledger).trials == 1  # over all revisions
 
 
 def test_a_budget_counts_what_only_failed_before(ledger: Ledger) -> None:
     arms = {"a": {"mode": "feedforward"}, "b": {"mode": "image_only"}}
     wanted = Space(question="?", config=SMALL, arms=arms, budget=Budget(trials=2))
-    failed, pruned = plan("other", wanted, ledger).pending
+    failed, pruned = make_plan("other", wanted, ledger).pending
     finish(ledger, failed.digest, "failed")
     finish(ledger, pruned.digest, "pruned")
-    declare(plan("s", wanted, ledger), ledger)
-    assert own(plan("s", wanted, ledger), ledger) == {failed.digest, pruned.digest}
+    declare(make_plan("s", wanted, ledger), ledger)
+    assert own_digests(make_plan("s", wanted, ledger), ledger) == {failed.digest, pruned.digest}
 
 
 def test_replicates_share_seeds_and_splits_across_arms_and_grids(ledger: Ledger) -> None:
-    made = plan("s", space(arms={"a": {"mode": "feedforward"}, "b": {"mode": "diffusion"}}), ledger)
+    made = make_plan(
+        "s", space(arms={"a": {"mode": "feedforward"}, "b": {"mode": "diffusion"}}), ledger
+    )
     by_seed: dict[int, list[Any]] = {}
     for t in made.trials:
         batch = prepared(t.config).batch(t.config, 3, WorkerContext())
@@ -259,7 +261,7 @@ def test_a_model_that_hangs_is_planned_without_an_estimate_and_named(
 
 
 def test_a_cost_is_that_of_trials_like_it_with_its_spread(ledger: Ledger) -> None:
-    trial = plan("s", space(arms={"a": {"mode": "feedforward"}}), ledger).pending[0]
+    trial = make_plan("s", space(arms={"a": {"mode": "feedforward"}}), ledger).pending[0]
     timed = Estimator(ledger).cost(trial.config)
     assert timed.low < timed.device_seconds < timed.high
     seconds = [float(n) for n in range(1, 22)]
@@ -281,7 +283,7 @@ def test_a_suggestion_that_a_later_constraint_forbids_is_no_part_of_the_search(
     arms = {"searched": {"mode": {"diffusion": {"t_low": Uniform(0.0, 0.4)}}}}
 
     def asked(*constraints: str) -> Plan:
-        return plan("s", space(arms=arms, constraints=constraints), ledger)
+        return make_plan("s", space(arms=arms, constraints=constraints), ledger)
 
     made = asked()
     (cell,) = made.cells
@@ -293,4 +295,4 @@ def test_a_suggestion_that_a_later_constraint_forbids_is_no_part_of_the_search(
         place = Declared("s", made.revision, cell.name, "search", index, config.digest())
         ledger.studies.declare(place, about)
     assert [len(made.trials) for made in (asked(), asked("mode.diffusion.t_low <= 0.2"))] == [2, 1]
-    assert asked("mode.diffusion.t_low <= 0.2").unsuggested == {"searched": 1}
+    assert asked("mode.diffusion.t_low <= 0.2").suggestions_left == {"searched": 1}

@@ -20,7 +20,7 @@ from search_spaces import (
     put,
     walk,
 )
-from search_spaces._holes import corners, fill
+from search_spaces._parameters import corners, fill
 from tests.conftest import SMALL, Segprint
 
 SEARCHED = {
@@ -201,13 +201,16 @@ def test_the_limit_is_found_before_a_grid_is_gone_through() -> None:
     ("settings", "message"),
     [
         ({"objectives": ("dise",)}, "unknown objective 'dise'; did you mean 'dice'"),
-        ({"objectives": ("dice", "ece")}, "objective 'ece' is the worse the more: write '-ece'"),
+        (
+            {"objectives": ("dice", "ece")},
+            "objective 'ece' would prefer worse values: write '-ece'",
+        ),
         ({"objectives": ("-dice",)}, "write 'dice'"),
         ({"limits": {"speed": 3}}, "unknown objective 'speed'"),
         ({"pruner": "wilcoxon"}, "pruner='wilcoxon' needs rungs"),
         (
             {"objectives": ("dice", "-passes"), "overrides": {"mode.diffusion.members": 3}},
-            "Search.overrides make 30 passes of 10",
+            "Search.overrides change the passes from 10 to 30",
         ),
     ],
 )
@@ -259,7 +262,7 @@ def test_show_prints_all_that_a_space_says(inline: Segprint, tmp_path: Path) -> 
     (tmp_path / "all.py").write_text(ALL)
     refused = inline("show", "./all.py")
     assert refused.returncode == 2
-    assert "22 trials, less what the constraints leave out, more than most=19" in refused.stderr
+    assert "22 trials, less those that the constraints exclude, more than most=19" in refused.stderr
     (tmp_path / "all.py").write_text(ALL.replace("most=19", "most=200"))
     shown = inline("show", "./all.py")
     assert shown.returncode == 0
@@ -287,7 +290,7 @@ def test_the_limit_on_trials_is_raised_on_purpose(inline: Segprint, tmp_path: Pa
     (tmp_path / "all.py").write_text(text)
     refused = inline("plan", "./all.py", "--json")
     assert refused.returncode == 2
-    assert "raise it on purpose" in refused.stderr
+    assert "raise the limit with Space(most=...)" in refused.stderr
     made = json.loads(inline("plan", "./all.py", "--most", "20", "--json").stdout)
     assert (made["configs"], made["to_run"], made["left_out"]) == (20, 20, 1)
     assert made["device_seconds_low"] < made["device_seconds"] < made["device_seconds_high"]

@@ -13,14 +13,16 @@ from cluster import Resources
 from orchestrator.ledger.driver_lock import DriverLock
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cost import Estimator
-from orchestrator.planning.plan import Plan, Trial, plan
+from orchestrator.planning.plan import Plan, Trial, make_plan
 from orchestrator.planning.resources import ResourceRequest
 from orchestrator.search.history import SearchHistory
-from orchestrator.search.optuna_search import searches
+from orchestrator.search.optuna_search import unfinished_searches
 from orchestrator.storage.object_store import Store
 from orchestrator.sweep.budget import BudgetMeter, spent
+from orchestrator.sweep.context import SweepContext
+from orchestrator.sweep.declarations import declare
 from orchestrator.sweep.progress import ProgressDisplay
-from orchestrator.sweep.round import Round, SweepContext, declare
+from orchestrator.sweep.round import Round
 from search_spaces import Budget, Choice, Search, Space, Uniform
 from tests.conftest import SMALL
 
@@ -34,18 +36,17 @@ SPACE = Space(
 
 def started(made: Plan, queue: list[Trial], ledger: Ledger) -> Round:
     """A round as the sweep makes one."""
-    screen, memory = (
-        ProgressDisplay(Console(quiet=True), Estimator(ledger), 1),
-        SearchHistory(made, ledger),
-    )
-    claim = DriverLock(ledger.store, "s", 1)
-    crew = SweepContext(ledger, screen, claim, Resources(1, 0), BudgetMeter(made, ledger))
-    return Round(made, queue, searches(made, memory), memory, ResourceRequest(), crew)
+    display = ProgressDisplay(Console(quiet=True), Estimator(ledger), 1)
+    lock = DriverLock(ledger.store, "s", 1)
+    context = SweepContext(ledger, display, lock, Resources(1, 0), BudgetMeter(made, ledger))
+    history = SearchHistory(made, ledger)
+    searches = unfinished_searches(made, history)
+    return Round(made, queue, searches, history, ResourceRequest(), context)
 
 
 def begun(ledger: Ledger, space: Space) -> Round:
     """A round with everything declared that is known."""
-    made = plan("s", space, ledger)
+    made = make_plan("s", space, ledger)
     ledger.studies.describe("s", {"revision": made.revision})
     declare(made, ledger)
     return started(made, [t for t in made.pending if t.stage != "search"], ledger)
@@ -73,8 +74,8 @@ def drive(ledger: Ledger, most: int = 100, space: Space = SPACE) -> list[str]:
 def test_a_search_that_repeats_itself_ends_and_trains_nothing_twice(ledger: Ledger) -> None:
     first = drive(ledger)
     assert len(first) == len(set(first)) == 2  # six suggestions over two configs
-    made = plan("s", SPACE, ledger)
-    assert made.unsuggested == {}
+    made = make_plan("s", SPACE, ledger)
+    assert made.suggestions_left == {}
     assert made.complete  # the chosen config is one that was searched at full length
     assert [t.state for t in made.trials if t.stage == "final"] == ["done"]
     drive(ledger)
@@ -87,12 +88,12 @@ def test_an_interrupted_round_goes_on_where_it_was(ledger: Ledger) -> None:
     first = drive(ledger, most=1)
     second = drive(ledger)
     assert not set(first) & set(second)
-    assert plan("s", SPACE, ledger).complete
+    assert make_plan("s", SPACE, ledger).complete
 
 
 def test_an_error_inside_tunes_hooks_is_remembered(ledger: Ledger) -> None:
-    run = started(plan("s", SPACE, ledger), [], ledger)
-    with pytest.raises(OSError, match="away"), run.remembering():
+    run = started(make_plan("s", SPACE, ledger), [], ledger)
+    with pytest.raises(OSError, match="away"), run.keeping_error():
         raise OSError("the store is away")
     assert str(run.error) == "the store is away"
 
@@ -130,7 +131,7 @@ def test_no_trial_is_started_once_the_budget_is_spent_in_however_many_sweeps(
     assert len(drive(ledger, space=frugal)) == 1
     assert drive(ledger, space=frugal) == []
     run = begun(ledger, frugal)
-    assert run.crew.purse.empty() == "3 of 3 trials"
+    assert run.context.budget.exhausted() == "3 of 3 trials"
     raised = dataclasses.replace(frugal, budget=Budget(trials=5))
     assert len(drive(ledger, space=raised)) == 2
 
@@ -139,7 +140,7 @@ def test_trials_that_run_count_before_they_are_committed(ledger: Ledger) -> None
     run = begun(ledger, dataclasses.replace(SEARCHED, budget=Budget(device_hours=1e-12)))
     assert run.next("one") is not None
     assert run.next("two") is None
-    assert "device-hours" in (run.crew.purse.empty() or "")
+    assert "device-hours" in (run.context.budget.exhausted() or "")
 
 
 GOOD, BAD = [0.7, 0.8, 0.9, 0.8, 0.7], [0.3, 0.2, 0.4, 0.3, 0.1]
@@ -187,11 +188,11 @@ def test_a_nan_score_is_no_score(ledger: Ledger) -> None:
 def test_what_another_study_committed_counts_as_found_and_costs_nothing(ledger: Ledger) -> None:
     drive(ledger, space=SEARCHED)
     frugal = dataclasses.replace(SEARCHED, budget=Budget(trials=1))
-    made = plan("t", frugal, ledger)
+    made = make_plan("t", frugal, ledger)
     run = started(made, [], ledger)
     (search,) = run.searches
     assert run.next("a") is None
     assert [t.state.name for t in search.study.trials] == ["COMPLETE"] * 10
-    found = plan("t", frugal, ledger)
+    found = make_plan("t", frugal, ledger)
     assert [t.state for t in found.trials if t.stage == "search"] == ["done"] * 10
     assert spent(found, ledger).trials == 0

@@ -10,11 +10,12 @@ from ray.train.v2._internal.exceptions import WorkerHealthCheckFailedError
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.train.v2.api.preemption import PreemptionInfo
 
-from orchestrator.sweep.failures import Failure, failure
+from orchestrator.sweep.decisions import Failure
+from orchestrator.sweep.failures import failure
 
 NODE = ActorDiedError()
 NODE.error_msg = "The actor died because its node has died. Node Id: 12"
-GONE = Failure("its node went away", lost=True)
+GONE = Failure("its node went away", node_lost=True)
 
 
 def task_error(cause: Exception) -> RayTaskError:
@@ -24,7 +25,7 @@ def task_error(cause: Exception) -> RayTaskError:
 @pytest.mark.parametrize(
     ("error", "expected"),
     [
-        (None, Failure("RuntimeError: it ended without a word")),
+        (None, Failure("RuntimeError: the trial ended without an error message")),
         (NODE, GONE),
         (RayActorError(preempted=True), GONE),
         (RayActorError(), Failure("the worker process died")),

@@ -1,0 +1,39 @@
+"""Declares the trials of a plan in the ledger before they run."""
+
+from __future__ import annotations
+
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declaration, Declared
+from orchestrator.planning import trial_state
+from orchestrator.planning.plan import Plan, Trial
+
+
+def declare(plan: Plan, ledger: Ledger) -> None:
+    """Declare every known trial of the plan that is not declared yet."""
+    known = {d.key for d in ledger.studies.declared(plan.study, plan.revision, whole=True)}
+    declared = ((_declared(plan, trial), trial) for trial in plan.trials)
+    new = ((d, _details(trial)) for d, trial in declared if d.key not in known)
+    ledger.studies.declare_all(new)
+
+
+def declare_trial(plan: Plan, trial: Trial, ledger: Ledger) -> None:
+    """Declare one trial."""
+    ledger.studies.declare(_declared(plan, trial), _details(trial))
+
+
+def _declared(plan: Plan, trial: Trial) -> Declared:
+    """Return the position of a trial in its study."""
+    return Declared(
+        plan.study, plan.revision, trial.cell.name, trial.stage, trial.index, trial.digest
+    )
+
+
+def _details(trial: Trial) -> Declaration:
+    """Return the content of a declaration."""
+    return {
+        "arm": trial.cell.arm,
+        "config": trial.config.plain(),
+        "values": trial.values,
+        "workers": trial.workers,
+        "committed_before": trial_state.counts_as_done(trial.outcome, trial.stage),
+    }
