@@ -277,10 +277,25 @@ def without_home(text: str) -> str:
 def identity(value: Any) -> Any:
     """The plain form without any :class:`Location`: what is, wherever it lies."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
-        items = {f.name: getattr(value, f.name) for f in dataclasses.fields(value)}
+        items = {
+            f.name: getattr(value, f.name) for f in dataclasses.fields(value) if _counts(f, value)
+        }
         fields = {k: identity(v) for k, v in items.items() if not isinstance(v, Location)}
         return {value.name: fields} if isinstance(value, Part) else fields
     return plain(value)
+
+
+def later(default: Any) -> Any:
+    """Return a field that came after results were stored: its default means "as before".
+
+    With the default it does not enter the identity, so that those results are found.
+    """
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
+def _counts(field: dataclasses.Field[Any], value: Any) -> bool:
+    """Whether a field enters the identity of its part."""
+    return not field.metadata.get("later") or getattr(value, field.name) != field.default
 
 
 def parts_in(value: Any) -> list[Part]:

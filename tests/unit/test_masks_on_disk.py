@@ -17,7 +17,8 @@ from orchestrator.diagnostics.dataset_check import walk
 from tests.broken import Array, folder
 from tests.trees import jpeg, png, put
 from trainables.datasets import Raster, Source
-from trainables.decoding.labels import read_labels
+from trainables.decoding.labels import Legend
+from trainables.decoding.mask_files import read_labels
 from trainables.decoding.tree import File
 
 SIDE = 64
@@ -51,7 +52,7 @@ def file(name: str, data: bytes) -> File:
 
 def read(suffix: str, data: bytes, classes: tuple[str, ...] = TWO) -> tuple[Array, str]:
     """The labels, and all notes."""
-    found = read_labels(file(f"masks/a{suffix}", data), classes)
+    found = read_labels(file(f"masks/a{suffix}", data), Legend(classes))
     return found.values, "; ".join(found.notes)
 
 
@@ -228,8 +229,8 @@ def few_bits(values: Array, bits: int) -> bytes:
         (".jpg", jpeg(SEEN), TWO, "mask in colours"),
         (".jpg", jpeg(SEEN[..., 0]), TWO, "must be black .0. and white .255"),
         (".tif", tiff(F * 0.5), TWO, "mask values 0, 0.5;"),
-        (".tif", tiff(F * np.float64(0.99)), TWO, "mask values 0, 0.99;"),
-        (".tif", tiff(F * np.float64(1.0012345678)), TWO, "mask values 0, 1.0012345678;"),
+        (".tif", tiff(F * np.float64(0.98)), TWO, "mask values 0, 0.98;"),
+        (".tif", tiff(F * np.float64(1.0212345678)), TWO, "mask values 0, 1.0212345678;"),
         (".png", png(SEEN[..., 0]), TWO, "mask values 0, 1, 2"),
         (".png", png(parted() * np.uint8(127)), TWO, "mask values 0, 127, 254"),
         (".png", png(parted() * np.uint8(127)), THREE, "mask values 0, 127, 254"),
@@ -275,9 +276,11 @@ def test_an_empty_mask_is_empty_in_every_kind_of_file() -> None:
         (".tif", tiff(empty, photometric="miniswhite")),
         (".png", pillow(image.convert("RGB").quantize(2), "PNG")),
         (".png", indexed(empty, VOC)),
-        (".png", png(np.dstack([rgb(np.full_like(F, 255)), empty]))),
+        (".png", png(np.dstack([rgb(empty), empty]))),
     ):
         assert not read(suffix, data)[0].any()
+    with pytest.raises(ValueError, match="colours and transparency .alpha. that differ"):
+        read(".png", png(np.dstack([rgb(np.full_like(F, 255)), empty])))
 
 
 def test_a_class_map_of_more_than_two_classes_keeps_its_indices() -> None:

@@ -35,6 +35,7 @@ __all__ = [
     "Source",
     "Split",
     "check_names",
+    "check_numbers",
     "in_noise",
 ]
 
@@ -47,6 +48,14 @@ def check_names(classes: tuple[str, ...]) -> None:
     require(
         len(classes) >= 2 and len(set(classes)) == len(classes) and all(classes),
         f"foreground={list(classes[1:])} must name one class or more, each once",
+    )
+
+
+def check_numbers(numbers: tuple[int, ...], classes: tuple[str, ...]) -> None:
+    """Refuse mask values that do not stand for the classes, one each."""
+    require(
+        not numbers or (len(set(numbers)) == len(numbers) == len(classes)),
+        f"values={list(numbers)} must be one number per class, background first: {len(classes)}",
     )
 
 

@@ -6,18 +6,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.datasets import Located, Problem, Source, check_names
-from trainables.decoding.pairs import paired, reader, sources
+from trainables.datasets import Located, Problem, Source, check_names, check_numbers
+from trainables.decoding.layout import by_patient
+from trainables.decoding.matching import paired
+from trainables.decoding.pairs import reader, sources
 from trainables.decoding.splits import with_split_file
+from trainables.part import later
 
 
 @dataclass(frozen=True)
 class Folder(Located):
     """``images/`` and ``masks/``, paired by stem; PNG, JPEG, TIFF or BMP of 8 or 16 bit.
 
-    Splits come from ``split.csv`` (``name``, and ``split`` or ``patient`` or both), or from folders
-    around ``images`` and ``masks`` (``train/images``). What is missing is cut off by the patients'
-    names, a fifth each; without patients every image stands for itself.
+    Other layouts that are read are those of :func:`trainables.decoding.layout.paired`. Splits come
+    from ``split.csv`` (``name``, and ``split`` or ``patient`` or both), or from folders around
+    ``images`` and ``masks`` (``train/images``). What is missing is cut off by the patients' names,
+    a fifth each; without patients every image stands for itself.
     """
 
     licence: ClassVar[str] = "the user's own"
@@ -29,10 +33,17 @@ class Folder(Located):
     background: str = "background"
     colour: bool = True
     """Three channels, or one."""
+    values: tuple[int, ...] = later(())
+    """The number of each class in the masks, background first, such as 0, 2 and 5; empty: 0, 1,
+    ..., and of two classes also 0 and the largest value."""
+    patients: bool = later(True)
+    """Whether images of one patient or scan, as folders (``patient07/images``) or names
+    (``patient07_z012``) give it, stay in one split; a split file says more."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_names(self.classes)
+        check_numbers(self.values, self.classes)
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -45,5 +56,8 @@ class Folder(Located):
     def scan(self) -> Iterator[Source | Problem]:
         tree = self.tree()
         yield from tree.problems
-        pairs = with_split_file(paired(tree), tree)
-        yield from sources(pairs, reader(self.channels, self.classes))
+        pairs = paired(tree, self.classes)
+        if self.patients:
+            pairs = by_patient(pairs)
+        read = reader(self.channels, self.classes, self.values)
+        yield from sources(with_split_file(pairs, tree), read)

@@ -1,4 +1,4 @@
-"""Skin lesions in dermoscopy: ISIC 2016 part 1, in its official folders or with a CSV."""
+"""Skin lesions in dermoscopy: ISIC 2016 part 1 (and 2017, 2018), as published or with a CSV."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from typing import Any, ClassVar
 from trainables.datasets import Located, Problem, Source
 from trainables.decoding.download import Download
 from trainables.decoding.images import SUFFIXES
-from trainables.decoding.pairs import Pair, matched, reader, sources, split_of
+from trainables.decoding.layout import split_of
+from trainables.decoding.matching import matched
+from trainables.decoding.pairs import Pair, reader, sources
 from trainables.decoding.tree import File, Tree
 
 ADDRESS = "https://isic-archive.s3.amazonaws.com/challenges/2016"
@@ -25,7 +27,8 @@ MD5 = {
     "Test_GroundTruth": "492a7711a2e19b96114cab6c96bd1ad5",
 }
 """Not published by ISIC; two independent projects state the same."""
-NAME = re.compile(r"(ISIC_\d{7})(_Segmentation)?")
+NAME = re.compile(r"(ISIC_\d{7})(_[Ss]egmentation)?")
+"""Of an image or its mask; later challenges write the mask's in small letters."""
 
 
 @dataclass(frozen=True)
@@ -34,7 +37,9 @@ class ISIC16(Located):
 
     The archives may lie there as they are, or unpacked. Where a CSV with the columns ``img`` and
     ``seg`` lies there, it names the pairs. There is no official validation split: a fifth of the
-    training images is cut off, chosen by their names. Patients are not published.
+    training images is cut off, chosen by their names. Patients are not published. The segmentation
+    tasks of 2017 and 2018, which have an official validation split, are read from their folders as
+    well; their superpixels are left out.
     """
 
     licence: ClassVar[str] = "CC0 1.0, or CC BY-NC 4.0: sources differ; see the challenge's page"

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from trainables.datasets import SPLITS, DownloadProgress, Located, Problem, Raster, Source, Split
 from trainables.decoding.download import Download
 from trainables.decoding.images import compact
-from trainables.decoding.labels import to_labels
+from trainables.decoding.labels import Legend, to_labels
 from trainables.decoding.latest import Latest
 from trainables.decoding.tree import BROKEN_ZIP, MAX_FILE, File, Tree, in_a_line
 from trainables.part import Location, unknown
@@ -124,7 +124,7 @@ class MedSegBench(Located):
                 values[arrays[f"label_C{k}"][i] != 0] = k
         if len(self.classes) == 2:
             values = values != 0
-        return Raster(compact(pixels), to_labels(values, self.classes))
+        return Raster(compact(pixels), to_labels(values, Legend(self.classes)))
 
 
 class Archive:

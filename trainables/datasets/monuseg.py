@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import defaultdict
 from collections.abc import Iterator
@@ -12,7 +13,8 @@ import numpy as np
 
 from trainables.datasets import Located, Problem, Raster, Source
 from trainables.decoding.images import read_pixels
-from trainables.decoding.pairs import Pair, matched, paired, reader, sources
+from trainables.decoding.matching import matched, paired
+from trainables.decoding.pairs import Pair, reader, sources
 from trainables.decoding.polygons import fill, read_regions
 from trainables.decoding.tree import File, Tree
 
@@ -57,7 +59,7 @@ class MoNuSeg(Located):
         tree = self.tree()
         yield from tree.problems
         outlined = any(f.suffix == ".xml" for f in tree.files)
-        pairs = _outlined(tree) if outlined else paired(tree)
+        pairs = _outlined(tree) if outlined else paired(tree, self.classes)
         read = _nuclei if outlined else reader(self.channels, self.classes)
         yield from sources(_by_patient(pairs), read)
 
@@ -82,7 +84,7 @@ def _by_patient(items: Iterator[Pair | Problem]) -> Iterator[Pair | Problem]:
         if isinstance(item, Problem):
             yield item
         else:
-            yield Pair(item.name, item.image, item.mask, item.split, _patient(item.image.stem))
+            yield dataclasses.replace(item, group=_patient(item.image.stem))
 
 
 def _patient(name: str) -> str:
@@ -90,15 +92,15 @@ def _patient(name: str) -> str:
     return found[0] if found else name
 
 
-def _nuclei(image: File, xml: File) -> Raster:
+def _nuclei(pair: Pair) -> Raster:
     """An image with its nuclei, each an instance.
 
     Raises:
         ValueError: one of the two files is bad.
     """
-    pixels, _, said = read_pixels(image, 3)
+    pixels, _, said = read_pixels(pair.image, 3)
     try:
-        instances, notes = fill(read_regions(xml.read()), *pixels.shape[1:])
+        instances, notes = fill(read_regions(pair.mask.read()), *pixels.shape[1:])
     except ValueError as error:
-        raise ValueError(f"its outlines {xml.path}: {error}") from error
+        raise ValueError(f"its outlines {pair.mask.path}: {error}") from error
     return Raster(pixels, (instances > 0).astype(np.uint8), instances, (*said, *notes))

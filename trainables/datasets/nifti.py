@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
-from collections import Counter, defaultdict
 from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
@@ -13,18 +11,17 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.datasets import Located, Problem, Raster, Source, check_names
+from trainables.datasets import Located, Problem, Raster, Source, check_names, check_numbers
 from trainables.decoding.images import compact
-from trainables.decoding.labels import to_labels
+from trainables.decoding.labels import Legend, to_labels
 from trainables.decoding.latest import Latest
-from trainables.decoding.pairs import IMAGES, MASKS, Keyed, Pair, by_key, matched, settled
+from trainables.decoding.layout import IMAGES, MASKS, by_key
+from trainables.decoding.matching import by_case, matched, unread
+from trainables.decoding.pairs import Pair, settled
 from trainables.decoding.splits import with_split_file
 from trainables.decoding.tree import File, Tree
 from trainables.decoding.volumes import AXES, SUFFIXES, length, on_one_grid, read_voxels
-from trainables.part import require
-
-CHANNEL = re.compile(r"(.*)_(\d{4})")
-"""nnU-Net's names of a case's channels."""
+from trainables.part import later, require
 
 
 @dataclass(frozen=True)
@@ -52,10 +49,13 @@ class NIfTI(Located):
     window_low: float | None = None
     """Values below are raised to it, such as -160 HU of a soft-tissue window."""
     window_high: float | None = None
+    values: tuple[int, ...] = later(())
+    """The number of each class in the masks, background first; empty: 0, 1, ...."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_names(self.classes)
+        check_numbers(self.values, self.classes)
         require(self.axis in (0, 1, 2), f"axis={self.axis} must be 0, 1 or 2")
         require(self.every >= 1, f"every={self.every} must be at least 1")
         require(self.modalities >= 1, f"modalities={self.modalities} must be at least 1")
@@ -115,7 +115,8 @@ class NIfTI(Located):
 
         seen = compact(np.ascontiguousarray(upright(arrays.pixels, self.axis + 1)))
         with _of_mask(volume):
-            labels = to_labels(upright(arrays.labels, self.axis), self.classes)
+            legend = Legend(self.classes, self.values)
+            labels = to_labels(upright(arrays.labels, self.axis), legend)
         return Raster(seen, labels, notes=arrays.notes)
 
     def _arrays(self, volume: Volume) -> Arrays:
@@ -187,40 +188,14 @@ def _of_mask(volume: Volume) -> Generator[None]:
 def _volumes(tree: Tree) -> tuple[dict[str, list[File]], Iterator[Pair | Problem]]:
     """The channels of each case by its first file, and that file with the case's mask."""
     masks = by_key(tree, MASKS, SUFFIXES)
-    cases: Keyed = defaultdict(list)
-    numbers: dict[tuple[str, ...], list[str]] = defaultdict(list)
-    for key, files in by_key(tree, IMAGES, SUFFIXES).items():
-        channel = CHANNEL.fullmatch(key[-1])
-        of_case = key if channel is None or key in masks else (*key[:-1], channel[1])
-        cases[of_case] += files
-        numbers[of_case].append("" if of_case == key or channel is None else channel[2])
-    channels: dict[str, list[File]] = {}
-    first: Keyed = {}
-    for key, files in cases.items():
-        stems = {f.stem for f in files}
-        first[key] = files[:1] if len(stems) == len(files) else files
-        channels[files[0].path] = sorted(files, key=lambda f: f.stem)
-    odd = _incomplete(cases, {key: sorted(n) for key, n in numbers.items() if key in masks})
+    first, channels, odd = by_case(by_key(tree, IMAGES, SUFFIXES), masks)
 
     def pairs() -> Iterator[Pair | Problem]:
+        yield from unread(tree, SUFFIXES)
         yield from odd.values()
-        for item in matched(first, masks, tree):
+        image_is = f"volume {' or '.join(SUFFIXES)} in a folder named {', '.join(IMAGES)}"
+        for item in matched(first, masks, tree, image_is=image_is):
             if isinstance(item, Problem) or item.image.path not in odd:
                 yield item
 
     return channels, pairs()
-
-
-def _incomplete(cases: Keyed, numbers: dict[tuple[str, ...], list[str]]) -> dict[str, Problem]:
-    """Cases whose channel numbers are not those of most cases, by their first file's path."""
-    counts = Counter(map(tuple, numbers.values()))
-    if not counts:
-        return {}
-    usual, _ = max(counts.items(), key=lambda item: (item[1], len(item[0])))
-    found: dict[str, Problem] = {}
-    for key, channels in numbers.items():
-        if tuple(channels) != usual:
-            file, mine = cases[key][0].path, ", ".join(c or "none" for c in channels)
-            theirs = ", ".join(c or "none" for c in usual)
-            found[file] = Problem(file, f"has the channels {mine}; other cases have {theirs}")
-    return found

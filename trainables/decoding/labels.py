@@ -1,71 +1,40 @@
-"""Mask files to labels: numbers are classes, and a file that could mean two things is refused."""
+"""Mask values to labels: the numbers that stand for the classes."""
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
-import scipy.ndimage
 from numpy.typing import NDArray
 
-from trainables.decoding.images import padded, read_stored
-from trainables.decoding.stored import Stored
-from trainables.decoding.tree import File
-
-TOLERANCE = 1e-3
+TOLERANCE = 0.01
 """Largest distance of a mask value from the whole number that it stands for."""
-DARK, LIGHT = 64, 192
-"""Bounds of what is black and white in a lossy file of 8 bit."""
-GREY_SHARE = 0.25
-"""Largest share of grey pixels in a mask of black and white."""
 SHOWN = 8
 
 Array = NDArray[Any]
 
 
-class Labels(NamedTuple):
-    """A decoded mask."""
+@dataclass(frozen=True)
+class Legend:
+    """The classes of a mask, and the numbers that stand for them."""
 
-    values: NDArray[np.uint8]
-    """[H, W], 0..K−1."""
-    orientation: int
-    """The orientation tag that was applied, 1 to 8."""
-    notes: tuple[str, ...]
-    """Which reading was taken where the file allows several."""
+    classes: tuple[str, ...]
+    """Names, background first."""
+    numbers: tuple[int, ...] = ()
+    """One per class; empty: 0, 1, ..., and of two classes 0 and the largest value as well."""
 
+    @property
+    def two(self) -> bool:
+        """Whether a mask may be black and white."""
+        return len(self.classes) == 2 and not self.numbers
 
-class _Read(NamedTuple):
-    """Labels, and which reading of the file they come from."""
-
-    values: NDArray[np.uint8]
-    notes: tuple[str, ...] = ()
-
-
-def read_labels(file: File, classes: tuple[str, ...]) -> Labels:
-    """A mask as labels 0..K−1.
-
-    Two classes may be 0 and 1, or 0 and the largest value of the type or 255. A palette of black
-    and white means its colours, any other palette means its indices.
-
-    Raises:
-        ValueError: the file is damaged, has colours, values that are no class, or two readings.
-    """
-    stored = read_stored(file)
-    if stored.lossy:
-        labels, notes = _lossy(stored, classes)
-    elif stored.palette is not None:
-        labels, notes = _indexed(stored, stored.palette, classes)
-    elif stored.values.ndim == 3:
-        labels, notes = _sampled(stored, classes)
-    elif stored.inverted:
-        labels, notes = _inverted(stored, classes)
-    else:
-        values = stored.values // stored.step if stored.step > 1 else stored.values
-        labels, notes = _grey(values, stored.most, classes)
-    return Labels(labels, stored.orientation, (*stored.notes, *notes))
+    def __str__(self) -> str:
+        numbers = self.numbers or range(len(self.classes))
+        return ", ".join(f"{k} {name}" for k, name in zip(numbers, self.classes, strict=True))
 
 
-def to_labels(values: Array, classes: tuple[str, ...], *, most: int = 0) -> NDArray[np.uint8]:
+def to_labels(values: Array, legend: Legend, *, most: int = 0) -> NDArray[np.uint8]:
     """Mask values to labels 0..K−1.
 
     Whole numbers within :data:`TOLERANCE` are classes. Two classes may also be 0 and 255, or 0 and
@@ -75,294 +44,43 @@ def to_labels(values: Array, classes: tuple[str, ...], *, most: int = 0) -> NDAr
         ValueError: names the values that are no class.
     """
     if values.dtype == np.bool_:
-        return values.astype(np.uint8)
+        values = values.astype(np.uint8)
+        most = 1
     if values.dtype.kind not in "iuf":
         raise ValueError(f"has mask values of type {values.dtype}, must be numbers")
-    found = _distinct(values)
+    found = distinct(values)
     if found.dtype.kind == "f":
         whole = np.round(found)
         if np.isfinite(found).all() and (np.abs(found - whole) <= TOLERANCE).all():
             values, found = np.round(values), np.unique(whole)
-    if len(classes) == 2:
+    if legend.two:
         largest = most or (int(np.iinfo(values.dtype).max) if values.dtype.kind in "iu" else 255)
         for white in (255, largest):
             if set(found.tolist()) <= {0, white}:
                 return (values == white).astype(np.uint8)
-    if ((found < 0) | (found >= len(classes)) | (found != np.floor(found))).any():
-        raise ValueError(f"has mask values {_listed(found)}; the classes are {_known(classes)}")
-    return values.astype(np.uint8)
+    numbers = legend.numbers or range(len(legend.classes))
+    if not set(found.tolist()) <= set(numbers):
+        raise ValueError(f"has mask values {listed(found)}; the classes are {legend}")
+    if not legend.numbers:
+        return values.astype(np.uint8)
+    labels = np.zeros(values.shape, np.uint8)
+    for k, number in enumerate(numbers):
+        labels[values == number] = k
+    return labels
 
 
-def _distinct(values: Array) -> Array:
+def distinct(values: Array) -> Array:
+    """All values that occur, sorted."""
     if values.dtype == np.uint8:
         return np.flatnonzero(np.bincount(values.ravel()))
     return np.unique(values)
 
 
-def _listed(found: Array) -> str:
-    """The values, with as many digits as tell them from whole numbers."""
+def listed(found: Array) -> str:
+    """The first values, with as many digits as distinguish them from whole numbers."""
     more = ", ..." if len(found) > SHOWN else ""
     return ", ".join(_digits(v) for v in found[:SHOWN].tolist()) + more
 
 
 def _digits(value: float) -> str:
     return f"{value:g}" if float(f"{value:g}") == value else repr(value)
-
-
-def _known(classes: tuple[str, ...]) -> str:
-    return ", ".join(f"{k} {name}" for k, name in enumerate(classes))
-
-
-def _possible(values: Array, classes: tuple[str, ...], most: int) -> NDArray[np.uint8] | None:
-    """The labels, or None where a value is no class."""
-    try:
-        return to_labels(values, classes, most=most)
-    except ValueError:
-        return None
-
-
-def _grey(values: Array, most: int, classes: tuple[str, ...]) -> _Read:
-    """Numbers as they are, or black and white with some grey pixels along the outlines."""
-    labels = _possible(values, classes, most)
-    if labels is not None:
-        return _Read(labels)
-    if len(classes) == 2 and values.dtype.kind in "iu":
-        for white in (255, most):
-            cut = _cut(values, white)
-            if cut is not None:
-                return cut
-    return _Read(to_labels(values, classes, most=most))
-
-
-def _cut(values: Array, white: int) -> _Read | None:
-    """Black and white that was resampled: cut in the middle; None where it is something else.
-
-    Grey pixels must lie along outlines, and be of several values: a region, or an outline of one
-    value, is a class of its own.
-    """
-    if values.min() != 0 or values.max() != white:
-        return None
-    grey = (values != 0) & (values != white)
-    share = float(grey.mean())
-    if share > GREY_SHARE or len(np.unique(values[grey])) < 3:
-        return None
-    if scipy.ndimage.binary_erosion(grey, np.ones((5, 5), bool), border_value=1).any():
-        return None
-    rule = f"has {share:.2%} grey pixels between 0 and {white}: cut in the middle"
-    return _Read((values > white / 2).astype(np.uint8), (rule,))
-
-
-def _lossy(stored: Stored, classes: tuple[str, ...]) -> _Read:
-    """A lossy file of two classes, cut in the middle.
-
-    Raises:
-        ValueError: there are more classes, or the file is not black and white.
-    """
-    if len(classes) > 2:
-        raise ValueError(
-            f"is compressed with loss, which changes labels: {len(classes)} classes need PNG or"
-            " TIFF"
-        )
-    values = stored.values
-    if values.dtype != np.uint8:
-        raise ValueError(f"is compressed with loss, of {values.dtype}: save it as PNG")
-    if values.ndim == 3:
-        if int(np.ptp(values, 2).max()) >= DARK:
-            raise ValueError(_in_colours(classes))
-        values = values.mean(2)
-    values = 255 - values if stored.inverted else values
-    light, dark = values >= LIGHT, values < DARK
-    share = float((~light & ~dark).mean())
-    least, most = float(values.min()), float(values.max())
-    if share > GREY_SHARE or (0 < most < LIGHT) or (DARK <= least < 255):
-        raise ValueError(
-            f"is compressed with loss and has values {least:.0f} to {most:.0f}: it must be black"
-            " (0) and white (255)"
-        )
-    rule = f"is compressed with loss: {share:.2%} of its pixels are grey; cut in the middle"
-    return _Read((values > 127).astype(np.uint8), (rule,) if share > 0 else ())
-
-
-def _in_colours(classes: tuple[str, ...]) -> str:
-    return (
-        f"is a mask in colours, must be grey or indexed: one number per class ({_known(classes)})"
-    )
-
-
-def _inverted(stored: Stored, classes: tuple[str, ...]) -> _Read:
-    """A file that declares 0 to be white: its numbers, or its colours where only these are labels.
-
-    ImageJ and tifffile store numbers whatever they declare; of a bilevel file by another program
-    the colours count.
-
-    Raises:
-        ValueError: both are possible, and nothing says which one is meant.
-    """
-    values, most = stored.values, stored.most
-    numbers = _possible(values, classes, most)
-    colours = None
-    if values.dtype.kind in "bu":
-        white = ~values if values.dtype.kind == "b" else (most - values).astype(values.dtype)
-        colours = _possible(white, classes, most)
-    if numbers is None and colours is None:
-        return _Read(to_labels(values, classes, most=most))
-    says = "declares 0 to be white (photometric MINISWHITE):"
-    if numbers is not None and (stored.numeric or colours is None):
-        return _Read(numbers, (f"{says} its stored numbers are read as labels",))
-    if colours is not None and (numbers is None or values.dtype.kind == "b"):
-        return _Read(colours, (f"{says} its colours are read, white as the larger label",))
-    share = float((values != 0).mean())
-    raise ValueError(
-        f"{says} foreground is {share:.1%} by its numbers and {1 - share:.1%} by its colours; save"
-        " it with 0 as black (MINISBLACK)"
-    )
-
-
-def _sampled(stored: Stored, classes: tuple[str, ...]) -> _Read:
-    """Several samples per pixel: grey in RGB, with or without transparency.
-
-    Raises:
-        ValueError: there are colours, or colour and transparency contradict each other.
-    """
-    values, most = stored.values, stored.most
-    colour = values[:, :, :-1] if stored.alpha else values
-    grey = colour[:, :, 0]
-    if not stored.alpha:
-        if (colour != grey[:, :, None]).any():
-            raise ValueError(_in_colours(classes))
-        return _grey(grey, most, classes)
-    alpha = values[:, :, -1]
-    if (alpha == (most or 1)).all():
-        if (colour != grey[:, :, None]).any():
-            raise ValueError(_in_colours(classes))
-        return _grey(grey, most, classes)
-    if (colour == colour[:1, :1]).all():
-        labels, notes = _grey(alpha, most, classes)
-        return _Read(labels, (*notes, "has one colour: the mask is its transparency (alpha)"))
-    by_colour = None
-    if (colour == grey[:, :, None]).all():
-        by_colour = _possible(grey, classes, most)
-    by_alpha = _possible(alpha, classes, most)
-    if by_colour is None and by_alpha is None:
-        raise ValueError(_in_colours(classes))
-    if by_colour is None or by_alpha is None or (by_colour != by_alpha).any():
-        raise ValueError(
-            "has colours and transparency (alpha) that differ: it must be saved without one of them"
-        )
-    return _Read(by_colour)
-
-
-def _indexed(stored: Stored, palette: NDArray[np.uint8], classes: tuple[str, ...]) -> _Read:
-    """An indexed file: a palette of black and white means its colours, any other its indices.
-
-    Raises:
-        ValueError: the palette allows both, or neither.
-    """
-    indices = stored.values[:, :, 0] if stored.values.ndim == 3 else stored.values
-    used = _distinct(indices)
-    palette = padded(palette, int(used.max()))
-    if stored.values.ndim == 3 or (palette[used, 3] < 255).any():
-        return _transparent(indices, stored, palette, classes)
-    by_index = _possible(indices, classes, 0)
-    if _two_tone(palette[: _defined(palette, used)]):
-        white = palette[indices, 0]
-        labels, notes = _grey(white, 255, classes)
-        if by_index is None or (labels != by_index).any():
-            notes = (*notes, "has a palette of black and white: its colours are read")
-        return _Read(labels, notes)
-    colours = palette[used, :3]
-    shown = _shown(used, palette)
-    if (colours == colours[:, :1]).all():
-        grey = palette[indices, 0]
-        if (grey == indices).all():
-            return _grey(grey, 255, classes)
-        return _grey_palette(
-            grey, by_index, classes, shown, bool((np.diff(colours[:, 0]) > 0).all())
-        )
-    if by_index is None:
-        raise ValueError(
-            f"has a palette ({shown}) and indices {_listed(used)}; the classes are"
-            f" {_known(classes)}"
-        )
-    return _Read(by_index, _background(palette, used, shown))
-
-
-def _grey_palette(
-    grey: NDArray[np.uint8],
-    by_index: NDArray[np.uint8] | None,
-    classes: tuple[str, ...],
-    shown: str,
-    rising: bool,
-) -> _Read:
-    """Indices into greys: both are numbers, and one of them must be the only possible one."""
-    by_grey = _possible(grey, classes, 255)
-    if by_grey is not None and by_index is not None and (by_grey != by_index).any():
-        raise ValueError(
-            f"has a grey palette ({shown}): indices and greys are both possible as labels, and"
-            " differ; save it without a palette"
-        )
-    if by_grey is not None:
-        return _Read(by_grey)
-    if by_index is None:
-        return _grey(grey, 255, classes)
-    if not rising:
-        raise ValueError(
-            f"has a grey palette ({shown}) whose greys do not rise with the index; save it without"
-            " a palette"
-        )
-    return _Read(by_index)
-
-
-def _defined(palette: NDArray[np.uint8], used: Array) -> int:
-    """How many entries the palette has without the black ones that fill it up."""
-    coloured = np.flatnonzero(palette[:, :3].any(1))
-    return max(int(used.max()), int(coloured.max(initial=0))) + 1
-
-
-def _two_tone(palette: NDArray[np.uint8]) -> bool:
-    """Whether all colours are black or white."""
-    first = palette[:, :1]
-    return bool((palette[:, :3] == first).all() and np.isin(first, (0, 255)).all())
-
-
-def _shown(used: Array, palette: NDArray[np.uint8]) -> str:
-    """The used entries of a palette, as #RRGGBB."""
-    more = ", ..." if len(used) > SHOWN else ""
-    return ", ".join(f"{i} #{bytes(palette[i, :3]).hex()}" for i in used[:SHOWN]) + more
-
-
-def _background(palette: NDArray[np.uint8], used: Array, shown: str) -> tuple[str, ...]:
-    """What to say of the colour of index 0, which is the background.
-
-    Raises:
-        ValueError: another index is black, or white, as a background is.
-    """
-    first = tuple(palette[0, :3].tolist())
-    if first == (0, 0, 0):
-        return ()
-    if first == (255, 255, 255) and not (palette[used, :3] == 0).all(1).any():
-        return (f"has a palette ({shown}): its indices are read, white is the background",)
-    raise ValueError(
-        f"has a palette ({shown}) in which index 0, the background, is not black: a program that"
-        " reduces colours sorts them, so its indices may be no labels; save it without a palette"
-    )
-
-
-def _transparent(
-    indices: Array, stored: Stored, palette: NDArray[np.uint8], classes: tuple[str, ...]
-) -> _Read:
-    """An indexed file with transparency: indices if only the background is transparent.
-
-    Raises:
-        ValueError: another colour is transparent.
-    """
-    used = _distinct(indices)
-    clear = used[palette[used, 3] < 255]
-    by_index = _possible(indices, classes, 0)
-    plain = stored.values.ndim == 2 and not _two_tone(palette[: _defined(palette, used)])
-    if plain and by_index is not None and clear.tolist() == [0]:
-        return _Read(by_index)
-    colours = palette[indices]
-    if stored.values.ndim == 3:
-        colours[:, :, 3] = stored.values[:, :, 1]
-    return _sampled(Stored(colours, alpha=True), classes)

@@ -1,68 +1,143 @@
-"""Images and their masks, paired by name, and split without a patient in two splits."""
+"""An image and its masks: read, combined, and split without a patient in two splits."""
 
 from __future__ import annotations
 
 import functools
 import hashlib
-import re
-import unicodedata
-from collections import defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from pathlib import PurePosixPath
-from typing import cast
+from typing import Any, Literal, cast
 
-from trainables.decoding.images import SUFFIXES, Picture, read_pixels
-from trainables.decoding.labels import Labels, read_labels
-from trainables.decoding.tree import File, Tree
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.decoding.images import Picture, read_pixels
+from trainables.decoding.labels import Legend
+from trainables.decoding.mask_files import Labels, read_labels
+from trainables.decoding.tree import File
 from trainables.interfaces.dataset import Problem, Raster, Source, Split
 
-IMAGES = ("images", "image", "img", "imgs")
-MASKS = ("masks", "mask", "labels", "label", "labelcol", "annotations", "groundtruth", "gt")
-SPLIT_WORDS: dict[str, Split] = {
-    **dict.fromkeys(("train", "training", "tr"), cast("Split", "train")),
-    **dict.fromkeys(("val", "valid", "validation"), cast("Split", "val")),
-    **dict.fromkeys(("test", "testing", "ts"), cast("Split", "test")),
-}
-ABBREVIATED: dict[str, Split] = {"tr": "train", "va": "val", "ts": "test"}
-"""After the name of a folder, as in nnU-Net's ``imagesTr``."""
 SHARE = 0.2
 """Of the groups without a split of their own: what is cut off for validation, and for test."""
+Combine = Literal["one", "union", "objects", "classes"]
+"""How the masks of an image become one: there is one; several parts of it; one per object, which
+are instances; one per class."""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """An image's file and its mask's; the split where the layout says one."""
+    """An image's files and those of its masks; the split where the layout says one."""
 
     name: str
     image: File
+    """The first channel, where each has a file."""
     mask: File
+    """The first, where there are several."""
     split: Split | None = None
     group: str | None = None
     """The patient; None: the image stands for itself."""
+    channels: tuple[File, ...] = ()
+    """The files of the channels after the first."""
+    more: tuple[File, ...] = ()
+    """The masks after the first."""
+    combine: Combine = "one"
+    classes: tuple[int, ...] = ()
+    """The class of each mask, where there is one per class."""
 
 
-Read = Callable[[File, File], Raster]
+Read = Callable[[Pair], Raster]
 
 
-def reader(channels: int, classes: tuple[str, ...]) -> Read:
-    """Reads an image file and its mask file, of one size; a bad mask is named, a bad image not."""
-    return functools.partial(_raster, channels=channels, classes=classes)
+def reader(channels: int, classes: tuple[str, ...], numbers: tuple[int, ...] = ()) -> Read:
+    """Reads the files of a pair, of one size; a bad mask is named, a bad image not."""
+    return functools.partial(_raster, channels=channels, legend=Legend(classes, numbers))
 
 
-def _raster(image: File, mask: File, channels: int, classes: tuple[str, ...]) -> Raster:
-    picture = read_pixels(image, channels)
+def _raster(pair: Pair, channels: int, legend: Legend) -> Raster:
+    picture = _picture(pair, channels)
+    single = legend if pair.combine in ("one", "union") else Legend(("background", "object"))
+    masks = [_mask(file, single, picture) for file in (pair.mask, *pair.more)]
+    files = zip((pair.mask, *pair.more), masks, strict=True)
+    notes = [*picture.notes, *(f"its mask {f.path} {note}" for f, m in files for note in m.notes)]
+    turned = next((m.orientation for m in masks if m.orientation != picture.orientation), None)
+    if turned is not None:
+        notes.append(_turned(picture.orientation, turned))
+    layers = np.stack([m.values for m in masks])
+    if pair.combine == "objects":
+        instances = _objects(layers)
+        labels = (instances > 0).astype(np.uint8)
+        return Raster(picture.pixels, labels, instances, tuple(notes))
+    if pair.combine == "classes":
+        labels, overlap = _by_class(layers, pair.classes)
+        if overlap:
+            notes.append(f"has {overlap} pixels of several classes: the last class counts")
+        return Raster(picture.pixels, labels, notes=tuple(notes))
+    return Raster(picture.pixels, _union(layers, pair), notes=tuple(notes))
+
+
+def _picture(pair: Pair, channels: int) -> Picture:
+    """An image, of one file or of one per channel."""
+    if not pair.channels:
+        return read_pixels(pair.image, channels)
+    files = (pair.image, *pair.channels)
+    if len(files) != channels:
+        raise ValueError(f"has {len(files)} channels, must have {channels}")
+    planes = [read_pixels(file, 1) for file in files]
+    if len({(p.pixels.shape, p.pixels.dtype, p.orientation) for p in planes}) > 1:
+        raise ValueError("has channels that differ in size, type or orientation")
+    pixels = np.concatenate([p.pixels for p in planes])
+    return Picture(pixels, planes[0].orientation, tuple(n for p in planes for n in p.notes))
+
+
+def _mask(file: File, legend: Legend, picture: Picture) -> Labels:
     try:
-        labels = read_labels(mask, classes)
+        labels = read_labels(file, legend)
     except ValueError as error:
-        raise ValueError(f"its mask {mask.path} {error}") from error
+        raise ValueError(f"its mask {file.path} {error}") from error
     wrong = mismatch(picture, labels)
     if wrong is not None:
         raise ValueError(wrong)
-    notes = [*picture.notes, *(f"its mask {mask.path} {note}" for note in labels.notes)]
-    if picture.orientation != labels.orientation:
-        notes.append(_turned(picture.orientation, labels.orientation))
-    return Raster(picture.pixels, labels.values, notes=tuple(notes))
+    return labels
+
+
+def _objects(layers_NHW: NDArray[np.uint8]) -> NDArray[np.int32]:
+    """Instances [H, W] of one mask each; where they overlap the first one keeps the pixel."""
+    first = layers_NHW.argmax(0) + 1
+    return np.where(layers_NHW.any(0), first, 0).astype(np.int32)
+
+
+def _union(layers_NHW: NDArray[np.uint8], pair: Pair) -> NDArray[np.uint8]:
+    """The foreground of all masks.
+
+    Raises:
+        ValueError: two masks give one pixel different classes.
+    """
+    most: NDArray[Any] = layers_NHW.max(0)
+    differ = (layers_NHW != most) & (layers_NHW > 0)
+    if differ.any():
+        second = (pair.mask, *pair.more)[int(np.flatnonzero(differ.any((1, 2)))[0])]
+        raise ValueError(f"its mask {second.path} contradicts its other masks")
+    return most
+
+
+def _by_class(
+    layers_NHW: NDArray[np.uint8], classes: tuple[int, ...]
+) -> tuple[NDArray[np.uint8], int]:
+    """Labels of one mask per class, and how many pixels several classes claim.
+
+    Raises:
+        ValueError: there is a mask of class 0 that is not the background.
+    """
+    labels = np.zeros(layers_NHW.shape[1:], np.uint8)
+    for k, layer in sorted(zip(classes, layers_NHW, strict=True), key=lambda item: item[0]):
+        labels[layer > 0] = k
+        if k == 0 and ((layer > 0) == layers_NHW[np.array(classes) > 0].any(0)).any():
+            raise ValueError(
+                "has a mask of class 0 that is not what the other masks leave: name the folders of"
+                " the masks as the classes"
+            )
+    counts = layers_NHW[np.array(classes) > 0].astype(bool).sum(0)
+    return labels, int((counts > 1).sum())
 
 
 def mismatch(picture: Picture, labels: Labels) -> str | None:
@@ -85,119 +160,6 @@ def _turned(image: int, mask: int) -> str:
     return f"has orientation {image}, its mask has {mask}: each is turned as its tag says"
 
 
-def split_of(path: PurePosixPath) -> Split | None:
-    """The split that a folder's name gives, such as ``Train_Folder`` or ``imagesTs``.
-
-    The abbreviations count after the name of a folder of images or masks only: ``TS_0`` may be a
-    site.
-
-    >>> split_of(PurePosixPath("Val_Folder/img/a.png")), split_of(PurePosixPath("img/train.png"))
-    ('val', None)
-    >>> split_of(PurePosixPath("imagesTs/a.png")), split_of(PurePosixPath("TS_0/images/a.png"))
-    ('test', None)
-    """
-    for part in reversed(path.parts[:-1]):
-        known = re.fullmatch(_named((*IMAGES, *MASKS)), part.lower())
-        if known is not None and known[2]:
-            return ABBREVIATED[known[2]]
-        for word in re.findall(r"[A-Z]+[a-z]*|[a-z]+", part):
-            if len(word) > 2 and word.lower() in SPLIT_WORDS:
-                return SPLIT_WORDS[word.lower()]
-    return None
-
-
-def _named(names: Sequence[str]) -> str:
-    """A pattern of folder names with an abbreviated split after them."""
-    return rf"({'|'.join(names)})(tr|ts|va)?"
-
-
-def folder_of(path: PurePosixPath, names: Sequence[str]) -> tuple[int, str] | None:
-    """Which part of a path is one of the names, and the ``Tr`` or ``Ts`` after it; None: no part.
-
-    >>> folder_of(PurePosixPath("a/imagesTr/x.png"), IMAGES)
-    (1, 'tr')
-    """
-    for i in reversed(range(len(path.parts) - 1)):
-        found = re.fullmatch(_named(names), path.parts[i].lower())
-        if found is not None:
-            return i, found[2] or ""
-    return None
-
-
-Keyed = dict[tuple[str, ...], list[File]]
-"""Files by what is around their folder, and their stem."""
-
-
-def by_key(tree: Tree, names: Sequence[str], suffixes: Sequence[str]) -> Keyed:
-    """The files in folders of some names, at any depth."""
-    found: Keyed = defaultdict(list)
-    for file in tree.files:
-        at = folder_of(file.name, names) if file.suffix in suffixes else None
-        if at is not None:
-            parts = file.name.parts
-            around = (*parts[: at[0]], at[1], *parts[at[0] + 1 : -1])
-            key = (*filter(None, around), file.stem)
-            found[tuple(unicodedata.normalize("NFC", part) for part in key)].append(file)
-    return found
-
-
-def paired(tree: Tree) -> Iterator[Pair | Problem]:
-    """Files of image folders with those of mask folders, by their stems and what is around them.
-
-    Folders are found by their names (:data:`IMAGES`, :data:`MASKS`) at any depth, so that
-    ``images/a.jpg`` goes with ``masks/a.png`` and ``train/img/a.png`` with ``train/mask/a.png``.
-    """
-    yield from matched(by_key(tree, IMAGES, SUFFIXES), by_key(tree, MASKS, SUFFIXES), tree)
-
-
-def matched(
-    images: Mapping[tuple[str, ...], list[File]],
-    masks: Mapping[tuple[str, ...], list[File]],
-    tree: Tree,
-    mask_is: str = "a mask of the same name",
-    image_is: str = f"image in a folder named {', '.join(IMAGES)}",
-) -> Iterator[Pair | Problem]:
-    """Files by key to pairs; what has no partner, or two, is a problem."""
-    if not images:
-        yield Problem(tree.url, f"has no {image_is}")
-    unmasked = _unmasked(images, masks)
-    for folder, count in unmasked.items():
-        yield Problem(folder, f"has {count} images and none has a mask: left out", fatal=False)
-    for key, mine in images.items():
-        if len(mine) > 1:
-            others = ", ".join(f.path for f in mine[1:])
-            yield Problem(mine[0].path, f"has the same stem as {others}")
-            continue
-        theirs = masks.get(key, [])
-        if not theirs and str(mine[0].name.parent) in unmasked:
-            continue
-        if not theirs:
-            yield Problem(mine[0].path, f"has no mask: there must be {mask_is}")
-        elif len(theirs) > 1:
-            yield Problem(
-                mine[0].path, f"has {len(theirs)} masks: {theirs[0].path}, {theirs[1].path}"
-            )
-        else:
-            yield Pair("/".join(key), mine[0], theirs[0], split_of(mine[0].name))
-    for key, theirs in masks.items():
-        if key not in images:
-            yield Problem(theirs[0].path, "has no image: there must be one of the same name")
-
-
-def _unmasked(
-    images: Mapping[tuple[str, ...], list[File]], masks: Mapping[tuple[str, ...], list[File]]
-) -> dict[str, int]:
-    """Folders of which no image at all has a mask, such as a test set without its truth."""
-    count: dict[str, int] = defaultdict(int)
-    known: set[str] = set()
-    for key, mine in images.items():
-        folder = str(mine[0].name.parent)
-        count[folder] += len(mine)
-        if key in masks:
-            known.add(folder)
-    return {folder: n for folder, n in count.items() if folder not in known}
-
-
 def sources(items: Iterable[Pair | Problem], read: Read) -> Iterator[Source | Problem]:
     """Pairs as sources, with the groups and splits that :func:`settled` gives them."""
     for item in settled(items):
@@ -205,9 +167,7 @@ def sources(items: Iterable[Pair | Problem], read: Read) -> Iterator[Source | Pr
             yield item
         else:
             p, group, split = item
-            yield Source(
-                p.name, group, split, functools.partial(read, p.image, p.mask), p.image.path
-            )
+            yield Source(p.name, group, split, functools.partial(read, p), p.image.path)
 
 
 def settled(

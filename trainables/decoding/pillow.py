@@ -58,6 +58,8 @@ def _decoded(data: bytes) -> Stored:
             return Stored(values, alpha=values.shape[-1] in (2, 4), orientation=orientation)
         if image.mode in ("CMYK", "YCbCr", "LAB", "HSV", "RGBX", "RGBa"):
             image = image.convert("RGB")
+        if kind == "BMP" and image.mode == "RGB":
+            return _of_four_bytes(data, np.asarray(image))
         bits = depth[0] if depth in FEW_BITS else 0
         return Stored(
             upright(np.asarray(image), orientation),
@@ -81,3 +83,21 @@ def _palette(image: PIL.Image.Image) -> NDArray[np.uint8]:
         listed = np.frombuffer(given, np.uint8)[: len(opacity)]
         opacity[: len(listed), 0] = listed
     return np.hstack([colours, opacity])
+
+
+def _of_four_bytes(data: bytes, colours_HW3: NDArray[np.uint8]) -> Stored:
+    """A BMP in colours: some programs write transparency to the fourth byte of a pixel.
+
+    Zero everywhere, the fourth byte has no meaning, unless one colour is all that is left.
+    """
+    first, (_, height), (bits, compression) = (
+        struct.unpack_from(kind, data, at) for kind, at in (("<I", 10), ("<ii", 18), ("<HI", 28))
+    )
+    if bits != 32 or compression != 0:
+        return Stored(colours_HW3)
+    shape = (*colours_HW3.shape[:2], 4)
+    fourth = np.frombuffer(data, np.uint8, shape[0] * shape[1] * 4, first[0]).reshape(shape)[..., 3]
+    if not fourth.any() and (colours_HW3 != colours_HW3[0, 0]).any():
+        return Stored(colours_HW3)
+    upwards = fourth[::-1] if height > 0 else fourth
+    return Stored(np.dstack([colours_HW3, upwards]), alpha=True)

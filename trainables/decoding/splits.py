@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 import io
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from trainables.decoding.pairs import SPLIT_WORDS, Pair
+from trainables.decoding.layout import SPLIT_WORDS
+from trainables.decoding.pairs import Pair
 from trainables.decoding.tree import File, Tree
 from trainables.interfaces.dataset import Problem, Split
 from trainables.part import unknown
@@ -158,7 +160,8 @@ def with_split_file(
             continue
         unused.discard(key)
         row = rows[key]
-        yield Pair(item.name, item.image, item.mask, row.split or item.split, row.patient)
+        group = row.patient or item.group
+        yield dataclasses.replace(item, split=row.split or item.split, group=group)
     for name in sorted(unused):
         yield Problem(file.path, f"names {name}, of which there is no pair of image and mask")
 

@@ -270,7 +270,7 @@ def _unzip(url: str, file: File, files: list[File], problems: list[Problem]) -> 
         problems.append(Problem(file.path, rule))
         return
     for member in members:
-        name = member.filename
+        name = member.filename.replace("\\", "/")  # some programs of Windows join by it
         path = f"{file.path}/{name}"
         if not name or name.endswith("/") or any(_hidden(part) for part in name.split("/")):
             continue
@@ -283,7 +283,7 @@ def _unzip(url: str, file: File, files: list[File], problems: list[Problem]) -> 
             )
             continue
         stamp = f"{file.stamp}:{member.CRC}"
-        read = functools.partial(archive.read, member.filename)
+        read = functools.partial(archive.read, member)
         files.append(File(path, member.file_size, stamp, read))
 
 
@@ -301,6 +301,6 @@ class _Archive:
             self._open = zipfile.ZipFile(source)
         return self._open
 
-    def read(self, member: str) -> bytes:
+    def read(self, member: zipfile.ZipInfo) -> bytes:
         with self._lock:
             return self.open().read(member)
