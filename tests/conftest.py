@@ -38,14 +38,19 @@ SMALL = {
 Segprint = Callable[..., subprocess.CompletedProcess[str]]
 
 
+SHARED = ("browser", "study")
+"""Fixtures of a session that take seconds: the tests of each run in one process."""
+
+
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests that start Ray one after another, and open one browser for all that need it."""
+    """Run the tests that start Ray one after another, and those that share a fixture together."""
     for item in items:
+        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
         if item.get_closest_marker("ray"):
             item.add_marker(pytest.mark.xdist_group("ray"))
-        elif "browser" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.xdist_group("browser"))
+        elif shared:
+            item.add_marker(pytest.mark.xdist_group(shared[0]))
 
 
 @pytest.hookimpl(wrapper=True)
@@ -60,14 +65,17 @@ def pytest_runtestloop() -> Iterator[None]:
 
 
 @pytest.fixture(autouse=True)
-def _one_thread() -> None:
+def _one_thread_and_seed() -> None:
     torch.set_num_threads(1)
+    torch.manual_seed(0)
 
 
-@pytest.fixture(autouse=True)
-def _no_power_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.fixture(autouse=True, scope="session")
+def _no_power_cut() -> Iterator[None]:
     """Files need not reach the disk: no test of this process cuts the power."""
-    monkeypatch.setattr(os, "fsync", lambda _: None)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(os, "fsync", lambda _: None)
+        yield
 
 
 @pytest.fixture
