@@ -133,6 +133,7 @@ class Slow:
         self.file.write_text(MINE)
         trees.folder(self.folder, cases=2 * (os.cpu_count() or 1) + 6)  # more than decoded ahead
         os.mkfifo(self.gate)
+        self.processes: list[subprocess.Popen[str]] = []
 
     @property
     def dataset(self) -> Dataset:
@@ -142,35 +143,45 @@ class Slow:
     def scans(self) -> int:
         return len((self.file.parent / "scans").read_text().splitlines())
 
-    def loading(self) -> subprocess.Popen[str]:
-        """A process that is about to load the data set."""
-        process = subprocess.Popen(
-            [sys.executable, "-c", LOADER, str(self.file), str(self.folder)],
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        assert process.stdout.readline() == "ready\n"
-        return process
+    def loading(self, count: int = 1) -> list[subprocess.Popen[str]]:
+        """Processes that are about to load the data set."""
+        started = [
+            subprocess.Popen(
+                [sys.executable, "-c", LOADER, str(self.file), str(self.folder)],
+                env={**os.environ, "PYTHONPATH": str(ROOT)},
+                stdout=subprocess.PIPE,
+                text=True,
+            )
+            for _ in range(count)
+        ]
+        self.processes += started
+        for process in started:
+            assert process.stdout is not None
+            assert process.stdout.readline() == "ready\n"
+        return started
 
     def killed_while_decoding(self) -> None:
-        with self.loading() as process, self.gate.open("w"):  # opens once it is being read
+        (process,) = self.loading()
+        with process, self.gate.open("w"):  # opens once it is being read
             process.kill()
         self.gate.unlink()
 
 
 @pytest.fixture
-def slow(tmp_path: Path) -> Slow:
-    return Slow(tmp_path)
+def slow(tmp_path: Path) -> Iterator[Slow]:
+    made = Slow(tmp_path)
+    yield made
+    for process in made.processes:
+        with process:
+            process.kill()
 
 
 def test_processes_that_load_at_once_decode_once(slow: Slow) -> None:
     first = slow.loading()
     with slow.gate.open("w"):
-        others = [slow.loading(), slow.loading()]
+        others = slow.loading(2)
         slow.gate.unlink()
-    told = [p.communicate(timeout=60)[0].strip() for p in (first, *others)]
+    told = [p.communicate()[0].strip() for p in (*first, *others)]
     assert slow.scans == 1
     assert told == [load(slow.dataset).content_hash] * 3
     assert slow.scans == 1
