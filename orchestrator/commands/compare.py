@@ -66,7 +66,7 @@ def _by_code(tables: Catalog, study: str, code: str) -> list[FinalCell]:
 
     Where that version trained a cell and seed twice, since the space changed, the last one counts.
     """
-    cells = list(final_cells(tables, tables.ever(study)))
+    cells = list(final_cells(tables, tables.all_revisions(study)))
     by_code = [cell.trials["code"].fillna("").str.startswith(code) for cell in cells]
     found = [
         replace(cell, trials=cell.trials[mask])

@@ -9,14 +9,14 @@ import search_spaces
 from orchestrator.commands import console, ledger_of, tables_of
 from orchestrator.planning.plan import make_plan
 from orchestrator.search.history import SearchHistory
-from orchestrator.views.export import export
+from orchestrator.views.export import export_tables
 
 
 def main(options: Namespace) -> int:
     """Write a Parquet tree, or the searches of a space for optuna-dashboard; says what is in it."""
     if options.format == "optuna":
         return _optuna(options)
-    files, rows = export(tables_of(options), options.output)
+    files, rows = export_tables(tables_of(options), options.output)
     console().print(f"{rows} rows in {files} files below {options.output}")
     return 0
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 
 from orchestrator.commands import tables_of
 from orchestrator.commands.output import deliver
-from orchestrator.views.catalog import QueryError
+from orchestrator.views.sql_sandbox import QueryError
 
 COLUMNS = (
     "study, arm, stage, index, task, model, mode, schedule, seed, outcome, steps, score, dice,"

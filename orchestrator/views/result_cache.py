@@ -1,7 +1,7 @@
-"""What an analysis computed once, kept on this machine for the next command that asks.
+"""A cache of the analyses' results on this machine.
 
-The name of a kept result is a hash of all that it depends on: the attempts and declarations it is
-made of, and the code. So it is never out of date, and never has to be cleared.
+The name of a result is a hash of everything that it depends on: the attempts and declarations that
+it is computed from, and the code. So a result is never out of date, and nobody has to clear it.
 """
 
 from __future__ import annotations
@@ -13,58 +13,65 @@ import os
 import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from typing import Any, cast
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
-from orchestrator.ledger.parquet import to_parquet
+from orchestrator.ledger.parquet import read_parquet, to_parquet
 from trainables.decoding.tree import cache_dir
 
-MOST = 200
-"""Results that are kept; the least recently used go first."""
+MOST_RESULTS = 200
+"""Results that are kept; the least recently used ones are deleted first."""
 ROOT = Path(__file__).parent.parent.parent
+PACKAGES = ("orchestrator", "trainables", "search_spaces")
+"""Packages that an analysis may call."""
 
 
-def once(
+def cached(
     name: str,
     inputs: Iterable[pa.Table],
     compute: Callable[[], pa.Table],
-    sound: Callable[[], bool],
+    *,
+    valid: Callable[[], bool],
 ) -> pa.Table:
-    """A result from the cache, else computed, and kept there if it was made of ``sound`` rows."""
+    """Return a result from the cache, else compute it, and keep it if it is ``valid`` then."""
     folder = cache_dir() / "views"
     path = folder / f"{name}-{_hash(inputs)}.parquet"
-    with contextlib.suppress(OSError, pa.ArrowInvalid):  # absent, or a disk's fault: computed anew
-        found = pq.read_table(path)
+    with contextlib.suppress(OSError, pa.ArrowInvalid):  # absent or damaged: computed again
+        result = read_parquet(path)
         os.utime(path)
-        return found
-    made = compute()
-    if not sound():
-        return made
-    with contextlib.suppress(OSError):  # no room to keep it
-        folder.mkdir(parents=True, exist_ok=True)
-        temporary = folder / f".tmp-{uuid.uuid4().hex}"
-        temporary.write_bytes(to_parquet(made))
-        os.replace(temporary, path)
-        for old in sorted(folder.glob("*.parquet"), key=lambda p: -p.stat().st_mtime)[MOST:]:
-            old.unlink(missing_ok=True)
-    return made
+        return result
+    result = compute()
+    if valid():
+        with contextlib.suppress(OSError):  # the disk may be full
+            _keep(path, result)
+    return result
+
+
+def _keep(path: Path, result: pa.Table) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
+    temporary.write_bytes(to_parquet(result))
+    os.replace(temporary, path)
+    results = sorted(path.parent.glob("*.parquet"), key=lambda p: -p.stat().st_mtime)
+    for old in results[MOST_RESULTS:]:
+        old.unlink(missing_ok=True)
 
 
 def _hash(inputs: Iterable[pa.Table]) -> str:
+    """Return a hash of the inputs, whose rows may come in any order, and of the code."""
     digest = hashlib.sha256(_code())
     for table in inputs:
-        digest.update(
-            to_parquet(table.sort_by([(name, "ascending") for name in table.column_names]))
-        )
+        order = [(name, "ascending") for name in table.column_names]
+        ordered: pa.Table = cast("Any", table).sort_by(order)
+        digest.update(to_parquet(ordered))
     return digest.hexdigest()[:32]
 
 
 @functools.cache
 def _code() -> bytes:
-    """A hash of whatever an analysis may call."""
-    packages = ("orchestrator", "trainables", "search_spaces")
-    files = [path for package in packages for path in (ROOT / package).rglob("*.py")]
+    """Return a hash of the code of :data:`PACKAGES`."""
+    files = [path for package in PACKAGES for path in (ROOT / package).rglob("*.py")]
     digest = hashlib.sha256()
     for path in sorted(files):
         digest.update(path.read_bytes())

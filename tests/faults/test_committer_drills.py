@@ -32,7 +32,7 @@ from tests.faults.proxy import Proxy, to
 pytestmark = pytest.mark.slow
 
 
-def folded_by_many(
+def compacted_by_many(
     store: Store, hands: Hands, rounds: int, crew: int, progress: Callable[[], int]
 ) -> None:
     """Compact and merge with one of the crew struck each time, and somebody reading all along."""
@@ -59,10 +59,10 @@ def folded_by_many(
     stop.set()
     assert len(reader.done()) >= rounds
     assert struck >= rounds
-    assert_all_is_folded_once(store, expected)
+    assert_all_is_compacted_once(store, expected)
 
 
-def assert_all_is_folded_once(store: Store, expected: dict[str, int]) -> None:
+def assert_all_is_compacted_once(store: Store, expected: dict[str, int]) -> None:
     compaction.compact_committed(store)
     assert marks(store) == expected
     lengths = {
@@ -88,16 +88,16 @@ def assert_all_is_folded_once(store: Store, expected: dict[str, int]) -> None:
 def test_committers_at_once_one_of_them_killed_compact_every_row_once(
     local: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch, rounds: int, crew: int
 ) -> None:
-    monkeypatch.setattr(compaction, "LEASE_SECONDS", 0.0)
-    folded_by_many(local, hands, rounds, crew, lambda: files(local, "tables"))
+    monkeypatch.setattr(committer_lease, "LEASE_SECONDS", 0.0)
+    compacted_by_many(local, hands, rounds, crew, lambda: files(local, "tables"))
 
 
 def test_committers_at_once_on_s3_one_of_them_killed_compact_every_row_once(
     remote: Store, proxy: Proxy, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compaction, "LEASE_SECONDS", 0.0)
+    monkeypatch.setattr(committer_lease, "LEASE_SECONDS", 0.0)
     written = to("PUT", "/tables/")
-    folded_by_many(
+    compacted_by_many(
         remote, hands, 1, 2, lambda: sum(written(method, path) for method, path in [*proxy.log])
     )
 
@@ -106,7 +106,7 @@ def test_committers_at_once_on_s3_one_of_them_killed_compact_every_row_once(
 def test_a_rebuild_killed_at_any_file_hides_no_row_and_can_be_done_again(
     local: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch, rounds: int
 ) -> None:
-    monkeypatch.setattr(compaction, "LEASE_SECONDS", 0.0)
+    monkeypatch.setattr(committer_lease, "LEASE_SECONDS", 0.0)
     expected = {f"d{i}": i for i in range(3)}
     for digest, mark in expected.items():
         commit(Ledger(local), digest, mark)
@@ -119,7 +119,7 @@ def test_a_rebuild_killed_at_any_file_hides_no_row_and_can_be_done_again(
         builder.rest()
         assert marks(local, damaged=True) == expected
         assert compaction.rebuild(local) == 3
-        assert_all_is_folded_once(local, expected)
+        assert_all_is_compacted_once(local, expected)
 
 
 def test_a_killed_committers_lease_is_told_and_taken_over_when_it_is_old(
@@ -138,6 +138,6 @@ def test_a_killed_committers_lease_is_told_and_taken_over_when_it_is_old(
         committer_lease.KEY,
         json.dumps({**held, "at": held["at"] - committer_lease.LEASE_SECONDS}).encode(),
     )
-    assert_all_is_folded_once(local, expected)
+    assert_all_is_compacted_once(local, expected)
     with pytest.raises(KeyError):
         local.get(committer_lease.KEY)

@@ -14,9 +14,9 @@ HUGE = "SELECT list_sum(range(1, 4000000000))"
 ASK = f"""
 import sys
 from orchestrator import cli
-from orchestrator.views import catalog
-setattr(catalog, sys.argv[1], type(getattr(catalog, sys.argv[1]))(sys.argv[2]))
-catalog.GRACE_SECONDS = 0.5
+from orchestrator.views import sql_sandbox
+setattr(sql_sandbox, sys.argv[1], type(getattr(sql_sandbox, sys.argv[1]))(sys.argv[2]))
+sql_sandbox.GRACE_SECONDS = 0.5
 sys.exit(cli.main(["--store", sys.argv[3], "query", {HUGE!r}]))
 """
 

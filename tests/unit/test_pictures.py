@@ -20,7 +20,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.tables import compaction, compaction_log
 from orchestrator.tables.integrity import Check
 from orchestrator.tables.snapshot import Snapshot
-from orchestrator.views.export import export
+from orchestrator.views.export import export_tables
 from tests.conftest import Segprint
 from tests.unit.test_compaction import commit
 from trainables.config import Config
@@ -188,7 +188,7 @@ def test_pictures_go_through_every_table_operation(
     assert compaction.rebuild(ledger.store) == 3
     assert read() == pngs
     assert list(Check(ledger.store).run()) == []
-    export(catalog(ledger), str(tmp_path / "tree"))
+    export_tables(catalog(ledger), str(tmp_path / "tree"))
     assert set(pq.read_table(tmp_path / "tree" / "pictures")["png"].to_pylist()) == {*pngs.values()}
 
     sql = 'SELECT "case", kind, octet_length(png) AS bytes, png FROM pictures ORDER BY digest'

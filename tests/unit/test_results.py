@@ -21,8 +21,8 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction
-from orchestrator.views.catalog import QueryError
-from orchestrator.views.export import export
+from orchestrator.views.export import export_tables
+from orchestrator.views.sql_sandbox import QueryError
 from tests.conftest import Segprint
 from tests.unit.test_tables import CONFIG, commit_final
 
@@ -181,7 +181,7 @@ def test_the_exported_tree_reads_back_in_pandas_and_polars(
     if compacted:
         compaction.compact_committed(ledger.store)
     tree = tmp_path / "tree"
-    files, rows = export(catalog(ledger), str(tree))
+    files, rows = export_tables(catalog(ledger), str(tree))
     assert files == len(list(tree.rglob("*.parquet")))
     assert rows >= len(ODD) + sum(range(1, len(ODD) + 1))
     expected = {task or "(none)": i + 1 for i, task in enumerate(ODD)}
@@ -191,7 +191,7 @@ def test_the_exported_tree_reads_back_in_pandas_and_polars(
     counted = with_polars.group_by("task").len().rows()
     assert {str(task): count for task, count in counted} == expected
     with pytest.raises(ValueError, match="not empty; export into a new place"):
-        export(catalog(ledger), str(tree))
+        export_tables(catalog(ledger), str(tree))
 
 
 def test_a_retired_study_is_left_out_unless_it_is_named(filled: Ledger, inline: Segprint) -> None:

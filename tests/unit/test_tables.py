@@ -14,7 +14,8 @@ from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.statistics import bootstrap
-from orchestrator.views.catalog import Catalog, QueryError
+from orchestrator.views.catalog import Catalog
+from orchestrator.views.sql_sandbox import QueryError
 from trainables.schemas import BINS
 
 CONFIG = {"mode": {"diffusion": {"schedule": {"linear": {}}, "t_low": 0.0, "t_high": 1.0}}}
@@ -193,7 +194,7 @@ def test_sql_cannot_leave_the_views(tables: Catalog, sql: str) -> None:
 
 
 def test_an_endless_query_is_stopped(tables: Catalog, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("orchestrator.views.catalog.QUERY_SECONDS", 0.2)
+    monkeypatch.setattr("orchestrator.views.sql_sandbox.QUERY_SECONDS", 0.2)
     with pytest.raises(QueryError, match="stopped after"):
         tables.sql("SELECT count(*) FROM range(10000000000) a, range(1000) b WHERE a.range % 7 = 3")
 
