@@ -7,11 +7,11 @@ from pathlib import Path
 
 import search_spaces
 from orchestrator.ledger import Ledger, LedgerSink
-from orchestrator.planning.plan import Plan, Trial, plan
+from orchestrator.planning.plan import Plan, Trial, make_plan
 from orchestrator.search.history import SearchHistory
-from orchestrator.search.optuna_search import searches
+from orchestrator.search.optuna_search import unfinished_searches
 from orchestrator.storage.object_store import Store
-from orchestrator.sweep.round import declare, declare_one
+from orchestrator.sweep.declarations import declare, declare_trial
 from search_spaces import Space
 from trainables.config import Config
 from trainables.runtime.worker_context import WorkerContext
@@ -88,25 +88,25 @@ def data_sets(data: Path) -> None:
 def trained(study: str, space: Space, ledger: Ledger) -> Plan:
     """Everything that a space asks for, trained as a sweep does it, without Ray."""
     while True:
-        found = plan(study, space, ledger)
+        plan = make_plan(study, space, ledger)
         ledger.studies.describe(
             study,
-            {"question": space.question, "arms": list(space.arms), "revision": found.revision},
+            {"question": space.question, "arms": list(space.arms), "revision": plan.revision},
         )
-        declare(found, ledger)
-        if found.complete:
-            return found
-        for trial in found.pending:
+        declare(plan, ledger)
+        if plan.complete:
+            return plan
+        for trial in plan.pending:
             _train(trial.config, ledger)
-        for search in searches(found, SearchHistory(found, ledger)):
+        for search in unfinished_searches(plan, SearchHistory(plan, ledger)):
             values = search.ask("next")
             assert values is not None
             assert space.search is not None
             cell = search.cell
             config = cell.config(values, space.search.overrides, space.search.seed)
-            index = found.free[cell.name]
-            declare_one(
-                found, Trial(cell, "search", index, config, values, 1, None, "pending"), ledger
+            index = plan.next_index[cell.name]
+            declare_trial(
+                plan, Trial(cell, "search", index, config, values, 1, None, "pending"), ledger
             )
             _train(config, ledger)
 
