@@ -22,7 +22,7 @@ from orchestrator.cli import parser
 from orchestrator.planning import trial_state
 from orchestrator.statistics import bootstrap
 from orchestrator.sweep import timeouts
-from orchestrator.views import catalog
+from orchestrator.views import sql_sandbox
 from search_spaces import Budget, Search, Space
 from tests.conftest import ROOT
 from tests.docs.pages import pages, read, sections, table_rows
@@ -160,7 +160,7 @@ def test_the_limits_in_sentences_are_those_of_the_code() -> None:
     assert trial_state.MOST_FAILURES == 3
     assert "after three failures it is given up" in operations
     assert f"older than {trial_state.LEASE_SECONDS:g} seconds" in read("docs/glossary.md")
-    assert f"{catalog.QUERY_SECONDS:g} seconds" in read("docs/results.md")
+    assert f"{sql_sandbox.QUERY_SECONDS:g} seconds" in read("docs/results.md")
     assert f"{bootstrap.RESAMPLES:,} resamples" in statistics
     assert f"All intervals are {bootstrap.LEVEL:.0%}".replace("%", " %") in statistics
     assert bootstrap.FEWEST == 6
