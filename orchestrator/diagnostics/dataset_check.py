@@ -1,4 +1,4 @@
-"""A data set walked through file by file: what is there per split, and all that is wrong."""
+"""A data set read file by file: the contents of each split, and everything that is wrong."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from orchestrator.diagnostics.mask_checks import Case, Orientation, case_of, suspicions
 from trainables.datasets import SPLITS, Dataset, Problem, Raster, Source
 from trainables.decoding.rules import among, decoded, fault
 from trainables.decoding.tree import in_a_line
@@ -18,7 +19,7 @@ Row = dict[str, Any]
 
 @dataclass
 class Found:
-    """What a walk found."""
+    """The result of :func:`walk`."""
 
     problems: list[Problem] = field(default_factory=list[Problem])
     splits: list[Row] = field(default_factory=list[Row])
@@ -39,6 +40,7 @@ class _Part:
     types: Counter[str] = field(default_factory=Counter[str])
     pixels: list[int] = field(default_factory=list[int])
     empty: int = 0
+    cases: list[Case] = field(default_factory=list[Case])
 
 
 def walk(dataset: Dataset) -> Found:
@@ -53,6 +55,7 @@ def walk(dataset: Dataset) -> Found:
     found.problems += [p for p in scanned if isinstance(p, Problem)]
     found.problems += among(sources)
     parts: dict[str, _Part] = {split: _Part() for split in SPLITS}
+    orientation = Orientation()
     seen: dict[bytes, Source] = {}
     for source, raster in decoded(sources):
         file = source.file or source.name
@@ -66,6 +69,7 @@ def walk(dataset: Dataset) -> Found:
             rule = f"has the same pixels as {twin.file or twin.name} of split {twin.split}"
             found.problems.append(Problem(file, rule, fatal=False))
         _add(parts[source.split], source, raster, len(dataset.classes))
+        orientation.add(raster)
     types = {kind for part in parts.values() for kind in part.types}
     if "uint8" in types and len(types) > 1:
         rule = f"images of {', '.join(sorted(types))} are mixed, so their scales differ"
@@ -74,6 +78,8 @@ def walk(dataset: Dataset) -> Found:
     for split in SPLITS:
         found.splits.append(_row(dataset, split, parts[split]))
         found.problems += _absent(dataset, split, parts[split])
+    found.problems += suspicions(dataset, {split: part.cases for split, part in parts.items()})
+    found.problems += orientation.problems(dataset.where)
     return found
 
 
@@ -85,6 +91,7 @@ def _add(part: _Part, source: Source, raster: Raster, classes: int) -> None:
     counts = np.bincount(raster.labels.ravel(), minlength=classes)
     part.pixels = [a + int(b) for a, b in zip(part.pixels or [0] * classes, counts, strict=True)]
     part.empty += int(counts[0] == raster.labels.size)
+    part.cases.append(case_of(source.file or source.name, raster.labels))
 
 
 def _absent(dataset: Dataset, split: str, part: _Part) -> list[Problem]:

@@ -7,7 +7,7 @@ import PIL.Image
 import pytest
 import scipy.ndimage
 
-from orchestrator.diagnostics.contact_sheet import LINE, SIDE, outlined, sheet
+from orchestrator.diagnostics.contact_sheet import FILL, LINE, SIDE, outlined, sheet
 from tests import trees
 from trainables.datasets import Raster
 from trainables.datasets.folder import Folder
@@ -26,6 +26,17 @@ def test_outlines_lie_inside_the_mask_along_its_border_in_the_colour_of_the_clas
         inner = scipy.ndimage.binary_erosion(labels == k, np.ones((3, 1)), LINE, border_value=1)
         inner &= scipy.ndimage.binary_erosion(labels == k, np.ones((1, 3)), LINE, border_value=1)
         np.testing.assert_array_equal(drawn, (labels == k) & ~inner)
+
+
+def test_masks_are_filled_so_that_an_inverted_one_looks_inverted() -> None:
+    labels = np.zeros((SIDE, SIDE), np.uint8)
+    labels[100:200, 100:200] = 1
+    pixels = np.full((1, SIDE, SIDE), 50, np.uint8)
+    for mask in (labels, 1 - labels):
+        shown = outlined(Raster(pixels, mask), COLOURS)
+        inner = scipy.ndimage.binary_erosion(mask, np.ones((5, 5)), border_value=1)
+        np.testing.assert_allclose(shown[inner], FILL * COLOURS[1] + 0 * shown[inner])
+        assert not shown[mask == 0].any()
 
 
 def test_objects_that_touch_have_a_line_between_them() -> None:

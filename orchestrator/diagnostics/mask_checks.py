@@ -1,0 +1,190 @@
+"""Signs of wrong masks: two polarities, swapped classes, copies, another orientation."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from trainables.datasets import Dataset, Problem, Raster
+
+GAP = 0.2
+"""Distance of the foreground shares of two groups of masks, above which they are two kinds."""
+LARGE = 0.6
+"""Foreground share above which background and foreground may be swapped."""
+NEARLY_ALL = 0.9
+"""Share of the masks that counts as nearly all."""
+DEVIATION = 3.5
+"""Robust standard deviations from the median, in logits, beyond which a share is an outlier."""
+NAMED = 3
+"""Cases that a warning names."""
+FEWEST = 5
+"""Images that a comparison of orientations needs."""
+MOSTLY = 0.8
+"""Share of the images in which turned outlines must fit better."""
+STRONGER = math.log(1.5)
+"""Logarithm of the ratio of edge strengths along turned and stored outlines."""
+
+Turn = Callable[[NDArray[Any]], NDArray[Any]]
+MIRRORED: dict[str, Turn] = {
+    "mirrored left to right": lambda a: a[:, ::-1],
+    "mirrored upside down": lambda a: a[::-1],
+    "turned by 180°": lambda a: a[::-1, ::-1],
+}
+TURNED: dict[str, Turn] = {
+    "transposed": lambda a: a.T,
+    "turned by 90°": lambda a: np.rot90(a),  # noqa: PLW0108 - its type has overloads
+    "turned by 270°": lambda a: np.rot90(a, 3),
+    "transposed and turned by 180°": lambda a: a.T[::-1, ::-1],
+}
+"""Of square images."""
+
+
+class Case(NamedTuple):
+    """How much of an image is foreground."""
+
+    file: str
+    share: float
+    """Of all pixels."""
+    border: float
+    """Of the pixels of the image's border."""
+    mask: int
+    """A hash of the mask; 0 where it has one value."""
+
+
+def case_of(file: str, labels: NDArray[np.uint8]) -> Case:
+    """The shares of one mask."""
+    inside = labels > 0
+    border = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
+    share = float(inside.mean())
+    content = hash((labels.shape, labels.tobytes())) if (labels != labels[0, 0]).any() else 0
+    return Case(file, share, float(border.mean()), content)
+
+
+def suspicions(dataset: Dataset, cases: Mapping[str, Sequence[Case]]) -> Iterator[Problem]:
+    """Warnings that follow from the masks of each split alone."""
+    for split, of_split in cases.items():
+        yield from polarities(split, of_split)
+    every = [case for of_split in cases.values() for case in of_split]
+    if len(dataset.classes) == 2:
+        yield from swapped(dataset.where, every)
+    yield from copied(dataset.where, every)
+
+
+def polarities(split: str, cases: Sequence[Case]) -> Iterator[Problem]:
+    """A warning where some masks of a split look inverted, and others do not."""
+    low = [c for c in cases if 0 < c.share < 0.5 and c.border < 0.5]
+    high = [c for c in cases if c.share > 0.5 and c.border > 0.5]
+    if not low or not high:
+        return
+    shares = np.array([c.share for c in cases if c.share > 0])
+    below, above = shares[shares < 0.5], shares[shares >= 0.5]
+    if np.quantile(below, 0.9) + GAP > np.quantile(above, 0.1):
+        return
+    fewer = min(low, high, key=len)
+    rule = (
+        f"foreground is {np.median(below):.1%} of {len(low)} images and {np.median(above):.1%} of"
+        f" {len(high)}, with their borders: some masks may be inverted, such as {_names(fewer)}"
+    )
+    yield Problem(split, rule, fatal=False)
+
+
+def _names(cases: Sequence[Case]) -> str:
+    more = f" and {len(cases) - NAMED} more" if len(cases) > NAMED else ""
+    return ", ".join(c.file for c in cases[:NAMED]) + more
+
+
+def swapped(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
+    """A warning where nearly all images are foreground, from border to border."""
+    filled = [c for c in cases if c.share > 0]
+    large = [c for c in filled if c.share > LARGE and c.border > 0.5]
+    if filled and len(large) >= NEARLY_ALL * len(filled):
+        median = np.median([c.share for c in large])
+        rule = (
+            f"foreground is {median:.0%} of the median image, and its border: are foreground and"
+            " background swapped?"
+        )
+        yield Problem(place, rule, fatal=False)
+
+
+def copied(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
+    """A warning where most images have one and the same mask."""
+    counts = Counter(c.mask for c in cases if c.mask)
+    if counts:
+        mask, count = counts.most_common(1)[0]
+        if count > 2 and count > len(cases) / 2:
+            same = [c for c in cases if c.mask == mask]
+            yield Problem(place, f"{count} images have the same mask: {_names(same)}", fatal=False)
+
+
+def outliers(cases: Sequence[Case]) -> list[Case]:
+    """Cases whose foreground share is far from the median, the farthest first; of non-empty masks.
+
+    Distances are of logits, in units of 1.4826 times their median absolute deviation.
+    """
+    filled = [c for c in cases if c.share > 0]
+    if len(filled) < FEWEST:
+        return []
+    shares = np.array([c.share for c in filled]).clip(1e-4, 1 - 1e-4)
+    logits = np.log(shares / (1 - shares))
+    away = np.abs(logits - np.median(logits))
+    unit = max(1.4826 * float(np.median(away)), 0.25)
+    order = np.argsort(-away, kind="stable")
+    return [filled[i] for i in order if away[i] > DEVIATION * unit]
+
+
+@dataclass
+class Orientation:
+    """Whether the outlines of the masks lie on edges of the images, as stored or turned."""
+
+    def __post_init__(self) -> None:
+        self.stored: list[float] = []
+        """Per image, the logarithm of edge strength along the outlines to that of the image."""
+        self.gains: dict[str, list[float]] = defaultdict(list)
+        """Per turn and image, how much stronger it is along the turned outlines."""
+
+    def add(self, raster: Raster) -> None:
+        """Compare the outlines of one mask with the edges of its image."""
+        edges = _steps(raster.pixels.astype(np.float32).mean(0))
+        outline = _steps(raster.labels.astype(np.float32)) > 0
+        everywhere = float(edges.mean())
+        if not outline.any() or everywhere <= 0:
+            return
+        floor = 0.05 * everywhere
+        here = math.log(max(float(edges[outline].mean()), floor))
+        self.stored.append(here - math.log(everywhere))
+        square = raster.labels.shape[0] == raster.labels.shape[1]
+        for name, turn in {**MIRRORED, **(TURNED if square else {})}.items():
+            there = math.log(max(float(edges[turn(outline)].mean()), floor))
+            self.gains[name].append(there - here)
+
+    def problems(self, place: str) -> Iterator[Problem]:
+        """A warning where the outlines fit the edges only when the masks are turned."""
+        if len(self.stored) < FEWEST or np.mean(self.stored) > STRONGER:
+            return
+        means = {name: float(np.mean(gains)) for name, gains in self.gains.items()}
+        best = max(means, key=lambda name: means[name])
+        gains = np.array(self.gains[best])
+        if (
+            len(gains) == len(self.stored)
+            and means[best] > STRONGER
+            and (gains > 0).mean() >= MOSTLY
+        ):
+            rule = (
+                f"outlines of the masks lie on edges of the images only when they are {best}: do"
+                " images and masks have one orientation?"
+            )
+            yield Problem(place, rule, fatal=False)
+
+
+def _steps(values_HW: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The absolute differences to the pixels below and to the right, the larger one."""
+    down, right = np.zeros_like(values_HW), np.zeros_like(values_HW)
+    down[:-1] = np.abs(np.diff(values_HW, axis=0))
+    right[:, :-1] = np.abs(np.diff(values_HW, axis=1))
+    return np.maximum(down, right)
