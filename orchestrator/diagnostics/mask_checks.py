@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trainables.datasets import Dataset, Problem, Raster
 
-GAP = 0.2
+GAP = 0.25
 """Distance of the foreground shares of two groups of masks, above which they are two kinds."""
 LARGE = 0.6
 """Foreground share above which background and foreground may be swapped."""
@@ -67,17 +67,16 @@ def case_of(file: str, labels: NDArray[np.uint8]) -> Case:
 
 
 def suspicions(dataset: Dataset, cases: Mapping[str, Sequence[Case]]) -> Iterator[Problem]:
-    """Warnings that follow from the masks of each split alone."""
-    for split, of_split in cases.items():
-        yield from polarities(split, of_split)
+    """Warnings that follow from the masks alone; of all splits, because one may be inverted."""
     every = [case for of_split in cases.values() for case in of_split]
+    yield from polarities(dataset.where, every)
     if len(dataset.classes) == 2:
         yield from swapped(dataset.where, every)
     yield from copied(dataset.where, every)
 
 
-def polarities(split: str, cases: Sequence[Case]) -> Iterator[Problem]:
-    """A warning where some masks of a split look inverted, and others do not."""
+def polarities(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
+    """A warning where some masks look inverted, and others do not."""
     low = [c for c in cases if 0 < c.share < 0.5 and c.border < 0.5]
     high = [c for c in cases if c.share > 0.5 and c.border > 0.5]
     if not low or not high:
@@ -91,7 +90,7 @@ def polarities(split: str, cases: Sequence[Case]) -> Iterator[Problem]:
         f"foreground is {np.median(below):.1%} of {len(low)} images and {np.median(above):.1%} of"
         f" {len(high)}, with their borders: some masks may be inverted, such as {_names(fewer)}"
     )
-    yield Problem(split, rule, fatal=False)
+    yield Problem(place, rule, fatal=False)
 
 
 def _names(cases: Sequence[Case]) -> str:
