@@ -7,8 +7,11 @@ import math
 from typing import Any
 
 import numpy as np
+import pandas as pd
 from numpy.typing import NDArray
 
+from orchestrator.fingerprint.probes import ProbeCurves
+from orchestrator.heldout.final_cells import FinalCell
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from trainables.schemas import BINS
@@ -98,3 +101,34 @@ def of_density(edges: Array, density: Array, rest: float = 0.1) -> list[dict[str
     """Probes of networks whose information density is this, [cases, strata], bits per pixel."""
     with_image = np.full_like(density, rest)
     return probes(edges, with_image, with_image + 2 * math.log(2) * density)
+
+
+def over_t(
+    loss: Array,
+    runs: NDArray[np.int64] | None = None,
+    cases: NDArray[np.int64] | None = None,
+    **curves: Array,
+) -> ProbeCurves:
+    """Curves over t that were never in a store: the ε-errors are given, [rows, strata]."""
+    rows, strata = loss.shape
+    runs = np.zeros(rows, np.int64) if runs is None else runs
+    cases = np.arange(rows) if cases is None else cases
+    edges = np.linspace(0, 1, strata + 1)
+    return ProbeCurves(
+        final=FinalCell("study", "task", "arm", "net", "diffusion", "cell", pd.DataFrame()),
+        axis="t",
+        schedule="linear",
+        digests=[f"run{run}" for run in np.unique(runs)],
+        case_names=[f"c{case}" for case in np.unique(cases)],
+        runs=runs,
+        cases=cases,
+        groups=np.zeros(rows, np.int64),
+        bins=np.arange(strata),
+        low=edges[:-1],
+        high=edges[1:],
+        present=np.ones(loss.shape, bool),
+        at=np.broadcast_to((edges[1:] + edges[:-1]) / 2, loss.shape),
+        pixels=np.full(rows, PIXELS),
+        pixelwise=None,
+        curves={"eps_error": loss, **curves},
+    )

@@ -39,6 +39,6 @@ def rows(tables: Catalog) -> pa.Table:
     for one, other in combinations(held_out.cells, 2):
         if (one.study, one.task) == (other.study, other.task):
             key = {"study": one.study, "task": one.task, "cell": one.cell, "against": other.cell}
-            found += [key | row for row in pairs.differences(one, other)]
+            found += [key | pair.columns for pair in pairs.differences(one, other)]
     found = paired.adjusted(found, "study", "task", "metric")
     return pa.Table.from_pylist(found, schema=SCHEMA)

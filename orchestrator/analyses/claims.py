@@ -1,4 +1,4 @@
-"""Does what the source study found hold here? Its four claims, one by one, and what tells."""
+"""Verdicts on the four claims of the source study, with the evidence for each."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from orchestrator.claims.evidence import ClaimEvaluator
+from orchestrator.claims.evaluator import claim_rows
 from orchestrator.heldout.final_cells import FinalCell, final_cells
 
 if TYPE_CHECKING:
@@ -29,39 +29,45 @@ SCHEMA = pa.schema(
 
 
 def rows(tables: Catalog) -> pa.Table:
-    """One row per study, statement, metric, model and task; and one over its tasks, ``task`` null.
+    """One row per study, statement, metric, model and task, and one over the tasks of a model.
 
     The claims are those of Öttl et al. 2024 (arXiv 2403.14440) about diffusion models: they are
     better calibrated than their feed-forward twins and less accurate than nnU-Net and SegFormer
-    (1); at some timesteps the image hardly helps, as the noisy mask already tells (2); the loss
+    (1); at some timesteps the image hardly helps, because the noisy mask suffices (2); the loss
     over timesteps is not monotone (3); each task has its own timestep fingerprint (4).
 
-    ``verdict`` is ``holds``, ``does not hold`` or ``can not be told``, and ``why`` says why. It is
-    told only where the 95 % interval of the paired ``difference`` excludes zero, most test units of
-    a pair are on the same side and ``p_holm`` is at most 0.05: Holm over the models and tasks of
-    one statement and metric. It is not told where ``units``, the test units of a task
-    (:func:`orchestrator.statistics.bootstrap.units`), are too few for any test; nor where networks
-    are too little trained to be judged, still learning or below grey levels alone in validation
-    (:mod:`orchestrator.claims.convergence`): ``as_trained`` is the verdict on these networks all
-    the same. Where a study lacks an arm, that is said instead.
+    ``verdict`` is ``holds``, ``does not hold`` or ``inconclusive``, and ``why`` gives the reason.
+    It is conclusive only if the 95 % interval of ``difference`` excludes zero, ``p_holm`` is at
+    most 0.05, and most test units of a pair are on the side of the mean. It is inconclusive where
+    ``units``, the test units of a task (:func:`orchestrator.statistics.bootstrap.units`), are too
+    few for any significant result, and where networks have not converged or are below the grey
+    level alone in validation (:mod:`orchestrator.claims.convergence`); ``as_trained`` is the
+    verdict on these networks nevertheless. A statement for which the study lacks an arm has one
+    row that says so.
 
-    Which arms are compared is read from their configs, and of several the best in validation is
-    taken (:mod:`orchestrator.claims.roles`). ``difference`` is diffusion less ``against`` (1,
-    :class:`orchestrator.heldout.paired.Pairs`); the share of the error that the image takes away
-    less 5 % (2), the less clear one of a rise and a fall (3), both in
-    :mod:`orchestrator.claims.timestep_tests`; the Wasserstein distance of two tasks less that
-    between training seeds of one (4, the view ``distances``; ``task`` names both).
+    Which arms are compared is read from their configs; of several it is the best in validation
+    (:mod:`orchestrator.claims.roles`). ``value`` and ``value_against`` are the numbers compared and
+    ``difference`` is the first less the second: the metric of diffusion less that of ``against``
+    (1, :class:`orchestrator.heldout.paired.Pairs`); the share of the error that the image takes
+    away less 5 % (2), and the change of the loss in the less clear one of a rise and a fall (3),
+    both in :mod:`orchestrator.fingerprint.timestep_tests`; the Wasserstein distance of two tasks
+    less that between training seeds of one, in units of λ (4, the view ``distances``; ``task``
+    names both). ``p`` is two-sided. ``p_holm`` is adjusted by Holm over the models and tasks of a
+    statement and metric, for claims 2 and 3 over all probed cells of the study.
 
-    Over its tasks a claim holds if it does on each, and does not if it does not on one. From six
-    tasks on (1) is tested over tasks instead (Demšar 2006, JMLR 7:1–30, section 3.1.3):
-    ``difference`` is then the mean over tasks with its t-interval, ``p`` of the signed-rank test.
-    ``source`` is the query of what a row is made of.
+    A row with ``task`` null is over all tasks of a model: a statement holds if it does on each, and
+    does not hold if it does not on one. From six tasks on, claim 1 is tested over tasks instead
+    (Demšar 2006, JMLR 7:1-30, section 3.1.3): ``difference`` is the mean over tasks with its
+    t-interval, and ``p`` that of the signed-rank test.
+
+    ``tasks``, ``seeds``, ``images``, ``groups`` and ``units`` count what a row is computed from.
+    ``passes`` and ``passes_against`` are network passes per test image. ``source`` is the query of
+    the rows that the evidence is computed from.
     """
     studies: dict[str, list[FinalCell]] = {}
     for cell in final_cells(tables):
         studies.setdefault(cell.study, []).append(cell)
     found = [
-        row for study, mine in studies.items() for row in ClaimEvaluator(tables, study, mine).rows()
+        row.columns for study, cells in studies.items() for row in claim_rows(tables, study, cells)
     ]
-    named = [{k: v for k, v in row.items() if k in SCHEMA.names} for row in found]
-    return pa.Table.from_pylist(named, schema=SCHEMA)
+    return pa.Table.from_pylist(found, schema=SCHEMA)

@@ -1,16 +1,17 @@
-"""How far apart the fingerprints of two tasks are, in shape and in bits, and whether by chance."""
+"""Distances between fingerprints of two tasks, in shape and in bits, with a test of equality."""
 
 from __future__ import annotations
 
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.fingerprint import task_distances
+from orchestrator.fingerprint.task_distances import area_between, jensen_shannon, wasserstein
+from orchestrator.fingerprint.task_groups import ALIKE, TaskGroup, task_groups
 from orchestrator.statistics.bootstrap import Array
-from orchestrator.statistics.curve_intervals import with_ends
+from orchestrator.statistics.estimates import Estimate
+from orchestrator.statistics.shape_test import unit_area
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 DISTANCES = ("wasserstein", "jensen_shannon", "area_between")
 SCHEMA = pa.schema(
     [
-        *((k, pa.string()) for k in task_distances.ALIKE),
+        *((k, pa.string()) for k in ALIKE),
         *((k, pa.string()) for k in ("task", "against", "cell", "against_cell", "normalisation")),
         *((k, pa.int64()) for k in ("images", "groups", "images_against", "groups_against")),
         *((k, pa.float64()) for k in ("log_snr_low", "log_snr_high")),
@@ -29,81 +30,85 @@ SCHEMA = pa.schema(
 
 
 def rows(tables: Catalog) -> pa.Table:
-    """Two rows per pair of tasks of a study that were trained alike: ``unit`` and ``bits``.
+    """Two rows per pair of tasks of a study whose models were trained alike: ``unit`` and ``bits``.
 
-    Alike: the same arm, model, schedule and encoding
-    (:func:`orchestrator.fingerprint.task_distances.groups`). The information densities over λ are
-    compared on 64 equal bins between ``log_snr_low`` and ``log_snr_high``, which all tasks of the
-    group were measured over. ``area_between``: ∫|g − g'|, in ``bits`` per pixel, or of densities
-    scaled to ``unit`` area, of which it is at most 2. Of unit area also ``wasserstein``, in units
-    of λ, and ``jensen_shannon``, in [0, 1].
+    Trained alike means the same arm, model, schedule and encoding
+    (:func:`orchestrator.fingerprint.task_groups.task_groups`). The information densities over λ
+    are compared on 64 equal bins between ``log_snr_low`` and ``log_snr_high``, the range over which
+    all tasks of the group were measured. ``images`` and ``groups`` count the probed tiles of
+    ``task`` and the patients, slides or slabs that they are from; ``images_against`` and
+    ``groups_against`` those of ``against``.
 
-    ``wasserstein_seeds``: the same distance between training seeds of one task, the mean, of the
-    task where it is larger: what is not further apart may be chance in training, whatever ``p``.
+    ``normalisation`` tells whether densities are in ``bits`` per pixel, or scaled to ``unit`` area.
+    ``area_between`` is ∫|g − g'|, in bits per pixel, or at most 2 for unit area. The other
+    distances are of unit area only: ``wasserstein`` in units of λ, and ``jensen_shannon``, the root
+    of the divergence, in [0, 1]. ``wasserstein_seeds`` is the mean distance between training seeds
+    of one task, of the task where it is larger: a distance that does not exceed it may be due to
+    chance in training, whatever ``p``.
 
-    Intervals are bootstrapped over the units of each task, which are groups, or cases where it has
-    fewer than six groups (:func:`orchestrator.statistics.bootstrap.units`); two noisy curves are
-    never alike, so the lower ends are not 0 even where the truth is. That question is ``p``'s: a
-    permutation test of equal shape that exchanges whole units with all their seeds, statistic the
-    Wasserstein distance over its standard error; ``p_holm`` is adjusted for the pairs of the group.
-    It is of the networks at hand; and where cases are exchanged, tiles of one image count as if
-    they were patients: both make ``p`` too small.
+    95 % intervals are bootstrapped over the units of each task, which are groups, or cases where it
+    has fewer than six groups (:func:`orchestrator.statistics.bootstrap.units`). Two noisy curves
+    are never equal, so that lower ends are above 0 even where the truth is 0. Equality is tested by
+    ``p``: a permutation test of equal shape that exchanges whole units with all their seeds, with
+    the Wasserstein distance over its standard error as statistic
+    (:mod:`orchestrator.statistics.shape_test`); ``p_holm`` is adjusted for the pairs of the group.
+    The test is conditional on the networks at hand, and tiles of one image count as independent
+    where cases are exchanged; both make ``p`` too small.
     """
     found: list[dict[str, Any]] = []
-    for group in task_distances.groups(tables):
+    for group in task_groups(tables):
         means = [areas.mean(0) for areas in group.areas]
-        drawn = [group.drawn(i) for i in range(len(means))]
-        for pair, (i, k) in enumerate(combinations(range(len(means)), 2)):
-            about = _about(group, i, k)
-            bits = _between(means[i], means[k]), _between(drawn[i], drawn[k])
-            found.append({**about, "normalisation": "unit", **_unit(group, means, drawn, i, k)})
-            if not np.isnan(group.p[pair]):
-                found[-1] |= {"p": float(group.p[pair]), "p_holm": float(group.p_holm[pair])}
-            found.append(
-                {
-                    **about,
-                    "normalisation": "bits",
-                    **with_ends("area_between", float(bits[0]), bits[1]),
-                }
+        resampled = [group.resampled(i) for i in range(len(means))]
+        for p, p_holm, (i, k) in zip(group.p, group.p_holm, group.pairs, strict=True):
+            key = _key(group, i, k)
+            shapes = _shape_distances(group, (means[i], means[k]), (resampled[i], resampled[k]))
+            tests = {} if np.isnan(p) else {"p": float(p), "p_holm": float(p_holm)}
+            seeds = {"wasserstein_seeds": _seed_distance(group, i, k)}
+            found.append({**key, "normalisation": "unit", **shapes, **seeds, **tests})
+            bits = Estimate.from_resamples(
+                float(area_between(means[i], means[k])), area_between(resampled[i], resampled[k])
             )
+            found.append({**key, "normalisation": "bits", **bits.columns("area_between")})
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def _about(group: task_distances.Group, i: int, k: int) -> dict[str, Any]:
+def _key(group: TaskGroup, i: int, k: int) -> dict[str, Any]:
     one, other = group.members[i], group.members[k]
     low, high = group.ends
     return {
-        **group.about,
+        **group.identity,
         "task": group.names[i],
         "against": group.names[k],
-        "cell": one.about["cell"],
-        "against_cell": other.about["cell"],
-        "images": len(np.unique(one.cases)),
-        "groups": len(np.unique(one.groups)),
-        "images_against": len(np.unique(other.cases)),
-        "groups_against": len(np.unique(other.groups)),
+        "cell": one.final.cell,
+        "against_cell": other.final.cell,
+        **{name: one.counts[name] for name in ("images", "groups")},
+        **{f"{name}_against": other.counts[name] for name in ("images", "groups")},
         "log_snr_low": low,
         "log_snr_high": high,
     }
 
 
-def _unit(
-    group: task_distances.Group, means: list[Array], drawn: list[Array], i: int, k: int
+def _shape_distances(
+    group: TaskGroup, means: tuple[Array, Array], resampled: tuple[Array, Array]
 ) -> dict[str, float | None]:
-    """Distances of what is scaled to unit area, with their intervals."""
-    found: dict[str, float | None] = {}
-    sides = [[task_distances.unit(curves[j]) for j in (i, k)] for curves in (means, drawn)]
-    measures = {
-        "wasserstein": lambda one, other: task_distances.wasserstein(one, other, group.step),
-        "jensen_shannon": task_distances.jensen_shannon,
-        "area_between": _between,
+    """The distances between the densities of two tasks, scaled to unit area."""
+    one, other = (unit_area(areas) for areas in means)
+    ones, others = (unit_area(areas) for areas in resampled)
+    estimates = {
+        "wasserstein": (
+            wasserstein(one, other, group.step),
+            wasserstein(ones, others, group.step),
+        ),
+        "jensen_shannon": (jensen_shannon(one, other), jensen_shannon(ones, others)),
+        "area_between": (area_between(one, other), area_between(ones, others)),
     }
-    for name, measure in measures.items():
-        point, resampled = (measure(*side) for side in sides)
-        found |= with_ends(name, float(point), resampled)
-    apart = float(np.maximum(group.seeds_apart(i), group.seeds_apart(k)))  # NaN if either is
-    return found | {"wasserstein_seeds": None if np.isnan(apart) else apart}
+    columns: dict[str, float | None] = {}
+    for name, (value, values) in estimates.items():
+        columns |= Estimate.from_resamples(float(value), values).columns(name)
+    return columns
 
 
-def _between(one: Array, other: Array) -> Array:
-    return np.abs(one - other).sum(-1)
+def _seed_distance(group: TaskGroup, i: int, k: int) -> float | None:
+    """The larger seed distance of two tasks; None if either is unknown."""
+    distance = float(np.maximum(group.seed_distance(i), group.seed_distance(k)))
+    return None if np.isnan(distance) else distance

@@ -1,4 +1,4 @@
-"""Timestep fingerprints: how much the image tells about the mask at each noise level, in bits."""
+"""Timestep fingerprints: denoising errors and information of the image at each noise level."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.fingerprint.probes import CONTROLS, MEASURED, Probed, cells
+from orchestrator.fingerprint.probe_layout import CONTROLS
+from orchestrator.fingerprint.probes import MEASURED, ProbeCurves, probe_curves
 from orchestrator.statistics import bootstrap
+from orchestrator.statistics.bootstrap import Array
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -26,45 +28,60 @@ SCHEMA = pa.schema(
 
 
 def rows(tables: Catalog) -> pa.Table:
-    """One row per study, cell, axis, curve and stratum, with a 95 % interval over groups or
-    cases (:func:`orchestrator.statistics.bootstrap.units`).
+    """One row per study, cell, axis, curve and stratum of the noise level.
 
-    Curves, all per pixel: ``eps_error`` and ``eps_error_dropped``, the mean squared ε-error with
-    and without the image; ``information``, half their difference, and ``information_orthogonal``,
-    half the squared distance of the two estimates: nats per unit of λ turned into bits. Their
-    areas over λ estimate what the image tells within the λ range that the network was trained on:
-    I(mask; image) less the tails beyond it. ``one_step_dice``: of the x0 estimate with the image.
+    ``axis`` is ``log_snr`` or ``t``; a stratum is the interval from ``bin_low`` to ``bin_high`` on
+    it, number ``bin``, and ``at`` the mean position of the noise levels that were drawn in it.
+    ``value`` is the mean of the curve over probed tiles and seeds, ``low`` and ``high`` its 95 %
+    interval over groups or cases (:func:`orchestrator.statistics.bootstrap.units`) nested in seeds.
+    ``seeds``, ``images`` and ``groups`` count what it is computed from.
 
-    A curve that was not measured is absent. Where they were probed, ``eps_error_shuffled_image``,
-    ``_random_mask`` and ``_shuffled_mask``: the error under a control
-    (:mod:`trainables.controls`). Over λ, ``eps_error_pixelwise``: that of the best denoiser that
-    knows the prevalence over all these cases, and neither neighbours nor image
-    (:mod:`orchestrator.fingerprint.pixelwise_bound`); absent for bits of more than two classes.
+    Curves are per pixel. ``eps_error`` and ``eps_error_dropped``: the mean squared ε-error with and
+    without the image. ``information``: half their difference, and ``information_orthogonal``: half
+    the squared distance of the two estimates, both in bits per unit of λ; their areas over λ
+    estimate I(mask; image) within the range of λ that the network was trained on.
+    ``one_step_dice``: Dice of the x0-estimate with the image, in [0, 1].
+
+    A curve that was not measured is absent. Controls that were probed add
+    ``eps_error_shuffled_image``, ``eps_error_random_mask`` and ``eps_error_shuffled_mask``, the
+    error under a control (:mod:`trainables.controls`). Over λ, ``eps_error_pixelwise`` is that of
+    the best denoiser that sees one pixel and knows the prevalence over all these cases
+    (:mod:`orchestrator.fingerprint.pixelwise_bound`); it is absent for analog bits of more than two
+    classes.
     """
-    found = [row for probed in cells(tables) for part in probed.alike() for row in _rows(part)]
+    found = [
+        row for probe in probe_curves(tables) for part in probe.by_pattern() for row in _rows(part)
+    ]
     found.sort(key=lambda row: [row[k] for k in ("study", "cell", "axis", "bin")])
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
-def _rows(probed: Probed) -> Iterator[dict[str, Any]]:
-    """The view's rows, of strata that have the same rows."""
-    seeds = len(np.unique(probed.runs))
-    counts = {"seeds": seeds, "images": len(probed.runs) // seeds}
-    counts["groups"] = len(np.unique(probed.groups))
-    curves = {k: probed.curves[k] for k in MEASURED}
-    for control in CONTROLS:
-        if (name := f"eps_error_{control}") in probed.curves:
-            curves[name] = probed.curves[name]
-    if probed.pixelwise is not None and probed.about["axis"] == "log_snr":
-        bits = probed.pixelwise.areas(probed.low, probed.high) / (probed.high - probed.low)
-        curves[PIXELWISE] = bits * 2 * math.log(2)
-    curves = {name: values for name, values in curves.items() if not np.isnan(values).any()}
-    numbers = bootstrap.mean_interval(np.stack(list(curves.values()), 1), probed.counted)
-    at = probed.at.mean(0)
-    about = {k: v for k, v in probed.about.items() if k in SCHEMA.names}
-    for i, stratum in enumerate(probed.bins):
-        edges = {"bin_low": float(probed.low[i]), "bin_high": float(probed.high[i])}
-        place = {**about, **counts, **edges, "bin": int(stratum), "at": float(at[i])}
+def _rows(probe: ProbeCurves) -> Iterator[dict[str, Any]]:
+    """The rows of strata that were measured on the same cases and runs."""
+    seeds = probe.counts["seeds"]
+    shared = {
+        **{k: getattr(probe.final, k) for k in ("study", "task", "cell")},
+        **{"schedule": probe.schedule, "axis": probe.axis, "seeds": seeds},
+        **{"images": len(probe.runs) // seeds, "groups": probe.counts["groups"]},
+    }
+    curves = _known_curves(probe)
+    numbers = bootstrap.mean_interval(np.stack(list(curves.values()), 1), probe.weights)
+    at = probe.at.mean(0)
+    for i, stratum in enumerate(probe.bins):
+        place = {
+            **{"bin": int(stratum), "at": float(at[i])},
+            **{"bin_low": float(probe.low[i]), "bin_high": float(probe.high[i])},
+        }
         for k, curve in enumerate(curves):
             value, low, high = (float(number[k, i]) for number in numbers)
-            yield {**place, "curve": curve, "value": value, "low": low, "high": high}
+            yield {**shared, **place, "curve": curve, "value": value, "low": low, "high": high}
+
+
+def _known_curves(probe: ProbeCurves) -> dict[str, Array]:
+    """The curves that were measured for all rows and strata."""
+    names = (*MEASURED, *(f"eps_error_{control}" for control in CONTROLS))
+    curves = {name: probe.curves[name] for name in names if name in probe.curves}
+    if probe.pixelwise is not None and probe.axis == "log_snr":
+        bits = probe.pixelwise.areas(probe.low, probe.high) / (probe.high - probe.low)
+        curves[PIXELWISE] = bits * 2 * math.log(2)
+    return {name: values for name, values in curves.items() if not np.isnan(values).any()}

@@ -1,19 +1,22 @@
-"""Totals in bits: what a mask says, what the image says of it, at which noise levels."""
+"""Information of masks and images in bits, the noise levels that hold it, and failure signs."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 
 from orchestrator.fingerprint import density, failure_signs
-from orchestrator.fingerprint.noisy_end import left_edge, twin
-from orchestrator.fingerprint.probes import Probed, cells
+from orchestrator.fingerprint.noisy_end import UNKNOWN, left_edge, twin
+from orchestrator.fingerprint.probes import ProbeCurves, probe_curves
+from orchestrator.fingerprint.timestep_tests import Finding, Statement, findings
 from orchestrator.heldout.final_cells import FinalCell, final_cells
 from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.statistics.bootstrap import Array
-from orchestrator.statistics.curve_intervals import Curves, of_means
+from orchestrator.statistics.estimates import Curves, Estimate, columns, of_means
 from trainables.metrics import ratio
 
 if TYPE_CHECKING:
@@ -42,99 +45,124 @@ SCHEMA = pa.schema(
 def rows(tables: Catalog) -> pa.Table:
     """One row per study and cell with final diffusion trials; null where it was not measured.
 
-    Every number has its 95 % interval, by bootstrap over groups or cases
-    (:func:`orchestrator.statistics.bootstrap.units`) nested in seeds, in ``_low`` and
-    ``_high``. Areas are over the λ that the network was trained on, ``log_snr_low`` to
-    ``log_snr_high``, of rows that have every stratum.
+    ``seeds``, ``images`` and ``groups`` count training runs, probed tiles and the patients, slides
+    or slabs that these are from; ``pixels`` is the mean number of pixels per tile. Every number has
+    its 95 % interval in ``_low`` and ``_high``, by bootstrap over groups or cases
+    (:func:`orchestrator.statistics.bootstrap.units`) nested in seeds. Areas are over the range of λ
+    that the network was trained on, ``log_snr_low`` to ``log_snr_high``, of rows that have every
+    stratum.
 
-    Bits per pixel, and ``_per_image`` (a probed tile): ``entropy`` H(mask) = ½∫e_u dλ and
-    ``entropy_given_image`` = ½∫e_c dλ, e_u and e_c the ε-errors without and with the image
-    (Guo, Shamai & Verdú 2005, arXiv cs/0412108); both are upper bounds, a network's code length.
-    ``information`` I(mask; image) is their difference, ``information_orthogonal`` half the area
-    of the squared distance of the two estimates; ``disagreement`` is the first less the second,
-    0 for the best denoiser: the model-error bar.
+    In bits per pixel, and with ``_per_image`` in bits per probed tile: ``entropy`` H(mask) =
+    ½∫e_u dλ and ``entropy_given_image`` = ½∫e_c dλ, where e_u and e_c are the ε-errors without and
+    with the image (Guo, Shamai & Verdú 2005, arXiv cs/0412108); both are upper bounds, the code
+    length of the network. ``information`` I(mask; image) is their difference,
+    ``information_orthogonal`` half the area of the squared distance of the two estimates.
+    ``disagreement`` is the first less the second, which is 0 for the best denoiser and measures the
+    model error.
 
-    Where it lies, by the second estimator, its density even within a stratum: ``half`` of it is
-    below this λ; ``width`` in λ from a tenth to nine tenths of it; ``live_from`` and ``live_to``,
-    outside of which, and ``dead`` the share of the λ range in which, the density is under 1 % of
-    its peak, stratum by stratum.
+    Location on the λ axis, by the second estimator with a constant density in each stratum:
+    ``half`` of the information lies below this λ; ``width`` is the distance in λ between its 10 %
+    and 90 % quantiles; ``live_from`` and ``live_to`` are the outer edges of the strata with at
+    least 1 % of the peak density, and ``dead`` is the share of the λ range in strata below that.
 
-    ``share_under_X``: the share of the timesteps t at which the image adds less than X %, which is
-    the part of the error that it takes away, 1 − e_c/e_u, at this t. ``non_monotonicity`` of the
-    loss e_c over t: the share of its ups and downs that leads nowhere, 1 − |last − first| /
-    Σ|steps| over strata, 0 if and only if it is monotone; noise alone makes it positive.
-    ``peak_t``: the middle of the stratum where the loss is highest.
+    ``share_under_X``: the share of the timesteps t at which the image takes away less than X % of
+    the error, 1 − e_c/e_u. ``non_monotonicity`` of the loss e_c over t: the share of its total
+    variation that cancels, 1 − |last − first| / Σ|steps| over strata; it is 0 if and only if the
+    loss is monotone, and noise alone makes it positive. ``peak_t``: the middle of the stratum with
+    the highest loss, in t.
 
-    ``tail_below`` and ``tail_above``: at most so many bits per pixel of ``entropy``, of
-    ``entropy_given_image`` and of either estimate of the information lie beyond the range, were the
-    network the best denoiser. The best denoiser that knows the prevalence alone knows less than one
-    with the neighbours, or with these and the image, so 0 ≤ e_c ≤ e_u ≤ e_pixelwise at every λ: the
-    bound is ½∫e_pixelwise over what was not measured
-    (:mod:`orchestrator.fingerprint.pixelwise_bound`). It is loose above, where neighbours tell
-    most.
+    ``tail_below`` and ``tail_above``: upper bounds in bits per pixel on what lies beyond the range,
+    of ``entropy``, of ``entropy_given_image`` and of either estimate of the information, were the
+    network the best denoiser. The best denoiser that knows the prevalence only has less information
+    than one with the neighbours, or with these and the image, so that 0 ≤ e_c ≤ e_u ≤ e_pixelwise
+    at every λ, and the bound is ½∫e_pixelwise over the rest of the axis
+    (:mod:`orchestrator.fingerprint.pixelwise_bound`). It is loose above, where neighbours are most
+    informative.
 
-    ``left_edge``: the x0-error at the noisy end over that of the feed-forward ``twin``
-    (:mod:`orchestrator.fingerprint.noisy_end`). ``one_step_dice_noisy`` and ``_clean``: Dice of the
-    x0 estimate in the lowest and the highest stratum of λ. ``prevalence``: the share of foreground,
-    all classes together. ``signatures``: the failure signs seen
+    ``left_edge``: the x0-error at the noisy end over that of the feed-forward ``twin``, a ratio
+    (:mod:`orchestrator.fingerprint.noisy_end`). ``one_step_dice_noisy`` and
+    ``one_step_dice_clean``: Dice of the x0-estimate in the lowest and the highest stratum of λ.
+    ``prevalence``: the share of foreground pixels of all classes. ``signatures``: the failure signs
     (:mod:`orchestrator.fingerprint.failure_signs`), joined by "; ".
     """
-    found = {}
-    for probed in cells(tables):
-        about = probed.about
-        found.setdefault((about["study"], about["cell"]), {})[about["axis"]] = probed.whole()
-    known = {cell.key: cell for cell in final_cells(tables)}
-    mine = [known[key] for key in found]
-    held_out = HeldOut(tables, load_metrics(["dice", "ece"]), mine)
-    made = [
-        _row(axes["log_snr"], axes.get("t"), known[key], list(known.values()), held_out, tables)
-        for key, axes in found.items()
+    probes: dict[tuple[str, str], dict[str, ProbeCurves]] = {}
+    for probe in probe_curves(tables):
+        probes.setdefault(probe.final.key, {})[probe.axis] = probe.complete()
+    cells = list(final_cells(tables))
+    probed = [axes[axis].final for axes in probes.values() for axis in list(axes)[:1]]
+    held_out = HeldOut(tables, load_metrics(["dice", "ece"]), probed)
+    tested = _findings(probes)
+    found = [
+        _row(Measured(axes["log_snr"], axes.get("t"), tested.get(key, {})), cells, held_out, tables)
+        for key, axes in probes.items()
         if "log_snr" in axes and len(axes["log_snr"].runs)
     ]
-    return pa.Table.from_pylist(made, schema=SCHEMA)
+    return pa.Table.from_pylist(found, schema=SCHEMA)
+
+
+@dataclass(frozen=True)
+class Measured:
+    """The complete curves of one cell over both axes, and the tests of those over t."""
+
+    over_log_snr: ProbeCurves
+    over_t: ProbeCurves | None
+    findings: Mapping[Statement, Finding]
+
+
+def _findings(
+    probes: Mapping[tuple[str, str], Mapping[str, ProbeCurves]],
+) -> dict[tuple[str, str], dict[Statement, Finding]]:
+    """The tests over t of all cells, study by study."""
+    studies: dict[str, dict[str, ProbeCurves]] = {}
+    for (study, cell), axes in probes.items():
+        if "t" in axes:
+            studies.setdefault(study, {})[cell] = axes["t"]
+    return {
+        (study, cell): of_cell
+        for study, curves in studies.items()
+        for cell, of_cell in findings(curves).items()
+    }
 
 
 def _row(
-    over_log_snr: Probed,
-    over_t: Probed | None,
-    cell: FinalCell,
-    others: list[FinalCell],
-    held_out: HeldOut,
-    tables: Catalog,
+    measured: Measured, cells: list[FinalCell], held_out: HeldOut, tables: Catalog
 ) -> dict[str, Any]:
-    about = over_log_snr.about
-    row: dict[str, Any] = {k: about[k] for k in SCHEMA.names if k in about}
-    row |= {
-        "seeds": len(np.unique(over_log_snr.runs)),
-        "images": len(np.unique(over_log_snr.cases)),
-        "groups": len(np.unique(over_log_snr.groups)),
-        "pixels": round(over_log_snr.pixels.mean()),
-        "log_snr_low": float(over_log_snr.edges[0]),
-        "log_snr_high": float(over_log_snr.edges[-1]),
-        **_along_log_snr(over_log_snr),
-    }
-    found: list[str] = []
+    probe, over_t = measured.over_log_snr, measured.over_t
+    estimates = _along_log_snr(probe)
     if over_t is not None and len(over_t.runs):
-        row |= _along_t(over_t)
-        found += failure_signs.of_curves(over_t)
-    other = twin(cell, others)
-    if other is not None:
-        row |= {"twin": other.cell}
-        row |= left_edge(over_log_snr, cell, other, tables)
-    found += failure_signs.of_edge(row) + failure_signs.of_estimators(row)
-    found += failure_signs.of_calibration(held_out.measure(cell))
-    return row | {"signatures": "; ".join(found)}
+        estimates |= _along_t(over_t)
+    other = twin(probe.final, cells)
+    edge = UNKNOWN if other is None else left_edge(probe, other, tables)
+    signs = [
+        *failure_signs.of_findings(measured.findings),
+        *failure_signs.of_noisy_end(edge),
+        *failure_signs.of_estimators(estimates),
+        *failure_signs.of_calibration(held_out.measure(probe.final)),
+    ]
+    return {
+        **{k: getattr(probe.final, k) for k in ("study", "task", "cell", "arm", "model")},
+        "schedule": probe.schedule,
+        **probe.counts,
+        "pixels": round(probe.pixels.mean()),
+        "log_snr_low": float(probe.edges[0]),
+        "log_snr_high": float(probe.edges[-1]),
+        **columns(estimates),
+        **edge.columns("left_edge"),
+        "twin": None if other is None else other.cell,
+        "signatures": "; ".join(signs),
+    }
 
 
-def _along_log_snr(probed: Probed) -> dict[str, float | None]:
-    edges, pixels = probed.edges, probed.pixels.mean()
+def _along_log_snr(probe: ProbeCurves) -> dict[str, Estimate]:
+    """The numbers that are computed from curves over λ."""
+    edges, pixels = probe.edges, probe.pixels.mean()
     widths = np.diff(edges)
-    ends = np.array([edges[0], edges[-1]])
-    values = {**probed.curves}
-    if probed.pixelwise is not None:
-        tails = np.array([-np.inf, ends[1]]), np.array([ends[0], np.inf])
-        values["tails"] = probed.pixelwise.areas(*tails)
-        values["prevalence"] = probed.pixelwise.foreground
+    values = {**probe.curves}
+    if probe.pixelwise is not None:
+        below, above = (-np.inf, edges[0]), (edges[-1], np.inf)
+        lows, highs = np.transpose([below, above])
+        values["tails"] = probe.pixelwise.areas(lows, highs)
+        values["prevalence"] = probe.pixelwise.foreground
 
     def numbers(mean: Curves) -> dict[str, Array]:
         bits = widths / (2 * np.log(2))
@@ -146,7 +174,7 @@ def _along_log_snr(probed: Probed) -> dict[str, float | None]:
             "information_orthogonal": orthogonal @ widths,
         }
         live_from, live_to, dead = density.live(orthogonal, edges)
-        found = {
+        numbers = {
             **totals,
             **{f"{name}_per_image": value * pixels for name, value in totals.items()},
             "disagreement": totals["information"] - totals["information_orthogonal"],
@@ -159,24 +187,25 @@ def _along_log_snr(probed: Probed) -> dict[str, float | None]:
             "one_step_dice_clean": mean["one_step_dice"][..., -1],
         }
         if "tails" in mean:
-            found["tail_below"], found["tail_above"] = np.moveaxis(mean["tails"], -1, 0)
-            found["prevalence"] = mean["prevalence"]
-        return found
+            numbers["tail_below"], numbers["tail_above"] = np.moveaxis(mean["tails"], -1, 0)
+            numbers["prevalence"] = mean["prevalence"]
+        return numbers
 
-    return of_means(values, probed.counted, numbers)
+    return of_means(values, probe.weights, numbers)
 
 
-def _along_t(probed: Probed) -> dict[str, float | None]:
-    middles, widths = (probed.low + probed.high) / 2, probed.high - probed.low
+def _along_t(probe: ProbeCurves) -> dict[str, Estimate]:
+    """The numbers that are computed from curves over t."""
+    widths = probe.high - probe.low
 
     def numbers(mean: Curves) -> dict[str, Array]:
         with_image, without = mean["eps_error"], mean["eps_error_dropped"]
-        # Where there is no error without the image either, it has nothing to add.
-        adds = np.where(without > 0, 1 - ratio(with_image, without), 0.0)
+        # Where the error without the image is zero, the image can not take any of it away.
+        taken = np.where(without > 0, 1 - ratio(with_image, without), 0.0)
         return {
-            **{name: density.share_under(adds, x, widths) for name, x in LIMITS.items()},
+            **{name: density.share_under(taken, x, widths) for name, x in LIMITS.items()},
             "non_monotonicity": density.non_monotonicity(with_image),
-            "peak_t": middles[with_image.argmax(-1)],
+            "peak_t": probe.middles[with_image.argmax(-1)],
         }
 
-    return of_means(probed.curves, probed.counted, numbers)
+    return of_means(probe.curves, probe.weights, numbers)

@@ -56,7 +56,10 @@ def rows(tables: Catalog) -> pa.Table:
             key = {"study": study, "task": task}
             key |= {k: cells[i].cell for k, i in zip(CELLS, block, strict=True)}
             key |= _changed(*(settings[i] for i in block[:3]))
-            found += [key | r for r in pairs.interactions(*(cells[i] for i in block))]
+            found += [
+                key | {"metric": metric.name} | counts._asdict() | effect.columns("interaction")
+                for metric, counts, effect in pairs.interactions(*(cells[i] for i in block))
+            ]
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -11,13 +11,13 @@ import pyarrow as pa
 from orchestrator.heldout.final_cells import FinalCell, common_prefixes
 from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.statistics import bootstrap
+from orchestrator.statistics.rank_tests import mean_ranks
 from trainables.metrics import Array, Metric
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 METRICS = ("dice", "iou", "ece", "brier", "nll")
-LEVEL = 0.05
 SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in ("study", "metric", "arm")),
@@ -67,21 +67,17 @@ def _blocks(held_out: HeldOut, metric: Metric, arms: list[FinalCell]) -> Array:
 
 
 def _ranked(arms: list[str], blocks: Array) -> list[dict[str, Any]]:
-    from scipy import stats  # half a second to import, which only this needs
-
-    count, k = blocks.shape
-    if not count:
+    if not len(blocks):
         return []
-    ranks = stats.rankdata(blocks.round(12), axis=1)
-    alike = bool((ranks == ranks[:, :1]).all())
-    friedman = 1.0 if alike else cast("Any", stats.friedmanchisquare(*ranks.T)).pvalue
-    q = stats.studentized_range.ppf(1 - LEVEL, k, np.inf) / np.sqrt(2)
+    ranks = mean_ranks(blocks)
     shared = {
-        "arms": k,
-        "blocks": count,
-        "friedman_p": float(friedman),
-        "critical_difference": float(q * np.sqrt(k * (k + 1) / (6 * count))),
+        "arms": len(arms),
+        "blocks": len(blocks),
+        "friedman_p": ranks.friedman_p,
+        "critical_difference": ranks.critical_difference,
     }
-    means = ranks.mean(0).tolist()
-    found = [{**shared, "arm": a, "mean_rank": m} for a, m in zip(arms, means, strict=True)]
-    return sorted(found, key=lambda row: row["mean_rank"])
+    rows = [
+        {**shared, "arm": arm, "mean_rank": rank}
+        for arm, rank in zip(arms, ranks.ranks.tolist(), strict=True)
+    ]
+    return sorted(rows, key=lambda row: row["mean_rank"])

@@ -51,7 +51,7 @@ def rows(tables: Catalog) -> pa.Table:
         key |= {"cell": one.cell, "against": other.cell}
         ours, theirs = costs[one.key], costs[other.key]
         spent = ours | {f"{k}_against": v for k, v in theirs.items()} | _equal(ours, theirs)
-        found += [key | row | spent for row in pairs.differences(one, other)]
+        found += [key | pair.columns | spent for pair in pairs.differences(one, other)]
     found = paired.adjusted(found, "study", "task", "metric")
     return pa.Table.from_pylist(found, schema=SCHEMA)
 

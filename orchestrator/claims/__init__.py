@@ -1,1 +1,1 @@
-"""Does what the source study found hold? From the arms of a study to a verdict on each claim."""
+"""The claims of the source study, judged on the arms of a study."""

@@ -1,4 +1,4 @@
-"""Whether networks had finished learning when they were tested: from their own validations."""
+"""Whether networks had converged when they were tested, from their validation curves."""
 
 from __future__ import annotations
 
@@ -12,42 +12,44 @@ if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 GAIN = 0.02
-"""Of validation Dice in the second half of its steps: who gains more is still learning."""
+"""A network whose validation Dice rises by more in the second half of its steps still learns."""
 
 BELOW, LEARNING = "is below the grey level alone", "was still learning"
 
 
-class Learning:
-    """What a cell's validations say, and those of the arms without a network beside it."""
+class Convergence:
+    """Validation curves of trials, and what they say about convergence."""
 
     def __init__(self, tables: Catalog) -> None:
         steps = tables["steps"].to_pandas()
         steps = steps[steps["score_count"] > 0].sort_values("step")
         self._curves = {
-            str(digest): (mine["step"].to_numpy(), (mine["score_sum"] / mine["score_count"]))
-            for digest, mine in steps.groupby("digest")
+            str(digest): (rows["step"].to_numpy(), (rows["score_sum"] / rows["score_count"]))
+            for digest, rows in steps.groupby("digest")
         }
 
     def gain(self, trials: pd.DataFrame, networks: int = 1) -> float | None:
-        """By how much the best validation Dice of the first half was bettered in the second, the
-        mean over trials; None where none was validated in the first. Of ``networks`` that were
-        trained one after the other, the first.
+        """How much the best validation Dice rose from the first to the second half of the steps.
+
+        It is the mean over trials; None if no trial was validated in the first half. Of
+        ``networks`` that were trained one after another, the first counts.
         """
-        gains = [g for d in trials["digest"] if (g := self._gain(str(d), networks)) is not None]
-        return float(np.mean(gains)) if gains else None
+        gains = [self._gain(str(digest), networks) for digest in trials["digest"]]
+        known = [gain for gain in gains if gain is not None]
+        return float(np.mean(known)) if known else None
 
     def _gain(self, digest: str, networks: int) -> float | None:
-        at, scores = self._curves.get(digest, (np.empty(0), np.empty(0)))
-        if not len(at):
+        steps, scores = self._curves.get(digest, (np.empty(0), np.empty(0)))
+        if not len(steps):
             return None
-        whole = at[-1] / networks
-        early, own = np.asarray(scores)[at <= whole / 2], np.asarray(scores)[at <= whole]
-        return float(own.max() - early.max()) if len(early) else None
+        last = steps[-1] / networks
+        early, all_scores = np.asarray(scores)[steps <= last / 2], np.asarray(scores)[steps <= last]
+        return float(all_scores.max() - early.max()) if len(early) else None
 
     def doubt(self, name: str, trials: pd.DataFrame, floor: float | None, networks: int = 1) -> str:
-        """Why a cell's networks are too little trained to be judged; empty where they are not.
+        """Why a cell's networks are not to be judged; empty where they are.
 
-        ``floor`` is the validation Dice of an arm that has no network.
+        ``floor`` is the validation Dice of an arm without a network.
         """
         gain, reached = self.gain(trials, networks), score(trials)
         if floor is not None and reached is not None and reached < floor:
@@ -58,6 +60,6 @@ class Learning:
 
 
 def score(trials: pd.DataFrame) -> float | None:
-    """Validation Dice of a cell's trials, the mean; None where none is known."""
+    """Mean validation Dice of a cell's trials; None where it is unknown."""
     known: Any = trials["score"].dropna() if "score" in trials else trials[:0]
     return float(known.mean()) if len(known) else None

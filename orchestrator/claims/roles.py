@@ -1,4 +1,4 @@
-"""Which part an arm plays in the source study's claims: told by its config, never by its name."""
+"""The role of an arm in the claims, which is read from its config and never from its name."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 Role = Literal["diffusion", "twin", "ensemble", "nnunet", "segformer", "no network", "other"]
-CALLED: dict[Role, str] = {
+NAMES: dict[Role, str] = {
     "diffusion": "diffusion model",
     "twin": "feed-forward twin",
     "ensemble": "ensemble of the twin with no more passes",
@@ -27,38 +27,38 @@ SINGLE, ENSEMBLES = "feedforward", ("feedforward", "deep_ensemble")
 
 @dataclass(frozen=True)
 class Arm:
-    """A final cell, and the role that it plays in the claims."""
+    """A final cell with its role."""
 
     final: FinalCell
 
     @property
+    def cell(self) -> str:
+        """The cell's name."""
+        return self.final.cell
+
+    @property
+    def model(self) -> str:
+        """The architecture."""
+        return self.final.model
+
+    @property
     def trials(self) -> pd.DataFrame:
-        """Its finished final trials."""
+        """The finished final trials."""
         return self.final.trials
 
     @property
     def config(self) -> dict[str, Any]:
-        """Its config, without what differs between seeds."""
+        """The config, without what differs between seeds."""
         return self.final.config
 
     @property
-    def model(self) -> str:
-        """Its architecture."""
-        return self.final.model
-
-    @property
-    def cell(self) -> str:
-        """Its name."""
-        return self.final.cell
-
-    @property
     def passes(self) -> int:
-        """Of the network, per test image."""
+        """Network passes per test image."""
         return int(self.trials["passes_per_image"].fillna(1).iloc[0])
 
     @property
     def networks(self) -> int:
-        """That are trained one after another."""
+        """Number of networks that are trained one after another."""
         return int(self._mode.get("networks", 1))
 
     @property
@@ -68,22 +68,21 @@ class Arm:
 
     @cached_property
     def role(self) -> Role:
-        """A network that is shown another image than its own, or none, plays no part."""
+        """The role; ``other`` for a control, that is a network trained without its image."""
         train = self.config.get("train", {})
-        model, mode = self.model, self.final.mode
         if train.get("control", "none") != "none":
             return "other"
-        if mode == "diffusion":
+        if self.final.mode == "diffusion":
             return "diffusion"
         for name in ("nnunet", "segformer"):
-            if model.startswith(name):
+            if self.model.startswith(name):
                 return name
         if train.get("steps") == 0:
             return "no network"
         members = self._mode.get("members", 1) * self.networks
-        if mode == SINGLE and members == 1:
+        if self.final.mode == SINGLE and members == 1:
             return "twin"
-        return "ensemble" if mode in ENSEMBLES and members > 1 else "other"
+        return "ensemble" if self.final.mode in ENSEMBLES and members > 1 else "other"
 
 
 class ArmRoster:
@@ -93,12 +92,12 @@ class ArmRoster:
         self.arms = [Arm(cell) for cell in cells]
 
     def of(self, role: Role) -> list[Arm]:
-        """All that play it."""
+        """All arms with a role."""
         return [arm for arm in self.arms if arm.role == role]
 
     @property
     def models(self) -> list[str]:
-        """Architectures that there is a diffusion model of."""
+        """Architectures with a diffusion arm."""
         return sorted({arm.model for arm in self.of("diffusion")})
 
     @property
@@ -108,30 +107,30 @@ class ArmRoster:
         return max(known, default=None)
 
     def diffusion(self, model: str) -> list[Arm]:
-        """Those of one architecture."""
+        """The diffusion arms of one architecture."""
         return [arm for arm in self.of("diffusion") if arm.model == model]
 
     def against(self, role: Role, arm: Arm) -> Arm | None:
-        """What a diffusion arm is compared with; None where there is nothing of the kind.
+        """The arm that a diffusion arm is compared with; None if there is none of that role.
 
-        Of several the best in validation. A twin, and an ensemble of it, is the same architecture
-        with the same numbers, trained alike if there is one; of ensembles that one which has most
-        passes, but no more than the diffusion model.
+        Of several it is the best in validation. A twin or an ensemble of twins has the same
+        architecture with the same settings, and the same training if there is such an arm. Of
+        ensembles it is the one with most passes, but no more than the diffusion arm.
         """
-        found = self.of(role)
+        candidates = self.of(role)
         if role in ("twin", "ensemble"):
-            alike = (arm.model, arm.config.get("model"))
-            found = [o for o in found if (o.model, o.config.get("model")) == alike]
+            model = (arm.model, arm.config.get("model"))
+            candidates = [o for o in candidates if (o.model, o.config.get("model")) == model]
         if role == "ensemble":
-            most = max((o.passes for o in found if o.passes <= arm.passes), default=0)
-            found = [o for o in found if o.passes == most]
+            most = max((o.passes for o in candidates if o.passes <= arm.passes), default=0)
+            candidates = [o for o in candidates if o.passes == most]
         if role in ("twin", "ensemble"):
-            found = [o for o in found if not differs(o, arm)] or found
-        return best(found)
+            candidates = [o for o in candidates if not training_differences(o, arm)] or candidates
+        return best(candidates)
 
 
 def best(arms: Iterable[Arm]) -> Arm | None:
-    """In validation; None of none."""
+    """The arm with the best validation Dice; None if there is no arm."""
 
     def rank(arm: Arm) -> tuple[float, str]:
         reached = score(arm.trials)
@@ -140,29 +139,30 @@ def best(arms: Iterable[Arm]) -> Arm | None:
     return max(arms, key=rank, default=None)
 
 
-def differs(one: Arm, other: Arm) -> list[str]:
-    """The numbers of training that are not the same, by name."""
-    mine, theirs = (arm.config.get("train", {}) for arm in (one, other))
-    return sorted(k for k in mine.keys() | theirs.keys() if mine.get(k) != theirs.get(k))
+def training_differences(one: Arm, other: Arm) -> list[str]:
+    """The names of the training settings in which two arms differ."""
+    ours, theirs = (arm.config.get("train", {}) for arm in (one, other))
+    return sorted(k for k in ours.keys() | theirs.keys() if ours.get(k) != theirs.get(k))
 
 
-def chosen(casts: Mapping[str, ArmRoster], model: str) -> dict[str, Arm]:
-    """By task, the diffusion arm of an architecture that the claims are about: the one that most
-    tasks have, so that tasks compare, and of these the best in validation over them.
+def chosen(rosters: Mapping[str, ArmRoster], model: str) -> dict[str, Arm]:
+    """The diffusion arm of an architecture that the claims are about, by task.
 
-    It is the same config on every task; where no two tasks have one in common, as after a search,
+    It is the config that most tasks have, so that tasks can be compared; of these the best in
+    validation over the tasks. Where no two tasks have a config in common, as after a search, it is
     the arm of the same name.
     """
-    alike: dict[tuple[int, str], dict[str, Arm]] = {}
-    for task, cast in casts.items():
-        for arm in cast.diffusion(model):
+    candidates: dict[tuple[int, str], dict[str, Arm]] = {}
+    for task, roster in rosters.items():
+        for arm in roster.diffusion(model):
             rest = {k: v for k, v in arm.config.items() if k not in ("task", "seed")}
             for kind in ((1, json.dumps(rest, sort_keys=True)), (0, arm.final.arm)):
-                mine = alike.setdefault(kind, {})
-                mine[task] = best([arm, *([mine[task]] if task in mine else [])]) or arm
+                by_task = candidates.setdefault(kind, {})
+                rivals = [arm, *([by_task[task]] if task in by_task else [])]
+                by_task[task] = best(rivals) or arm
 
     def rank(kind: tuple[int, str]) -> tuple[int, int, float]:
-        reached = [score(arm.trials) or 0.0 for arm in alike[kind].values()]
+        reached = [score(arm.trials) or 0.0 for arm in candidates[kind].values()]
         return len(reached), kind[0], sum(reached)
 
-    return alike[max(sorted(alike), key=rank)] if alike else {}
+    return candidates[max(sorted(candidates), key=rank)] if candidates else {}

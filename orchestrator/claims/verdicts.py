@@ -1,84 +1,111 @@
-"""From a paired difference to a verdict: a claim holds, does not hold, or can not be told."""
+"""From the evidence of rows to verdicts: on one task, and over all tasks of a model."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
 
-from orchestrator.statistics.multiple_testing import LEVEL
+import numpy as np
 
-Verdict = Literal["holds", "does not hold", "can not be told"]
-WORDS: dict[Verdict, str] = {
-    "holds": "holds on",
-    "does not hold": "does not hold on",
-    "can not be told": "can not be told on",
-}
+from orchestrator.claims.rows import ClaimRow
+from orchestrator.statistics.estimates import Estimate
+from orchestrator.statistics.levels import ALPHA
+from orchestrator.statistics.multiple_testing import holm
+from orchestrator.statistics.paired_tests import least_p, signed_rank, t_interval
+from orchestrator.statistics.verdicts import Evidence, Verdict, judge
 
-
+VERDICTS: tuple[Verdict, ...] = ("holds", "does not hold", "inconclusive")
 NAMED = 4
-"""Tasks that are listed by name."""
+"""The most tasks that are listed by name."""
+REASONS = 3
+"""The most reasons that are listed."""
 
 
-@dataclass(frozen=True)
-class Evidence:
-    """A difference, and what is to be known of it before it is believed."""
-
-    low: float
-    """Of its 95 % interval, with ``high``."""
-    high: float
-    sign: int
-    """Of the difference, if the claim is true."""
-    p_holm: float
-    """NaN: it could not be tested."""
-    units: int
-    """Patients, images or tasks that it was tested over."""
-    least_p: float
-    """Below which its test can not go with so few, adjusted as ``p_holm`` is."""
-    above: float | None = None
-    """The share of units whose difference is above zero, where that is known."""
-    caveats: Sequence[str] = ()
-    """What a verdict leaves open."""
+def adjusted(rows: Sequence[ClaimRow]) -> list[ClaimRow]:
+    """The rows of one statement with p-values adjusted over them by Holm."""
+    p = np.array([np.nan if row.test is None else row.test.p for row in rows], np.float64)
+    family = int((~np.isnan(p)).sum())
+    return [
+        dataclasses.replace(row, p_holm=p_holm, family=family)
+        for row, p_holm in zip(rows, holm(p).tolist(), strict=True)
+    ]
 
 
-def least_p(units: int, comparisons: int = 1) -> float:
-    """Of n units a signed-rank or permutation test of pairs gives no two-sided p below 2 · 2⁻ⁿ,
-    and Holm's adjustment multiplies the smallest by the comparisons.
+def judged(row: ClaimRow) -> ClaimRow:
+    """The row with its verdict: inconclusive without evidence, or where networks are in doubt."""
+    if row.missing or row.test is None:
+        return dataclasses.replace(row, why=row.missing or "no test could be made")
+    evidence = Evidence(
+        row.difference,
+        p=row.p_holm,
+        units=row.units or 0,
+        least_p=row.test.least_p * row.family,
+        share_above=row.share_above,
+    )
+    as_trained, reason = judge(evidence, row.claim.sign)
+    if as_trained != "inconclusive":
+        reason = "; ".join([reason, *row.caveats])
+    why = "; ".join(row.doubts) or reason
+    return dataclasses.replace(
+        row,
+        as_trained=as_trained,
+        verdict="inconclusive" if row.doubts else as_trained,
+        why=f"{row.where}: {why}" if row.where else why,
+    )
 
-    >>> least_p(5), least_p(6), least_p(6, 3)
-    (0.0625, 0.03125, 0.09375)
+
+def over_tasks(rows: Sequence[ClaimRow], source: str) -> ClaimRow:
+    """The row of one model over its tasks, from the judged rows of one statement.
+
+    A statement that compares arms is tested over tasks if there are enough of them for a
+    significant result (Demšar 2006, JMLR 7:1-30, section 3.1.3). Otherwise it holds if it does on
+    each task, and does not hold if it does not on one.
     """
-    return comparisons * 2.0 ** (1 - units)
+    first = rows[0]
+    summary = "; ".join([summarised([(str(r.task), r.verdict) for r in rows]), *_reasons(rows)])
+    tasks = {task for row in rows for task in row.tasks_compared or (row.task,)}
+    row = ClaimRow(first.study, first.claim, source, model=first.model, tasks=len(tasks))
+    differences = np.array([r.difference.value for r in rows if r.difference.known])
+    if first.claim.against is None or least_p(len(differences)) > ALPHA:
+        return dataclasses.replace(
+            row,
+            verdict=combined([r.verdict for r in rows]),
+            as_trained=combined([r.as_trained for r in rows]),
+            why=summary,
+        )
+    return dataclasses.replace(
+        row,
+        tasks=len(differences),
+        units=len(differences),
+        difference=Estimate(float(differences.mean()), *t_interval(differences)),
+        test=signed_rank(differences),
+        doubts=tuple(dict.fromkeys(doubt for r in rows for doubt in r.doubts)),
+        caveats=(summary,),
+    )
 
 
-def judge(evidence: Evidence) -> tuple[Verdict, str]:
-    """The verdict and why: only an interval and an adjusted p-value that agree tell anything."""
-    low, high, p = evidence.low, evidence.high, evidence.p_holm
-    if not p <= LEVEL and evidence.least_p > LEVEL:
-        few = f"{evidence.units} test units are too few: p can not be below {evidence.least_p:.2g}"
-        return "can not be told", few
-    if not p <= LEVEL:
-        return "can not be told", f"it may be chance: p {p:.2g}"
-    if not (low > 0 or high < 0):
-        return "can not be told", "the interval includes no difference"
-    if evidence.above is not None and (evidence.above > 0.5) != (low > 0):
-        return "can not be told", "most test units point the other way than the mean over cases"
-    as_claimed = low > 0 if evidence.sign > 0 else high < 0
-    why = "; ".join(["interval and test agree", *evidence.caveats])
-    return ("holds" if as_claimed else "does not hold"), why
+def combined(verdicts: Sequence[Verdict]) -> Verdict:
+    """The verdict on a statement about every task: one task refutes it, all support it."""
+    if "does not hold" in verdicts:
+        return "does not hold"
+    return "inconclusive" if "inconclusive" in verdicts else "holds"
 
 
-def over_all(verdicts: Sequence[tuple[str, Verdict]]) -> tuple[Verdict, str]:
-    """Of a claim about every task: one task refutes it, all of them together hold it up."""
-    by: dict[Verdict, list[str]] = {}
+def summarised(verdicts: Sequence[tuple[str, Verdict]]) -> str:
+    """Each verdict with the tasks on which it was reached."""
+    by_verdict: dict[Verdict, list[str]] = {verdict: [] for verdict in VERDICTS}
     for task, verdict in verdicts:
-        by.setdefault(verdict, []).append(task)
-    told = "; ".join(f"{WORDS[v]} {_listed(by[v])}" for v in WORDS if v in by)
-    if "does not hold" in by:
-        return "does not hold", told
-    return ("can not be told" if "can not be told" in by else "holds"), told
+        by_verdict[verdict].append(task)
+    return "; ".join(f"{v} on {_listed(tasks)}" for v, tasks in by_verdict.items() if tasks)
 
 
 def _listed(tasks: Sequence[str]) -> str:
     """Their names, or how many they are."""
     return ", ".join(tasks) if len(tasks) <= NAMED else f"{len(tasks)} of them"
+
+
+def _reasons(rows: Sequence[ClaimRow]) -> list[str]:
+    """The first reasons for which rows are inconclusive."""
+    reasons = list(dict.fromkeys(row.why for row in rows if row.verdict == "inconclusive"))
+    more = [f"{len(reasons) - REASONS} more reasons"] if len(reasons) > REASONS else []
+    return [*reasons[:REASONS], *more]

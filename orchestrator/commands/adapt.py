@@ -10,12 +10,10 @@ from pprint import pformat
 from textwrap import fill
 from typing import Any
 
-import numpy as np
-
 from orchestrator.analyses import catalog
 from orchestrator.commands import ledger_of
 from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
-from orchestrator.fingerprint.probes import Probed, cells
+from orchestrator.fingerprint.probes import ProbeCurves, probe_curves
 from orchestrator.report.adapted_schedule import schedule_figure
 from trainables.part import unknown
 
@@ -31,7 +29,7 @@ def main(options: Namespace) -> int:
         raise ValueError(
             f"{_place(adapted)}: its image tells nothing, so there is nothing to follow"
         )
-    task = re.sub(r"\W+", "_", adapted.probed.about["task"])
+    task = re.sub(r"\W+", "_", adapted.probe.final.task)
     path = Path(options.output or f"adapted_{task}.py")
     if path.suffix != ".py" or not path.stem.isidentifier():
         raise ValueError(f"-o {path}: a space is a .py file whose name is a plain word")
@@ -51,7 +49,7 @@ def main(options: Namespace) -> int:
     return 0
 
 
-def _chosen(options: Namespace) -> Probed:
+def _chosen(options: Namespace) -> ProbeCurves:
     """The one cell that is asked for.
 
     Raises:
@@ -61,18 +59,17 @@ def _chosen(options: Namespace) -> Probed:
     known = ledger.studies.names(retired=True)
     if options.study not in known:
         raise unknown("study", options.study, known)
-    probed = [
-        p.whole() for p in cells(catalog(ledger, (options.study,))) if p.about["axis"] == "log_snr"
-    ]
-    found = [p for p in probed if len(p.runs)]
+    probes = probe_curves(catalog(ledger, (options.study,)))
+    complete = [probe.complete() for probe in probes if probe.axis == "log_snr"]
+    found = [probe for probe in complete if len(probe.runs)]
     if not found:
         raise ValueError(
             f"study {options.study!r} has no finished final diffusion trial that was probed"
         )
-    mine = [p for p in found if p.about["task"] == options.task]
+    mine = [p for p in found if p.final.task == options.task]
     if not mine:
-        raise unknown("task", options.task, sorted({p.about["task"] for p in found}))
-    names = [p.about["cell"] for p in mine]
+        raise unknown("task", options.task, sorted({p.final.task for p in found}))
+    names = [p.final.cell for p in mine]
     if options.cell is None and len(mine) > 1:
         raise ValueError(
             f"study {options.study!r} has several diffusion models of {options.task}: choose one"
@@ -84,7 +81,7 @@ def _chosen(options: Namespace) -> Probed:
 
 
 def _place(adapted: Adapted) -> str:
-    return f"{adapted.probed.about['study']} {adapted.probed.about['cell']}"
+    return f"{adapted.probe.final.study} {adapted.probe.final.cell}"
 
 
 def _schedules(adapted: Adapted) -> dict[str, dict[str, Any]]:
@@ -93,18 +90,18 @@ def _schedules(adapted: Adapted) -> dict[str, dict[str, Any]]:
 
 def reasons(adapted: Adapted) -> dict[str, Any]:
     """The numbers behind the schedule."""
-    probed = adapted.probed
+    probe = adapted.probe
     schedules = _schedules(adapted)
     low, high = adapted.log_snr
     return {
-        "study": probed.about["study"],
-        "cell": probed.about["cell"],
-        "task": probed.about["task"],
-        "seeds": len(np.unique(probed.runs)),
-        "images": len(np.unique(probed.cases)),
+        "study": probe.final.study,
+        "cell": probe.final.cell,
+        "task": probe.final.task,
+        "seeds": probe.counts["seeds"],
+        "images": probe.counts["images"],
         "bits_per_pixel": float(adapted.bits.sum()),
         "half": adapted.half,
-        "measured": [float(probed.edges[0]), float(probed.edges[-1])],
+        "measured": [float(probe.edges[0]), float(probe.edges[-1])],
         "log_snr": [low, high],
         "trained_with": next(iter(adapted.trained)),
         "t": list(adapted.times),
@@ -136,7 +133,7 @@ def sentences(said: dict[str, Any]) -> list[str]:
 
 def space(adapted: Adapted) -> str:
     """A space's file: the model's own config under adapted, linear and cosine schedules."""
-    about, config = adapted.probed.about, dict(adapted.probed.config)
+    cell, config = adapted.probe.final, dict(adapted.probe.final.config)
     config.pop("seed", None)
     diffusion = {**config["mode"]["diffusion"], "t_low": 0.0, "t_high": 1.0}
     diffusion.pop("schedule", None)
@@ -157,8 +154,8 @@ def space(adapted: Adapted) -> str:
     }
     steps = config.get("train", {}).get("steps")
     told = [
-        f"Is a schedule that follows its fingerprint good for {about['task']}? In pairs.",
-        f"Made by `segprint adapt {about['study']} --task {about['task']} --cell {about['cell']}`."
+        f"Is a schedule that follows its fingerprint good for {cell.task}? In pairs.",
+        f"Made by `segprint adapt {cell.study} --task {cell.task} --cell {cell.cell}`."
         f" {' '.join(sentences(reasons(adapted)))}",
         "`adapted`: λ has the density of the information but for a tenth of the timesteps, which"
         " are spread evenly. `adapted_root`: the root of its second moment over cases."
@@ -171,7 +168,7 @@ def space(adapted: Adapted) -> str:
     ]
     text = "\n\n".join(fill(line, 98, break_long_words=False) for line in told)
     text = text.replace("\\", "\\\\").replace('"""', "'''")
-    question = f"Does a noise schedule made from its fingerprint help {about['task']}?"
+    question = f"Does a noise schedule made from its fingerprint help {cell.task}?"
     return (
         f'"""{text}\n"""\n\nfrom search_spaces import Space\n\n'
         f"CONFIG = {pformat(config, width=96, sort_dicts=False)}\n\n"

@@ -16,6 +16,7 @@ from orchestrator.commands.output import deliver
 from orchestrator.heldout import paired
 from orchestrator.heldout.final_cells import IDENTITY, FinalCell, final_cells
 from orchestrator.heldout.metrics import HeldOut, load_metrics
+from orchestrator.statistics.verdicts import comparison
 from orchestrator.views.catalog import Catalog
 
 SCHEMA = pa.schema(
@@ -23,6 +24,7 @@ SCHEMA = pa.schema(
         *((k, pa.string()) for k in ("task", "metric", "one", "other")),
         *((k, pa.int64()) for k in paired.COUNTS),
         *((k, pa.float64()) for k in paired.NUMBERS),
+        ("verdict", pa.string()),
     ]
 )
 
@@ -39,11 +41,12 @@ def main(options: Namespace) -> int:
         )
     pairs = paired.Pairs(HeldOut(tables, load_metrics(), [*one, *other]))
     found = [
-        {"task": left.task, "one": _label(left), "other": _label(right), **row}
+        {"task": left.task, "one": _label(left), "other": _label(right), **pair.columns}
         for left, right in _pairs(one, other)
-        for row in pairs.differences(left, right)
+        for pair in pairs.differences(left, right)
     ]
     found = paired.adjusted(found, "metric")
+    found = [{**row, "verdict": comparison(paired.advantage(row))} for row in found]
     deliver(pa.Table.from_pylist(found, schema=SCHEMA), options)
     return 0 if found else 1
 

@@ -1,1 +1,1 @@
-"""Timestep fingerprints: probe curves over the noise level, and what follows from them."""
+"""Timestep fingerprints: probe curves over the noise level, and what is derived from them."""

@@ -1,6 +1,6 @@
-"""What a density over strata tells: where it lies, and how it rises and falls.
+"""Location, width and monotonicity of densities over strata.
 
-Curves are [..., strata], the strata in rising order; every function keeps the axes before the last.
+Curves are [..., strata] with the strata in rising order; every function keeps the leading axes.
 """
 
 from __future__ import annotations
@@ -12,36 +12,36 @@ from trainables.metrics import ratio
 
 Array = NDArray[np.float64]
 DEAD = 0.01
-"""Of the peak: what is below it tells nothing."""
+"""A stratum is dead if its density is below this share of the peak."""
 
 
 def quantile(areas: Array, edges: Array, share: float = 0.5) -> Array:
-    """The place below which a share of the area lies, the density even within each stratum.
+    """The position below which a share of the area lies, with a constant density in each stratum.
 
-    ``areas`` [..., strata] ≥ 0, ``edges`` [strata + 1] rising; NaN where there is no area.
+    ``areas`` [..., strata] ≥ 0, ``edges`` [strata + 1] rising; NaN where the area is zero.
     """
     cumulative = np.concatenate([np.zeros((*areas.shape[:-1], 1)), np.cumsum(areas, -1)], -1)
     sought = cumulative[..., -1:] * share
     at = np.maximum((cumulative[..., :-1] <= sought).sum(-1, keepdims=True) - 1, 0)
     below, above = (np.take_along_axis(cumulative, at + i, -1) for i in (0, 1))
-    found = edges[at] + (sought - below) * ratio(edges[at + 1] - edges[at], above - below)
-    return np.where(cumulative[..., -1:] > 0, found, np.nan)[..., 0]
+    position = edges[at] + (sought - below) * ratio(edges[at + 1] - edges[at], above - below)
+    return np.where(cumulative[..., -1:] > 0, position, np.nan)[..., 0]
 
 
 def width(areas: Array, edges: Array) -> Array:
-    """How far apart the places are below which a tenth and nine tenths of the area lie."""
+    """The distance between the 10 % and the 90 % quantile."""
     return quantile(areas, edges, 0.9) - quantile(areas, edges, 0.1)
 
 
 def share_under(values: Array, limit: float, widths: Array) -> Array:
-    """The share of the axis on which a curve is below a limit; NaN is not below any."""
+    """The share of the axis on which a curve is below a limit; NaN counts as not below."""
     return ((values < limit) * widths).sum(-1) / widths.sum()
 
 
 def live(density: Array, edges: Array) -> tuple[Array, Array, Array]:
-    """The outermost edges of what has at least :data:`DEAD` of the peak, and the dead share.
+    """The outer edges of the strata with at least :data:`DEAD` of the peak, and the dead share.
 
-    The share is of the whole axis: strata between live ones may be dead as well.
+    The share is that of the whole axis; strata between live ones may be dead as well.
     """
     peak = density.max(-1, keepdims=True)
     alive = (density >= DEAD * peak) & (peak > 0)
@@ -53,9 +53,9 @@ def live(density: Array, edges: Array) -> tuple[Array, Array, Array]:
 
 
 def non_monotonicity(values: Array) -> Array:
-    """The share of a curve's ups and downs that leads nowhere: 1 − |last − first| / Σ|steps|.
+    """The share of a curve's total variation that cancels: 1 − |last − first| / Σ|steps|.
 
-    0 if and only if the curve is monotone, 1 where it ends as high as it began.
+    0 if and only if the curve is monotone, 1 where it ends at its first value.
     """
     steps = np.abs(np.diff(values, axis=-1)).sum(-1)
     net = np.abs(values[..., -1] - values[..., 0])
@@ -63,9 +63,9 @@ def non_monotonicity(values: Array) -> Array:
 
 
 def onto(grid: Array, edges: Array) -> Array:
-    """The matrix that spreads strata's areas over the bins of another axis: [strata, bins].
+    """The matrix that distributes areas of strata over the bins of a grid: [strata, bins].
 
-    What of a stratum lies beyond the grid is left out.
+    Parts of a stratum beyond the grid are left out.
     """
     low = np.maximum(edges[:-1, None], grid[None, :-1])
     high = np.minimum(edges[1:, None], grid[None, 1:])

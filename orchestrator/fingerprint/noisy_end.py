@@ -1,4 +1,4 @@
-"""Where nothing is left of the mask, a diffusion model must be as good as its feed-forward twin.
+"""The error at the noisy end, compared with the feed-forward twin.
 
 As λ → −∞ the estimate of x0 with the image becomes E[x0 | image], whose squared error, in ±1
 units, is four times the Brier score of the same probability.
@@ -11,75 +11,74 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from orchestrator.fingerprint.probes import Probed
+from orchestrator.fingerprint.probes import ProbeCurves
 from orchestrator.heldout.final_cells import FinalCell
 from orchestrator.heldout.rows import SAMPLE, HeldOutRows
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array
-from orchestrator.statistics.curve_intervals import of_means
+from orchestrator.statistics.estimates import Curves, Estimate, of_means
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 TWIN = "feedforward"
-Key = tuple[int, str]
-"""A training seed, and a case."""
+UNKNOWN = Estimate(np.nan, np.nan, np.nan)
+SeedAndCase = tuple[int, str]
 
 
 def twin(cell: FinalCell, cells: list[FinalCell]) -> FinalCell | None:
-    """The feed-forward cell of the same study, task and model.
+    """The feed-forward cell of the same study, task and model; None if there is none.
 
-    Of several, one that differs in nothing but the mode if there is one; one that was trained
-    without soft Dice, since only then E[x0 | image] is what it was asked for; and the one with the
-    fewest passes: an ensemble's mean is no single pass's estimate.
+    Of several, it is one whose config differs in the mode only; then one trained without soft Dice,
+    whose output estimates E[x0 | image]; then the one with the fewest passes, because the mean of
+    an ensemble is not the estimate of a single pass.
     """
     same = (cell.study, cell.task, cell.model)
-    alike = [c for c in cells if c.mode == TWIN and (c.study, c.task, c.model) == same]
+    twins = [c for c in cells if c.mode == TWIN and (c.study, c.task, c.model) == same]
     rest = _without_mode(cell)
 
     def rank(other: FinalCell) -> tuple[bool, bool, float, str]:
         passes = other.trials["passes_per_image"].fillna(1).min()
         return _without_mode(other) != rest, _by_dice(other), float(passes), other.cell
 
-    return min(alike, key=rank, default=None)
+    return min(twins, key=rank, default=None)
 
 
-def left_edge(
-    probed: Probed, cell: FinalCell, other: FinalCell, tables: Catalog
-) -> dict[str, float | None]:
-    """``left_edge``: the x0-error in the lowest stratum of λ over 4·scale²·Brier of the twin.
+def left_edge(probe: ProbeCurves, other: FinalCell, tables: Catalog) -> Estimate:
+    """The x0-error in the lowest stratum of λ over 4·scale²·Brier score of the twin.
 
-    Over the seeds and cases that both have, resampled together. 1 where they agree; below it the
-    noisy mask still tells something, above it the diffusion model uses its image less well. None
-    for more than two classes, whose background has no Brier score of its own.
+    It is computed over the seeds and cases that both have, resampled together. It is 1 where the
+    two agree; below 1 the noisy mask is still informative, above 1 the diffusion model uses its
+    image less well. Unknown for more than two classes, whose background has no Brier score.
     """
-    theirs = _brier(other, tables)
-    seed_of = dict(zip(cell.trials["digest"], cell.trials["seed"], strict=True))
-    mine: dict[Key, list[int]] = {}
-    for i, (run, place) in enumerate(zip(probed.runs, probed.cases, strict=True)):
-        case, _, _ = probed.names[place].rpartition("/")  # of which the probed tile is a part
-        mine.setdefault((int(seed_of[probed.digests[run]]), case), []).append(i)
-    common = sorted(mine.keys() & theirs.keys())
+    briers = _brier(other, tables)
+    trials = probe.final.trials
+    seed_of = dict(zip(trials["digest"], trials["seed"], strict=True))
+    tiles: dict[SeedAndCase, list[int]] = {}
+    for row, (run, case) in enumerate(zip(probe.runs, probe.cases, strict=True)):
+        name, _, _ = probe.case_names[case].rpartition("/")  # the case that the tile is a part of
+        tiles.setdefault((int(seed_of[probe.digests[run]]), name), []).append(row)
+    common = sorted(tiles.keys() & briers.keys())
     if not common:
-        return {}
-    _, scale = probed.encoding
-    errors = probed.curves["x0_error"][:, 0] / (4 * scale**2)
-    error = np.array([errors[mine[key]].mean() for key in common])
-    brier = np.array([theirs[key] for key in common])
+        return UNKNOWN
+    _, scale, _ = probe.encoding
+    errors = probe.curves["x0_error"][:, 0] / (4 * scale**2)
+    error = np.array([errors[tiles[key]].mean() for key in common])
+    brier = np.array([briers[key] for key in common])
     seeds, cases = zip(*common, strict=True)
-    groups = probed.groups[[mine[key][0] for key in common]]
+    groups = probe.groups[[tiles[key][0] for key in common]]
     units = bootstrap.units(np.unique(cases, return_inverse=True)[1], groups)
-    counted = bootstrap.weights([str(seed) for seed in seeds], units)
+    weights = bootstrap.weights([str(seed) for seed in seeds], units)
 
-    def ratio(means: Any) -> dict[str, Array]:
+    def quotient(means: Curves) -> dict[str, Array]:
         with np.errstate(divide="ignore", invalid="ignore"):
             return {"left_edge": means["error"] / means["brier"]}
 
-    return of_means({"error": error, "brier": brier}, counted, ratio)
+    return of_means({"error": error, "brier": brier}, weights, quotient)["left_edge"]
 
 
-def _brier(cell: FinalCell, tables: Catalog) -> dict[Key, float]:
-    """Of every seed and case, where the task has two classes."""
+def _brier(cell: FinalCell, tables: Catalog) -> dict[SeedAndCase, float]:
+    """The Brier score of every seed and case; empty unless the task has two classes."""
     digests = set(cell.digests)
     table = HeldOutRows("calibration", tables["calibration"], digests)
     rows = table.indices(digests, SAMPLE)
@@ -101,6 +100,7 @@ def _brier(cell: FinalCell, tables: Catalog) -> dict[Key, float]:
 
 
 def _by_dice(cell: FinalCell) -> bool:
+    """Whether the cell was trained with soft Dice."""
     modes = cast("dict[str, dict[str, Any]]", cell.config.get("mode", {}))
     return any(fields.get("dice_weight", 0) > 0 for fields in modes.values())
 

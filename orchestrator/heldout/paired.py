@@ -1,55 +1,88 @@
-"""Sets of trials compared on the cases that all were tested on, seed by seed."""
+"""Cells compared on the test cases and training seeds that they share."""
 
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from typing import Any, cast
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, NamedTuple, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.heldout.final_cells import FinalCell
 from orchestrator.heldout.metrics import HeldOut
 from orchestrator.heldout.rows import SAMPLE, Cases, HeldOutRows, Indices, mean_of_classes
-from orchestrator.statistics import bootstrap
+from orchestrator.statistics.estimates import Estimate
 from orchestrator.statistics.multiple_testing import holm
-from trainables.metrics import Array, Metric
-
-NUMBERS = (
-    "value",
-    "value_against",
-    "difference",
-    "difference_low",
-    "difference_high",
-    "better",
-    "wilcoxon_p",
-    "permutation_p",
-    "p_holm",
+from orchestrator.statistics.paired_tests import (
+    TestResult,
+    count_permutations,
+    exchange_test,
+    signed_rank,
 )
-PERMUTATIONS = 2000, 20_000
-"""Of which the first exchanges nothing: at least so many, and at most."""
+from orchestrator.statistics.verdicts import Evidence, Sign
+from trainables.metrics import Array, Metric
+from trainables.part import parse_part
 
-COUNTED: dict[str, Callable[[Cases], Indices]] = {
-    "seeds": lambda cases: cases.runs,
-    "images": lambda cases: cases.cases,
-    "groups": lambda cases: cases.groups,
-    "units": lambda cases: cases.units,
-}
-COUNTS = tuple(COUNTED)
+COUNTS = ("seeds", "images", "groups", "units")
+NUMBERS = (
+    *("value", "value_against", "difference", "difference_low", "difference_high"),
+    *("better", "wilcoxon_p", "permutation_p", "p_holm"),
+)
 Sides = tuple[Cases, ...]
-"""The same rows of one class, as each of some cells has them."""
+"""The shared cases of one class, as each of the compared cells predicted them."""
+
+
+class Counts(NamedTuple):
+    """What a comparison is computed from."""
+
+    seeds: int
+    images: int
+    groups: int
+    units: int
+    """What is resampled and tested over (:func:`orchestrator.statistics.bootstrap.units`)."""
+
+
+@dataclass(frozen=True)
+class PairedDifference:
+    """A metric of one cell less that of another."""
+
+    metric: Metric
+    counts: Counts
+    value: float
+    value_against: float
+    difference: Estimate
+    better: float | None
+    """The share of units on which the first cell is better; a tie counts half."""
+    test: TestResult
+    """Of no difference, over units, for the given networks."""
+
+    @property
+    def columns(self) -> dict[str, Any]:
+        """The columns :data:`COUNTS` and :data:`NUMBERS` but ``p_holm``, and ``metric``."""
+        p = None if np.isnan(self.test.p) else self.test.p
+        return {
+            "metric": self.metric.name,
+            **self.counts._asdict(),
+            "value": self.value,
+            "value_against": self.value_against,
+            **self.difference.columns("difference"),
+            "better": self.better,
+            "wilcoxon_p": p if self.test.name == "signed-rank" else None,
+            "permutation_p": p if self.test.name == "permutation" else None,
+        }
 
 
 class Pairs:
-    """Cells of held-out trials, to be compared with each other; what one shares, it keeps.
+    """Final cells that are compared with each other; intermediate results are kept.
 
-    ``family`` is how many pairs share an adjustment by Holm: the more, the more often sides are
-    exchanged, or no p-value could be small enough.
+    ``family`` is the number of pairs whose p-values are adjusted together.
     """
 
     def __init__(self, held_out: HeldOut, family: int = 1) -> None:
-        fewest, most = PERMUTATIONS
-        self._draws = min(max(fewest, 40 * family), most)
+        self._draws = count_permutations(family)
         self._metrics, self._tables = held_out.metrics, held_out.tables
         both = [cell.trials[["digest", "seed"]] for cell in held_out.cells]
         seeds = {d: str(s) for trials in both for d, s in trials.itertuples(index=False)}
@@ -60,40 +93,35 @@ class Pairs:
         }
         self._sides: dict[tuple[str, tuple[str, ...]], Side] = {}
 
-    def differences(self, one: FinalCell, other: FinalCell) -> Iterator[dict[str, Any]]:
-        """One row per metric: both values, and the first less the second with its 95 % interval.
+    def differences(self, one: FinalCell, other: FinalCell) -> Iterator[PairedDifference]:
+        """The difference of the two cells in each metric.
 
         Only what both cells have is compared: the same training seed and the same case. Seeds and
         units, which are groups of cases or cases (:mod:`orchestrator.statistics.bootstrap`), are
-        resampled together, so that variation which both share cancels. ``better`` is the share of
-        units (each the mean over cases and seeds) on which the first is better; a tie counts half.
-        The hypothesis of no difference is tested over units, for the given networks:
-        ``wilcoxon_p`` is the two-sided p-value of the signed-rank test (Wilcoxon 1945); a pooled
-        metric has ``permutation_p`` instead, of a test that exchanges the two cells within units.
+        resampled together, so that variation which both share cancels. The test is the signed-rank
+        test over units, each the mean over cases and seeds; for a pooled metric, whose value is
+        not a mean over cases, it is the permutation test that exchanges the cells within units.
         """
         for metric, counts, by_class in self._shared((one, other)):
-            numbers = _difference(metric, by_class, self._draws)
-            if numbers is not None:
-                yield {"metric": metric.name, **counts, **numbers}
+            estimates = _estimates(metric, by_class)
+            if estimates:
+                yield _difference(metric, counts, by_class, estimates, self._draws)
 
     def interactions(
         self, base: FinalCell, one: FinalCell, other: FinalCell, both: FinalCell
-    ) -> Iterator[dict[str, Any]]:
-        """One row per metric: by how much more two changes do together than each by itself.
+    ) -> Iterator[tuple[Metric, Counts, Estimate]]:
+        """The effect of two changes together beyond the sum of their separate effects.
 
-        ``interaction`` is (both − other) − (one − base) with its 95 % interval, over the seeds and
-        cases that all four cells have.
+        That is (both − other) − (one − base) in each metric, over the seeds and cases that all
+        four cells have.
         """
         for metric, counts, by_class in self._shared((base, one, other, both)):
-            found = _estimates(metric, by_class)
-            if found:
-                signed = _with_ends("interaction", found, (1, -1, -1, 1))
-                yield {"metric": metric.name, **counts, **signed}
+            estimates = _estimates(metric, by_class)
+            if estimates:
+                yield metric, counts, _contrast(estimates, (1, -1, -1, 1))
 
-    def _shared(
-        self, cells: tuple[FinalCell, ...]
-    ) -> Iterator[tuple[Metric, dict[str, int], list[Sides]]]:
-        """Each metric with, class by class, what all of the cells have; and how much that is."""
+    def _shared(self, cells: tuple[FinalCell, ...]) -> Iterator[tuple[Metric, Counts, list[Sides]]]:
+        """Each metric with the rows that all cells have, class by class."""
         for name, table in self._tables.items():
             sides = [self._side(name, table, cell) for cell in cells]
             common = functools.reduce(_in_both, (side.keys for side in sides))
@@ -101,39 +129,59 @@ class Pairs:
                 continue
             by_class = list(zip(*(side.among(common) for side in sides), strict=True))
             firsts = [first for first, *_ in by_class]
-            counts = {
-                name: len({one for first in firsts for one in np.unique(of(first))})
-                for name, of in COUNTED.items()
-            }
+            counts = Counts(
+                seeds=_distinct(c.runs for c in firsts),
+                images=_distinct(c.cases for c in firsts),
+                groups=_distinct(c.groups for c in firsts),
+                units=_distinct(c.units for c in firsts),
+            )
             for metric in (m for m in self._metrics if m.table == name):
                 yield metric, counts, by_class
 
     def _side(self, name: str, table: HeldOutRows, cell: FinalCell) -> Side:
         digests = tuple(cell.digests)
         if (name, digests) not in self._sides:
-            mine = table.indices(digests, SAMPLE)
-            self._sides[name, digests] = Side(table, mine, self._seeds[name])
+            rows = table.indices(digests, SAMPLE)
+            self._sides[name, digests] = Side(table, rows, self._seeds[name])
         return self._sides[name, digests]
 
 
 def adjusted(rows: Iterable[dict[str, Any]], *family: str) -> list[dict[str, Any]]:
-    """The same rows with ``p_holm``: their p-value, whichever they have, adjusted by Holm over all
-    rows that agree in the columns of ``family``.
+    """The rows with ``p_holm``: their p-value adjusted by Holm over all rows of their family.
+
+    Rows with equal values in the columns ``family`` are one family.
     """
     listed = list(rows)
     families: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
     for row in listed:
         families.setdefault(tuple(row[name] for name in family), []).append(row)
-    for alike in families.values():
-        tests = [(row["wilcoxon_p"], row["permutation_p"]) for row in alike]
+    for members in families.values():
+        tests = [(row["wilcoxon_p"], row["permutation_p"]) for row in members]
         p = [next((p for p in either if p is not None), np.nan) for either in tests]
-        for row, value in zip(alike, holm(np.array(p, np.float64)).tolist(), strict=True):
+        for row, value in zip(members, holm(np.array(p, np.float64)).tolist(), strict=True):
             row["p_holm"] = None if np.isnan(value) else value
     return listed
 
 
+def advantage(row: Mapping[str, Any]) -> Sign:
+    """1 where the first cell is significantly better, −1 where it is significantly worse, else 0.
+
+    ``row`` has the columns ``metric`` and :data:`NUMBERS`, as in the views ``ablation`` and
+    ``twins``. Significant means that interval, adjusted test and most units agree
+    (:mod:`orchestrator.statistics.verdicts`).
+    """
+    ends = [row[f"difference{end}"] for end in ("", "_low", "_high")]
+    value, low, high = (math.nan if end is None else float(end) for end in ends)
+    metric = cast("Metric", parse_part("metrics", row["metric"]))
+    gain = (
+        Estimate(value, low, high) if metric.better == "higher" else Estimate(-value, -high, -low)
+    )
+    p = math.nan if row["p_holm"] is None else float(row["p_holm"])
+    return Evidence(gain, p, units=0, share_above=row["better"]).sign
+
+
 class Side:
-    """One cell's rows of a table, by class, seed and case: what two cells may have in common."""
+    """The rows of one cell in a table, identified by class, seed and case."""
 
     def __init__(self, table: HeldOutRows, rows: Indices, seeds: Indices) -> None:
         self._table, self._rows, self._runs = table, rows, seeds[table.codes["digest"]]
@@ -141,15 +189,15 @@ class Side:
         sizes = (len(table.names["class"]), int(seeds.max(initial=0)) + 1, len(table.names["case"]))
         key = np.ravel_multi_index([code[rows] for code in codes], sizes)
         self.keys, self._key = np.unique(key, return_inverse=True)
-        self._found: dict[bytes, list[Cases]] = {}
+        self._among: dict[bytes, list[Cases]] = {}
 
     def among(self, common: Indices) -> list[Cases]:
-        """Of each class, the rows with these keys."""
+        """The cases of each class that have one of these keys."""
         name = common.tobytes()
-        if name not in self._found:
+        if name not in self._among:
             rows = self._rows[np.isin(self.keys, common)[self._key]]
-            self._found[name] = list(self._table.by_class(rows, self._runs).values())
-        return self._found[name]
+            self._among[name] = list(self._table.by_class(rows, self._runs).values())
+        return self._among[name]
 
 
 def _in_both(one: Indices, other: Indices) -> Indices:
@@ -158,91 +206,84 @@ def _in_both(one: Indices, other: Indices) -> Indices:
     return np.intersect1d(one, other, assume_unique=True)
 
 
+def _distinct(by_class: Iterable[NDArray[np.int64]]) -> int:
+    return len(np.unique(np.concatenate(list(by_class))))
+
+
 Estimates = list[tuple[tuple[float, Array], ...]]
-"""Per class and side: a metric's value, and that of each resample."""
+"""Per class and side: the value of a metric, and its values over the resamples."""
 
 
-def _difference(metric: Metric, by_class: list[Sides], draws: int) -> dict[str, Any] | None:
-    found = _estimates(metric, by_class)
-    if not found:
-        return None
-    here, there = (float(np.mean([sides[i][0] for sides in found])) for i in (0, 1))
-    apart = _apart(metric, by_class)
-    ahead = apart if metric.better == "higher" else -apart
-    return {
-        "value": here,
-        "value_against": there,
-        **_with_ends("difference", found, (1, -1)),
-        "better": float(np.mean((ahead > 0) + (ahead == 0) / 2)) if len(ahead) else None,
-        "wilcoxon_p": None if metric.pooled else _wilcoxon(apart),
-        "permutation_p": _permutation(metric, by_class, draws) if metric.pooled else None,
-    }
+def _difference(
+    metric: Metric, counts: Counts, by_class: list[Sides], estimates: Estimates, draws: int
+) -> PairedDifference:
+    value, against = (float(np.mean([sides[i][0] for sides in estimates])) for i in (0, 1))
+    per_unit = _unit_differences(metric, by_class)
+    gains = per_unit if metric.better == "higher" else -per_unit
+    return PairedDifference(
+        metric,
+        counts,
+        value,
+        against,
+        difference=_contrast(estimates, (1, -1)),
+        better=float(np.mean((gains > 0) + (gains == 0) / 2)) if len(gains) else None,
+        test=_exchanged(metric, by_class, draws) if metric.pooled else signed_rank(per_unit),
+    )
 
 
-def _with_ends(name: str, found: Estimates, signs: Sequence[int]) -> dict[str, float]:
-    """The mean over classes of the signed sum over sides, and its interval."""
+def _contrast(estimates: Estimates, signs: Sequence[int]) -> Estimate:
+    """The mean over classes of the signed sum over sides."""
     weights = np.array(signs, np.float64)
-    value = np.mean([weights @ np.array([value for value, _ in sides]) for sides in found])
-    resampled = [weights @ np.stack([drawn for _, drawn in sides]) for sides in found]
-    low, high = bootstrap.interval(np.mean(resampled, axis=0))
-    return {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
+    value = np.mean([weights @ np.array([value for value, _ in sides]) for sides in estimates])
+    resampled = [weights @ np.stack([values for _, values in sides]) for sides in estimates]
+    return Estimate.from_resamples(float(value), np.mean(resampled, axis=0))
 
 
 def _estimates(metric: Metric, by_class: list[Sides]) -> Estimates:
-    """Of the classes that the metric can tell something of on every side."""
-    found = [_values(metric, sides) for sides in by_class]
-    return [sides for sides in found if not any(np.isnan(value) for value, _ in sides)]
+    """The estimates of the classes for which the metric is defined on every side."""
+    estimates = [_values(metric, sides) for sides in by_class]
+    return [sides for sides in estimates if not any(np.isnan(value) for value, _ in sides)]
 
 
 def _values(metric: Metric, sides: Sides) -> tuple[tuple[float, Array], ...]:
-    """Each side's value over the cases that the metric can tell something of on all of them."""
+    """The estimate of each side over the cases for which the metric is defined on all sides."""
     if not metric.pooled:
         known = [~np.isnan(side.per_case(metric)) for side in sides]
         everywhere = np.logical_and.reduce(known)
-        if any(not np.array_equal(everywhere, mine) for mine in known):
+        if any(not np.array_equal(everywhere, one) for one in known):
             return tuple(side.estimate(metric, everywhere) for side in sides)
     return tuple(side.estimate(metric) for side in sides)
 
 
-def _apart(metric: Metric, by_class: list[Sides]) -> Array:
+def _unit_differences(metric: Metric, by_class: list[Sides]) -> Array:
     """The difference of each unit: the mean over cases and seeds, then over classes."""
-    apart = [(one.units, one.per_case(metric) - other.per_case(metric)) for one, other in by_class]
-    return mean_of_classes(apart)[1]
+    differences = [
+        (one.units, one.per_case(metric) - other.per_case(metric)) for one, other in by_class
+    ]
+    return mean_of_classes(differences)[1]
 
 
-def _wilcoxon(apart: Array) -> float:
-    from scipy import stats  # half a second to import, which only this needs
+def _exchanged(metric: Metric, by_class: list[Sides], draws: int) -> TestResult:
+    """The permutation test of a pooled metric.
 
-    moved = apart[apart != 0]  # as the test does; but with zeros SciPy enumerates signs, slowly
-    return float(cast("Any", stats.wilcoxon(moved)).pvalue) if len(moved) else 1.0
-
-
-def _permutation(metric: Metric, by_class: list[Sides], draws: int) -> float | None:
-    """Two-sided p-value: if the sides do not differ, either may have made either's pixels. None
-    where no class has a value in every draw.
-
-    What was found counts as one of the draws (Phipson & Smyth 2010, SAGMB 9:39), so that the value
-    is never 0; all cases, seeds and classes of a unit are exchanged together.
+    All cases, seeds and classes of a unit are exchanged together. A class that has no value in some
+    draw is left out; if none is left, p is NaN.
     """
-    names = np.unique(np.concatenate([one.units for one, _ in by_class]))
-    exchanged = _exchanges(len(names), draws)
-    apart: list[Array] = []
-    for one, other in by_class:
-        sums, others = one.sums(metric.resolution), other.sums(metric.resolution)
-        here = exchanged[:, np.searchsorted(names, one.units)]
-        moved = {k: here @ (others[k] - sums[k]) for k in sums}
-        first = metric.value({k: sums[k].sum(0) + moved[k] for k in sums})
-        apart.append(first - metric.value({k: others[k].sum(0) - moved[k] for k in sums}))
-    known = [a for a in apart if not np.isnan(a).any()]
-    if not known:
-        return None
-    size = np.abs(np.mean(known, axis=0))
-    return float(np.mean(size >= size[0] - 1e-12))
+    units = np.unique(np.concatenate([one.units for one, _ in by_class]))
+
+    def difference(exchanges: Array) -> Array:
+        by_draw = [_exchanged_difference(metric, s, exchanges, units) for s in by_class]
+        known = [values for values in by_draw if not np.isnan(values).any()]
+        return np.mean(known, axis=0) if known else np.full(len(exchanges), np.nan)
+
+    return exchange_test(difference, len(units), draws)
 
 
-@functools.lru_cache(maxsize=32)
-def _exchanges(units: int, draws: int) -> Array:
-    """Which units change sides in each draw, 0 or 1: [draws, units]."""
-    drawn = np.random.default_rng(0).integers(0, 2, (draws, units)).astype(np.float64)
-    drawn[0] = 0
-    return drawn
+def _exchanged_difference(metric: Metric, sides: Sides, exchanges: Array, units: Indices) -> Array:
+    """The difference of a pooled metric between two sides in each draw: [draws]."""
+    one, other = sides
+    sums, others = one.sums(metric.resolution), other.sums(metric.resolution)
+    exchanged = exchanges[:, np.searchsorted(units, one.units)]
+    moved = {k: exchanged @ (others[k] - sums[k]) for k in sums}
+    first = metric.value({k: sums[k].sum(0) + moved[k] for k in sums})
+    return first - metric.value({k: others[k].sum(0) - moved[k] for k in sums})

@@ -23,14 +23,14 @@ def schedule_figure(adapted: Adapted, schedules: Mapping[str, dict[str, Any]]) -
     the share of timesteps per unit of λ under each schedule, stratum by stratum. ``schedules`` maps
     names to schedules in plain form.
     """
-    cell = adapted.probed.about
+    cell = adapted.probe.final
     panels = [_information(adapted), _timesteps(adapted, schedules)]
     return rendering.svg(
         {
             "$schema": vega.SCHEMA,
             "background": "white",
             "config": vega.CONFIG,
-            "title": {"text": f"{cell['task']}: {cell['study']} {cell['cell']}"},
+            "title": {"text": f"{cell.task}: {cell.study} {cell.cell}"},
             "vconcat": [{**panel, "width": rendering.WIDTH} for panel in panels],
             "resolve": {"scale": {"color": "independent", "shape": "independent"}},
         }
@@ -38,12 +38,11 @@ def schedule_figure(adapted: Adapted, schedules: Mapping[str, dict[str, Any]]) -
 
 
 def _information(adapted: Adapted) -> vega.Spec:
-    probed = adapted.probed
-    curve = probed.curves["information_orthogonal"]
-    estimates = bootstrap.mean_interval(curve, probed.counted)
-    counts = {"images": len(np.unique(probed.cases)), "groups": len(np.unique(probed.groups))}
-    seeds = plural(len(np.unique(probed.runs)), "seed")
-    series = f"information, 95 % interval over {sample_size(counts, 'tile')} and {seeds}"
+    probe = adapted.probe
+    curve = probe.curves["information_orthogonal"]
+    estimates = bootstrap.mean_interval(curve, probe.weights)
+    seeds = plural(probe.counts["seeds"], "seed")
+    series = f"information, 95 % interval over {sample_size(probe.counts, 'tile')} and {seeds}"
     columns = zip(_midpoints(adapted), *map(np.ndarray.tolist, estimates), strict=True)
     rows: list[CurveRow] = [
         {"series": series, "at": at, "value": value, "low": low, "high": high}
@@ -60,7 +59,7 @@ def _information(adapted: Adapted) -> vega.Spec:
 
 
 def _timesteps(adapted: Adapted, schedules: Mapping[str, dict[str, Any]]) -> vega.Spec:
-    edges = adapted.probed.edges
+    edges = adapted.probe.edges
     densities: dict[str, list[float]] = {}
     for name, schedule in schedules.items():
         times = np.array([time_of(schedule, float(edge)) for edge in edges])
@@ -78,7 +77,7 @@ def _timesteps(adapted: Adapted, schedules: Mapping[str, dict[str, Any]]) -> veg
 
 
 def _midpoints(adapted: Adapted) -> list[float]:
-    edges = adapted.probed.edges
+    edges = adapted.probe.edges
     return ((edges[1:] + edges[:-1]) / 2).tolist()
 
 

@@ -7,9 +7,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from scipy import stats
+import numpy as np
 
 from orchestrator.planning.plan import Trial
+from orchestrator.statistics.paired_tests import signed_rank
 from search_spaces import Search
 
 WILCOXON_P = 0.1
@@ -77,9 +78,8 @@ def clearly_worse(cases: Sequence[float], best_cases: Sequence[float]) -> bool:
     count = len(best_cases)
     if len(cases) != count or count < 2 or sum(cases) / count >= sum(best_cases) / count:
         return False
-    gaps = [mine - its for mine, its in zip(cases, best_cases, strict=True)]
-    test: Any = stats.wilcoxon(gaps, alternative="less", zero_method="zsplit")
-    return bool(test.pvalue < WILCOXON_P)
+    differences = np.subtract(cases, best_cases)
+    return signed_rank(differences, "less", split_zeros=True).p < WILCOXON_P
 
 
 class RungKey(NamedTuple):

@@ -1,1 +1,1 @@
-"""Statistical inference on plain arrays: bootstrap intervals and hypothesis tests."""
+"""Statistical inference on plain arrays: bootstrap intervals, hypothesis tests and verdicts."""

@@ -132,12 +132,12 @@ def test_where_the_image_tells_nothing_a_schedule_still_falls_strictly() -> None
 
 def test_the_root_schedule_follows_the_second_moment(ledger: Ledger) -> None:
     """Two cases with 3 and 4 in one stratum, 5 and 0 in the other: their squares sum to 25."""
-    from orchestrator.fingerprint.probes import cells
+    from orchestrator.fingerprint.probes import probe_curves
 
     density = np.array([[3.0, 5.0], [4.0, 0.0]])
     commit(ledger, "1" * 16, of_density(np.array([-4.0, 0.0, 4.0]), density))
-    (probed,) = cells(catalog(ledger))
-    found = adapted_schedule.Adapted(probed)
+    (probe,) = probe_curves(catalog(ledger))
+    found = adapted_schedule.Adapted(probe)
     assert found.root_schedule["tabulated"]["times"] == pytest.approx([0, 0.5, 1])
     assert found.schedule["tabulated"]["times"] == pytest.approx([0, 0.9 * 5 / 12 + 0.05, 1])
 

@@ -41,7 +41,7 @@ def test_calibration_is_judged_by_pairs_of_cases(
     arm(ledger, "one", "diffusion", gap=0.2 + apart + SPREAD)
     arm(ledger, "other", gap=0.2 + SPREAD)
     row = only(ledger, TWIN)
-    assert row["verdict"] == (verdict or "can not be told")
+    assert row["verdict"] == (verdict or "inconclusive")
     assert row["difference"] == pytest.approx(float(np.mean(apart)), abs=1e-9)
     assert (row["cell"], row["against"]) == ("task_one", "task_other")
     assert (row["images"], row["seeds"], row["claim"]) == (CASES, 1, 1)
@@ -50,7 +50,7 @@ def test_calibration_is_judged_by_pairs_of_cases(
     else:
         assert row["p"] == pytest.approx(p, rel=0.6)  # of 2,000 draws
         said = "interval and test agree; of one training run each; of 8 cases of one group"
-        assert row["why"] == f"{said}: nothing is told of others"
+        assert row["why"] == f"{said}: it holds for these groups only"
     found = catalog(ledger).sql(row["source"]).to_pylist()
     assert [r["difference"] for r in found] == [row["difference"]]
 
@@ -72,7 +72,7 @@ def test_patients_are_what_is_tested_over_where_there_are_enough(
     row = only(ledger, TWIN)
     assert (row["images"], row["groups"], row["units"]) == (12, groups, units)
     assert row["verdict"] == verdict
-    assert ("nothing is told of others" in row["why"]) == (groups == 4)
+    assert ("it holds for these groups only" in row["why"]) == (groups == 4)
 
 
 def test_intervals_that_overlap_decide_nothing(ledger: Ledger) -> None:
@@ -99,7 +99,7 @@ def test_a_diffusion_model_that_is_more_accurate_refutes_it(ledger: Ledger) -> N
 def test_what_a_claim_needs_and_is_not_there_is_said(ledger: Ledger) -> None:
     arm(ledger, "net", "diffusion")
     rows = catalog(ledger)["claims"].to_pylist()
-    assert {r["verdict"] for r in rows} == {"can not be told"}
+    assert {r["verdict"] for r in rows} == {"inconclusive"}
     why = {(r["claim"], r["statement"]): r["why"] for r in rows}
     assert why[1, TWIN] == "there is no feed-forward twin in this study"
     assert why[1, "less accurate than nnU-Net"] == "there is no nnU-Net in this study"
@@ -151,11 +151,11 @@ def test_what_can_not_tell_yet_is_not_asked(
     arm(ledger, "twin", cases=cases)
     arm(ledger, "grey", model="intensity", train={"steps": 0}, scores=(floor,), cases=cases)
     row = only(ledger, TWIN)
-    assert row["verdict"] == "can not be told"
+    assert row["verdict"] == "inconclusive"
     assert row["why"].startswith(why)
     # What is seen of these networks is said all the same.
     assert row["difference"] == pytest.approx(-0.1)
-    assert row["as_trained"] == ("holds" if cases == CASES else "can not be told")
+    assert row["as_trained"] == ("holds" if cases == CASES else "inconclusive")
 
 
 def test_patients_are_the_units_and_five_are_too_few_where_their_cases_are_not(
@@ -169,7 +169,7 @@ def test_patients_are_the_units_and_five_are_too_few_where_their_cases_are_not(
         arm(ledger, "base", model="segformer", dice=0.6 + own, **about)
     *each, _ = claims(ledger, SEGFORMER, "dice")
     assert [(r["images"], r["units"], r["p"]) for r in each] == [(24, 6, 2 / 2**6)] * 2
-    assert {r["verdict"] for r in each} == {"can not be told"}
+    assert {r["verdict"] for r in each} == {"inconclusive"}
     assert {r["why"] for r in each} == {"6 test units are too few: p can not be below 0.062"}
 
 
@@ -184,7 +184,7 @@ def test_most_patients_against_the_mean_over_cases_tells_nothing(ledger: Ledger)
     row = only(ledger, SEGFORMER, "dice")
     assert row["difference_low"] > 0
     assert row["p_holm"] < 0.05
-    assert row["verdict"] == "can not be told"
+    assert row["verdict"] == "inconclusive"
     assert row["why"].startswith("most test units point the other way")
 
 
@@ -248,6 +248,6 @@ def test_the_report_answers_claim_by_claim(ledger: Ledger) -> None:
     section = next(s for s in build_sections(catalog(ledger)) if s.name == "claims")
     told = " ".join(line for b in section.blocks if isinstance(b, Note) for line in b.lines)
     assert "ensemdiff: better calibrated than its feed-forward twin, in ECE – holds: " in told
-    assert "less accurate than nnU-Net – can not be told: there is no nnU-Net" in told
+    assert "less accurate than nnU-Net – inconclusive: there is no nnU-Net" in told
     (table,) = (b for b in section.blocks if isinstance(b, Table))
     assert {row["claim"] for row in table.rows} == {1, 2, 3, 4}

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from orchestrator.claims.timestep_tests import by_unit
+from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.statistics import sign_flip
 from tests.claims import CASES, EDGES, Array, arm, claims, only
@@ -35,7 +35,7 @@ CLEAN_END = np.array([0.99, 0.7, 0.5, 0.3, 0.2])
     [
         (CLEAN_END, None, "holds"),
         (np.full(5, 0.5), None, "does not hold"),
-        (np.full(5, 0.95), None, "can not be told"),
+        (np.full(5, 0.95), None, "inconclusive"),
         (CLEAN_END[::-1], None, "does not hold"),  # the noisy end: nothing but the image tells
     ],
 )
@@ -62,7 +62,7 @@ def test_a_mask_that_may_tell_something_leaves_it_open(ledger: Ledger) -> None:
             hits = 60 + (40 if int(row["case"][1:4]) % 2 else -4)
             row |= {"tp": hits, "fp": 100 - hits, "fn": 100 - hits}
     arm(ledger, "net", "diffusion", more=more)
-    assert only(ledger, "hardly helps")["verdict"] == "can not be told"
+    assert only(ledger, "hardly helps")["verdict"] == "inconclusive"
 
 
 def test_curves_of_patients_are_no_curves_of_tiles(ledger: Ledger) -> None:
@@ -86,7 +86,7 @@ def test_curves_of_patients_are_no_curves_of_tiles(ledger: Ledger) -> None:
         (np.array([1.0, 0.8, 0.6, 0.4, 0.2]), "does not hold", None),
         (np.array([0.2, 0.5, 0.9, 0.6, 0.4]), "holds", 0.5),
         (np.array([0.9, 0.4, 0.2, 0.4, 0.5]), "holds", 0.3),
-        (np.array([0.5, 0.5, 0.5, 0.5, 0.5]), "can not be told", None),
+        (np.array([0.5, 0.5, 0.5, 0.5, 0.5]), "inconclusive", None),
     ],
 )
 def test_a_loss_that_rises_and_falls(
@@ -141,4 +141,36 @@ def test_flips_of_many_columns_find_something_by_chance_once_in_twenty() -> None
 
 def test_a_unit_is_the_mean_of_its_rows() -> None:
     values = np.array([[1.0], [3.0], [5.0]])
-    assert by_unit(values, np.array([4, 4, 7])).tolist() == [[2.0], [5.0]]
+    assert sign_flip.unit_means(values, np.array([4, 4, 7])).tolist() == [[2.0], [5.0]]
+
+
+def test_failure_signs_and_verdicts_of_a_cell_never_contradict(ledger: Ledger) -> None:
+    """Random curves of 24 cells, several per model: whichever arm the claims are about, its
+    fingerprint shows a sign if and only if the claim holds for these networks.
+    """
+    draws = np.random.default_rng(3)
+    for i in range(24):
+        shapes = [CLEAN_END, np.full(5, 0.99), draws.uniform(0.2, 1.2, 5)]
+        mean = shapes[i % 3] * draws.uniform(0.8, 1.2)
+        noise = 1 + draws.choice([0.01, 0.1, 0.5]) * draws.normal(size=(24, 5))
+        without = np.full((24, 5), draws.uniform(0.9, 1.1)) * noise
+        rows = probes(EDGES, mean * noise, without, axis="t")
+        rows += probes(EDGES, mean * noise, without)
+        dice = np.sort(draws.uniform(0.5, 0.99, 5))[::-1]
+        for row in rows:
+            hits = round(100 * dice[row["bin"]] + draws.normal(0, 2))
+            row |= {"tp": hits, "fp": 100 - hits, "fn": 100 - hits, "tn": 0}
+        model = f"m{i % 8}"
+        arm(ledger, f"net{i}", "diffusion", model=model, task=f"t{i // 12}", more={"probes": rows})
+    signs = {r["cell"]: r["signatures"] for r in catalog(ledger)["information"].to_pylist()}
+    seen: set[tuple[str, str]] = set()
+    for statement, sign in (("hardly helps", "image hardly helps"), ("monotone", "not monotone")):
+        for row in claims(ledger, statement):
+            if row["cell"] is not None:
+                assert (sign in signs[row["cell"]]) == (row["as_trained"] == "holds")
+                seen.add((sign, row["as_trained"]))
+    assert {verdict for _, verdict in seen} == {"holds", "does not hold", "inconclusive"}
+    assert {sign for sign, verdict in seen if verdict == "holds"} == {
+        "image hardly helps",
+        "not monotone",
+    }

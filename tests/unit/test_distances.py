@@ -12,6 +12,7 @@ from scipy.spatial import distance
 from orchestrator.analyses import catalog
 from orchestrator.fingerprint import task_distances
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.statistics.shape_test import same_shape, unit_area
 from tests.fingerprints import LINEAR, bump, commit, of_density
 
 EDGES = np.linspace(-8, 8, 17)
@@ -54,7 +55,7 @@ def test_distances_are_those_of_scipy() -> None:
     draws = np.random.default_rng(0)
     middles, step = np.arange(64) * 0.25, 0.25
     one, other = draws.exponential(size=(2, 5, 64))
-    one, other = task_distances.unit(one), task_distances.unit(other)
+    one, other = unit_area(one), unit_area(other)
     found = task_distances.wasserstein(one, other, step), task_distances.jensen_shannon(one, other)
     for i in range(5):
         expected = stats.wasserstein_distance(middles, middles, one[i], other[i])
@@ -108,9 +109,7 @@ def test_under_the_hypothesis_the_permutation_test_rejects_as_often_as_it_says()
         below = stats.norm.cdf(edges, draws.normal(0, 0.7, cases)[:, None], 1.5)
         return bits * draws.lognormal(0, 0.3, cases)[:, None] * np.diff(below)
 
-    p = [
-        task_distances.exchanged(sample(12, 0.1), sample(15, 0.3), 199, seed=i) for i in range(400)
-    ]
+    p = [same_shape(sample(12, 0.1), sample(15, 0.3), 199, seed=i) for i in range(400)]
     assert 0.028 <= np.mean(np.array(p) <= 0.05) <= 0.072  # 2 standard errors of 400 draws
     assert stats.kstest(p, "uniform").pvalue > 0.001
 
@@ -124,9 +123,7 @@ def test_few_patients_that_differ_much_are_not_another_shape_than_many_tiles() -
     def sample(units: int, spread: float) -> np.ndarray[Any, Any]:
         return mean * (1 + draws.uniform(-spread, spread, (units, 1)) * np.tanh(2 * middles))
 
-    p = [
-        task_distances.exchanged(sample(12, 0.9), sample(60, 0.2), 199, seed=i) for i in range(300)
-    ]
+    p = [same_shape(sample(12, 0.9), sample(60, 0.2), 199, seed=i) for i in range(300)]
     assert np.mean(np.array(p) <= 0.05) < 0.1
 
 

@@ -11,17 +11,18 @@ from scipy import integrate, stats
 
 from orchestrator.analyses import catalog
 from orchestrator.commands.fingerprint import bars
-from orchestrator.fingerprint import density, failure_signs
+from orchestrator.fingerprint import density
 from orchestrator.fingerprint.pixelwise_bound import Pixelwise, errors
+from orchestrator.fingerprint.timestep_tests import findings
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.statistics import bootstrap
-from orchestrator.statistics.curve_intervals import of_means
+from orchestrator.statistics.estimates import of_means
 from tests.conftest import Segprint
-from tests.fingerprints import LINEAR, bump, commit, of_density, probes
+from tests.fingerprints import LINEAR, bump, commit, of_density, over_t, probes
 
 FINE = np.linspace(-9, 7, 161)
 COARSE = np.array([-4.0, -2.0, 0.0, 2.0, 4.0])
-ONES = np.ones((3, 4))
+ONES, EIGHT = np.ones((3, 4)), np.ones((8, 4))
 
 
 def entropy(p: float) -> float:
@@ -107,8 +108,8 @@ def test_what_lies_beyond_a_short_range_is_within_the_tails(ledger: Ledger) -> N
 
 def test_the_share_of_timesteps_at_which_the_image_adds_little(ledger: Ledger) -> None:
     takes = np.array([[0.5, 0.07, 0.03, 0.005]])
-    over_t = probes(np.linspace(0, 1, 5), 2 * (1 - takes), 2 + 0 * takes, axis="t")
-    commit(ledger, "1" * 16, [*probes(COARSE, ONES[:1], 2 * ONES[:1]), *over_t])
+    along_t = probes(np.linspace(0, 1, 5), 2 * (1 - takes), 2 + 0 * takes, axis="t")
+    commit(ledger, "1" * 16, [*probes(COARSE, ONES[:1], 2 * ONES[:1]), *along_t])
     found = row(ledger)
     shares = [found[f"share_under_{x}"] for x in (1, 5, 10)]
     assert shares == pytest.approx([0.25, 0.5, 0.75])
@@ -116,13 +117,13 @@ def test_the_share_of_timesteps_at_which_the_image_adds_little(ledger: Ledger) -
 
 def test_non_monotonicity_is_the_share_of_the_way_that_leads_nowhere(ledger: Ledger) -> None:
     """Up by 3, down by 2: of 5 that it goes it gets 1."""
-    loss = np.tile([1.0, 2.0, 4.0, 2.0], (3, 1))
-    over_t = probes(np.linspace(0, 1, 5), loss, 2 * loss, axis="t")
-    commit(ledger, "1" * 16, [*probes(COARSE, ONES, 2 * ONES), *over_t])
+    loss = np.tile([1.0, 2.0, 4.0, 2.0], (8, 1))
+    along_t = probes(np.linspace(0, 1, 5), loss, 2 * loss, axis="t")
+    commit(ledger, "1" * 16, [*probes(COARSE, EIGHT, 2 * EIGHT), *along_t])
     found = row(ledger)
     assert found["non_monotonicity"] == pytest.approx(0.8)
     assert found["peak_t"] == pytest.approx(0.625)
-    assert found["signatures"] == "loss not monotone: peak at t = 0.62, 2 beyond both ends"
+    assert found["signatures"] == "loss not monotone: the fall from t 0.62 to 0.88 is 2"
     rising = np.sort(np.random.default_rng(0).random((20, 6)))
     assert density.non_monotonicity(rising).max() == pytest.approx(0, abs=1e-12)
     assert density.non_monotonicity(rising[:, [1, 0, 2, 3, 4, 5]]).min() > 0
@@ -133,7 +134,6 @@ def test_noise_alone_shows_a_bump_in_no_more_than_one_of_twenty_losses() -> None
     """Losses that rise to a plateau, whose tiles, seeds and strata are noisy: 300 fingerprints."""
     draws, tiles, seeds = np.random.default_rng(0), 12, 3
     run, tile = np.repeat(np.arange(seeds), tiles), np.tile(np.arange(tiles), seeds)
-    counted = bootstrap.weights(run, tile)
     plateau = np.minimum(np.linspace(0, 4, 16), 1)
     seen: list[int] = []
     for height in (0.0, 6.0):
@@ -143,7 +143,9 @@ def test_noise_alone_shows_a_bump_in_no_more_than_one_of_twenty_losses() -> None
             noise = 0.7 * draws.normal(size=(tiles, 16))[tile]
             noise += 0.1 * draws.normal(size=(seeds, 16))[run]
             loss = mean + noise + 0.5 * draws.normal(size=(len(run), 16))
-            seen[-1] += bool(failure_signs.bumps(loss, counted))
+            curves = over_t(loss, run, tile, eps_error_dropped=loss, one_step_dice=loss)
+            found = findings({"cell": curves})["cell"]["loss not monotone"]
+            seen[-1] += found.verdict[0] == "holds"
     assert seen[0] <= 300 * 0.05 + 3 * np.sqrt(300 * 0.05 * 0.95)
     assert seen[1] > 270, "one of 1.6 above the plateau is found"
 
@@ -157,13 +159,14 @@ def test_the_dead_range_is_where_nothing_is_a_hundredth_of_the_peak(ledger: Ledg
 
 def test_every_sign_is_named_with_its_number(ledger: Ledger) -> None:
     """No use of the image at the noisy end, a dip, estimators apart, and ECE 0.2 at Dice 0.9."""
-    loss = np.tile([2.0, 1.0, 3.0, 4.0], (3, 1))
-    over_t = probes(np.linspace(0, 1, 5), loss, loss * [2, 2, 2, 1], axis="t")
-    over_log_snr = probes(COARSE, ONES, 2 * ONES, gap=ONES / 2)
-    commit(ledger, "1" * 16, [*over_log_snr, *over_t], gap=0.2)
+    loss = np.tile([2.0, 1.0, 3.0, 4.0], (8, 1))
+    along_t = probes(np.linspace(0, 1, 5), loss, loss * [2, 2, 2, 1], axis="t")
+    along_log_snr = probes(COARSE, EIGHT, 2 * EIGHT, gap=EIGHT / 2)
+    commit(ledger, "1" * 16, [*along_log_snr, *along_t], gap=0.2)
     assert row(ledger)["signatures"].split("; ") == [
-        "image unused at the noisy end: error 1.000 [1.000, 1.000] of that without it at t > 0.75",
-        "loss not monotone: dip at t = 0.38, 1 beyond both ends",
+        "image unused at the noisy end: at t 0.75 to 1.00 it takes away 0.0 % [0.0, 0.0] of the"
+        " error",
+        "loss not monotone: the fall from t 0.12 to 0.38 is 1",
         "estimators disagree: 5.771 by difference, 2.885 bits per pixel",
         "high ECE in spite of good Dice: 0.200 at 0.900",
     ]
@@ -259,7 +262,7 @@ def test_intervals_of_totals_cover_the_truth_about_as_often_as_they_say() -> Non
     for i in range(200):
         counted = bootstrap.weights(["run"] * 40, names, 400, i)
         found = of_means({"g": sample(40)}, counted, numbers)
-        covered += [found[f"{k}_low"] <= truth[k] <= found[f"{k}_high"] for k in truth]
+        covered += [found[k].low <= truth[k] <= found[k].high for k in truth]
     assert (covered / 200 >= 0.89).all()
     assert (covered / 200 <= 0.985).all()
 

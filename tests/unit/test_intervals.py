@@ -16,7 +16,7 @@ from orchestrator.analyses import catalog
 from orchestrator.fingerprint.density import quantile
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.statistics import bootstrap
+from orchestrator.statistics.levels import CONFIDENCE
 from orchestrator.views.catalog import Catalog
 from tests.unit.test_tables import commit_final
 from trainables.schemas import BINS
@@ -71,7 +71,7 @@ def resamples(runs: list[str], cases: list[str]) -> list[tuple[dict[str, int], d
 
 
 def ends(values: list[float]) -> list[float]:
-    tail = 100 * (1 - bootstrap.LEVEL) / 2
+    tail = 100 * (1 - CONFIDENCE) / 2
     return [float(v) for v in np.nanpercentile(values, [tail, 100 - tail])]
 
 

@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 PLACE = 15
-INCONCLUSIVE = "can not be told"
+INCONCLUSIVE = "inconclusive"
 NOTE = (
     "Öttl et al. (arXiv 2403.14440) report four findings about diffusion models for segmentation."
     " The verdict of these data on each finding is: holds, does not hold, or inconclusive. A"
     " finding holds, or does not hold, only if the 95 % interval of the paired difference over the"
     " same cases and seeds excludes zero, most test units agree in sign with the mean, and the p"
-    " value, adjusted by Holm's method over models and tasks, is at most 0.05. Test units are"
+    " value, adjusted by Holm's method, is at most 0.05. Test units are"
     " patients, or cases where there are fewer than six patients. The verdict is inconclusive for"
     " a network that was still learning at the end of its training, and for one whose validation"
     " score is below that of the grey-level baseline; the column “As trained” gives the verdict"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.heldout.paired import advantage
 from orchestrator.report import vega
 from orchestrator.report.blocks import (
     Block,
@@ -56,7 +57,10 @@ INTERACTIONS = (
 RANKED = {"dice": "Dice", "ece": "ECE"}
 MAX_PAIRS = 15
 """Pairs per chart: those with the largest differences."""
-EXCLUDES_ZERO, INCLUDES_ZERO = "the interval excludes zero", "the interval includes zero"
+SIGNIFICANT, NOT_SIGNIFICANT = (
+    "significant: interval, p (Holm) and most units agree",
+    "not significant",
+)
 NOTE = (
     "Each pair of arms is compared over the cases and seeds that both have, so that the variation"
     " they share cancels. Intervals are 95 % bootstrap intervals over units and seeds. A unit is a"
@@ -106,7 +110,7 @@ def _forest(tables: Catalog, rows: list[dict[str, Any]], task: str) -> Chart:
     pairs = [r for r in rows if r["task"] == task and r["metric"] == "dice"]
     pairs.sort(key=lambda r: -abs(r["difference"]))
     largest = sorted(pairs[:MAX_PAIRS], key=lambda r: -r["difference"])
-    shown = [interval_row(row["name"], _interval_kind(row), row, "difference") for row in largest]
+    shown = [interval_row(row["name"], _significance(row), row, "difference") for row in largest]
     omitted = ""
     if len(pairs) > MAX_PAIRS:
         omitted = f" The chart shows the {MAX_PAIRS} largest of {len(pairs)} differences."
@@ -120,19 +124,18 @@ def _forest(tables: Catalog, rows: list[dict[str, Any]], task: str) -> Chart:
         f"Bars are 95 % bootstrap intervals over {size}.{omitted}",
         query(tables, "ablation", f"task = '{task}'", "metric = 'dice'"),
         vega.forest(
-            vega.styles([EXCLUDES_ZERO, INCLUDES_ZERO]),
+            vega.styles([SIGNIFICANT, NOT_SIGNIFICANT]),
             vega.quantitative("difference in Dice"),
             len(shown),
             zero=True,
         ),
         shown,
-        key=f"● {EXCLUDES_ZERO}; ■ {INCLUDES_ZERO}.",
+        key=f"● {SIGNIFICANT}; ■ {NOT_SIGNIFICANT}.",
     )
 
 
-def _interval_kind(row: dict[str, Any]) -> str:
-    excludes = row["difference_low"] * row["difference_high"] > 0
-    return EXCLUDES_ZERO if excludes else INCLUDES_ZERO
+def _significance(row: dict[str, Any]) -> str:
+    return SIGNIFICANT if advantage(row) else NOT_SIGNIFICANT
 
 
 def _rank_charts(tables: Catalog) -> list[Chart]:

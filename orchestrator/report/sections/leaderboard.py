@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.formatting import clock, memory
+from orchestrator.heldout.paired import advantage
 from orchestrator.report import vega
 from orchestrator.report.blocks import (
     Block,
@@ -19,6 +20,7 @@ from orchestrator.report.blocks import (
 from orchestrator.report.cell_names import CellNames, plural, query, readable, sample_size
 from orchestrator.report.formats import as_text, decimals, p_equals, signed
 from orchestrator.statistics.bootstrap import FEWEST
+from orchestrator.statistics.verdicts import comparison
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -57,8 +59,8 @@ NOTE = (
 )
 BASELINE_NOTE = (
     "Each network is compared with the baselines that use grey levels only, paired over cases and"
-    " seeds. A difference is significant if its 95 % interval excludes zero and its p value,"
-    " adjusted by Holm's method, is at most 0.05."
+    " seeds. A difference is significant if its 95 % interval excludes zero, its p value, adjusted"
+    " by Holm's method, is at most 0.05, and most units agree in sign with the mean."
 )
 
 
@@ -115,20 +117,21 @@ def baseline_comparisons(tables: Catalog, board: list[dict[str, Any]]) -> list[s
 
 def _sentence(pair: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) -> str:
     """Return the comparison with the network as its subject."""
+    sign = int(advantage(pair))
     difference, low, high = (pair[k] for k in ("difference", "difference_low", "difference_high"))
     network, baseline = one, other
     if one["model"] == BASELINE:
         network, baseline = other, one
-        difference, low, high = -difference, -high, -low
+        sign, difference, low, high = -sign, -difference, -high, -low
+    verb = comparison(
+        sign,
+        "has a higher Dice than",
+        "has a lower Dice than",
+        "does not differ significantly in Dice from",
+    )
     return (
         f"{readable(network['task'])}: {network['model']} {network['series']}"
-        f" {_verdict(low, high, pair['p_holm'])} {baseline['series']}"
+        f" {verb} {baseline['series']}"
         f" (difference {signed(difference)} [{signed(low)}, {signed(high)}],"
         f" {p_equals(pair['p_holm'])})."
     )
-
-
-def _verdict(low: float, high: float, p: float | None) -> str:
-    if p is None or p > 0.05 or low <= 0 <= high:
-        return "does not differ significantly in Dice from"
-    return "has a higher Dice than" if low > 0 else "has a lower Dice than"

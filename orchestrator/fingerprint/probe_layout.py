@@ -1,0 +1,142 @@
+"""Probe rows as arrays with one row per case and training run, and one column per stratum."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, cast
+
+import numpy as np
+import pyarrow as pa
+
+from orchestrator.fingerprint.pixelwise_bound import Pixelwise
+from orchestrator.heldout.rows import SAMPLE, HeldOutRows
+from orchestrator.ledger.parquet import coded
+from orchestrator.statistics.bootstrap import Array
+
+CONTROLS = ("shuffled_image", "random_mask", "shuffled_mask")
+"""Controls beyond ``image`` and ``dropped`` (:mod:`trainables.controls`)."""
+COLUMNS = (
+    *("digest", "task", "model", "schedule", "case", "group", "axis", "bin", "low", "high"),
+    *("control", "pixels", "draws", "t_sum", "log_snr_sum", "x0_error_sum", "eps_error_sum"),
+    *("eps_gap_sum", "tp", "fp", "fn"),
+)
+"""Columns of the table ``probes`` that the curves are computed from."""
+
+
+class Layout:
+    """The probe rows of one cell along one axis as arrays, [rows, strata]."""
+
+    def __init__(self, probes: pa.Table) -> None:
+        self._probes = probes
+        self.case_names, case = coded(probes["case"])
+        self.digests, run = coded(probes["digest"])
+        _, group = coded(probes["group"])
+        count = len(self.case_names)
+        keys, first, self._row = np.unique(
+            run * count + case, return_index=True, return_inverse=True
+        )
+        self.runs, self.cases, self.groups = keys // count, keys % count, group[first]
+        bins = probes["bin"].to_numpy()
+        self.bins, self._first_of_bin, self._stratum = np.unique(
+            bins, return_index=True, return_inverse=True
+        )
+        self.present = np.zeros((len(keys), len(self.bins)), bool)
+        self.present[self._row, self._stratum] = True
+        self._controls, code = coded(probes["control"])
+        self._control = np.array(self._controls)[code]
+
+    @property
+    def axes(self) -> dict[str, Any]:
+        """What rows and strata are, by the names of the fields of ``ProbeCurves``."""
+        low, high = (self._probes[k].to_numpy()[self._first_of_bin] for k in ("low", "high"))
+        names = ("digests", "case_names", "runs", "cases", "groups", "bins", "present")
+        return {name: getattr(self, name) for name in names} | {"low": low, "high": high}
+
+    def array(self, column: str, control: str = "image") -> Array:
+        """A column under one control, [rows, strata]; NaN where there is no probe row."""
+        values, chosen = np.full(self.present.shape, np.nan), self._control == control
+        column_values = self._probes[column].to_numpy()
+        values[self._row[chosen], self._stratum[chosen]] = column_values[chosen]
+        return values
+
+    @cached_property
+    def pixels(self) -> Array:
+        """Pixels of each row: [rows]."""
+        return np.nanmax(self.array("pixels"), axis=1, initial=0.0)
+
+    @cached_property
+    def _per_pixel(self) -> Array:
+        """The factor that turns sums over draws and pixels into means per pixel."""
+        return 1 / (self.array("draws") * self.array("pixels"))
+
+    def curves(self) -> dict[str, Array]:
+        """All curves of ``ProbeCurves``, per pixel; those of further controls if probed."""
+        error = self._mean("eps_error_sum")
+        error_dropped = self._mean("eps_error_sum", "dropped")
+        tp, fp, fn = (self.array(column) for column in ("tp", "fp", "fn"))
+        further = [control for control in CONTROLS if control in self._controls]
+        return {
+            "eps_error": error,
+            "eps_error_dropped": error_dropped,
+            "information": (error_dropped - error) / (2 * math.log(2)),
+            "information_orthogonal": self._mean("eps_gap_sum") / (2 * math.log(2)),
+            "x0_error": self._mean("x0_error_sum"),
+            **{f"eps_error_{control}": self._mean("eps_error_sum", control) for control in further},
+            "one_step_dice": (2 * tp + 1e-9) / (2 * tp + fp + fn + 1e-9),
+        }
+
+    def _mean(self, column: str, control: str = "image") -> Array:
+        return self.array(column, control) * self._per_pixel
+
+    def pixelwise(self, config: Mapping[str, Any], tested: HeldOutRows) -> Pixelwise | None:
+        """The shares of ones per channel, for the pixelwise bound.
+
+        With two classes there is one channel, whose ones the probes count. With more, the shares
+        are those of the test cases; None if the encoding is not one-hot or the cases differ.
+        """
+        name, scale, _ = encoding(config)
+        # A probed tile is named CASE/PLACE after the test case that it is a part of.
+        names = [case.rpartition("/")[0] for case in self.case_names]
+        rows = [(self.digests[r], names[c]) for r, c in zip(self.runs, self.cases, strict=True)]
+        indices = tested.indices({digest for digest, _ in rows}, SAMPLE)
+        classes = tested.codes["class"][indices]
+        if len(np.unique(classes)) == 1:
+            ones = (self.array("tp") + self.array("fn")) * self._per_pixel
+            return Pixelwise(np.nanmax(ones, axis=1, initial=0.0)[:, None], scale)
+        if len(classes) == 0 or name != "onehot":
+            return None
+        shares = _class_shares(rows, tested, indices)
+        if np.isnan(shares).any():  # tested on other cases than it was probed on
+            return None
+        return Pixelwise(np.column_stack([1 - shares.sum(1), shares]), scale)
+
+
+def _class_shares(rows: list[tuple[str, str]], tested: HeldOutRows, indices: Any) -> Array:
+    """The share of pixels of each foreground class, [rows, classes], of (trial, case) pairs."""
+    digests, cases = (
+        [tested.names[k][code] for code in tested.codes[k][indices]] for k in ("digest", "case")
+    )
+    tp, fp, fn, tn = (tested.numbers[k][indices] for k in ("tp", "fp", "fn", "tn"))
+    classes = tested.codes["class"][indices].tolist()
+    share = dict(
+        zip(
+            zip(digests, cases, classes, strict=True),
+            (tp + fn) / (tp + fp + fn + tn),
+            strict=True,
+        )
+    )
+    kinds = sorted(set(classes))
+    return np.array(
+        [[share.get((digest, case, k), np.nan) for k in kinds] for digest, case in rows]
+    )
+
+
+def encoding(config: Mapping[str, Any]) -> tuple[str, float, float]:
+    """Name, scale and offset of the mask encoding of a diffusion config."""
+    mode = config.get("mode", {})
+    diffusion = mode.get("diffusion", {}) if isinstance(mode, dict) else {}
+    spec = cast("dict[str, Any]", diffusion).get("encoding", "onehot")
+    ((name, fields),) = {spec: {}}.items() if isinstance(spec, str) else spec.items()
+    return str(name), float(fields.get("scale", 1.0)), float(fields.get("offset", 0.0))
