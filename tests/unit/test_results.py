@@ -276,9 +276,9 @@ def test_a_metric_that_one_side_cannot_tell_of_a_case_leaves_it_out_on_both(stor
     tables = catalog(ledger)
     (one, other) = final_cells(tables)
     held_out = HeldOut(tables, load_metrics(["pq"]), [one, other])
-    (row,) = paired.Pairs(held_out).differences(one, other)
-    assert row["difference"] == row["difference_low"] == row["difference_high"] == 0
-    assert row["value"] == row["value_against"] == pytest.approx(0.125)
+    (pair,) = paired.Pairs(held_out).differences(one, other)
+    assert pair.difference == (0, 0, 0)
+    assert pair.value == pair.value_against == pytest.approx(0.125)
 
 
 def test_json_has_null_where_a_number_is_none(filled: Ledger, inline: Segprint) -> None:
