@@ -18,9 +18,11 @@ import numpy as np
 import PIL.Image
 import torch
 
+from trainables import batches
 from trainables.config import Config, parse
 from trainables.data import Prepared, prepare
 from trainables.decoding.cache import forget
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext, best_device
 from trainables.training.state import State
 from trainables.training.step import learner_of, step
@@ -42,14 +44,16 @@ def main() -> None:
         data = prepare(plain.task, "images")
         decoding = time.perf_counter() - began
         training = speed(trainer(plain, data, place), place)
-        batches = IMAGES * 3 // 5 // BATCH  # three fifths are training images
-        loading = speed(lambda i: data.batch(plain, i, place), place)
-        first = BATCH * batches / (decoding + BATCH * batches / loading)
+        count = IMAGES * 3 // 5 // BATCH  # three fifths are training images
+        loading = speed(lambda i: batches.draw(Run(plain, place, data), i), place)
+        first = BATCH * count / (decoding + BATCH * count / loading)
         forget()
         found = {
             "first epoch, decoding": first,
             "later epochs": loading,
-            "later epochs, all augmentation": speed(lambda i: data.batch(full, i, place), place),
+            "later epochs, all augmentation": speed(
+                lambda i: batches.draw(Run(full, place, data), i), place
+            ),
         }
         print(f"loading: training takes {training:.0f} images per second")
         for name, rate in found.items():
@@ -90,9 +94,9 @@ def config_of(folder: str, augment: dict[str, Any]) -> Config:
 
 def trainer(config: Config, data: Prepared, place: WorkerContext) -> Callable[[int], object]:
     """Whole training steps, their loading included."""
-    state = State(config, data, place)
-    learner = learner_of(config, state.network, place)
-    return lambda i: step(config, state, learner, data, place)
+    state = State(Run(config, place, data))
+    learner = learner_of(state.run, state.network)
+    return lambda i: step(state, learner)
 
 
 def speed(work: Callable[[int], object], place: WorkerContext) -> float:

@@ -21,10 +21,11 @@ from trainables.config import Config, parse
 from trainables.data import Prepared, prepare
 from trainables.models import Network
 from trainables.modes.diffusion import Diffusion
+from trainables.run import Run
+from trainables.runtime.memory import peak_host, reset_peak_memory
 from trainables.runtime.worker_context import WorkerContext, best_device
 from trainables.samplers.ddpm import DDPM
 from trainables.samplers.dpm_solver import DPMSolver
-from trainables.training.attempt import peak_host, reset_peak_memory
 from trainables.training.final_test import RunResult
 from trainables.training.loop import Progress, train
 from trainables.training.state import State
@@ -84,7 +85,7 @@ def trained(config: Config, data: Prepared, place: WorkerContext) -> Network:
     for progress in run:
         checkpoint = progress.save()
     assert checkpoint is not None
-    state = State(config, data, place)
+    state = State(Run(config, place, data))
     state.load(checkpoint, config.digest())
     return state.best.eval()
 
@@ -113,7 +114,7 @@ def measured(
     way: Callable[[], Tensor], data: Prepared, place: WorkerContext
 ) -> tuple[float, float, float]:
     """Seconds per image, Dice, and by how many MiB memory rose at most."""
-    reset_peak_memory(place)
+    reset_peak_memory(place.device)
     before = _peak(place)
     began = time.perf_counter()
     p = way().cpu()

@@ -14,8 +14,10 @@ from collections.abc import Callable
 import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
+from trainables import batches
 from trainables.config import Config, parse
 from trainables.data import Prepared, prepare
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext, best_device
 from trainables.training.state import State
 from trainables.training.step import learner_of, step
@@ -93,14 +95,14 @@ def timed(way: Callable[[], float], place: WorkerContext) -> float:
 
 def ours(config: Config, data: Prepared, place: WorkerContext) -> Callable[[], float]:
     """The loop's own step."""
-    state = State(config, data, place)
-    learner = learner_of(config, state.network, place)
-    return lambda: float(step(config, state, learner, data, place)) / config.train.batch
+    state = State(Run(config, place, data))
+    learner = learner_of(state.run, state.network)
+    return lambda: float(step(state, learner)) / config.train.batch
 
 
 def straightforward(config: Config, data: Prepared, place: WorkerContext) -> Callable[[], float]:
     """The same step as one writes it first."""
-    state = State(config, data, place)
+    state = State(Run(config, place, data))
     network, mean = (
         n.to(memory_format=torch.contiguous_format) for n in (state.network, state.ema)
     )
@@ -111,7 +113,7 @@ def straightforward(config: Config, data: Prepared, place: WorkerContext) -> Cal
 
     def one() -> float:
         nonlocal count
-        batch = data.batch(config, count, WorkerContext()).to(place.device)
+        batch = batches.draw(Run(config, WorkerContext(), data), count).to(place.device)
         optimizer.zero_grad()
         with sdpa_kernel(SDPBackend.MATH):
             loss = config.mode.losses(network.train(), batch, config.classes, "none").mean()

@@ -16,7 +16,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.tables.snapshot import Snapshot
 from trainables.config import Config, parse, unsaid
 from trainables.decoding.cache import load
-from trainables.runtime.environment import ran_on
+from trainables.runtime.environment import environment_of
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import KEY, SCHEMAS, Outcome, Row, Tables, to_arrow
 from trainables.training.attempt import attempt, commit_unfinished
@@ -76,7 +76,7 @@ class Result:
         reason = memory.tables["trials"][0].get("reason")
         here = {
             **then.trial,
-            **ran_on(place, then.config.model.package),
+            **environment_of(place, then.config.model.package),
             "reason": reason,
             "code": memory.code,
         }
@@ -188,7 +188,7 @@ def again(then: Stored, memory: Memory, place: WorkerContext) -> Iterator[Progre
         reached = progress.score is not None and progress.step >= then.trial["steps"]
         if then.trial["outcome"] == "pruned" and reached:
             commit_unfinished(
-                then.config, memory, "pruned", "", ran_on(place, then.config.model.package)
+                then.config, memory, "pruned", "", environment_of(place, then.config.model.package)
             )
             return
 

@@ -7,7 +7,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from functools import cached_property, lru_cache
-from typing import Any
+from typing import Any, cast
 
 from trainables import controls, library_rules
 from trainables.datasets import Dataset
@@ -150,13 +150,14 @@ def unsaid(spec: Mapping[str, Any], whole: Mapping[str, Any], at: str = "") -> l
     >>> unsaid({"train": {"steps": 2}}, {"train": {"steps": 2, "batch": 4}, "seed": 0})
     ['train.batch', 'seed']
     """
-    found: list[str] = []
+    missing: list[str] = []
     for name, value in whole.items():
         if name not in spec:
-            found.append(f"{at}{name}")
+            missing.append(f"{at}{name}")
         elif isinstance(value, Mapping) and isinstance(spec[name], Mapping):
-            found += unsaid(spec[name], value, f"{at}{name}.")
-    return found
+            inner = cast("Mapping[str, Any]", value)
+            missing += unsaid(spec[name], inner, f"{at}{name}.")
+    return missing
 
 
 def parse(spec: Mapping[str, object]) -> Config:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainables.torch_calls import normal_cdf
+
 Target = Literal["x0", "eps", "v"]
 
 
@@ -85,5 +87,5 @@ def bin_cost(
     scale = torch.exp(-log_variance / 2)
     above = torch.where(x0 >= ends - half_width, torch.inf, (x0 - mean + half_width) * scale)
     below = torch.where(x0 <= half_width - ends, -torch.inf, (x0 - mean - half_width) * scale)
-    mass = torch.special.ndtr(above) - torch.special.ndtr(below)
+    mass = normal_cdf(above) - normal_cdf(below)
     return -mass.clamp(min=1e-12).log()

@@ -26,7 +26,7 @@ import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, TypeVar, cast
 
 HERE = Path(__file__).parent
 KINDS = (
@@ -154,12 +154,12 @@ def parse_part(kind: str, spec: object, where: str = "") -> Part:
     where = where or kind.removesuffix("s")
     if isinstance(spec, str):
         spec = {spec: {}}
-    if not isinstance(spec, Mapping) or len(typing.cast("Mapping[str, object]", spec)) != 1:
+    if not isinstance(spec, Mapping) or len(cast("Mapping[str, object]", spec)) != 1:
         raise ValueError(
             f"{where}: {spec!r} must be a name or {{name: {{field: value}}}}"
             f" (choices: {', '.join(names(kind))})"
         )
-    ((name, fields),) = typing.cast("Mapping[str, object]", spec).items()
+    ((name, fields),) = cast("Mapping[str, object]", spec).items()
     if not name.endswith(".py") and name not in names(kind):
         raise unknown(where, name, names(kind))
     return parse_dataclass(part_class(kind, name), fields, f"{where}.{name}")
@@ -169,7 +169,7 @@ def parse_dataclass(cls: type[T], fields: object, where: str) -> T:
     """Build a (frozen) dataclass from a mapping, type by type, refusing unknown fields."""
     if not isinstance(fields, Mapping):
         raise ValueError(f"{where}: {fields!r} must be a mapping of field to value")
-    given = typing.cast("Mapping[str, object]", fields)
+    given = cast("Mapping[str, object]", fields)
     known, hints = _fields(cls)
     for field in given:
         if field not in known:
@@ -193,7 +193,7 @@ def parse_dataclass(cls: type[T], fields: object, where: str) -> T:
 @functools.cache
 def _fields(cls: type) -> tuple[dict[str, dataclasses.Field[Any]], dict[str, Any]]:
     """The fields of a dataclass that are given, and the type hints of all: looked up once."""
-    fields = dataclasses.fields(typing.cast("Any", cls))
+    fields = dataclasses.fields(cast("Any", cls))
     return {f.name: f for f in fields if f.init}, typing.get_type_hints(cls)
 
 
@@ -216,11 +216,9 @@ def _parse_once(hint: Any, spec: _Spec, where: str) -> object:
 def _parse_value(hint: Any, value: object, where: str) -> object:
     """One field's value, checked against its type hint."""
     if isinstance(hint, type) and (issubclass(hint, Part) or dataclasses.is_dataclass(hint)):
-        return (
-            value
-            if isinstance(value, hint)
-            else _parse_once(hint, _Spec(repr(value), value), where)
-        )
+        if isinstance(value, cast("type", hint)):
+            return value
+        return _parse_once(hint, _Spec(repr(value), value), where)
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         choices = typing.get_args(hint)
@@ -233,7 +231,7 @@ def _parse_value(hint: Any, value: object, where: str) -> object:
             raise ValueError(f"{where}: {value!r} must be a list")
         return tuple(
             _parse_value(item, v, f"{where}[{i}]")
-            for i, v in enumerate(typing.cast("list[object]", value))
+            for i, v in enumerate(cast("list[object]", value))
         )
     if origin is types.UnionType:
         if value is None:
@@ -264,7 +262,7 @@ def plain(value: Any) -> Any:
         fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {plain(value.file or value.name): fields} if isinstance(value, Part) else fields
     if isinstance(value, tuple):
-        return [plain(v) for v in typing.cast("tuple[Any, ...]", value)]
+        return [plain(v) for v in cast("tuple[Any, ...]", value)]
     return without_home(value) if isinstance(value, Location) else value
 
 

@@ -6,8 +6,8 @@ sum over tiles, ranks or members is the row of the union. A number that was not 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal, cast
 
 import pyarrow as pa
 
@@ -211,10 +211,11 @@ def to_arrow(table: str, rows: Sequence[Row], key: Mapping[str, str | None]) -> 
             strangers = sorted(row.keys() - set(schema.names))
             raise ValueError(f"{table}: unknown column {strangers} (choices: {schema.names})")
     keyed = [{**row, **key} for row in rows]
-    return pa.Table.from_arrays([_column(table, f, keyed) for f in schema], schema=schema)
+    fields = cast("Iterable[pa.Field[pa.DataType]]", schema)
+    return pa.Table.from_arrays([_column(table, f, keyed) for f in fields], schema=schema)
 
 
-def _column(table: str, field: pa.Field, rows: Sequence[Row]) -> pa.Array:
+def _column(table: str, field: pa.Field[pa.DataType], rows: Sequence[Row]) -> pa.Array[Any]:
     try:
         return pa.array([row.get(field.name) for row in rows], field.type)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from trainables.torch_calls import ints, unflattened
+
 
 @dataclass(frozen=True)
 class Window:
@@ -51,7 +53,7 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
         return [0]
     step = max(1, int(size * (1 - overlap)))
     count = -(-(length - size) // step) + 1
-    return torch.linspace(0, length - size, count).round().int().tolist()
+    return ints(torch.linspace(0, length - size, count).round().int())
 
 
 def blended(patches: list[Tensor], over: list[Window], height: int, width: int) -> Tensor:
@@ -69,7 +71,7 @@ def sized(p: Tensor, native: tuple[int, ...]) -> Tensor:
     if tuple(p.shape[-2:]) == native:
         return p
     flat = functional.interpolate(p.flatten(0, -4), native, mode="bilinear", align_corners=False)
-    return flat.unflatten(0, p.shape[:-3])
+    return unflattened(flat, 0, p.shape[:-3])
 
 
 class Canvas:

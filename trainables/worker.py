@@ -1,6 +1,6 @@
-"""The two executors behind one interface: inline in a reused actor, or several Ray Train workers.
+"""Executors of trials under Ray: inline in a reused actor, or with several Ray Train workers.
 
-The only file of this package that imports ray.
+This is the only file of the package that imports ray.
 """
 
 from __future__ import annotations
@@ -24,48 +24,48 @@ from trainables.config import parse
 from trainables.runtime.worker_context import WorkerContext, best_device
 from trainables.training.attempt import Ended, attempt
 from trainables.training.loop import Progress
+from trainables.training.trial_row import mean_score
 
 Job = Mapping[str, Any]
-"""What Tune hands a trial: ``config`` (plain), ``digest``, ``sink``, ``workers`` (one number, or
-the fewest and the most), ``cpus`` and ``gpus`` of one worker, ``split`` (:class:`Place`)."""
-
+"""The config that Tune passes to a trial: ``config`` (plain), ``digest``, ``sink``, ``workers``
+(a number, or minimum and maximum), ``cpus`` and ``gpus`` per worker, ``microbatch_factor``
+(:class:`trainables.runtime.worker_context.WorkerContext`)."""
 
 PEER_SECONDS = 60.0
-"""It takes Ray at most so long to notice that a node is gone."""
+"""The longest time that Ray takes to notice that a node is gone."""
 
 
 def lost_peer(error: BaseException) -> bool:
-    """Whether a worker only lost its connection to another one."""
-    return any(word in str(error) for word in ("Connection closed by peer", "Connection reset"))
+    """Return whether a worker lost its connection to another worker."""
+    return any(text in str(error) for text in ("Connection closed by peer", "Connection reset"))
 
 
 def report_of(progress: Progress, *, first: bool = False) -> dict[str, Any]:
-    """What Tune and its scheduler see of a run in flight; its first report tells of the validations
-    that were before, in another attempt too.
+    """Return the progress of a run as Tune and its scheduler receive it.
+
+    The first report of a run contains its earlier validations, also those of other attempts.
     """
-    scores = (row["score_sum"] / row["score_count"] for row in progress.history)
     return {
         "step": progress.step,
         "steps": progress.steps,
         "score": progress.score,
-        "best": max(scores, default=None),
+        "best": max(map(mean_score, progress.history), default=None),
         "case_scores": progress.case_scores,
-        "ran": progress.ran,
+        "ran": progress.environment,
         "earlier": [
-            {"step": row["step"], "score": row["score_sum"] / row["score_count"]}
-            | {"case_scores": row["case_scores"]}
+            {"step": row["step"], "score": mean_score(row), "case_scores": row["case_scores"]}
             for row in (progress.history if first else [])
         ],
     }
 
 
 def threads(job: Job) -> int:
-    """Of torch, as many as the worker has CPUs: spinning ones slow everybody down."""
+    """Return the number of torch threads: one per CPU of the worker, so that none spins."""
     return max(1, int(job["cpus"]))
 
 
 class Inline(tune.Trainable):
-    """One worker in a Tune actor that is reused: a trial costs a fraction of a second to start."""
+    """One worker in a reused Tune actor: a trial starts within a fraction of a second."""
 
     def setup(self, config: Job) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
         torch.set_num_threads(threads(config))
@@ -73,7 +73,7 @@ class Inline(tune.Trainable):
 
     def reset_config(self, new_config: Job) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         self._job = new_config
-        self._seen: Progress | None = None
+        self._progress: Progress | None = None
         self._run: Generator[Progress, None, Ended] = attempt(
             parse(new_config["config"]),
             new_config["sink"],
@@ -86,37 +86,37 @@ class Inline(tune.Trainable):
         return True
 
     def step(self) -> dict[str, Any]:
-        first, self._seen = self._seen is None, None
+        first, self._progress = self._progress is None, None
         try:
-            self._seen = next(self._run)
+            self._progress = next(self._run)
         except StopIteration as end:
             return {**cast("Ended", end.value)._asdict(), "done": True}
-        return {**report_of(self._seen, first=first), "done": False}
+        return {**report_of(self._progress, first=first), "done": False}
 
     def keep(self) -> None:
-        """Keep a checkpoint of this moment: the process, or its node, will not be there for long.
+        """Keep a checkpoint of this moment, because the process or its node is about to stop.
 
-        After a validation there is one already.
+        After a validation one exists already.
         """
-        if self._seen is not None and self._seen.score is None:
-            self._job["sink"].keep(self._job["digest"], self._seen.save())
+        if self._progress is not None and self._progress.score is None:
+            self._job["sink"].keep(self._job["digest"], self._progress.save())
 
     def cleanup(self) -> None:
-        """Tune stops the trial in the middle, and the process with it."""
+        """Keep a checkpoint where Tune stops the trial before its end."""
         self.keep()
 
     def save_checkpoint(self, checkpoint_dir: str) -> None:
-        """Nothing: checkpoints are in the ledger, where any machine finds them."""
+        """Do nothing: checkpoints are in the ledger, where every machine finds them."""
 
     def load_checkpoint(self, checkpoint: dict[str, Any] | None) -> None:
-        """Nothing: an attempt resumes by itself."""
+        """Do nothing: an attempt loads its own checkpoint."""
 
 
 def ray_train_trial(job: Job) -> None:
-    """A Tune trial that trains with ``job['workers']`` Ray Train workers (DDP).
+    """Run a Tune trial with ``job['workers']`` Ray Train workers (DDP).
 
-    Whether and how a failed run is tried again is the sweep's decision, made where all failures
-    are counted; Ray Train only restarts what lost its node to a preemption.
+    The sweep decides whether a failed run is retried, because it counts all failures. Ray Train
+    restarts only a run that lost its node to a preemption.
     """
     gpus = float(job["gpus"])
     with tempfile.TemporaryDirectory() as folder:
@@ -138,38 +138,39 @@ def ray_train_trial(job: Job) -> None:
 
 
 def train_worker(job: Job) -> None:
-    """The loop under Ray Train: the shim for rank, device and report."""
+    """Run an attempt under Ray Train, with its rank, device and reports."""
     torch.set_num_threads(threads(job))
-    context = train.get_context()
-    rank, world = context.get_world_rank(), context.get_world_size()
+    ray_context = train.get_context()
+    rank, world = ray_context.get_world_rank(), ray_context.get_world_size()
     device = str(get_device()) if job["gpus"] else best_device(0)
     context = WorkerContext(rank, world, device, microbatch_factor=job["microbatch_factor"])
-    meet(context)
+    join_process_group(context)
     run, first = attempt(parse(job["config"]), job["sink"], context, job["digest"]), True
     try:
         while True:
             progress = next(run)
-            if progress.score is not None:  # a report is a meeting of all workers
+            if progress.score is not None:  # all workers wait for each other in a report
                 train.report(report_of(progress, first=first))
                 first = False
     except StopIteration as end:
         train.report(cast("Ended", end.value)._asdict())
     except RuntimeError as error:
-        if lost_peer(error):  # let its death be noticed first, which is the reason
+        if lost_peer(error):  # so that Ray reports the dead node first, which is the cause
             time.sleep(PEER_SECONDS)
         raise
     finally:
         dist.destroy_process_group()
 
 
-def meet(context: WorkerContext) -> None:
+def join_process_group(context: WorkerContext) -> None:
     """Form the process group at rank 0, which listens on its node's address only.
 
-    The rendezvous of ``TorchTrainer`` listens on every interface of the machine.
+    ``TorchTrainer`` would listen on every interface of the machine.
     """
     listener = None
     if context.rank == 0:
-        listener = socket.create_server((ray.util.get_node_ip_address(), 0))
+        node = cast("str", ray.util.get_node_ip_address())  # pyright: ignore[reportUnknownMemberType]
+        listener = socket.create_server((node, 0))
     address = listener.getsockname()[:2] if listener else None
     host, port = cast("tuple[str, int]", broadcast_from_rank_zero(address))
     store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage] - public, not re-exported

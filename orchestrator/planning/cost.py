@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import multiprocessing
 import sys
 import time
@@ -18,13 +19,16 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.resources import most
 from orchestrator.tables.snapshot import Snapshot
+from trainables import batches
 from trainables.config import Config, parse
 from trainables.data import prepared, tiles
-from trainables.evaluation import evaluate, probe
+from trainables.evaluation import evaluate, predict, probe
 from trainables.part import parts_in
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext, best_device
-from trainables.training.loop import begun
-from trainables.training.state import LibraryTraining, State
+from trainables.trainer import LibraryTrainer
+from trainables.training.loop import create_trainer
+from trainables.training.state import State
 
 SETUP_SECONDS = 2.0
 """Reading the data and building the network in a process that has run a trial before."""
@@ -196,7 +200,7 @@ def _trial_seconds(config: Config) -> float:
     data = prepared(config)
     validations = 1 + config.train.steps // config.train.validate_every
     controls = 1 + len(config.test.controls)
-    val, test = (evaluate.patches(config, cases) for cases in (data.val, data.test))
+    val, test = (predict.patches(config, cases) for cases in (data.val, data.test))
     passes = ((validations + 1) * val + controls * test) * config.mode.passes
     passes += probe.passes(config, len(tiles(data.test, data.size)))
     return step * config.train.steps * config.mode.runs + one_pass * passes
@@ -205,18 +209,20 @@ def _trial_seconds(config: Config) -> float:
 def _library_seconds(config: Config) -> float:
     """Return the seconds of a model that an external library trains; each phase is timed once."""
     data, train = prepared(config), config.train
-    with contextlib.closing(begun(config, data, WorkerContext(device=best_device()))) as run:
-        assert isinstance(run, LibraryTraining)
+    run = Run(config, WorkerContext(device=best_device()), data)
+    with contextlib.closing(create_trainer(run)) as trainer:
+        assert isinstance(trainer, LibraryTrainer)
         step_seconds = 0.0
         for _ in range(2):
             began = time.perf_counter()
-            run.advance()
+            trainer.advance()
             step_seconds = time.perf_counter() - began
         began = time.perf_counter()
-        evaluate.score(config, run.network, data.val[:1], WorkerContext())
+        first = dataclasses.replace(data, val=data.val[:1])
+        evaluate.score(Run(config, WorkerContext(), first), trainer.network)
         case_seconds = time.perf_counter() - began
         cases = train.steps // train.validate_every * len(data.val) + len(data.test)
-        return run.tally.seconds + step_seconds * train.steps + case_seconds * cases
+        return trainer.record.seconds + step_seconds * train.steps + case_seconds * cases
 
 
 _steps_timed: dict[object, float] = {}
@@ -229,10 +235,10 @@ def _step_seconds(config: Config) -> float:
         threads = torch.get_num_threads()
         torch.set_num_threads(1)
         data, device = prepared(config), best_device()
-        state = State(config, data, WorkerContext(device=device))
+        state = State(Run(config, WorkerContext(device=device), data))
         for step in range(2):
             began = time.perf_counter()
-            batch = data.batch(config, step, WorkerContext()).to(device)
+            batch = batches.draw(state.run, step).to(device)
             state.network.seed(batch.seeds_B)
             config.mode.losses(
                 state.network, batch, config.classes, config.train.control

@@ -14,7 +14,7 @@ from orchestrator.planning.selection import Standing
 from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Search
 from trainables.config import Config
-from trainables.evaluation.evaluate import passes_per_image
+from trainables.evaluation.predict import passes_per_image
 from trainables.metrics import Metric
 from trainables.part import names, parse_part, unknown
 

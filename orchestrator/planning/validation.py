@@ -8,7 +8,7 @@ from orchestrator.planning.objectives import Objectives
 from orchestrator.planning.resources import Workers, fewest, most
 from search_spaces import Search
 from trainables.config import Config
-from trainables.evaluation.evaluate import passes_per_image
+from trainables.evaluation.predict import passes_per_image
 
 if TYPE_CHECKING:
     from orchestrator.planning.cells import Cell

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainables.evaluation import diversity, instances
-from trainables.evaluation.evaluate import counts, histogram
+from trainables.evaluation.counts import counts, histogram
 from trainables.metrics import Array, Metric
 from trainables.part import names, parse_part
 from trainables.schemas import BINS, SCHEMAS

@@ -23,8 +23,9 @@ from trainables.data import Prepared, prepared
 from trainables.models.nnunet import NNUNet
 from trainables.nnunet import raw_dataset
 from trainables.nnunet.plans import prepare
-from trainables.nnunet.training import NNUNetTraining
-from trainables.nnunet.workspace import Room
+from trainables.nnunet.training import NNUNetTrainer
+from trainables.nnunet.workspace import Workspace
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training import loop
 from trainables.training.attempt import attempt, outcome_of
@@ -56,7 +57,7 @@ def finished(run: Any) -> tuple[list[Progress], RunResult]:
 
 def numbers(measured: RunResult) -> tuple[Any, ...]:
     """All that may not depend on how a run came to its end."""
-    history = [{**row, "seconds": None} for row in measured.tally.history]
+    history = [{**row, "seconds": None} for row in measured.record.history]
     return history, vars(measured.rows), measured.parameters, measured.passes_per_image
 
 
@@ -90,23 +91,23 @@ def whole() -> RunResult:
 
 
 @pytest.fixture
-def room() -> Iterator[Room]:
-    made = Room()
+def workspace() -> Iterator[Workspace]:
+    made = Workspace()
     yield made
     made.close()
 
 
 @needs_it
 @pytest.mark.parametrize("task", ["synthetic", "histology", "brain"])
-def test_it_reads_of_the_raw_data_what_we_have(task: str, room: Room) -> None:
+def test_it_reads_of_the_raw_data_what_we_have(task: str, workspace: Workspace) -> None:
     from nnunetv2.imageio.natural_image_reader_writer import (  # pyright: ignore
         NaturalImage2DIO,
     )
 
     made = config(task=task)
     data = prepared(made)
-    names = raw_dataset.write(room.raw, made.task, "train", data.train)
-    folder, reader = room.raw / raw_dataset.NAME, NaturalImage2DIO()
+    names = raw_dataset.write(workspace.raw, made.task, "train", data.train)
+    folder, reader = workspace.raw / raw_dataset.NAME, NaturalImage2DIO()
     for name, case in zip(names, data.train, strict=True):
         files = sorted(map(str, (folder / "imagesTr").glob(f"{name}_*.tif")))
         image, about = reader.read_images(files)
@@ -120,21 +121,23 @@ def test_it_reads_of_the_raw_data_what_we_have(task: str, room: Room) -> None:
     assert said["numTraining"] == len(data.train)
 
 
-def planned_here(made: Config, data: Prepared, room: Room) -> dict[str, Any]:
-    with room.inside(planning=True):
-        return prepare(made, cast("NNUNet", made.model), data, room, lambda: None).plans
+def planned_here(made: Config, data: Prepared, workspace: Workspace) -> dict[str, Any]:
+    with workspace.active(planning=True):
+        return prepare(
+            Run(made, WorkerContext(), data), cast("NNUNet", made.model), workspace
+        ).plans
 
 
 @needs_it
 def test_it_has_as_many_parameters_as_the_network_that_its_plan_describes(
-    whole: RunResult, room: Room
+    whole: RunResult, workspace: Workspace
 ) -> None:
     from nnunetv2.utilities.get_network_from_plans import (  # pyright: ignore
         get_network_from_plans,
     )
 
     made = config()
-    plans = planned_here(made, prepared(made), room)
+    plans = planned_here(made, prepared(made), workspace)
     plan = plans["configurations"]["2d"]["architecture"]
     network = get_network_from_plans(
         plan["network_class_name"], plan["arch_kwargs"], plan["_kw_requires_import"], 1, 2
@@ -147,7 +150,7 @@ def test_it_has_as_many_parameters_as_the_network_that_its_plan_describes(
 def test_it_goes_on_from_any_step_to_the_same_numbers_and_does_no_epoch_twice(
     step: int, whole: RunResult, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(loop, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
     run = train(config(), WorkerContext())
     checkpoint = next(progress.save() for progress in run if progress.step == step)
     run.close()
@@ -201,7 +204,7 @@ def test_a_fold_trains_on_its_four_fifths() -> None:
         task={"synthetic": {"size": 16, "cases": 5}},
         model={"nnunet": {"iterations": 3, "fold": 1}},
     )
-    training = NNUNetTraining(made, prepared(made), WorkerContext())
+    training = NNUNetTrainer(Run(made, WorkerContext(), prepared(made)))
     trained, held_out = training.trainer.do_split()
     training.close()
     assert (len(trained), len(held_out)) == (4, 1)
@@ -217,7 +220,7 @@ def test_probabilities_are_its_own_predictors_at_native_size(task: str) -> None:
 
     made = config(task=task)
     data = prepared(made)
-    training = NNUNetTraining(made, data, WorkerContext())
+    training = NNUNetTrainer(Run(made, WorkerContext(), data))
     training.advance()
     pixels = data.train[5 % len(data.train)].pixels[:, 1:16, 2:15]  # no multiple of anything
     with torch.no_grad():
@@ -263,7 +266,7 @@ def test_a_record_says_what_it_took(ledger: Ledger) -> None:
 @needs_it
 def test_it_trains_with_one_worker() -> None:
     with pytest.raises(ValueError, match="model nnunet trains with one worker, not 2"):
-        NNUNetTraining(config(), prepared(config()), WorkerContext(world=2))
+        NNUNetTrainer(Run(config(), WorkerContext(world=2), prepared(config())))
 
 
 @pytest.mark.parametrize(

@@ -17,26 +17,29 @@ from tests.contracts.test_nnunet import RUN, finished, needs_it, planned_here
 from trainables.config import parse
 from trainables.data import prepared
 from trainables.nnunet import raw_dataset
-from trainables.nnunet.workspace import Room
+from trainables.nnunet.workspace import Workspace
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.loop import train
 
 
 @pytest.fixture
-def room() -> Iterator[Room]:
-    with closing(Room()) as made:
+def workspace() -> Iterator[Workspace]:
+    with closing(Workspace()) as made:
         yield made
 
 
 @pytest.fixture
-def there() -> Iterator[Room]:
-    with closing(Room()) as made:
+def there() -> Iterator[Workspace]:
+    with closing(Workspace()) as made:
         yield made
 
 
-def command(room: Room, *arguments: str, **env: str) -> None:
+def command(workspace: Workspace, *arguments: str, **env: str) -> None:
     """One of nnU-Net's own commands, in a process of its own."""
-    trees = {f"nnUNet_{name}": str(room.at / name) for name in ("raw", "preprocessed", "results")}
+    trees = {
+        f"nnUNet_{name}": str(workspace.directory / name)
+        for name in ("raw", "preprocessed", "results")
+    }
     subprocess.run(
         [str(Path(sys.executable).parent / arguments[0]), *arguments[1:]],
         env={**os.environ, **trees, "nnUNet_def_n_proc": "1", "OMP_NUM_THREADS": "1", **env},
@@ -48,17 +51,19 @@ def command(room: Room, *arguments: str, **env: str) -> None:
 
 @needs_it
 @pytest.mark.slow
-def test_its_plan_of_nuclei_is_that_of_its_own_command(room: Room, there: Room) -> None:
+def test_its_plan_of_nuclei_is_that_of_its_own_command(
+    workspace: Workspace, there: Workspace
+) -> None:
     from nnunetv2.training.dataloading.nnunet_dataset import (  # pyright: ignore
         nnUNetDatasetBlosc2,
     )
 
     made = parse({**RUN, "task": "nuclei"})
     data = prepared(made)
-    found = planned_here(made, data, room)
+    found = planned_here(made, data, workspace)
     raw_dataset.write(there.raw, made.task, "train", data.train)
     command(there, "nnUNetv2_plan_and_preprocess", "-d", "1", "-c", "2d", "-np", "1", "-npfp", "1")
-    folders = [r.preprocessed / raw_dataset.NAME for r in (room, there)]
+    folders = [r.preprocessed / raw_dataset.NAME for r in (workspace, there)]
     assert found == json.loads((folders[1] / "nnUNetPlans.json").read_text())
     ours, theirs = ((f / "dataset_fingerprint.json").read_bytes() for f in folders)
     assert ours == theirs
@@ -107,27 +112,27 @@ if __name__ == "__main__":  # its look-up imports trainers that need timm, and s
 @needs_it
 @pytest.mark.slow
 def test_its_own_command_with_the_same_seeds_reaches_the_same_validation_dice(
-    room: Room, tmp_path: Path
+    workspace: Workspace, tmp_path: Path
 ) -> None:
     made = parse(RUN)
     data = prepared(made)
-    train_names = raw_dataset.write(room.raw, made.task, "train", data.train)
+    train_names = raw_dataset.write(workspace.raw, made.task, "train", data.train)
     plan = ("nnUNetv2_plan_and_preprocess", "-d", "1", "-c", "2d", "-np", "1", "-npfp", "1")
-    command(room, *plan, "--no_pp")
-    val_names = raw_dataset.write(room.raw, made.task, "val", data.val)
-    command(room, "nnUNetv2_preprocess", "-d", "1", "-c", "2d", "-np", "1")
-    splits = room.preprocessed / raw_dataset.NAME / "splits_final.json"
+    command(workspace, *plan, "--no_pp")
+    val_names = raw_dataset.write(workspace.raw, made.task, "val", data.val)
+    command(workspace, "nnUNetv2_preprocess", "-d", "1", "-c", "2d", "-np", "1")
+    splits = workspace.preprocessed / raw_dataset.NAME / "splits_final.json"
     splits.write_text(json.dumps([{"train": train_names, "val": val_names}]))
     script = tmp_path / "seeded.py"
     script.write_text(SEEDED)
     command(
-        room,
+        workspace,
         *("python", str(script), "1", "2d", "0", "-device", "cpu"),
         nnUNet_n_proc_DA="0",
         PYTHONPATH=str(Path(__file__).parents[2]),
     )
-    (summary,) = room.results.rglob("summary.json")
+    (summary,) = workspace.results.rglob("summary.json")
     theirs = json.loads(summary.read_text())["foreground_mean"]["Dice"]
-    assert finished(train(made, WorkerContext()))[1].tally.best_score == pytest.approx(
+    assert finished(train(made, WorkerContext()))[1].record.best_score == pytest.approx(
         theirs, rel=1e-9
     )

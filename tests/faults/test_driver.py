@@ -14,7 +14,7 @@ from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Search
 from tests.faults.drill import Drill, checkpoint_beside, commits
 from tests.faults.space_faults import SPACE
-from trainables.training.state import read_checkpoint
+from trainables.checkpoint import read_checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 WHOLE = {"search": 4, "final": 4}

@@ -8,9 +8,11 @@ import pytest
 import scipy.ndimage
 import torch
 
+from trainables import batches
 from trainables.augment import Augment, View, turned, unturned, views, warped
 from trainables.config import Config
 from trainables.data import prepare
+from trainables.run import Run
 from trainables.runtime.seeding import generator
 from trainables.runtime.worker_context import WorkerContext
 from trainables.tiling import Window
@@ -106,10 +108,13 @@ def test_augmented_batches_are_shared_by_arms_and_workers(
     train = {"batch": 6, "steps": 1, "augment": augment, "foreground": 0.5}
     config, twin = small(train=train), small(train=train, mode="feedforward")
     data = prepare(config.task, "tiles")
-    whole, other = data.batch(config, 3, WorkerContext()), data.batch(twin, 3, WorkerContext())
+    whole, other = (
+        batches.draw(Run(config, WorkerContext(), data), 3),
+        batches.draw(Run(twin, WorkerContext(), data), 3),
+    )
     assert torch.equal(whole.images_BCHW, other.images_BCHW)
     for rank in range(2):
-        share = data.batch(config, 3, WorkerContext(rank, 2))
+        share = batches.draw(Run(config, WorkerContext(rank, 2), data), 3)
         assert torch.equal(share.images_BCHW, whole.images_BCHW[rank::2])
         assert torch.equal(share.labels_BHW, whole.labels_BHW[rank::2])
 
@@ -119,7 +124,10 @@ def test_augmentation_does_not_change_noise_and_times(small: Small) -> None:
     plain = small(train={"batch": 4})
     bent = small(train={"batch": 4, "augment": EVERYTHING})
     data = prepare(plain.task, "tiles")
-    first, second = data.batch(plain, 0, WorkerContext()), data.batch(bent, 0, WorkerContext())
+    first, second = (
+        batches.draw(Run(plain, WorkerContext(), data), 0),
+        batches.draw(Run(bent, WorkerContext(), data), 0),
+    )
     assert not torch.equal(first.images_BCHW, second.images_BCHW)
     for name in ("noise_BMHW", "uniform_B", "drop_B", "seeds_B"):
         assert torch.equal(getattr(first, name), getattr(second, name))
@@ -132,7 +140,7 @@ def test_aimed_crops_find_tiny_targets(small: Small) -> None:
         config = small(task=task, train={"batch": 64, "foreground": share})
         data = prepare(config.task, "images")
         narrow = type(data)(data.train, data.val, data.test, size=16)
-        batch = narrow.batch(config, 0, WorkerContext())
+        batch = batches.draw(Run(config, WorkerContext(), narrow), 0)
         rates[share] = float((batch.labels_BHW.flatten(1) > 0).any(1).float().mean())
     assert rates[0.0] < 0.35
     assert rates[1.0] == 1.0

@@ -6,8 +6,10 @@ from collections.abc import Callable
 import pytest
 import torch
 
+from trainables import batches
 from trainables.config import Config
 from trainables.data import prepare, prepared, tiles
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 
 Small = Callable[..., Config]
@@ -17,8 +19,8 @@ Small = Callable[..., Config]
 def test_a_batch_does_not_depend_on_how_many_workers_share_it(small: Small, control: str) -> None:
     config = small(train={"batch": 6, "control": control, "steps": 1})
     data = prepare(config.task, "tiles")
-    whole = data.batch(config, 3, WorkerContext())
-    shares = [data.batch(config, 3, WorkerContext(rank, 2)) for rank in range(2)]
+    whole = batches.draw(Run(config, WorkerContext(), data), 3)
+    shares = [batches.draw(Run(config, WorkerContext(rank, 2), data), 3) for rank in range(2)]
     for name in whole._fields:
         if control == "none" and name.startswith("other"):
             assert getattr(whole, name) is None
@@ -31,18 +33,20 @@ def test_a_batch_does_not_depend_on_how_many_workers_share_it(small: Small, cont
 
 def test_batches_differ_by_step_and_seed_and_repeat_exactly(small: Small) -> None:
     data = prepare(small().task, "tiles")
-    first = data.batch(small(), 0, WorkerContext()).noise_BMHW
-    assert torch.equal(first, data.batch(small(), 0, WorkerContext()).noise_BMHW)
-    assert not torch.equal(first, data.batch(small(), 1, WorkerContext()).noise_BMHW)
-    assert not torch.equal(first, data.batch(small(seed=1), 0, WorkerContext()).noise_BMHW)
+    first = batches.draw(Run(small(), WorkerContext(), data), 0).noise_BMHW
+    assert torch.equal(first, batches.draw(Run(small(), WorkerContext(), data), 0).noise_BMHW)
+    assert not torch.equal(first, batches.draw(Run(small(), WorkerContext(), data), 1).noise_BMHW)
+    assert not torch.equal(
+        first, batches.draw(Run(small(seed=1), WorkerContext(), data), 0).noise_BMHW
+    )
 
 
 @pytest.mark.parametrize("mode", ["feedforward", "image_only"])
 def test_arms_of_one_seed_see_the_same_crops(small: Small, mode: str) -> None:
     data = prepare(small().task, "tiles")
     first, second = (
-        data.batch(small(), 5, WorkerContext()),
-        data.batch(small(mode=mode), 5, WorkerContext()),
+        batches.draw(Run(small(), WorkerContext(), data), 5),
+        batches.draw(Run(small(mode=mode), WorkerContext(), data), 5),
     )
     assert torch.equal(first.images_BCHW, second.images_BCHW)
     assert torch.equal(first.labels_BHW, second.labels_BHW)
@@ -50,21 +54,21 @@ def test_arms_of_one_seed_see_the_same_crops(small: Small, mode: str) -> None:
 
 def test_times_are_stratified_over_the_global_batch(small: Small) -> None:
     config = small(train={"batch": 8})
-    uniform = prepare(config.task, "tiles").batch(config, 0, WorkerContext()).uniform_B
+    uniform = batches.draw(Run(config, WorkerContext(), prepare(config.task, "tiles")), 0).uniform_B
     assert sorted((uniform * 8).long().tolist()) == list(range(8))
 
 
 def test_image_and_mask_are_cropped_and_turned_together(small: Small) -> None:
     """Without noise the image is an increasing function of its mask, before and after."""
     config = small(task={"synthetic": {"size": 16, "cases": 4, "noise": 0.0}}, train={"batch": 16})
-    batch = prepare(config.task, "tiles").batch(config, 0, WorkerContext())
+    batch = batches.draw(Run(config, WorkerContext(), prepare(config.task, "tiles")), 0)
     foreground = batch.images_BCHW > batch.images_BCHW.mean()
     assert torch.equal(foreground[:, 0], batch.labels_BHW.bool())
 
 
 def test_a_batch_in_chunks_is_the_batch(small: Small) -> None:
     config = small(train={"batch": 5, "control": "shuffled_image", "steps": 1})
-    batch = prepare(config.task, "tiles").batch(config, 0, WorkerContext())
+    batch = batches.draw(Run(config, WorkerContext(), prepare(config.task, "tiles")), 0)
     parts = batch.chunks(2)
     assert [len(p.seeds_B) for p in parts] == [3, 2]
     for name in batch._fields:

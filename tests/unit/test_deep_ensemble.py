@@ -10,15 +10,17 @@ import numpy as np
 import pytest
 import torch
 
+from trainables.checkpoint import read_checkpoint
 from trainables.config import Config
 from trainables.data import prepare
 from trainables.evaluation import evaluate
 from trainables.models import Ensemble, Network
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training import loop
 from trainables.training.final_test import RunResult
 from trainables.training.loop import Progress, train
-from trainables.training.state import State, read_checkpoint
+from trainables.training.state import State
 
 Small = Callable[..., Config]
 TRAIN = {"steps": 6, "batch": 4, "validate_every": 3, "fraction": 0.5}
@@ -39,16 +41,16 @@ def finish(run: Generator[Progress, None, RunResult]) -> tuple[RunResult, list[P
 
 def seeds(config: Config) -> list[int]:
     """Of the networks of an ensemble, one after the other."""
-    state, found = State(config, prepare(config.task, "tiles"), WorkerContext()), [config.seed]
-    while state.next():
-        found.append(state.config.seed)
+    state, found = State(Run(config, WorkerContext(), prepare(config.task, "tiles"))), [config.seed]
+    while state.begin_next():
+        found.append(state.run.config.seed)
     return found
 
 
 def alone(config: Config, seed: int) -> Network:
     """The best weights of a feed-forward trial of one network."""
     single = dataclasses.replace(config, seed=seed)
-    state = State(single, prepare(single.task, "tiles"), WorkerContext())
+    state = State(Run(single, WorkerContext(), prepare(single.task, "tiles")))
     _, _, checkpoint = finish(train(single, WorkerContext()))
     parts, _ = read_checkpoint(checkpoint)
     state.best.load_state_dict(parts["best"])
@@ -56,7 +58,7 @@ def alone(config: Config, seed: int) -> Network:
 
 
 def untimed(measured: RunResult) -> list[dict[str, Any]]:
-    return [{k: v for k, v in r.items() if k != "seconds"} for r in measured.tally.history]
+    return [{k: v for k, v in r.items() if k != "seconds"} for r in measured.record.history]
 
 
 def test_it_predicts_the_mean_of_networks_that_were_trained_apart(small: Small) -> None:
@@ -67,7 +69,7 @@ def test_it_predicts_the_mean_of_networks_that_were_trained_apart(small: Small) 
     assert mine[0] == config.seed
     networks = [alone(small(mode="feedforward", train=TRAIN), seed) for seed in mine]
     data = prepare(config.task, "tiles")
-    rows = evaluate.measure(config, Ensemble(networks), data.test, "test", WorkerContext())
+    rows = evaluate.measure(Run(config, WorkerContext(), data), Ensemble(networks), "test")
     measured, _, _ = finish(train(config, WorkerContext()))
     assert [r for r in measured.rows.cases if r["split"] == "test"] == rows.cases
     assert [r for r in measured.rows.calibration if r["split"] == "test"] == rows.calibration
@@ -95,11 +97,11 @@ def test_its_costs_are_those_of_all_its_networks(small: Small) -> None:
     assert whole[0].macs_per_pass == single[0].macs_per_pass
     assert [p.step for p in whole[1] if p.score is not None] == [3, 6, 9, 12, 15, 18]
     assert {p.steps for p in whole[1]} == {18}
-    assert whole[0].tally.train_seconds > single[0].tally.train_seconds
+    assert whole[0].record.train_seconds > single[0].record.train_seconds
     assert {r["member_pairs"] for r in whole[0].rows.samples} == {(2 * NETWORKS) ** 2}
     val = [r for r in whole[0].rows.cases if r["split"] == "val"]
     dice = [2 * r["tp"] / total if (total := 2 * r["tp"] + r["fp"] + r["fn"]) else 1.0 for r in val]
-    assert whole[0].tally.best_score == pytest.approx(np.mean(dice))
+    assert whole[0].record.best_score == pytest.approx(np.mean(dice))
 
 
 @pytest.mark.parametrize("killed_at", [1, 2, 3, 4])
@@ -120,7 +122,7 @@ def test_a_killed_ensemble_resumes_to_the_identical_numbers(small: Small, killed
 def test_it_resumes_between_two_validations(small: Small, monkeypatch: pytest.MonkeyPatch) -> None:
     config = small(mode={"deep_ensemble": {"networks": 2}}, train=TRAIN)
     straight, _, _ = finish(train(config, WorkerContext()))
-    monkeypatch.setattr(loop, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
     killed = train(config, WorkerContext())
     told = [next(killed) for _ in range(8)]
     assert (told[-1].step, told[-1].score) == (8, None)
@@ -136,13 +138,13 @@ def test_each_network_loses_patience_for_itself(small: Small) -> None:
     measured, _, _ = finish(train(config, WorkerContext()))
     ended: list[int] = []
     best, worse = -1.0, 0
-    for row in measured.tally.history:
+    for row in measured.record.history:
         best, worse = max(best, row["score_sum"]), 0 if row["score_sum"] > best else worse + 1
         if worse == 2:
             ended.append(row["step"])
             best, worse = -1.0, 0
     assert len(ended) == 2
-    assert ended[1] == measured.tally.history[-1]["step"] < 400
+    assert ended[1] == measured.record.history[-1]["step"] < 400
 
 
 def test_no_network_is_no_ensemble(small: Small) -> None:

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from trainables.config import Config
 from trainables.controls import partner
 from trainables.data import Prepared, prepare
-from trainables.evaluation import evaluate
+from trainables.evaluation import counts, evaluate, predict
 from trainables.models import Network
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 from trainables.tiling import Canvas, windows
 from trainables.training.state import State
@@ -52,13 +53,13 @@ def intensity(small: Small, unit: str) -> tuple[Config, Prepared, Network]:
         test={"unit": unit, "overlap": 0.3},
     )
     data = prepare(config.task, unit)
-    return config, data, State(config, data, WorkerContext()).best
+    return config, data, State(Run(config, WorkerContext(), data)).best
 
 
 def test_an_image_at_native_size_is_read_as_by_a_pixelwise_network_in_one_go(small: Small) -> None:
     """The grey-level table sees single pixels, so windows must change nothing."""
     config, data, network = intensity(small, "images")
-    rows = evaluate.measure(config, network, data.test, "test", WorkerContext())
+    rows = evaluate.measure(Run(config, WorkerContext(), data), network, "test")
     assert [r["case"] for r in rows.cases] == [c.name for c in data.test]
     for case, row in zip(data.test, rows.cases, strict=True):
         blind = torch.zeros(1, 1, *case.labels.shape)
@@ -73,7 +74,7 @@ def test_tiles_and_images_count_the_same_pixels_and_instances(small: Small) -> N
     totals = []
     for unit in ("tiles", "images"):
         config, data, network = intensity(small, unit)
-        rows = evaluate.measure(config, network, data.test, "test", WorkerContext())
+        rows = evaluate.measure(Run(config, WorkerContext(), data), network, "test")
         totals.append({k: sum(r[k] for r in rows.cases) for k in ("tp", "fp", "fn", "tn")})
         true = [r["true_instances"] for r in rows.instances]
         expected = [len(c.instances.unique()) - 1 for c in data.test if c.instances is not None]
@@ -84,10 +85,10 @@ def test_tiles_and_images_count_the_same_pixels_and_instances(small: Small) -> N
 def test_the_shares_of_two_workers_are_the_whole(small: Small) -> None:
     config = small(test={"controls": ["shuffled_image"]})
     data = prepare(config.task, "tiles")
-    network = State(config, data, WorkerContext()).best
-    one = evaluate.measure(config, network, data.test, "test", WorkerContext())
+    network = State(Run(config, WorkerContext(), data)).best
+    one = evaluate.measure(Run(config, WorkerContext(), data), network, "test")
     two = [
-        evaluate.measure(config, network, data.test, "test", WorkerContext(r, 2)) for r in range(2)
+        evaluate.measure(Run(config, WorkerContext(r, 2), data), network, "test") for r in range(2)
     ]
 
     def keyed(rows: list[dict[str, object]]) -> dict[object, object]:
@@ -105,8 +106,8 @@ def test_readings_under_a_control_are_rows_of_their_own(small: Small) -> None:
         train={"steps": 0},
         test={"controls": ["shuffled_image", "dropped_image"]},
     )
-    sample = evaluate.measure(wanted, network, data.test, "test", WorkerContext())
-    under = evaluate.measure_controls(wanted, network, data.test, WorkerContext())
+    sample = evaluate.measure(Run(wanted, WorkerContext(), data), network, "test")
+    under = evaluate.measure_controls(Run(wanted, WorkerContext(), data), network)
     by = {
         r: [row for row in sample.cases + under.cases if row["reading"] == r]
         for r in ("sample", "shuffled_image", "dropped_image")
@@ -140,9 +141,8 @@ def test_the_auxiliary_output_and_the_blend_are_apart_from_the_sample(small: Sma
 
     config = small(model={"medsegdiff_new": MODELS["medsegdiff_new"]}, train={"steps": 0})
     data = prepare(config.task, "tiles")
-    rows = evaluate.measure(
-        config, State(config, data, WorkerContext()).best, data.test, "test", WorkerContext()
-    )
+    run = Run(config, WorkerContext(), data)
+    rows = evaluate.measure(run, State(run).best, "test")
     assert {r["reading"] for r in rows.cases} == {"sample", "auxiliary", "blend"}
     assert len(rows.samples) == len(data.test)
 
@@ -151,11 +151,12 @@ def test_the_boundary_is_read_of_the_samples_pixels_near_it(small: Small) -> Non
     """Against the histogram of the same probabilities, cut to a band by hand."""
     config = small(mode="feedforward", train={"steps": 0})
     data = prepare(config.task, "tiles")
-    network = State(config, data, WorkerContext()).best
-    rows = evaluate.measure(config, network, data.test, "test", WorkerContext())
+    run = Run(config, WorkerContext(), data)
+    network = State(run).best
+    rows = evaluate.measure(run, network, "test")
     assert {r["reading"] for r in rows.calibration} == {"sample", "boundary"}
     assert {r["reading"] for r in rows.cases} == {"sample"}
-    shown = evaluate.predictions(config, network, data.test, range(len(data.test)), WorkerContext())
+    shown = predict.predictions(run, network, data.test, range(len(data.test)))
     for case, p in shown:
         truth = case.labels == 1
         near = np.zeros(truth.shape, bool)
@@ -164,7 +165,7 @@ def test_the_boundary_is_read_of_the_samples_pixels_near_it(small: Small) -> Non
             window = edge[max(i - 3, 0) : i + 4, max(j - 3, 0) : j + 4]
             at = np.argwhere(window != edge[i, j]) - [min(i, 3), min(j, 3)]
             near[i, j] = bool((np.square(at).sum(1) <= 9).any())
-        expected = evaluate.histogram(p.members.mean(1)[0, 0][near], truth[near])
+        expected = counts.histogram(p.members.mean(1)[0, 0][near], truth[near])
         mine = [r for r in rows.calibration if (r["case"], r["reading"]) == (case.name, "boundary")]
         assert [{k: r[k] for k in expected[0]} for r in mine] == expected
 
@@ -176,11 +177,11 @@ def test_the_members_of_a_twin_are_spread_as_a_diffusion_ensemble_is(
     """Any weights at random say something else of each view; a member is alike with itself."""
     config = small(mode={"feedforward": {"members": members}}, train={"steps": 0})
     data = prepare(config.task, "tiles")
-    network = State(config, data, WorkerContext()).best
+    network = State(Run(config, WorkerContext(), data)).best
     torch.manual_seed(0)
     for parameter in network.parameters():
         torch.nn.init.normal_(parameter)
-    rows = evaluate.measure(config, network, data.test, "test", WorkerContext()).samples
+    rows = evaluate.measure(Run(config, WorkerContext(), data), network, "test").samples
     assert {row["member_pairs"] for row in rows} == {members**2}
     for row in rows:
         assert (row["member_iou_sum"] == row["member_pairs"]) == (members == 1)
@@ -192,15 +193,15 @@ def test_a_case_is_scored_by_the_dice_of_its_rows_on_whichever_worker(
 ) -> None:
     config = small(task=task, model="intensity", mode="feedforward", train={"steps": 0})
     data = prepare(config.task, "tiles")
-    network = State(config, data, WorkerContext()).best
-    rows = evaluate.measure(config, network, data.val, "val", WorkerContext()).cases
+    network = State(Run(config, WorkerContext(), data)).best
+    rows = evaluate.measure(Run(config, WorkerContext(), data), network, "val").cases
     expected: dict[str, list[float]] = {}
     for row in rows:
         both, either = 2 * row["tp"], 2 * row["tp"] + row["fp"] + row["fn"]
         expected.setdefault(row["case"], []).append(both / either if either else 1.0)
-    whole = evaluate.score(config, network, data.val, WorkerContext())
+    whole = evaluate.score(Run(config, WorkerContext(), data), network)
     assert whole.tolist() == [expected[case.name] for case in data.val]
     shares = [
-        evaluate.score(config, network, data.val, WorkerContext(rank, 2)) for rank in range(2)
+        evaluate.score(Run(config, WorkerContext(rank, 2), data), network) for rank in range(2)
     ]
     assert torch.equal(shares[0] + shares[1], whole)

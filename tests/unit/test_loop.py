@@ -9,6 +9,7 @@ import torch
 from orchestrator.ledger import failed_attempts
 from tests.conftest import SMALL
 from tests.small import MODELS
+from trainables.checkpoint import read_checkpoint
 from trainables.config import Config
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMAS, DivergedError, Outcome, Tables, to_arrow
@@ -16,7 +17,6 @@ from trainables.training import loop
 from trainables.training.attempt import attempt, outcome_of
 from trainables.training.final_test import RunResult
 from trainables.training.loop import Progress, train
-from trainables.training.state import read_checkpoint
 from trainables.worker import Inline, report_of
 
 
@@ -69,7 +69,7 @@ def test_a_killed_run_resumes_to_the_identical_numbers(
     resumed = finish(train(config, WorkerContext(), half.save()))
 
     def losses(measured: RunResult) -> list[float]:
-        return [row["loss_sum"] for row in measured.tally.history]
+        return [row["loss_sum"] for row in measured.record.history]
 
     assert losses(resumed) == losses(straight)
     assert resumed.rows == straight.rows
@@ -81,7 +81,7 @@ def test_a_run_resumes_between_two_validations_to_the_identical_numbers(
 ) -> None:
     config = small(train={"steps": 8, "batch": 4, "validate_every": 4})
     straight = finish(train(config, WorkerContext()))
-    monkeypatch.setattr(loop, "BEAT_SECONDS", 0.0)
+    monkeypatch.setattr(loop, "REPORT_SECONDS", 0.0)
     killed = train(config, WorkerContext())
     seen = [next(killed) for _ in range(6)]
     assert [(p.step, p.score is None) for p in seen] == [
@@ -95,7 +95,7 @@ def test_a_run_resumes_between_two_validations_to_the_identical_numbers(
     killed.close()
     resumed = finish(train(config, WorkerContext(), checkpoint))
     timeless = [
-        [{k: v for k, v in row.items() if k != "seconds"} for row in run.tally.history]
+        [{k: v for k, v in row.items() if k != "seconds"} for row in run.record.history]
         for run in (straight, resumed)
     ]
     assert timeless[0] == timeless[1]
@@ -105,7 +105,7 @@ def test_a_run_resumes_between_two_validations_to_the_identical_numbers(
 def test_a_share_in_more_parts_means_the_same(small: Callable[..., Config]) -> None:
     config = small(train={"steps": 6, "batch": 4, "validate_every": 2})
     whole, split = (finish(train(config, WorkerContext(microbatch_factor=n))) for n in (1, 4))
-    losses = [[row["loss_sum"] for row in run.tally.history] for run in (whole, split)]
+    losses = [[row["loss_sum"] for row in run.record.history] for run in (whole, split)]
     assert losses[1] == pytest.approx(losses[0], rel=1e-4)
 
 
@@ -113,7 +113,7 @@ def test_what_normalises_over_a_batch_is_not_split(small: Callable[..., Config])
     config = small(model={"medsegdiff_new": MODELS["medsegdiff_new"]}, mode="feedforward")
     whole, split = (finish(train(config, WorkerContext(microbatch_factor=n))) for n in (1, 2))
     assert split.rows == whole.rows
-    assert split.split == 1
+    assert split.microbatch_factor == 1
 
 
 def test_all_that_is_measured_is_device_time(small: Callable[..., Config]) -> None:
@@ -209,7 +209,7 @@ def test_the_schedule_is_shared_by_every_seed_and_the_weights_are_not(
     small: Callable[..., Config],
 ) -> None:
     a, b = (finish(train(small(seed=s), WorkerContext())) for s in (0, 1))
-    assert a.tally.history[0]["loss_sum"] != b.tally.history[0]["loss_sum"]
+    assert a.record.history[0]["loss_sum"] != b.record.history[0]["loss_sum"]
     assert [r["case"] for r in a.rows.cases] == [r["case"] for r in b.rows.cases]
 
 
@@ -219,7 +219,7 @@ def test_a_small_network_overfits_four_tiles(small: Callable[..., Config]) -> No
         mode="feedforward",
         train={"steps": 150, "batch": 8, "validate_every": 50, "learning_rate": 5e-3},
     )
-    assert finish(train(config, WorkerContext())).tally.best_score > 0.9
+    assert finish(train(config, WorkerContext())).record.best_score > 0.9
 
 
 def test_what_is_committed_already_is_not_trained_again(small: Callable[..., Config]) -> None:
@@ -251,7 +251,7 @@ def test_data_that_are_not_those_of_who_sent_the_trial_are_recorded(
     sink, sent = Memory(), "0" * 16
     config = small(model="intensity", mode="feedforward", train={"steps": 0})
     assert outcome_of(attempt(config, sink, WorkerContext(), sent)) == "failed"
-    assert f"its digest is {config.digest()} here, it was sent as {sent}" in str(
+    assert f"its digest is {config.digest()} here and {sent} where it was sent" in str(
         sink.committed[0][1]["trials"][0]["reason"]
     )
 
@@ -271,7 +271,7 @@ def test_who_asks_for_no_gpu_gets_none(
     for gpus, device in ((0.0, "cpu"), (0.5, "cuda")):
         trial: Any = Inline.__new__(Inline)
         trial.reset_config({**job, "gpus": gpus})
-        assert trial._run.gi_frame.f_locals["place"].device == device
+        assert trial._run.gi_frame.f_locals["context"].device == device
 
 
 def test_the_first_report_of_a_resumed_run_tells_what_was_before(

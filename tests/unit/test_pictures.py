@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 import json
 from collections.abc import Callable
@@ -25,9 +26,10 @@ from tests.conftest import Segprint
 from tests.unit.test_compaction import commit
 from trainables.config import Config
 from trainables.data import Case, Prepared, prepare
-from trainables.evaluation import evaluate, pictures, probe
+from trainables.evaluation import pictures, predict, probe
 from trainables.models import Network
 from trainables.modes.diffusion import Diffusion
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.state import State
 
@@ -37,7 +39,7 @@ Shown = dict[tuple[str, str, float | None], NDArray[np.uint8]]
 
 def untrained(config: Config) -> tuple[Prepared, Network]:
     data = prepare(config.task, config.test.unit)
-    return data, State(config, data, WorkerContext()).best
+    return data, State(Run(config, WorkerContext(), data)).best
 
 
 def opened(png: bytes) -> NDArray[np.uint8]:
@@ -47,10 +49,11 @@ def opened(png: bytes) -> NDArray[np.uint8]:
 
 
 def shown(
-    config: Config, network: Network, cases: list[Case], place: WorkerContext | None = None
+    config: Config, network: Network, data: Prepared, context: WorkerContext | None = None
 ) -> Shown:
     found: Shown = {}
-    for row in pictures.measure(config, network, cases, place or WorkerContext()).pictures:
+    run = Run(config, context or WorkerContext(), data)
+    for row in pictures.measure(run, network).pictures:
         pixels = opened(row["png"])
         assert pixels.shape[:2] == (row["height"], row["width"])
         assert max(pixels.shape[:2]) <= pictures.LONGEST
@@ -61,9 +64,9 @@ def shown(
 def test_pictures_show_the_mask_and_what_the_members_say_of_it(small: Small) -> None:
     config = small(mode={"diffusion": {"members": 3, "sampler": {"ddim": {"steps": 2}}}})
     data, network = untrained(config)
-    found = shown(config, network, data.test)
+    found = shown(config, network, data)
     for case in data.test[:2]:
-        ((_, p),) = evaluate.predictions(config, network, [case], [0], WorkerContext())
+        ((_, p),) = predict.predictions(Run(config, WorkerContext(), data), network, [case], [0])
         members = p.members[0, :, 0].double().numpy()
         np.testing.assert_array_equal(found[case.name, "truth", None], 255 * case.labels.numpy())
         mean, deviation = members.mean(0), members.std(0)
@@ -77,7 +80,7 @@ def test_pictures_show_the_mask_and_what_the_members_say_of_it(small: Small) -> 
 def test_a_lone_members_uncertainty_is_that_of_its_probability(small: Small) -> None:
     config = small(mode="feedforward")
     data, network = untrained(config)
-    found = shown(config, network, data.test)
+    found = shown(config, network, data)
     p = found[data.test[0].name, "probability", None] / 255
     uncertainty = found[data.test[0].name, "uncertainty", None] / 255
     np.testing.assert_allclose(uncertainty, 2 * np.sqrt(p * (1 - p)), atol=0.01)
@@ -88,7 +91,7 @@ def test_a_strip_goes_from_the_mask_to_noise_in_even_steps_of_log_snr(small: Sma
     config = small()
     assert isinstance(config.mode, Diffusion)
     data, network = untrained(config)
-    found = shown(config, network, data.test)
+    found = shown(config, network, data)
     first = data.test[0]
     levels = [level for name, kind, level in found if (name, kind) == (first.name, "noisy")]
     edges = probe.strata(config.mode, "log_snr", 5).flip(0)
@@ -104,7 +107,7 @@ def test_a_strip_goes_from_the_mask_to_noise_in_even_steps_of_log_snr(small: Sma
 def test_a_network_that_always_saw_its_image_has_no_blind_strip(small: Small) -> None:
     config = small(mode={"diffusion": {"image_dropout": 0.0}}, probe={"bins": 0})
     data, network = untrained(config)
-    kinds = {kind for _, kind, _ in shown(config, network, data.test)}
+    kinds = {kind for _, kind, _ in shown(config, network, data)}
     assert kinds >= {"noisy", "denoised"}
     assert "blind" not in kinds
 
@@ -112,9 +115,9 @@ def test_a_network_that_always_saw_its_image_has_no_blind_strip(small: Small) ->
 def test_bytes_do_not_depend_on_who_makes_them(small: Small) -> None:
     config = small(test={"pictures": 3})
     data, network = untrained(config)
-    alone = pictures.measure(config, network, data.test, WorkerContext()).pictures
+    alone = pictures.measure(Run(config, WorkerContext(), data), network).pictures
     shared = [
-        pictures.measure(config, network, data.test, WorkerContext(r, 2)).pictures for r in (0, 1)
+        pictures.measure(Run(config, WorkerContext(r, 2), data), network).pictures for r in (0, 1)
     ]
 
     def ordered(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -127,7 +130,7 @@ def test_bytes_do_not_depend_on_who_makes_them(small: Small) -> None:
 def test_no_pictures_leave_no_pixels_and_the_same_numbers(small: Small) -> None:
     config = small(test={"pictures": 0})
     data, network = untrained(config)
-    assert pictures.measure(config, network, data.test, WorkerContext()).pictures == []
+    assert pictures.measure(Run(config, WorkerContext(), data), network).pictures == []
     assert config.digest() != small().digest()
     with pytest.raises(ValueError, match="pictures=-1 must not be negative"):
         small(test={"pictures": -1})
@@ -143,7 +146,7 @@ def test_any_image_and_any_number_of_classes_keep_the_bounds(
     labels = torch.randint(classes, (height, width), generator=draws).to(torch.uint8)
     case = Case("case", "group", pixels, labels, None)
     p = torch.rand(2, 1 if classes == 2 else classes, height, width, generator=draws)
-    rows = {row["kind"]: opened(row["png"]) for row in pictures._read(case, p, classes)}
+    rows = {row["kind"]: opened(row["png"]) for row in pictures._prediction(case, p, classes)}
     assert len({image.shape[:2] for image in rows.values()}) == 1
     assert rows["image"].shape[2:] == ((3,) if channels >= 3 else ())
     assert max(rows["truth"].shape) <= pictures.LONGEST
@@ -156,11 +159,11 @@ def test_an_image_larger_than_a_patch_shows_the_noise_where_most_foreground_is(
     small: Small,
 ) -> None:
     config = small(test={"unit": "images"})
-    _, network = untrained(config)
+    data, network = untrained(config)
     labels = torch.zeros(40, 40, dtype=torch.uint8)
     labels[20:30, 3:12] = 1
     case = Case("image", "group", torch.rand(1, 40, 40), labels, None)
-    found = shown(config, network, [case])
+    found = shown(config, network, dataclasses.replace(data, test=[case]))
     assert found["image", "truth", None].shape == (40, 40)
     clean = max(level for _, kind, level in found if kind == "noisy" and level is not None)
     inner = found["image", "noisy", clean]

@@ -19,8 +19,10 @@ from orchestrator.sweep.budget import Spent, own_digests, spent
 from orchestrator.sweep.declarations import declare
 from search_spaces import Budget, Choice, Each, Search, Space, Uniform
 from tests.conftest import SMALL
+from trainables import batches
 from trainables.config import Config
 from trainables.data import prepared
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import Outcome
 
@@ -229,7 +231,7 @@ def test_replicates_share_seeds_and_splits_across_arms_and_grids(ledger: Ledger)
     )
     by_seed: dict[int, list[Any]] = {}
     for t in made.trials:
-        batch = prepared(t.config).batch(t.config, 3, WorkerContext())
+        batch = batches.draw(Run(t.config, WorkerContext(), prepared(t.config)), 3)
         by_seed.setdefault(t.index, []).append((batch.images_BCHW, batch.labels_BHW))
     assert [len(arms) for arms in by_seed.values()] == [2, 2]
     for one, other in by_seed.values():

@@ -11,13 +11,14 @@ import torch
 from torch import Tensor
 
 from trainables.config import Config
-from trainables.data import Case
+from trainables.data import Case, Prepared
 from trainables.datasets.synthetic import Synthetic
 from trainables.diffusion import alpha_sigma
 from trainables.encodings.onehot import OneHot
 from trainables.evaluation import probe
 from trainables.models import Features, Model, Network, Output, Ports
 from trainables.modes.diffusion import Diffusion
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schedules.cosine import Cosine
 from trainables.settings import Probe, ProbeControl, Train
@@ -83,7 +84,7 @@ def areas(prevalence: float) -> dict[str, float]:
     config, cases = _config(256, bins=96, draws=4), [exact_case(256, prevalence)]
     rows = [
         r
-        for r in probe.measure(config, Exact(prevalence), cases, WorkerContext())
+        for r in probe.measure(probing_run(config, cases), Exact(prevalence))
         if r["axis"] == "log_snr"
     ]
     found = {"image": 0.0, "dropped": 0.0, "gap": 0.0}
@@ -103,6 +104,11 @@ def _config(side: int, bins: int, draws: int = 8, more: tuple[ProbeControl, ...]
         train=Train(steps=0),
         probe=Probe(bins=bins, draws=draws, controls=more),
     )
+
+
+def probing_run(config: Config, cases: list[Case]) -> Run:
+    """A run whose test cases are these."""
+    return Run(config, WorkerContext(), Prepared([], [], cases, config.task.size))
 
 
 def entropy(p: float) -> float:
@@ -143,7 +149,7 @@ def test_a_balanced_pixels_half_information_is_at_its_known_log_snr() -> None:
 
 def test_x0_and_eps_errors_differ_by_the_snr() -> None:
     config = _config(16, 8, draws=1)
-    for row in probe.measure(config, Exact(0.3), [case(16, 0.3)], WorkerContext()):
+    for row in probe.measure(probing_run(config, [case(16, 0.3)]), Exact(0.3)):
         snr = math.exp(row["log_snr_sum"] / row["draws"])
         assert row["eps_error_sum"] == pytest.approx(snr * row["x0_error_sum"], rel=1e-6)
 
@@ -189,7 +195,7 @@ def test_every_control_is_a_row_and_costs_what_it_takes_away() -> None:
     network, cases = Exact(0.3), [case(32, 0.3, seed) for seed in range(2)]
     calls: list[int] = []
     network.register_forward_pre_hook(lambda _, args: calls.append(len(args[0])))
-    rows = probe.measure(config, network, cases, WorkerContext())
+    rows = probe.measure(probing_run(config, cases), network)
     assert sum(calls) == probe.passes(config, len(cases)) == 2 * 4 * 2 * 5 * 2
     error = {
         control: sum(r["x0_error_sum"] for r in rows if r["control"] == control)
@@ -204,7 +210,7 @@ def test_every_control_is_a_row_and_costs_what_it_takes_away() -> None:
 
 def test_a_single_case_has_no_shuffled_control() -> None:
     config = _config(16, 2, draws=1, more=("shuffled_image",))
-    rows = probe.measure(config, Exact(0.3), [case(16, 0.3)], WorkerContext())
+    rows = probe.measure(probing_run(config, [case(16, 0.3)]), Exact(0.3))
     assert {r["control"] for r in rows} == {"image", "dropped"}
 
 

@@ -17,7 +17,7 @@ from tests.conftest import SMALL
 from tests.unit.test_chosen import measure
 from tests.unit.test_sweep import begun
 from trainables.config import Config
-from trainables.evaluation.evaluate import passes_per_image
+from trainables.evaluation.predict import passes_per_image
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.attempt import attempt
 

@@ -12,7 +12,7 @@ from torch import Tensor
 from trainables import masks
 from trainables.config import Config
 from trainables.evaluation import temperature
-from trainables.evaluation.evaluate import Rows
+from trainables.rows import Rows
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.loop import train
 
@@ -36,7 +36,7 @@ def drawn(classes: int) -> tuple[Tensor, Tensor]:
 def test_logits_that_were_scaled_are_scaled_back(classes: int, known: float) -> None:
     logits, labels = drawn(classes)
     sure = masks.probabilities(known * logits)
-    found = temperature.fitted([temperature.seen(sure, labels, classes)], lambda x: x)
+    found = temperature.fit([temperature.labelled_logits(sure, labels, classes)], lambda x: x)
     assert found == pytest.approx(known, rel=0.04)
     torch.testing.assert_close(
         temperature.scaled(sure, known), masks.probabilities(logits), atol=5e-3, rtol=0
@@ -47,17 +47,17 @@ def test_many_cases_count_as_one_image_of_them_all() -> None:
     logits, labels = drawn(2)
     p, half = masks.probabilities(3 * logits), SIDE // 2
     halves = [
-        temperature.seen(p[..., rows, :], labels[rows], 2)
+        temperature.labelled_logits(p[..., rows, :], labels[rows], 2)
         for rows in (slice(0, half), slice(half, SIDE))
     ]
-    whole = temperature.fitted([temperature.seen(p, labels, 2)], lambda x: x)
-    assert temperature.fitted(halves, lambda x: x) == pytest.approx(whole)
+    whole = temperature.fit([temperature.labelled_logits(p, labels, 2)], lambda x: x)
+    assert temperature.fit(halves, lambda x: x) == pytest.approx(whole)
 
 
 def test_a_network_that_is_never_wrong_stays_within_bounds() -> None:
     labels = (torch.arange(64).reshape(8, 8) % 2).byte()
     p = masks.probabilities((labels.float() - 0.5)[None, None])
-    found = temperature.fitted([temperature.seen(p, labels, 2)], lambda x: x)
+    found = temperature.fit([temperature.labelled_logits(p, labels, 2)], lambda x: x)
     assert temperature.BOUNDS[0] <= found < 0.1
 
 

@@ -12,10 +12,11 @@ from torch import distributed as dist
 from torch import multiprocessing
 
 from tests.small import MODELS
-from trainables import masks
+from trainables import batches, masks
 from trainables.config import Config, parse
 from trainables.controls import Control
 from trainables.data import Prepared, prepare, tiles
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.final_test import RunResult
 from trainables.training.loop import Progress, train
@@ -35,7 +36,7 @@ def finished(config: Config, place: WorkerContext | None = None) -> RunResult:
 
 
 def losses(config: Config, place: WorkerContext | None = None) -> list[float]:
-    return [row["loss_sum"] for row in finished(config, place).tally.history]
+    return [row["loss_sum"] for row in finished(config, place).record.history]
 
 
 def settings(**more: Any) -> dict[str, Any]:
@@ -129,12 +130,12 @@ def test_every_network_overfits_four_real_tiles(name: str, mode: str) -> None:
     data = prepare(config.task, "tiles")
     four = [c for c in tiles(data.train, 32) if 0.2 < c.labels.float().mean() < 0.6][:4]
     only = Prepared(four, four, four, 32)
-    state = State(config, only, WorkerContext())
+    state = State(Run(config, WorkerContext(), only))
     images = torch.stack([c.image for c in four])
     labels = torch.stack([c.labels for c in four])
     best = 0.0
     for step in range(400):
-        batch = only.batch(config, step, WorkerContext())._replace(
+        batch = batches.draw(Run(config, WorkerContext(), only), step)._replace(
             images_BCHW=images.repeat(2, 1, 1, 1), labels_BHW=labels.repeat(2, 1, 1)
         )
         state.optimizer.zero_grad()

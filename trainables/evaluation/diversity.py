@@ -1,4 +1,4 @@
-"""How an ensemble's members spread, beside how the annotators do: one ``samples`` row."""
+"""The diversity of an ensemble's members, compared with that of the annotations."""
 
 from __future__ import annotations
 
@@ -8,11 +8,13 @@ import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
+from trainables.rows import PairSums
 
-def row(members: Tensor, annotations: Tensor) -> dict[str, int | float]:
-    """Sums of IoU over pairs of masks of one class in one case.
 
-    ``members`` is bool [N, H, W], ``annotations`` bool [A, H, W]. Sums are over all ordered pairs,
+def row(members: Tensor, annotations: Tensor) -> PairSums:
+    """Return sums of IoU over pairs of masks of one class in one case.
+
+    ``members`` is bool [N, H, W], ``annotations`` bool [A, H, W]. Sums run over all ordered pairs,
     a mask with itself included. For the matching both lists are repeated up to their least common
     multiple, so that each member and each annotation is in the same number of pairs.
     """
@@ -33,9 +35,9 @@ def row(members: Tensor, annotations: Tensor) -> dict[str, int | float]:
 
 
 def ious(left: Tensor, right: Tensor) -> Tensor:
-    """IoU of each mask [L, H, W] with each mask [R, H, W], bool: float64 [L, R].
+    """Return the IoU of each mask [L, H, W] with each mask [R, H, W], bool: float64 [L, R].
 
-    Two empty masks agree: 1. Counts are exact up to 2²⁴ pixels, float32's integers.
+    Two empty masks have IoU 1. Counts are exact up to 2²⁴ pixels, float32's integers.
     """
     one, other = left.flatten(1).float(), right.flatten(1).float()
     overlap = one @ other.T

@@ -1,4 +1,4 @@
-"""Objects in a mask: its shape, and how many of them a prediction found (``instances``)."""
+"""Instances in a mask: its shape, and how many of them a prediction found."""
 
 from __future__ import annotations
 
@@ -9,60 +9,64 @@ import torch
 from scipy import ndimage
 from torch import Tensor
 
+from trainables.rows import InstanceSums, MaskShape
 from trainables.schemas import BAND
+from trainables.torch_calls import from_array
 
 
 def components(mask: Tensor) -> Tensor:
-    """Connected components of a bool mask [H, W] as int32 labels 1.., with 0 for background.
+    """Return the connected components of a bool mask [H, W] as int32 labels 1.., 0 is background.
 
     Pixels are connected by their sides: objects that touch at a corner stay two. Nuclei do touch,
-    and a merger loses both of them, where a speck split off costs a few pixels.
+    and a merger loses both of them, while a small fragment costs a few pixels only.
     """
     labels = np.empty(mask.shape, np.int32)
     ndimage.label(mask.numpy(), output=labels)
-    return torch.from_numpy(labels)
+    return from_array(labels)
 
 
-def shape(truth: Tensor, instances: Tensor | None = None) -> dict[str, int]:
-    """Sums over a true mask, bool [H, W], that tell how coarse it is.
+def shape(truth: Tensor, instances: Tensor | None = None) -> MaskShape:
+    """Return sums that describe the coarseness of a true mask, bool [H, W].
 
-    Of all ``pairs`` of pixels that share a side, ``edges`` have one pixel in the mask and one out:
-    its perimeter, without what lies on the image's border. With p the share of the mask, the
-    correlation of neighbours is 1 − (edges/pairs) / (2p(1 − p)). ``objects`` are the instances
-    (int32 [H, W], 0 is none) of the mask's pixels, or else its :func:`components`.
+    ``pairs`` counts the pairs of pixels that share a side, ``edges`` those with one pixel inside
+    the mask and one outside: its perimeter, without the part on the image's border. With p the
+    share of the mask, the correlation of neighbours is 1 − (edges/pairs) / (2p(1 − p)). ``objects``
+    counts the instances (int32 [H, W], 0 is none) of the mask's pixels, or its :func:`components`
+    where no instances are given.
     """
     height, width = truth.shape
     edges = (truth[1:] != truth[:-1]).sum() + (truth[:, 1:] != truth[:, :-1]).sum()
-    found = components(truth) if instances is None else instances * truth
+    labels = components(truth) if instances is None else instances * truth
     return {
         "edges": int(edges),
         "pairs": (height - 1) * width + height * (width - 1),
-        "objects": len(found[found > 0].unique()),
+        "objects": len(np.unique(labels[labels > 0].numpy())),
     }
 
 
 def boundary_band(truth: Tensor, width: int = BAND) -> Tensor:
-    """The pixels of a mask, bool [H, W], that are at most ``width`` from one of the other side,
-    centre to centre: bool [H, W], none where there is only one side.
+    """Return the pixels of a mask, bool [H, W], within ``width`` of a pixel of the other side.
+
+    Distances are from centre to centre. The result is bool [H, W], empty for a mask with one side.
     """
     inside = truth.numpy()
     if inside.all() or not inside.any():
         return torch.zeros_like(truth)
-    apart = np.zeros(inside.shape)
+    distance = np.zeros(inside.shape)
     for side in (inside, ~inside):
-        apart += np.asarray(ndimage.distance_transform_edt(side))
-    return torch.from_numpy(apart <= width)
+        distance += np.asarray(ndimage.distance_transform_edt(side))
+    return from_array(distance <= width)
 
 
-def row(predicted: Tensor, truth: Tensor) -> dict[str, int | float]:
-    """Counts and overlaps of predicted and true instances, each int32 [H, W] with 0 background.
+def row(predicted: Tensor, truth: Tensor) -> InstanceSums:
+    """Return counts and overlaps of predicted and true instances, int32 [H, W], 0 is background.
 
     Two instances are matched where IoU > ½, which at most one pair per instance can reach
     (Kirillov et al. 2019, arXiv 1801.00868). For the aggregated Jaccard index (Kumar et al. 2017,
     IEEE TMI 36) every true instance is compared to the prediction of largest IoU, which several
-    may share; true instances that nothing overlaps and predictions that none chose are all union.
-    Of equal IoUs the one met first, line by line, is chosen, and IoUs are summed exactly: labels do
-    not matter.
+    may share; true instances without an overlap and predictions that none chose add to the union.
+    Equal IoUs are resolved by the first pixel in row-major order, and IoUs are summed exactly, so
+    labels do not matter.
     """
     p, t = predicted.numpy().ravel(), truth.numpy().ravel()
     true_ids, true_areas = np.unique(t[t > 0], return_counts=True)
@@ -77,10 +81,10 @@ def row(predicted: Tensor, truth: Tensor) -> dict[str, int | float]:
     matched = 2 * overlap > union
 
     order = np.lexsort((first, -iou, of_true))
-    found, at = np.unique(of_true[order], return_index=True)
-    best = order[at]
+    overlapped, first_of_each = np.unique(of_true[order], return_index=True)
+    best = order[first_of_each]
     used = np.unique(of_predicted[best])
-    missed = true_areas.sum() - true_areas[found].sum()
+    missed = true_areas.sum() - true_areas[overlapped].sum()
     unused = predicted_areas.sum() - predicted_areas[used].sum()
     return {
         "true_instances": len(true_ids),

@@ -1,16 +1,15 @@
-"""The per-noise-level measurement that timestep fingerprints are made of.
+"""The per-noise-level measurement that timestep fingerprints are computed from.
 
-Each held-out mask is noised at levels stratified over log-SNR, and over t, and denoised in one
-pass, once with the image, once without, and once per further control, all with the same noise.
-What is stored are sums of squared errors per case and stratum; information densities are made of
+Each held-out mask is noised at levels that are stratified over log-SNR, and over t, and denoised in
+one pass: once with the image, once without, and once per further control, all with the same noise.
+The rows hold sums of squared errors per case and stratum. Information densities are computed from
 them later (Guo, Shamai & Verdú 2005, arXiv cs/0412108: dI/dλ is half the squared ε-error of the
 best denoiser).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor
@@ -20,21 +19,21 @@ from trainables.config import Config
 from trainables.controls import Control
 from trainables.data import Case, tiles
 from trainables.diffusion import add_noise
-from trainables.evaluation.evaluate import PIXELS_AT_ONCE, counts, reading
+from trainables.evaluation.counts import counts
+from trainables.evaluation.predict import PIXELS_AT_ONCE, inference
 from trainables.models import Network
 from trainables.modes.diffusion import Diffusion
+from trainables.rows import ProbeRow, ProbeSums
+from trainables.run import Run
 from trainables.runtime.seeding import generator
-from trainables.runtime.worker_context import WorkerContext
 
 CONTROLS: dict[str, Control] = {"image": "none", "dropped": "dropped_image"}
-"""What is always measured: with the image, and with the image dropped as in training, which is the
-unconditional denoiser."""
-
-Row = dict[str, Any]
+"""The controls that are always measured: with the image, and with the image dropped as in training,
+which is the unconditional denoiser."""
 
 
 class Noised(NamedTuple):
-    """One case at L noise levels, stratum by stratum, and its stand-in's."""
+    """One case at L noise levels, stratum by stratum, and the masks of its partner case."""
 
     times: Tensor
     """[L], float64, on the CPU."""
@@ -45,55 +44,51 @@ class Noised(NamedTuple):
     x: Tensor
     """[L, M, H, W]."""
     noise: Tensor
-    """[L, M, H, W], what a random mask is made of; independent of x."""
+    """[L, M, H, W], the random mask of a control; independent of x."""
     other: Tensor
-    """[L, M, H, W], another case's noisy masks."""
+    """[L, M, H, W], the noisy masks of another case."""
 
 
-def passes(config: Config, cases: int) -> int:
-    """Network passes that probing so many tiles takes."""
+def passes(config: Config, tiles: int) -> int:
+    """Return the network passes that probing takes for a number of tiles."""
     if not isinstance(config.mode, Diffusion):
         return 0
     each = len(CONTROLS) + len(config.probe.controls)
-    return 2 * config.probe.bins * config.probe.draws * each * cases
+    return 2 * config.probe.bins * config.probe.draws * each * tiles
 
 
-def measure(
-    config: Config, network: Network, cases: Sequence[Case], context: WorkerContext
-) -> list[Row]:
-    """Rows of ``probes`` about this worker's share of the tiles; none without diffusion."""
+def measure(run: Run, network: Network) -> list[ProbeRow]:
+    """Return the rows of this worker's share of the test tiles; none without diffusion."""
+    config = run.config
     mode, bins = config.mode, config.probe.bins
     if not isinstance(mode, Diffusion) or bins == 0:
         return []
-    cut = tiles(list(cases), config.task.size)
-    rows: list[Row] = []
+    cut = tiles(run.data.test, config.task.size)
+    rows: list[ProbeRow] = []
     for axis in ("log_snr", "t"):
         edges = strata(mode, axis, bins)
-        for i in range(context.rank, len(cut), context.world):
-            key = {"case": cut[i].name, "group": cut[i].group, "axis": axis}
-            other = cut[controls.partner(i, len(cut))] if len(cut) > 1 else cut[i]
-            noised = _noised(config, mode, cut[i], other, axis, edges)
-            with reading(config, network, context):
-                found = _errors(config, mode, network, cut[i], other, noised, context)
-            for row in found:
-                low, high = edges[row["bin"]].item(), edges[row["bin"] + 1].item()
-                rows.append({**key, "low": low, "high": high, **row})
+        for i in run.share(cut):
+            case = cut[i]
+            other = cut[controls.partner(i, len(cut))] if len(cut) > 1 else case
+            noised = _noised(config, mode, case, other, axis, edges)
+            with inference(run, network):
+                sums = _errors(run, mode, network, case, other, noised)
+            for stratum in sums:
+                low, high = edges[stratum["bin"]].item(), edges[stratum["bin"] + 1].item()
+                key = {"case": case.name, "group": case.group, "axis": axis}
+                rows.append(cast("ProbeRow", {**key, "low": low, "high": high, **stratum}))
     return rows
 
 
 def strip(
-    config: Config,
-    mode: Diffusion,
-    network: Network,
-    tile: Case,
-    levels: int,
-    context: WorkerContext,
+    run: Run, mode: Diffusion, network: Network, tile: Case, levels: int
 ) -> tuple[Noised, dict[str, Tensor]]:
-    """A tile at so many levels evenly spaced in λ, clean first, and its x0 estimates, [L, M, H, W].
+    """Return a tile at levels evenly spaced in λ, clean first, and x0 estimates [L, M, H, W].
 
     All levels have the first noise that the probe draws for this tile. The estimates are those of
-    :data:`CONTROLS`; without the image only of a network that was trained so.
+    :data:`CONTROLS`; the one without the image only if the network was trained with image dropout.
     """
+    config = run.config
     log_snr = strata(mode, "log_snr", levels - 1).flip(0)
     times = mode.schedule.time(log_snr).clamp(mode.t_low, mode.t_high)
     draws = generator(config.seed, tile.name, "log_snr", "probe")
@@ -102,25 +97,29 @@ def strip(
     noise = torch.randn(x0.shape, generator=draws)
     x = add_noise(x0, mode.log_snr(times), noise)
     noised = Noised(times, mode.log_snr(times), x0, x, x, x)
-    with reading(config, network, context):
+    with inference(run, network):
         return noised, {
-            name: _estimate(mode, network, tile, tile, noised, control, context)
+            name: _estimate(run, mode, network, tile, tile, noised, control)
             for name, control in CONTROLS.items()
             if mode.image_dropout > 0 or control == "none"
         }
 
 
 def strata(mode: Diffusion, axis: str, bins: int) -> Tensor:
-    """[bins + 1] edges over the range of λ, or of t, that the mode trains on; rising, float64."""
+    """Return the edges of the strata over the mode's range of λ or t: [bins + 1], rising, float64.
+
+    ``axis`` is ``log_snr`` or ``t``.
+    """
     t = torch.tensor([mode.t_low, mode.t_high], dtype=torch.float64)
     ends = t if axis == "t" else mode.schedule.log_snr(t).flip(0)
     return torch.linspace(float(ends[0]), float(ends[1]), bins + 1, dtype=torch.float64)
 
 
 def inside(bins: int, per_bin: int, draws: torch.Generator) -> Tensor:
-    """Places within the strata, in [0, 1): [bins, per_bin], float64.
+    """Return positions within the strata, in [0, 1): [bins, per_bin], float64.
 
-    Every second one mirrors the one before (antithetic), which cancels an error curve's slope.
+    Every second position mirrors the one before it (antithetic), which cancels the slope of an
+    error curve.
     """
     half = torch.rand(bins, (per_bin + 1) // 2, generator=draws, dtype=torch.float64)
     return torch.stack([half, 1 - half], 2).flatten(1)[:, :per_bin]
@@ -129,6 +128,7 @@ def inside(bins: int, per_bin: int, draws: torch.Generator) -> Tensor:
 def _noised(
     config: Config, mode: Diffusion, case: Case, other: Case, axis: str, edges: Tensor
 ) -> Noised:
+    """Return a case and its partner at the noise levels that are drawn for the case."""
     draws = generator(config.seed, case.name, axis, "probe")
     at = inside(config.probe.bins, config.probe.draws, draws)
     at = (edges[:-1, None] + at * edges.diff()[:, None]).flatten()
@@ -152,84 +152,84 @@ def _noised(
 
 
 def _errors(
-    config: Config,
-    mode: Diffusion,
-    network: Network,
-    case: Case,
-    other: Case,
-    noised: Noised,
-    context: WorkerContext,
-) -> list[Row]:
-    """One row per stratum and control for one case."""
+    run: Run, mode: Diffusion, network: Network, case: Case, other: Case, noised: Noised
+) -> list[ProbeSums]:
+    """Return the sums of one case, one row per stratum and control."""
+    config = run.config
     wanted = dict(CONTROLS)
     if other is not case:
         wanted |= {name: name for name in config.probe.controls}
     estimates = {
-        name: _estimate(mode, network, case, other, noised, control, context)
+        name: _estimate(run, mode, network, case, other, noised, control)
         for name, control in wanted.items()
     }
     gap = _square_sum(estimates["image"] - estimates["dropped"])
     truth = masks.foreground(masks.to_channels(case.labels[None], config.classes)).bool()
-    rows: list[Row] = []
+    rows: list[ProbeSums] = []
     for control, estimate in estimates.items():
-        error = _square_sum(estimate - noised.x0)
-        # epsilon's error is the SNR times x0's error (variance preserving).
-        snr = noised.log_snr.exp()
-        sums = {
-            "t_sum": noised.times,
-            "log_snr_sum": noised.log_snr,
-            "x0_error_sum": error,
-            "x0_error_square_sum": error.square(),
-            "eps_error_sum": snr * error,
-        }
-        if control in CONTROLS:
-            sums |= {"x0_gap_sum": gap, "eps_gap_sum": snr * gap}
-        bins = config.probe.bins
-        binned = {name: value.reshape(bins, -1).sum(1) for name, value in sums.items()}
+        binned = _binned(noised, estimate, gap if control in CONTROLS else None, config.probe.bins)
         p = mode.encoding.classes(mode.encoding.to_mask(estimate), config.classes)
-        hit = (masks.foreground(p) > 0.5).unflatten(0, (bins, -1))
-        rows += [
-            {
+        predicted = masks.foreground(p) > 0.5
+        hits = predicted.reshape(config.probe.bins, -1, *predicted.shape[1:])
+        for b, hit in enumerate(hits):
+            head = {
                 "bin": b,
                 "control": control,
                 "pixels": truth.shape[2] * truth.shape[3],
-                "draws": hit.shape[1],
-                **{name: float(value[b]) for name, value in binned.items()},
-                **counts(hit[b], truth.expand_as(hit[b])),
+                "draws": len(hit),
             }
-            for b in range(bins)
-        ]
+            sums = {name: float(value[b]) for name, value in binned.items()}
+            rows.append(cast("ProbeSums", {**head, **sums, **counts(hit, truth.expand_as(hit))}))
     return rows
 
 
+def _binned(noised: Noised, estimate: Tensor, gap: Tensor | None, bins: int) -> dict[str, Tensor]:
+    """Return the sums over the draws in each stratum, [bins] each; ``gap`` is [L] or None."""
+    error = _square_sum(estimate - noised.x0)
+    # The error of ε is the SNR times the error of x0 (variance preserving).
+    snr = noised.log_snr.exp()
+    sums = {
+        "t_sum": noised.times,
+        "log_snr_sum": noised.log_snr,
+        "x0_error_sum": error,
+        "x0_error_square_sum": error.square(),
+        "eps_error_sum": snr * error,
+    }
+    if gap is not None:
+        sums |= {"x0_gap_sum": gap, "eps_gap_sum": snr * gap}
+    return {name: value.reshape(bins, -1).sum(1) for name, value in sums.items()}
+
+
 def _estimate(
+    run: Run,
     mode: Diffusion,
     network: Network,
     case: Case,
     other: Case,
     noised: Noised,
     control: Control,
-    context: WorkerContext,
 ) -> Tensor:
-    """The estimates of x0 at all levels, [L, M, H, W], on the CPU: one pass each."""
-    image = controls.image(control, case.image, other.image)[None].to(context.device)
+    """Return the x0 estimates at all levels, [L, M, H, W], on the CPU: one pass per level."""
+    device = run.context.device
+    image = controls.image(control, case.image, other.image)[None].to(device)
     features = network.features(image)
-    found: list[Tensor] = []
+    estimates: list[Tensor] = []
     at_once = max(1, PIXELS_AT_ONCE // case.labels.numel())
-    for part in torch.arange(len(noised.times)).split(at_once):
+    for first in range(0, len(noised.times), at_once):
+        part = slice(first, first + at_once)
         seen = controls.mask(control, noised.x[part], noised.other[part], noised.noise[part])
-        n = len(part)
+        n = len(seen)
         estimate = mode.denoise(
             network,
-            seen.to(context.device, memory_format=torch.channels_last),
-            noised.times[part].to(context.device),
+            seen.to(device, memory_format=torch.channels_last),
+            noised.times[part].to(device),
             image.expand(n, -1, -1, -1),
             tuple(f.expand(n, *f.shape[1:]) for f in features),
         )
-        found.append(estimate.x0.float().cpu())
-    return torch.cat(found)
+        estimates.append(estimate.x0.float().cpu())
+    return torch.cat(estimates)
 
 
 def _square_sum(difference_LMHW: Tensor) -> Tensor:
-    """Sum of squares over channels and pixels: [L], float64."""
+    """Return the sum of squares over channels and pixels: [L], float64."""
     return difference_LMHW.square().flatten(1).sum(1).double()

@@ -5,13 +5,14 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple, cast
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
 
 from trainables.interfaces.schedule import Schedule
 from trainables.part import Part, require
+from trainables.torch_calls import floats
 
 
 class Estimate(NamedTuple):
@@ -66,7 +67,7 @@ class Sampler(Part):
         ends = torch.tensor([t_high, t_low], dtype=torch.float64)
         if self.spacing == "t":
             return torch.linspace(t_high, t_low, self.steps + 1, dtype=torch.float64)[:-1]
-        first, last = cast("list[float]", schedule.log_snr(ends).tolist())
+        first, last = floats(schedule.log_snr(ends))
         levels = torch.linspace(first, last, self.steps + 1, dtype=torch.float64)[:-1]
         return torch.cat([ends[:1], schedule.time(levels[1:])])
 

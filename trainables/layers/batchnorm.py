@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 from torch import distributed as dist
@@ -22,7 +24,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         # In double precision: a variance from a mean of squares cancels.
         wide = x.double()
         sums = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), here.double()])
-        totals: Tensor = collective.all_reduce(sums)
+        totals = cast("Tensor", collective.all_reduce(sums))  # pyright: ignore[reportUnknownMemberType]
         count = totals[-1].detach()
         mean, square = totals[:-1].reshape(2, -1) / count
         variance = (square - mean.square()).clamp(min=0)

@@ -1,9 +1,12 @@
 """MedSegDiff's highway: a feed-forward U-Net that reads the image beside the diffusion U-Net."""
 
+# torch.fft is not annotated: its results are cast.
+# pyright: reportUnknownMemberType=false
+
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -109,9 +112,10 @@ class FFParser(nn.Module):
         height, width = h.shape[2:]
         with torch.autocast(h.device.type, enabled=False):  # no FFT in half precision
             real, imaginary = resampled(self.filter.float(), height, width // 2 + 1)
-            spectrum = torch.fft.rfft2(h.float(), norm="ortho")
+            spectrum = cast("Tensor", torch.fft.rfft2(h.float(), norm="ortho"))
             spectrum = spectrum * torch.complex(real, imaginary)
-            h = torch.fft.irfft2(spectrum, s=(height, width), norm="ortho").to(h.dtype)
+            filtered = cast("Tensor", torch.fft.irfft2(spectrum, s=(height, width), norm="ortho"))
+            h = filtered.to(h.dtype)
         return self.spatial(h) * h.mean((2, 3), keepdim=True)
 
 
@@ -119,10 +123,10 @@ def resampled(filter_2CHW: Tensor, height: int, width: int) -> Tensor:
     """A half spectrum at another resolution: bilinear, with the zero frequency kept in place."""
     if filter_2CHW.shape[2:] == (height, width):
         return filter_2CHW
-    centred = _with_both_ends(torch.fft.fftshift(filter_2CHW, dim=2))
+    centred = _with_both_ends(cast("Tensor", torch.fft.fftshift(filter_2CHW, dim=2)))
     rows = height + 1 - height % 2
     dense = functional.interpolate(centred, (rows, width), mode="bilinear", align_corners=True)
-    return torch.fft.ifftshift(dense[:, :, :height], dim=2)
+    return cast("Tensor", torch.fft.ifftshift(dense[:, :, :height], dim=2))
 
 
 def _with_both_ends(centred: Tensor) -> Tensor:

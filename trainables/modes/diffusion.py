@@ -34,6 +34,7 @@ from trainables.samplers.ddim import DDIM
 from trainables.schedules import Schedule
 from trainables.schedules.linear import Linear
 from trainables.segmenter import auxiliary, auxiliary_loss, blind_pass
+from trainables.torch_calls import unflattened
 from trainables.weights import Weight
 from trainables.weights.none import Unweighted
 
@@ -126,6 +127,10 @@ class Diffusion(Mode):
             f"t_start={self.t_start} must be 1 with start='noise': below t_high there is a mask in"
             " the noise (choices of start: one_step, feedforward, auxiliary)",
         )
+
+    @property
+    def schedule_name(self) -> str:
+        return self.schedule.name
 
     @property
     def passes(self) -> int:
@@ -284,7 +289,7 @@ class Diffusion(Mode):
         p = self.encoding.classes(self.encoding.to_mask(x0), classes)
 
         def per_case(value: Tensor) -> Tensor:
-            return value.unflatten(0, (len(seeds), self.members))
+            return unflattened(value, 0, (len(seeds), self.members))
 
         (side,) = side_branch
         return Prediction(per_case(p), None if side is None else per_case(side).mean(1))

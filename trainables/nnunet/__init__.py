@@ -1,5 +1,5 @@
-"""nnU-Net itself (the library nnunetv2) as a trial: its data, its plan, its trainer, its predictor.
+"""Trains and predicts with nnU-Net (the library nnunetv2): data, plans, trainer and predictor.
 
-Nothing of it is imported before a trial begins; what it prints, and the environment variables that
-it reads, stay in the trial's own directory.
+The library is imported when a trial begins. Its output and environment variables are confined to
+the workspace of the trial.
 """

@@ -1,4 +1,4 @@
-"""nnU-Net's predictor as a network of ours: whole images in, probabilities at their size out."""
+"""nnU-Net's predictor as a network: whole images in, probabilities at their size out."""
 
 from __future__ import annotations
 
@@ -12,31 +12,32 @@ from trainables import masks
 from trainables.models import Features, ImagePredictor, Output
 from trainables.models.nnunet import NNUNet
 from trainables.nnunet import raw_dataset
-from trainables.nnunet.workspace import Room
+from trainables.nnunet.workspace import Workspace
+from trainables.torch_calls import from_array
 
 KEPT_PIXELS = 2**24
-"""Of images whose probabilities are remembered until the next step: a minute is soon saved."""
+"""Pixels of predicted probabilities that are kept until the weights change."""
 
 
 class NNUNetPredictor(ImagePredictor):
-    """The trainer's network, read as ``nnUNetTrainer.perform_actual_validation`` does.
+    """The trainer's network with the inference of ``nnUNetTrainer.perform_actual_validation``.
 
-    That is: preprocessed by its plan, in windows of its patch weighted by a Gaussian, mirrored,
-    resampled to the image's size, softmax.
+    An image is preprocessed by the plan, predicted in mirrored windows of the patch size that are
+    weighted by a Gaussian, resampled to its size, and passed through the softmax.
     """
 
-    def __init__(self, trainer: Any, model: NNUNet, classes: int, room: Room) -> None:
+    def __init__(self, trainer: Any, model: NNUNet, classes: int, workspace: Workspace) -> None:
         super().__init__()
         self.inner: nn.Module = trainer.network
         self.classes = classes
         self.patch = tuple(trainer.configuration_manager.patch_size)
-        self._trainer, self._model, self._room = trainer, model, room
+        self._trainer, self._model, self._workspace = trainer, model, workspace
         self.inner.register_forward_hook(self._count)
-        self._known: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        self._cache: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
 
-    def _count(self, inner: nn.Module, seen: tuple[Tensor, ...], found: object) -> None:
+    def _count(self, inner: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
         if not inner.training:
-            self.passes += len(seen[0])
+            self.passes += len(inputs[0])
 
     def forward(
         self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None
@@ -45,25 +46,25 @@ class NNUNetPredictor(ImagePredictor):
         return Output(self.inner(image_BCHW))
 
     def forget(self) -> None:
-        """The weights change."""
-        self._known.clear()
+        """Clear the cache, because the weights change."""
+        self._cache.clear()
 
     def predict_image(self, pixels_CHW: Tensor, overlap: float) -> Tensor:
         key = (pixels_CHW.data_ptr(), *pixels_CHW.shape)
-        if key not in self._known:
-            p = self._read(pixels_CHW, overlap)
-            if sum(p.numel() for _, p in self._known.values()) + p.numel() > KEPT_PIXELS:
+        if key not in self._cache:
+            p = self._predict(pixels_CHW, overlap)
+            if sum(p.numel() for _, p in self._cache.values()) + p.numel() > KEPT_PIXELS:
                 return p
-            self._known[key] = pixels_CHW, p
-        return self._known[key][1]
+            self._cache[key] = pixels_CHW, p
+        return self._cache[key][1]
 
-    def _read(self, pixels_CHW: Tensor, overlap: float) -> Tensor:
+    def _predict(self, pixels_CHW: Tensor, overlap: float) -> Tensor:
         plans, plan = self._trainer.plans_manager, self._trainer.configuration_manager
         export = importlib.import_module("nnunetv2.inference.export_prediction")
-        with self._room.inside():
+        with self._workspace.active():
             self._trainer.set_deep_supervision_enabled(False)
             predictor = self._predictor(overlap)
-            image, _, about = plan.preprocessor_class(verbose=False).run_case_npy(
+            image, _, properties = plan.preprocessor_class(verbose=False).run_case_npy(
                 raw_dataset.planes(pixels_CHW)[:, None],
                 None,
                 {"spacing": raw_dataset.SPACING},
@@ -71,22 +72,22 @@ class NNUNetPredictor(ImagePredictor):
                 plan,
                 self._trainer.dataset_json,
             )
-            logits = predictor.predict_sliding_window_return_logits(torch.from_numpy(image)).cpu()
+            logits = predictor.predict_sliding_window_return_logits(from_array(image)).cpu()
             _, p_K1HW = export.convert_predicted_logits_to_segmentation_with_correct_shape(
                 logits,
                 plans,
                 plan,
                 self._trainer.label_manager,
-                about,
+                properties,
                 return_probabilities=True,
                 num_threads_torch=torch.get_num_threads(),
             )
-        p_KHW = torch.from_numpy(p_K1HW)[:, 0].float()
+        p_KHW = from_array(p_K1HW)[:, 0].float()
         return p_KHW[1:] if masks.channels(self.classes) == 1 else p_KHW
 
     def _predictor(self, overlap: float) -> Any:
-        found = importlib.import_module("nnunetv2.inference.predict_from_raw_data")
-        predictor = found.nnUNetPredictor(
+        library = importlib.import_module("nnunetv2.inference.predict_from_raw_data")
+        predictor = library.nnUNetPredictor(
             tile_step_size=1 - overlap,
             use_mirroring=self._model.mirroring,
             device=self._trainer.device,

@@ -1,4 +1,4 @@
-"""A data set in nnU-Net's raw format: a TIFF per case and channel, one per mask, dataset.json."""
+"""A data set in nnU-Net's raw format: one TIFF per case and channel or mask, dataset.json."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from trainables.datasets import Dataset
 NAME = "Dataset001_segprint"
 ENDING = ".tif"
 SPACING = (999.0, 1.0, 1.0)
-"""What nnU-Net gives an image of two dimensions: one slice of a volume, pixels of one unit."""
+"""The spacing that nnU-Net gives a two-dimensional image: one slice, pixels of unit size."""
 
 
-def described(task: Dataset, cases: int) -> dict[str, Any]:
-    """What dataset.json says.
+def description(task: Dataset, cases: int) -> dict[str, Any]:
+    """Return the content of dataset.json.
 
-    No name means anything to it: a channel that is called CT would be normalised in another way
-    than to zero mean and unit deviation, a class that is called ignore would not be learnt.
+    The names carry prefixes, so that nnU-Net gives none of them a meaning: it would normalise a
+    channel called CT in another way, and would not learn a class called ignore.
     """
     names = ("red", "green", "blue") if task.channels == 3 else range(task.channels)
     return {
@@ -38,7 +38,7 @@ def described(task: Dataset, cases: int) -> dict[str, Any]:
 
 
 def write(raw: Path, task: Dataset, split: str, cases: Sequence[Case]) -> list[str]:
-    """Add cases to the data set, with the pixels as they were stored; returns their names there."""
+    """Add cases with their stored pixels to the data set; return their names in it."""
     images, labels = (raw / NAME / folder for folder in ("imagesTr", "labelsTr"))
     for folder in (images, labels):
         folder.mkdir(parents=True, exist_ok=True)
@@ -47,11 +47,11 @@ def write(raw: Path, task: Dataset, split: str, cases: Sequence[Case]) -> list[s
         for channel, plane in enumerate(planes(case.pixels)):
             tifffile.imwrite(images / f"{name}_{channel:04d}{ENDING}", plane)
         tifffile.imwrite(labels / f"{name}{ENDING}", case.targets.numpy().astype(np.uint8))
-    about = described(task, len(list(labels.iterdir())))
-    (raw / NAME / "dataset.json").write_text(json.dumps(about), encoding="utf-8")
+    content = description(task, len(list(labels.iterdir())))
+    (raw / NAME / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     return names
 
 
 def planes(pixels_CHW: Tensor) -> np.ndarray[Any, Any]:
-    """What nnU-Net reads of an image: float32 [C, H, W]."""
+    """Return the values that nnU-Net reads from an image: float32 [C, H, W]."""
     return np.ascontiguousarray(pixels_CHW.numpy(), dtype=np.float32)

@@ -1,4 +1,4 @@
-"""A directory of a trial's own, and the library's surroundings while something is done in it."""
+"""The temporary directory of one nnU-Net trial, and the environment that the library needs."""
 
 from __future__ import annotations
 
@@ -14,29 +14,28 @@ import torch
 SWITCHES = {"nnUNet_compile": "0", "nnUNet_wandb_enabled": "0"}
 
 
-class Room:
-    """Where one trial keeps nnU-Net's three trees and its log; gone when closed.
+class Workspace:
+    """The directory of one trial, with nnU-Net's three trees and its log; removed by :meth:`close`.
 
-    The library looks its places up in the environment whenever it needs one, so they are set while
-    it works and not a moment longer: trials on one machine, or taking turns in one process, do not
-    see each other.
+    The library reads its directories from environment variables, so they are set only while it
+    works: trials on one machine, or in turn in one process, do not see each other.
     """
 
     def __init__(self) -> None:
-        self._directory = tempfile.TemporaryDirectory(prefix="segprint-nnunet-")
-        self.at = Path(self._directory.name)
+        self._temporary = tempfile.TemporaryDirectory(prefix="segprint-nnunet-")
+        self.directory = Path(self._temporary.name)
         self.raw, self.preprocessed, self.results = (
-            self.at / name for name in ("raw", "preprocessed", "results")
+            self.directory / name for name in ("raw", "preprocessed", "results")
         )
         for tree in (self.raw, self.preprocessed, self.results):
             tree.mkdir()
 
     @contextlib.contextmanager
-    def inside(self, *, planning: bool = False) -> Generator[None]:
-        """The library's surroundings; all as it was afterwards.
+    def active(self, *, planning: bool = False) -> Generator[None]:
+        """Set the library's environment variables and log; restore everything afterwards.
 
-        Batches are made in this process, and not by others with seeds of their own; while it plans,
-        the number of those is how many threads it takes.
+        Batches are made in this process, because worker processes would have seeds of their own.
+        While the library plans, the number of worker processes is its number of threads.
         """
         threads = str(torch.get_num_threads())
         values = {
@@ -49,11 +48,11 @@ class Room:
         benchmark = torch.backends.cudnn.benchmark  # its predictor turns it on
         with (
             _environment(),
-            (self.at / "log").open("a", encoding="utf-8") as log,
+            (self.directory / "log").open("a", encoding="utf-8") as log,
             contextlib.redirect_stdout(log),
             warnings.catch_warnings(),
         ):
-            warnings.simplefilter("ignore")  # of the library, about itself
+            warnings.simplefilter("ignore")  # the library's warnings about itself
             os.environ.update({**SWITCHES, **values})
             try:
                 yield
@@ -62,12 +61,12 @@ class Room:
 
     def close(self) -> None:
         """Remove the directory."""
-        self._directory.cleanup()
+        self._temporary.cleanup()
 
 
 @contextlib.contextmanager
 def _environment() -> Generator[None]:
-    """Variables as they were afterwards, those too that an import sets."""
+    """Restore all environment variables afterwards, also those that an import sets."""
     before = dict(os.environ)
     try:
         yield

@@ -1,1 +1,1 @@
-"""The process that trains: its rank and device, random seeds, signs of life, environment."""
+"""The process that trains: its rank and device, random seeds, heartbeats and environment."""

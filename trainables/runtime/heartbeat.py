@@ -1,4 +1,4 @@
-"""A run's sign of life: a thread that tells others, for as long as the run itself gets on."""
+"""Heartbeats: a thread that reports a run as alive, for as long as the run makes progress."""
 
 from __future__ import annotations
 
@@ -8,45 +8,45 @@ from collections.abc import Callable
 from types import TracebackType
 
 EVERY_SECONDS = 20.0
-"""Between two signs; a run is taken for dead after several without one."""
+"""Seconds between two reports; a run is considered dead after several are missing."""
 
 
-_beating: list[Heartbeat] = []
-"""The pulses of this process, the innermost last."""
+_active: list[Heartbeat] = []
+"""The heartbeats of this process, the innermost last."""
 
 
 def beat() -> None:
-    """What this process does gets on: for work that no run hands its pulse to, such as decoding."""
-    if _beating:
-        _beating[-1].beat()
+    """Record progress in work that has no run to beat for, such as decoding."""
+    if _active:
+        _active[-1].beat()
 
 
 class Heartbeat:
-    """While inside, ``tell`` is called now and then, unless :meth:`beat` was not called since.
+    """A context that calls ``report`` every few seconds if :meth:`beat` was called in between.
 
-    So a run that hangs falls silent although its process lives, and a store that is away does not
-    hold up training.
+    A run that hangs is not reported although its process lives, and a store that does not answer
+    does not delay training.
     """
 
-    def __init__(self, tell: Callable[[], None], every: float = EVERY_SECONDS) -> None:
-        self._tell, self._every = tell, every
-        self._beaten, self._ended = threading.Event(), threading.Event()
-        self._thread = threading.Thread(target=self._run, name="pulse", daemon=True)
+    def __init__(self, report: Callable[[], None], every: float = EVERY_SECONDS) -> None:
+        self._report, self._every = report, every
+        self._progress, self._ended = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def beat(self) -> None:
-        """The run got on."""
-        self._beaten.set()
+        """Record that the run made progress."""
+        self._progress.set()
 
     def _run(self) -> None:
         while not self._ended.wait(self._every):
-            if self._beaten.is_set():
-                self._beaten.clear()
-                with contextlib.suppress(OSError):  # the store is away: the next sign may arrive
-                    self._tell()
+            if self._progress.is_set():
+                self._progress.clear()
+                with contextlib.suppress(OSError):  # the store is away: the next may succeed
+                    self._report()
 
     def __enter__(self) -> Heartbeat:
         self._thread.start()
-        _beating.append(self)
+        _active.append(self)
         return self
 
     def __exit__(
@@ -55,6 +55,6 @@ class Heartbeat:
         error: BaseException | None,
         traceback: TracebackType | None,
     ) -> None:
-        _beating.remove(self)
+        _active.remove(self)
         self._ended.set()
         self._thread.join(self._every)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import torch
 from torch import Tensor
 from torch import distributed as dist
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -32,16 +34,16 @@ class WorkerContext:
         """Return the sum over workers."""
         if self.world > 1:
             x = x.clone()
-            dist.all_reduce(x)
+            dist.all_reduce(x)  # pyright: ignore[reportUnknownMemberType]
         return x
 
-    def gather(self, rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def gather(self, rows: list[T]) -> list[T]:
         """Return the rows of all workers, in the order of their rank."""
         if self.world == 1:
             return rows
         parts: list[Any] = [None] * self.world
-        dist.all_gather_object(parts, rows)
-        return [row for part in cast("list[list[dict[str, Any]]]", parts) for row in part]
+        dist.all_gather_object(parts, rows)  # pyright: ignore[reportUnknownMemberType]
+        return [row for part in cast("list[list[T]]", parts) for row in part]
 
     def broadcast(self, value: bytes | None) -> bytes | None:
         """Return the value of rank 0 on every worker."""

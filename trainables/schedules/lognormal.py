@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainables.part import require
 from trainables.schedules import Schedule
+from trainables.torch_calls import normal_quantile
 
 
 @dataclass(frozen=True)
@@ -41,5 +42,5 @@ class LogNormal(Schedule):
         # Quantiles from the nearer end, so that both tails are those of small probabilities.
         near = torch.minimum(t, 1 - t)
         cut = math.erfc(self.span / (2 * self.std) / math.sqrt(2)) / 2
-        distance = -2 * self.std * torch.special.ndtri(cut + near * (1 - 2 * cut))
+        distance = -2 * self.std * normal_quantile(cut + near * (1 - 2 * cut))
         return median + torch.where(t < 0.5, distance, -distance)

@@ -1,104 +1,94 @@
-"""What a trained network leaves: it is read once on the test cases, and on validation ones."""
+"""The final test: evaluates the best weights on test and validation cases, with all controls."""
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any, TypeVar, cast
+from typing import TypeVar, cast
 
 import torch
 
-from trainables.config import Config
-from trainables.data import Prepared, tiles
+from trainables.data import tiles
 from trainables.evaluation import evaluate, pictures, probe, temperature
-from trainables.evaluation.evaluate import Rows
-from trainables.models import Network, multiply_adds
+from trainables.models import multiply_adds
+from trainables.rows import LogRow, ProbeRow, Rows
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import DivergedError
-from trainables.training.state import Tally, Training
+from trainables.trainer import Trainer, TrainingRecord
 
-Row = dict[str, Any]
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class RunResult:
-    """What a finished run leaves, complete on rank 0.
+    """The result of a finished run, complete on rank 0."""
 
-    ``further_seconds`` are those of validation cases, controls and pictures after the test.
-    """
-
-    tally: Tally
+    record: TrainingRecord
     rows: Rows
-    probes: list[Row]
-    logs: list[Row]
-    split: int
+    probes: list[ProbeRow]
+    logs: list[LogRow]
+    microbatch_factor: int
     parameters: int
     macs_per_pass: int
     passes_per_image: int | None
-    """Counted, where the network decides itself how many it takes."""
+    """Counted during the test, for a network that decides itself how many passes it makes."""
     probe_passes: int
     test_images: int
     test_seconds: float
     probe_seconds: float
     further_seconds: float
+    """The time for validation cases, controls and pictures after the test."""
 
 
-def test(config: Config, state: Training, data: Prepared, context: WorkerContext) -> RunResult:
-    """Evaluate the best weights once on the test cases, and on validation for later fits."""
+def final_test(run: Run, trainer: Trainer) -> RunResult:
+    """Evaluate the best weights once on the test cases, and on validation cases for later fits."""
     began = time.perf_counter()
-    best = state.whole
-    counted = best.passes
-    test = together(context, lambda: evaluate.measure(config, best, data.test, "test", context))
+    context, network, test = run.context, trainer.final_network, run.data.test
+    passes = network.passes
+    rows = on_all_workers(context, lambda: evaluate.measure(run, network, "test"))
     tested = time.perf_counter()
-    counted = best.passes - counted
-    val = together(context, lambda: evaluate.measure(config, best, data.val, "val", context))
-    others = together(context, lambda: evaluate.measure_controls(config, best, data.test, context))
-    scaled = _scaled(config, best, data, context)
-    shown = together(context, lambda: pictures.measure(config, best, data.test, context))
+    passes = network.passes - passes
+    rows.extend(on_all_workers(context, lambda: evaluate.measure(run, network, "val")))
+    rows.extend(on_all_workers(context, lambda: evaluate.measure_controls(run, network)))
+    if "temperature" in run.config.test.controls:
+        logits = on_all_workers(context, lambda: evaluate.validation_logits(run, network))
+        fitted = temperature.fit(logits, context.all_reduce_sum)
+        rows.extend(on_all_workers(context, lambda: evaluate.measure_scaled(run, network, fitted)))
+    rows.extend(on_all_workers(context, lambda: pictures.measure(run, network)))
     probing = time.perf_counter()
-    probes = probe.measure(config, best, data.test, context)
+    probes = probe.measure(run, network)
     probed = time.perf_counter()
-    read = (test, val, others, scaled, shown)
-    all_rows = {
-        f.name: [row for rows in read for row in getattr(rows, f.name)]
-        for f in dataclasses.fields(Rows)
-    }
     return RunResult(
-        tally=state.tally,
-        rows=Rows(**{name: context.gather(rows) for name, rows in all_rows.items()}),
+        record=trainer.record,
+        rows=_gathered(context, rows),
         probes=context.gather(probes),
-        logs=state.logs,
-        split=context.microbatch_factor,
-        parameters=sum(p.numel() for p in best.parameters()),
-        macs_per_pass=multiply_adds(best, config.ports, config.task.size),
-        passes_per_image=round(counted / len(data.test)) if counted else None,
-        probe_passes=probe.passes(config, len(tiles(data.test, data.size))),
-        test_images=len(data.test),
+        logs=trainer.logs,
+        microbatch_factor=trainer.run.context.microbatch_factor,
+        parameters=sum(p.numel() for p in network.parameters()),
+        macs_per_pass=multiply_adds(network, run.config.ports, run.config.task.size),
+        passes_per_image=round(passes / len(test)) if passes else None,
+        probe_passes=probe.passes(run.config, len(tiles(test, run.data.size))),
+        test_images=len(test),
         test_seconds=tested - began,
         probe_seconds=probed - probing,
         further_seconds=probing - tested,
     )
 
 
-def _scaled(config: Config, best: Network, data: Prepared, context: WorkerContext) -> Rows:
-    """The test cases at the temperature of the validation cases, where that is asked for."""
-    if "temperature" not in config.test.controls:
-        return Rows()
-    seen = together(context, lambda: evaluate.seen(config, best, data.val, context))
-    by = temperature.fitted(seen, context.all_reduce_sum)
-    return together(context, lambda: evaluate.measure_scaled(config, best, data.test, context, by))
+def _gathered(context: WorkerContext, rows: Rows) -> Rows:
+    """Return the rows of all workers, table by table."""
+    return Rows(**{table: context.gather(rows) for table, rows in vars(rows).items()})
 
 
-def together(context: WorkerContext, work: Callable[[], T]) -> T:
-    """What diverges on one worker is raised on all, so that none is left waiting."""
-    error, done = None, None
+def on_all_workers(context: WorkerContext, work: Callable[[], T]) -> T:
+    """Run ``work`` on every worker; a divergence on one is raised on all, so that none waits."""
+    error, result = None, None
     try:
-        done = work()
+        result = work()
     except DivergedError as diverged:
         error = diverged
     if float(context.all_reduce_sum(torch.tensor([float(error is not None)]))) > 0:
         raise error or DivergedError("a prediction of another worker is not finite")
-    return cast("T", done)
+    return cast("T", result)

@@ -1,56 +1,56 @@
-"""The training loop: plain PyTorch, no cluster; yields its progress and returns what it measured.
+"""The training loop: plain PyTorch, without a cluster; yields its progress, returns its result.
 
-Every draw depends on the seed and the step alone, so a run resumed from a checkpoint, or shared by
-more workers, goes through the same numbers.
+Every draw depends on the seed and the step alone, so a run that is resumed from a checkpoint or
+shared by several workers computes the same numbers.
 """
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import time
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, field
 
 import torch
 from torch import Tensor
 
 from trainables import controls
 from trainables.config import Config
-from trainables.data import Prepared, prepared
+from trainables.data import prepared
 from trainables.evaluation import evaluate
-from trainables.layers.batchnorm import BatchNorm2d
 from trainables.models import Network
 from trainables.part import require
+from trainables.rows import Environment, StepRow
+from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
-from trainables.training.final_test import RunResult, test, together
-from trainables.training.state import LibraryTraining, State, Training
+from trainables.torch_calls import floats
+from trainables.trainer import LibraryTrainer, Trainer
+from trainables.training.final_test import RunResult, final_test, on_all_workers
+from trainables.training.state import State
 from trainables.training.step import learner_of, step
 
-Row = dict[str, Any]
-
-BEAT_SECONDS = 5.0
-"""Longest stretch of training steps without a word: how soon a run can be told to stop."""
+REPORT_SECONDS = 5.0
+"""The longest time between two reports of progress: how soon a run can be stopped."""
 
 
 @dataclass(frozen=True)
 class Progress:
-    """Sent at every validation, and between two of them every few seconds of training."""
+    """Sent at every validation, and every few seconds of training between two of them."""
 
     step: int
     steps: int
     score: float | None
     """None between validations."""
     case_scores: list[float]
-    """Of each validation case, in their order; ``score`` is their mean. Empty between two."""
-    history: list[Row]
+    """The score of each validation case, in order; ``score`` is their mean. Empty between
+    validations."""
+    history: list[StepRow]
     """Rows of the ``steps`` table so far."""
     save: Callable[[], bytes]
-    """A checkpoint of this moment, to resume from; only until the run goes on."""
-    ran: Row = dataclasses.field(default_factory=dict[str, Any])
-    """What it runs on (:func:`trainables.runtime.environment.ran_on`); the attempt says it."""
+    """Returns a checkpoint of this moment; valid until the run continues."""
+    environment: Environment = field(default_factory=Environment)
+    """Where the run takes place (:func:`trainables.runtime.environment.environment_of`)."""
 
 
 def train(
@@ -61,144 +61,139 @@ def train(
     Raises:
         DivergedError: a NaN or inf, with its step.
         ValueError: ``resume`` is not a checkpoint of this config; the batch cannot be shared by so
-            many workers; a control needs a second case; the data are not as their set promises.
+            many workers; a control needs a second case; the data break a promise of their set.
     """
     digest = config.digest()
-    _settle(config, context)
-    data = prepared(config)
-    _check(config, data, context)
-    state = begun(config, data, context)
-    if not state.splits or any(isinstance(m, BatchNorm2d) for m in state.network.modules()):
-        context = dataclasses.replace(
-            context, microbatch_factor=1
-        )  # parts would have other statistics
-    with contextlib.closing(state):
+    _configure_torch(config, context)
+    run = Run(config, context, prepared(config))
+    _check(run)
+    with contextlib.closing(create_trainer(run)) as trainer:
         if resume is not None:
-            state.load(resume, digest)
-        yield from _learn(state, context, digest)
-        while state.next():
-            yield from _learn(state, context, digest)
-        if state.trained:
-            _validate_whole(config, state, data, context)
-        return test(config, state, data, context)
+            trainer.load(resume, digest)
+        yield from _train_network(trainer, digest)
+        while trainer.begin_next():
+            yield from _train_network(trainer, digest)
+        if trainer.trained:
+            _validate_ensemble(run, trainer)
+        return final_test(run, trainer)
 
 
-def begun(config: Config, data: Prepared, context: WorkerContext) -> Training:
-    """What a config trains before its first step: by our own steps, or by its library's."""
-    if not config.model.trains_itself:
-        return State(config, data, context)
-    from trainables.nnunet.training import NNUNetTraining  # its library takes seconds to import
+def create_trainer(run: Run) -> Trainer:
+    """Return the trainer of a run: this package's own, or that of the model's library."""
+    if not run.config.model.trains_itself:
+        return State(run)
+    from trainables.nnunet.training import NNUNetTrainer  # its library takes seconds to import
 
-    return NNUNetTraining(config, data, context)
-
-
-def _advance(
-    config: Config, state: Training, data: Prepared, context: WorkerContext
-) -> Callable[[], float]:
-    """What makes one step, and returns the sum of its case losses."""
-    if isinstance(state, LibraryTraining):
-        return state.advance
-    assert isinstance(state, State)
-    learner = learner_of(config, state.network, context)
-    return lambda: float(step(config, state, learner, data, context))
+    return NNUNetTrainer(run)
 
 
-def _learn(state: Training, context: WorkerContext, digest: str) -> Iterator[Progress]:
-    """Train one network to its end, from where it is."""
-    config, tally = state.config, state.tally
-    data = prepared(config)
-    advance = _advance(config, state, data, context)
+def _step_function(trainer: Trainer) -> Callable[[], float]:
+    """Return the function that makes one step and returns the sum of its case losses."""
+    if isinstance(trainer, LibraryTrainer):
+        return trainer.advance
+    assert isinstance(trainer, State)
+    learner = learner_of(trainer.run, trainer.network)
+    return lambda: float(step(trainer, learner))
+
+
+def _train_network(trainer: Trainer, digest: str) -> Iterator[Progress]:
+    """Train one network from its current step to its end."""
+    config, record = trainer.run.config, trainer.record
+    advance = _step_function(trainer)
     steps, every = config.train.steps, config.train.validate_every
-    while not _over(config, state):
+    while not _finished(trainer):
         began = time.perf_counter()
-        due = state.step >= steps
+        due = trainer.step >= steps
         while not due:
-            tally.loss_sum += advance()
-            due = state.step >= steps or state.step % every == 0
-            if time.perf_counter() > began + BEAT_SECONDS:
+            record.loss_sum += advance()
+            due = trainer.step >= steps or trainer.step % every == 0
+            if time.perf_counter() > began + REPORT_SECONDS:
                 break
-        tally.seconds += time.perf_counter() - began
-        score, case_scores = _validated(config, state, data, context) if due else (None, [])
-        at, save = tally.before + state.step, functools.partial(state.save, digest)
-        whole = steps * config.mode.runs
-        yield Progress(at, whole, score, case_scores, list(tally.history), save)
+        record.seconds += time.perf_counter() - began
+        score, case_scores = _validate(trainer) if due else (None, [])
+        yield Progress(
+            step=record.before + trainer.step,
+            steps=steps * config.mode.runs,
+            score=score,
+            case_scores=case_scores,
+            history=list(record.history),
+            save=functools.partial(trainer.save, digest),
+        )
 
 
-def _over(config: Config, state: Training) -> bool:
-    """All steps are done, or the score has not improved for long; validated at least once."""
-    tally, settings = state.tally, config.train
-    tired = 0 < settings.patience <= tally.worse
-    return tally.validations > 0 and (state.step >= settings.steps or tired)
+def _finished(trainer: Trainer) -> bool:
+    """Whether all steps are made or the patience is exhausted, after one validation at least."""
+    record, settings = trainer.record, trainer.run.config.train
+    exhausted = 0 < settings.patience <= record.worse
+    return record.validations > 0 and (trainer.step >= settings.steps or exhausted)
 
 
-def _validate_whole(
-    config: Config, state: Training, data: Prepared, context: WorkerContext
-) -> None:
-    """The score of an ensemble is that of its mean."""
-    began, tally = time.perf_counter(), state.tally
-    tally.best_score = float(_validate(config, state.whole, data, context).mean())
-    tally.best_step = tally.history[-1]["step"]
-    tally.validate_seconds += time.perf_counter() - began
+def _validate_ensemble(run: Run, trainer: Trainer) -> None:
+    """Replace the best score by the score of the ensemble's mean."""
+    began, record = time.perf_counter(), trainer.record
+    record.best_score = float(_scores(run, trainer.final_network).mean())
+    record.best_step = record.history[-1]["step"]
+    record.validate_seconds += time.perf_counter() - began
 
 
-def _validated(
-    config: Config, state: Training, data: Prepared, context: WorkerContext
-) -> tuple[float, list[float]]:
-    """Validate, and note what the steps since the last time were worth; the mean, and each case."""
-    tally, began = state.tally, time.perf_counter()
-    scores_NK = _validate(config, state.ema, data, context)
+def _validate(trainer: Trainer) -> tuple[float, list[float]]:
+    """Validate, record the steps since the last validation, and keep the best weights.
+
+    Returns the mean score and the score of each case.
+    """
+    record, began = trainer.record, time.perf_counter()
+    scores_NK = _scores(trainer.run, trainer.ema)
     score_sum, count = float(scores_NK.sum()), scores_NK.numel()
-    case_scores: list[float] = scores_NK.mean(1).tolist()
+    case_scores = floats(scores_NK.mean(1))
     seconds = time.perf_counter() - began
-    tally.train_seconds += tally.seconds
-    tally.validate_seconds += seconds
-    previous = tally.history[-1]["step"] if tally.history else 0
-    at = tally.before + state.step
-    tally.validations += 1
-    tally.history.append(
+    record.train_seconds += record.seconds
+    record.validate_seconds += seconds
+    previous = record.history[-1]["step"] if record.history else 0
+    at = record.before + trainer.step
+    record.validations += 1
+    record.history.append(
         {
             "step": at,
-            "loss_sum": tally.loss_sum if at > previous else None,
-            "loss_count": (at - previous) * state.batch,
+            "loss_sum": record.loss_sum if at > previous else None,
+            "loss_count": (at - previous) * trainer.batch,
             "score_sum": score_sum,
             "score_count": count,
             "case_scores": case_scores,
-            "seconds": tally.seconds + seconds,
+            "seconds": record.seconds + seconds,
         }
     )
-    tally.loss_sum, tally.seconds = 0.0, 0.0
+    record.loss_sum, record.seconds = 0.0, 0.0
     score = score_sum / count
-    if score > tally.best_score or state.last_counts:
-        tally.best_score, tally.best_step, tally.worse = score, at, 0
-        state.best.load_state_dict(state.ema.state_dict())
+    if score > record.best_score or trainer.last_counts:
+        record.best_score, record.best_step, record.worse = score, at, 0
+        trainer.best.load_state_dict(trainer.ema.state_dict())
     else:
-        tally.worse += 1
+        record.worse += 1
     return score, case_scores
 
 
-def _validate(config: Config, network: Network, data: Prepared, context: WorkerContext) -> Tensor:
-    """Dice of every validation case and foreground class, on all workers: float64 [N, K]."""
-    return context.all_reduce_sum(
-        together(context, lambda: evaluate.score(config, network, data.val, context))
-    )
+def _scores(run: Run, network: Network) -> Tensor:
+    """Return the Dice of every validation case and foreground class: float64 [N, K]."""
+    scores = on_all_workers(run.context, lambda: evaluate.score(run, network))
+    return run.context.all_reduce_sum(scores)
 
 
-def _settle(config: Config, context: WorkerContext) -> None:
-    """Single precision that is single, and kernels that give the same bits each time."""
+def _configure_torch(config: Config, context: WorkerContext) -> None:
+    """Select full single precision and deterministic kernels."""
     if context.device != "cpu":
         torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
     if config.train.compile:
-        torch.compiler.reset()  # a reused process would run out of compiled versions
+        torch.compiler.reset()  # a reused process would exhaust the cache of compiled versions
 
 
-def _check(config: Config, data: Prepared, context: WorkerContext) -> None:
-    """What a Config alone cannot know: the workers, and how many cases there are."""
+def _check(run: Run) -> None:
+    """Check the rules that depend on the number of workers and of cases."""
+    settings, world = run.config.train, run.context.world
     require(
-        config.train.accumulate == 1
-        or config.train.batch % (config.train.accumulate * context.world) == 0,
-        f"train.batch={config.train.batch} must be a multiple of accumulate="
-        f"{config.train.accumulate} times {context.world} workers",
+        settings.accumulate == 1 or settings.batch % (settings.accumulate * world) == 0,
+        f"train.batch={settings.batch} must be a multiple of accumulate="
+        f"{settings.accumulate} times {world} workers",
     )
-    if "shuffled_image" in (config.train.control, *config.test.controls):
-        controls.partner(0, min(len(data.val), len(data.test)))  # raises where there is none
+    if "shuffled_image" in (settings.control, *run.config.test.controls):
+        controls.partner(0, min(len(run.data.val), len(run.data.test)))  # raises for a lone case

@@ -1,0 +1,170 @@
+"""Predictions of held-out cases at native size, by batches of overlapping patches."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+from collections.abc import Generator, Iterator, Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from trainables import controls
+from trainables.config import Config
+from trainables.controls import Control
+from trainables.data import Case, prepare
+from trainables.datasets import Dataset
+from trainables.models import ImagePredictor, Network
+from trainables.modes import Prediction
+from trainables.run import Run
+from trainables.runtime.seeding import generator
+from trainables.schemas import DivergedError
+from trainables.settings import Evaluation
+from trainables.tiling import Window, blended, sized, windows
+
+PIXELS_AT_ONCE = 64 * 64**2
+"""Pixels of all patches and members in one pass."""
+
+
+@contextlib.contextmanager
+def inference(run: Run, network: Network) -> Generator[None]:
+    """Evaluation mode without gradients, in the precision that the network was trained in."""
+    run.context.beat()
+    network.eval()
+    with torch.no_grad(), autocast(run):
+        yield
+
+
+def autocast(run: Run) -> torch.autocast:
+    """Return the context manager for the config's precision on the worker's device."""
+    kind = torch.device(run.context.device).type
+    return torch.autocast(kind, torch.bfloat16, enabled=run.config.train.precision == "bfloat16")
+
+
+def patches_at_once(config: Config) -> int:
+    """Return how many patches, with all their members, share a pass."""
+    return max(1, PIXELS_AT_ONCE // (config.task.size**2 * config.mode.ensemble))
+
+
+def patches(config: Config, cases: Sequence[Case]) -> int:
+    """Return the number of patches of some cases."""
+    return sum(len(windows(*case.shape, config.task.size, config.test.overlap)) for case in cases)
+
+
+def passes_per_image(config: Config) -> int:
+    """Return the network passes per test case: those per patch times the mean number of patches.
+
+    The number is known before training: it depends on the sizes of the images, not on a network.
+    """
+    passes = config.mode.passes * config.model.views
+    return round(passes * _patches_per_case(config.task, config.test))
+
+
+@functools.lru_cache(maxsize=64)
+def _patches_per_case(task: Dataset, test: Evaluation) -> float:
+    cases = prepare(task, test.unit).test
+    counts = (len(windows(*case.shape, task.size, test.overlap)) for case in cases)
+    return sum(counts) / len(cases)
+
+
+class _Tiled(NamedTuple):
+    """The index of a case and the windows that cover it."""
+
+    case: int
+    windows: list[Window]
+
+
+def predictions(
+    run: Run,
+    network: Network,
+    cases: Sequence[Case],
+    indices: Sequence[int],
+    control: Control = "none",
+) -> Iterator[tuple[Case, Prediction]]:
+    """Yield the cases at ``indices``, each with its prediction [1, ...] at native size on the CPU.
+
+    Patches of several small cases share a pass; those of a large case are blended. Probabilities
+    of a reduced image are interpolated to the size of its mask.
+    """
+    if isinstance(network, ImagePredictor):
+        yield from _whole_images(run, network, [cases[i] for i in indices])
+        return
+    config = run.config
+    at_once = patches_at_once(config)
+    waiting: list[_Tiled] = []
+    for i in indices:
+        cover = windows(*cases[i].shape, config.task.size, config.test.overlap)
+        waiting.append(_Tiled(i, cover))
+        if sum(len(tiled.windows) for tiled in waiting) >= at_once:
+            yield from _blended(run, network, cases, waiting, control)
+            waiting = []
+    yield from _blended(run, network, cases, waiting, control)
+
+
+def _blended(
+    run: Run, network: Network, cases: Sequence[Case], waiting: list[_Tiled], control: Control
+) -> Iterator[tuple[Case, Prediction]]:
+    """Predict the patches of some cases and yield each case with the blend of its patches."""
+    shown = [(tiled.case, window) for tiled in waiting for window in tiled.windows]
+    predicted = _patches(run, network, cases, shown, control)
+    for index, cover in waiting:
+        case, parts = cases[index], [next(predicted) for _ in cover]
+        sides = [p.auxiliary for p in parts if p.auxiliary is not None]
+        members = _native([p.members for p in parts], cover, case)
+        yield case, Prediction(members, _native(sides, cover, case) if sides else None)
+
+
+def _patches(
+    run: Run,
+    network: Network,
+    cases: Sequence[Case],
+    shown: list[tuple[int, Window]],
+    control: Control,
+) -> Iterator[Prediction]:
+    """Yield the prediction of each (case, window), on the CPU; a batch of them shares a pass."""
+    config, at_once = run.config, patches_at_once(run.config)
+    for first in range(0, len(shown), at_once):
+        batch = shown[first : first + at_once]
+        seeds = [
+            generator(config.seed, cases[i].name, w.top, w.left, "predict").initial_seed()
+            for i, w in batch
+        ]
+        images = torch.stack([_input(cases, i, window, control) for i, window in batch])
+        images = images.to(run.context.device, memory_format=torch.channels_last)
+        with inference(run, network):
+            p = config.mode.predict(network, images, config.classes, seeds, control)
+        _require_finite(p.members, p.auxiliary)
+        members = p.members.float().cpu()
+        side = None if p.auxiliary is None else p.auxiliary.float().cpu()
+        for k in range(len(batch)):
+            yield Prediction(members[k : k + 1], None if side is None else side[k : k + 1])
+
+
+def _native(patches: list[Tensor], cover: list[Window], case: Case) -> Tensor:
+    """Return the blend of patches [1, ..., size, size] at the size of the case's mask."""
+    return sized(blended(patches, cover, *case.shape), tuple(case.labels.shape))
+
+
+def _whole_images(
+    run: Run, network: ImagePredictor, cases: Sequence[Case]
+) -> Iterator[tuple[Case, Prediction]]:
+    """Yield cases with the prediction of the network's library."""
+    for case in cases:
+        with inference(run, network):
+            p = network.predict_image(case.pixels, run.config.test.overlap)
+        _require_finite(p)
+        yield case, Prediction(sized(p[None, None], tuple(case.labels.shape)), None)
+
+
+def _require_finite(*values: Tensor | None) -> None:
+    if not all(p is None or p.isfinite().all() for p in values):
+        raise DivergedError("a predicted probability is not finite: the weights are broken")
+
+
+def _input(cases: Sequence[Case], i: int, window: Window, control: Control) -> Tensor:
+    """Return the patch that the network sees for a window of a case."""
+    own = cases[i].patch(window)
+    if control != "shuffled_image":
+        return controls.image(control, own, own)
+    return cases[controls.partner(i, len(cases))].patch(window)

@@ -1,0 +1,91 @@
+"""The interface of trainers: the networks of a run, how far they are trained, and checkpoints."""
+
+from __future__ import annotations
+
+import abc
+from dataclasses import dataclass, field
+from typing import ClassVar
+
+from trainables.models import Network
+from trainables.rows import LogRow, StepRow
+from trainables.run import Run
+
+
+@dataclass
+class TrainingRecord:
+    """What a run accumulates besides weights; a part of its checkpoint."""
+
+    history: list[StepRow] = field(default_factory=list[StepRow])
+    best_step: int = 0
+    best_score: float = -1.0
+    worse: int = 0
+    """Validations since the best one."""
+    validations: int = 0
+    """Validations of the network that is being trained."""
+    before: int = 0
+    """Steps of the networks that were trained before this one."""
+    loss_sum: float = 0.0
+    """The sum of case losses since the last validation."""
+    seconds: float = 0.0
+    """Training time since the last validation."""
+    train_seconds: float = 0.0
+    validate_seconds: float = 0.0
+
+
+class Trainer(abc.ABC):
+    """The networks of a run, driven by the training loop."""
+
+    last_counts: ClassVar[bool] = False
+    """Whether the last weights are tested, instead of those of the best validation."""
+    run: Run
+    """The run of the network that is being trained."""
+    network: Network
+    ema: Network
+    """The network that is validated."""
+    best: Network
+    """The network with the weights of the best validation."""
+    trained: list[Network]
+    """The best networks of the members that are finished."""
+    step: int
+    """Steps of the network that is being trained."""
+    record: TrainingRecord
+    batch: int
+    """Cases per step."""
+
+    @property
+    @abc.abstractmethod
+    def final_network(self) -> Network:
+        """The network that is tested."""
+
+    @property
+    @abc.abstractmethod
+    def logs(self) -> list[LogRow]:
+        """Rows of ``logs``: texts that the library of the model wrote."""
+
+    @abc.abstractmethod
+    def begin_next(self) -> bool:
+        """Begin the next network; return False where there is none."""
+
+    @abc.abstractmethod
+    def save(self, digest: str) -> bytes:
+        """Return a checkpoint of this moment."""
+
+    @abc.abstractmethod
+    def load(self, checkpoint: bytes, digest: str) -> None:
+        """Continue from a checkpoint of the same config.
+
+        Raises:
+            ValueError: the checkpoint belongs to another config.
+        """
+
+    @abc.abstractmethod
+    def close(self) -> None:
+        """Release files and directories; called once, however the run ends."""
+
+
+class LibraryTrainer(Trainer):
+    """A trainer that delegates each step to the library of the model."""
+
+    @abc.abstractmethod
+    def advance(self) -> float:
+        """Make one step and return the sum of its case losses."""

@@ -1,0 +1,40 @@
+"""The interface of the store that an attempt reads checkpoints from and commits its rows to."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from trainables.schemas import Outcome, Tables
+
+
+class Sink(Protocol):
+    """Stores checkpoints and results; picklable, so that it can be sent to a worker."""
+
+    @property
+    def code(self) -> str:
+        """The version of the code that runs."""
+        ...
+
+    def done(self, digest: str) -> Outcome | None:
+        """Return the final outcome of this config, None while none is committed."""
+        ...
+
+    def resume(self, digest: str) -> bytes | None:
+        """Return the newest checkpoint of this config and take over the work on it."""
+        ...
+
+    def checkpoint(self, digest: str) -> bytes | None:
+        """Return the newest checkpoint of this config without taking over the work on it."""
+        ...
+
+    def keep(self, digest: str, checkpoint: bytes) -> None:
+        """Replace the checkpoint of this config."""
+        ...
+
+    def alive(self, digest: str) -> None:
+        """Record that the run of this config makes progress."""
+        ...
+
+    def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
+        """Make the rows of the attempt visible, all of them or none."""
+        ...
