@@ -27,10 +27,10 @@ from search_spaces import Budget, Search, Space
 from tests.conftest import ROOT
 from tests.docs.pages import pages, read, sections, table_rows
 from trainables.augment import Augment
-from trainables.config import Evaluation, Probe, Train
 from trainables.models import Model, published_parameters
 from trainables.modes.diffusion import Diffusion
 from trainables.part import names, parse_part, part_class, plain
+from trainables.settings import Evaluation, Probe, Train
 
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in pages())
 STUDIES, MODELS, CLUSTERS = (read(f"docs/{p}.md") for p in ("studies", "models", "clusters"))

@@ -11,9 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import SMALL
-from trainables.config import VERSION, Config, Train, parse
+from trainables.config import VERSION, Config, parse
 from trainables.decoding.cache import load
 from trainables.part import identity, parts_in
+from trainables.settings import Train
 
 
 def test_digest_does_not_depend_on_how_defaults_are_written(small: Callable[..., Config]) -> None:
