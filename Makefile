@@ -21,7 +21,8 @@ test: .venv/ready browser
 # `make test` draws the same examples of every property each time; here they are new and more.
 # A failure prints the decorator that reproduces it.
 properties: .venv/ready
-	HYPOTHESIS_PROFILE=new $(BIN)/pytest $(PARALLEL) -m "hypothesis and not slow"
+	HYPOTHESIS_PROFILE=new OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) --timeout 3600 \
+	  -m "hypothesis and not slow"
 
 # The report is opened in a real browser. No package of Python brings one: Debian's is installed
 # where that is possible; elsewhere those tests are skipped, and say so.

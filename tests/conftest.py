@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import settings
+from hypothesis import HealthCheck, settings
 
 from orchestrator.cli import main
 from orchestrator.ledger.ledger import Ledger
@@ -20,9 +20,10 @@ from orchestrator.storage.object_store import Store
 from tests.server import serving
 from trainables.config import Config, parse
 
-# Without a deadline: the speed of this machine is not under test.
-settings.register_profile("fixed", deadline=None, derandomize=True, database=None)
-settings.register_profile("new", deadline=None, max_examples=1000, print_blob=True)
+UNTIMED = settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
+"""The speed of this machine is not under test."""
+settings.register_profile("fixed", UNTIMED, derandomize=True, database=None)
+settings.register_profile("new", UNTIMED, max_examples=1000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 ROOT = Path(__file__).parent.parent
