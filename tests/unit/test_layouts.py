@@ -32,7 +32,7 @@ def image_of(i: int) -> bytes:
 
 def read(dataset: Located) -> dict[str, Raster]:
     items = list(dataset.scan())
-    assert not [i for i in items if isinstance(i, Problem)], items
+    assert not [i for i in items if isinstance(i, Problem) and i.fatal], items
     return {i.name: i.read() for i in items if isinstance(i, Source)}
 
 
@@ -73,6 +73,8 @@ def test_several_masks_of_one_image_are_united(tmp_path: Path) -> None:
     put(tmp_path / "benign" / "benign (1)_mask_1.png", png(mask_of(2) * 255))
     (raster,) = read(folder(tmp_path)).values()
     np.testing.assert_array_equal(raster.labels, both)
+    rules = [p.rule for p in walk(folder(tmp_path)).problems]
+    assert "is one of several masks of its image: those of 1 images are united" in rules
 
 
 def test_masks_of_two_words_are_not_guessed(tmp_path: Path) -> None:
@@ -92,15 +94,24 @@ def test_one_file_per_object_gives_instances(tmp_path: Path) -> None:
             put(case / "masks" / f"hash{k}.png", png((objects == k).astype(np.uint8) * 255))
         put(tmp_path / "stage1_test" / f"t{i}" / "images" / f"t{i}.png", image_of(i))
     items = list(folder(tmp_path).scan())
-    (problem,) = (i for i in items if isinstance(i, Problem))
-    assert "4 folders" in problem.rule
-    assert not problem.fatal
+    problems = [i for i in items if isinstance(i, Problem)]
+    assert any("those of 4 images are read as one object each" in p.rule for p in problems)
+    assert any("4 folders" in p.rule for p in problems)
+    assert not any(p.fatal for p in problems)
     sources = [i for i in items if isinstance(i, Source)]
     assert len(sources) == 4
     for i, source in enumerate(sources):
         raster = source.read()
         assert raster.instances is not None
         np.testing.assert_array_equal(raster.instances, trees.blobs(24, 28, 3, i))
+
+
+def test_masks_of_several_structures_are_no_objects(tmp_path: Path) -> None:
+    put(tmp_path / "eye1" / "images" / "a.png", image_of(1))
+    for name in ("disc", "cup"):
+        put(tmp_path / "eye1" / "masks" / f"{name}.png", png(mask_of(1) * 255))
+    rules = [p.rule for p in walk(folder(tmp_path, foreground=("disc", "cup"))).problems]
+    assert any("has one mask per object, but the classes are 0 background, 1 d" in r for r in rules)
 
 
 @pytest.mark.parametrize("names", [("1", "2"), ("liver", "vessel"), ("0", "1", "2")])

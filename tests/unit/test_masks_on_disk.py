@@ -129,7 +129,6 @@ ADAPTIVE = PIL.Image.Palette.ADAPTIVE
         (".bmp", indexed(F, VOC, "BMP"), ""),
         (".tif", indexed(F, VOC, "TIFF"), ""),
         (".png", indexed(F, VOC, transparency=0), ""),
-        (".png", indexed(F, [(255, 255, 255), (200, 0, 0)]), "white is the background"),
         (".png", png(np.dstack([rgb(np.full_like(F, 255)), BLACK_WHITE])), "transparency"),
         (".png", png(np.dstack([np.full_like(F, 255), BLACK_WHITE])), "transparency"),
         (".png", png(np.dstack([rgb(np.zeros_like(F)), BLACK_WHITE])), "transparency"),
@@ -164,6 +163,14 @@ def test_a_mask_of_two_classes_is_read_as_it_was_meant(suffix: str, data: bytes,
     np.testing.assert_array_equal(labels, F)
     assert note in notes
     assert bool(note) == bool(notes) or suffix == ".jpg"
+
+
+@pytest.mark.parametrize("white", [1, 255])
+def test_a_look_up_table_of_imagej_changes_no_number(white: int) -> None:
+    draws = np.random.default_rng(0)
+    for table in (np.tile(np.arange(256)[::-1] * 257, (3, 1)), draws.integers(0, 2**16, (3, 256))):
+        data = tiff(F * np.uint8(white), imagej=True, colormap=table.astype(np.uint16))
+        np.testing.assert_array_equal(read(".tif", data)[0], F)
 
 
 @pytest.mark.parametrize("bits", [2, 4])
@@ -211,6 +218,10 @@ def few_bits(values: Array, bits: int) -> bytes:
             "palette .0 #ff0000, 1 #000000. in which index 0, the background, is not black",
         ),
         (".png", indexed(F, [(0, 200, 0), (255, 0, 0)]), TWO, "0 #00c800, 1 #ff0000"),
+        (".png", indexed(F, [(255, 255, 255), (255, 0, 0)]), TWO, "0 #ffffff, 1 #ff0000"),
+        (".png", indexed(F, [(255,) * 3, (128,) * 3]), TWO, "greys do not rise with the index"),
+        (".png", indexed(F, [(128,) * 3, (0,) * 3]), TWO, "greys do not rise with the index"),
+        (".png", indexed(BLACK_WHITE, [(255 - i,) * 3 for i in range(256)]), TWO, "both possible"),
         (".png", indexed(parted(), [(0,) * 3, (2,) * 3, (1,) * 3]), THREE, "both possible"),
         (
             ".png",
@@ -265,6 +276,13 @@ def test_a_border_or_a_region_of_one_grey_is_no_edge_of_a_resampled_mask(width: 
     mask[10 + width : 40 - width, 10 + width : 40 - width] = 255
     with pytest.raises(ValueError, match="mask values 0, 127, 255"):
         read(".png", png(mask))
+
+
+def test_indices_whose_classes_were_given_are_read_whatever_their_colours() -> None:
+    data = indexed(F, [(255, 255, 255), (255, 0, 0)])
+    found = read_labels(file("a.png", data), Legend(TWO, (0, 1)))
+    np.testing.assert_array_equal(found.values, F)
+    assert "has a palette (0 #ffffff, 1 #ff0000): its indices are read" in found.notes
 
 
 def test_an_empty_mask_is_empty_in_every_kind_of_file() -> None:

@@ -107,3 +107,19 @@ def test_a_folder_of_site_codes_gives_no_split(tmp_path: Path) -> None:
         "train",
         "val",
     ]  # cut off by name, a fifth each
+
+
+def test_a_split_file_that_contradicts_the_folders_is_taken_with_a_warning(root: Path) -> None:
+    for side in ("images", "masks"):
+        (root / "train").mkdir(exist_ok=True)
+        (root / side).rename(root / "train" / side)
+    rows = {
+        p.stem: ("test", "val", "train")[i % 3]
+        for i, p in enumerate(sorted((root / "train" / "masks").iterdir()))
+    }
+    put(root / "split.csv", table(rows))
+    items = list(folder(root).scan())
+    warned = [i.rule for i in items if isinstance(i, Problem) and not i.fatal]
+    assert len(warned) == sum(split != "train" for split in rows.values())
+    assert "by split.csv, which is taken, and not in train" in warned[0]
+    assert {i.split for i in items if isinstance(i, Source)} == {"train", "val", "test"}

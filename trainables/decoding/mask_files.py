@@ -212,6 +212,8 @@ def _indexed(stored: Stored, palette: NDArray[np.uint8], legend: Legend) -> _Rea
     if stored.values.ndim == 3 or (palette[used, 3] < 255).any():
         return _transparent(indices, stored, palette, legend)
     by_index = _possible(indices, legend, 0)
+    if stored.numeric and by_index is not None:
+        return _Read(by_index)  # ImageJ's look-up tables are for looking only
     if _two_tone(palette[: _defined(palette, used)]):
         white = palette[indices, 0]
         labels, notes = _grey(white, 255, legend)
@@ -225,13 +227,13 @@ def _indexed(stored: Stored, palette: NDArray[np.uint8], legend: Legend) -> _Rea
         if (grey == indices).all():
             return _grey(grey, 255, legend)
         return _grey_palette(
-            grey, by_index, legend, shown, bool((np.diff(colours[:, 0]) > 0).all())
+            grey, by_index, legend, shown, bool((np.diff(colours[:, 0].astype(int)) > 0).all())
         )
     if by_index is None:
         raise ValueError(
             f"has a palette ({shown}) and indices {listed(used)}; the classes are {legend}"
         )
-    return _Read(by_index, _background(palette, used, shown))
+    return _Read(by_index, _background(palette, legend, shown))
 
 
 def _grey_palette(
@@ -278,20 +280,20 @@ def _shown(used: Array, palette: NDArray[np.uint8]) -> str:
     return ", ".join(f"{i} #{bytes(palette[i, :3]).hex()}" for i in used[:SHOWN]) + more
 
 
-def _background(palette: NDArray[np.uint8], used: Array, shown: str) -> tuple[str, ...]:
+def _background(palette: NDArray[np.uint8], legend: Legend, shown: str) -> tuple[str, ...]:
     """What to say of the colour of index 0, which is the background.
 
     Raises:
-        ValueError: another index is black, or white, as a background is.
+        ValueError: it is not black, and nothing says that the indices are numbers of classes.
     """
-    first = tuple(palette[0, :3].tolist())
-    if first == (0, 0, 0):
+    if not palette[0, :3].any():
         return ()
-    if first == (255, 255, 255) and not (palette[used, :3] == 0).all(1).any():
-        return (f"has a palette ({shown}): its indices are read, white is the background",)
+    if legend.numbers:
+        return (f"has a palette ({shown}): its indices are read",)
     raise ValueError(
         f"has a palette ({shown}) in which index 0, the background, is not black: a program that"
-        " reduces colours sorts them, so its indices may be no labels; save it without a palette"
+        " reduces colours sorts them, so its indices may be no labels; save it without a palette,"
+        " or give the index of each class (values=)"
     )
 
 

@@ -70,6 +70,7 @@ def paired(tree: Tree, classes: Sequence[str]) -> Iterator[Pair | Problem]:
         {key: files for key, files in side.items() if files[0].path not in used}
         for side in (images, masks)
     )
+    yield from _said(sets)
     first, channels, odd = by_case(images, {*masks, *sets})
     yield from unread(tree, SUFFIXES)
     yield from odd.values()
@@ -78,6 +79,20 @@ def paired(tree: Tree, classes: Sequence[str]) -> Iterator[Pair | Problem]:
             yield item
         elif item.image.path not in odd:
             yield dataclasses.replace(item, channels=tuple(channels[item.image.path][1:]))
+
+
+def _said(sets: Mapping[Key, MaskSet]) -> Iterator[Problem]:
+    """A warning for each way in which several masks of an image become one."""
+    meaning = {
+        "union": "are united",
+        "objects": "are read as one object each",
+        "classes": "are read as one class each, by their folders",
+    }
+    for combine, what in meaning.items():
+        of = [s for s in sets.values() if s.combine == combine and len(s.files) > 1]
+        if of:
+            rule = f"is one of several masks of its image: those of {len(of)} images {what}"
+            yield Problem(of[0].files[0].path, rule, fatal=False)
 
 
 def _unsorted(tree: Tree) -> Keyed:
@@ -203,7 +218,7 @@ def unread(tree: Tree, suffixes: Sequence[str]) -> Iterator[Problem]:
     counts: Counter[tuple[str, str]] = Counter()
     for file in tree.files:
         held = folder_of(file.name, (*IMAGES, *MASKS)) is not None
-        if held and file.suffix in UNREAD and file.suffix not in suffixes:
+        if held and file.suffix in (*UNREAD, *SUFFIXES) and file.suffix not in suffixes:
             counts[str(file.name.parent), file.suffix] += 1
     for (folder, suffix), count in counts.items():
         what = suffix or "without a suffix"

@@ -54,6 +54,8 @@ def reader(channels: int, classes: tuple[str, ...], numbers: tuple[int, ...] = (
 
 
 def _raster(pair: Pair, channels: int, legend: Legend) -> Raster:
+    if pair.combine == "objects" and len(legend.classes) != 2:
+        raise ValueError(f"has one mask per object, but the classes are {legend}")
     picture = _picture(pair, channels)
     single = legend if pair.combine in ("one", "union") else Legend(("background", "object"))
     masks = [_mask(file, single, picture) for file in (pair.mask, *pair.more)]

@@ -65,7 +65,7 @@ def _decoded(data: bytes) -> Stored:
             upright(np.asarray(image), orientation),
             palette=_palette(image) if image.mode in ("P", "PA") else None,
             alpha=image.mode in ("LA", "RGBA", "PA"),
-            lossy=kind == "JPEG",
+            lossy=kind in ("JPEG", "MPO"),
             bits=bits,
             step=255 // (2**bits - 1) if bits else 1,
             orientation=orientation,

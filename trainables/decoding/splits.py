@@ -160,6 +160,11 @@ def with_split_file(
             continue
         unused.discard(key)
         row = rows[key]
+        if row.split and item.split and row.split != item.split:
+            rule = (
+                f"is in split {row.split} by {file.path}, which is taken, and not in {item.split}"
+            )
+            yield Problem(item.image.path, rule, fatal=False)
         group = row.patient or item.group
         yield dataclasses.replace(item, split=row.split or item.split, group=group)
     for name in sorted(unused):
