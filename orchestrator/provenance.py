@@ -1,4 +1,4 @@
-"""Which code ran."""
+"""Provenance: the version of the code that runs."""
 
 from __future__ import annotations
 
@@ -8,15 +8,15 @@ from pathlib import Path
 
 ROOT = Path(__file__).parent.parent
 SENT = ROOT / "code-version"
-"""Only in copies that were sent to a cluster."""
+"""A file that only copies on a cluster have: the version of the code that was sent."""
 PACKAGES = ("orchestrator", "trainables", "search_spaces", "cluster")
 
 
 def code_version() -> str:
-    """The commit of the code, with ``+`` where files differ from it or are new.
+    """Return the commit of the code, with ``+`` where files differ from it or are new.
 
-    Outside a checkout, what a copy that was sent to a cluster says of itself, or the version that
-    is installed: a copy inside somebody's repository is not of its commits.
+    A copy that was sent to a cluster returns the version that was sent with it. Code that its
+    repository does not track, such as an installed package, returns the installed version.
     """
     if SENT.is_file():
         return SENT.read_text(encoding="utf-8").strip()
@@ -27,7 +27,7 @@ def code_version() -> str:
 
 
 def _git(*arguments: str) -> str:
-    """What git says; nothing where there is no git or no repository."""
+    """Return git's output; empty where there is no git or no repository."""
     command = ["git", "-C", str(ROOT), *arguments]
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)

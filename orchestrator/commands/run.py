@@ -12,11 +12,11 @@ import torch
 
 import search_spaces
 from cluster.local import usable_cpus
-from orchestrator import reproduce
 from orchestrator.commands import emit, ledger_of, setting
 from orchestrator.ledger.sink import LedgerSink
 from orchestrator.planning.cells import Cell, check
 from orchestrator.provenance import code_version
+from orchestrator.reproduce import InMemorySink, load_trial, reproduction, train_again
 from orchestrator.tables.snapshot import Snapshot
 from trainables.config import Config
 from trainables.models import require_installed
@@ -65,14 +65,12 @@ def _again(options: Namespace) -> int:
     """Train a committed trial again, and compare; nothing is written to the store."""
     if options.cell is not None or options.set:
         raise ValueError("--cell and --set choose a config of a space; a digest is one already")
-    then = reproduce.stored(ledger_of(options), options.what)
-    torch.set_num_threads(options.threads or then.trial["threads"] or 1)
-    memory, place = (
-        reproduce.Memory(code_version()),
-        WorkerContext(device=best_device(), microbatch_factor=then.split),
-    )
-    _follow(reproduce.again(then, memory, place), quiet=options.json)
-    result = reproduce.Result.of(then, memory, place)
+    stored = load_trial(ledger_of(options), options.what)
+    torch.set_num_threads(options.threads or stored.trial["threads"] or 1)
+    sink = InMemorySink(code_version())
+    context = WorkerContext(device=best_device(), microbatch_factor=stored.microbatch_factor)
+    _follow(train_again(stored, sink, context), quiet=options.json)
+    result = reproduction(stored, sink, context)
     if options.json:
         print(json.dumps(dataclasses.asdict(result) | {"reproduced": result.reproduced}, indent=1))
         return 0 if result.reproduced else 1

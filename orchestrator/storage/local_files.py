@@ -10,12 +10,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 TEMPORARY = ".tmp-"
-"""How the name of a file begins that is not whole yet."""
+"""The prefix of the name of a file that is not complete yet."""
 
 
 @dataclass(frozen=True)
 class Entry:
-    """An object as a listing tells it: when it was written, and its size in bytes."""
+    """An object in a listing: its key, its size in bytes, and when it was written."""
 
     key: str
     size: int
@@ -23,26 +23,27 @@ class Entry:
 
 
 def files_below(folder: Path, root: str) -> list[Entry]:
-    """Files of a local store, unfinished ones too.
+    """Return the files below a folder, with unfinished ones, sorted by key.
 
-    A folder that cannot be read is an error, not an empty one.
+    Keys are relative to ``root``. A folder that does not exist is empty; one that cannot be read
+    is an error.
     """
-    found: list[Entry] = []
+    entries: list[Entry] = []
     if not folder.exists():
-        return found
-    for at, folders, files in os.walk(folder, onerror=_raise):
+        return entries
+    for directory, folders, files in os.walk(folder, onerror=_raise):
         folders.sort()
         for name in files:
-            path = Path(at) / name
+            path = Path(directory) / name
             with contextlib.suppress(FileNotFoundError):  # deleted since
-                about = path.stat()
-                modified = datetime.fromtimestamp(about.st_mtime, UTC)
-                found.append(Entry(str(path)[len(root) + 1 :], about.st_size, modified))
-    return sorted(found, key=lambda entry: entry.key)
+                status = path.stat()
+                modified = datetime.fromtimestamp(status.st_mtime, UTC)
+                entries.append(Entry(str(path)[len(root) + 1 :], status.st_size, modified))
+    return sorted(entries, key=lambda entry: entry.key)
 
 
 def unfinished(entry: Entry) -> bool:
-    """Whether this is what a writer has begun: it may still be at it, or was killed."""
+    """Whether a file is not complete: its writer is still at work, or was killed."""
     return entry.key.rpartition("/")[2].startswith(TEMPORARY)
 
 
@@ -52,9 +53,13 @@ def _raise(error: OSError) -> None:
 
 
 def place(path: Path, value: bytes, *, replace: bool) -> None:
-    """Write beside the target, flush to disk, then rename or link: readers see all or nothing."""
+    """Write a temporary file beside the target, flush it to disk, then rename or link it.
+
+    Raises:
+        FileExistsError: the target exists, and ``replace`` is not set.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"  # readable by whom the umask lets
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"  # its mode follows the umask
     try:
         with temporary.open("xb") as file:
             file.write(value)

@@ -1,4 +1,4 @@
-"""Which failures of a store may pass, and how they are waited out."""
+"""Retries: which failures of a store are temporary, and how long to wait for it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import logging
 import random
 import time
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar, cast
 
 from aiohttp import ClientError as HttpError
 from botocore.exceptions import (
@@ -20,7 +20,8 @@ from botocore.exceptions import (
 )
 
 FAILURES = (OSError, BotoCoreError, HttpError)
-HOPELESS = (
+"""Errors that a call to a store may raise."""
+PERMANENT = (
     PermissionError,
     FileNotFoundError,
     FileExistsError,
@@ -31,53 +32,62 @@ HOPELESS = (
     CredentialRetrievalError,
     ParamValidationError,
 )
-"""Waiting does not cure these."""
-REFUSALS = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied")
-PASSING = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.ESTALE, errno.EBUSY, errno.ETIMEDOUT}
-"""Of a local or mounted disk: somebody may make room, a server may come back."""
+"""Failures that a retry does not cure."""
+PERMANENT_S3_CODES = ("InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied")
+TEMPORARY_ERRNOS = {
+    errno.ENOSPC,
+    errno.EDQUOT,
+    errno.EIO,
+    errno.ESTALE,
+    errno.EBUSY,
+    errno.ETIMEDOUT,
+}
+"""Failures of a local or mounted disk that may pass: files are deleted, a server comes back."""
 FIRST_PAUSE = 0.2
 LONGEST_PAUSE = 20.0
-"""Seconds between two tries, at most."""
-QUIET_TRIES = 4
-"""A wait that takes longer than these is worth a word."""
+"""Seconds between two attempts; each pause is at most twice as long as the one before."""
+SILENT_ATTEMPTS = 4
+"""Failed attempts before a warning is logged."""
 Result = TypeVar("Result")
 log = logging.getLogger("segprint.store")
 
 
 def wait(call: Callable[[], Result], seconds: float, what: str, *, remote: bool) -> Result:
-    """Call until it works, fails for good, or ``seconds`` are over; the last error is raised.
+    """Repeat a call until it succeeds, fails permanently, or ``seconds`` are over.
 
-    Pauses grow exponentially with full jitter: a thousand trials that lost their store at once do
-    not come back at once.
+    Returns the call's result, or raises its last error; ``what`` names the call in the log. Pauses
+    grow exponentially with full jitter, so that a thousand trials that lost their store at the
+    same time do not return at the same time.
     """
-    deadline, tries = time.monotonic() + seconds, 0
+    deadline, attempts = time.monotonic() + seconds, 0
     while True:
         try:
             return call()
         except FAILURES as error:
             left = deadline - time.monotonic()
-            if left <= 0 or not may_pass(error, remote=remote):
+            if left <= 0 or not is_temporary(error, remote=remote):
                 raise
-            if tries == QUIET_TRIES:
-                log.warning("segprint: %s: not yet, trying on for %.0f s: %s", what, left, error)
-            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**tries) * random.random()
+            if attempts == SILENT_ATTEMPTS:
+                log.warning("segprint: %s: failed, retrying for %.0f s: %s", what, left, error)
+            pause = min(LONGEST_PAUSE, FIRST_PAUSE * 2**attempts) * random.random()
             time.sleep(min(pause, left))
-            tries += 1
+            attempts += 1
 
 
-def may_pass(error: Exception, *, remote: bool) -> bool:
-    """Whether the same call may work in a while."""
-    if isinstance(error, HOPELESS):
+def is_temporary(error: Exception, *, remote: bool) -> bool:
+    """Whether the same call may succeed later."""
+    if isinstance(error, PERMANENT):
         return False
     if not remote:
-        return isinstance(error, OSError) and error.errno in PASSING
-    return s3_code(error) not in REFUSALS
+        return isinstance(error, OSError) and error.errno in TEMPORARY_ERRNOS
+    return s3_code(error) not in PERMANENT_S3_CODES
 
 
 def s3_code(error: BaseException | None) -> str | None:
-    """The error code that S3 answered with; s3fs wraps it in an OSError."""
+    """Return the code of S3's answer in an error or its causes: s3fs wraps it in an OSError."""
     while error is not None:
         if isinstance(error, ClientError):
-            return str(error.response.get("Error", {}).get("Code"))
+            response = cast("dict[str, Any]", cast("Any", error).response)
+            return str(response.get("Error", {}).get("Code"))
         error = error.__cause__
     return None

@@ -11,10 +11,16 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
-from orchestrator import reproduce
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.sink import LedgerSink
-from orchestrator.reproduce import Memory, Result, again, stored
+from orchestrator.reproduce import (
+    InMemorySink,
+    Reproduction,
+    comparison,
+    load_trial,
+    reproduction,
+    train_again,
+)
 from tests.conftest import Segprint
 from trainables.config import Config
 from trainables.datasets.synthetic import Synthetic
@@ -40,11 +46,11 @@ def committed(ledger: Ledger, config: Config, stop: Outcome | None = None) -> st
     return config.digest()
 
 
-def repeated(ledger: Ledger, digest: str, code: str = CODE) -> Result:
-    then, memory = stored(ledger, digest), Memory(code)
-    for _ in again(then, memory, WorkerContext()):
+def repeated(ledger: Ledger, digest: str, code: str = CODE) -> Reproduction:
+    then, memory = load_trial(ledger, digest), InMemorySink(code)
+    for _ in train_again(then, memory, WorkerContext()):
         pass
-    return Result.of(then, memory, WorkerContext())
+    return reproduction(then, memory, WorkerContext())
 
 
 def test_the_same_settings_give_every_bit_again_and_write_nothing(
@@ -66,16 +72,16 @@ def test_a_trial_from_before_a_reading_was_made_is_still_the_same(
     ledger: Ledger, small: Small
 ) -> None:
     config = small(model="intensity", mode="feedforward", train={"steps": 0})
-    then = stored(ledger, committed(ledger, config))
+    then = load_trial(ledger, committed(ledger, config))
     rows = {name: table.to_pylist() for name, table in then.tables.items()}
     sample = pc.field("reading") == "sample"
     fewer = {**then.tables, "calibration": then.tables["calibration"].filter(sample)}
     assert 0 < fewer["calibration"].num_rows < len(rows["calibration"])
-    compared = reproduce.compare(dataclasses.replace(then, tables=fewer), rows)
+    compared = comparison.compare(dataclasses.replace(then, tables=fewer), rows)
     assert {c.verdict for c in compared} == {"identical"}
     # The other way round something is missing.
     found = {**rows, "calibration": [r for r in rows["calibration"] if r["reading"] == "sample"]}
-    assert "differs" in {c.verdict for c in reproduce.compare(then, found)}
+    assert "differs" in {c.verdict for c in comparison.compare(then, found)}
 
 
 def test_another_thread_count_is_named_and_held_to_the_tolerance(
@@ -88,7 +94,7 @@ def test_another_thread_count_is_named_and_held_to_the_tolerance(
     assert [dataclasses.astuple(s) for s in result.settings] == [("threads", "1", "2")]
     assert result.reproduced
     far = {c.what: c.difference for c in result.compared if c.difference is not None}
-    assert max(far.values()) <= reproduce.TOLERANCE
+    assert max(far.values()) <= comparison.TOLERANCE
 
 
 @pytest.mark.parametrize(
@@ -107,23 +113,23 @@ def test_every_setting_that_is_not_the_same_is_named(
     ledger: Ledger, small: Small, change: dict[str, Any], named: str
 ) -> None:
     config = small(model="intensity", mode="feedforward", train={"steps": 0})
-    then = stored(ledger, committed(ledger, config)).trial
-    assert named in {s.what for s in reproduce.settings({**then, **change}, then)}
+    then = load_trial(ledger, committed(ledger, config)).trial
+    assert named in {s.what for s in comparison.setting_differences({**then, **change}, then)}
 
 
 def test_code_that_nobody_committed_is_not_known_to_be_the_same(
     ledger: Ledger, small: Small
 ) -> None:
     config = small(model="intensity", mode="feedforward", train={"steps": 0})
-    then = {**stored(ledger, committed(ledger, config)).trial, "code": "c0ffee+"}
-    assert [s.what for s in reproduce.settings(then, then)] == ["code"]
+    then = {**load_trial(ledger, committed(ledger, config)).trial, "code": "c0ffee+"}
+    assert [s.what for s in comparison.setting_differences(then, then)] == ["code"]
 
 
 @pytest.mark.parametrize("column", ["loss_sum", "score_sum"])
 def test_one_changed_bit_under_the_same_settings_does_not_reproduce(
     ledger: Ledger, small: Small, column: str
 ) -> None:
-    config, memory = small(mode="feedforward"), Memory(CODE)
+    config, memory = small(mode="feedforward"), InMemorySink(CODE)
     for _ in attempt(config, memory, WorkerContext()):
         pass
     rows = [dict(row) for row in memory.tables["steps"]]
@@ -139,7 +145,7 @@ def test_one_changed_bit_under_the_same_settings_does_not_reproduce(
 def test_rows_that_are_missing_do_not_reproduce_under_any_settings(
     ledger: Ledger, small: Small
 ) -> None:
-    config, memory = small(mode="feedforward"), Memory(CODE)
+    config, memory = small(mode="feedforward"), InMemorySink(CODE)
     for _ in attempt(config, memory, WorkerContext()):
         pass
     fewer = {**memory.tables, "cases": memory.tables["cases"][1:]}
@@ -165,12 +171,12 @@ def test_what_ran_short_of_memory_is_passed_in_as_many_parts_again(
     short = {"outcome": "failed", "reason": "OutOfMemoryError: CUDA out of memory"}
     ledger.commit(config.digest(), "failed", {"trials": [short]})
     outcome_of(attempt(config, LedgerSink(ledger, CODE), WorkerContext(microbatch_factor=2)))
-    then, memory = stored(ledger, config.digest()), Memory(CODE)
-    assert then.split == 2
-    place = WorkerContext(microbatch_factor=then.split)
-    for _ in again(then, memory, place):
+    then, memory = load_trial(ledger, config.digest()), InMemorySink(CODE)
+    assert then.microbatch_factor == 2
+    place = WorkerContext(microbatch_factor=then.microbatch_factor)
+    for _ in train_again(then, memory, place):
         pass
-    result = Result.of(then, memory, place)
+    result = reproduction(then, memory, place)
     assert {c.verdict for c in result.compared} == {"identical"}
     assert result.settings == []
 
@@ -188,13 +194,13 @@ def test_changed_data_are_refused_with_both_hashes(
 ) -> None:
     config = small(model="intensity", mode="feedforward", train={"steps": 0})
     digest = committed(ledger, config)
-    before = stored(ledger, digest).trial["data_hash"]
+    before = load_trial(ledger, digest).trial["data_hash"]
     drawn = Synthetic._discs
     monkeypatch.setattr(Synthetic, "_discs", lambda self, draws: 1 - drawn(self, draws))
     forget()
     try:
         with pytest.raises(ValueError, match=rf"their hash is \w+, it was {before}") as error:
-            stored(ledger, digest)
+            load_trial(ledger, digest)
         assert "\n" not in str(error.value)
     finally:
         forget()
@@ -207,14 +213,14 @@ def test_changed_formulas_are_refused_and_their_code_named(
     digest = committed(ledger, config)
     monkeypatch.setattr(type(config.model), "version", 99)
     with pytest.raises(ValueError, match=f"formulas have changed.*{CODE}"):
-        stored(ledger, digest)
+        load_trial(ledger, digest)
 
 
 def test_a_config_from_before_a_field_existed_is_refused_and_the_field_named(
     ledger: Ledger, small: Small
 ) -> None:
     config = small(model="intensity", mode="feedforward", train={"steps": 0})
-    memory, spec = Memory(CODE), config.plain()
+    memory, spec = InMemorySink(CODE), config.plain()
     for _ in attempt(config, memory, WorkerContext()):
         pass
     del spec["train"]["fraction"], spec["test"]
@@ -222,17 +228,17 @@ def test_a_config_from_before_a_field_existed_is_refused_and_the_field_named(
     ledger.commit("0" * 16, "finished", {**memory.tables, "trials": [row]})
     named = rf"before there was train.fraction, test, .*{config.digest()} now; .*{CODE}"
     with pytest.raises(ValueError, match=named):
-        stored(ledger, "0" * 16)
+        load_trial(ledger, "0" * 16)
     row = {**row, "config": json.dumps({**spec, "colour": "red"})}
     ledger.commit("1" * 16, "finished", {**memory.tables, "trials": [row]})
-    with pytest.raises(ValueError, match=f"none of this code's: .*'colour'.*{CODE}"):
-        stored(ledger, "1" * 16)
+    with pytest.raises(ValueError, match=f"cannot parse its config: .*'colour'.*{CODE}"):
+        load_trial(ledger, "1" * 16)
 
 
 def test_the_command_prints_a_table_and_says_so_by_its_exit_code(
     inline: Segprint, ledger: Ledger, small: Small
 ) -> None:
-    config, memory = small(mode="feedforward"), Memory("x")
+    config, memory = small(mode="feedforward"), InMemorySink("x")
     for _ in attempt(config, memory, WorkerContext()):
         pass
     digest, store = config.digest(), ["--store", ledger.store.url]

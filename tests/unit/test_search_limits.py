@@ -8,7 +8,7 @@ from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.plan import Plan, Trial, make_plan
-from orchestrator.reproduce import Memory as Sink
+from orchestrator.reproduce import InMemorySink
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import CellSearch
 from orchestrator.sweep.declarations import declare_trial
@@ -98,7 +98,7 @@ def test_what_another_study_lends_keeps_the_constraints(ledger: Ledger) -> None:
 
 def test_passes_before_training_are_those_that_its_row_has(small: Callable[..., Config]) -> None:
     config = small(**IMAGES, model="intensity", mode="feedforward", train={"steps": 0})
-    sink = Sink("")
+    sink = InMemorySink("")
     for _ in attempt(config, sink, WorkerContext()):
         pass
     assert config.mode.passes == 1

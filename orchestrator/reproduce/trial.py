@@ -1,0 +1,122 @@
+"""A committed trial: how it is loaded, and how it is trained again."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pyarrow as pa
+
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.tables.snapshot import Snapshot
+from trainables.config import Config, parse, unsaid
+from trainables.decoding.cache import load
+from trainables.runtime.environment import environment_of
+from trainables.runtime.worker_context import WorkerContext
+from trainables.schemas import SCHEMAS, Outcome, Row, Tables
+from trainables.training.attempt import attempt, commit_unfinished
+from trainables.training.loop import Progress
+
+
+@dataclass(frozen=True)
+class StoredTrial:
+    """The committed attempt of a trial: its rows by table, and its config."""
+
+    tables: dict[str, pa.Table]
+    config: Config
+    microbatch_factor: int = 1
+    """Into how many more parts than configured its batches were split, for want of memory."""
+
+    @property
+    def trial(self) -> Row:
+        """The attempt's row of the ``trials`` table."""
+        return self.tables["trials"].to_pylist()[0]
+
+
+class InMemorySink:
+    """A :class:`trainables.training.attempt.Sink` that keeps the last checkpoint and the rows."""
+
+    def __init__(self, code: str) -> None:
+        self.code = code
+        self.outcome: Outcome | None = None
+        self.tables: Tables = {}
+        self._checkpoint: bytes | None = None
+
+    def done(self, digest: str) -> Outcome | None:
+        return self.outcome
+
+    def resume(self, digest: str) -> bytes | None:
+        return self._checkpoint
+
+    checkpoint = resume
+
+    def keep(self, digest: str, checkpoint: bytes) -> None:
+        self._checkpoint = checkpoint
+
+    def alive(self, digest: str) -> None:
+        """Do nothing: nobody watches the run."""
+
+    def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
+        self.outcome, self.tables = outcome, tables
+
+
+def load_trial(ledger: Ledger, digest: str) -> StoredTrial:
+    """Return what is committed under a digest.
+
+    Raises:
+        ValueError: nothing is; or the fields of its config, its data or its formulas have changed
+            since.
+    """
+    snapshot = Snapshot(ledger.store)
+    tables = {name: snapshot.table(name, [digest]) for name in SCHEMAS}
+    if not tables["trials"].num_rows:
+        raise ValueError(f"no committed trial has the digest {digest!r}")
+    trial: Row = tables["trials"].to_pylist()[0]
+    config = _config(digest, trial)
+    if trial["outcome"] == "finished" and trial["reason"]:  # it ran short of memory
+        factor = ledger.failed_attempts.microbatch_factors([digest])[digest]
+        return StoredTrial(tables, config, factor)
+    return StoredTrial(tables, config)
+
+
+def _config(digest: str, trial: Row) -> Config:
+    """Return the config of a trial; raise ``ValueError`` unless it still has the same digest."""
+    spec, remedy = json.loads(trial["config"]), f"check out the code it ran with, {trial['code']}"
+    try:
+        config = parse(spec)
+    except ValueError as error:
+        raise ValueError(
+            f"{digest}: this code cannot parse its config: {error}; {remedy}"
+        ) from None
+    new_fields = unsaid(spec, config.plain())
+    if new_fields and config.digest() != digest:
+        raise ValueError(
+            f"{digest}: stored before there was {', '.join(new_fields)}, and a digest covers every"
+            f" field with its default: the same config is {config.digest()} now; {remedy}"
+        )
+    data_hash = load(config.task).content_hash
+    if data_hash != trial["data_hash"]:
+        raise ValueError(
+            f"{digest}: the data of {config.task.title} have changed: their hash is {data_hash}, it"
+            f" was {trial['data_hash']}"
+        )
+    if config.digest() != digest:
+        raise ValueError(
+            f"{digest}: its formulas have changed: the same config is {config.digest()} now;"
+            f" {remedy}"
+        )
+    return config
+
+
+def train_again(
+    stored: StoredTrial, sink: InMemorySink, context: WorkerContext
+) -> Iterator[Progress]:
+    """Train a trial into a sink; a pruned trial as far as it was trained before."""
+    for progress in attempt(stored.config, sink, context):
+        yield progress
+        reached = progress.score is not None and progress.step >= stored.trial["steps"]
+        if stored.trial["outcome"] == "pruned" and reached:
+            environment = environment_of(context, stored.config.model.package)
+            commit_unfinished(stored.config, sink, "pruned", "", environment)
+            return
