@@ -66,7 +66,7 @@ def _in_current_schema(name: str, table: pa.Table, version: int, labels: Row) ->
         columns["peak_host_bytes"] = columns.pop("peak_memory_bytes", pa.nulls(count))
     if version < 3 and name != "trials":
         columns |= {label: pa.array([labels[label]] * count, pa.string()) for label in ABOUT}
-    arrays = [
+    arrays: list[Any] = [
         columns[f.name].cast(f.type) if f.name in columns else pa.nulls(count, f.type)
         for f in fields(SCHEMAS[name])
     ]
@@ -102,10 +102,9 @@ def read_parquet(
     Raises:
         pyarrow.ArrowException, OSError: the file is missing or damaged.
     """
-    # The stubs leave some parameters of these functions untyped.
-    read, read_schema = cast("Any", pq.read_table), cast("Any", pq.read_schema)
-    schema: list[pa.Field[Any]] = fields(read_schema(source)) if dictionaries else []
-    return read(
+    untyped = cast("Any", pq)  # the stubs leave some parameters of these functions untyped
+    schema: list[pa.Field[Any]] = fields(untyped.read_schema(source)) if dictionaries else []
+    return untyped.read_table(
         source,
         columns=None if columns is None else list(columns),
         read_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],

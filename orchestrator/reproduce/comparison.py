@@ -202,6 +202,7 @@ def _summed(table: pa.Table, by: list[str], numbers: list[str]) -> pa.Table:
 def _floats(column: pa.ChunkedArray[Any]) -> NDArray[np.float64]:
     """Return the numbers of a column, null as 0; those of lists one after the other."""
     if pa.types.is_list(column.type):
-        return np.concatenate([[], *column.to_numpy()])
+        lists: list[NDArray[np.float64]] = list(cast("Any", column).to_numpy())
+        return np.concatenate([np.empty(0), *lists])
     numbers = cast("pa.ChunkedArray[Any]", column.cast(pa.float64()))
     return numbers.fill_null(pa.scalar(0.0)).to_numpy()

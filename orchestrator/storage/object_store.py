@@ -1,8 +1,8 @@
-"""Objects by key, in a local directory or in S3: the only file that uses the file-system library.
+"""Objects by key, in a local directory or in S3: the only module that uses fsspec for the store.
 
-Writes are whole or absent, and every call waits out a store that is away for a while.
-Credentials, endpoint and region come from the usual AWS chain (environment, profile, instance),
-never from a URL.
+Writes are whole or absent, and every call is retried while the store is away. Credentials,
+endpoint and region come from the usual AWS chain (environment, profile, instance), never from a
+URL.
 """
 
 from __future__ import annotations
@@ -12,49 +12,51 @@ import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import fsspec
 
 from orchestrator.storage.local_files import Entry, files_below, place, unfinished
-from orchestrator.storage.retry import FAILURES, s3_code, wait
+from orchestrator.storage.retry import FAILURES, s3_code, with_retries
+
+S3_CLIENT = {
+    "connect_timeout": 5,
+    "read_timeout": 60,
+    "retries": {"mode": "standard", "max_attempts": 2},
+}
+"""Settings of botocore; s3fs makes five attempts on top, with exponential backoff."""
+Result = TypeVar("Result")
 
 
 class StoreError(OSError):
     """The store cannot be reached, read or written."""
 
 
-CLIENT = {
-    "connect_timeout": 5,
-    "read_timeout": 60,
-    "retries": {"mode": "standard", "max_attempts": 2},
-}
-"""Of botocore; s3fs tries each call five times on top, backing off exponentially."""
-
-
 @dataclass(frozen=True)
 class Store:
     """A flat space of objects below ``url``; picklable, it connects where it is used.
 
-    A call that fails in a way that may pass (503, a lost connection, a full disk) is tried again
-    for ``patience`` seconds, with exponential backoff and full jitter.
+    A call that fails in a way that may pass (503, a lost connection, a full disk) is retried for
+    ``patience`` seconds, with exponential backoff and full jitter.
+
+    Raises:
+        ValueError: the URL is neither a directory nor ``s3://BUCKET[/PREFIX]``.
     """
 
     url: str
     patience: float = 4.0
 
     def __post_init__(self) -> None:
-        scheme, found, rest = self.url.partition("://")
-        if found and "@" in rest:
+        scheme, separator, rest = self.url.partition("://")
+        if separator and "@" in rest:
             raise ValueError("store: credentials belong in the environment, not in the URL")
-        if found and (scheme != "s3" or not rest.strip("/")):
+        if separator and (scheme != "s3" or not rest.strip("/")):
             raise ValueError(f"store {self.url!r} must be a directory or s3://BUCKET[/PREFIX]")
-        if found and "//" in rest:
+        if separator and "//" in rest:
             raise ValueError(f"store {self.url!r} has an empty folder name in it")
-        if not found:
+        if not separator:
             object.__setattr__(self, "url", str(Path(self.url).expanduser().absolute()))
 
     @property
@@ -62,64 +64,33 @@ class Store:
         """Whether the objects are in S3."""
         return self.url.startswith("s3://")
 
-    @property
-    def _root(self) -> str:
-        return self.url.removeprefix("s3://").rstrip("/")
-
-    @cached_property
-    def _files(self) -> Any:
-        if not self.remote:
-            return fsspec.filesystem("file")
-        # Listings are not cached: other drivers and workers write to the same prefix. Without
-        # concurrent ranges, a read is one request.
-        return fsspec.filesystem(
-            "s3",
-            use_listings_cache=False,
-            skip_instance_cache=True,
-            max_concurrency=1,
-            config_kwargs=CLIENT,
-        )
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"url": self.url, "patience": self.patience}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
-
     def patient(self, seconds: float) -> Store:
-        """The same store, waited for as long as a trial's hours of work are worth."""
+        """Return the same store with another patience."""
         return replace(self, patience=seconds)
 
     def local_path(self, key: str) -> Path | None:
-        """Where an object lies, if it is a file of this machine."""
+        """Return the file of an object; None if the store is remote."""
         return None if self.remote else Path(self._path(key))
 
-    def _path(self, key: str) -> str:
-        return f"{self._root}/{key}"
-
-    def wait(self, verb: str, key: str, call: Callable[[], Any]) -> Any:
-        """Call until it works, fails for good, or patience ends."""
-        what = f"store {self.url}: {verb} {key}"
-        return wait(call, self.patience, what, remote=self.remote)
+    # -- writing ------------------------------------------------------------------------------
 
     def put(self, key: str, value: bytes) -> None:
         """Write or replace one object."""
         try:
-            self.wait("write", key, lambda: self._write(key, value, replace=True))
+            self.with_retries("write", key, lambda: self._write(key, value, replace=True))
         except FAILURES as error:
             raise self.error("write", key, error) from error
 
     def create(self, key: str, value: bytes) -> bool:
-        """Write one object unless it exists; whether it now is what this call brought.
+        """Write one object unless it exists; return whether it now has this value.
 
         On S3 this is a conditional PUT (``If-None-Match: *``) after a look: a server that ignores
         the condition can be fooled only by two writers within the same milliseconds, and then
         keeps one of the two, whole. A write whose answer was lost is found to be there.
         """
         try:
-            if not self.wait("look for", key, lambda: self._there(key)):
-                self.wait("write", key, lambda: self._write(key, value, replace=False))
+            if not self.with_retries("look for", key, lambda: self._exists(key)):
+                self.with_retries("write", key, lambda: self._write(key, value, replace=False))
                 return True
         except FileExistsError:
             pass
@@ -130,15 +101,15 @@ class Store:
         except KeyError:  # deleted since
             return False
 
-    def _there(self, key: str) -> bool:
-        if not self.remote:
-            return Path(self._path(key)).exists()
-        bucket, _, path = self._path(key).partition("/")
+    def delete(self, key: str) -> None:
+        """Delete one object; nothing happens if it does not exist."""
+        path = self._path(key)
         try:
-            self._files.call_s3("head_object", Bucket=bucket, Key=path)
+            self.with_retries("delete", key, lambda: self._files.rm_file(path))
         except FileNotFoundError:
-            return False
-        return True
+            return
+        except FAILURES as error:
+            raise self.error("delete", key, error) from error
 
     def _write(self, key: str, value: bytes, *, replace: bool) -> None:
         if not self.remote:
@@ -155,58 +126,51 @@ class Store:
                     raise
                 self._files.pipe_file(self._path(key), value)  # create() has looked
 
+    # -- reading ------------------------------------------------------------------------------
+
     def get(self, key: str) -> bytes:
-        """The bytes of one object.
+        """Return the bytes of one object.
 
         Raises:
             KeyError: there is no such object.
         """
+        path = self._path(key)
         try:
-            path = self._path(key)
-            return cast("bytes", self.wait("read", key, lambda: self._files.cat_file(path)))
+            value: bytes = self.with_retries("read", key, lambda: self._files.cat_file(path))
         except FileNotFoundError:
             raise KeyError(key) from None
         except FAILURES as error:
             raise self.error("read", key, error) from error
+        return value
 
     def get_many(self, keys: list[str]) -> dict[str, bytes]:
-        """Several objects at once, concurrently where the store allows it; absent ones left out."""
+        """Return several objects by key, without absent ones; S3 is read concurrently."""
         if not self.remote:
-            return {key: value for key in keys for value in self._present(key)}
+            return {key: value for key in keys for value in self._get_if_present(key)}
         paths = {self._path(key): key for key in keys}
-        found: dict[str, bytes] = {}
+        what = f"{len(keys)} objects"
+        values: dict[str, bytes] = {}
         try:
             if paths:
-                found = self.wait("read", f"{len(keys)} objects", lambda: self._cat(list(paths)))
+                values = self.with_retries("read", what, lambda: self._cat(list(paths)))
         except FAILURES as error:
-            raise self.error("read", f"{len(keys)} objects", error) from error
-        return {paths[path]: value for path, value in found.items()}
-
-    def _present(self, key: str) -> list[bytes]:
-        try:
-            return [self.get(key)]
-        except KeyError:
-            return []
-
-    def _cat(self, paths: list[str]) -> dict[str, bytes]:
-        found: dict[str, Any] = self._files.cat(paths, on_error="return")
-        for value in found.values():
-            if isinstance(value, BaseException) and not isinstance(value, FileNotFoundError):
-                raise value
-        return {path: value for path, value in found.items() if isinstance(value, bytes)}
+            raise self.error("read", what, error) from error
+        return {paths[path]: value for path, value in values.items()}
 
     def list(self, prefix: str) -> list[str]:
-        """Keys below a prefix that ends in ``/``, sorted."""
+        """Return the keys below a prefix that ends in ``/``, sorted."""
         return [entry.key for entry in self.entries(prefix)]
 
     def entries(self, prefix: str) -> list[Entry]:
-        """Objects below a prefix that ends in ``/``, sorted by key."""
+        """Return the objects below a prefix that ends in ``/``, sorted by key."""
         path = self._path(prefix)
         try:
             if not self.remote:
-                found = self.wait("list", prefix, lambda: files_below(Path(path), self._root))
-                return [entry for entry in found if not unfinished(entry)]
-            listed: dict[str, dict[str, Any]] = self.wait(
+                files = self.with_retries(
+                    "list", prefix, lambda: files_below(Path(path), self._root)
+                )
+                return [entry for entry in files if not unfinished(entry)]
+            listing: dict[str, dict[str, Any]] = self.with_retries(
                 "list", prefix, lambda: self._files.find(path, detail=True)
             )
         except FileNotFoundError:
@@ -214,45 +178,62 @@ class Store:
         except FAILURES as error:
             raise self.error("list", prefix, error) from error
         start = len(self._root) + 1
-        return sorted(
-            (
-                Entry(path[start:], int(about["size"]), cast("datetime", about["LastModified"]))
-                for path, about in listed.items()
-                if path[start:].startswith(prefix) and about["type"] == "file"
-            ),
-            key=lambda entry: entry.key,
-        )
+        entries = [
+            Entry(path[start:], int(info["size"]), info["LastModified"])
+            for path, info in listing.items()
+            if path[start:].startswith(prefix) and info["type"] == "file"
+        ]
+        return sorted(entries, key=lambda entry: entry.key)
 
     def unfinished(self) -> list[Entry]:
-        """What killed writers left in a directory; S3 drops its own."""
-        found = [] if self.remote else files_below(Path(self.url), self._root)
-        return [entry for entry in found if unfinished(entry)]
+        """Return the files that killed writers left in a directory; S3 drops its own."""
+        files = [] if self.remote else files_below(Path(self.url), self._root)
+        return [entry for entry in files if unfinished(entry)]
 
-    def delete(self, key: str) -> None:
-        """Remove one object; nothing happens if it does not exist."""
-        path = self._path(key)
+    def _exists(self, key: str) -> bool:
+        if not self.remote:
+            return Path(self._path(key)).exists()
+        bucket, _, path = self._path(key).partition("/")
         try:
-            self.wait("delete", key, lambda: self._files.rm_file(path))
+            self._files.call_s3("head_object", Bucket=bucket, Key=path)
         except FileNotFoundError:
-            return
-        except FAILURES as error:
-            raise self.error("delete", key, error) from error
+            return False
+        return True
+
+    def _get_if_present(self, key: str) -> list[bytes]:
+        try:
+            return [self.get(key)]
+        except KeyError:
+            return []
+
+    def _cat(self, paths: list[str]) -> dict[str, bytes]:
+        values: dict[str, object] = self._files.cat(paths, on_error="return")
+        for value in values.values():
+            if isinstance(value, BaseException) and not isinstance(value, FileNotFoundError):
+                raise value
+        return {path: value for path, value in values.items() if isinstance(value, bytes)}
+
+    # -- checks and errors --------------------------------------------------------------------
 
     def check(self) -> bool:
         """Prove that objects can be written, read, listed and deleted.
 
-        Returns whether of several racing creators exactly one wins; where more do, the last of
-        them is kept, whole.
+        Returns whether exactly one of several racing creators wins; if more than one does, the
+        object of the last one is kept, whole.
 
         Raises:
-            StoreError: the store cannot be used; says for what.
+            StoreError: the store cannot be used; says what failed.
         """
         key = f"checks/{uuid.uuid4().hex}"
-        words = [f"writer {i}".encode() for i in range(4)]
-        with ThreadPoolExecutor(len(words)) as pool:
-            won = sum(pool.map(lambda word: self._race(key, word), words))
+        values = [f"writer {i}".encode() for i in range(4)]
+
+        def create(value: bytes) -> bool:
+            return self._create_without_look(key, value)
+
+        with ThreadPoolExecutor(len(values)) as pool:
+            winners = sum(pool.map(create, values))
         try:
-            if self.get(key) not in words or self.list("checks/").count(key) != 1:
+            if self.get(key) not in values or self.list("checks/").count(key) != 1:
                 raise StoreError(f"store {self.url}: {key} does not read as it was written")
         except KeyError:
             raise StoreError(f"store {self.url}: {key} was written, and is not there") from None
@@ -260,20 +241,58 @@ class Store:
             with contextlib.suppress(StoreError):
                 self.delete(key)
         self.delete(key)
-        return won == 1
+        return winners == 1
 
-    def _race(self, key: str, value: bytes) -> bool:
-        """Create without the look, to learn what the store itself guarantees."""
+    def _create_without_look(self, key: str, value: bytes) -> bool:
+        """Create an object as :meth:`create` does, but trust the store's own condition."""
         try:
-            self.wait("write", key, lambda: self._write(key, value, replace=False))
+            self.with_retries("write", key, lambda: self._write(key, value, replace=False))
         except FileExistsError:
             return False
         except FAILURES as error:
             raise self.error("write", key, error) from error
         return True
 
+    def with_retries(self, verb: str, key: str, call: Callable[[], Result]) -> Result:
+        """Repeat a call until it succeeds, fails permanently, or patience ends."""
+        what = f"store {self.url}: {verb} {key}"
+        return with_retries(call, self.patience, what, remote=self.remote)
+
     def error(self, verb: str, key: str, error: Exception) -> StoreError:
+        """Return the error of a failed call as one line."""
         hint = ""
         if self.remote:
             hint = "; check the bucket, AWS_ENDPOINT_URL and the credentials"
         return StoreError(f"store {self.url}: cannot {verb} {key}: {error}{hint}")
+
+    # -- the connection -----------------------------------------------------------------------
+
+    @property
+    def _root(self) -> str:
+        return self.url.removeprefix("s3://").rstrip("/")
+
+    def _path(self, key: str) -> str:
+        return f"{self._root}/{key}"
+
+    @cached_property
+    def _files(self) -> Any:
+        """The file system of fsspec, which has no types."""
+        connect = cast("Any", fsspec).filesystem
+        if not self.remote:
+            return connect("file")
+        # Listings are not cached: other drivers and workers write to the same prefix. Without
+        # concurrent ranges, a read is one request.
+        return connect(
+            "s3",
+            use_listings_cache=False,
+            skip_instance_cache=True,
+            max_concurrency=1,
+            config_kwargs=S3_CLIENT,
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {"url": self.url, "patience": self.patience}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            object.__setattr__(self, name, value)

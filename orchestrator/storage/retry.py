@@ -52,7 +52,7 @@ Result = TypeVar("Result")
 log = logging.getLogger("segprint.store")
 
 
-def wait(call: Callable[[], Result], seconds: float, what: str, *, remote: bool) -> Result:
+def with_retries(call: Callable[[], Result], seconds: float, what: str, *, remote: bool) -> Result:
     """Repeat a call until it succeeds, fails permanently, or ``seconds`` are over.
 
     Returns the call's result, or raises its last error; ``what`` names the call in the log. Pauses

@@ -103,7 +103,7 @@ def open_version(store: Store, name: str, sealed: Seal | None = None) -> TableVe
     ``sealed`` saves a search in the log, if it is of the same version.
     """
     try:
-        table = store.wait(
+        table = store.with_retries(
             "read",
             log_key(name),
             lambda: DeltaTable(uri(store, name), storage_options=storage_options(store)),
