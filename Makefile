@@ -24,8 +24,8 @@ properties: .venv/ready
 	HYPOTHESIS_PROFILE=new OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) --timeout 3600 \
 	  -m "hypothesis and not slow"
 
-# The report is opened in a real browser. No package of Python brings one: Debian's is installed
-# where that is possible; elsewhere those tests are skipped, and say so.
+# Tests open the report in a real browser. No Python package contains one, so Debian's Chromium is
+# installed where possible; elsewhere these tests are skipped.
 browser:
 	@command -v chromium >/dev/null || command -v google-chrome >/dev/null \
 	  || { test "$$(id -u)" = 0 && apt-get install -qq -y chromium >/dev/null; } \
@@ -34,7 +34,7 @@ browser:
 drills: .venv/ready
 	$(BIN)/pytest -m "slow and not cluster"
 
-# Apart from the other drills: with them, CI would take more than 40 minutes.
+# Separate from the other drills: together they take more than 40 minutes.
 survival: .venv/ready
 	$(BIN)/pytest -m cluster
 
@@ -51,14 +51,14 @@ format: .venv/ready
 bench: .venv/ready
 	$(BIN)/python -m bench
 
-# The stamp is made last, so that an interrupted installation is done again.
+# The stamp is written last, so that an interrupted installation starts again.
 .venv/ready: pyproject.toml constraints.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	touch $@
 
-# What the models of other libraries need, without the torchvision that pip would bring along: one of
-# another build than torch breaks them.
+# Packages of the models segformer and nnunet. Dependencies are not resolved: pip would install a
+# torchvision whose build does not match torch.
 baselines: .venv/ready
 	$(BIN)/pip install --quiet --no-deps --requirement constraints-baselines.txt
 

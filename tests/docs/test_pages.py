@@ -72,6 +72,8 @@ def test_every_command_within_a_sentence_can_be_parsed(page: str) -> None:
             assert words[1] in VERBS, f"{page}: {code}"
         if len(words) > 2:  # a verb by itself only names it
             parser().parse_args(words[1:])
+        bench = re.fullmatch(r"python -m bench (\w+)", code)
+        assert bench is None or (ROOT / "bench" / f"{bench[1]}.py").exists(), f"{page}: {code}"
 
 
 @pytest.mark.parametrize("page", PAGES)
