@@ -152,6 +152,14 @@ def test_every_option_is_shown_on_a_page() -> None:
                 assert any(re.search(rf"(?<![\w-]){o}\b", TEXT) for o in texts), f"{verb} {texts}"
 
 
+def test_every_environment_variable_is_explained() -> None:
+    packages = ("orchestrator", "trainables", "search_spaces", "cluster")
+    sources = [p.read_text(encoding="utf-8") for k in packages for p in (ROOT / k).rglob("*.py")]
+    used = {name for source in sources for name in re.findall(r"SEGPRINT_[A-Z_]*[A-Z]", source)}
+    table = dict(sections(read("docs/operations.md")))["Environment variables"]
+    assert used == {name for name in re.findall(r"`(SEGPRINT_\w+)`", table)}
+
+
 def test_the_limits_in_sentences_are_those_of_the_code() -> None:
     operations, statistics = read("docs/operations.md"), read("docs/statistics.md")
     assert f"after {timeouts.SILENCE_SECONDS / 60:g} minutes without a sign of life" in operations
