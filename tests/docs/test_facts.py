@@ -20,7 +20,7 @@ from cluster.kuberay import Kuberay
 from cluster.slurm import Slurm
 from orchestrator.cli import parser
 from orchestrator.planning import trial_state
-from orchestrator.statistics import bootstrap
+from orchestrator.statistics import bootstrap, levels
 from orchestrator.sweep import timeouts
 from orchestrator.views import sql_sandbox
 from search_spaces import Budget, Search, Space
@@ -170,7 +170,7 @@ def test_the_limits_in_sentences_are_those_of_the_code() -> None:
     assert f"older than {trial_state.LEASE_SECONDS:g} seconds" in read("docs/glossary.md")
     assert f"{sql_sandbox.QUERY_SECONDS:g} seconds" in read("docs/results.md")
     assert f"{bootstrap.RESAMPLES:,} resamples" in statistics
-    assert f"All intervals are {bootstrap.LEVEL:.0%}".replace("%", " %") in statistics
+    assert f"All intervals are {levels.CONFIDENCE:.0%}".replace("%", " %") in statistics
     assert bootstrap.FEWEST == 6
     assert "six or more" in statistics
 
