@@ -157,7 +157,7 @@ def test_every_environment_variable_is_explained() -> None:
     sources = [p.read_text(encoding="utf-8") for k in packages for p in (ROOT / k).rglob("*.py")]
     used = {name for source in sources for name in re.findall(r"SEGPRINT_[A-Z_]*[A-Z]", source)}
     table = dict(sections(read("docs/operations.md")))["Environment variables"]
-    assert used == {name for name in re.findall(r"`(SEGPRINT_\w+)`", table)}
+    assert used == set(re.findall(r"`(SEGPRINT_\w+)`", table))
 
 
 def test_the_limits_in_sentences_are_those_of_the_code() -> None:
