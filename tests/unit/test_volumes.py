@@ -136,3 +136,41 @@ def test_two_forms_of_a_header_that_differ_are_a_warning(tmp_path: Path) -> None
     image.set_sform(np.eye(4), code=1)
     case(tmp_path, volume(MASK), c0000=gzip.compress(image.to_bytes()))
     assert "has a qform and a sform that differ" in read(tmp_path)[0].notes[0]
+
+
+@pytest.mark.parametrize("suffix", [".nrrd", ".mha"])
+@pytest.mark.parametrize("side", ["image", "mask", "both"])
+def test_volumes_of_itk_are_read_on_one_grid_with_nifti(
+    tmp_path: Path, suffix: str, side: str
+) -> None:
+    sitk: Any = pytest.importorskip("SimpleITK")
+    affine = diagonal(-0.5, -0.5, 2, origin=(10, 12, -3))  # x to the left, as ITK counts
+
+    def itk(values: Array) -> bytes:
+        image = sitk.GetImageFromArray(np.ascontiguousarray(values.transpose(2, 1, 0)))
+        image.SetSpacing((0.5, 0.5, 2))
+        image.SetOrigin((-10, -12, -3))
+        sitk.WriteImage(image, str(tmp_path / f"written{suffix}"), True)
+        return (tmp_path / f"written{suffix}").read_bytes()
+
+    for name, values, folder in (("image", VALUES, "imagesTr"), ("mask", MASK, "labelsTr")):
+        as_itk = side in (name, "both")
+        data = itk(values) if as_itk else volume(values, affine)
+        put(tmp_path / "set" / folder / f"a{suffix if as_itk else '.nii.gz'}", data)
+    (tmp_path / f"written{suffix}").unlink()
+    rasters = read(tmp_path / "set")
+    assert len(rasters) == 3
+    assert all(map(aligned, rasters))
+    assert not rasters[0].notes
+    canonical = np.rot90(MASK[::-1, ::-1, 1])
+    np.testing.assert_array_equal(rasters[1].labels, canonical)
+
+
+def test_a_volume_of_itk_whose_voxels_lie_in_another_file_is_refused(tmp_path: Path) -> None:
+    pytest.importorskip("SimpleITK")
+    header = b"NRRD0004\ntype: uint8\ndimension: 3\nsizes: 4 4 4\nencoding: raw\n"
+    put(tmp_path / "imagesTr" / "a.nrrd", header + b"data file: /etc/hostname\n\n")
+    case(tmp_path, volume(MASK))
+    assert "has its voxels in another file" in rules(tmp_path)
+    put(tmp_path / "imagesTr" / "a.nrrd", header + b"\n" + bytes(10))
+    assert "cannot be read" in rules(tmp_path)

@@ -1,4 +1,4 @@
-"""NIfTI files to voxels in canonical orientation, and whether two of them lie on one grid."""
+"""Volumes to voxels in canonical orientation, and whether two of them lie on one grid."""
 
 from __future__ import annotations
 
@@ -19,9 +19,11 @@ from nibabel.spatialimages import HeaderDataError
 from nibabel.wrapstruct import WrapStructError
 from numpy.typing import NDArray
 
+from trainables.decoding import itk
 from trainables.decoding.tree import MAX_FILE, File, in_a_line
 
-SUFFIXES = (".nii", ".nii.gz")
+NIFTI = (".nii", ".nii.gz")
+SUFFIXES = (*NIFTI, *itk.SUFFIXES)
 BROKEN = (ImageFileError, HeaderDataError, WrapStructError, EOFError, zlib.error, OSError)
 MAX_HEADER = 2**24
 """Bytes before the voxels, extensions included."""
@@ -55,6 +57,34 @@ def read_voxels(file: File) -> Voxels:
     Raises:
         ValueError: the file is damaged, has no voxels of numbers, or no orientation.
     """
+    values, affine, stored, notes = (
+        _of_itk(file) if file.suffix in itk.SUFFIXES else _of_nifti(file)
+    )
+    if values.ndim > 3:  # a dimension of time or of channels, of which one is no dimension
+        kept = [n for n in values.shape[3:] if n > 1]
+        values = values.reshape(*values.shape[:3], *kept)
+    if values.ndim not in (3, 4):
+        raise ValueError(f"has {values.ndim} dimensions, must have 3, or 4 with channels")
+    values = values.astype(np.float32) if values.dtype == np.float64 else values
+    return Voxels(file.path, values, affine, stored, notes)
+
+
+_Turned = tuple[NDArray[Any], Affine, Affine, tuple[str, ...]]
+"""Values, their affine, the affine as stored, and notes."""
+
+
+def _of_itk(file: File) -> _Turned:
+    values, stored = itk.read_itk(file)
+    if not np.isfinite(stored).all() or values.dtype.kind not in "biuf":
+        raise ValueError(f"has voxels of type {values.dtype}, or an affine that is not finite")
+    orientations: Any = nibabel.orientations
+    turn = orientations.io_orientation(stored)
+    turned = orientations.apply_orientation(values, turn)
+    affine = stored @ orientations.inv_ornt_aff(turn, values.shape[:3])
+    return np.asarray(turned), np.asarray(affine, np.float64), stored, ()
+
+
+def _of_nifti(file: File) -> _Turned:
     header = read_header(file)
     size = math.prod(header.get_data_shape()) * header.get_data_dtype().itemsize
     if size > MAX_FILE:
@@ -67,18 +97,13 @@ def read_voxels(file: File) -> Voxels:
         stored = np.asarray(image.affine, np.float64)
         if not np.isfinite(stored).all():
             raise ValueError("its affine has a NaN or inf")
-        turned: Any = nibabel.as_closest_canonical(image)
-        values = np.asarray(turned.dataobj)
+        library: Any = nibabel
+        turned = library.as_closest_canonical(image)
+        values: NDArray[Any] = np.asarray(turned.dataobj)
     except (*BROKEN, ValueError) as error:
         raise ValueError(f"is no NIfTI that can be read: {in_a_line(error)}") from error
-    if values.ndim > 3:  # a dimension of time or of channels, of which one is no dimension
-        kept = [n for n in values.shape[3:] if n > 1]
-        values = values.reshape(*values.shape[:3], *kept)
-    if values.ndim not in (3, 4):
-        raise ValueError(f"has {values.ndim} dimensions, must have 3, or 4 with channels")
-    values = values.astype(np.float32) if values.dtype == np.float64 else values
     affine = np.asarray(turned.affine, np.float64)
-    return Voxels(file.path, values, affine, stored, _two_forms(image, values.shape))
+    return values, affine, stored, _two_forms(image, values.shape)
 
 
 def _named(header: Any) -> str:
@@ -134,14 +159,17 @@ def length(file: File, axis: int) -> int:
     Raises:
         ValueError: the file is damaged, or its affine is singular.
     """
-    header = read_header(file)
-    shape = header.get_data_shape()
+    if file.suffix in itk.SUFFIXES:
+        shape, affine = itk.read_itk_header(file)
+    else:
+        header = read_header(file)
+        shape, affine = header.get_data_shape(), header.get_best_affine()
     if len(shape) < 3:
         raise ValueError(f"has {len(shape)} dimensions, must have 3, or 4 with channels")
-    affine = header.get_best_affine()
     if not np.isfinite(affine).all():
-        raise ValueError("is no NIfTI that can be read: its affine has a NaN or inf")
-    turned: Any = nibabel.orientations.io_orientation(affine)
+        raise ValueError("cannot be read: its affine has a NaN or inf")
+    orientations: Any = nibabel.orientations
+    turned = orientations.io_orientation(affine)
     along = np.flatnonzero(turned[:, 0] == axis)
     if len(along) != 1:
         raise ValueError(f"has an affine that leaves axis {AXES[axis]} without a direction")
