@@ -1,4 +1,4 @@
-"""Volumes in NIfTI (NRRD, MHA), as slices along an axis: CT with a window, MR, one or several channels."""
+"""Volumes in NIfTI, NRRD or MHA, as slices along an axis: CT with a window, or MR."""
 
 from __future__ import annotations
 

@@ -18,6 +18,7 @@ READ = ("MINISWHITE", "MINISBLACK", "RGB", "PALETTE", "MASK", "SEPARATED")
 LOSSY = ("OJPEG", "JPEG", "JPEG_LOSSY", "JPEGXR", "JPEG2000", "APERIO_JP2000_YCBC", "WEBP", "LERC")
 """Compressions that may change the values."""
 ORIENTATION = 274
+CONTIGUOUS = 1
 ALIKE = 0.02
 """Relative difference of the aspect ratios of an image and a smaller version of it."""
 
@@ -76,6 +77,11 @@ def _decoded(opened: tifffile.TiffFile, page: Any, notes: tuple[str, ...]) -> St
     held = max((int(s.size) for s in opened.series if page in s.pages), default=0)
     if held > page.size:
         raise ValueError(f"holds {held // page.size} images in one page, must hold one image")
+    if page.bitspersample < 8 and page.samplesperpixel > 1 and page.planarconfig == CONTIGUOUS:
+        raise ValueError(
+            f"has {page.samplesperpixel} samples of {page.bitspersample} bits side by side, which"
+            " are not read: save it with 8 bits"
+        )
     values: Array = page.asarray()
     if values.ndim not in (2, 3) or page.axes not in ("YX", "YXS", "SYX"):
         raise ValueError(
