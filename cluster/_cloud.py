@@ -1,7 +1,7 @@
-"""What the clouds share: a config for ``ray up`` with a head that stays and spot workers.
+"""A cluster of machines that ``ray up`` starts in a cloud: an on-demand head and spot workers.
 
-Everything goes through SSH: the dashboard listens on loopback of the head, and is looked at by
-``ray dashboard CONFIG``. The token is a file that ``ray up`` copies, its content in no config.
+All access is by SSH: the dashboard listens on the head's loopback interface, and ``ray dashboard
+CONFIG`` forwards it. The token is a file that ``ray up`` copies; no config contains it.
 """
 
 from __future__ import annotations
@@ -11,36 +11,37 @@ import shlex
 from dataclasses import dataclass
 from typing import Any
 
-from cluster import WORKERS, Command, Job, Remote, _idle_shutdown
+from cluster import _idle_shutdown
+from cluster._kinds import WORKERS, Command, Job, Remote
 
 CONFIG = "cluster.yaml"
 WATCH = "watch.sh"
 TOKEN = "token"  # noqa: S105  (the file's name)
-AT = "~/segprint"
-"""Where the source, its environment and caches are on every node."""
+NODE_DIRECTORY = "~/segprint"
+"""The directory on every node for the source, its environment and caches."""
 DASHBOARD = "http://127.0.0.1:8265"
-"""Of the head, on the head."""
+"""The address of the head's dashboard on the head itself."""
 AUTH = "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH=$HOME/segprint-token RAY_USAGE_STATS_ENABLED=0"
 
 
 @dataclass(frozen=True)
 class Cloud(Remote, abc.ABC):
-    """``segprint up`` starts it, ``submit`` hands over studies, ``down`` ends it."""
+    """``segprint up`` starts it, ``submit`` submits studies to it, ``down`` ends it."""
 
     spot: bool = True
-    """Workers from the spot market; the head never is."""
+    """Whether workers are spot instances; the head never is one."""
     idle_minutes: int = 10
-    """After so long without work, a worker is given back."""
+    """A worker without work ends after so many minutes."""
     stop_minutes: int = 60
-    """After so long without any job, the head ends as well."""
+    """The head ends after so many minutes without a job."""
     head: str = ""
-    """Machine type of the head (default: the kind's)."""
+    """The head's machine type (default: that of the kind of cloud)."""
     worker: str = ""
-    """Machine type of the workers (default: the kind's)."""
+    """The workers' machine type (default: that of the kind of cloud)."""
     image: str = ""
-    """Machine image of the workers and the head (default: Ray's own choice)."""
+    """The machine image of all nodes (default: Ray's choice)."""
     disk: int = 200
-    """GiB of each node."""
+    """GiB of disk per node."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -51,7 +52,7 @@ class Cloud(Remote, abc.ABC):
         if self.stop_minutes <= self.idle_minutes:
             raise ValueError(
                 f"{type(self).__name__}: stop_minutes={self.stop_minutes} must be above"
-                f" idle_minutes={self.idle_minutes}: workers go before the head"
+                f" idle_minutes={self.idle_minutes}: workers must end before the head"
             )
 
     @property
@@ -60,21 +61,21 @@ class Cloud(Remote, abc.ABC):
 
     @abc.abstractmethod
     def _provider(self) -> dict[str, Any]:
-        """The config's ``provider``."""
+        """Return the config's ``provider``."""
 
     @abc.abstractmethod
     def _machine(self, kind: str, spot: bool) -> dict[str, Any]:
-        """The config of one node; safe by itself."""
+        """Return the provider's config of one node, with restricted access."""
 
     @property
     @abc.abstractmethod
     def _machines(self) -> tuple[str, str]:
-        """Default machine types, head and worker."""
+        """The default machine types: (head, worker)."""
 
     @property
     @abc.abstractmethod
     def _end(self) -> str:
-        """The lines of shell by which a machine ends itself for good."""
+        """The shell commands with which a machine terminates itself."""
 
     def files(self, job: Job | None = None) -> dict[str, str]:
         import yaml
@@ -85,7 +86,7 @@ class Cloud(Remote, abc.ABC):
         }
 
     def config(self) -> dict[str, Any]:
-        """What ``ray up`` reads, after the schema that Ray ships."""
+        """Return the config of ``ray up``, which satisfies the schema in the Ray package."""
         head, worker = self.head or self._machines[0], self.worker or self._machines[1]
         return {
             "cluster_name": self.name,
@@ -108,7 +109,7 @@ class Cloud(Remote, abc.ABC):
                 },
             },
             "file_mounts": {
-                f"{AT}/source": "source",
+                f"{NODE_DIRECTORY}/source": "source",
                 "~/segprint-token": TOKEN,
                 "~/segprint-watch": WATCH,
             },
@@ -117,30 +118,31 @@ class Cloud(Remote, abc.ABC):
             "head_start_ray_commands": self._start(
                 "--head --port=6379 --dashboard-host=127.0.0.1 --dashboard-port=8265"
                 ' --autoscaling-config="$HOME"/ray_bootstrap_config.yaml',
-                _idle_shutdown.started("head", self.stop_minutes),
+                _idle_shutdown.start_command("head", self.stop_minutes),
             ),
             "worker_start_ray_commands": self._start(
-                '--address="$RAY_HEAD_IP":6379', _idle_shutdown.started("worker", self.idle_minutes)
+                '--address="$RAY_HEAD_IP":6379',
+                _idle_shutdown.start_command("worker", self.idle_minutes),
             ),
         }
 
     def _setup(self) -> list[str]:
         minutes = max(1, round(60 * self.hours))
         return [
-            # The limit holds even where this machine, Ray or the network is gone.
+            # This time limit holds even if the submitting machine, Ray or the network fails.
             f"sudo shutdown -h +{minutes}",
-            f"chmod 600 ~/segprint-token && mkdir -p {AT}/cache",
-            f"test -x {AT}/venv/bin/python || python3 -m venv {AT}/venv",
-            f"cd {AT}/source && ../venv/bin/pip install -q -c constraints.txt .",
+            f"chmod 600 ~/segprint-token && mkdir -p {NODE_DIRECTORY}/cache",
+            f"test -x {NODE_DIRECTORY}/venv/bin/python || python3 -m venv {NODE_DIRECTORY}/venv",
+            f"cd {NODE_DIRECTORY}/source && ../venv/bin/pip install -q -c constraints.txt .",
         ]
 
     def _start(self, options: str, watch: str) -> list[str]:
         plain = {"SEGPRINT_CACHE": "$HOME/segprint/cache", WORKERS: self.shape} | dict(self.env)
         env = " ".join(f'{k}="{v}"' for k, v in plain.items())
         return [
-            f"{AT}/venv/bin/ray stop",
-            f"ulimit -n 65536; {AUTH} {env} {AT}/venv/bin/ray start {options}",
-            f"cd {AT}/source || exit 1; export {AUTH}; {watch}",
+            f"{NODE_DIRECTORY}/venv/bin/ray stop",
+            f"ulimit -n 65536; {AUTH} {env} {NODE_DIRECTORY}/venv/bin/ray start {options}",
+            f"cd {NODE_DIRECTORY}/source || exit 1; export {AUTH}; {watch}",
         ]
 
     def up(self) -> list[Command]:
@@ -155,12 +157,13 @@ class Cloud(Remote, abc.ABC):
         return [("ray", "exec", CONFIG, machines), ("ray", "exec", CONFIG, listed)]
 
     def submit(self, job: Job) -> list[Command]:
-        copied = ("ray", "rsync-up", CONFIG, "source/", f"{AT}/source/")
+        copied = ("ray", "rsync-up", CONFIG, "source/", f"{NODE_DIRECTORY}/source/")
         return [copied, ("ray", "exec", CONFIG, self._on_head(job.submit))]
 
     def logs(self, job: Job) -> list[Command]:
         return [("ray", "exec", CONFIG, self._on_head(job.logs))]
 
-    def _on_head(self, words: Command, address: str = DASHBOARD) -> str:
-        where = f"cd {AT}/source && RAY_ADDRESS={address} {AUTH}"
-        return f"{where} ../venv/bin/python {shlex.join(words)}"
+    def _on_head(self, arguments: Command, address: str = DASHBOARD) -> str:
+        """Return the shell command that runs Python on the head."""
+        environment = f"cd {NODE_DIRECTORY}/source && RAY_ADDRESS={address} {AUTH}"
+        return f"{environment} ../venv/bin/python {shlex.join(arguments)}"

@@ -1,7 +1,7 @@
-"""Ray's head, watched from the driver: where it is gone, Ray would end the process without a word.
+"""Watches Ray's head from the driver, and ends the process with a message if the head is lost.
 
-Ray waits ``RAY_gcs_rpc_server_reconnect_timeout_s`` (60) seconds for its head to come back, and
-then leaves from C++ code, which no exception handler sees.
+Without this, Ray would wait ``RAY_gcs_rpc_server_reconnect_timeout_s`` (60) seconds for its head
+and then exit from C++ code, without a message and past all exception handlers.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ import time
 from collections.abc import Generator
 from contextlib import contextmanager
 
-LOOK_SECONDS = 1.0
-"""Between two looks."""
-RAYS_PATIENCE = "RAY_gcs_rpc_server_reconnect_timeout_s"
+CHECK_SECONDS = 1.0
+"""The time between two checks."""
+RAY_TIMEOUT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
 
 @contextmanager
 def watched(address: str) -> Generator[None]:
-    """End this process with one line, and exit code 2, where nobody listens there for long."""
+    """End the process with one line and exit code 2 if the head stops listening at HOST:PORT."""
     ended = threading.Event()
     thread = threading.Thread(target=_watch, args=[address, ended], name="head", daemon=True)
     thread.start()
@@ -33,17 +33,17 @@ def watched(address: str) -> Generator[None]:
 
 def _watch(address: str, ended: threading.Event) -> None:
     host, _, port = address.rpartition(":")
-    patience = float(os.environ.get(RAYS_PATIENCE, "60")) / 2
+    timeout = float(os.environ.get(RAY_TIMEOUT, "60")) / 2
     seen = time.monotonic()
-    while not ended.wait(LOOK_SECONDS):
+    while not ended.wait(CHECK_SECONDS):
         try:
-            socket.create_connection((host, int(port)), timeout=patience).close()
+            socket.create_connection((host, int(port)), timeout=timeout).close()
             seen = time.monotonic()
         except OSError as error:
-            if time.monotonic() > seen + patience and not ended.is_set():
+            if time.monotonic() > seen + timeout and not ended.is_set():
                 print(
-                    f"segprint: the head of the Ray cluster at {address} is gone ({error});"
-                    " nothing committed is lost, the same command continues",
+                    f"segprint: the head of the Ray cluster at {address} does not answer ({error});"
+                    " committed trials are safe, and the same command continues",
                     file=sys.stderr,
                     flush=True,
                 )

@@ -1,6 +1,6 @@
-"""Whether a head answers, takes this client's token and runs the same versions, within seconds.
+"""Checks within seconds that a head answers, accepts the token and runs the same versions.
 
-Ray itself would try for minutes, with a line on the screen every few seconds.
+Ray itself would try for minutes, and print a line every few seconds.
 """
 
 from __future__ import annotations
@@ -10,46 +10,50 @@ import platform
 import socket
 from typing import Any
 
-ANSWER_SECONDS = 10.0
+TIMEOUT_SECONDS = 10.0
 
 
-def reach(address: str) -> None:
-    """Ask the head at HOST:PORT whose it is.
+def probe(address: str) -> None:
+    """Check the head at HOST:PORT.
 
     Raises:
-        ConnectionError: nobody answers, the token is wrong, or the versions are not this process's.
+        ConnectionError: there is no answer, the token is wrong, or the versions differ.
     """
-    _listens(address)
-    theirs = json.loads(_metadata(address) or "{}")
+    _connect(address)
+    metadata = json.loads(_metadata(address) or "{}")
     import ray
 
     ours = {"Ray": ray.__version__, "Python": platform.python_version()}
-    found = {"Ray": theirs.get("ray_version"), "Python": theirs.get("python_version")}
-    if all(found.values()) and found != ours:
-        named = [" and ".join(f"{k} {v}" for k, v in of.items()) for of in (found, ours)]
+    theirs = {"Ray": metadata.get("ray_version"), "Python": metadata.get("python_version")}
+    if all(theirs.values()) and theirs != ours:
         raise ConnectionError(
-            f"the cluster at RAY_ADDRESS={address} runs {named[0]}, this environment has"
-            f" {named[1]}: to sweep from here all must be the same, see constraints.txt; segprint"
-            " submit only asks for the same Ray"
+            f"the cluster at RAY_ADDRESS={address} runs {_listed(theirs)}, this environment has"
+            f" {_listed(ours)}: a sweep from here needs the same versions (see constraints.txt);"
+            " segprint submit needs only the same Ray"
         )
 
 
-def _listens(address: str) -> None:
+def _listed(versions: dict[str, str]) -> str:
+    return " and ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _connect(address: str) -> None:
     host, _, port = address.rpartition(":")
     if not port.isdigit():
         raise ConnectionError(
             f"RAY_ADDRESS={address} must be HOST:PORT of the head, e.g. head:6379"
         )
     try:
-        socket.create_connection((host, int(port)), timeout=ANSWER_SECONDS).close()
+        socket.create_connection((host, int(port)), timeout=TIMEOUT_SECONDS).close()
     except (OSError, OverflowError) as error:
         raise ConnectionError(
-            f"no Ray at RAY_ADDRESS={address}: {error}; is it the head's address, and the way open?"
+            f"no Ray at RAY_ADDRESS={address}: {error}; is it the head's address, and"
+            " is the network path open?"
         ) from error
 
 
 def _metadata(address: str) -> bytes:
-    """What the head notes of its versions, as JSON; nothing where it does not."""
+    """Return what the head records of its versions, as JSON; empty if it records nothing."""
     import grpc
     import ray.exceptions
     from ray._private.grpc_utils import init_grpc_channel
@@ -61,22 +65,22 @@ def _metadata(address: str) -> bytes:
         key=b"CLUSTER_METADATA", namespace=b"cluster"
     )
     try:
-        answer = InternalKVGcsServiceStub(channel).InternalKVGet(request, timeout=ANSWER_SECONDS)
+        answer = InternalKVGcsServiceStub(channel).InternalKVGet(request, timeout=TIMEOUT_SECONDS)
         return answer.value
-    except ray.exceptions.AuthenticationError as error:  # said before anything is asked
-        said = " ".join(str(error).split()).partition(". ")[0]
-        raise ConnectionError(f"no token for RAY_ADDRESS={address}: {said}") from error
+    except ray.exceptions.AuthenticationError as error:  # raised before the request is sent
+        reason = " ".join(str(error).split()).partition(". ")[0]
+        raise ConnectionError(f"no token for RAY_ADDRESS={address}: {reason}") from error
     except grpc.RpcError as error:
         code: Any = error.code()  # pyright: ignore[reportAttributeAccessIssue]
         if code == grpc.StatusCode.UNAUTHENTICATED:
             raise ConnectionError(
                 f"the cluster at RAY_ADDRESS={address} does not take the token, or there is none:"
-                " set RAY_AUTH_MODE=token and RAY_AUTH_TOKEN_PATH to the file with the cluster's"
-                " own"
+                " set RAY_AUTH_MODE=token, and RAY_AUTH_TOKEN_PATH to the file of the cluster's"
+                " token"
             ) from error
         raise ConnectionError(
-            f"what listens at RAY_ADDRESS={address} does not answer as Ray's head ({code.name}):"
-            " it must be the head's own port (6379), not the dashboard's"
+            f"the server at RAY_ADDRESS={address} does not answer as Ray's head ({code.name}):"
+            " the port must be the head's (6379), not the dashboard's"
         ) from error
     finally:
         channel.close()

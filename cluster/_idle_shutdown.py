@@ -1,13 +1,13 @@
-"""The machines of a cloud end by themselves: the head without a job, a worker without a head.
+"""The script with which an idle cloud machine terminates itself.
 
-Ray's autoscaler gives idle workers back, and never the head; and where the head is gone, nobody
-gives workers back. So each machine runs this script beside Ray.
+Ray's autoscaler ends idle workers but never the head, and without a head nothing ends the workers.
+So every machine runs this script: the head ends without a job, a worker without a head.
 """
 
 from __future__ import annotations
 
 SCRIPT = r"""#!/bin/bash
-# Usage: watch.sh head|worker MINUTES; ends this machine after so long without work.
+# Usage: watch.sh head|worker MINUTES. Ends this machine after MINUTES without work.
 set -u
 role=$1 minutes=$2
 
@@ -31,7 +31,7 @@ echo "no work for $minutes minutes: this $role ends"
 end
 """
 SHUTDOWN = "  sudo shutdown -h now"
-"""Where the machine was made so that this deletes it."""
+"""Terminates a machine whose shutdown behaviour is termination."""
 DELETE = r"""  local about=http://metadata.google.internal/computeMetadata/v1/instance
   ask() { curl -sf -H Metadata-Flavor:Google "$about/$1"; }
   local said='"Authorization: Bearer " + json.load(sys.stdin)["access_token"]'
@@ -39,19 +39,21 @@ DELETE = r"""  local about=http://metadata.google.internal/computeMetadata/v1/in
     | curl -sf -X DELETE --header @- \
     "https://compute.googleapis.com/compute/v1/$(ask zone)/instances/$(ask name)"
   sudo shutdown -h now  # a stopped one still pays for its disk"""
-"""Google's machines delete themselves by its API, with the rights by which the head makes workers;
-the token stays out of the list of processes."""
+"""Deletes a Google machine by the API, with the rights with which the head creates workers.
+
+The token is passed by a pipe and does not appear in the list of processes."""
 
 
 def script(end: str, dashboard: str) -> str:
-    """The script, with the lines that end a machine of that cloud."""
+    """Return the script; ``end`` holds the shell commands that terminate the machine."""
     return SCRIPT.format(end=end, dashboard=dashboard)
 
 
-def started(role: str, minutes: int) -> str:
-    """The command that starts it, once, from the directory of the source, and returns.
+def start_command(role: str, minutes: int) -> str:
+    """Return the command that starts the script in the background, at most once per machine.
 
-    It is no list joined by ``&&``: then SSH would wait for the shell around it.
+    It is to be run in the directory of the source. It must not be part of a list joined by ``&&``,
+    or SSH would wait for the enclosing shell.
     """
     once = f"flock --nonblock ~/.segprint-watch bash ~/segprint-watch {role} {minutes}"
     return f"setsid nohup {once} > ~/segprint-watch.log 2>&1 < /dev/null &"

@@ -1,7 +1,9 @@
-"""Ray Jobs: a driver on the cluster's head, which goes on when this machine is switched off.
+"""Ray Jobs: a driver on the cluster's head, which continues when this machine is switched off.
 
-What Ray notes of a job, everyone with access to the cluster can read: it is the command, and the
-hash of the source. The store's credentials are in the environment of the cluster's own processes.
+Everyone with access to the cluster can read what Ray records of a job: the command and the hash of
+the source. The store's credentials are in the environment of the cluster's processes only.
+
+Ray's client has no types, so this module converts its objects to :class:`Entry`.
 """
 
 from __future__ import annotations
@@ -16,52 +18,65 @@ import sys
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Generator
+from collections.abc import Generator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from cluster import Job
+from cluster._kinds import Job
 
 START_SECONDS = 60.0
-ANSWER_SECONDS = 15.0
-"""A dashboard that says nothing for so long is taken for gone; Ray itself would wait for ever."""
+"""The time in which a new head begins to accept jobs."""
+TIMEOUT_SECONDS = 15.0
+"""The longest wait for an answer of the dashboard; Ray itself would wait indefinitely."""
 PREFIX = "segprint-"
-OVER = ("SUCCEEDED", "FAILED", "STOPPED")
+ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
+
+
+class Entry(NamedTuple):
+    """A node of a cluster, or a study that was submitted to it."""
+
+    what: str
+    """``node`` or ``study``."""
+    name: str
+    state: str
+    about: str
+    """Details for people."""
 
 
 def identity(job: Job) -> str:
-    """The submission's name: the same for the same work, so that it is there once."""
+    """Return the id of the submission: equal work has an equal id, so it is submitted once."""
     digest = hashlib.sha256("\0".join(job.run).encode()).hexdigest()[:8]
     return f"{PREFIX}{job.label}-{digest}"
 
 
 def entrypoint(job: Job) -> str:
-    """The command that the head runs."""
+    """Return the command that the head runs."""
     return f"python {shlex.join(job.run)}"
 
 
 def submit(url: str, job: Job, source: Path) -> bool:
-    """Have the cluster run it from a copy of the source; False if it does so already.
+    """Submit a job that runs from a copy of the source; return False if it is already running.
 
-    A job that ended, whichever way, is handed over again: the driver knows what is done.
+    A job that ended, with or without success, is submitted again; the driver skips committed
+    trials.
 
     Raises:
-        ConnectionError: there is no cluster, or it does not take this client.
+        ConnectionError: there is no cluster, or it refuses this client.
     """
     client, name = _client(url), identity(job)
-    with _plainly(url):
-        known = {found.submission_id: found.status for found in client.list_jobs()}
-        if name in known:
-            if known[name] not in OVER:
+    with _as_connection_errors(url):
+        states = {known.submission_id: known.status for known in client.list_jobs()}
+        if name in states:
+            if states[name] not in ENDED:
                 return False
             client.delete_job(name)
-        _hand_over(client, name, job, source)
+        _submit(client, name, job, source)
     return True
 
 
-def _hand_over(client: Any, name: str, job: Job, source: Path) -> None:
-    """Submit; a head that has just started takes no job yet."""
+def _submit(client: Any, name: str, job: Job, source: Path) -> None:
+    """Submit, and retry while a head that has just started accepts no jobs."""
     deadline = time.monotonic() + START_SECONDS
     while True:
         try:
@@ -79,33 +94,31 @@ def _hand_over(client: Any, name: str, job: Job, source: Path) -> None:
 
 
 def logs(url: str, job: Job) -> int:
-    """Print what a job printed, and what it goes on to print; 0 if it ended well."""
+    """Follow the output of a job on stdout; return 0 if it succeeded, else 1."""
     client, name = _client(url), identity(job)
 
     async def follow() -> None:
         async for lines in client.tail_job_logs(name):
             print(lines, end="", flush=True)
 
-    with _plainly(url):
-        if name not in {found.submission_id for found in client.list_jobs()}:
-            raise ConnectionError(f"{url} knows no job {name}: submit the study first")
+    with _as_connection_errors(url):
+        if name not in {known.submission_id for known in client.list_jobs()}:
+            raise ConnectionError(f"the cluster at {url} has no job {name}: submit the study first")
         asyncio.run(follow())
         return 0 if client.get_job_status(name) == "SUCCEEDED" else 1
 
 
-def state(url: str) -> list[dict[str, Any]]:
-    """Its nodes, the head first, and the studies that were submitted, the last first.
-
-    ``what`` is ``node`` or ``study``, with ``name``, ``state``, and ``about`` in words.
+def state(url: str) -> list[Entry]:
+    """Return the nodes, head first, and the submitted studies, latest first.
 
     Raises:
-        ConnectionError: there is no cluster, or it does not take this client.
+        ConnectionError: there is no cluster, or it refuses this client.
     """
     client = _client(url)
     from ray.util.state import list_nodes
 
-    with _plainly(url):
-        nodes: list[Any] = list_nodes(address=url, timeout=round(ANSWER_SECONDS))
+    with _as_connection_errors(url):
+        nodes: list[Any] = list_nodes(address=url, timeout=round(TIMEOUT_SECONDS))
         jobs = [job for job in client.list_jobs() if (job.submission_id or "").startswith(PREFIX)]
     return [
         *(_node(node) for node in sorted(nodes, key=lambda node: not node.is_head_node)),
@@ -114,68 +127,67 @@ def state(url: str) -> list[dict[str, Any]]:
 
 
 def busy(url: str) -> bool:
-    """Whether it runs any job, or has one waiting, of whomever."""
+    """Return whether the cluster runs or has queued any job, of any user."""
     client = _client(url)
-    with _plainly(url):
-        return any(job.status not in OVER for job in client.list_jobs())
+    with _as_connection_errors(url):
+        return any(job.status not in ENDED for job in client.list_jobs())
 
 
-def _node(node: Any) -> dict[str, Any]:
-    has = {kind: node.resources_total.get(kind, 0.0) for kind in ("CPU", "GPU")}
-    about = ", ".join(f"{count:g} {kind}" for kind, count in has.items())
-    why = f": {node.state_message}" if node.state_message else ""
+def _node(node: Any) -> Entry:
+    resources = {kind: node.resources_total.get(kind, 0.0) for kind in ("CPU", "GPU")}
+    listed = ", ".join(f"{count:g} {kind}" for kind, count in resources.items())
+    message = f": {node.state_message}" if node.state_message else ""
     role = "head, " if node.is_head_node else ""
-    return {
-        "what": "node",
-        "name": node.node_ip,
-        "state": node.state,
-        "about": f"{role}{about}{why}",
-    }
+    return Entry("node", str(node.node_ip), str(node.state), f"{role}{listed}{message}")
 
 
-def _study(job: Any) -> dict[str, Any]:
-    """One that is over says with what Ray ended it."""
-    began = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
+def _study(job: Any) -> Entry:
+    """Return the entry of a study, with Ray's message if it ended."""
+    submitted = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime((job.start_time or 0) / 1000))
     name = job.submission_id.removeprefix(PREFIX).rpartition("-")[0]
-    why = " ".join((job.message or "").split()) if job.status in OVER else ""
-    about = f"{job.submission_id}, submitted {began}{f': {why}' if why else ''}"
-    return {"what": "study", "name": name, "state": str(job.status), "about": about}
+    message = " ".join((job.message or "").split()) if job.status in ENDED else ""
+    about = f"{job.submission_id}, submitted {submitted}{f': {message}' if message else ''}"
+    return Entry("study", name, str(job.status), about)
 
 
-def lines(rows: list[dict[str, Any]]) -> list[str]:
-    """The same, one line each, as every cluster's :meth:`Remote.status` has its studies."""
-    return ["{what} {name} {state} {about}".format(**row) for row in rows]
+def lines(entries: Sequence[Entry]) -> list[str]:
+    """Return a line per entry, in the format of :meth:`Remote.status`."""
+    return [" ".join(entry) for entry in entries]
 
 
-def _answers(url: str) -> None:
-    """Raise where nobody answers: a port that takes connections and is silent would block Ray."""
+def _check_dashboard(url: str) -> None:
+    """Raise ConnectionError unless a Ray dashboard answers.
+
+    Ray's client would block on a server that accepts connections and does not answer.
+    """
     request = urllib.request.Request(f"{url.rstrip('/')}/api/version")  # noqa: S310
     try:
-        with urllib.request.urlopen(request, timeout=ANSWER_SECONDS) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=TIMEOUT_SECONDS) as answer:  # noqa: S310
             json.load(answer)["ray_version"]
     except urllib.error.HTTPError as error:
-        if error.code not in (401, 403):  # it wants a token, which Ray's client brings
-            said = f"{error.code} {error.reason}"
-            raise ConnectionError(f"{url} is no Ray dashboard: it says {said}") from error
+        if error.code not in (401, 403):  # it requires a token, which Ray's client sends
+            status = f"{error.code} {error.reason}"
+            raise ConnectionError(f"{url} is no Ray dashboard: it answers {status}") from error
     except (KeyError, TypeError, ValueError) as error:
-        raise ConnectionError(f"{url} is no Ray dashboard: another server is there") from error
+        raise ConnectionError(f"{url} is no Ray dashboard: another server answers") from error
     except OSError as error:  # refused, no such host, no answer
-        why = getattr(error, "reason", error)
+        reason = getattr(error, "reason", error)
         raise ConnectionError(
-            f"no Ray Jobs at {url}: {why}; is RAY_ADDRESS right, and ssh -L to it open?"
+            f"no Ray Jobs at {url}: {reason}; is RAY_ADDRESS right, and its SSH tunnel"
+            " (ssh -L) open?"
         ) from error
 
 
 def _client(url: str) -> Any:
-    """A client of the same Ray as the cluster's; Ray's own check asks for 1.9 only."""
-    _answers(url)
-    # Ray looks for a token where this says so, or where there is a file at its usual place.
+    """Return a client if both sides run the same Ray; Ray itself only requires 1.9."""
+    _check_dashboard(url)
+    # Ray reads a token if this is set, or if there is a file at its default path.
     if any(os.environ.get(k) for k in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
     import ray
     from ray.job_submission import JobSubmissionClient
 
-    with _plainly(url):
+    with _as_connection_errors(url):
         client: Any = JobSubmissionClient(url)
         logging.getLogger("ray").setLevel(logging.WARNING)
         theirs = str(client._server_ray_version)
@@ -189,8 +201,8 @@ def _client(url: str) -> Any:
 
 
 @contextmanager
-def _plainly(url: str) -> Generator[None]:
-    """What Ray raises, as one line that says what to do."""
+def _as_connection_errors(url: str) -> Generator[None]:
+    """Raise Ray's errors as a ConnectionError of one line that states the remedy."""
     from ray.exceptions import AuthenticationError
 
     try:
@@ -198,14 +210,14 @@ def _plainly(url: str) -> Generator[None]:
     except AuthenticationError as error:
         raise ConnectionError(
             f"the cluster at {url} does not take the token, or there is none: set RAY_AUTH_MODE="
-            "token and RAY_AUTH_TOKEN_PATH to the file with the cluster's own"
+            "token, and RAY_AUTH_TOKEN_PATH to the file of the cluster's token"
         ) from error
     except ConnectionError as error:
-        said = " ".join(str(error).split())
-        raise ConnectionError(f"no Ray Jobs at {url}: {said}") from error
+        reason = " ".join(str(error).split())
+        raise ConnectionError(f"no Ray Jobs at {url}: {reason}") from error
     except RuntimeError as error:
-        said = " ".join(str(error).split())[:300]
-        raise ConnectionError(f"the cluster at {url} refuses: {said}") from error
+        reason = " ".join(str(error).split())[:300]
+        raise ConnectionError(f"the cluster at {url} refuses: {reason}") from error
 
 
 if __name__ == "__main__":

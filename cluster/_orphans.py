@@ -1,37 +1,37 @@
-"""What dead jobs left behind on a long-lived cluster, taken away so that it starves nobody."""
+"""Removes the resources that dead jobs still hold on a long-lived cluster."""
 
 from __future__ import annotations
 
 from typing import Any
 
-MOST = 10_000
-"""Of what the cluster lists."""
-SECONDS = 10.0
-"""Longest wait for one answer."""
+MAX_LISTED = 10_000
+TIMEOUT_SECONDS = 10.0
+"""The longest wait for one answer."""
 
 
 def remove(*ending: str) -> int:
-    """Remove what is left of jobs that are over, or about to end; how many things there were.
+    """Remove what jobs left behind that are over, or whose id is in ``ending``; return the number.
 
     A driver that is killed while Ray Train starts its workers leaves its placement group, which
-    keeps the CPUs and GPUs for ever; and where a run does not end by itself, Ray Train's detached
-    cleaner stays behind. Needs the dashboard's State API; where there is none, nothing happens.
+    holds CPUs and GPUs indefinitely; a run that is killed leaves Ray Train's detached cleaner
+    actor. Without the dashboard's State API nothing is removed.
     """
     from grpc import RpcError
     from ray.exceptions import RayError
     from ray.util.state import list_actors, list_jobs, list_placement_groups
     from ray.util.state.exception import RayStateApiException
 
-    def left(listed: list[Any], job: str) -> list[Any]:
-        return [x for x in listed if getattr(x, job) in over and x.state not in ("REMOVED", "DEAD")]
+    def orphaned(listed: list[Any], job: str) -> list[Any]:
+        alive = (entry for entry in listed if entry.state not in ("REMOVED", "DEAD"))
+        return [entry for entry in alive if getattr(entry, job) in over]
 
     try:
-        jobs: list[Any] = list_jobs(limit=MOST)
+        jobs: list[Any] = list_jobs(limit=MAX_LISTED)
         over = {job.job_id for job in jobs if job.status in ("SUCCEEDED", "FAILED", "STOPPED")}
         over |= set(ending)
-        groups = left(list_placement_groups(limit=MOST), "creator_job_id")
-        cleaners = left(
-            list_actors(limit=MOST, filters=[("class_name", "=", "PlacementGroupCleaner")]),
+        groups = orphaned(list_placement_groups(limit=MAX_LISTED), "creator_job_id")
+        cleaners = orphaned(
+            list_actors(limit=MAX_LISTED, filters=[("class_name", "=", "PlacementGroupCleaner")]),
             "job_id",
         )
         _remove(groups)
@@ -52,7 +52,7 @@ def _remove(groups: list[Any]) -> None:
 
 
 def _kill(actors: list[Any]) -> None:
-    """SIGKILL actors that have no name: nobody holds a handle of them any more."""
+    """Kill actors by the GCS: they have no name, and no handle of them exists."""
     import ray
     from ray._private.grpc_utils import init_grpc_channel
     from ray.core.generated import gcs_service_pb2 as messages
@@ -65,5 +65,5 @@ def _kill(actors: list[Any]) -> None:
         request: Any = messages.KillActorViaGcsRequest(  # pyright: ignore[reportAttributeAccessIssue]
             actor_id=bytes.fromhex(actor.actor_id), force_kill=True, no_restart=True
         )
-        ActorInfoGcsServiceStub(channel).KillActorViaGcs(request, timeout=SECONDS)
+        ActorInfoGcsServiceStub(channel).KillActorViaGcs(request, timeout=TIMEOUT_SECONDS)
     channel.close()

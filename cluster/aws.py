@@ -1,7 +1,8 @@
-"""Amazon EC2 by ``ray up``: an on-demand head, spot workers, an instance profile for the store.
+"""Amazon EC2 by ``ray up``: an on-demand head, spot workers and an instance profile.
 
-No key of AWS is sent: nodes act as ``profile``, which may read and write the store's bucket, and
-(the head) start, tag and end instances. On this machine the usual AWS variables apply.
+No key is sent: nodes act as the instance profile ``profile``, which must allow reading and writing
+the store's bucket and, for the head, starting, tagging and ending instances. The local commands
+use the usual AWS variables.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ class Aws(Cloud):
 
     region: str = "us-east-1"
     profile: str = "segprint"
-    """Name of the instance profile of all nodes."""
+    """The name of the instance profile of all nodes."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -46,7 +47,7 @@ class Aws(Cloud):
             **({"ImageId": self.image} if self.image else {}),
             "IamInstanceProfile": {"Name": self.profile},
             "InstanceInitiatedShutdownBehavior": "terminate",
-            # Only the second version of the metadata service, and not from inside containers.
+            # Require version 2 of the metadata service, and exclude containers from it.
             "MetadataOptions": {"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
             "BlockDeviceMappings": [{"DeviceName": "/dev/sda1", "Ebs": disk}],
             "TagSpecifications": [{"ResourceType": "instance", "Tags": tags}],

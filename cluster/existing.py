@@ -1,7 +1,7 @@
-"""A Ray cluster that runs already, at the address in ``RAY_ADDRESS``; it is left as it was.
+"""A Ray cluster that already runs, at the address in ``RAY_ADDRESS``; it keeps running.
 
-HOST:PORT of its head is for a driver in this process, http://HOST:8265 of its dashboard for one
-that ``segprint submit`` has it run.
+The address is HOST:PORT of the head for a driver in this process, and http://HOST:8265 of the
+dashboard for ``segprint submit``, which starts the driver on the cluster.
 """
 
 from __future__ import annotations
@@ -13,25 +13,30 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import Cluster, Resources, _head, _head_probe, _node_wait, _orphans
+from cluster import _head, _head_probe, _node_wait, _orphans
+from cluster._kinds import Cluster, Resources
 from cluster.local import LOOPBACK, QUIET
 
-PLACES = ("SEGPRINT_DATA", "SEGPRINT_CACHE")
-"""Directories that the processes of this job need to find as the driver does."""
+DIRECTORIES = ("SEGPRINT_DATA", "SEGPRINT_CACHE")
+"""Variables that hold directories; the processes of a job get the driver's values."""
 
 
 @dataclass(frozen=True)
 class Existing(Cluster):
-    """Its nodes need this package, and the store's credentials in their own environment."""
+    """A running Ray cluster, whose nodes need this package and the credentials of the store."""
 
     address: str = ""
-    """Default: what ``RAY_ADDRESS`` says."""
+    """The address (default: the value of ``RAY_ADDRESS``)."""
     store: str = ""
-    """Where results go (default: what ``--store`` says)."""
+    """The store of the results (default: the value of ``--store``)."""
 
     def environment(self) -> dict[str, str]:
-        here = self._address().startswith(("127.", "localhost"))
-        return {**QUIET, **(LOOPBACK if here else {}), "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1"}
+        is_local = self._address().startswith(("127.", "localhost"))
+        return {
+            **QUIET,
+            **(LOOPBACK if is_local else {}),
+            "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1",
+        }
 
     def expected(self) -> Resources | None:
         self._address()
@@ -39,20 +44,20 @@ class Existing(Cluster):
 
     @property
     def is_endpoint(self) -> bool:
-        """Whether what is known is the address of its dashboard, not of its head."""
+        """Whether the address is that of the dashboard, not of the head."""
         return "://" in (self.address or os.environ.get("RAY_ADDRESS", ""))
 
     def jobs(self) -> str:
-        """The endpoint of its Ray Jobs.
+        """Return the endpoint of its Ray Jobs.
 
         Raises:
-            ValueError: what is known is no such endpoint.
+            ValueError: the address is no such endpoint.
         """
         address = self.address or os.environ.get("RAY_ADDRESS", "")
         if not address.startswith(("http://", "https://")):
             raise ValueError(
-                f"cluster existing: RAY_ADDRESS={address!r} must be the Ray Jobs endpoint of its"
-                " dashboard to submit there, e.g. http://127.0.0.1:8265"
+                f"cluster existing: RAY_ADDRESS={address!r} must be the Ray Jobs endpoint of the"
+                " dashboard, e.g. http://127.0.0.1:8265, to submit a study"
             )
         return address
 
@@ -71,24 +76,24 @@ class Existing(Cluster):
     def connect(self) -> Generator[Resources]:
         import ray
 
-        places = {k: str(Path(os.environ[k]).absolute()) for k in PLACES if k in os.environ}
-        # Ray Train asks for the state of its run; where a machine has several Rays, it would ask
-        # the latest, and take the run for dead.
-        places["RAY_ADDRESS"] = self._address()
-        _head_probe.reach(self._address())
+        variables = {k: str(Path(os.environ[k]).absolute()) for k in DIRECTORIES if k in os.environ}
+        # Ray Train queries the state of its run. With several Rays on a machine it would query the
+        # latest, and conclude that the run is dead.
+        variables["RAY_ADDRESS"] = self._address()
+        _head_probe.probe(self._address())
         try:
             ray.init(
                 address=self._address(),
-                runtime_env={"env_vars": self.environment() | places},
+                runtime_env={"env_vars": self.environment() | variables},
                 log_to_driver=False,
                 logging_level=logging.ERROR,
             )
         except Exception as error:
-            said = " ".join(str(error).split())
-            raise ConnectionError(f"no Ray at RAY_ADDRESS={self._address()}: {said}") from error
+            reason = " ".join(str(error).split())
+            raise ConnectionError(f"no Ray at RAY_ADDRESS={self._address()}: {reason}") from error
         try:
             _orphans.remove()
-            with _head.watched(ray.get_runtime_context().gcs_address), _node_wait.gathered():
+            with _head.watched(ray.get_runtime_context().gcs_address), _node_wait.waited():
                 offered = ray.cluster_resources()
                 alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
                 nodes = tuple((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in alive)

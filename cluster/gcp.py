@@ -1,8 +1,9 @@
-"""Google Compute Engine by ``ray up``: a head that stays, spot workers, a service account.
+"""Google Compute Engine by ``ray up``: an on-demand head, spot workers and a service account.
 
-No key is sent: nodes act as ``service_account``. The store is S3 wherever it is; for a bucket of
-Google's, its S3 interoperability at ``AWS_ENDPOINT_URL=https://storage.googleapis.com`` needs keys,
-which the nodes must find by themselves (``~/.aws`` on the machine image).
+No key is sent: nodes act as ``service_account``. The store is accessed by S3. A bucket of Google
+Cloud Storage is accessed by its S3 interoperability, with
+``AWS_ENDPOINT_URL=https://storage.googleapis.com`` and HMAC keys, which the machine image must hold
+(``~/.aws``).
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster import _idle_shutdown
-from cluster._cloud import AT, Cloud
+from cluster._cloud import NODE_DIRECTORY, Cloud
 
 SCOPE = "https://www.googleapis.com/auth/cloud-platform"
 
@@ -39,10 +40,10 @@ class Gcp(Cloud):
         return "n2-standard-4", "g2-standard-8" if self.gpus else "n2-standard-8"
 
     def config(self) -> dict[str, Any]:
-        client = "google-api-python-client>=2,<3"  # what Ray starts and ends machines with
+        client = "google-api-python-client>=2,<3"  # Ray starts and ends machines with it
         return {
             **super().config(),
-            "head_setup_commands": [f"{AT}/venv/bin/pip install -q '{client}'"],
+            "head_setup_commands": [f"{NODE_DIRECTORY}/venv/bin/pip install -q '{client}'"],
         }
 
     @property
@@ -78,10 +79,10 @@ class Gcp(Cloud):
             "labels": {"segprint": self.name},
             **({"guestAccelerators": gpus} if is_worker_with_gpus else {}),
             "scheduling": {
-                # A GPU cannot move to another host, and neither can what the market takes back.
+                # A machine with a GPU cannot migrate, and a preempted one does not restart.
                 "onHostMaintenance": "TERMINATE",
                 "automaticRestart": False,
-                # Google's own limit, where nothing inside the machine works any more.
+                # Google enforces this limit even if the machine does not respond.
                 "maxRunDuration": {"seconds": str(round(3600 * self.hours))},
                 "instanceTerminationAction": "DELETE",
                 "provisioningModel": "SPOT" if spot else "STANDARD",

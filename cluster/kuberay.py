@@ -1,8 +1,8 @@
 """Kubernetes with the KubeRay operator (1.6 or later): one RayJob per study, with its own cluster.
 
-The image has this package (``Dockerfile``). The store's credentials are a Secret of the namespace
-that is named here and never read; the operator makes the token. Pods may reach each other and the
-store, and nothing reaches them but the operator.
+The image contains this package (``Dockerfile``). The store's credentials are a Secret of the
+namespace, which is named here and never read; the operator creates the token. Pods can connect to
+each other and to the store, and only the operator can connect to them.
 """
 
 from __future__ import annotations
@@ -11,14 +11,15 @@ import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
-from cluster import WORKERS, Command, Job, Remote, short
+from cluster._kinds import WORKERS, Command, Job, Remote, short
 
 HOME = "/home/segprint"
-LIMIT_GIB = 20
-MOST_NAME = 47
-"""Of a RayJob: what the operator derives from it must be a name in DNS."""
-MOST_BYTES = 2**20
-"""Of a ConfigMap."""
+DISK_GIB = 20
+"""The size limit of each temporary volume."""
+MAX_NAME = 47
+"""The longest name of a RayJob: the operator derives DNS names from it."""
+MAX_BYTES = 2**20
+"""The size limit of a ConfigMap."""
 SUBMIT = """
 state='{{.metadata.name}} {{.status.jobDeploymentStatus}}'
 found=$({get} --ignore-not-found --output=jsonpath="$state")
@@ -29,27 +30,28 @@ case "$found" in
 esac
 {create}
 """
-"""A study that ended, whichever way, is handed over again: the driver knows what is done."""
+"""Submits a study unless it is running; one that ended is submitted again, and the driver skips
+committed trials."""
 
 
 @dataclass(frozen=True)
 class Kuberay(Remote):
-    """``segprint submit kuberay SPACE``; look at it by ``kubectl port-forward``."""
+    """``segprint submit kuberay SPACE``; ``kubectl port-forward`` gives access to its dashboard."""
 
     image: str = "segprint:latest"
     namespace: str = "segprint"
     memory: str = "32Gi"
-    """Of each node."""
+    """Memory per node."""
     secret: str = "segprint-store"  # noqa: S105  (its name)
-    """The Secret whose keys are the variables that lead to the store; empty: none is needed."""
+    """The Secret whose keys are the variables for the store's credentials; empty for none."""
     service_account: str = ""
-    """One that the cloud gives rights on the store by itself (default: one without any)."""
+    """A service account with access to the store (default: one without any rights)."""
     spot: dict[str, str] = field(default_factory=dict[str, str])
-    """Node labels of the workers, e.g. ``{"karpenter.sh/capacity-type": "spot"}``."""
+    """The node selector of the workers, e.g. ``{"karpenter.sh/capacity-type": "spot"}``."""
     ports: tuple[int, ...] = (443,)
-    """That the store listens on."""
+    """The ports of the store."""
     retries: int = 10
-    """How often a driver that died is started again."""
+    """How often a driver that died is started again, at most."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -60,8 +62,8 @@ class Kuberay(Remote):
             raise ValueError(f"Kuberay: ports={self.ports} must be between 1 and 65535")
 
     @property
-    def ships(self) -> bool:
-        return False  # the image has it
+    def sends_source(self) -> bool:
+        return False  # the image contains it
 
     def files(self, job: Job | None = None) -> dict[str, str]:
         support = [self._account(), self._policy()]
@@ -85,7 +87,7 @@ class Kuberay(Remote):
         listed = f'{{range .items[*]}}{study} {{.status.reason}}{{"\\n"}}{{end}}'
         return [
             self._kubectl("get", "pods", *ours, "--output=wide"),
-            # Of quotas, missing GPUs and images that do not come nobody else tells.
+            # Only events report exhausted quotas, missing GPUs and images that cannot be pulled.
             self._kubectl("get", "events", "--field-selector=type=Warning"),
             self._kubectl("get", "rayjob", *ours, f"--output=jsonpath={listed}"),
         ]
@@ -105,27 +107,31 @@ class Kuberay(Remote):
         return [self._kubectl("logs", "--follow", "--tail=-1", "-l", labels)]
 
     def _name(self, job: Job) -> str:
-        return short(f"{self.name}-{job.label}", MOST_NAME)
+        return short(f"{self.name}-{job.label}", MAX_NAME)
 
-    def _kubectl(self, *words: str) -> Command:
-        return ("kubectl", "--namespace", self.namespace, *words)
+    def _kubectl(self, *arguments: str) -> Command:
+        return ("kubectl", "--namespace", self.namespace, *arguments)
 
     def _labels(self, **more: str) -> dict[str, str]:
         return {"segprint/cluster": self.name} | {f"segprint/{k}": v for k, v in more.items()}
 
-    def _meta(self, name: str, **labels: str) -> dict[str, Any]:
+    def _metadata(self, name: str, **labels: str) -> dict[str, Any]:
         return {"name": name, "namespace": self.namespace, "labels": self._labels(**labels)}
 
     def _account(self) -> dict[str, Any]:
         return {
             "apiVersion": "v1",
             "kind": "ServiceAccount",
-            "metadata": self._meta(self.name),
+            "metadata": self._metadata(self.name),
             "automountServiceAccountToken": False,
         }
 
     def _policy(self) -> dict[str, Any]:
-        """Pods of this cluster reach each other; else in: the operator; out: names, the store."""
+        """Return the network policy.
+
+        Pods of this cluster connect to each other. Other ingress is from the operator, other egress
+        is to DNS and the store.
+        """
         ours = {"podSelector": {"matchLabels": self._labels()}}
         operator = {
             "namespaceSelector": {},
@@ -135,7 +141,7 @@ class Kuberay(Remote):
         return {
             "apiVersion": "networking.k8s.io/v1",
             "kind": "NetworkPolicy",
-            "metadata": self._meta(self.name),
+            "metadata": self._metadata(self.name),
             "spec": {
                 **ours,
                 "policyTypes": ["Ingress", "Egress"],
@@ -152,15 +158,15 @@ class Kuberay(Remote):
 
     def _study(self, job: Job) -> dict[str, Any]:
         size = sum(len(text.encode()) for text in job.files.values())
-        if size > MOST_BYTES:
+        if size > MAX_BYTES:
             raise ValueError(
-                f"the Python files beside the study have {size / MOST_BYTES:.1f} MiB, Kubernetes"
-                " takes at most 1: have the study in a directory of its own"
+                f"the Python files in the directory of the study have {size / MAX_BYTES:.1f} MiB,"
+                " Kubernetes takes at most 1: move the study to a directory of its own"
             )
         return {
             "apiVersion": "v1",
             "kind": "ConfigMap",
-            "metadata": self._meta(self._name(job), study=job.label),
+            "metadata": self._metadata(self._name(job), study=job.label),
             "data": {_key(path): text for path, text in job.files.items()},
         }
 
@@ -177,7 +183,7 @@ class Kuberay(Remote):
         return {
             "apiVersion": "ray.io/v1",
             "kind": "RayJob",
-            "metadata": self._meta(self._name(job), study=job.label),
+            "metadata": self._metadata(self._name(job), study=job.label),
             "spec": {
                 "entrypoint": f"cd {HOME} && python {shlex.join(job.run)}",
                 "submissionMode": "K8sJobMode",
@@ -200,7 +206,7 @@ class Kuberay(Remote):
         }
 
     def _pod(self, job: Job, role: str, where: dict[str, str] | None = None) -> dict[str, Any]:
-        sizes = {"cache": f"{LIMIT_GIB}Gi", "tmp": f"{LIMIT_GIB}Gi"}
+        sizes = {"cache": f"{DISK_GIB}Gi", "tmp": f"{DISK_GIB}Gi"}
         volumes: list[dict[str, Any]] = [
             *({"name": k, "emptyDir": {"sizeLimit": v}} for k, v in sizes.items()),
             {"name": "shm", "emptyDir": {"medium": "Memory", "sizeLimit": "8Gi"}},
@@ -237,11 +243,11 @@ class Kuberay(Remote):
         limits = {
             "cpu": "2" if small else str(self.cpus),
             "memory": "8Gi" if small else self.memory,
-            "ephemeral-storage": f"{2 * LIMIT_GIB}Gi",
+            "ephemeral-storage": f"{2 * DISK_GIB}Gi",
             **gpus,
         }
         env = {"HOME": "/cache", "SEGPRINT_CACHE": "/cache", WORKERS: self.shape}
-        secret = self.secret if role != "submitter" else ""  # it only hands the job over
+        secret = self.secret if role != "submitter" else ""  # it only submits the job
         mounts = [
             {"name": "cache", "mountPath": "/cache"},
             {"name": "tmp", "mountPath": "/tmp"},  # noqa: S108
@@ -280,7 +286,7 @@ def _text(documents: list[dict[str, Any]]) -> str:
     import yaml
 
     class Plain(yaml.SafeDumper):
-        """Nothing by reference, and text of several lines as such: to be read by people."""
+        """Writes YAML for people: without references, and text of several lines as a block."""
 
         def ignore_aliases(self, data: Any) -> bool:
             return True

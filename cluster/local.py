@@ -1,4 +1,4 @@
-"""The machine at hand: a Ray of our own, bound to loopback, ended with the sweep."""
+"""The local machine: a Ray that is bound to loopback and ends with the sweep."""
 
 from __future__ import annotations
 
@@ -10,11 +10,12 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cluster import Cluster, Resources, _head
+from cluster import _head
+from cluster._kinds import Cluster, Resources
 
 
 def usable_cpus() -> int:
-    """CPUs that this process may use."""
+    """Return the number of CPUs that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
@@ -25,26 +26,27 @@ QUIET = {
     "RAY_TRAIN_ENABLE_PRINT_PATCH": "0",
     "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0",
     "RAY_AIR_NEW_OUTPUT": "0",
-    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative places of data and caches mean the driver's directory
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",  # relative paths refer to the driver's directory
     "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
-    # Tune would write the state of all trials anew every few seconds; nothing reads it here.
+    # Tune would rewrite the state of all trials every few seconds, and nothing reads it.
     "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
     "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
-    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the sweep has its own
-    "TUNE_FORCE_TRIAL_CLEANUP_S": "30",  # what keeps no checkpoint by then is killed
+    "TUNE_DISABLE_SIGINT_HANDLER": "1",  # the sweep handles SIGINT
+    "TUNE_FORCE_TRIAL_CLEANUP_S": "30",  # trials that are still running are killed after it
 }
 LOOPBACK = {
-    # Named for other systems, this makes Ray take 127.0.0.1 for the node's address, and with it
-    # every one of its servers binds to loopback; an address given to ray.init does not.
+    # In spite of its name, this makes Ray use 127.0.0.1 as the node's address, so that all of its
+    # servers bind to loopback. Passing an address to ray.init does not achieve this.
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
 }
 
 
-def _address_of_its_own() -> dict[str, str]:
-    """Variables by which whatever Ray starts knows its own Ray from others on this machine.
+def _own_address() -> dict[str, str]:
+    """Return variables with which Ray's processes find their own Ray among several on this machine.
 
-    Ray Train asks for the state of its run; it would ask the latest Ray, and take the run for dead.
+    Without them Ray Train would query the latest Ray for the state of its run, and conclude that
+    the run is dead.
     """
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
@@ -53,7 +55,7 @@ def _address_of_its_own() -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Local(Cluster):
-    """``cpus=None`` takes all that the process may use."""
+    """Ray on this machine; ``cpus=None`` uses all CPUs that the process may use."""
 
     cpus: int | None = None
 
@@ -67,15 +69,15 @@ class Local(Cluster):
     def connect(self) -> Generator[Resources]:
         import ray
 
-        own = _address_of_its_own()
-        before = {k: os.environ.pop(k, None) for k in own}
-        os.environ.update(own)
+        address = _own_address()
+        before = {k: os.environ.pop(k, None) for k in address}
+        os.environ.update(address)
         try:
             ray.init(
-                # "local" starts a fresh one: a stray cluster file cannot capture the sweep.
+                # "local" starts a new Ray, even if a file names a running cluster.
                 address="local",
                 num_cpus=self.cpus or usable_cpus(),
-                # Ray's cleaner of leaked placement groups asks the dashboard's State API.
+                # Ray's cleaner of leaked placement groups needs the dashboard's State API.
                 include_dashboard=True,
                 dashboard_host="127.0.0.1",
                 log_to_driver=False,
@@ -84,7 +86,7 @@ class Local(Cluster):
         except Exception as error:
             raise ConnectionError(f"Ray did not start on this machine: {error}") from error
         finally:
-            for name, value in before.items():  # what Ray has started keeps its own
+            for name, value in before.items():  # the processes of Ray keep their copies
                 os.environ.pop(name)
                 os.environ.update({name: value} if value is not None else {})
         try:

@@ -1,7 +1,7 @@
-"""A Slurm partition: one sbatch job per study, with Ray's own multi-node start-up inside.
+"""A Slurm partition: one sbatch job per study, which starts Ray on all of its nodes.
 
-The files and the store must be on, or reachable from, every node. Credentials of the store come
-from the environment that ``sbatch`` is called in, or from what ``setup`` sources.
+Every node must reach the files and the store. The store's credentials are taken from the
+environment of ``sbatch``, or from a file that ``setup`` sources.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import shlex
 from dataclasses import dataclass
 
-from cluster import WORKERS, Command, Job, Remote
+from cluster._kinds import WORKERS, Command, Job, Remote
 
 SCRIPT = r"""
 set -euo pipefail
@@ -20,7 +20,7 @@ cd "$SLURM_SUBMIT_DIR/source"
 python=$(command -v python3)
 ray=("$python" -m ray.scripts.scripts)
 
-# The token is made here, for this job alone, where all its nodes read it and nobody else does.
+# The token is of this job only; its nodes can read it, other users cannot.
 run=$(mktemp -d "$SLURM_SUBMIT_DIR/run-XXXXXX")
 "$python" -c 'import secrets; print(secrets.token_hex(32))' > "$run/token"
 export RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH="$run/token" RAY_USAGE_STATS_ENABLED=0
@@ -37,7 +37,8 @@ leave() {{
   rm -rf "$run"
 }}
 trap leave EXIT
-# The driver keeps checkpoints and ends; short of the time limit, the job is queued again.
+# On TERM the driver saves checkpoints and ends. Shortly before the time limit (USR1), the job is
+# also queued again.
 trap 'kill -TERM $driver 2>/dev/null || true' TERM INT
 trap 'again=1; kill -TERM $driver 2>/dev/null || true' USR1
 
@@ -61,7 +62,7 @@ done
 driver=$!
 code=0
 wait "$driver" || code=$?
-while kill -0 "$driver" 2>/dev/null; do  # a signal ends the wait, not the driver
+while kill -0 "$driver" 2>/dev/null; do  # a signal interrupts wait, not the driver
   code=0
   wait "$driver" || code=$?
 done
@@ -75,47 +76,52 @@ exit "$code"
 
 @dataclass(frozen=True)
 class Slurm(Remote):
-    """``segprint submit slurm SPACE``; a second job of one study waits for the first to end."""
+    """``segprint submit slurm SPACE``; a second job of the same study waits for the first."""
 
     partition: str = ""
     account: str = ""
     memory: str = "0"
-    """Of each node; 0 is all of it."""
+    """Memory per node; 0 is all of it."""
     setup: str = ""
-    """Lines that make ``python3`` the one with this package, e.g. ``module load cuda``."""
+    """Shell commands after which ``python3`` has this package, e.g. ``module load cuda``."""
     restarts: int = 10
-    """How often a job that reached its time limit is queued again."""
+    """How often a job that reached its time limit is queued again, at most."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         for what in ("partition", "account", "memory"):
             value = getattr(self, what)
             if value and not value.replace("-", "").replace("_", "").replace(",", "").isalnum():
-                raise ValueError(f"Slurm: {what}={value!r} must be a plain word")
+                raise ValueError(
+                    f"Slurm: {what}={value!r} must consist of letters, digits, '-', '_' and ','"
+                )
         if self.restarts < 0:
             raise ValueError(f"Slurm: restarts={self.restarts} must be at least 0")
 
-    def place(self, job: Job | None = None) -> str:
-        # A job that waits for hours keeps the source it was submitted with.
+    def directory(self, job: Job | None = None) -> str:
+        # A queued job keeps the source with which it was submitted.
         return self.name if job is None else f"{self.name}/{job.name}"
 
     def files(self, job: Job | None = None) -> dict[str, str]:
         return {} if job is None else {"job.sbatch": self._script(job)}
 
     def up(self) -> list[Command]:
-        return []  # each study's job starts its own
+        return []  # the job of a study starts its own Ray
 
     def down(self) -> list[Command]:
-        return [("bash", "-c", f"{self._mine('{print $1}')} | xargs -r scancel")]
+        return [("bash", "-c", f"{self._own_jobs('{print $1}')} | xargs -r scancel")]
 
     def status(self) -> list[Command]:
         where = (f"--partition={self.partition}",) if self.partition else ()
-        said = f'{{print "study", substr($4, {len(self.name) + 2}), $3, "job", $1, $5}}'
+        action = f'{{print "study", substr($4, {len(self.name) + 2}), $3, "job", $1, $5}}'
         nodes = ("sinfo", "--format=node %P %t %D with %c CPUs, %G", *where)
-        return [nodes, ("bash", "-c", self._mine(said))]
+        return [nodes, ("bash", "-c", self._own_jobs(action))]
 
-    def _mine(self, action: str) -> str:
-        """What Awk makes of each job of this cluster: its number, mark, state, name, reason."""
+    def _own_jobs(self, action: str) -> str:
+        """Return a command that applies an awk action to the jobs of this cluster.
+
+        The fields are id, comment, state, name and reason.
+        """
         jobs = "squeue --me --noheader --format='%i %k %T %j %R'"
         return f"set -o pipefail; {jobs} | awk '$2 == \"{self._mark}\" {action}'"
 

@@ -36,7 +36,7 @@ def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
     if kind == "spaces":
         return [{"name": n, "about": search_spaces.summary(n)} for n in search_spaces.names()]
     if kind == "clusters":
-        return [{"name": n, "about": _doc(cluster.HERE / f"{n}.py")} for n in cluster.names()]
+        return [{"name": n, "about": _doc(cluster.source_file(n))} for n in cluster.names()]
     if kind == "analyses":
         return [{"name": n, "about": _doc(analyses.HERE / f"{n}.py")} for n in analyses.names()]
     if kind == "views":

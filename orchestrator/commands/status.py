@@ -32,7 +32,7 @@ def _of_cluster(options: Namespace) -> int:
             return 0
         rows = _jobs.state(where.jobs())
         if options.json:
-            emit(rows, None, True)
+            emit([row._asdict() for row in rows], None, True)
         else:
             print("\n".join(_jobs.lines(rows)))
         return 0

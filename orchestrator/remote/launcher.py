@@ -41,13 +41,13 @@ def described(name_or_path: str, verb: str) -> Remote:
 
 def folder(where: Remote, job: Job | None) -> Path:
     """Where the files of a cluster are kept, readable by their owner alone."""
-    return Path.home() / ".segprint" / where.place(job)
+    return Path.home() / ".segprint" / where.directory(job)
 
 
 def shown(where: Remote, job: Job | None, commands: list[Command]) -> str:
     """Exactly what would be sent, and what would send it."""
     parts = [f"# --- {name}\n{text.rstrip()}\n" for name, text in where.files(job).items()]
-    if where.ships:
+    if where.sends_source:
         files = sources()
         size = sum(path.stat().st_size for path in files.values()) / 2**20
         parts.append(f"# --- source/: {len(files)} files of the packages, {size:.1f} MiB")
@@ -101,7 +101,7 @@ def _prepared(where: Remote, job: Job | None, *, fresh: bool) -> Path:
     """The files of a cluster and a job in their place; the source anew where that is asked for."""
     place = folder(where, job)
     place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if where.ships and fresh:
+    if where.sends_source and fresh:
         stage(job or Job("", (), (), ()), place / "source")
     for name, text in where.files(job).items():
         (place / name).write_text(text, encoding="utf-8")

@@ -39,8 +39,14 @@ def as_text(value: Any) -> str:
 
 
 def decimals(digits: int) -> Callable[[Any], str]:
-    """Return a format for numbers with a fixed number of decimals."""
-    return lambda value: MISSING if as_text(value) == MISSING else f"{value:,.{digits}f}"
+    """Return a format for numbers with a fixed number of decimals and a typographic minus."""
+
+    def show(value: Any) -> str:
+        if as_text(value) == MISSING:
+            return MISSING
+        return f"{value:,.{digits}f}".replace("-", "−")
+
+    return show
 
 
 def p_value(value: Any) -> str:

@@ -23,15 +23,15 @@ def test_a_port_where_nobody_listens_or_answers_blocks_nobody(
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(ConnectionError, match="does not answer as Ray's head"):
-            _head_probe.reach(f"127.0.0.1:{port}")
+            _head_probe.probe(f"127.0.0.1:{port}")
         with pytest.raises(ConnectionError, match="no Ray Jobs at .*timed out"):
             _jobs.state(f"http://127.0.0.1:{port}")
     with pytest.raises(ConnectionError, match="refused; is it the head's address"):
-        _head_probe.reach(f"127.0.0.1:{port}")
+        _head_probe.probe(f"127.0.0.1:{port}")
     with pytest.raises(ConnectionError, match="refused; is RAY_ADDRESS right"):
         _jobs.state(f"http://127.0.0.1:{port}")
     with pytest.raises(ConnectionError, match="must be HOST:PORT"):
-        _head_probe.reach("somewhere")
+        _head_probe.probe("somewhere")
 
 
 def test_an_environment_without_the_packages_says_so(tmp_path: Path) -> None:
@@ -103,19 +103,19 @@ def test_whose_head_it_is_and_what_it_runs_is_told_before_ray_tries(
 
 REACH = """
 import sys
-from cluster import _reach
+from cluster import _head_probe
 try:
-    _reach.reach(sys.argv[1])
+    _head_probe.probe(sys.argv[1])
     print("reached")
 except ConnectionError as error:
     print(error)
 """
 GATHER = """
 import ray
-from cluster import _gather
+from cluster import _node_wait
 ray.init(address="auto", log_to_driver=False)
 try:
-    with _gather.gathered(1.0):
+    with _node_wait.waited(1.0):
         pass
 except ConnectionError as error:
     print(error)

@@ -58,8 +58,11 @@ def planted(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     ("make", "message"),
     [
         (lambda: Slurm(nodes=0), "Slurm: nodes=0 must be at least 1"),
-        (lambda: Slurm(name="My_Lab"), "name='My_Lab' must be at most 30 of a-z, 0-9 and -"),
-        (lambda: Slurm(partition="a\n#SBATCH --uid=0"), "must be a plain word"),
+        (
+            lambda: Slurm(name="My_Lab"),
+            "name='My_Lab' must have at most 30 characters of a-z",
+        ),
+        (lambda: Slurm(partition="a\n#SBATCH --uid=0"), "must consist of letters"),
         (lambda: Aws(hours=0), "Aws: hours=0 must be above 0 and at most 720"),
         (lambda: Aws(env={"AWS_SECRET_ACCESS_KEY": "x"}), "looks like a credential"),
         (lambda: Aws(env={"WANDB_API_KEY": "x"}), "looks like a credential"),

@@ -105,7 +105,7 @@ def test_every_machine_watches_itself_and_workers_go_before_the_head(where: Aws 
     assert config["file_mounts"]["~/segprint-watch"] == "watch.sh"
     assert "segprint-watch head 60" in config["head_start_ray_commands"][-1]
     assert "segprint-watch worker 10" in config["worker_start_ray_commands"][-1]
-    with pytest.raises(ValueError, match="workers go before the head"):
+    with pytest.raises(ValueError, match="workers must end before the head"):
         type(where)(stop_minutes=10, idle_minutes=10)
 
 

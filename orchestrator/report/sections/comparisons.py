@@ -37,7 +37,7 @@ COLUMNS = (
     Column("metric", "Metric"),
     Column("name", "Arm − other arm"),
     Column("difference", "Difference", decimals(3), interval=True),
-    Column("better", "Better in", as_text),
+    Column("better", "Share of units better", decimals(2)),
     Column("p", "p", p_value),
     Column("p_holm", "p (Holm)", p_value),
     Column("seeds", "Seeds", as_text),
