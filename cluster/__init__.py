@@ -6,14 +6,17 @@ and commands, and runs each :class:`Job` elsewhere.
 
 from cluster._choices import is_cluster, kind, load, names, source_file
 from cluster._kinds import WORKERS, Cluster, Command, Job, Remote, Resources, short
+from cluster._ray import RayNode, alive_nodes
 
 __all__ = [
     "WORKERS",
     "Cluster",
     "Command",
     "Job",
+    "RayNode",
     "Remote",
     "Resources",
+    "alive_nodes",
     "is_cluster",
     "kind",
     "load",

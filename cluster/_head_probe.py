@@ -10,6 +10,8 @@ import platform
 import socket
 from typing import Any
 
+from cluster import _ray
+
 TIMEOUT_SECONDS = 10.0
 
 
@@ -56,17 +58,10 @@ def _metadata(address: str) -> bytes:
     """Return what the head records of its versions, as JSON; empty if it records nothing."""
     import grpc
     import ray.exceptions
-    from ray._private.grpc_utils import init_grpc_channel
-    from ray.core.generated import gcs_service_pb2 as messages
-    from ray.core.generated.gcs_service_pb2_grpc import InternalKVGcsServiceStub
 
-    channel: Any = init_grpc_channel(address)
-    request: Any = messages.InternalKVGetRequest(  # pyright: ignore[reportAttributeAccessIssue]
-        key=b"CLUSTER_METADATA", namespace=b"cluster"
-    )
+    channel = _ray.gcs_channel(address)
     try:
-        answer = InternalKVGcsServiceStub(channel).InternalKVGet(request, timeout=TIMEOUT_SECONDS)
-        return answer.value
+        return _ray.cluster_metadata(channel, TIMEOUT_SECONDS)
     except ray.exceptions.AuthenticationError as error:  # raised before the request is sent
         reason = " ".join(str(error).split()).partition(". ")[0]
         raise ConnectionError(f"no token for RAY_ADDRESS={address}: {reason}") from error

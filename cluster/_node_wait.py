@@ -7,9 +7,10 @@ import sys
 import time
 from collections.abc import Generator
 from contextlib import contextmanager
-from typing import Any
 
+from cluster import _ray
 from cluster._kinds import WORKERS
+from cluster._ray import RayNode
 
 TIMEOUT_SECONDS = 900.0
 """The time in which a cloud machine boots and installs its packages."""
@@ -34,40 +35,33 @@ def waited(timeout: float = TIMEOUT_SECONDS) -> Generator[None]:
     if nodes == 0:
         yield
         return
-    from ray.autoscaler.sdk import request_resources
-
-    # This has no effect if Ray has no autoscaler.
-    request_resources(bundles=[{"CPU": cpus, **({"GPU": gpus} if gpus else {})}] * nodes)
+    _ray.request_nodes(nodes, {"CPU": cpus, **({"GPU": gpus} if gpus else {})})
     try:
         _wait(nodes, {"CPU": cpus, "GPU": gpus}, timeout)
         yield
     finally:
-        request_resources(bundles=[])
+        _ray.request_nodes(0, {})
 
 
 def _wait(nodes: int, shape: dict[str, int], timeout: float) -> None:
-    import ray
-
-    def fits(node: dict[str, Any]) -> bool:
-        return node["Alive"] and all(node["Resources"].get(k, 0) >= v for k, v in shape.items())
+    def fits(node: RayNode) -> bool:
+        return all(node.amount(kind) >= count for kind, count in shape.items())
 
     deadline = time.monotonic() + timeout
-    while (ready := sum(map(fits, ray.nodes()))) < nodes and time.monotonic() < deadline:
+    while (ready := sum(map(fits, _ray.alive_nodes()))) < nodes and time.monotonic() < deadline:
         time.sleep(CHECK_SECONDS)
     size = " and ".join(f"{count} {kind}" for kind, count in shape.items())
     if ready:
         _warn(ready, nodes, size, timeout)
         return
     sizes = sorted(
-        ", ".join(f"{node['Resources'].get(k, 0):g} {k}" for k in shape)
-        for node in ray.nodes()
-        if node["Alive"]
+        ", ".join(f"{node.amount(kind):g} {kind}" for kind in shape) for node in _ray.alive_nodes()
     )
     raise ConnectionError(
         f"{WORKERS} states {nodes} nodes of {size} each, and none started in {timeout:.0f} s"
-        f" (there are {len(sizes)}: {'; '.join(sizes)}). The sweep ends, because it would train on"
-        " CPUs only: check the quota, the GPU driver and the image of the nodes (`ray status` on"
-        " the head), or describe the cluster with gpus=0"
+        f" (there are {len(sizes)}: {'; '.join(sizes)}). The sweep ends, because smaller nodes"
+        " would train without GPUs or not at all: check the quota, the GPU driver and the image of"
+        " the nodes (`ray status` on the head), or describe the cluster with gpus=0"
     )
 
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+from cluster import _ray
+
 MAX_LISTED = 10_000
 TIMEOUT_SECONDS = 10.0
 """The longest wait for one answer."""
@@ -35,7 +37,8 @@ def remove(*ending: str) -> int:
             "job_id",
         )
         _remove(groups)
-        _kill(cleaners)
+        if cleaners:
+            _ray.kill_actors([actor.actor_id for actor in cleaners], TIMEOUT_SECONDS)
     except (RayStateApiException, RayError, RpcError, OSError):
         return 0
     return len(groups) + len(cleaners)
@@ -49,21 +52,3 @@ def _remove(groups: list[Any]) -> None:
         remove_placement_group(
             PlacementGroup(PlacementGroupID(bytes.fromhex(group.placement_group_id)))
         )
-
-
-def _kill(actors: list[Any]) -> None:
-    """Kill actors by the GCS: they have no name, and no handle of them exists."""
-    import ray
-    from ray._private.grpc_utils import init_grpc_channel
-    from ray.core.generated import gcs_service_pb2 as messages
-    from ray.core.generated.gcs_service_pb2_grpc import ActorInfoGcsServiceStub
-
-    if not actors:
-        return
-    channel: Any = init_grpc_channel(ray.get_runtime_context().gcs_address)
-    for actor in actors:
-        request: Any = messages.KillActorViaGcsRequest(  # pyright: ignore[reportAttributeAccessIssue]
-            actor_id=bytes.fromhex(actor.actor_id), force_kill=True, no_restart=True
-        )
-        ActorInfoGcsServiceStub(channel).KillActorViaGcs(request, timeout=TIMEOUT_SECONDS)
-    channel.close()

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import _head, _head_probe, _node_wait, _orphans
+from cluster import _head, _head_probe, _node_wait, _orphans, _ray
 from cluster._kinds import Cluster, Resources
 from cluster.local import LOOPBACK, QUIET
 
@@ -74,15 +74,13 @@ class Existing(Cluster):
 
     @contextmanager
     def connect(self) -> Generator[Resources]:
-        import ray
-
         variables = {k: str(Path(os.environ[k]).absolute()) for k in DIRECTORIES if k in os.environ}
         # Ray Train queries the state of its run. With several Rays on a machine it would query the
         # latest, and conclude that the run is dead.
         variables["RAY_ADDRESS"] = self._address()
         _head_probe.probe(self._address())
         try:
-            ray.init(
+            _ray.ray().init(
                 address=self._address(),
                 runtime_env={"env_vars": self.environment() | variables},
                 log_to_driver=False,
@@ -93,11 +91,10 @@ class Existing(Cluster):
             raise ConnectionError(f"no Ray at RAY_ADDRESS={self._address()}: {reason}") from error
         try:
             _orphans.remove()
-            with _head.watched(ray.get_runtime_context().gcs_address), _node_wait.waited():
-                offered = ray.cluster_resources()
-                alive = [node["Resources"] for node in ray.nodes() if node["Alive"]]
-                nodes = tuple((has.get("CPU", 0.0), has.get("GPU", 0.0)) for has in alive)
+            with _head.watched(_ray.head_address()), _node_wait.waited():
+                offered = _ray.total_resources()
+                nodes = tuple((n.amount("CPU"), n.amount("GPU")) for n in _ray.alive_nodes())
                 yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)), nodes)
         finally:
-            _orphans.remove(ray.get_runtime_context().get_job_id())
-            ray.shutdown()
+            _orphans.remove(_ray.job_id())
+            _ray.ray().shutdown()

@@ -292,8 +292,9 @@ def _text(documents: list[dict[str, Any]]) -> str:
             return True
 
     def text(dumper: yaml.SafeDumper, value: str) -> yaml.ScalarNode:
+        untyped: Any = dumper  # represent_scalar has no types
         style = "|" if "\n" in value else None
-        return dumper.represent_scalar("tag:yaml.org,2002:str", value, style=style)
+        return untyped.represent_scalar("tag:yaml.org,2002:str", value, style=style)
 
     Plain.add_representer(str, text)
     return yaml.dump_all(documents, Dumper=Plain, sort_keys=False, width=1000)

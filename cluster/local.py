@@ -10,7 +10,7 @@ from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from cluster import _head
+from cluster import _head, _ray
 from cluster._kinds import Cluster, Resources
 
 
@@ -67,13 +67,11 @@ class Local(Cluster):
 
     @contextmanager
     def connect(self) -> Generator[Resources]:
-        import ray
-
         address = _own_address()
         before = {k: os.environ.pop(k, None) for k in address}
         os.environ.update(address)
         try:
-            ray.init(
+            _ray.ray().init(
                 # "local" starts a new Ray, even if a file names a running cluster.
                 address="local",
                 num_cpus=self.cpus or usable_cpus(),
@@ -90,8 +88,8 @@ class Local(Cluster):
                 os.environ.pop(name)
                 os.environ.update({name: value} if value is not None else {})
         try:
-            offered = ray.cluster_resources()
-            with _head.watched(ray.get_runtime_context().gcs_address):
+            offered = _ray.total_resources()
+            with _head.watched(_ray.head_address()):
                 yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
         finally:
-            ray.shutdown()
+            _ray.ray().shutdown()

@@ -23,7 +23,7 @@ from cluster.kuberay import Kuberay
 from cluster.local import Local, usable_cpus
 from orchestrator.commands import emit, ledger_of
 from orchestrator.diagnostics import node_checks, preflight
-from orchestrator.diagnostics.preflight import Check
+from orchestrator.diagnostics.preflight import CheckResult, Checks
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.remote.launcher import launch
 from orchestrator.remote.package import doctor_of, stage
@@ -40,7 +40,7 @@ def main(options: Namespace) -> int:
     elif not isinstance(where, Local):
         return _there(where, options)
     ledger = ledger_of(options)
-    checks: list[Callable[[], Check]] = [
+    checks: list[Callable[[], Checks]] = [
         _machine,
         preflight.packages,
         lambda: _store(ledger),
@@ -49,11 +49,7 @@ def main(options: Namespace) -> int:
         preflight.exposed,
         _ray if isinstance(where, Local) else lambda: _nodes(where, ledger.store.url),
     ]
-    rows = [
-        {"check": name, "state": state, "found": found}
-        for check in checks
-        for name, state, found in check()
-    ]
+    rows = [result._asdict() for check in checks for result in check()]
     emit(rows, None, options.json)
     return 1 if any(row["state"] == "failure" for row in rows) else 0
 
@@ -74,66 +70,72 @@ def _there(where: Cluster | Remote, options: Namespace) -> int:
     return _jobs.logs(where.jobs(), job)
 
 
-def _nodes(where: Cluster, url: str) -> Check:
+def _nodes(where: Cluster, url: str) -> Checks:
     try:
         with where.connect() as resources:
-            yield "ray", "ok", f"reached, {resources.cpus} CPUs, {resources.gpus} GPUs"
+            yield CheckResult("ray", "ok", f"reached, {resources.cpus} CPUs, {resources.gpus} GPUs")
             yield from node_checks.nodes(url)
     except ConnectionError as error:
-        yield "ray", "failure", str(error)
+        yield CheckResult("ray", "failure", str(error))
 
 
-def _machine() -> Check:
-    yield "python", "ok", platform.python_version()
+def _machine() -> Checks:
+    yield CheckResult("python", "ok", platform.python_version())
     for name in ("torch", "ray", "optuna", "pyarrow", "duckdb"):
-        yield name, "ok", version(name)
-    yield "cpus", "ok", f"{usable_cpus()} usable of {os.cpu_count()}"
+        yield CheckResult(name, "ok", version(name))
+    yield CheckResult("cpus", "ok", f"{usable_cpus()} usable of {os.cpu_count()}")
     gpus = torch.cuda.device_count()
-    yield "gpus", "ok", ", ".join(map(torch.cuda.get_device_name, range(gpus))) or "none: CPU only"
+    yield CheckResult(
+        "gpus", "ok", ", ".join(map(torch.cuda.get_device_name, range(gpus))) or "none: CPU only"
+    )
 
 
-def _store(ledger: Ledger) -> Check:
+def _store(ledger: Ledger) -> Checks:
     began = time.perf_counter()
     try:
         once = ledger.store.check()
     except OSError as error:
-        yield "store", "failure", str(error)
+        yield CheckResult("store", "failure", str(error))
         return
     milliseconds = 1000 * (time.perf_counter() - began)
     found = f"{ledger.store.url}: write, read, list, delete in {milliseconds:.0f} ms"
     if once:
-        yield "store", "ok", f"{found}; of racing creators one wins"
+        yield CheckResult("store", "ok", f"{found}; of racing creators one wins")
     else:
         what = "several racing creators win, the last is kept: run one driver per study"
-        yield "store", "warning", f"{found}; {what}"
+        yield CheckResult("store", "warning", f"{found}; {what}")
     yield from preflight.store_times(ledger.store)
 
 
-def _cache() -> Check:
+def _cache() -> Checks:
     folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        yield "cache", "failure", f"{error}; set SEGPRINT_CACHE to a writable directory"
+        yield CheckResult(
+            "cache", "failure", f"{error}; set SEGPRINT_CACHE to a writable directory"
+        )
         return
     free = shutil.disk_usage(folder).free / 2**30
     try:
         bound, place = cache_bytes() / 2**30, located("").rstrip("/")
     except ValueError as error:
-        yield "data", "failure", str(error)
+        yield CheckResult("data", "failure", str(error))
         return
     found = f"{folder}, {free:.0f} GiB free, {bound:g} of them for decoded images at most"
-    yield "cache", "ok" if free > 1 else "warning", found
+    yield CheckResult("cache", "ok" if free > 1 else "warning", found)
     there = "://" in place or Path(place).is_dir()
     hint = "" if there else ": no such directory; set SEGPRINT_DATA where data sets lie in one"
-    yield "data", "ok" if there else "warning", f"{place}{hint}"
+    yield CheckResult("data", "ok" if there else "warning", f"{place}{hint}")
 
 
-def _ray() -> Check:
+def _ray() -> Checks:
     where = Local()
     os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
     try:
         with where.connect() as resources:
-            yield "ray", "ok", f"started and stopped, {resources.cpus} CPUs, {resources.gpus} GPUs"
+            yield CheckResult(
+                "ray", "ok", f"started and stopped, {resources.cpus} CPUs, {resources.gpus} GPUs"
+            )
     except ConnectionError as error:
-        yield "ray", "failure", str(error)
+        yield CheckResult("ray", "failure", str(error))

@@ -1,1 +1,1 @@
-"""Checks of a machine, of a cluster's nodes and of data sets before a sweep."""
+"""Checks of machines, stores and clusters before a sweep, and of data sets before training."""

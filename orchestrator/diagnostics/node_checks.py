@@ -1,4 +1,7 @@
-"""What ``segprint doctor --on CLUSTER`` measures on a cluster's nodes, and between them."""
+"""The checks of ``segprint doctor --on CLUSTER`` on the nodes of a cluster and between them.
+
+Actors of Ray and collectives of torch have no types: they are ``Any`` within this module.
+"""
 
 from __future__ import annotations
 
@@ -8,59 +11,79 @@ import socket
 import statistics
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
-from orchestrator.diagnostics.preflight import MOST_SKEW_SECONDS, SLOW_MILLISECONDS, Check
+from cluster import RayNode, alive_nodes
+from orchestrator.diagnostics.preflight import (
+    MAX_SKEW_SECONDS,
+    SLOW_MILLISECONDS,
+    CheckResult,
+    Checks,
+)
 from orchestrator.storage.object_store import Store, StoreError
 
-PATIENCE_SECONDS = 120.0
-"""For all nodes to start a process and answer."""
-MEET_SECONDS = 30.0
-LEAST_GIB = 5.0
-"""Free where decoded images go."""
+TIMEOUT_SECONDS = 120.0
+"""The time in which every node must start a process and answer."""
+GROUP_SECONDS = 30.0
+"""The time in which the nodes must form a process group."""
+MIN_FREE_GIB = 5.0
+"""Free disk space for decoded images."""
+
+
+@dataclass(frozen=True)
+class NodeState:
+    """The state of one node."""
+
+    versions: Mapping[str, str]
+    """Versions of Python, torch and Ray."""
+    gpus: int
+    """GPUs that torch can use."""
+    free_gib: float
+    """Free disk space for decoded images."""
+    store: float | str
+    """Milliseconds to write and read an object, or the error."""
 
 
 class Node:
-    """A process on one node; made an actor by Ray."""
+    """A process on one node, which becomes an actor of Ray."""
 
-    def look(self, url: str) -> dict[str, Any]:
-        """What is installed and there; how long the store takes from here, or why it cannot."""
-        import ray
+    def state(self, url: str) -> NodeState:
+        """Return the state of the node; ``url`` is that of the store."""
         import torch
 
         from trainables.decoding.cache import cache_dir
 
         folder = cache_dir()
         folder.mkdir(parents=True, exist_ok=True)
-        versions = {"Python": platform.python_version(), "torch": torch.__version__}
-        return {
-            "versions": {**versions, "Ray": ray.__version__},
-            "gpus": torch.cuda.device_count(),
-            "free": shutil.disk_usage(folder).free / 2**30,
-            "store": _store_milliseconds(url),
-        }
+        return NodeState(
+            versions=_versions_here(),
+            gpus=torch.cuda.device_count(),
+            free_gib=shutil.disk_usage(folder).free / 2**30,
+            store=_store_milliseconds(url),
+        )
 
     def clock(self) -> float:
-        """Seconds since 1970."""
+        """Return the time in seconds since 1970."""
         return time.time()
 
     def listen(self, address: str) -> int:
-        """Open a port of this node's own address, of no other interface; its number."""
-        self._door = socket.create_server((address, 0))
-        return self._door.getsockname()[1]
+        """Open a port on the node's address, and on no other interface; return its number."""
+        self._listener = socket.create_server((address, 0))
+        return self._listener.getsockname()[1]
 
-    def meet(self, backend: str, rank: int, world: int, host: str, port: int) -> float:
-        """Add up one number of each node, as workers of a trial do; seconds it took."""
+    def all_reduce(self, backend: str, rank: int, world: int, host: str, port: int) -> float:
+        """Sum a number per node, as the workers of a trial do; return the seconds it took."""
         import torch
-        import torch.distributed as dist
+        import torch.distributed
 
+        dist: Any = torch.distributed
         began = time.perf_counter()
-        limit = timedelta(seconds=MEET_SECONDS)
-        door = self._door.detach() if rank == 0 else None
-        make: Any = dist.TCPStore  # pyright: ignore[reportPrivateImportUsage]
-        store = make(host, port, world, rank == 0, limit, master_listen_fd=door)
+        limit = timedelta(seconds=GROUP_SECONDS)
+        listener = self._listener.detach() if rank == 0 else None
+        store = dist.TCPStore(host, port, world, rank == 0, limit, master_listen_fd=listener)
         dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=limit)
         try:
             ones = torch.ones(1, device="cuda" if backend == "nccl" else "cpu")
@@ -73,153 +96,166 @@ class Node:
         return time.perf_counter() - began
 
 
+def _versions_here() -> dict[str, str]:
+    import ray
+    import torch
+
+    python = platform.python_version()
+    return {"Python": python, "torch": torch.__version__, "Ray": ray.__version__}
+
+
 def _store_milliseconds(url: str) -> float | str:
     key = f"checks/{uuid.uuid4().hex}"
-    store, took = Store(url), list[float]()
+    store, times = Store(url), list[float]()
     try:
         for _ in range(3):
             began = time.perf_counter()
             store.put(key, b"1")
             store.get(key)
-            took.append(1000 * (time.perf_counter() - began))
+            times.append(1000 * (time.perf_counter() - began))
         store.delete(key)
     except (StoreError, KeyError, ValueError, OSError) as error:
         return str(error)
-    return statistics.median(took)
+    return statistics.median(times)
 
 
-def nodes(url: str) -> Check:
-    """One line per check, over all nodes of the connected Ray; those that are wrong are named."""
+def nodes(url: str) -> Checks:
+    """Check the nodes of the connected cluster; the findings name the nodes with problems."""
     import ray
 
-    alive = sorted((n for n in ray.nodes() if n["Alive"]), key=lambda n: n["NodeManagerAddress"])
-    there = [str(node["NodeManagerAddress"]) for node in alive]
-    # Nodes of one machine share its address: so each has its number too.
-    names = [f"{i} at {address}" for i, address in enumerate(there)]
-    actors = [_actor(node["NodeID"], 0) for node in alive]
+    alive = sorted(alive_nodes(), key=lambda node: node.address)
+    # Nodes on one machine share its address, so each is named by a number as well.
+    names = [f"{i} at {node.address}" for i, node in enumerate(alive)]
+    actors = [_actor(node, gpus=0) for node in alive]
     try:
-        found: list[dict[str, Any]] = ray.get(
-            [actor.look.remote(url) for actor in actors], timeout=PATIENCE_SECONDS
+        states: list[NodeState] = ray.get(
+            [actor.state.remote(url) for actor in actors], timeout=TIMEOUT_SECONDS
         )
     except Exception as error:
-        yield "nodes", "failure", f"not every one of {len(alive)} answers: {_one_line(error)}"
+        found = f"not all of {len(alive)} nodes answer: {_last_line(error)}"
+        yield CheckResult("nodes", "failure", found)
         return
-    yield "nodes", "ok", f"{len(alive)}: {', '.join(there)}"
-    yield from _versions(names, [look["versions"] for look in found])
-    yield from _gpus(names, alive, found)
-    yield from _clocks(names, actors)
-    yield from _each(
-        "node disks",
-        {n: f"{look['free']:.0f} GiB" for n, look in zip(names, found, strict=True)},
-        (n for n, look in zip(names, found, strict=True) if look["free"] < LEAST_GIB),
-        "give SEGPRINT_CACHE a larger disk",
-    )
-    yield from _stores(names, [look["store"] for look in found])
-    yield from _met("gloo", actors, there)
-    with_gpus = [i for i, node in enumerate(alive) if node["Resources"].get("GPU")]
+    addresses = ", ".join(node.address for node in alive)
+    yield CheckResult("nodes", "ok", f"{len(alive)}: {addresses}")
+    yield _versions(names, [state.versions for state in states])
+    yield _gpus(names, [int(node.amount("GPU")) for node in alive], [s.gpus for s in states])
+    yield _clocks(names, actors)
+    yield _disks(names, [state.free_gib for state in states])
+    yield _stores(names, [state.store for state in states])
+    yield _all_reduce("gloo", alive, actors)
+    with_gpus = [node for node in alive if node.amount("GPU")]
     if with_gpus:
-        sighted = [_actor(alive[i]["NodeID"], 1) for i in with_gpus]
-        yield from _met("nccl", sighted, [there[i] for i in with_gpus])
+        yield _all_reduce("nccl", with_gpus, [_actor(node, gpus=1) for node in with_gpus])
 
 
-def _actor(node: str, gpus: int) -> Any:
+def _actor(node: RayNode, gpus: int) -> Any:
     import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    where: Any = NodeAffinitySchedulingStrategy(node, soft=False)
-    return ray.remote(num_cpus=0, num_gpus=gpus, scheduling_strategy=where)(Node).remote()
+    untyped: Any = ray
+    on_node: Any = NodeAffinitySchedulingStrategy(node.id, soft=False)
+    options = untyped.remote(num_cpus=0, num_gpus=gpus, scheduling_strategy=on_node)
+    return options(Node).remote()
 
 
-def _each(check: str, found: dict[str, str], wrong: Iterable[str], cure: str) -> Check:
-    """One line: all nodes, or those that are wrong and the cure."""
-    bad = list(wrong)
-    if bad:
-        yield check, "warning", f"{'; '.join(f'{n}: {found[n]}' for n in bad)}: {cure}"
-    else:
-        yield check, "ok", ", ".join(dict.fromkeys(found.values()))
+def _warn_of(
+    check: str, found: Mapping[str, str], wrong: Iterable[str], remedy: str
+) -> CheckResult:
+    """Return a warning that names the nodes with problems, else the findings of all nodes."""
+    problems = [f"{name}: {found[name]}" for name in wrong]
+    if problems:
+        return CheckResult(check, "warning", f"{'; '.join(problems)}: {remedy}")
+    return CheckResult(check, "ok", ", ".join(dict.fromkeys(found.values())))
 
 
-def _versions(names: list[str], found: list[dict[str, str]]) -> Check:
-    import ray
-    import torch
-
-    here = {"Python": platform.python_version(), "torch": torch.__version__, "Ray": ray.__version__}
-    said = {
-        n: ", ".join(f"{k} {v}" for k, v in of.items()) for n, of in zip(names, found, strict=True)
-    }
-    mine = ", ".join(f"{k} {v}" for k, v in here.items())
-    other = [f"{name}: {text}" for name, text in said.items() if text != mine]
-    if other:
-        cure = "all nodes need the same, see constraints.txt"
-        yield "node versions", "failure", f"the driver has {mine}, {'; '.join(other)}: {cure}"
-    else:
-        yield "node versions", "ok", mine
+def _versions(names: Sequence[str], versions: Sequence[Mapping[str, str]]) -> CheckResult:
+    here = _listed(_versions_here())
+    listed = dict(zip(names, map(_listed, versions), strict=True))
+    others = [f"{name}: {text}" for name, text in listed.items() if text != here]
+    if not others:
+        return CheckResult("node versions", "ok", here)
+    remedy = "all nodes need the same, see constraints.txt"
+    found = f"the driver has {here}, {'; '.join(others)}: {remedy}"
+    return CheckResult("node versions", "failure", found)
 
 
-def _gpus(names: list[str], alive: list[dict[str, Any]], found: list[dict[str, Any]]) -> Check:
-    promised = [int(node["Resources"].get("GPU", 0)) for node in alive]
-    blind = [
-        f"{name}: Ray has {has}, torch none"
-        for name, has, look in zip(names, promised, found, strict=True)
-        if has and not look["gpus"]
+def _listed(versions: Mapping[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in versions.items())
+
+
+def _gpus(names: Sequence[str], of_ray: Sequence[int], of_torch: Sequence[int]) -> CheckResult:
+    without = [
+        f"{name}: Ray has {count}, torch none"
+        for name, count, usable in zip(names, of_ray, of_torch, strict=True)
+        if count and not usable
     ]
-    if blind:
-        cure = "see the GPU driver, and whether torch there is a build for CPUs"
-        yield "node gpus", "failure", f"{'; '.join(blind)}: {cure}"
-    else:
-        yield "node gpus", "ok", f"{sum(promised)} on {len(names)} nodes"
+    if without:
+        remedy = "check the GPU driver, and that torch is not a build for CPUs"
+        return CheckResult("node gpus", "failure", f"{'; '.join(without)}: {remedy}")
+    return CheckResult("node gpus", "ok", f"{sum(of_ray)} on {len(names)} nodes")
 
 
-def _clocks(names: list[str], actors: list[Any]) -> Check:
+def _clocks(names: Sequence[str], actors: Sequence[Any]) -> CheckResult:
     import ray
 
     skews: dict[str, float] = {}
     for name, actor in zip(names, actors, strict=True):
         before = time.time()
-        theirs: float = ray.get(actor.clock.remote())
+        theirs = float(ray.get(actor.clock.remote()))
         skews[name] = theirs - (before + time.time()) / 2
-    yield from _each(
+    return _warn_of(
         "node clocks",
         {name: f"{skew:+.1f} s from the driver's" for name, skew in skews.items()},
-        (name for name, skew in skews.items() if abs(skew) > MOST_SKEW_SECONDS),
-        "set these nodes' clocks (NTP), or leases of live trials look dead",
+        (name for name, skew in skews.items() if abs(skew) > MAX_SKEW_SECONDS),
+        "set the clocks of these nodes (NTP), or leases of live trials seem to have expired",
     )
 
 
-def _stores(names: list[str], took: list[float | str]) -> Check:
-    lost = [f"{n}: {t}" for n, t in zip(names, took, strict=True) if isinstance(t, str)]
-    if lost:
-        cure = "nodes need the store's credentials and the way to it in their own environment"
-        yield "node stores", "failure", f"{'; '.join(lost)}: {cure}"
-        return
-    times = {n: t for n, t in zip(names, took, strict=True) if not isinstance(t, str)}
-    yield from _each(
+def _disks(names: Sequence[str], free_gib: Sequence[float]) -> CheckResult:
+    free = dict(zip(names, free_gib, strict=True))
+    return _warn_of(
+        "node disks",
+        {name: f"{gib:.0f} GiB" for name, gib in free.items()},
+        (name for name, gib in free.items() if gib < MIN_FREE_GIB),
+        "set SEGPRINT_CACHE to a directory on a larger disk",
+    )
+
+
+def _stores(names: Sequence[str], results: Sequence[float | str]) -> CheckResult:
+    by_name = dict(zip(names, results, strict=True))
+    errors = [f"{name}: {result}" for name, result in by_name.items() if isinstance(result, str)]
+    if errors:
+        remedy = "nodes need the store's credentials in their own environment, and a path to it"
+        return CheckResult("node stores", "failure", f"{'; '.join(errors)}: {remedy}")
+    times = {name: float(result) for name, result in by_name.items()}
+    return _warn_of(
         "node stores",
-        {name: f"{t:.0f} ms to write and read" for name, t in times.items()},
-        (name for name, t in times.items() if t > 2 * SLOW_MILLISECONDS),
-        "have the nodes nearer to the store",
+        {name: f"{time:.0f} ms to write and read" for name, time in times.items()},
+        (name for name, time in times.items() if time > 2 * SLOW_MILLISECONDS),
+        "use nodes nearer to the store",
     )
 
 
-def _met(backend: str, actors: list[Any], there: list[str]) -> Check:
-    """All nodes in one all-reduce over their own addresses."""
+def _all_reduce(backend: str, on: Sequence[RayNode], actors: Sequence[Any]) -> CheckResult:
+    """Check an all-reduce of all nodes over their own addresses."""
     import ray
 
-    check, world = f"{backend} between nodes", len(actors)
-    cure = f"open all ports between the nodes, and set {backend.upper()}_SOCKET_IFNAME there"
+    check, world, host = f"{backend} between nodes", len(actors), on[0].address
     try:
-        port: int = ray.get(actors[0].listen.remote(there[0]), timeout=PATIENCE_SECONDS)
-        call: Callable[[int], Any] = lambda i: actors[i].meet.remote(  # noqa: E731
-            backend, i, world, there[0], port
-        )
-        took: list[float] = ray.get([call(i) for i in range(world)], timeout=PATIENCE_SECONDS)
+        port = int(ray.get(actors[0].listen.remote(host), timeout=TIMEOUT_SECONDS))
+        calls = [
+            actor.all_reduce.remote(backend, rank, world, host, port)
+            for rank, actor in enumerate(actors)
+        ]
+        times: list[float] = ray.get(calls, timeout=TIMEOUT_SECONDS)
     except Exception as error:
-        yield check, "failure", f"{world} nodes do not add up: {_one_line(error)}; {cure}"
-    else:
-        yield check, "ok", f"{world} nodes, one sum, {max(took):.1f} s"
+        remedy = f"open all ports between the nodes, and set {backend.upper()}_SOCKET_IFNAME there"
+        found = f"{world} nodes cannot connect: {_last_line(error)}; {remedy}"
+        return CheckResult(check, "failure", found)
+    return CheckResult(check, "ok", f"all-reduce of {world} nodes in {max(times):.1f} s")
 
 
-def _one_line(error: Exception) -> str:
-    """The last line of what Ray says, which is the error itself."""
-    said = [line.strip() for line in str(error).splitlines() if line.strip()]
-    return said[-1][:300] if said else type(error).__name__
+def _last_line(error: Exception) -> str:
+    """Return the last line of Ray's message, which states the error itself."""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    return lines[-1][:300] if lines else type(error).__name__

@@ -1,4 +1,4 @@
-"""What ``segprint doctor`` measures before a sweep; each line says what cures it."""
+"""The checks of ``segprint doctor`` on this machine; every problem is reported with its remedy."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import uuid
 from collections.abc import Iterator
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
+from typing import Literal, NamedTuple
 
 from packaging.requirements import Requirement
 
 from orchestrator.storage.object_store import Store, StoreError
 
-Check = Iterator[tuple[str, str, str]]
-"""Name of a check, ok, warning or failure, and what was found."""
 ROUNDS = 5
 SLOW_MILLISECONDS = 500.0
-"""Of one request; a commit of a trial takes about ten."""
-MOST_SKEW_SECONDS = 30.0
-"""Leases are told to be over by the store's clock and this machine's."""
+"""A request to the store that takes longer is slow; committing a trial takes about ten requests."""
+MAX_SKEW_SECONDS = 30.0
+"""The expiry of leases is judged by the store's clock and by this machine's."""
 GLOO_SECONDS = 60.0
 PORTS = {6379: "Ray's head", 8265: "Ray's dashboard", 10001: "Ray's client server"}
-RING = """
+INSTALL = "pip install -c constraints.txt ."
+ALL_REDUCE = """
 import sys
 from datetime import timedelta
 import torch
@@ -41,120 +41,159 @@ dist.destroy_process_group()
 """
 
 
-def packages() -> Check:
-    """Whether what is installed is what this package asks for."""
-    wrong: list[str] = []
+class CheckResult(NamedTuple):
+    """The result of one check."""
+
+    check: str
+    state: Literal["ok", "warning", "failure"]
+    found: str
+    """The finding, and the remedy of a problem."""
+
+
+Checks = Iterator[CheckResult]
+
+
+def packages() -> Checks:
+    """Check that the installed packages meet this package's requirements."""
     try:
-        asked = [Requirement(text) for text in requires("segprint") or []]
+        requirements = [Requirement(text) for text in requires("segprint") or []]
     except PackageNotFoundError:
-        yield "packages", "warning", "segprint is not installed: pip install -c constraints.txt ."
+        yield CheckResult("packages", "warning", f"segprint is not installed: {INSTALL}")
         return
-    for need in asked:
-        if need.marker is not None and not need.marker.evaluate({"extra": ""}):
+    unmet: list[str] = []
+    for required in requirements:
+        if required.marker is not None and not required.marker.evaluate({"extra": ""}):
             continue
         try:
-            found = version(need.name)
+            installed = version(required.name)
         except PackageNotFoundError:
-            found = "none"
-        if found == "none" or not need.specifier.contains(found, prereleases=True):
-            wrong.append(f"{need.name} {found}, {need.specifier} is needed")
-    if wrong:
-        cure = "pip install -c constraints.txt ."
-        yield "packages", "failure", f"{'; '.join(wrong)}: {cure}"
+            installed = "none"
+        if installed == "none" or not required.specifier.contains(installed, prereleases=True):
+            unmet.append(f"{required.name} {installed}, {required.specifier} is needed")
+    if unmet:
+        yield CheckResult("packages", "failure", f"{'; '.join(unmet)}: {INSTALL}")
     else:
-        yield "packages", "ok", f"all {len(asked)} that are asked for"
+        yield CheckResult("packages", "ok", f"all {len(requirements)} requirements are met")
 
 
-def store_times(store: Store) -> Check:
-    """How long requests take, whether a read sees what was just written, and the store's clock."""
+def store_times(store: Store) -> Checks:
+    """Check the duration of requests, the consistency of reads and the store's clock."""
+    try:
+        requests = _measured(store)
+    except (StoreError, KeyError, ValueError) as error:
+        yield CheckResult("store times", "failure", str(error))
+        return
+    is_slow = max(requests.write, requests.read) > SLOW_MILLISECONDS
+    found = f"write {requests.write:.0f} ms, read {requests.read:.0f} ms"
+    if is_slow:
+        found += ": sweep from a machine nearer to the store"
+    yield CheckResult("store times", "warning" if is_slow else "ok", found)
+    if requests.stale:
+        yield CheckResult(
+            "read after write",
+            "failure",
+            f"{requests.stale} of {ROUNDS} reads did not return the value just written: use a"
+            " strongly consistent store",
+        )
+    else:
+        yield CheckResult("read after write", "ok", f"{ROUNDS} of {ROUNDS}")
+    is_skewed = abs(requests.skew) > MAX_SKEW_SECONDS
+    remedy = ""
+    if is_skewed:
+        remedy = ": set this machine's clock (NTP), or leases of live trials seem to have expired"
+    found = f"{requests.skew:+.1f} s from the store's{remedy}"
+    yield CheckResult("clock", "warning" if is_skewed else "ok", found)
+
+
+class _Requests(NamedTuple):
+    """Measurements of a store."""
+
+    write: float
+    """Median milliseconds."""
+    read: float
+    stale: int
+    """Reads that did not return the value just written."""
+    skew: float
+    """Seconds by which the store's clock is ahead of this machine's."""
+
+
+def _measured(store: Store) -> _Requests:
     written: list[float] = []
     read: list[float] = []
     stale = 0
     key = f"checks/{uuid.uuid4().hex}"
-    try:
-        for i in range(ROUNDS):
-            began = time.perf_counter()
-            store.put(key, f"{i}".encode())
-            written.append(1000 * (time.perf_counter() - began))
-            began = time.perf_counter()
-            stale += store.get(key) != f"{i}".encode()
-            read.append(1000 * (time.perf_counter() - began))
-        (entry,) = (e for e in store.entries("checks/") if e.key == key)
-        skew = entry.modified.timestamp() - time.time()
-        store.delete(key)
-    except (StoreError, KeyError, ValueError) as error:
-        yield "store times", "failure", str(error)
-        return
-    ms = statistics.median(written), statistics.median(read)
-    found = f"write {ms[0]:.0f} ms, read {ms[1]:.0f} ms"
-    if max(ms) > SLOW_MILLISECONDS:
-        found += ": sweep from a machine nearer to it"
-    yield "store times", "warning" if max(ms) > SLOW_MILLISECONDS else "ok", found
-    if stale:
-        what = f"{stale} of {ROUNDS} reads did not see the write before: use a store that is strict"
-        yield "read after write", "failure", what
-    else:
-        yield "read after write", "ok", f"{ROUNDS} of {ROUNDS}"
-    bad = abs(skew) > MOST_SKEW_SECONDS
-    cure = ": set this machine's clock (NTP), or leases of live trials look dead" if bad else ""
-    yield "clock", "warning" if bad else "ok", f"{skew:+.1f} s from the store's{cure}"
+    for i in range(ROUNDS):
+        began = time.perf_counter()
+        store.put(key, f"{i}".encode())
+        written.append(1000 * (time.perf_counter() - began))
+        began = time.perf_counter()
+        stale += store.get(key) != f"{i}".encode()
+        read.append(1000 * (time.perf_counter() - began))
+    (entry,) = (e for e in store.entries("checks/") if e.key == key)
+    skew = entry.modified.timestamp() - time.time()
+    store.delete(key)
+    return _Requests(statistics.median(written), statistics.median(read), stale, skew)
 
 
-def gloo() -> Check:
-    """Whether two processes of this machine reach each other as workers of one trial do."""
+def gloo() -> Checks:
+    """Check that two processes of this machine form a group, as the workers of a trial do."""
     began = time.perf_counter()
     with tempfile.TemporaryDirectory() as folder:
-        well, said = _together(str(Path(folder) / "meet"))
-    if not well:
-        last = said.strip().splitlines()[-1] if said.strip() else "no reason given"
-        cure = "set GLOO_SOCKET_IFNAME to the interface that reaches the other nodes"
-        yield "gloo", "failure", f"two processes do not reach each other ({last}); {cure}"
-    else:
-        yield "gloo", "ok", f"two processes, one sum, {time.perf_counter() - began:.1f} s"
+        succeeded, output = _all_reduce(str(Path(folder) / "meet"))
+    if succeeded:
+        took = time.perf_counter() - began
+        yield CheckResult("gloo", "ok", f"all-reduce of two processes in {took:.1f} s")
+        return
+    reason = output.strip().splitlines()[-1] if output.strip() else "no reason given"
+    remedy = "set GLOO_SOCKET_IFNAME to the interface that reaches the other nodes"
+    yield CheckResult("gloo", "failure", f"two processes cannot connect ({reason}); {remedy}")
 
 
-def _together(meet: str) -> tuple[bool, str]:
-    """Whether two processes formed a group by that file, and what they said."""
-    started = [
+def _all_reduce(file: str) -> tuple[bool, str]:
+    """Return whether two processes that meet at a file succeeded, and their error output."""
+    processes = [
         subprocess.Popen(
-            [sys.executable, "-c", RING, meet, str(rank)],
+            [sys.executable, "-c", ALL_REDUCE, file, str(rank)],
             stdout=subprocess.DEVNULL,
             stderr=subprocess.PIPE,
             text=True,
         )
         for rank in range(2)
     ]
-    said = ""
+    output = ""
     try:
-        said = "".join(process.communicate(timeout=GLOO_SECONDS)[1] for process in started)
+        output = "".join(process.communicate(timeout=GLOO_SECONDS)[1] for process in processes)
     except subprocess.TimeoutExpired:
-        said = f"no answer in {GLOO_SECONDS:g} s"
+        output = f"no answer in {GLOO_SECONDS:g} s"
     finally:
-        for process in started:
+        for process in processes:
             if process.poll() is None:
                 process.kill()
                 process.communicate()
-    return not any(process.returncode for process in started), said
+    return not any(process.returncode for process in processes), output
 
 
-def exposed() -> Check:
-    """Ports of a Ray on this machine that other machines may reach."""
+def exposed() -> Checks:
+    """Check whether other machines can reach a Ray on this machine without a token."""
     try:
-        own = {a[4][0] for a in socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)}
+        infos = socket.getaddrinfo(socket.gethostname(), None, socket.AF_INET)
     except OSError:
-        own = set[str | int]()
-    outside = [str(address) for address in own if not str(address).startswith("127.")]
-    found = [
-        f"{what} at {address}:{port}"
-        for address in outside
-        for port, what in PORTS.items()
+        infos = []
+    addresses = {str(info[4][0]) for info in infos}
+    reachable = [
+        f"{server} at {address}:{port}"
+        for address in addresses
+        if not address.startswith("127.")
+        for port, server in PORTS.items()
         if _listens(address, port)
     ]
-    if found and os.environ.get("RAY_AUTH_MODE") != "token":
-        cure = "have it listen on 127.0.0.1, or start it with RAY_AUTH_MODE=token"
-        yield "ports", "warning", f"others can reach {', '.join(found)}: {cure}"
+    if reachable and os.environ.get("RAY_AUTH_MODE") != "token":
+        remedy = "have it listen on 127.0.0.1, or start it with RAY_AUTH_MODE=token"
+        found = f"other machines can reach {', '.join(reachable)}: {remedy}"
+        yield CheckResult("ports", "warning", found)
     else:
-        yield "ports", "ok", ", ".join(found) or "no Ray here that other machines reach"
+        none = "no Ray that other machines can reach"
+        yield CheckResult("ports", "ok", ", ".join(reachable) or none)
 
 
 def _listens(address: str, port: int) -> bool:

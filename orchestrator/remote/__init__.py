@@ -1,1 +1,1 @@
-"""Packages a study, and runs it on another cluster."""
+"""Packages a study with its source, and runs it on a remote cluster."""

@@ -1,4 +1,4 @@
-"""Hand files and commands of a described cluster to the tools that know it, or only show them."""
+"""Writes the files of a remote cluster and runs its commands, or shows both."""
 
 from __future__ import annotations
 
@@ -17,108 +17,105 @@ from cluster._cloud import TOKEN
 from orchestrator.remote.package import sources, stage
 from orchestrator.remote.refusals import explained
 
-OVER = {"COMPLETE", "FAILED", "SUCCEEDED", "STOPPED"}
-"""States of a study that a cluster still lists, and that is over."""
-MOST_LINES = 1000
-"""Of what a tool says, kept to tell why it failed."""
+ENDED = {"COMPLETE", "FAILED", "SUCCEEDED", "STOPPED"}
+"""States of studies that a cluster still lists after their end."""
+MAX_LINES = 1000
+"""The last lines of a command's output, which are searched for the reason of a failure."""
 
 
 def described(name_or_path: str, verb: str) -> Remote:
-    """A cluster that is started from here.
+    """Return a remote cluster by its name or the path of its description.
 
     Raises:
-        ValueError: there is no such cluster, or it is one that nobody starts or submits to.
+        ValueError: there is no such cluster, or it is not remote, so that ``verb`` does not apply.
     """
     where = cluster.load(name_or_path)
     if not isinstance(where, Remote):
-        kinds = [n for n in cluster.names() if isinstance(cluster.load(n), Remote)]
+        remote = [name for name in cluster.names() if isinstance(cluster.load(name), Remote)]
         raise ValueError(
-            f"cluster {name_or_path!r} is not one to {verb}: segprint sweep SPACE --on"
-            f" {name_or_path} (to {verb}: {', '.join(kinds)}, or the path of a .py file)"
+            f"{verb} does not apply to cluster {name_or_path!r}: segprint sweep SPACE --on"
+            f" {name_or_path} (choices for {verb}: {', '.join(remote)}, or the path of a .py file)"
         )
     return where
 
 
-def folder(where: Remote, job: Job | None) -> Path:
-    """Where the files of a cluster are kept, readable by their owner alone."""
+def directory(where: Remote, job: Job | None) -> Path:
+    """Return the local directory for a cluster's files, which only its owner can read."""
     return Path.home() / ".segprint" / where.directory(job)
 
 
 def shown(where: Remote, job: Job | None, commands: list[Command]) -> str:
-    """Exactly what would be sent, and what would send it."""
+    """Return all files and commands as text, for a dry run."""
     parts = [f"# --- {name}\n{text.rstrip()}\n" for name, text in where.files(job).items()]
     if where.sends_source:
         files = sources()
         size = sum(path.stat().st_size for path in files.values()) / 2**20
         parts.append(f"# --- source/: {len(files)} files of the packages, {size:.1f} MiB")
-        parts += [f"# --- source/{name}\n{text.rstrip()}\n" for name, text in _own(job)]
+        of_user = job.files if job is not None else {}
+        parts += [f"# --- source/{name}\n{text.rstrip()}\n" for name, text in of_user.items()]
     if where.needs_token:
-        parts.append(f"# --- {TOKEN}: made once, mode 0600, shown nowhere")
-    parts.append(f"# --- commands, in {folder(where, job)}")
+        parts.append(f"# --- {TOKEN}: created once, mode 0600, never shown")
+    parts.append(f"# --- commands, in {directory(where, job)}")
     parts += [shlex.join(command) for command in commands] or ["# none"]
     return "\n".join(parts)
 
 
-def _own(job: Job | None) -> list[tuple[str, str]]:
-    return [] if job is None else list(job.files.items())
-
-
 def launch(where: Remote, job: Job | None, commands: list[Command]) -> int:
-    """Write the files and run the commands; the exit code of the first that fails, else 0.
+    """Write the files and run the commands until one fails; return 1 if one does, else 0.
 
     Raises:
-        ValueError: a command is not installed here.
+        ValueError: a command is not installed.
     """
-    place = _prepared(where, job, fresh=bool(commands))
+    folder = _prepare(where, job, with_source=bool(commands))
     for command in commands:
-        code, said = _run(command, place, echo=True)
+        code, output = _run(command, folder, echo=True)
         if code:
-            print(
-                f"segprint: {_named(command)} ended with {code}: {explained(said)}", file=sys.stderr
-            )
+            reason = explained(output)
+            print(f"segprint: {_named(command)} ended with {code}: {reason}", file=sys.stderr)
             return 1
     return 0
 
 
 def studies(where: Remote) -> dict[str, str]:
-    """The studies that a cluster runs or has waiting, and how each is.
+    """Return the states of the studies that a cluster runs or has queued, by name.
 
     Raises:
-        ValueError: it does not tell.
+        ValueError: a command of the cluster fails.
     """
-    place = _prepared(where, None, fresh=False)
-    found: dict[str, str] = {}
+    folder = _prepare(where, None, with_source=False)
+    states: dict[str, str] = {}
     for command in where.status():
-        code, said = _run(command, place, echo=False)
+        code, output = _run(command, folder, echo=False)
         if code:
-            raise ValueError(f"{_named(command)} ended with {code}: {explained(said)}")
-        for name, state in re.findall(r"^study (\S+) ?(\S*)", said, re.MULTILINE):
-            found |= {} if state.upper() in OVER else {name: state or "NEW"}
-    return found
+            raise ValueError(f"{_named(command)} ended with {code}: {explained(output)}")
+        for name, state in re.findall(r"^study (\S+) ?(\S*)", output, re.MULTILINE):
+            if state.upper() not in ENDED:
+                states[name] = state or "NEW"
+    return states
 
 
-def _prepared(where: Remote, job: Job | None, *, fresh: bool) -> Path:
-    """The files of a cluster and a job in their place; the source anew where that is asked for."""
-    place = folder(where, job)
-    place.mkdir(parents=True, exist_ok=True, mode=0o700)
-    if where.sends_source and fresh:
-        stage(job or Job("", (), (), ()), place / "source")
+def _prepare(where: Remote, job: Job | None, *, with_source: bool) -> Path:
+    """Write the files of a cluster and a job, and a new copy of the source if asked."""
+    folder = directory(where, job)
+    folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+    if where.sends_source and with_source:
+        stage(job or Job("", (), (), ()), folder / "source")
     for name, text in where.files(job).items():
-        (place / name).write_text(text, encoding="utf-8")
+        (folder / name).write_text(text, encoding="utf-8")
     if where.needs_token:
-        _token(place / TOKEN)
-    return place
+        _create_token(folder / TOKEN)
+    return folder
 
 
-def _run(command: Command, place: Path, *, echo: bool) -> tuple[int, str]:
-    """The exit code of a command and the last that it said, printed on the way or not."""
-    here = str(Path(sys.executable).parent)  # "ray" is this environment's
-    path = f"{here}{os.pathsep}{os.environ.get('PATH', '')}"
+def _run(command: Command, folder: Path, *, echo: bool) -> tuple[int, str]:
+    """Run a command, printing its output if ``echo``; return (exit code, last lines)."""
+    scripts = str(Path(sys.executable).parent)  # "ray" must be that of this environment
+    path = f"{scripts}{os.pathsep}{os.environ.get('PATH', '')}"
     env = {**os.environ, "PATH": path, "PYTHONUNBUFFERED": "1"}
     try:
         process = subprocess.Popen(
             command,
-            cwd=place,
+            cwd=folder,
             env=env,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -130,29 +127,29 @@ def _run(command: Command, place: Path, *, echo: bool) -> tuple[int, str]:
             f"{command[0]!r} is not installed here, and {shlex.join(command)!r} needs it"
             " (--dry-run shows everything that would be sent)"
         ) from None
-    said = deque[str](maxlen=MOST_LINES)
+    output = deque[str](maxlen=MAX_LINES)
     with process:
         assert process.stdout is not None
         try:
             for line in process.stdout:
-                said.append(line)
+                output.append(line)
                 if echo:
                     print(line, end="", flush=True)
         except BaseException:
             process.kill()
             raise
-    return process.returncode, "".join(said)
+    return process.returncode, "".join(output)
 
 
 def _named(command: Command) -> str:
-    """A command for a message: a script by its last line."""
+    """Return a command for a message: of a shell script, its last line."""
     if command[0] == "bash":
         return command[-1].strip().splitlines()[-1]
     return shlex.join(command)
 
 
-def _token(path: Path) -> None:
-    """Make it where there is none; never readable by others, not even for a moment."""
+def _create_token(path: Path) -> None:
+    """Create the token unless it exists; other users can never read it."""
     try:
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:

@@ -1,6 +1,7 @@
-"""What goes to a cluster: the source, the user's own files beside the study, and the command.
+"""The package that is sent to a cluster: the source, the user's files and the command.
 
-Never data, results, an environment or a repository: the source is what a wheel would have.
+It never contains data, results, an environment or a repository; its source files are those of a
+wheel.
 """
 
 from __future__ import annotations
@@ -16,83 +17,89 @@ from cluster.kuberay import Kuberay
 from cluster.slurm import Slurm
 from orchestrator.provenance import PACKAGES, ROOT, SENT, code_version
 
-PATTERNS = {"orchestrator": ["report/page.*"], "trainables": ["datasets/*.csv"]}
-BESIDE = ("pyproject.toml", "README.md", "constraints.txt")
-MOST_BYTES = 8 * 2**20
-"""Of the source and the user's files; Ray sends at most 100 MiB, and keeps it in its head."""
+DATA_FILES = {"orchestrator": ["report/page.*"], "trainables": ["datasets/*.csv"]}
+"""Files of the packages other than Python modules, by package."""
+PROJECT_FILES = ("pyproject.toml", "README.md", "constraints.txt")
+MAX_BYTES = 8 * 2**20
+"""The largest package: Ray sends at most 100 MiB, and keeps it in the memory of its head."""
 
 
 def sources() -> dict[str, Path]:
-    """The files of the source, by their place in the copy."""
-    found: list[Path] = [ROOT / name for name in BESIDE if (ROOT / name).is_file()]
+    """Return the files of the source by their relative paths."""
+    files: list[Path] = [ROOT / name for name in PROJECT_FILES if (ROOT / name).is_file()]
     for package in PACKAGES:
-        for pattern in ("**/*.py", *PATTERNS.get(package, [])):
-            found += (ROOT / package).glob(pattern)
-    return {str(path.relative_to(ROOT)): path for path in sorted(found)}
+        for pattern in ("**/*.py", *DATA_FILES.get(package, [])):
+            files += (ROOT / package).glob(pattern)
+    return {str(path.relative_to(ROOT)): path for path in sorted(files)}
 
 
 def stage(job: Job, folder: Path) -> None:
-    """Make the copy that the work runs from.
+    """Write the package of a job into a new folder.
 
     Raises:
-        ValueError: it would be larger than a source ever is.
+        ValueError: the package is larger than :data:`MAX_BYTES`.
     """
     shutil.rmtree(folder, ignore_errors=True)
     size = 0
     for name, path in sources().items():
-        size += _put(folder / name, path.read_bytes())
+        size += _write(folder / name, path.read_bytes())
     for name, text in job.files.items():
-        size += _put(folder / name, text.encode())
-    _put(folder / SENT.name, f"{code_version()}\n".encode())
-    if size > MOST_BYTES:
+        size += _write(folder / name, text.encode())
+    _write(folder / SENT.name, f"{code_version()}\n".encode())
+    if size > MAX_BYTES:
         raise ValueError(
-            f"source and files beside the study have {size / 2**20:.0f} MiB, at most"
-            f" {MOST_BYTES / 2**20:.0f} are sent: have the study in a directory of its own"
+            f"the source and the files in the study's directory have {size / 2**20:.0f} MiB, at"
+            f" most {MAX_BYTES / 2**20:.0f} are sent: move the study to a directory of its own"
         )
 
 
-def _put(path: Path, content: bytes) -> int:
+def _write(path: Path, content: bytes) -> int:
     path.parent.mkdir(parents=True, exist_ok=True)
     return path.write_bytes(content)
 
 
 def job_of(space: str, where: Cluster | Remote, on: str, store: str, most: int | None) -> Job:
-    """The sweep of a study as a job for a cluster.
+    """Return the sweep of a space as a job; ``on`` is the cluster's name or path.
 
     Raises:
         ValueError: there is no such space, or the cluster could not reach the store.
     """
     study, _ = search_spaces.load(space)
     store = _reachable(getattr(where, "store", "") or store, where, on)
-    files = dict(_beside(Path(space))) if space.endswith(".py") else {}
-    word = _place(Path(space)) if files else space
+    files = dict(_python_files(Path(space))) if space.endswith(".py") else {}
+    argument = _path_in_package(Path(space)) if files else space
     cli = ("-m", "orchestrator.cli", "--store", store)
-    more = () if most is None else ("--most", str(most))
+    limit = () if most is None else ("--most", str(most))
     return Job(
         name=study,
-        run=(*cli, "sweep", word, "--on", "existing", *more),
-        submit=(*cli, "submit", "existing", word, *more),
-        logs=(*cli, "logs", "existing", word, *more),
+        run=(*cli, "sweep", argument, "--on", "existing", *limit),
+        submit=(*cli, "submit", "existing", argument, *limit),
+        logs=(*cli, "logs", "existing", argument, *limit),
         files=files,
     )
 
 
 def doctor_of(where: Cluster | Remote, on: str, store: str) -> Job:
-    """The doctor's look at all nodes, as a job for the cluster itself.
+    """Return the doctor's checks of all nodes as a job.
 
     Raises:
         ValueError: the cluster could not reach the store.
     """
     store = _reachable(getattr(where, "store", "") or store, where, on)
-    words = ("-m", "orchestrator.cli", "--store", store, "doctor", "--on", "existing")
-    return Job(name="doctor", run=words, submit=words, logs=words)
+    arguments = ("-m", "orchestrator.cli", "--store", store, "doctor", "--on", "existing")
+    return Job(name="doctor", run=arguments, submit=arguments, logs=arguments)
 
 
 def _reachable(store: str, where: Cluster | Remote, on: str) -> str:
+    """Return the store as the nodes of a cluster address it.
+
+    Raises:
+        ValueError: the store is a local directory that the nodes do not share.
+    """
     if "://" in store:
         return store
     if isinstance(where, Slurm):
-        return str(Path(store).absolute())  # its nodes share the file system
+        return str(Path(store).absolute())  # the nodes share the file system
     if isinstance(where, Cluster) and not isinstance(where, Kuberay):
         address = getattr(where, "address", "") or os.environ.get("RAY_ADDRESS", "")
         if address.partition("://")[2].startswith(("127.", "localhost")):
@@ -103,14 +110,14 @@ def _reachable(store: str, where: Cluster | Remote, on: str) -> str:
     )
 
 
-def _place(path: Path) -> str:
-    """Where a file of the user's is in the copy: relative paths mean there what they mean here."""
+def _path_in_package(path: Path) -> str:
+    """Return the path of a user's file in the package, where relative paths keep their meaning."""
     here = Path.cwd().resolve()
     path = path.resolve()
     return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
 
 
-def _beside(space: Path) -> Iterator[tuple[str, str]]:
-    """The study's file and the Python files in its directory, which it may name by their path."""
+def _python_files(space: Path) -> Iterator[tuple[str, str]]:
+    """Yield (path, text) of all Python files in a study's directory, which it may refer to."""
     for path in sorted(space.resolve().parent.glob("*.py")):
-        yield _place(path), path.read_text(encoding="utf-8")
+        yield _path_in_package(path), path.read_text(encoding="utf-8")

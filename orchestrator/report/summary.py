@@ -47,8 +47,8 @@ def _best_arms(tables: Catalog, names: CellNames) -> Iterator[str]:
     board = names.add_series(tables["leaderboard"].to_pylist())
     for task in names.tasks[:MAX_TASKS]:
         arms = [row for row in board if row["task"] == task]
-        best = _extreme(arms, "dice", max)
-        calibrated = _extreme(arms, "ece", min)
+        best = _best(arms, "dice", 1)
+        calibrated = _best(arms, "ece", -1)
         if best is not None and calibrated is not None:
             other = "" if calibrated is best else f" {calibrated['series']}"
             yield (
@@ -60,9 +60,9 @@ def _best_arms(tables: Catalog, names: CellNames) -> Iterator[str]:
         yield f"The leaderboard lists the other {len(names.tasks) - MAX_TASKS} tasks."
 
 
-def _extreme(arms: list[dict[str, Any]], metric: str, choose: Any) -> dict[str, Any] | None:
+def _best(arms: list[dict[str, Any]], metric: str, sign: int) -> dict[str, Any] | None:
     known = [row for row in arms if row[metric] is not None]
-    return choose(known, key=lambda row: row[metric]) if known else None
+    return max(known, key=lambda row: sign * row[metric], default=None)
 
 
 def _interval(row: dict[str, Any], metric: str) -> str:

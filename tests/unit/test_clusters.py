@@ -191,7 +191,7 @@ def test_a_dry_run_prints_everything_and_sends_nothing(
         (["submit", "slurmm", "./mine.py"], "unknown cluster 'slurmm'; did you mean 'slurm'?"),
         (["submit", "./none.py", "./mine.py"], "cluster './none.py': there is no such file"),
         (["submit", "aws", "./mine.py"], "'results' is a directory of this machine"),
-        (["up", "local"], "cluster 'local' is not one to up: segprint sweep SPACE --on local"),
+        (["up", "local"], "up does not apply to cluster 'local': segprint sweep SPACE --on local"),
         (["sweep", "./mine.py", "--on", "aws"], "is not reached from here: segprint submit aws"),
         (["submit", "existing", "./mine.py"], "must be s3://BUCKET/PREFIX"),
         (["--store", "s3://b/x", "submit", "existing", "./mine.py"], "must be the Ray Jobs"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import platform
 import time
+from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -13,11 +14,12 @@ import ray
 import torch
 
 from orchestrator.diagnostics import node_checks, preflight
+from orchestrator.diagnostics.preflight import CheckResult
 from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
 
 
-def states(check: preflight.Check) -> dict[str, str]:
+def states(check: Iterable[CheckResult]) -> dict[str, str]:
     return {name: state for name, state, _ in check}
 
 
@@ -78,10 +80,9 @@ def test_a_package_that_does_not_fit_is_named_with_both_versions(
 def test_a_node_that_differs_is_named_with_both_versions_and_the_cure() -> None:
     mine = {"Python": platform.python_version(), "torch": torch.__version__}
     same = {**mine, "Ray": ray.__version__}
-    assert states(node_checks._versions(["0 at a"], [same])) == {"node versions": "ok"}
-    ((_, state, found),) = node_checks._versions(
-        ["0 at a", "1 at b"], [same, {**same, "Ray": "2.9"}]
-    )
+    assert states([node_checks._versions(["0 at a"], [same])]) == {"node versions": "ok"}
+    both = [same, {**same, "Ray": "2.9"}]
+    _, state, found = node_checks._versions(["0 at a", "1 at b"], both)
     assert state == "failure"
     assert f"the driver has Python {platform.python_version()}" in found
     assert "1 at b: " in found
@@ -91,12 +92,11 @@ def test_a_node_that_differs_is_named_with_both_versions_and_the_cure() -> None:
 
 def test_a_node_without_the_store_its_gpus_or_disk_is_named_with_the_cure() -> None:
     names = ["0 at a", "1 at b"]
-    ((_, state, found),) = node_checks._stores(names, [3.0, "Access Denied"])
+    _, state, found = node_checks._stores(names, [3.0, "Access Denied"])
     assert state == "failure"
     assert found.startswith("1 at b: Access Denied: nodes need the store's credentials")
-    ((_, state, found),) = node_checks._stores(names, [3.0, 5000.0])
+    _, state, found = node_checks._stores(names, [3.0, 5000.0])
     assert (state, found.partition(":")[0]) == ("warning", "1 at b")
-    alive = [{"Resources": {"GPU": 1.0}}, {"Resources": {"GPU": 2.0}}]
-    ((_, state, found),) = node_checks._gpus(names, alive, [{"gpus": 1}, {"gpus": 0}])
+    _, state, found = node_checks._gpus(names, [1, 2], [1, 0])
     assert state == "failure"
-    assert found.startswith("1 at b: Ray has 2, torch none: see the GPU driver")
+    assert found.startswith("1 at b: Ray has 2, torch none: check the GPU driver")

@@ -1,0 +1,100 @@
+"""The functions of Ray that this package and the doctor use, with types.
+
+Ray's own functions and its gRPC services are partly untyped; this module annotates what they
+return. Ray is imported on first use, because a cluster sets its variables before.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+
+class RayNode(NamedTuple):
+    """A live node of the connected cluster."""
+
+    id: str
+    address: str
+    """Its IP address; nodes on one machine share it."""
+    resources: dict[str, float]
+    """The amount of each resource, e.g. ``CPU`` and ``GPU``."""
+
+    def amount(self, kind: str) -> float:
+        """Return the amount of a resource, 0 if the node has none."""
+        return self.resources.get(kind, 0.0)
+
+
+def ray() -> Any:
+    """Return Ray's module, untyped."""
+    import ray
+
+    return ray
+
+
+def alive_nodes() -> list[RayNode]:
+    """Return the live nodes of the connected cluster, in no particular order."""
+    listed: list[dict[str, Any]] = ray().nodes()
+    return [
+        RayNode(str(node["NodeID"]), str(node["NodeManagerAddress"]), dict(node["Resources"]))
+        for node in listed
+        if node["Alive"]
+    ]
+
+
+def total_resources() -> dict[str, float]:
+    """Return the resources of the connected cluster."""
+    return ray().cluster_resources()
+
+
+def head_address() -> str:
+    """Return HOST:PORT of the connected head."""
+    return ray().get_runtime_context().gcs_address
+
+
+def job_id() -> str:
+    """Return the id of the job of this driver."""
+    return ray().get_runtime_context().get_job_id()
+
+
+def request_nodes(count: int, resources: dict[str, float]) -> None:
+    """Ask Ray's autoscaler for nodes with these resources; no effect without an autoscaler."""
+    from ray.autoscaler import sdk
+
+    untyped: Any = sdk
+    untyped.request_resources(bundles=[resources] * count)
+
+
+def gcs_channel(address: str) -> Any:
+    """Return a gRPC channel to the global control store (GCS) at HOST:PORT of a head."""
+    from ray._private import grpc_utils
+
+    untyped: Any = grpc_utils
+    return untyped.init_grpc_channel(address)
+
+
+def cluster_metadata(channel: Any, timeout: float) -> bytes:
+    """Return the versions that a head records as JSON; empty if it records none.
+
+    Raises:
+        grpc.RpcError: the head does not answer within ``timeout`` seconds, or refuses.
+    """
+    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+
+    messages: Any = gcs_service_pb2
+    services: Any = gcs_service_pb2_grpc
+    request = messages.InternalKVGetRequest(key=b"CLUSTER_METADATA", namespace=b"cluster")
+    return services.InternalKVGcsServiceStub(channel).InternalKVGet(request, timeout=timeout).value
+
+
+def kill_actors(ids: list[str], timeout: float) -> None:
+    """Kill actors of the connected cluster by their ids, even those without a name or handle."""
+    from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
+
+    messages: Any = gcs_service_pb2
+    services: Any = gcs_service_pb2_grpc
+    channel = gcs_channel(head_address())
+    for actor_id in ids:
+        request = messages.KillActorViaGcsRequest(
+            actor_id=bytes.fromhex(actor_id), force_kill=True, no_restart=True
+        )
+        services.ActorInfoGcsServiceStub(channel).KillActorViaGcs(request, timeout=timeout)
+    channel.close()
