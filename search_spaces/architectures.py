@@ -1,14 +1,17 @@
 """Four architectures, each as a diffusion model and as its two feed-forward twins, on three tasks.
 
-The comparison of Öttl et al. (arXiv 2403.14440) at a size for two CPU cores: EnsemDiff, SegDiff
-and both MedSegDiffs, as `diffusion`, as `feedforward` (the same module, mask and time zero) and as
-`image_only` (no mask channel, no time branch), on fluorescence nuclei, H&E nuclei and brain MR.
-MedSegDiff's auxiliary output is itself a feed-forward U-Net: the view `readings` has it apart from
-the sample, and the sample of a wrong image beside it.
+Question: how do EnsemDiff, SegDiff and the two versions of MedSegDiff compare as `diffusion`, as
+`feedforward` (the same module, with an empty mask and time zero) and as `image_only` (without the
+mask channel and the time branch)? This is the comparison of Öttl et al. (arXiv 2403.14440) at a
+size for two CPU cores, on fluorescence nuclei, H&E nuclei and brain MR. The auxiliary output of
+MedSegDiff is a feed-forward U-Net; the view `readings` lists it separately from the sample, next to
+the sample for the image of another case.
 
-Cost: about 20 minutes on 2 CPU cores. Expect the twins ahead of diffusion in Dice after so few
-steps. Instances (AJI, PQ) are those of 64-pixel tiles, which cut nuclei. The tasks are one image,
-three images and one average brain: a check that everything trains, not a ranking.
+Cost: about 20 minutes on 2 CPU cores.
+
+Expected: the twins have a higher Dice than diffusion after so few steps. The instance metrics (AJI,
+PQ) are those of 64-pixel tiles, whose borders cut nuclei. The tasks are one image, three images and
+one average brain: the study shows that everything trains, and is no ranking.
 """
 
 from search_spaces import Each, Space

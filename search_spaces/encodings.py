@@ -1,20 +1,22 @@
-"""Encodings of the mask, paired: the scale and offset of one-hot channels, and bits.
+"""Encodings of the mask: the scale and offset of one-hot channels, and analog bits, paired.
 
-x0 = scale·(2m − 1) + offset. A smaller scale is the same noise earlier, so halving it moves every
-noise level by 1.386 in log-SNR; an offset moves the mean that sampling starts from; {0, 1} is both,
-scale ½ and offset ½. Bits need fewer channels: with two classes none are saved, with the brain's
-three there are two in place of three.
+Question: which encoding x0 = scale·(2m − 1) + offset of the mask m should diffusion use? A smaller
+scale corresponds to more noise at the same timestep: halving it lowers log-SNR by 1.386. An offset
+moves the mean from which sampling starts. The encoding {0, 1} has both: scale ½ and offset ½. Bits
+need fewer channels for three classes or more (two instead of three for the brain).
 
-Cost: about 8 minutes on 2 CPU cores (18 trials). Expect small scales ahead of large ones after so
-few steps, since more of the range is spent where the noisy mask does not yet tell itself; the
-offset alone, and bits against one-hot channels, should make little difference.
+Cost: about 8 minutes on 2 CPU cores (18 trials).
+
+Expected: small scales have a higher Dice than large ones after so few steps, because less of the
+range is spent where the noisy mask suffices. The offset alone makes little difference, and so do
+bits instead of one-hot channels.
 """
 
 from search_spaces import Each, Space
 
 
 def encoded(name: str, scale: float, offset: float = 0.0) -> dict[str, object]:
-    """An arm: one encoding."""
+    """Return an arm with one encoding."""
     return {"mode.diffusion.encoding": {name: {"scale": scale, "offset": offset}}}
 
 

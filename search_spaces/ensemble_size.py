@@ -1,18 +1,23 @@
-"""How calibration grows with the ensemble: 1, 2, 4 and 8 members, of diffusion and its twins.
+"""Ensembles of 1, 2, 4 and 8 members, of diffusion and of its feed-forward twins.
 
-A mean over N samples has N + 1 levels, so ECE changes with N by itself; a diffusion ensemble is
-only better calibrated if it is so at the same N as its twin's, whose members see the image in the
-symmetries of the square. The feed-forward arms of 2, 4 and 8 members make as many passes as the
-diffusion arms of 1, 2 and 4, which take 2 steps a sample: the view `twins` pairs those. So do the
-deep ensembles of 2, 4 and 8 networks from independent seeds, at 2, 4 and 8 times the training.
+Question: how do calibration and accuracy change with the size of an ensemble? A mean over N samples
+has N + 1 levels, so ECE changes with N alone: a diffusion ensemble is better calibrated only if it
+is so at the same N as its twin. The members of the twin see the image under the symmetries of the
+square. The feed-forward arms of 2, 4 and 8 members make as many passes as the diffusion arms of 1,
+2 and 4 members, which take 2 steps per sample, and the view `twins` pairs them. The deep ensembles
+of 2, 4 and 8 networks with independent seeds make as many passes as well, at 2, 4 and 8 times the
+training.
 
-All arms of a family, task and seed end with the same weights (of a deep ensemble the networks of a
-smaller one): training draws depend on the seed and the step only, and there is one validation, at
-the last step, so nothing is chosen by the ensemble. Each is trained anew all the same, since a
-config is trained and tested as one.
+All arms of one family, task and seed end with the same weights (for deep ensembles: the larger one
+contains the networks of the smaller one). Training draws depend on the seed and the step only, and
+the only validation is at the last step, so that the ensemble does not affect the choice of a
+checkpoint. Each arm is trained separately nevertheless, because a config is trained and tested as
+one trial.
 
-Cost: about 18 minutes on 2 CPU cores (33 trials), most of it training. Expect ECE of diffusion to
-fall with N, most from 1 to 2, its Dice to gain a little, and the twin to change less in both.
+Cost: about 18 minutes on 2 CPU cores (33 trials), mostly for training.
+
+Expected: the ECE of diffusion falls with N, most from 1 to 2, and its Dice rises slightly; the twin
+changes less in both.
 """
 
 from itertools import product

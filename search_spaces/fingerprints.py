@@ -1,14 +1,19 @@
-"""What the image tells about the mask at each noise level, on three real tasks, beside two twins.
+"""Timestep fingerprints of three real tasks, next to two feed-forward twins.
 
-Diffusion under DDPM's linear schedule, whose range of λ is the widest, three seeds each, probed in
-16 strata with the image, without it and with another case's. Beside it the same network in one
-pass: as it is usually trained, and with cross-entropy alone and as many passes as diffusion takes,
-its views the symmetries of the square. Cross-entropy's minimum is the posterior mean, which the
-diffusion network must reach at the noisy end: `left_edge` in the view `information` tests that.
+Question: how much does the image tell about the mask at each noise level, and does diffusion pay?
+Diffusion uses DDPM's linear schedule, which covers the widest range of λ, with three seeds. It is
+probed in 16 strata with the image, without it and with the image of another case. The twins are the
+same network in one pass: trained as usual, and trained with cross-entropy alone and tested with
+eight passes over the symmetries of the square. The minimum of cross-entropy is the posterior mean,
+which the diffusion network must reach at the noisy end: `left_edge` in the view `information` tests
+this.
 
-Cost: about 15 minutes on 2 CPU cores (36 trials). Expect fingerprints of three shapes: bits per
-pixel an order of magnitude apart, brain ahead; half of them at log-SNR between 0 and −2; a loss
-over t that is not monotone; and diffusion behind its twins in Dice, calibrated no better.
+Cost: about 15 minutes on 2 CPU cores (36 trials).
+
+Expected: the fingerprints of the tasks have different shapes. Their bits per pixel differ by an
+order of magnitude, with the brain highest, and half of the bits lie at log-SNR between 0 and −2.
+The loss over t is not monotone. Diffusion has a lower Dice than its twins and is no better
+calibrated.
 """
 
 from search_spaces import Each, Space

@@ -1,13 +1,15 @@
-"""What of a mask shapes its fingerprint: prevalence, object size, perimeter? On drawn tasks.
+"""Fingerprints of generated masks that differ in prevalence, object size and perimeter.
 
-Nine tasks of one generator, whose noise is the same: discs at one of 256 places, up to sixteen
-discs in a grid, and stripes, each in three sizes. One diffusion model each, two seeds.
+Question: which traits of a mask determine where in log-SNR the image tells about it? Nine tasks of
+one generator have the same image noise: a disc at one of 256 positions, up to sixteen discs in a
+grid, and stripes, each in three sizes. There is one diffusion model per task, with two seeds.
 
-Cost: about 6 minutes on 2 CPU cores (18 trials). Expect half of the information below
-λ −0.9 to −3.6, and no trait that settles where: Spearman's rank correlation of that λ with the
-share of foreground, object size and perimeter is between −0.3 and −0.45, with the correlation of
-neighbours 0.15, which over nine tasks may be chance. `segprint query "SELECT * FROM task_map"` has
-all of them.
+Cost: about 6 minutes on 2 CPU cores (18 trials).
+
+Expected: half of the information lies below λ = −0.9 to −3.6, and no trait explains the
+differences. Spearman's rank correlation of this λ is −0.3 to −0.45 with foreground share, object
+size and perimeter, and 0.15 with the correlation of neighbouring pixels; over nine tasks these may
+be chance. `segprint query "SELECT * FROM task_map"` lists all traits.
 """
 
 from search_spaces import Each, Space

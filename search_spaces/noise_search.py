@@ -1,14 +1,17 @@
-"""Schedule families and their parameters, searched per task beside the default schedule.
+"""A search over families of noise schedules and their parameters, next to the default schedule.
 
-Optuna chooses among seven families, each with the parameters that move its noise, and the ends of
-the timestep range, half of which stays at least. What is worse than the best so far over the
-validation tiles in pairs is stopped at a third or two thirds of its steps. The best of each task is
-trained in full, like the linear schedule that it must beat.
+Question: which schedule family, parameters and timestep range suit each task best? Optuna chooses
+among seven families, each with the parameters that shift its noise, and chooses both ends of the
+timestep range, of which at least half remains. A trial that is worse than the best so far, paired
+over the validation tiles, is pruned at a third or two thirds of its steps. The best trial of each
+task is trained in full and compared with the linear schedule.
 
-Cost: about 12 minutes on 2 CPU cores. Expect the search to find what does little harm rather than a
-winner: with so few steps and tiles, trials differ by less than their seeds do. Raise `trials` and
-`train.steps` together before believing a choice; `timestep_ranges` and `noise_schedules` pair the
-same questions on a grid.
+Cost: about 12 minutes on 2 CPU cores.
+
+Expected: the search avoids bad choices and finds no clear winner, because with so few steps and
+tiles the differences between trials are smaller than those between seeds. Raise `trials` and
+`train.steps` together before trusting a choice; `timestep_ranges` and `noise_schedules` answer the
+same questions with paired grids.
 """
 
 from search_spaces import Choice, Each, Search, Space, Uniform

@@ -1,34 +1,42 @@
-"""The source study, whole: diffusion, twins, nnU-Net, SegFormer and what calibrates twins.
+"""The source study in full: diffusion, its twins, nnU-Net, SegFormer and calibrated baselines.
 
-The arms of `paper_networks`, which runs without other libraries, and beside them these; what the
-two spaces share is trained once. The report answers the study's claims one by one. SegFormer is
-MiT-B0 as the library transformers builds it, from random weights (set `model.segformer.pretrained`
-to a directory with others, or an id on the hub). `segformer_published` has its published recipe to
-the number: AdamW at 6e-5, ten times as much for the head, weight decay 0.01 but for normalisations,
-1,500 steps of linear warm-up, polynomial decay of power 1, cross-entropy, no averaged weights. It
-is meant for 160,000 steps and is still warming up when this space ends; `segformer` is the same at
-ten times the rate, warmed up for 8 steps. Raise `train.steps` in a copy of this file before either
-is judged. `nnunet` is nnU-Net itself, with its own plan, trainer and predictor, told two things
-beside its schedule: to plan for a GPU of 0.05 GB, where it plans for 8, which makes its patches
-about as large as the tiles here, and 6 epochs of 10 steps. Its published recipe is 1,000 epochs of
-250 (`train.steps` = 250000, `iterations` = 250, `memory` unsaid): this arm shows that it runs, not
-what nnU-Net can do. `unet` are plain U-Nets of as many parameters as each of the three networks,
-within 2 %; `views` are the feed-forward twins, their mean over the eight symmetries of the image.
-`deep_ensemble` is the mean of three twins from independent seeds, trained one after another in a
-trial: as many as the diffusion model has samples, a quarter of its 12 passes, and 3.2 times the
-device-seconds of a twin. At equal passes it would be twelve networks, and about an hour more: set
-`mode.deep_ensemble.networks` to 12 in a copy. Of all these the view `readings` has `temperature` as
-well, the sample at the temperature that fits the validation cases: what calibration costs without
-diffusion.
+Question: does diffusion pay for its passes, against twins, SegFormer and calibrated U-Nets? The
+space adds arms to `paper_networks`; trials that both spaces share are trained once. The report
+gives a verdict on each claim of the study. The added arms are:
 
-It needs `make baselines` to run, and nothing to be planned.
+- `segformer_published`: MiT-B0 as built by the library transformers, with random initial weights
+  (set `model.segformer.pretrained` to a directory or an id of the hub for others), and the
+  published recipe: AdamW at 6e-5, ten times as much for the head, weight decay 0.01 except for
+  normalisation layers, 1,500 steps of linear warm-up, polynomial decay of power 1, cross-entropy,
+  no weight averaging. The recipe is meant for 160,000 steps, and warm-up has not ended when this
+  space does.
+- `segformer`: the same at ten times the learning rate, with a warm-up of 8 steps. Raise
+  `train.steps` in a copy of this file before judging either arm.
+- `nnunet`: nnU-Net with its own planner, trainer and predictor. Two settings differ from its
+  defaults: it plans for a GPU of 0.05 GB instead of 8, so that its patches have about the size of
+  the tiles, and it trains for 6 epochs of 10 steps. Its published recipe is 1,000 epochs of 250
+  steps (`train.steps` = 250000, `iterations` = 250, `memory` unset): the arm shows that nnU-Net
+  runs, not its accuracy.
+- `unet`: plain U-Nets, with as many parameters as each of the three networks within 2 %.
+- `views`: the feed-forward twins, averaged over the eight symmetries of the image.
+- `deep_ensemble`: the mean of three twins with independent seeds, trained one after another in one
+  trial. It has as many members as the diffusion model, makes a quarter of its 12 passes, and takes
+  3.2 times the device-seconds of a twin. At equal passes it would have twelve networks and take
+  about an hour more: set `mode.deep_ensemble.networks` to 12 in a copy.
 
-Cost: about an hour and ten minutes on 2 CPU cores (120 trials). Expect twins and plain U-Nets ahead
-of diffusion in Dice, and grey levels alone ahead of all on the brain; `segformer` near the twins
-but on the brain, `nnunet` after its 60 steps about where grey levels alone are,
-`segformer_published` far behind; a temperature to halve the ECE of the twins' views on histology
-and to take away most of the plain U-Nets', and to leave alone what is calibrated already. The
-report's verdicts on the study's claims are open: so short a training is no evidence.
+For all added arms, the view `readings` also lists `temperature`: the sample at the temperature that
+fits the validation cases, which is calibration without diffusion.
+
+The study needs `make baselines` to run; `segprint plan` works without.
+
+Cost: about 70 minutes on 2 CPU cores (120 trials).
+
+Expected: twins and plain U-Nets have a higher Dice than diffusion, and the grey level alone has the
+highest on the brain. `segformer` is close to the twins except on the brain, `nnunet` after its 60
+steps is close to the grey level alone, and `segformer_published` is far lower. Temperature halves
+the ECE of `views` on histology, removes most of the ECE of the plain U-Nets, and does not change
+arms that are already calibrated. The verdicts on the claims are inconclusive, because the training
+is too short.
 """
 
 from dataclasses import replace
@@ -48,7 +56,7 @@ RECIPE: dict[str, object] = {
 }
 
 SIZES = (790_241, 842_289, 807_381)
-"""Parameters of the three networks of `paper_networks`, in its order, as feed-forward twins."""
+"""The numbers of parameters of the feed-forward twins in `paper_networks`, in its order."""
 
 TEMPERED: dict[str, object] = {"test.controls": ["temperature"]}
 

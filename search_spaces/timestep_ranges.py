@@ -1,20 +1,24 @@
-"""Parts of the linear schedule, paired: what training without the clean or the noisy end costs.
+"""Parts of the linear schedule, paired: training without the clean end or the noisy end.
 
-Seven arms train and sample within [t_low, t_high]: the whole schedule, without its clean tenth and
-third, without its noisy tenth and third, and two narrow windows. Where the noisy end is cut off the
-sampler starts from noise at `t_high`, though a trace of the mask should be in it: so what an arm
-loses tells both that the network never saw pure noise and that the start is a wrong one.
+Question: which part of the noise does each task need? Seven arms train and sample within [t_low,
+t_high]: the whole schedule, the schedule without its cleanest tenth or three tenths, without its
+noisiest tenth or three tenths, and two narrower windows. Where the noisy end is removed, the
+sampler starts at `t_high` from pure noise, although x_t should still contain a trace of the mask.
+The loss of such an arm therefore has two causes: the network never saw pure noise, and the start is
+wrong.
 
-Cost: about 10 minutes on 2 CPU cores (21 trials). Expect the clean end to be worth nothing, for
-there the noisy mask tells itself, and Dice to hold until the cut reaches the levels at which the
-fingerprint of the task has most of its bits.
+Cost: about 10 minutes on 2 CPU cores (21 trials).
+
+Expected: removing the clean end costs nothing, because the noisy mask suffices there. Dice stays
+the same until the removed part includes the levels that hold most of the bits of the task's
+fingerprint.
 """
 
 from search_spaces import Each, Space
 
 
 def within(t_low: float, t_high: float) -> dict[str, object]:
-    """An arm: a part of the schedule."""
+    """Return an arm with a part of the schedule."""
     return {"mode.diffusion.t_low": t_low, "mode.diffusion.t_high": t_high}
 
 

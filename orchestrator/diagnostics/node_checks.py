@@ -119,16 +119,21 @@ def _store_milliseconds(url: str) -> float | str:
     return statistics.median(times)
 
 
-def nodes(url: str) -> Checks:
-    """Check the nodes of the connected cluster; the findings name the nodes with problems."""
+def _ray() -> Any:
+    """Return Ray's module, whose functions are partly untyped."""
     import ray
 
+    return ray
+
+
+def nodes(url: str) -> Checks:
+    """Check the nodes of the connected cluster; the findings name the nodes with problems."""
     alive = sorted(alive_nodes(), key=lambda node: node.address)
     # Nodes on one machine share its address, so each is named by a number as well.
     names = [f"{i} at {node.address}" for i, node in enumerate(alive)]
     actors = [_actor(node, gpus=0) for node in alive]
     try:
-        states: list[NodeState] = ray.get(
+        states: list[NodeState] = _ray().get(
             [actor.state.remote(url) for actor in actors], timeout=TIMEOUT_SECONDS
         )
     except Exception as error:
@@ -149,12 +154,10 @@ def nodes(url: str) -> Checks:
 
 
 def _actor(node: RayNode, gpus: int) -> Any:
-    import ray
     from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-    untyped: Any = ray
     on_node: Any = NodeAffinitySchedulingStrategy(node.id, soft=False)
-    options = untyped.remote(num_cpus=0, num_gpus=gpus, scheduling_strategy=on_node)
+    options = _ray().remote(num_cpus=0, num_gpus=gpus, scheduling_strategy=on_node)
     return options(Node).remote()
 
 
@@ -196,12 +199,10 @@ def _gpus(names: Sequence[str], of_ray: Sequence[int], of_torch: Sequence[int]) 
 
 
 def _clocks(names: Sequence[str], actors: Sequence[Any]) -> CheckResult:
-    import ray
-
     skews: dict[str, float] = {}
     for name, actor in zip(names, actors, strict=True):
         before = time.time()
-        theirs = float(ray.get(actor.clock.remote()))
+        theirs = float(_ray().get(actor.clock.remote()))
         skews[name] = theirs - (before + time.time()) / 2
     return _warn_of(
         "node clocks",
@@ -238,16 +239,14 @@ def _stores(names: Sequence[str], results: Sequence[float | str]) -> CheckResult
 
 def _all_reduce(backend: str, on: Sequence[RayNode], actors: Sequence[Any]) -> CheckResult:
     """Check an all-reduce of all nodes over their own addresses."""
-    import ray
-
     check, world, host = f"{backend} between nodes", len(actors), on[0].address
     try:
-        port = int(ray.get(actors[0].listen.remote(host), timeout=TIMEOUT_SECONDS))
+        port = int(_ray().get(actors[0].listen.remote(host), timeout=TIMEOUT_SECONDS))
         calls = [
             actor.all_reduce.remote(backend, rank, world, host, port)
             for rank, actor in enumerate(actors)
         ]
-        times: list[float] = ray.get(calls, timeout=TIMEOUT_SECONDS)
+        times: list[float] = _ray().get(calls, timeout=TIMEOUT_SECONDS)
     except Exception as error:
         remedy = f"open all ports between the nodes, and set {backend.upper()}_SOCKET_IFNAME there"
         found = f"{world} nodes cannot connect: {_last_line(error)}; {remedy}"

@@ -51,8 +51,9 @@ def shown(where: Remote, job: Job | None, commands: list[Command]) -> str:
         files = sources()
         size = sum(path.stat().st_size for path in files.values()) / 2**20
         parts.append(f"# --- source/: {len(files)} files of the packages, {size:.1f} MiB")
-        of_user = job.files if job is not None else {}
-        parts += [f"# --- source/{name}\n{text.rstrip()}\n" for name, text in of_user.items()]
+        if job is not None:
+            files_of_user = job.files.items()
+            parts += [f"# --- source/{name}\n{text.rstrip()}\n" for name, text in files_of_user]
     if where.needs_token:
         parts.append(f"# --- {TOKEN}: created once, mode 0600, never shown")
     parts.append(f"# --- commands, in {directory(where, job)}")

@@ -18,15 +18,15 @@ from tests.faults.nodes import Nodes
 def test_a_port_where_nobody_listens_or_answers_blocks_nobody(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(_head_probe, "ANSWER_SECONDS", 1.0)
-    monkeypatch.setattr(_jobs, "ANSWER_SECONDS", 1.0)
+    monkeypatch.setattr(_head_probe, "TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(_jobs, "TIMEOUT_SECONDS", 1.0)
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
         with pytest.raises(ConnectionError, match="does not answer as Ray's head"):
             _head_probe.probe(f"127.0.0.1:{port}")
         with pytest.raises(ConnectionError, match="no Ray Jobs at .*timed out"):
             _jobs.state(f"http://127.0.0.1:{port}")
-    with pytest.raises(ConnectionError, match="refused; is it the head's address"):
+    with pytest.raises(ConnectionError, match="refused; is it the head"):
         _head_probe.probe(f"127.0.0.1:{port}")
     with pytest.raises(ConnectionError, match="refused; is RAY_ADDRESS right"):
         _jobs.state(f"http://127.0.0.1:{port}")
