@@ -1,4 +1,4 @@
-"""Benchmarks: each compares two things in one run and prints a ratio.
+"""Benchmarks, each of which compares two implementations in one run and prints a ratio.
 
 ``python -m bench`` runs all; ``python -m bench NAME`` runs one.
 """

@@ -1,4 +1,4 @@
-"""The same trials in MLflow: a run each, with the means that it can hold in place of the cases."""
+"""The same trials in MLflow: one run per trial, with mean metrics instead of rows per case."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ METRICS = ("dice", "score", "device_seconds", "train_seconds", "test_seconds", "
 KEYS = ["task", "model", "schedule"]
 
 
-def asked(trials: pd.DataFrame, expected: pd.DataFrame, folder: Path) -> float:
-    """Log trials to an SQLite store, then search them; the second search's seconds."""
+def search_seconds(trials: pd.DataFrame, expected: pd.DataFrame, folder: Path) -> float:
+    """Log trials to an SQLite store and search them; return the seconds of the second search."""
     import mlflow
     from mlflow.entities import Metric, Param
 
@@ -28,17 +28,17 @@ def asked(trials: pd.DataFrame, expected: pd.DataFrame, folder: Path) -> float:
         client.log_batch(run, metrics, [Param(k, str(row[k])) for k in PARAMS])
         client.set_terminated(run, "FINISHED" if row["outcome"] == "finished" else "KILLED")
     print(f"queries: MLflow {mlflow.__version__}: logged in {time.perf_counter() - began:.0f} s")
-    found, seconds = pd.DataFrame(), 0.0
+    means, seconds = pd.DataFrame(), 0.0
     for _ in range(2):
         began = time.perf_counter()
         runs: Any = mlflow.search_runs(
             [experiment], "attributes.status = 'FINISHED'", max_results=len(trials)
         )
         groups = runs.groupby([f"params.{k}" for k in KEYS])
-        found = groups[["metrics.dice", "metrics.device_seconds"]].mean()
+        means = groups[["metrics.dice", "metrics.device_seconds"]].mean()
         seconds = time.perf_counter() - began
     for name in ("dice", "device_seconds"):
         pd.testing.assert_series_equal(
-            found[f"metrics.{name}"].reset_index(drop=True), expected[name], check_names=False
+            means[f"metrics.{name}"].reset_index(drop=True), expected[name], check_names=False
         )
     return seconds

@@ -1,7 +1,7 @@
-"""A local store of synthetic attempts, as their workers would have committed them.
+"""A local store of synthetic attempts, in the form in which workers commit them.
 
-Written in bulk: what a commit writes, byte for byte of the same kind, but the objects go straight
-to disk and are not flushed one by one. 1,023 rows of calibration and probes per finished trial.
+The store is written in bulk: the objects are those of real commits, but they are written directly
+to disk without a flush per object. A finished trial has 1,023 rows of calibration and probes.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ AT = "2026-11-23T02:21:06+00:00"
 
 
 def generate(folder: Path, trials: int) -> None:
-    """Trials of 20 studies; one in 50 was pruned, one in 100 failed before it finished."""
+    """Write trials of 20 studies; 1 in 50 is pruned, and 1 in 100 has a failed attempt as well."""
     for i in range(STUDIES):
         about = json.dumps({"question": "?", "arms": list(MODELS), "revision": "r1"})
         _write(folder / f"studies/study{i:02d}/space.json", about.encode())
@@ -46,7 +46,7 @@ def generate(folder: Path, trials: int) -> None:
 
 
 def about_of(i: int) -> dict[str, str]:
-    """What trial ``i`` is."""
+    """Return task, model, mode and schedule of trial ``i``."""
     task, model, schedule = (
         names[i // step % len(names)] for names, step in ((TASKS, 1), (MODELS, 5), (SCHEDULES, 20))
     )
@@ -54,17 +54,17 @@ def about_of(i: int) -> dict[str, str]:
 
 
 def digest_of(i: int) -> str:
-    """A trial's name."""
+    """Return the digest of trial ``i``."""
     return hashlib.sha256(str(i).encode()).hexdigest()[:16]
 
 
 def study_of(i: int, trials: int) -> str:
-    """The one study that wants a trial."""
+    """Return the study that declares trial ``i``."""
     return f"study{i * STUDIES // trials:02d}"
 
 
 def _attempts(folder: Path, trials: int, i: int) -> None:
-    """One trial: its declaration, and whatever was committed."""
+    """Write the declaration and the commits of trial ``i``."""
     if i % 100 == 1:
         _commit(folder, i, "failed")
     _commit(folder, i, "pruned" if i % 50 == 0 else "finished")
@@ -84,18 +84,18 @@ def _commit(folder: Path, i: int, outcome: str) -> None:
     for name, columns in _tables(i, outcome, draws).items():
         rows = _typed(name, columns, key)
         value = to_parquet(rows)
-        place = f"trials/{digest}/{attempt}/{name}.parquet"
+        path = f"trials/{digest}/{attempt}/{name}.parquet"
         sha256 = hashlib.sha256(value).hexdigest()
-        parts[name] = StoredTable(name, place, sha256, rows.num_rows, len(value))
-        _write(folder / place, value)
+        parts[name] = StoredTable(name, path, sha256, rows.num_rows, len(value))
+        _write(folder / path, value)
     at = Commit.key_of(digest, outcome, attempt)
-    said: dict[str, str | None] = {name: about[name] for name in ABOUT}
-    record = Record(at, digest, attempt, outcome, SCHEMA_VERSION, AT, said, parts)
+    identity: dict[str, str | None] = {name: about[name] for name in ABOUT}
+    record = Record(at, digest, attempt, outcome, SCHEMA_VERSION, AT, identity, parts)
     _write(folder / at, record.dump())
 
 
 def _tables(i: int, outcome: str, draws: np.random.Generator) -> dict[str, Mapping[str, Any]]:
-    """Columns by table; those of the key are everyone's."""
+    """Return the columns of each table, without those of the key."""
     seconds = draws.gamma(4, 20)
     trial = {"outcome": [outcome], "seed": [i], "config": [json.dumps({**CONFIG, "seed": i})]}
     trial |= {"score": [draws.random()], "steps": [90], "best_step": [90], "world_size": [1]}
@@ -135,7 +135,7 @@ _SCALES = {"eps_error": 1.0, "x0_error": 0.7, "x0_gap": 0.2, "eps_gap": 0.3, "t"
 
 @cache
 def _cases(each: int, *, reading: bool = True) -> dict[str, Sequence[Any]]:
-    """What the rows of held-out cases are called, ``each`` of them per case."""
+    """Return the identifying columns of held-out cases, ``each`` rows per case."""
     at = np.repeat(np.arange(TEST + VAL), each)
     columns: dict[str, Sequence[Any]] = {
         "split": ["test" if c < TEST else "val" for c in at],
@@ -152,7 +152,7 @@ def _cases(each: int, *, reading: bool = True) -> dict[str, Sequence[Any]]:
 
 @cache
 def _strata() -> dict[str, Sequence[Any]]:
-    """What the rows of a probe are called."""
+    """Return the identifying columns of probes."""
     place = np.indices((TEST, 2, BINS, 2)).reshape(4, -1)
     case, axis, stratum, control = place
     return {

@@ -1,12 +1,12 @@
-"""Many writers at once: an attempt through the ledger, against an append by delta-rs.
+"""Concurrent writers: commits by the ledger against appends by delta-rs.
 
-32 processes, 50 attempts each, on a real S3 server. In the first two rounds both sides write the
-same rows, one trial's, to one table: ``deltalake.write_deltalake`` to a table that is there
-already, so that it only has to append. In the third, the ledger writes whole attempts, six tables
-of them. Requests are counted by the tests' proxy, for one writer alone.
+There are 32 processes with 50 attempts each, on a real S3 server. In the first two rounds, both
+write the same rows of one trial to one table; for ``deltalake.write_deltalake`` the table exists,
+so that it only appends. In the third round, the ledger commits whole attempts of six tables. The
+tests' proxy counts the requests of a single writer.
 
-A writer that has not made all its attempts after four minutes stops there, which says how many
-were made: with its own defaults, delta-rs needs half an hour on two cores.
+A writer stops after four minutes, and the number of its attempts is printed: with its defaults,
+delta-rs would need half an hour on two cores.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ Write = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Way:
-    """How to write the attempt of a digest, and how to read the digests that are there."""
+    """A way to write the attempt of a digest, and to read all digests that were written."""
 
     name: str
     write: Write
@@ -54,7 +54,7 @@ class Way:
 
 
 def main() -> None:
-    """Print what each way lost, how fast it was, and its requests per attempt."""
+    """Print the failures and losses of each way, its speed and its requests per attempt."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as env:
         os.environ |= {**env, "AWS_ALLOW_HTTP": "true"}
         context = multiprocessing.get_context("spawn")
@@ -78,26 +78,27 @@ def main() -> None:
 
 
 def count(env: dict[str, str]) -> None:
-    """Print the requests of one attempt each way, after a first one that connects."""
+    """Print the requests per attempt of each way, after a first attempt that connects."""
     server = urlsplit(env["AWS_ENDPOINT_URL"])
     with Proxy(str(server.hostname), int(server.port or 0)) as proxy:
         os.environ["AWS_ENDPOINT_URL"] = proxy.url
-        aws_chain.cache_clear()  # what it said a minute ago leads past the proxy
+        aws_chain.cache_clear()  # cached credentials bypass the proxy
         for way in ways("alone"):
             way.write("first")
             before = proxy.requests.copy()
             for i in range(COUNTED):
                 way.write(f"d{i}")
-            made = {k: n / COUNTED for k, n in sorted((proxy.requests - before).items())}
-            told = ", ".join(f"{n:g} {method}" for method, n in made.items())
-            print(f"appends: {way.name}: {sum(made.values()):g} requests per attempt ({told})")
+            per_attempt = {k: n / COUNTED for k, n in sorted((proxy.requests - before).items())}
+            listed = ", ".join(f"{n:g} {method}" for method, n in per_attempt.items())
+            total = sum(per_attempt.values())
+            print(f"appends: {way.name}: {total:g} requests per attempt ({listed})")
         count_folds(proxy)
 
 
 def count_folds(proxy: Proxy) -> None:
-    """Print the requests of folding one whole attempt into every table, time after time.
+    """Print the requests of repeatedly folding one attempt into all tables.
 
-    A log is read from where it was last summed up, which is done every ten commits.
+    Readers of a log start at its last checkpoint, which is written every ten commits.
     """
     ledger, made = Ledger(Store(f"{ROOT}/folds")), list[int]()
     for i in range(FOLDS):
@@ -109,7 +110,7 @@ def count_folds(proxy: Proxy) -> None:
 
 
 def ways(place: str) -> list[Way]:
-    """Delta-rs first: it is what the others are compared with."""
+    """Return the ways, first delta-rs, with which the others are compared."""
     table = f"{ROOT}/{place}/delta"
     DeltaTable.create(table, SCHEMAS["trials"])
     alone, whole = (Ledger(Store(f"{ROOT}/{place}/{name}")) for name in ("one", "six"))
@@ -121,12 +122,14 @@ def ways(place: str) -> list[Way]:
 
 
 def append(table: str, digest: str) -> None:
-    """By delta-rs. The table stays open: opened each time, one append reads the log anew."""
+    """Append with delta-rs. The table stays open, because opening it reads the whole log."""
     key = {"digest": digest, "attempt": digest, **ABOUT}
     try:
         write_deltalake(_opened(table), to_arrow("trials", TRIAL["trials"], key), mode="append")
     except DeltaError:
-        _opened(table).update_incremental()  # so that the next one does not start from here
+        _opened(
+            table
+        ).update_incremental()  # so that the next append starts from the latest version
         raise
 
 
@@ -141,7 +144,7 @@ def appended(table: str) -> list[str]:
 
 
 def commit(ledger: Ledger, whole: bool, digest: str) -> None:
-    """By the ledger, as a worker does at its trial's end."""
+    """Commit with the ledger, as a worker does at the end of its trial."""
     if not ledger.commit(digest, "finished", WHOLE if whole else TRIAL):
         raise RuntimeError(f"{digest} was committed before")
 
@@ -155,9 +158,9 @@ def _enter(barrier: Barrier) -> None:
 
 
 def writer(way: Way, number: int) -> tuple[set[str], set[str], float, float]:
-    """One process's attempts: which were written, which failed, and from when to when."""
+    """Write the attempts of one process; return those written, those failed, start and end."""
     kept, failed = set[str](), set[str]()
-    with contextlib.suppress(Exception):  # to connect, which takes longer than an attempt
+    with contextlib.suppress(Exception):  # the first attempt connects, which takes longer
         way.write(f"{number:02d}-first")
     globals()["_barrier"].wait()
     began = time.monotonic()
@@ -167,7 +170,7 @@ def writer(way: Way, number: int) -> tuple[set[str], set[str], float, float]:
         digest = f"{number:02d}-{i:02d}"
         try:
             way.write(digest)
-        except Exception:  # whatever it is, the attempt's rows are not known to be there
+        except Exception:  # after any error, the rows may be missing
             failed.add(digest)
         else:
             kept.add(digest)

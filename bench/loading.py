@@ -1,7 +1,7 @@
-"""Loading training batches against training on them: the small U-Net at 128 px, batch 8.
+"""Speed of loading training batches against training on them: a small U-Net at 128 px, batch 8.
 
-A folder of photographs in JPEG, about 0.8 megapixels each. The first epoch decodes every file into
-the cache; later ones, and every other trial on the machine, cut crops from the mapped file.
+The data are JPEG photographs of about 0.8 megapixels. The first epoch decodes every file into the
+cache; later epochs, and all other trials on the machine, take crops from the memory-mapped file.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ FULL = {"rotate": 30.0, "scale": 0.5, "elastic": 0.05, "colour": 0.2}
 
 
 def main() -> None:
-    """Print images per second of the loader and of training, and their ratio."""
+    """Print the images per second of loading and of training, and their ratios."""
     torch.set_num_threads(os.cpu_count() or 1)
     with tempfile.TemporaryDirectory() as folder:
         os.environ["SEGPRINT_CACHE"] = f"{folder}/cache"
@@ -48,7 +48,7 @@ def main() -> None:
         loading = speed(lambda i: batches.draw(Run(plain, place, data), i), place)
         first = BATCH * count / (decoding + BATCH * count / loading)
         forget()
-        found = {
+        rates = {
             "first epoch, decoding": first,
             "later epochs": loading,
             "later epochs, all augmentation": speed(
@@ -56,12 +56,12 @@ def main() -> None:
             ),
         }
         print(f"loading: training takes {training:.0f} images per second")
-        for name, rate in found.items():
+        for name, rate in rates.items():
             print(f"loading: {name}: {rate:.0f} images per second, ratio {rate / training:.1f}")
 
 
 def write(folder: Path) -> None:
-    """Smooth random photographs with one disc each."""
+    """Write smooth random photographs and the masks of one disc each."""
     draws = np.random.default_rng(0)
     rows, columns = np.mgrid[:HEIGHT, :WIDTH]
     for kind in ("images", "masks"):
@@ -79,7 +79,7 @@ def write(folder: Path) -> None:
 
 
 def config_of(folder: str, augment: dict[str, Any]) -> Config:
-    """The quickstart's network at 128 px."""
+    """Return the config of the quickstart's network at 128 px."""
     unet = {"channels": 16, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
     return parse(
         {
@@ -93,14 +93,14 @@ def config_of(folder: str, augment: dict[str, Any]) -> Config:
 
 
 def trainer(config: Config, data: Prepared, place: WorkerContext) -> Callable[[int], object]:
-    """Whole training steps, their loading included."""
+    """Return a function that runs a training step, including its loading."""
     state = State(Run(config, place, data))
     learner = learner_of(state.run, state.network)
     return lambda i: step(state, learner)
 
 
 def speed(work: Callable[[int], object], place: WorkerContext) -> float:
-    """Images per second, after two calls to warm up."""
+    """Return images per second after two calls to warm up."""
     for i in range(2):
         work(i)
     if place.device != "cpu":

@@ -1,8 +1,8 @@
-"""What a trial costs before it computes anything: ours beside Ray's defaults, for 1 and 2 workers.
+"""Overhead of a trial that computes nothing, against Ray's defaults, for 1 and 2 workers.
 
-Ray's defaults are a Tune trial that starts a Ray Train run of its own, as Ray's guide has it. Ours
-are the executors of a sweep. Neither trains: the time is that of processes, imports, groups and
-reports. Each way runs in a process with a cluster of its own; the first trial, which also starts
+Ray's defaults are a Tune trial that starts a Ray Train run, as in Ray's guide. Segprint uses the
+executors of a sweep. Neither trains, so the time is that of processes, imports, process groups and
+reports. Each way runs in its own process with its own cluster; the first trial, which also starts
 Tune, is not counted.
 """
 
@@ -30,7 +30,7 @@ CONFIG = {
 
 
 class Committed:
-    """A ledger in which every trial is finished: an attempt at one ends at once."""
+    """A sink in which every trial is finished, so that an attempt ends at once."""
 
     code = "bench"
 
@@ -51,7 +51,7 @@ class Committed:
 
 
 def main() -> None:
-    """Print seconds per trial of each way, and the ratios."""
+    """Print the seconds per trial of each way, and the ratios."""
     found: dict[str, float] = {}
     for way, trials in TRIALS.items():
         env = {**os.environ, **(Local().environment() if way.startswith("ours") else {})}
@@ -61,11 +61,11 @@ def main() -> None:
         print(f"  {way} worker(s): {found[way]:.2f} s per trial")
     for workers in (1, 2):
         ratio = found[f"ours {workers}"] / found[f"defaults {workers}"]
-        print(f"  {workers} worker(s): {ratio:.3f} of what Ray's defaults take")
+        print(f"  {workers} worker(s): ratio {ratio:.3f} to Ray's defaults")
 
 
 def seconds_per_trial(way: str, trials: int) -> float:
-    """Wall time between the ends of consecutive trials, one at a time."""
+    """Return the mean time between the ends of consecutive trials, run one at a time."""
     from ray import tune
 
     ends: list[float] = []
@@ -131,7 +131,7 @@ def _report() -> None:
 
 
 def one() -> None:
-    """One way, in a process of its own: ``WAY TRIALS``."""
+    """Measure one way in this process; its arguments are ``WAY TRIALS``."""
     import logging
 
     import ray
@@ -141,7 +141,7 @@ def one() -> None:
         with Local().connect():
             print(json.dumps(seconds_per_trial(way, trials)))
     else:
-        # Room for the Tune trial beside its workers.
+        # One CPU more, for the Tune trial itself.
         ray.init(num_cpus=1 + int(way[-1]), logging_level=logging.ERROR, log_to_driver=False)
         print(json.dumps(seconds_per_trial(way, trials)))
         ray.shutdown()

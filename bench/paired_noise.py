@@ -1,7 +1,8 @@
-"""Information from one noise draw shared by both denoisers, against a draw of each one's own.
+"""Estimates of information with noise shared by both denoisers, against separate noise.
 
-The closed form: independent pixels, p = 0.3, label flipped with probability 0.1. Network passes
-needed for a given standard error grow with the variance, so its ratio is the ratio of passes.
+The denoisers are exact: pixels are independent with prevalence 0.3, and the image is the label,
+flipped with probability 0.1. The passes needed for a given standard error are proportional to the
+variance, so a ratio of variances is a ratio of passes.
 """
 
 from __future__ import annotations
@@ -41,11 +42,11 @@ def main() -> None:
     with_image, without = estimate(x, prior + odds), estimate(x, prior)
     error = (with_image - x0).square()
     estimators = {
-        "own draws": area((estimate(own, prior) - x0).square() - error),
+        "separate draws": area((estimate(own, prior) - x0).square() - error),
         "shared draws": area((without - x0).square() - error),
         "orthogonal, shared draws": area((with_image - without).square()),
     }
-    naive = estimators["own draws"].var()
+    naive = estimators["separate draws"].var()
     for name, values in estimators.items():
         ratio = float(naive / values.var())
         print(f"paired_noise: {name}: mean {values.mean():.4f} nats, {ratio:.1f}x fewer passes")

@@ -1,12 +1,12 @@
-"""Network passes for one standard error of a total: how probes are drawn, against naive draws.
+"""Network passes for a given standard error of a total: the draws of probes against naive draws.
 
-Exact denoisers of masks made of independent blocks, each one of finitely many templates: single
-pixels, and cells of 8 × 8 pixels that hold a square of 4 × 4 anywhere or nothing. The image is the
-mask in unit Gaussian noise. Naive: timesteps uniform over DDPM's linear schedule, weighted by
-dλ/dt, each denoiser with noise of its own, half the difference of their errors. Ours, as probes
-are: 16 strata of λ with an antithetic pair in each, both denoisers with the same noise, half the
-squared distance of their estimates. The cases stay as they are: more passes tell nothing of other
-cases. A ratio of variances at equal passes is a ratio of passes.
+The denoisers are exact. Masks consist of independent blocks, each one of finitely many templates:
+single pixels, or 8 × 8 pixels that are empty or contain a square of 4 × 4 at any position. The
+image is the mask with unit Gaussian noise. Naive draws take timesteps uniformly from DDPM's linear
+schedule, weight them by dλ/dt, draw noise for each denoiser separately, and use half the difference
+of the errors. Probes draw an antithetic pair in each of 16 strata of λ, share the noise, and use
+half the squared distance of the estimates. The cases are fixed, because more passes do not replace
+more cases. A ratio of variances at equal passes is a ratio of passes.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ SCHEDULE = Linear()
 
 @dataclass(frozen=True)
 class Task:
-    """One mask of blocks, and what each denoiser knows of it before it sees a noisy mask."""
+    """A mask of blocks with its image, and the prior of the denoisers."""
 
     templates: Tensor
-    """What a block can be, {0, 1}: [T, pixels]."""
+    """The possible blocks, {0, 1}: [T, pixels]."""
     prior: Tensor
-    """[T]."""
+    """The probability of each template: [T]."""
     mask: Tensor
-    """[blocks, pixels]."""
+    """{0, 1}: [blocks, pixels]."""
     image: Tensor
-    """The same in unit noise."""
+    """The mask with unit Gaussian noise: [blocks, pixels]."""
 
     @staticmethod
     def of(templates: Tensor, prior: Tensor, blocks: int, draws: torch.Generator) -> Task:
@@ -45,7 +45,7 @@ class Task:
         return Task(templates, prior, mask, mask + noise)
 
     def x0(self, x: Tensor, log_snr: Tensor, seen: bool) -> Tensor:
-        """E[x0 | x, image] or E[x0 | x], by Bayes' rule: [levels, blocks, pixels]."""
+        """Return E[x0 | x, image] if ``seen``, else E[x0 | x]: [levels, blocks, pixels]."""
         alpha, square = log_snr.sigmoid().sqrt(), (-log_snr).sigmoid()
         odds = 2 * alpha / square * x + (self.image - 0.5 if seen else 0.0)
         p = (odds @ self.templates.T + self.prior.log()).softmax(-1)
@@ -54,7 +54,7 @@ class Task:
     def total(
         self, levels: tuple[Tensor, Tensor], draws: torch.Generator, paired: bool, orthogonal: bool
     ) -> float:
-        """I(mask; image) in nats per pixel, from two passes per level of λ with its weight."""
+        """Estimate I(mask; image) in nats per pixel with two passes per weighted level of λ."""
         log_snr, weight = levels
         x0 = 2 * self.mask - 1
 
@@ -73,7 +73,7 @@ class Task:
 
 
 def main() -> None:
-    """Print, per task, the standard error of each estimator and how many passes it saves."""
+    """Print per task the standard error of each estimator, and the passes that it saves."""
     torch.set_num_threads(1)
     draws = torch.Generator().manual_seed(0)
     for name, task in tasks(draws).items():
@@ -108,7 +108,7 @@ def tasks(draws: torch.Generator) -> dict[str, Task]:
 
 
 def uniform(draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """λ of timesteps anywhere, and |dλ/dt| over their number: [LEVELS, 1, 1] each."""
+    """Return λ of uniform timesteps, and the weights |dλ/dt| / LEVELS: [LEVELS, 1, 1] each."""
     step = 1e-4
     t = torch.rand(LEVELS, 1, 1, generator=draws, dtype=torch.float64).clamp(step, 1 - step)
     slope = (SCHEDULE.log_snr(t - step) - SCHEDULE.log_snr(t + step)) / (2 * step)
@@ -116,7 +116,7 @@ def uniform(draws: torch.Generator) -> tuple[Tensor, Tensor]:
 
 
 def stratified(draws: torch.Generator) -> tuple[Tensor, Tensor]:
-    """λ as probes draw it, and the width that each stands for: [LEVELS, 1, 1] each."""
+    """Return λ as probes draw it, [LEVELS, 1, 1], and the weight: the width per draw."""
     high, low = SCHEDULE.log_snr(torch.tensor([0.0, 1.0]).double()).tolist()
     width = (high - low) / BINS
     log_snr = low + width * (torch.arange(BINS)[:, None] + inside(BINS, DRAWS, draws))

@@ -1,12 +1,12 @@
-"""Questions to a store of 10,000 trials, against DuckDB on one sorted file per table, and MLflow.
+"""Queries of a store of 10,000 trials, against DuckDB on one sorted file per table, and MLflow.
 
-The store is synthetic, local and whole: ten million rows of probes and calibration, each trial
-committed by itself, then folded and compacted as a driver does. DuckDB reads the same rows from
-one Parquet file per table, sorted alike and written by itself, over one connection that stays
-open: the best that a store can do which never takes in a row. The answers must agree.
+The store is synthetic and local, with ten million rows of probes and calibration. Each trial is
+committed separately; then the store is folded and compacted as by a driver. DuckDB reads the same
+rows from one sorted Parquet file per table, which it wrote itself, over a connection that stays
+open: a lower bound for a store that never receives new rows. The answers must agree.
 
-Each side is a process of its own, and they are asked in turn. Files are out of the page cache at
-the start: a question's first answer is cold, the median of the next five is warm.
+Each side runs in its own process, and the two alternate. The files are not in the page cache at the
+start: the first answer to a query is cold, the median of the next five is warm.
 ``SEGPRINT_BENCH_TRIALS`` sets another number of trials.
 """
 
@@ -67,23 +67,23 @@ PER_TRIAL = """
 
 
 def main() -> None:
-    """Print what folding takes, then the questions' seconds and ratios."""
+    """Print the cost of folding, then the seconds and ratios of the queries."""
     with tempfile.TemporaryDirectory() as folder:
         url, plain = f"{folder}/store", Path(folder) / "sorted"
         _store.generate(Path(url), TRIALS)
-        print(f"queries: {TRIALS} trials: {told(f'{url}/commits', f'{url}/trials')}")
+        print(f"queries: {TRIALS} trials: {listed(f'{url}/commits', f'{url}/trials')}")
         folding = Side(partial(folder_of, url))
         for name in ("folding", "compacting"):
             seconds, _ = folding.ask(name)
             print(f"queries: {name}: {seconds:.0f} s, at most {folding.peak():.0f} MiB in memory")
-        made = told(*(f"{url}/{file.key}" for file in files_of(url)))
-        print(f"queries: tables: {made}; below tables/, {told(f'{url}/tables')}")
+        tables = listed(*(f"{url}/{file.key}" for file in files_of(url)))
+        print(f"queries: tables: {tables}; below tables/, {listed(f'{url}/tables')}")
         one_file_each(url, plain)
         ask_all(folder, url, plain)
 
 
 def ask_all(folder: str, url: str, plain: Path) -> None:
-    """Print each question's seconds on both sides."""
+    """Print the seconds of each query on both sides."""
     forget(folder)
     ours, theirs = Side(partial(our_questions, url)), Side(partial(their_questions, plain))
     for name in OPENING:
@@ -104,10 +104,10 @@ def ask_all(folder: str, url: str, plain: Path) -> None:
     print(f"queries: peak memory: ours {ours.peak():.0f} MiB, DuckDB {theirs.peak():.0f} MiB")
     processes(url, plain)
     if importlib.util.find_spec("mlflow") is None:
-        print("queries: MLflow is not installed here, so it was not asked")
+        print("queries: MLflow is not installed here and is omitted")
         return
     logged = open_store(url).sql(PER_TRIAL).to_pandas()
-    seconds = _mlflow.asked(logged, ours.ask("leaderboard")[1], Path(folder))
+    seconds = _mlflow.search_seconds(logged, ours.ask("leaderboard")[1], Path(folder))
     anew, _ = Side(partial(our_questions, url)).ask("open_store and leaderboard")
     print(
         f"queries: leaderboard by mlflow.search_runs: {seconds:.2f} s,"
@@ -120,18 +120,18 @@ Questions = dict[str, Callable[[], Any]]
 
 
 class Side:
-    """A process that answers one side's questions."""
+    """A process that answers the queries of one side."""
 
     def __init__(self, make: Callable[[], Questions]) -> None:
         context = multiprocessing.get_context("spawn")
         self._process = ProcessPoolExecutor(1, context, initializer=_begin, initargs=(make,))
 
     def ask(self, name: str) -> tuple[float, pd.DataFrame]:
-        """Seconds, and the answer; of a long one, how many rows it has."""
+        """Return the seconds and the answer; of a long answer, its number of rows."""
         return self._process.submit(_answer, name).result()
 
     def peak(self) -> float:
-        """The most memory that it held so far, MiB."""
+        """Return the peak memory of the process so far, in MiB."""
         return self._process.submit(_peak).result()
 
 
@@ -154,14 +154,14 @@ def _peak() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def told(*places: str) -> str:
-    """How many files there are at or below some places, and how large."""
-    listed = [p for place in map(Path, places) for p in (place, *place.rglob("*")) if p.is_file()]
-    return f"{len(listed)} files of {sum(p.stat().st_size for p in listed) / 2**20:.0f} MiB"
+def listed(*places: str) -> str:
+    """Return the number and total size of the files at or below some paths."""
+    files = [p for place in map(Path, places) for p in (place, *place.rglob("*")) if p.is_file()]
+    return f"{len(files)} files of {sum(p.stat().st_size for p in files) / 2**20:.0f} MiB"
 
 
 def folder_of(url: str) -> Questions:
-    """What a driver does after each round, here over everything at once."""
+    """Return what a driver does after each round, here for all attempts at once."""
     store = Store(url)
     return {
         "folding": partial(compaction.compact_committed, store),
@@ -170,13 +170,13 @@ def folder_of(url: str) -> Questions:
 
 
 def files_of(url: str) -> list[log_seal.DataFile]:
-    """What the folded tables consist of."""
+    """Return the data files of the folded tables."""
     states = [delta_log.load(Store(url), name) for name in SCHEMAS]
     return [file for state in states if state is not None for file in state.files]
 
 
 def one_file_each(url: str, folder: Path) -> None:
-    """The same rows for plain DuckDB."""
+    """Write the same rows as one sorted file per table, for DuckDB."""
     folder.mkdir()
     tables = open_store(url)
     with duckdb.connect() as connection:
@@ -188,7 +188,7 @@ def one_file_each(url: str, folder: Path) -> None:
 
 
 def forget(folder: str) -> None:
-    """Drop files from the page cache."""
+    """Remove the files from the page cache."""
     os.sync()
     for path in Path(folder).rglob("*.parquet"):
         with path.open("rb") as file:
@@ -199,7 +199,7 @@ OPENING = ("listing commits", "opening Delta tables", "open_store", "open_store,
 
 
 def our_questions(url: str) -> Questions:
-    """Through ``open_store``."""
+    """Return the queries through ``open_store``."""
     held: dict[str, Catalog] = {}
     return {
         "listing commits": lambda: Store(url).list(PREFIX),
@@ -213,7 +213,7 @@ def our_questions(url: str) -> Questions:
 
 
 def their_questions(folder: Path) -> Questions:
-    """Over one connection, which keeps what it has learnt of the files."""
+    """Return the queries over one DuckDB connection, which caches metadata of the files."""
     connection = duckdb.connect()
     for path in folder.iterdir():
         connection.execute(f"CREATE VIEW {path.stem} AS FROM '{path}'")
@@ -222,7 +222,7 @@ def their_questions(folder: Path) -> Questions:
 
 
 def processes(url: str, folder: Path) -> None:
-    """The leaderboard by a process of its own, as a shell sees it."""
+    """Print the seconds of the leaderboard by a new process, as from a shell."""
     views = "".join(f"CREATE VIEW {n} AS FROM '{folder}/{n}.parquet';" for n in ("trials", "cases"))
     plain = f"import duckdb; duckdb.execute({views!r}); duckdb.sql({LEADERBOARD!r}).show()"
     ours = [sys.executable, "-m", "orchestrator.cli", "--store", url, "query", LEADERBOARD]

@@ -1,8 +1,9 @@
-"""Segmenting an image with EnsemDiff as we do it, against the straightforward way.
+"""Sampling of EnsemDiff with few steps in batches, against a straightforward implementation.
 
-One network, trained here for a minute, and the same ensemble of three. Straightforward: ancestral
-sampling through all 1,000 timesteps, one image and one member at a time, default memory layout.
-Ours: DPM-Solver++ in a few steps, all images and members in one batch.
+Both use one network, trained here for a minute, and an ensemble of three. The straightforward way
+is ancestral sampling through all 1,000 timesteps, one image and one member at a time, with the
+default memory layout. The other is DPM-Solver++ in a few steps, with all images and members in one
+batch.
 """
 
 from __future__ import annotations
@@ -36,7 +37,7 @@ IMAGES, MEMBERS = 2, 3
 
 
 def main() -> None:
-    """Print seconds per image, Dice, peak memory and their ratios, for each image size."""
+    """Print seconds per image, Dice, peak memory and the ratio of times, per image size."""
     torch.set_num_threads(os.cpu_count() or 1)
     place = WorkerContext(device=best_device())
     for size in SIZES:
@@ -47,19 +48,19 @@ def main() -> None:
         full = dataclasses.replace(mode, sampler=DDPM(steps=1000), members=1)
         plain = network.to(memory_format=torch.contiguous_format)
         slow = measured(partial(one_by_one, full, plain, data, place), data, place)
-        print(f"sampling: {size} px, straightforward, 1000 steps: {told(slow)}")
+        print(f"sampling: {size} px, straightforward, 1000 steps: {described(slow)}")
         network = network.to(memory_format=torch.channels_last)
         for steps in STEPS:
             few = dataclasses.replace(mode, sampler=DPMSolver(steps=steps), members=MEMBERS)
             ours = measured(partial(at_once, few, network, data, place), data, place)
             print(
-                f"sampling: {size} px, ours, {steps} steps: {told(ours)},"
+                f"sampling: {size} px, ours, {steps} steps: {described(ours)},"
                 f" ratio {slow[0] / ours[0]:.0f}"
             )
 
 
 def config_of(size: int) -> Config:
-    """The quickstart's network on discs in strong noise."""
+    """Return the config of the quickstart's network on discs with strong noise."""
     return parse(
         {
             "task": {"synthetic": {"size": size, "cases": 16, "radius": size / 8, "noise": 1.5}},
@@ -79,7 +80,7 @@ def config_of(size: int) -> Config:
 
 
 def trained(config: Config, data: Prepared, place: WorkerContext) -> Network:
-    """The best weights of a short training."""
+    """Return the network with the best weights of a short training."""
     run: Generator[Progress, None, RunResult] = train(config, place)
     checkpoint: bytes | None = None
     for progress in run:
@@ -92,7 +93,7 @@ def trained(config: Config, data: Prepared, place: WorkerContext) -> Network:
 
 @torch.no_grad()
 def at_once(mode: Diffusion, network: Network, data: Prepared, place: WorkerContext) -> Tensor:
-    """Foreground probabilities [IMAGES, H, W] of the ensemble's mean."""
+    """Return the foreground probabilities of the ensemble's mean: [IMAGES, H, W]."""
     images = torch.stack([c.image for c in data.test[:IMAGES]]).to(place.device)
     images = images.contiguous(memory_format=torch.channels_last)
     return mode.predict(network, images, 2, list(range(IMAGES)), "none").members.mean(1)[:, 0]
@@ -100,7 +101,7 @@ def at_once(mode: Diffusion, network: Network, data: Prepared, place: WorkerCont
 
 @torch.no_grad()
 def one_by_one(mode: Diffusion, network: Network, data: Prepared, place: WorkerContext) -> Tensor:
-    """The same, an image and a member at a time."""
+    """Return the same, computed one image and one member at a time."""
     found: list[Tensor] = []
     for i, case in enumerate(data.test[:IMAGES]):
         image = case.image[None].to(place.device)
@@ -113,7 +114,7 @@ def one_by_one(mode: Diffusion, network: Network, data: Prepared, place: WorkerC
 def measured(
     way: Callable[[], Tensor], data: Prepared, place: WorkerContext
 ) -> tuple[float, float, float]:
-    """Seconds per image, Dice, and by how many MiB memory rose at most."""
+    """Return seconds per image, Dice, and the rise of peak memory in MiB."""
     reset_peak_memory(place.device)
     before = _peak(place)
     began = time.perf_counter()
@@ -127,11 +128,11 @@ def measured(
 
 
 def _peak(place: WorkerContext) -> int:
-    """Most bytes in use since the peak was forgotten."""
+    """Return the peak memory in bytes since it was reset."""
     return peak_host() if place.device == "cpu" else torch.cuda.max_memory_allocated()
 
 
-def told(numbers: tuple[Any, ...]) -> str:
-    """One line of a measurement."""
+def described(numbers: tuple[Any, ...]) -> str:
+    """Return a measurement as text."""
     seconds, dice, memory = numbers
     return f"{seconds:.3f} s per image, Dice {dice:.4f}, memory +{memory:.0f} MiB"

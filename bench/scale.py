@@ -1,10 +1,10 @@
-"""A study on 1,000 GPUs, simulated: what the driver, the store and the folder do to it.
+"""A simulated study on 1,000 GPUs: the limits that the driver, the store and folding impose.
 
-What each of them takes for one trial is measured here first, on this machine; then every trial of
-the study is an event: it waits for the driver, which hands out one at a time, runs for a lognormal
-time, writes its attempt, and its GPU asks for the next. One process folds what was written. Each
-study is compared with one whose driver takes no time. Waiting for a slow store, lost nodes and
-checkpoints are not in it: what checkpoints take is arithmetic.
+First the cost per trial of each is measured on this machine. Then every trial of the study is an
+event: it waits for the driver, which starts one trial at a time, runs for a lognormal time and
+writes its attempt, and its GPU requests the next trial. One process folds the attempts. Each study
+is compared with one whose driver takes no time. A slow store, lost nodes and checkpoints are not
+simulated; the bandwidth of checkpoints is calculated.
 """
 
 from __future__ import annotations
@@ -37,66 +37,66 @@ from tests.server import BUCKET, serving
 
 TRIALS, GPUS, SPREAD = 100_000, 1000, 0.3
 MEANS = (60.0, 300.0, 3600.0)
-"""Seconds of a trial."""
+"""Mean seconds per trial."""
 SWEPT, COMMITTED, FOLDED, ASKED = 300, 5, 200, (0, 250, 1000)
 PARAMETERS, BYTES, INTERVAL = 113_674_370, 20, 600.0
-"""Of `ensemdiff` as published; of float32 weights, their mean, the best of it and Adam's two;
-seconds between."""
+"""Parameters of `ensemdiff` as published; bytes per parameter in a checkpoint (float32 weights,
+their average, the best average, and two moments of Adam); seconds between checkpoints."""
 
 
 @dataclass(frozen=True)
 class Takes:
-    """What one trial takes of what all trials share."""
+    """The cost of one trial in resources that all trials share."""
 
     driver: float
     """Seconds."""
     requests: float
-    """To the store, at its end."""
+    """Requests to the store at the end of the trial."""
     folder: float
     """Seconds."""
 
 
 @dataclass(frozen=True)
 class Study:
-    """What a simulated one took."""
+    """The result of a simulation."""
 
     seconds: float
     busy: float
-    """The share of the GPUs' time in trials."""
+    """The share of GPU time that is spent in trials."""
     peak: float
     """Requests in the busiest second."""
     waiting: int
-    """Attempts that wait to be folded, at most."""
+    """The largest number of attempts that wait to be folded."""
 
 
 def main() -> None:
-    """Print what was measured, then each study with its ratio to one without orchestration."""
+    """Print the measurements, then each study and its ratio to one without orchestration."""
     takes = Takes(handed_out(), requests(), folded())
     print(
-        f"scale: measured: driver {1000 * takes.driver:.0f} ms a trial, {takes.requests:g} requests"
-        f" an attempt, folding {1000 * takes.folder:.0f} ms an attempt"
+        f"scale: measured: driver {1000 * takes.driver:.0f} ms per trial, {takes.requests:g}"
+        f" requests per attempt, folding {1000 * takes.folder:.0f} ms per attempt"
     )
-    told = ", ".join(f"{1000 * s:.0f} ms after {n}" for n, s in asked().items())
-    print(f"scale: measured: a suggestion by TPE: {told} trials")
+    listed = ", ".join(f"{1000 * s:.0f} ms after {n}" for n, s in suggestions().items())
+    print(f"scale: measured: a suggestion by TPE: {listed} trials")
     for mean in MEANS:
         ours = simulated(takes, mean)
         free = simulated(Takes(0, takes.requests, takes.folder), mean)
         rate = takes.requests * TRIALS / ours.seconds
         print(
             f"scale: {TRIALS:,} trials of {mean:g} s on {GPUS:,} GPUs: {ours.seconds / 3600:.1f} h,"
-            f" GPUs busy {100 * ours.busy:.0f} %; requests {rate:.1f} a second, at most"
+            f" GPUs busy {100 * ours.busy:.0f} %; requests {rate:.1f} per second, at most"
             f" {ours.peak:.0f}; at most {ours.waiting} attempts unfolded;"
             f" ratio {ours.seconds / free.seconds:.2f}"
         )
     size = PARAMETERS * BYTES
     print(
         f"scale: a checkpoint of {PARAMETERS:,} parameters is {size / 1e9:.1f} GB; {GPUS:,} of them"
-        f" every {INTERVAL:g} s are {GPUS * size / INTERVAL / 1e9:.1f} GB a second"
+        f" every {INTERVAL:g} s are {GPUS * size / INTERVAL / 1e9:.1f} GB per second"
     )
 
 
 def simulated(takes: Takes, mean: float, trials: int = TRIALS, gpus: int = GPUS) -> Study:
-    """Trials in order, each on the GPU that is free first."""
+    """Simulate trials in order, each on the first free GPU."""
     scale = mean / np.exp(SPREAD**2 / 2)
     runs = scale * np.random.default_rng(0).lognormal(0, SPREAD, trials)
     free, driver, folder = [0.0] * gpus, 0.0, 0.0
@@ -117,21 +117,22 @@ def simulated(takes: Takes, mean: float, trials: int = TRIALS, gpus: int = GPUS)
 
 
 def handed_out() -> float:
-    """Seconds a trial of a whole sweep whose trials have nothing to do, on all cores: at most what
-    its driver takes, since the trials run beside it.
+    """Return the seconds per trial of a sweep of trials that do nothing, on all cores.
+
+    This is an upper bound for the driver, because the trials share its CPUs.
     """
     with tempfile.TemporaryDirectory() as store:
         return apart(partial(swept, store, SWEPT)).seconds / SWEPT
 
 
 def requests() -> float:
-    """Of one whole attempt's commit, counted on their way to a real S3 server."""
+    """Return the requests to a real S3 server per commit of an attempt."""
     with tempfile.TemporaryDirectory() as folder, serving(Path(folder)) as env:
         os.environ |= env
         server = urlsplit(env["AWS_ENDPOINT_URL"])
         with Proxy(str(server.hostname), int(server.port or 0)) as proxy:
             os.environ["AWS_ENDPOINT_URL"] = proxy.url
-            aws_chain.cache_clear()  # what it said before leads past the proxy
+            aws_chain.cache_clear()  # cached credentials bypass the proxy
             ledger = Ledger(Store(f"s3://{BUCKET}/scale"))
             commit(ledger, True, "first")  # connects
             before = proxy.requests.total()
@@ -141,7 +142,7 @@ def requests() -> float:
 
 
 def folded() -> float:
-    """Seconds an attempt, of many at once from disk."""
+    """Return the seconds per attempt of folding many attempts on disk."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Store(folder))
         for i in range(FOLDED):
@@ -151,8 +152,8 @@ def folded() -> float:
         return (time.perf_counter() - began) / FOLDED
 
 
-def asked() -> dict[int, float]:
-    """Seconds a suggestion, by how many trials are known."""
+def suggestions() -> dict[int, float]:
+    """Return the seconds per suggestion, by the number of known trials."""
     assert SPACE.search is not None
     cell = next(cell for cell in check(SPACE) if cell.searched)
     search = CellSearch(cell, [], SPACE.search)

@@ -1,9 +1,9 @@
-"""A sweep of trials that do nothing, through the whole path, against bare Ray Tune's.
+"""A sweep of trials that do nothing, against bare Ray Tune.
 
-Ours: plan, declare, hand out by Tune, commit six tables of rows each, fold. Theirs: Tune with
-reused actors whose trials return at once, which is no record of anything. Each side is a process
-of its own with a Ray of its own; its start is not counted. What one of our trials costs without
-any orchestration (its own work and its commit, one after the other in one process) is told apart.
+The sweep plans, declares, starts trials by Tune, commits six tables per trial and folds them. Bare
+Tune reuses actors, and its trials return at once without a record. Each side runs in its own
+process with its own Ray, whose start is not counted. The cost of a trial without orchestration (its
+work and its commit, in sequence in one process) is measured separately.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ ALONE = 200
 
 
 def space(trials: int) -> Space:
-    """As many configs as asked for, each of the cheapest kind."""
+    """Return a space of a given number of minimal trials."""
     return Space(
         question="What does a trial cost that costs nothing?",
         config={
@@ -45,7 +45,7 @@ def space(trials: int) -> Space:
 
 
 def main() -> None:
-    """Print trials per second and the driver's memory, ours and bare Tune's."""
+    """Print trials per second and the driver's memory of both sides."""
     with tempfile.TemporaryDirectory() as folder:
         each = apart(partial(alone, f"{folder}/alone")).seconds / ALONE
         print(f"sweeps: a trial without orchestration: {1000 * each:.1f} ms")
@@ -66,14 +66,14 @@ def main() -> None:
 
 
 class Took:
-    """What a piece of work took: seconds, and the most memory of its process, MiB."""
+    """The cost of a piece of work: seconds, and the peak memory of its process in MiB."""
 
     def __init__(self) -> None:
         self.seconds = self.megabytes = self.growth = 0.0
 
     @contextmanager
     def measured(self) -> Generator[None]:
-        """Measure what is inside."""
+        """Measure the block."""
         before, began = _peak(), time.perf_counter()
         yield
         self.seconds = time.perf_counter() - began
@@ -82,13 +82,13 @@ class Took:
 
 
 def apart(work: Callable[[], Took]) -> Took:
-    """Run in a process of its own."""
+    """Run the work in a new process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work).result()
 
 
 def alone(store: str) -> Took:
-    """Trials one after the other, committed by the same process."""
+    """Run trials in sequence, committed by the same process."""
     from orchestrator.ledger.ledger import Ledger
     from orchestrator.ledger.sink import LedgerSink
     from orchestrator.planning.plan import make_plan
@@ -107,7 +107,7 @@ def alone(store: str) -> Took:
 
 
 def swept(store: str, trials: int) -> Took:
-    """Through :func:`orchestrator.sweep.driver.sweep`, as the command does it."""
+    """Run trials by :func:`orchestrator.sweep.driver.sweep`, as the command does."""
     os.environ.update(Local().environment())
     from rich.console import Console
 
@@ -128,7 +128,7 @@ def swept(store: str, trials: int) -> Took:
 
 @dataclass(frozen=True)
 class Already(Cluster):
-    """A Ray that runs."""
+    """A Ray that already runs."""
 
     resources: Resources
 
@@ -144,7 +144,7 @@ class Already(Cluster):
 
 
 def tuned(trials: int) -> Took:
-    """Bare Ray Tune; results and checkpoints go nowhere."""
+    """Run trials by bare Ray Tune, without results and checkpoints."""
     os.environ.update(Local().environment())
     from ray import tune
 

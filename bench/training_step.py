@@ -1,8 +1,8 @@
-"""A training step of EnsemDiff as the loop makes it, against a straightforward one.
+"""The training step of EnsemDiff against a straightforward implementation.
 
-Straightforward: the same network, batch and loss with the default memory layout, attention by
-explicit softmax, and optimiser and weight averaging one parameter at a time. On a GPU ours also
-uses bfloat16 autocast, and is timed with torch.compile as well.
+The straightforward step has the same network, batch and loss, the default memory layout, attention
+by explicit softmax, and updates the optimiser and the weight average one parameter at a time. On a
+GPU, the training step also uses bfloat16 autocast, and is timed with torch.compile as well.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ SIZES = (64, 128)
 
 
 def main() -> None:
-    """Print seconds per step both ways, alternating, and their ratio."""
+    """Print the seconds per step of the alternating ways, and their ratios."""
     torch.set_num_threads(os.cpu_count() or 1)
     place = WorkerContext(device=best_device())
     for size in SIZES:
@@ -37,11 +37,11 @@ def main() -> None:
             "straightforward": straightforward(config_of(size, place, fast=False), data, place),
             "ours": ours(config, data, place),
         }
-        if place.device != "cpu":  # compiling for a CPU takes minutes and gained nothing
+        if place.device != "cpu":  # compiling for a CPU takes minutes and gives no speed-up
             ways["ours, compiled"] = ours(config_of(size, place, compile=True), data, place)
         for way in ways.values():
             for _ in range(2):
-                way()  # the first calls choose kernels, and compile
+                way()  # the first calls select kernels and compile
         seconds = dict.fromkeys(ways, 0.0)
         for _ in range(STEPS):
             for name, way in ways.items():
@@ -61,7 +61,7 @@ def config_of(
     fast: bool = True,
     compile: bool = False,  # noqa: A002
 ) -> Config:
-    """The quickstart's network with attention, batch 8, on discs."""
+    """Return the config of the quickstart's network with attention, batch 8, on discs."""
     gpu = place.device != "cpu"
     return parse(
         {
@@ -85,7 +85,7 @@ def config_of(
 
 
 def timed(way: Callable[[], float], place: WorkerContext) -> float:
-    """Seconds of one step, the device's queue included."""
+    """Return the seconds of one step, until the device has finished."""
     began = time.perf_counter()
     way()
     if place.device != "cpu":
@@ -94,14 +94,14 @@ def timed(way: Callable[[], float], place: WorkerContext) -> float:
 
 
 def ours(config: Config, data: Prepared, place: WorkerContext) -> Callable[[], float]:
-    """The loop's own step."""
+    """Return a function that runs the step of the training loop."""
     state = State(Run(config, place, data))
     learner = learner_of(state.run, state.network)
     return lambda: float(step(state, learner)) / config.train.batch
 
 
 def straightforward(config: Config, data: Prepared, place: WorkerContext) -> Callable[[], float]:
-    """The same step as one writes it first."""
+    """Return a function that runs the straightforward step."""
     state = State(Run(config, place, data))
     network, mean = (
         n.to(memory_format=torch.contiguous_format) for n in (state.network, state.ema)
