@@ -25,7 +25,7 @@ from orchestrator.sweep import timeouts
 from orchestrator.views import sql_sandbox
 from search_spaces import Budget, Search, Space
 from tests.conftest import ROOT
-from tests.docs.pages import pages, read, sections, table_rows
+from tests.docs.pages import blocks, pages, read, sections, table_rows
 from trainables.augment import Augment
 from trainables.models import Model, published_parameters
 from trainables.modes.diffusion import Diffusion
@@ -141,6 +141,18 @@ def test_the_table_of_the_readme_is_that_of_the_quickstart_page() -> None:
     )
     assert {row[0] for row in short} == set(tasks)
     assert short < whole
+
+
+def test_make_demo_runs_the_commands_of_the_quickstart_page() -> None:
+    makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
+    recipe = re.search(r"^demo:.*\n((?:\t.*\n)+)", makefile, re.MULTILINE)
+    assert recipe is not None
+    ran = [
+        line.strip().replace("$(BIN)/", "").replace(" --store $(STORE)", "")
+        for line in recipe[1].splitlines()
+    ]
+    (shown,) = (b for b in blocks(read("docs/quickstart.md")) if b.text.startswith(ran[0]))
+    assert shown.commands == ran
 
 
 def test_every_option_is_shown_on_a_page() -> None:
