@@ -1,6 +1,6 @@
-"""One SQL view per file, computed from held-out rows and probes across all studies of a store.
+"""Analyses: one SQL view per file, computed over all studies of a store.
 
-The file's name is the view's name. The file defines ``rows(tables: Catalog) -> pyarrow.Table``.
+The view has the name of the file. The file defines ``rows(tables: Catalog) -> pyarrow.Table``.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ HERE = Path(__file__).parent
 
 
 def names() -> list[str]:
-    """Names of the analyses."""
+    """The names of the analyses, sorted."""
     return sorted(p.stem for p in HERE.glob("*.py") if not p.stem.startswith("_"))
 
 
 def catalog(ledger: Ledger, studies: tuple[str, ...] = (), version: int | None = None) -> Catalog:
-    """All views over a ledger, or over some of its studies only."""
+    """All views over the studies of a ledger, or over some of them."""
     analyses = {name: partial(_rows, name) for name in names()}
     return Catalog(ledger, analyses, studies, version)
 
 
 def open_store(url: str, *studies: str, version: int | None = None) -> Catalog:
-    """All committed results of a directory or ``s3://BUCKET/PREFIX``, or of some studies only.
+    """All committed results of a store, or those of some studies.
 
-    ``version`` is the number of a compaction (``segprint tables versions``); the views then show
-    the rows that were in the tables after it.
+    ``url`` is a directory or ``s3://BUCKET/PREFIX``. ``version`` is the number of a compaction
+    (``segprint tables versions``); the views then show the rows that were in the tables after it.
     """
     return catalog(Ledger(Store(url)), studies, version)
 

@@ -1,4 +1,4 @@
-"""What changing one thing changes: arms of a study in pairs, on the same cases and seeds."""
+"""Paired differences between the arms of a study, on the same cases and seeds."""
 
 from __future__ import annotations
 
@@ -28,13 +28,19 @@ SCHEMA = pa.schema(
 def rows(tables: Catalog) -> pa.Table:
     """One row per study, task, metric and pair of cells, over finished final trials.
 
-    ``difference`` is the cell's value less that of ``against``, over the seeds and test cases that
-    both have, with its 95 % interval; see :class:`orchestrator.heldout.paired.Pairs`. ``p_holm`` is
-    adjusted over all pairs of one study, task and metric.
+    ``value`` is the metric of ``cell``, ``value_against`` that of ``against``, and ``difference``
+    the first less the second with its 95 % interval, over the seeds and test cases that both have
+    (:class:`orchestrator.heldout.paired.Pairs`). ``better`` is the share of test units on which
+    ``cell`` is better. ``wilcoxon_p`` is the p-value of the signed-rank test over units; a metric
+    pooled over pixels has ``permutation_p`` instead, of the test that exchanges the cells within
+    units. ``p_holm`` is adjusted over all pairs of one study, task and metric. ``seeds``,
+    ``images``, ``groups`` and ``units`` count what is compared
+    (:func:`orchestrator.statistics.bootstrap.units`).
     """
     held_out = HeldOut(tables, load_metrics(METRICS))
-    alike = Counter((cell.study, cell.task) for cell in held_out.cells)
-    pairs = paired.Pairs(held_out, math.comb(max(alike.values(), default=0), 2))
+    cells = Counter((cell.study, cell.task) for cell in held_out.cells)
+    family = math.comb(max(cells.values(), default=0), 2)
+    pairs = paired.Pairs(held_out, family)
     found: list[dict[str, Any]] = []
     for one, other in combinations(held_out.cells, 2):
         if (one.study, one.task) == (other.study, other.task):

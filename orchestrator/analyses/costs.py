@@ -1,4 +1,4 @@
-"""What was spent: the cost of every counted trial, whatever its outcome."""
+"""Time, memory and network passes of every committed trial, whatever its outcome."""
 
 from __future__ import annotations
 
@@ -18,5 +18,13 @@ COLUMNS = (
 
 
 def rows(tables: Catalog) -> pa.Table:
-    """One row per trial; a trial that two studies share was paid for once, and is here once."""
+    """One row per trial; a trial that two studies share is counted once.
+
+    ``outcome`` is ``finished``, ``pruned``, ``failed`` or ``diverged``; ``steps`` are the training
+    steps made. ``device_seconds`` are wall-clock seconds times workers; ``train_seconds``,
+    ``validate_seconds``, ``test_seconds`` and ``probe_seconds`` are the wall-clock parts.
+    ``passes_per_image`` are network passes per test image, ``macs_per_pass`` multiply-adds of one
+    pass, ``parameters`` those that are trained. ``peak_host_bytes`` and ``peak_device_bytes`` are
+    the highest memory use of a worker, in bytes.
+    """
     return tables["trials"].select(COLUMNS)

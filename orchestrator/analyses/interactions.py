@@ -1,4 +1,4 @@
-"""Whether what one change does depends on another: differences of differences."""
+"""Interactions: how the effect of one change depends on another change."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 METRICS = ("dice", "ece")
-APART = ("task", "seed")
-"""Fields of a config that are no axis: tasks are kept apart, seeds are paired."""
+NO_AXIS = ("task", "seed")
+"""Fields of a config that are not an axis: tasks are separate, seeds are paired."""
 MOST = 100
-"""Blocks per study and task: those of the first cells."""
+"""The most blocks per study and task; those of the first cells are taken."""
 AXES = ("axis", "axis_from", "axis_to", "other_axis", "other_from", "other_to")
 CELLS = ("base", "one", "other", "both")
 Settings = dict[str, str]
-"""What a cell has on each axis."""
+"""The value of a cell on each axis."""
 SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in ("study", "task", "metric", *AXES, *CELLS)),
@@ -35,14 +35,19 @@ SCHEMA = pa.schema(
 
 
 def rows(tables: Catalog) -> pa.Table:
-    """One row per study, task, metric and 2 × 2 block of cells: ``base``, ``one`` with one change,
-    ``other`` with another, ``both``.
+    """One row per study, task, metric and 2 × 2 block of cells.
 
-    ``interaction`` is (both − other) − (one − base), paired by seed and case
-    (:meth:`orchestrator.heldout.paired.Pairs.interactions`). Axes are the fields of the configs
-    that vary between the cells of a task (``mode.members``, ``mode.schedule``); fields that only
-    vary together, such as both ends of a timestep range, are one axis. Every block is there once,
-    at most 100 of them per study and task.
+    A block consists of ``base``, ``one`` with one change, ``other`` with another change, and
+    ``both``. ``interaction`` is (both − other) − (one − base) in the unit of the metric, with its
+    95 % interval, paired by seed and case
+    (:meth:`orchestrator.heldout.paired.Pairs.interactions`); it is 0 if the effects are additive.
+    ``axis``, ``axis_from`` and ``axis_to`` describe the first change, ``other_axis``,
+    ``other_from`` and ``other_to`` the second.
+
+    Axes are the fields of the configs that vary between the cells of a task (``mode.members``,
+    ``mode.schedule``); fields that only vary together, such as both ends of a timestep range, are
+    one axis. Every block appears once, at most 100 of them per study and task. ``seeds``,
+    ``images``, ``groups`` and ``units`` count what all four cells have.
     """
     held_out = HeldOut(tables, load_metrics(METRICS))
     pairs = paired.Pairs(held_out)
@@ -64,21 +69,24 @@ def rows(tables: Catalog) -> pa.Table:
 
 
 def _settings(configs: list[dict[str, Any]]) -> list[Settings]:
-    """Each config's values of the fields that differ between them; one it has not got is empty."""
+    """The values of each config on the fields that vary; a field that it lacks is empty."""
     values = [
-        dict(_fields("", {k: v for k, v in config.items() if k not in APART})) for config in configs
+        dict(_fields("", {k: v for k, v in config.items() if k not in NO_AXIS}))
+        for config in configs
     ]
     axes = [
         path
-        for path in dict.fromkeys(path for mine in values for path in mine)
-        if len({mine[path] for mine in values if path in mine}) > 1
+        for path in dict.fromkeys(path for fields in values for path in fields)
+        if len({fields[path] for fields in values if path in fields}) > 1
     ]
-    return [{path: mine.get(path, "") for path in axes} for mine in values]
+    return [{path: fields.get(path, "") for path in axes} for fields in values]
 
 
 def _fields(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """Every value below, by its path. A part's name is the value at its own path and is not in
-    those of its fields, so that what two parts have in common is one axis.
+    """The path and the value of every field below.
+
+    The name of a part is the value at the part's path and not in the paths of its fields, so that
+    a field that two parts share is one axis.
     """
     if not isinstance(value, dict):
         yield path, value if isinstance(value, str) else json.dumps(value)
@@ -93,10 +101,10 @@ def _fields(path: str, value: Any) -> Iterator[tuple[str, str]]:
 
 
 def _blocks(settings: list[Settings]) -> Iterator[tuple[int, int, int, int]]:
-    """Cells that differ by one change, by another, and by both; the first is the earliest."""
-    place = {tuple(mine.items()): i for i, mine in reversed(list(enumerate(settings)))}
+    """Places of base, one, other and both in each block; the base is the earliest cell."""
+    place = {tuple(cell.items()): i for i, cell in reversed(list(enumerate(settings)))}
     for i, base in enumerate(settings):
-        near = [j for j, _ in _near(base, settings) if j > i]
+        near = [j for j in _near(base, settings) if j > i]
         for j, k in combinations(near, 2):
             one, other = (_change(base, settings[n]) for n in (j, k))
             both = place.get(tuple({**base, **one, **other}.items()), -1)
@@ -104,24 +112,24 @@ def _blocks(settings: list[Settings]) -> Iterator[tuple[int, int, int, int]]:
                 yield i, j, k, both
 
 
-def _near(base: Settings, settings: list[Settings]) -> Iterator[tuple[int, Settings]]:
-    """Cells that differ from one, unless a part of their change is a cell of its own."""
-    changes = [_change(base, mine) for mine in settings]
+def _near(base: Settings, settings: list[Settings]) -> Iterator[int]:
+    """Cells that differ from one, unless a part of their change is another cell's change."""
+    changes = [_change(base, cell) for cell in settings]
     for j, change in enumerate(changes):
         parts = (c for c in changes if c and len(c) < len(change))
         if change and not any(part.items() < change.items() for part in parts):
-            yield j, change
+            yield j
 
 
-def _change(base: Settings, mine: Settings) -> Settings:
-    return {axis: value for axis, value in mine.items() if value != base[axis]}
+def _change(base: Settings, cell: Settings) -> Settings:
+    return {axis: value for axis, value in cell.items() if value != base[axis]}
 
 
 def _changed(base: Settings, one: Settings, other: Settings) -> dict[str, str]:
-    """The two changes in words; fields that only one of two parts has go without saying."""
-    found: list[str] = []
+    """The columns of the two changes; fields that only one of two parts has are left out."""
+    texts: list[str] = []
     for change in (_change(base, one), _change(base, other)):
-        said = [axis for axis, value in change.items() if value and base[axis]]
-        before, after = ([side[axis] for axis in said] for side in (base, change))
-        found += map(", ".join, (said, before, after))
-    return dict(zip(AXES, found, strict=True))
+        axes = [axis for axis, value in change.items() if value and base[axis]]
+        before, after = ([side[axis] for axis in axes] for side in (base, change))
+        texts += map(", ".join, (axes, before, after))
+    return dict(zip(AXES, texts, strict=True))

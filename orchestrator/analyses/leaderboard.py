@@ -1,4 +1,4 @@
-"""Who is best: accuracy, calibration and cost of every final arm, with intervals."""
+"""Accuracy, calibration and cost of every final arm, with 95 % intervals."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ COSTS = (
 
 
 def schema() -> pa.Schema:
-    """Columns of the view: what the arm is, every metric, what it cost."""
+    """The columns of the view: the arm, every metric with its interval, and the costs."""
     keys = [(k, pa.string()) for k in IDENTITY]
     counts = [(k, pa.int64()) for k in ("seeds", "images", "groups", "passes_per_image")]
     costs = [(k, pa.float64()) for k in ("seconds_per_image", "train_device_seconds", *COSTS)]
@@ -35,9 +35,18 @@ def schema() -> pa.Schema:
 def rows(tables: Catalog) -> pa.Table:
     """One row per study and cell, over its finished final trials, on test cases only.
 
-    Of what was read of a network, the sample counts: its other readings are in ``readings``.
-    ``groups`` are the patients, slides or slabs of the ``images``: six or more are what intervals
-    are resampled by (:func:`orchestrator.statistics.bootstrap.units`).
+    Every metric is that of the reading ``sample``; other readings are in the view ``readings``.
+    ``METRIC_low`` and ``METRIC_high`` are the ends of its 95 % interval. ``groups`` are the
+    patients, slides or slabs of the ``images``; intervals are resampled over groups if there are
+    six or more, else over images (:func:`orchestrator.statistics.bootstrap.units`), nested in
+    ``seeds``.
+
+    Costs are means over seeds: ``passes_per_image``, network passes per test image;
+    ``seconds_per_image``, device-seconds to predict one test image; ``train_device_seconds``, the
+    training on all workers; ``device_seconds``, all that a trial took; ``parameters``;
+    ``macs_per_pass``, multiply-adds of one network pass; ``peak_host_bytes`` and
+    ``peak_device_bytes``; ``probe_passes``, network passes for probing. ``settings`` is the config
+    of the first trial as JSON.
     """
     held_out = HeldOut(tables, load_metrics())
     found: list[dict[str, Any]] = []

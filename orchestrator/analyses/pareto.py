@@ -1,4 +1,4 @@
-"""What accuracy and calibration cost: which cells no other beats at the same price or less."""
+"""Pareto fronts of accuracy and calibration against cost."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ COSTS = {
     "seconds": "seconds_per_image",
     "training": "train_device_seconds",
 }
-"""By what a front's name ends in: columns of the leaderboard."""
+"""Columns of the leaderboard, by the second part of a front's name."""
 SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in IDENTITY),
@@ -35,12 +35,13 @@ SCHEMA = pa.schema(
 
 
 def rows(tables: Catalog) -> pa.Table:
-    """One row per study, task and cell, as on the leaderboard, with six flags.
+    """One row per study, task and cell, as in the view ``leaderboard``, with six flags.
 
-    ``dice_passes`` is true on the Pareto front of Dice against passes per image: no other cell of
-    the study and task is at least as good in both and better in one. So are ``dice_seconds``
-    (seconds per test image), ``dice_training`` (training device-seconds), and the same for ECE, of
-    which less is better. A cell of which either is unknown is on no front of it.
+    ``dice_passes`` is true if the cell is on the Pareto front of Dice against passes per image: no
+    other cell of the study and task is at least as good in both and better in one.
+    ``dice_seconds`` is the same against seconds per test image, ``dice_training`` against training
+    device-seconds; ``ece_passes``, ``ece_seconds`` and ``ece_training`` are those of ECE, of which
+    less is better. A cell for which either number is unknown is not on the front.
     """
     board = tables["leaderboard"].to_pylist()
     signs = {metric.name: metric.better for metric in load_metrics(METRICS)}
@@ -63,7 +64,7 @@ def _numbers(values: Iterable[float | None]) -> Array:
 
 
 def _front(loss: Array, cost: Array) -> NDArray[np.bool_]:
-    """Which points no other one dominates; less of both is better."""
+    """The points that no other point dominates; less is better in both coordinates."""
     no_worse = (loss[:, None] <= loss) & (cost[:, None] <= cost)
     better = (loss[:, None] < loss) | (cost[:, None] < cost)
     return ~(no_worse & better).any(0) & ~np.isnan(loss) & ~np.isnan(cost)

@@ -1,4 +1,4 @@
-"""Which arms differ over all tasks at once: mean ranks, for a critical-difference diagram."""
+"""Mean ranks of arms over all tasks, for a critical-difference diagram."""
 
 from __future__ import annotations
 
@@ -32,13 +32,15 @@ def rows(tables: Catalog) -> pa.Table:
 
     Arms are ranked on each unit of each task, which is a group of test cases, or a case where the
     task has fewer than six groups (:func:`orchestrator.statistics.bootstrap.units`): 1 for the
-    best, ties sharing their mean rank. A unit's value is the mean over cases, seeds and classes,
-    where a pooled metric of a case is that of its own pixels. ``friedman_p`` is of Friedman's test
-    that all arms are alike (1937); two arms whose mean ranks are further apart than
-    ``critical_difference`` differ at 5 %, all pairs considered: Nemenyi's q √(k(k+1) / 6N) for k
-    arms and N ``blocks`` (Demšar 2006, JMLR 7:1–30, section 3.2.2). ``arm`` is the cell's name
-    without its task, so where a study crosses arms with, say, models, each combination is ranked. A
-    task on which an arm has no result is left out.
+    best, and ties share their mean rank. The value of a unit is the mean over cases, seeds and
+    classes; a pooled metric of a case is computed from its own pixels. ``arms``, ``tasks`` and
+    ``blocks`` (units) count what ``mean_rank`` is computed from.
+
+    ``friedman_p`` is the p-value of Friedman's test (1937) that no arm ranks differently. Two arms
+    whose mean ranks differ by more than ``critical_difference`` differ at 5 %, all pairs
+    considered: Nemenyi's q √(k(k+1) / 6N) for k arms and N blocks (Demšar 2006, JMLR 7:1-30,
+    section 3.2.2). ``arm`` is the cell's name without its task, so that where a study crosses arms
+    with, say, models, each combination is ranked. A task on which an arm has no result is left out.
     """
     held_out = HeldOut(tables, load_metrics(METRICS))
     prefixes = common_prefixes(tables)
@@ -49,17 +51,17 @@ def rows(tables: Catalog) -> pa.Table:
     found: list[dict[str, Any]] = []
     for study, tasks in studies.items():
         arms = sorted({arm for by_arm in tasks.values() for arm in by_arm})
-        whole = [by_arm for by_arm in tasks.values() if len(by_arm) == len(arms)]
-        if len(arms) >= 3 and whole:
+        complete = [by_arm for by_arm in tasks.values() if len(by_arm) == len(arms)]
+        if len(arms) >= 3 and complete:
             for metric in held_out.metrics:
-                blocks = [_blocks(held_out, metric, [t[arm] for arm in arms]) for t in whole]
-                about = {"study": study, "metric": metric.name, "tasks": len(whole)}
+                blocks = [_blocks(held_out, metric, [t[arm] for arm in arms]) for t in complete]
+                about = {"study": study, "metric": metric.name, "tasks": len(complete)}
                 found += [about | row for row in _ranked(arms, np.concatenate(blocks))]
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 
 def _blocks(held_out: HeldOut, metric: Metric, arms: list[FinalCell]) -> Array:
-    """What ranks a unit's arms, the lower the better, of units that all have: [units, arms]."""
+    """The values of the units that all arms have, lower is better: [units, arms]."""
     sign = -1 if metric.better == "higher" else 1
     common = pd.concat([held_out.per_case(metric, arm) for arm in arms], axis=1, join="inner")
     groups, cases = (common.index.get_level_values(k).to_numpy(np.int64) for k in ("group", "case"))

@@ -1,4 +1,4 @@
-"""What each reading of a network is worth: its sample, other outputs, and controls, apart."""
+"""Metrics of each reading of a network: its sample, other outputs, and controls."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ METRICS = ("dice", "iou", "ece")
 
 
 def schema() -> pa.Schema:
-    """Columns of the view."""
+    """The columns of the view."""
     keys = [(k, pa.string()) for k in (*IDENTITY, "reading")]
     counts = [(k, pa.int64()) for k in ("seeds", "images", "groups")]
     return pa.schema([*keys, *counts, *interval_columns(load_metrics(METRICS))])
@@ -28,12 +28,14 @@ def schema() -> pa.Schema:
 def rows(tables: Catalog) -> pa.Table:
     """One row per study, cell and reading, over finished final trials, on test cases only.
 
-    ``sample`` is what an arm is judged by, ``auxiliary`` another output of the same network,
-    ``blend`` the two together; ``boundary`` the sample's probabilities of the pixels near the true
-    boundary (:func:`trainables.evaluation.instances.boundary_band`), which has no mask of its own.
-    The rest are the sample under a control (:mod:`trainables.controls`): what is as good as the
-    sample did not need what was taken away. ``images`` counts the cases of that reading, ``groups``
-    what they are of: a control may have been run on some only.
+    ``reading`` is ``sample``, the prediction by which an arm is judged; ``auxiliary``, another
+    output of the same network; ``blend``, the mean of the two; ``boundary``, the probabilities of
+    the sample near the true boundary (:func:`trainables.evaluation.instances.boundary_band`), which
+    has calibration metrics only; or the name of a control (:mod:`trainables.controls`), the sample
+    with some input replaced. A network that predicts as well under a control did not need the input
+    that was replaced. ``seeds``, ``images`` and ``groups`` count the training runs, cases and
+    groups of the reading, since a control may be run on some cases only. Dice, IoU and ECE have
+    95 % intervals in ``_low`` and ``_high``.
     """
     held_out = HeldOut(tables, load_metrics(METRICS))
     found: list[dict[str, Any]] = []
@@ -51,7 +53,7 @@ COUNTED = {"seeds": "digest", "images": "case", "groups": "group"}
 
 
 def _counted(table: HeldOutRows, cell: FinalCell) -> dict[str, dict[str, int]]:
-    """Each reading in a table with how many runs, cases and groups have it."""
+    """By reading, how many runs, cases and groups a table has of a cell."""
     mine = table.indices(cell.digests)
     codes = table.codes["reading"][mine]
     return {
@@ -63,5 +65,5 @@ def _counted(table: HeldOutRows, cell: FinalCell) -> dict[str, dict[str, int]]:
 
 
 def _place(reading: str) -> tuple[int, str]:
-    """Outputs first, in their order; then controls by name."""
+    """The sort key: outputs in their order, then controls by name."""
     return (OUTPUTS.index(reading), "") if reading in OUTPUTS else (len(OUTPUTS), reading)

@@ -1,4 +1,4 @@
-"""How often what was said with some probability is so: the bins of a reliability diagram."""
+"""Predicted probability against observed frequency: the bins of a reliability diagram."""
 
 from __future__ import annotations
 
@@ -31,16 +31,17 @@ SCHEMA = pa.schema(
 
 
 def rows(tables: Catalog) -> pa.Table:
-    """One row per study, cell, foreground class, region and non-empty bin of equal width, on test
-    cases. A ``region`` is the whole ``image``, or the ``boundary``: the pixels near a true one
-    (:func:`trainables.evaluation.instances.boundary_band`).
+    """One row per study, cell, foreground class, region and non-empty bin, on test cases.
 
-    Pixels of all cases and seeds are pooled, ``low`` ≤ p < ``high``: ``confidence`` is the mean
-    probability of the class, ``accuracy`` the share of pixels that are of it, with its 95 %
-    interval over groups or cases (:func:`orchestrator.statistics.bootstrap.units`) nested in seeds;
-    null where fewer than six of these have a pixel in the bin. Over the bins of one class and
-    region, Σ count·|accuracy − confidence| / Σ count is that class's ECE; the mean over classes is
-    the leaderboard's, and of the boundary that of the view ``readings``.
+    Bins have equal width: ``bin`` holds the pixels with ``low`` ≤ p < ``high``. A ``region`` is
+    the whole ``image``, or the ``boundary``, the pixels near a true boundary
+    (:func:`trainables.evaluation.instances.boundary_band`). ``count`` is the number of pixels of
+    all cases and seeds together, ``confidence`` their mean probability of the class, and
+    ``accuracy`` the share of them that belongs to the class, with its 95 % interval over groups or
+    cases (:func:`orchestrator.statistics.bootstrap.units`) nested in seeds; the interval is null
+    where fewer than six units have a pixel in the bin. Over the bins of one class and region,
+    Σ count·|accuracy − confidence| / Σ count is the ECE of the class; the mean over classes is that
+    of the view ``leaderboard``, or for the boundary of ``readings``.
     """
     metric = ECE()
     held_out = HeldOut(tables, [metric])

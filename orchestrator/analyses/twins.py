@@ -1,4 +1,4 @@
-"""Diffusion against its feed-forward twins: what differs, and what each side spent."""
+"""Diffusion models compared with their feed-forward twins, with the cost of each."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 METRICS = ("dice", "iou", "ece", "brier", "nll")
-ALIKE = 0.1
-"""Share of the larger by which two costs may differ and still be called equal."""
+TOLERANCE = 0.1
+"""Relative difference up to which two costs count as equal."""
 COSTS = ("passes", "device_seconds", "train_device_seconds")
 SCHEMA = pa.schema(
     [
@@ -30,15 +30,18 @@ SCHEMA = pa.schema(
 
 
 def rows(tables: Catalog) -> pa.Table:
-    """One row per metric and pair of a diffusion cell and a feed-forward one (or image-only) of the
-    same study, task and model.
+    """One row per metric and pair of a diffusion cell and a feed-forward or image-only cell.
 
-    ``difference`` is diffusion less ``against``, paired by seed and case
-    (:class:`orchestrator.heldout.paired.Pairs`), ``p_holm`` adjusted over all pairs of one study,
-    task and metric. ``passes`` are network passes per test image. ``device_seconds`` are what it
-    takes to train and to predict all test images once, on every worker together, the mean over
-    seeds: validation and probes are not in it. ``equal_passes`` pairs have the same passes;
-    ``equal_seconds`` pairs trained for device-seconds within a tenth of each other.
+    Both are of the same study, task and model. ``difference`` is diffusion less ``against``, paired
+    by seed and case (:class:`orchestrator.heldout.paired.Pairs`; the columns are those of the view
+    ``ablation``). ``p_holm`` is adjusted over all pairs of one study, task and metric.
+
+    ``passes`` are network passes per test image. ``train_device_seconds`` are the device-seconds of
+    training, ``device_seconds`` those of training and of predicting all test images once, over all
+    workers, as means over seeds; validation and probes are not included. ``_against`` marks the
+    cost of ``against``. ``equal_passes`` is true if both make the same number of passes;
+    ``equal_seconds`` if their training device-seconds differ by at most a tenth, and null where
+    they are unknown.
     """
     costs = {(r["study"], r["cell"]): _costs(r) for r in tables["leaderboard"].to_pylist()}
     held_out = HeldOut(tables, load_metrics(METRICS))
@@ -75,7 +78,7 @@ def _equal(
     ours: dict[str, float | None], theirs: dict[str, float | None]
 ) -> dict[str, bool | None]:
     one, other = ours["train_device_seconds"], theirs["train_device_seconds"]
-    alike = None  # unknown
+    within = None  # unknown
     if one is not None and other is not None:
-        alike = abs(one - other) <= ALIKE * max(one, other)
-    return {"equal_passes": ours["passes"] == theirs["passes"], "equal_seconds": alike}
+        within = abs(one - other) <= TOLERANCE * max(one, other)
+    return {"equal_passes": ours["passes"] == theirs["passes"], "equal_seconds": within}

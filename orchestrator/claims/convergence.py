@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from orchestrator.heldout.final_cells import frame
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -21,7 +23,7 @@ class Convergence:
     """Validation curves of trials, and what they say about convergence."""
 
     def __init__(self, tables: Catalog) -> None:
-        steps = tables["steps"].to_pandas()
+        steps = frame(tables["steps"])
         steps = steps[steps["score_count"] > 0].sort_values("step")
         self._curves = {
             str(digest): (rows["step"].to_numpy(), (rows["score_sum"] / rows["score_count"]))

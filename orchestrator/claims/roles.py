@@ -59,12 +59,7 @@ class Arm:
     @property
     def networks(self) -> int:
         """Number of networks that are trained one after another."""
-        return int(self._mode.get("networks", 1))
-
-    @property
-    def _mode(self) -> dict[str, Any]:
-        spec = self.config.get("mode", {})
-        return spec.get(self.final.mode, {}) if isinstance(spec, dict) else {}
+        return int(self.final.mode_settings.get("networks", 1))
 
     @cached_property
     def role(self) -> Role:
@@ -79,7 +74,7 @@ class Arm:
                 return name
         if train.get("steps") == 0:
             return "no network"
-        members = self._mode.get("members", 1) * self.networks
+        members = self.final.mode_settings.get("members", 1) * self.networks
         if self.final.mode == SINGLE and members == 1:
             return "twin"
         return "ensemble" if self.final.mode in ENSEMBLES and members > 1 else "other"

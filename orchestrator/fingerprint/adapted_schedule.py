@@ -50,7 +50,7 @@ class Adapted:
     @property
     def trained(self) -> dict[str, Any]:
         """The schedule that the model was trained with, in plain form."""
-        spec = self.probe.final.config["mode"]["diffusion"].get("schedule", "linear")
+        spec = self.probe.final.mode_settings.get("schedule", "linear")
         return {spec: {}} if isinstance(spec, str) else spec
 
     @property

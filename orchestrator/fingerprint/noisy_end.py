@@ -52,12 +52,13 @@ def left_edge(probe: ProbeCurves, other: FinalCell, tables: Catalog) -> Estimate
     image less well. Unknown for more than two classes, whose background has no Brier score.
     """
     briers = _brier(other, tables)
-    trials = probe.final.trials
-    seed_of = dict(zip(trials["digest"], trials["seed"], strict=True))
+    seed_of = probe.final.seed_of
     tiles: dict[SeedAndCase, list[int]] = {}
-    for row, (run, case) in enumerate(zip(probe.runs, probe.cases, strict=True)):
+    runs: list[int] = probe.runs.tolist()
+    cases: list[int] = probe.cases.tolist()
+    for row, (run, case) in enumerate(zip(runs, cases, strict=True)):
         name, _, _ = probe.case_names[case].rpartition("/")  # the case that the tile is a part of
-        tiles.setdefault((int(seed_of[probe.digests[run]]), name), []).append(row)
+        tiles.setdefault((seed_of[probe.digests[run]], name), []).append(row)
     common = sorted(tiles.keys() & briers.keys())
     if not common:
         return UNKNOWN
@@ -65,9 +66,9 @@ def left_edge(probe: ProbeCurves, other: FinalCell, tables: Catalog) -> Estimate
     errors = probe.curves["x0_error"][:, 0] / (4 * scale**2)
     error = np.array([errors[tiles[key]].mean() for key in common])
     brier = np.array([briers[key] for key in common])
-    seeds, cases = zip(*common, strict=True)
+    seeds, names = zip(*common, strict=True)
     groups = probe.groups[[tiles[key][0] for key in common]]
-    units = bootstrap.units(np.unique(cases, return_inverse=True)[1], groups)
+    units = bootstrap.units(np.unique(names, return_inverse=True)[1], groups)
     weights = bootstrap.weights([str(seed) for seed in seeds], units)
 
     def quotient(means: Curves) -> dict[str, Array]:
@@ -84,7 +85,6 @@ def _brier(cell: FinalCell, tables: Catalog) -> dict[SeedAndCase, float]:
     rows = table.indices(digests, SAMPLE)
     if len(np.unique(table.codes["class"][rows])) != 1:
         return {}
-    seed_of = dict(zip(cell.trials["digest"], cell.trials["seed"], strict=True))
     size = len(table.names["case"])
     keys, at = np.unique(
         table.codes["digest"][rows] * size + table.codes["case"][rows], return_inverse=True
@@ -92,11 +92,11 @@ def _brier(cell: FinalCell, tables: Catalog) -> dict[SeedAndCase, float]:
     square, count = (
         cast("Array", np.bincount(at, table.numbers[k][rows])) for k in ("square_sum", "count")
     )
-    names = [(table.names["digest"][k // size], table.names["case"][k % size]) for k in keys]
-    return {
-        (int(seed_of[digest]), case): float(value)
-        for (digest, case), value in zip(names, square / count, strict=True)
-    }
+    digests_of, cases, seed_of = table.names["digest"], table.names["case"], cell.seed_of
+    pairs: list[tuple[int, float]] = list(
+        zip(keys.tolist(), (square / count).tolist(), strict=True)
+    )
+    return {(seed_of[digests_of[key // size]], cases[key % size]): value for key, value in pairs}
 
 
 def _by_dice(cell: FinalCell) -> bool:

@@ -80,8 +80,9 @@ def errors(log_snr: Array, p: float) -> tuple[Array, Array]:
     half = np.log(prior / (1 - prior)) / 2
     weight = np.exp(-(NOISE**2) / 2) / np.exp(-(NOISE**2) / 2).sum()
     snr = np.exp(log_snr)[:, None]
-    one, zero = (
-        snr[:, 0] * ((2 * expit(-2 * (snr + np.sqrt(snr) * NOISE + h))) ** 2 @ weight)
-        for h in (half, -half)
-    )
-    return one, zero
+
+    def error(h: float) -> Array:
+        shortfall: Array = 2 * expit(-2 * (snr + np.sqrt(snr) * NOISE + h))
+        return snr[:, 0] * (np.square(shortfall) @ weight)
+
+    return error(half), error(-half)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, cast
 
@@ -11,7 +10,8 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.fingerprint.pixelwise_bound import Pixelwise
-from orchestrator.heldout.rows import SAMPLE, HeldOutRows
+from orchestrator.heldout.final_cells import FinalCell
+from orchestrator.heldout.rows import SAMPLE, HeldOutRows, Indices
 from orchestrator.ledger.parquet import coded
 from orchestrator.statistics.bootstrap import Array
 
@@ -90,16 +90,18 @@ class Layout:
     def _mean(self, column: str, control: str = "image") -> Array:
         return self.array(column, control) * self._per_pixel
 
-    def pixelwise(self, config: Mapping[str, Any], tested: HeldOutRows) -> Pixelwise | None:
+    def pixelwise(self, cell: FinalCell, tested: HeldOutRows) -> Pixelwise | None:
         """The shares of ones per channel, for the pixelwise bound.
 
         With two classes there is one channel, whose ones the probes count. With more, the shares
         are those of the test cases; None if the encoding is not one-hot or the cases differ.
         """
-        name, scale, _ = encoding(config)
+        name, scale, _ = encoding(cell)
         # A probed tile is named CASE/PLACE after the test case that it is a part of.
         names = [case.rpartition("/")[0] for case in self.case_names]
-        rows = [(self.digests[r], names[c]) for r, c in zip(self.runs, self.cases, strict=True)]
+        runs: list[int] = self.runs.tolist()
+        cases: list[int] = self.cases.tolist()
+        rows = [(self.digests[r], names[c]) for r, c in zip(runs, cases, strict=True)]
         indices = tested.indices({digest for digest, _ in rows}, SAMPLE)
         classes = tested.codes["class"][indices]
         if len(np.unique(classes)) == 1:
@@ -113,30 +115,28 @@ class Layout:
         return Pixelwise(np.column_stack([1 - shares.sum(1), shares]), scale)
 
 
-def _class_shares(rows: list[tuple[str, str]], tested: HeldOutRows, indices: Any) -> Array:
+def _class_shares(rows: list[tuple[str, str]], tested: HeldOutRows, indices: Indices) -> Array:
     """The share of pixels of each foreground class, [rows, classes], of (trial, case) pairs."""
-    digests, cases = (
-        [tested.names[k][code] for code in tested.codes[k][indices]] for k in ("digest", "case")
+    digest_codes, case_codes, kind_codes = (
+        cast("list[int]", tested.codes[k][indices].tolist()) for k in ("digest", "case", "class")
     )
     tp, fp, fn, tn = (tested.numbers[k][indices] for k in ("tp", "fp", "fn", "tn"))
-    classes = tested.codes["class"][indices].tolist()
-    share = dict(
-        zip(
-            zip(digests, cases, classes, strict=True),
-            (tp + fn) / (tp + fp + fn + tn),
-            strict=True,
+    values: list[float] = ((tp + fn) / (tp + fp + fn + tn)).tolist()
+    digests, cases = tested.names["digest"], tested.names["case"]
+    share: dict[tuple[str, str, int], float] = {
+        (digests[digest], cases[case], kind): value
+        for digest, case, kind, value in zip(
+            digest_codes, case_codes, kind_codes, values, strict=True
         )
-    )
-    kinds = sorted(set(classes))
+    }
+    kinds = sorted(set(kind_codes))
     return np.array(
         [[share.get((digest, case, k), np.nan) for k in kinds] for digest, case in rows]
     )
 
 
-def encoding(config: Mapping[str, Any]) -> tuple[str, float, float]:
-    """Name, scale and offset of the mask encoding of a diffusion config."""
-    mode = config.get("mode", {})
-    diffusion = mode.get("diffusion", {}) if isinstance(mode, dict) else {}
-    spec = cast("dict[str, Any]", diffusion).get("encoding", "onehot")
-    ((name, fields),) = {spec: {}}.items() if isinstance(spec, str) else spec.items()
-    return str(name), float(fields.get("scale", 1.0)), float(fields.get("offset", 0.0))
+def encoding(cell: FinalCell) -> tuple[str, float, float]:
+    """Name, scale and offset of the mask encoding of a diffusion cell."""
+    spec: str | dict[str, dict[str, float]] = cell.mode_settings.get("encoding", "onehot")
+    ((name, fields),) = [(spec, dict[str, float]())] if isinstance(spec, str) else spec.items()
+    return name, float(fields.get("scale", 1.0)), float(fields.get("offset", 0.0))

@@ -98,7 +98,7 @@ class ProbeCurves:
     @property
     def encoding(self) -> tuple[str, float, float]:
         """Name, scale and offset of the mask encoding."""
-        return probe_layout.encoding(self.final.config)
+        return probe_layout.encoding(self.final)
 
     def select(self, rows: NDArray[np.bool_], strata: NDArray[np.bool_]) -> ProbeCurves:
         """The curves of some rows and strata."""
@@ -163,6 +163,6 @@ def _curves(cell: FinalCell, axis: str, probes: pa.Table, tested: HeldOutRows) -
         **fields,
         at=layout.array(f"{axis}_sum") / layout.array("draws"),
         pixels=layout.pixels,
-        pixelwise=layout.pixelwise(cell.config, tested),
+        pixelwise=layout.pixelwise(cell, tested),
         curves=layout.curves(),
     )

@@ -1,1 +1,1 @@
-"""Metrics of held-out cases: of one cell, and of cells in pairs."""
+"""Metrics on held-out cases, of single cells and of pairs of cells."""

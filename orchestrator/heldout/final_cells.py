@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import pandas as pd
 import pyarrow as pa
@@ -49,6 +49,18 @@ class FinalCell:
         """Digests of the trials, each once, in the order of the rows."""
         return list(dict.fromkeys(self.trials["digest"]))
 
+    @property
+    def seed_of(self) -> dict[str, int]:
+        """The training seed of each trial, by digest."""
+        digests, seeds = self.trials["digest"].tolist(), self.trials["seed"].tolist()
+        return {str(digest): int(seed) for digest, seed in zip(digests, seeds, strict=True)}
+
+    @property
+    def mode_settings(self) -> dict[str, Any]:
+        """The settings of the mode in the config, but for those that have their default."""
+        modes = self.config.get("mode", {})
+        return cast("dict[str, Any]", modes).get(self.mode, {}) if isinstance(modes, dict) else {}
+
     @cached_property
     def config(self) -> dict[str, Any]:
         """The config of the first trial; others differ in the seed, or in what a search found."""
@@ -61,8 +73,8 @@ def final_cells(tables: Catalog, declared: pa.Table | None = None) -> Iterator[F
 
     ``declared`` replaces the rows of the view ``studies``, for instance by earlier revisions.
     """
-    studies = (tables["studies"] if declared is None else declared).to_pandas()
-    trials = tables["trials"].to_pandas()
+    studies = frame(tables["studies"] if declared is None else declared)
+    trials = frame(tables["trials"])
     final = studies[studies["stage"] == "final"].drop(columns=["config"])
     final = final.merge(trials[trials["outcome"] == "finished"], on="digest")
     final["config"] = final["config"].fillna("{}")
@@ -72,6 +84,11 @@ def final_cells(tables: Catalog, declared: pa.Table | None = None) -> Iterator[F
     for task, group in zip(tasks, groups, strict=True):
         identity = {column: str(group[column].iloc[0]) for column in IDENTITY}
         yield FinalCell(**{**identity, "task": task}, trials=group)
+
+
+def frame(table: pa.Table) -> pd.DataFrame:
+    """The table as a data frame: ``to_pandas`` with the type that its stubs lack."""
+    return cast("Any", table).to_pandas()
 
 
 def task_names(cells: Sequence[tuple[str, str, str]]) -> list[str]:

@@ -226,9 +226,16 @@ def _difference(
         value,
         against,
         difference=_contrast(estimates, (1, -1)),
-        better=float(np.mean((gains > 0) + (gains == 0) / 2)) if len(gains) else None,
+        better=_share_above_zero(gains),
         test=_exchanged(metric, by_class, draws) if metric.pooled else signed_rank(per_unit),
     )
+
+
+def _share_above_zero(gains: Array) -> float | None:
+    """The share of positive gains, where a zero counts half; None without any."""
+    if not len(gains):
+        return None
+    return float(np.where(gains > 0, 1.0, np.where(gains == 0, 0.5, 0.0)).mean())
 
 
 def _contrast(estimates: Estimates, signs: Sequence[int]) -> Estimate:

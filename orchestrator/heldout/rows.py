@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 import math
 from collections.abc import Iterable
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
@@ -36,15 +36,17 @@ class HeldOutRows:
     TEXTS = ("digest", "case", "group", "class", "reading")
 
     def __init__(self, name: str, table: pa.Table, digests: set[str], split: str = "test") -> None:
-        wanted = (pc.field("split") == split) & pc.field("digest").isin(list(digests))
-        kept = table.filter(wanted)
+        digest: Any = pc.field("digest")
+        wanted = (pc.field("split") == split) & digest.isin(list(digests))
+        schema: Any = SCHEMAS[name]
+        kept: Any = table.filter(wanted)
         coding = {key: coded(kept[key]) for key in self.TEXTS if key in kept.column_names}
         self.names = {key: names for key, (names, _) in coding.items()}
         self.codes = {key: codes for key, (_, codes) in coding.items()}
         self.bins = kept["bin"].to_numpy() if name == "calibration" else None
         self.numbers: dict[str, Array] = {
             column.name: kept[column.name].cast(pa.float64()).to_numpy()
-            for column in SCHEMAS[name]
+            for column in schema
             if column.name != "bin" and not pa.types.is_string(column.type)
         }
         order = np.argsort(self.codes["digest"], kind="stable")

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.levels import CONFIDENCE
@@ -79,7 +80,8 @@ def exchange_test(difference: Callable[[Array], Array], units: int, draws: int) 
     Smyth 2010, SAGMB 9:39). p is NaN if the statistic is.
     """
     size = np.abs(difference(_exchanges(units, draws)))
-    p = np.nan if np.isnan(size).any() else float(np.mean(size >= size[0] - 1e-12))
+    as_large: NDArray[np.bool_] = size >= size[0] - 1e-12
+    p = np.nan if np.isnan(size).any() else float(as_large.mean())
     return TestResult("permutation", p, least_p(units))
 
 

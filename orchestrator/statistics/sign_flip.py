@@ -65,7 +65,8 @@ def _statistics(values: Array) -> Array:
 def _signs(units: int) -> Array:
     """±1, [patterns, units], the first all +1; every pattern once if there are few."""
     if 2**units <= PATTERNS:
-        bits = np.arange(2**units)[:, None] >> np.arange(units) & 1
+        numbers = np.arange(2**units, dtype=np.int64)[:, None]
+        bits: NDArray[np.int64] = np.right_shift(numbers, np.arange(units)) & 1
     else:
         bits = np.random.default_rng(0).integers(0, 2, (PATTERNS, units))
         bits[0] = 0

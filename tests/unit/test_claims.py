@@ -1,4 +1,4 @@
-"""The source study's claims, on ledgers that answer them: true, false, open, no such arm."""
+"""The source study's claims, on ledgers that make them true, false or inconclusive."""
 
 from __future__ import annotations
 
@@ -144,7 +144,7 @@ def test_of_several_the_best_in_validation_is_taken(ledger: Ledger) -> None:
         (8, (0.8, 0.8, 0.8), 0.9, "task_net is below the grey level alone"),
     ],
 )
-def test_what_can_not_tell_yet_is_not_asked(
+def test_too_few_cases_or_too_little_training_leave_a_claim_inconclusive(
     ledger: Ledger, cases: int, scores: tuple[float, ...], floor: float, why: str
 ) -> None:
     arm(ledger, "net", "diffusion", gap=0.1, cases=cases, scores=scores)
@@ -173,7 +173,7 @@ def test_patients_are_the_units_and_five_are_too_few_where_their_cases_are_not(
     assert {r["why"] for r in each} == {"6 test units are too few: p can not be below 0.062"}
 
 
-def test_most_patients_against_the_mean_over_cases_tells_nothing(ledger: Ledger) -> None:
+def test_most_patients_against_the_mean_over_cases_is_inconclusive(ledger: Ledger) -> None:
     """40 patients of a case each on which diffusion is worse, 6 of 20 on which it is better."""
     sizes = [1] * 40 + [20] * 6
     groups = [f"p{i:02}" for i, size in enumerate(sizes) for _ in range(size)]

@@ -1,4 +1,4 @@
-"""Claims two to four, of timesteps: true, false, open; and the tests that they are told by."""
+"""Claims two to four, about timesteps: true, false or inconclusive; and the tests behind them."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def test_timesteps_at_which_the_image_hardly_helps(
         assert row["p_holm"] == pytest.approx(2 * 2 / 2**CASES)
 
 
-def test_a_mask_that_may_tell_something_leaves_it_open(ledger: Ledger) -> None:
+def test_a_mask_that_may_be_informative_leaves_it_inconclusive(ledger: Ledger) -> None:
     """The image takes away 1 % at the clean end, where Dice is above that of the noisy end on most
     cases only.
     """
