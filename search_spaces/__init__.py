@@ -41,10 +41,13 @@ class Choice(Parameter):
     values: Mapping[str, Any]
 
     def __init__(self, values: Mapping[str, Any] | list[str] | tuple[str, ...]) -> None:
-        named = values if isinstance(values, Mapping) else {v: {} for v in values}
-        if len(named) < 1:
+        if isinstance(values, Mapping):
+            named = dict(values)
+        else:
+            named = {name: dict[str, Any]() for name in values}
+        if not named:
             raise ValueError("Choice() needs at least one value")
-        object.__setattr__(self, "values", dict(named))
+        object.__setattr__(self, "values", named)
 
 
 @dataclass(frozen=True)
@@ -226,7 +229,7 @@ def put(config: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:
         raise ValueError(f"path {path!r} must be names joined by dots")
     if not rest:
         return {**config, head: value}
-    inner = config.get(head, {})
+    inner: Any = config.get(head, {})
     if isinstance(inner, str):  # a part by its bare name
         inner = {inner: {}}
     if not isinstance(inner, Mapping):

@@ -8,11 +8,24 @@ import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, cast
 
+
+def _divide(a: Any, b: Any) -> Any:
+    return a / b
+
+
+def _within(a: Any, b: Any) -> bool:
+    return a in b
+
+
+def _not_within(a: Any, b: Any) -> bool:
+    return a not in b
+
+
 _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.Add: operator.add,
     ast.Sub: operator.sub,
     ast.Mult: operator.mul,
-    ast.Div: operator.truediv,
+    ast.Div: _divide,
     ast.USub: operator.neg,
     ast.Not: operator.not_,
     ast.Lt: operator.lt,
@@ -21,8 +34,8 @@ _OPERATORS: dict[type[ast.AST], Callable[..., Any]] = {
     ast.GtE: operator.ge,
     ast.Eq: operator.eq,
     ast.NotEq: operator.ne,
-    ast.In: lambda a, b: a in b,
-    ast.NotIn: lambda a, b: a not in b,
+    ast.In: _within,
+    ast.NotIn: _not_within,
 }
 _RULE = "must compare values, e.g. 'mode.diffusion.t_low + 0.2 <= mode.diffusion.t_high'"
 

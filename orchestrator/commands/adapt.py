@@ -11,15 +11,15 @@ from textwrap import fill
 from typing import Any
 
 from orchestrator.analyses import catalog
-from orchestrator.commands import ledger_of
+from orchestrator.commands.options import ledger_of
 from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
 from orchestrator.fingerprint.probes import ProbeCurves, probe_curves
 from orchestrator.report.adapted_schedule import schedule_figure
 from trainables.part import unknown
 
 REPLICATES = 3
-PLAIN = {"linear": {"linear": {}}, "cosine": {"cosine": {}}}
-"""What the adapted schedules are held against."""
+PLAIN: dict[str, dict[str, Any]] = {"linear": {"linear": {}}, "cosine": {"cosine": {}}}
+"""The schedules with which the adapted ones are compared."""
 
 
 def main(options: Namespace) -> int:

@@ -1,4 +1,4 @@
-"""``segprint compare``: two studies, arms or trials on the cases that both were tested on."""
+"""``segprint compare``: two studies, arms or trials, paired over their common test cases."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 
 from orchestrator.analyses import catalog
-from orchestrator.commands import ledger_of
+from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import deliver
 from orchestrator.heldout import paired
 from orchestrator.heldout.final_cells import IDENTITY, FinalCell, final_cells
@@ -30,7 +30,7 @@ SCHEMA = pa.schema(
 
 
 def main(options: Namespace) -> int:
-    """One line per task, metric and pair; 1 if there is nothing that both were tested on."""
+    """Print one line per task, metric and pair; return 1 if there is no common test case."""
     tables = catalog(ledger_of(options))
     finals = list(final_cells(tables))
     one, other = (_chosen(tables, finals, word) for word in (options.one, options.other))
@@ -52,7 +52,7 @@ def main(options: Namespace) -> int:
 
 
 def _chosen(tables: Catalog, finals: list[FinalCell], word: str) -> list[FinalCell]:
-    """The cells that a word names: a study, an arm or a cell of one, or a single trial."""
+    """Return the cells of a study, of an arm or cell of it, or of a single trial."""
     name, _, rest = word.partition("/")
     study, _, code = name.partition("@")
     known = _by_code(tables, study, code) if code else finals
@@ -65,9 +65,9 @@ def _chosen(tables: Catalog, finals: list[FinalCell], word: str) -> list[FinalCe
 
 
 def _by_code(tables: Catalog, study: str, code: str) -> list[FinalCell]:
-    """A study's cells as one version of the code trained them, in whichever revision of it.
+    """Return a study's cells as one version of the code trained them, in any revision.
 
-    Where that version trained a cell and seed twice, since the space changed, the last one counts.
+    If that version trained a cell and seed twice, since the space changed, the last one counts.
     """
     cells = list(final_cells(tables, tables.all_revisions(study)))
     by_code = [cell.trials["code"].fillna("").str.startswith(code) for cell in cells]
@@ -90,23 +90,23 @@ def _last(trials: pd.DataFrame) -> pd.DataFrame:
 
 
 def _trial(tables: Catalog, finals: list[FinalCell], word: str) -> FinalCell:
-    """The finished trial whose digest begins with a word."""
-    trials = tables.sql("SELECT * FROM trials WHERE outcome = 'finished'").to_pandas()
-    mine = trials[trials["digest"].str.startswith(word)] if len(word) >= 6 else trials.iloc[:0]
-    if len(mine) != 1:
+    """Return the finished trial whose digest begins with a text."""
+    trials = tables.sql("SELECT * FROM trials WHERE outcome = 'finished'").to_pandas()  # pyright: ignore[reportUnknownMemberType]
+    matching = trials[trials["digest"].str.startswith(word)] if len(word) >= 6 else trials.iloc[:0]
+    if len(matching) != 1:
         choices = sorted({w for c in finals for w in (c.study, f"{c.study}/{c.arm}")})
         raise ValueError(
-            f"{word!r} is no study, STUDY/ARM, STUDY/CELL or digest with finished final trials"
-            f" (choices: {', '.join(choices) or 'none'}, or a digest; STUDY@CODE for what one"
-            " version of the code trained)"
+            f"{word!r} is not a study, STUDY/ARM, STUDY/CELL or digest with finished final trials"
+            f" (choices: {', '.join(choices) or 'none'}, or a digest; STUDY@CODE for the"
+            " trials of one version of the code)"
         )
-    row = mine.iloc[0]
+    row = matching.iloc[0]
     identity = {k: str(row[k]) if k in row else "" for k in IDENTITY}
-    return FinalCell(**{**identity, "cell": str(row["digest"])}, trials=mine)
+    return FinalCell(**{**identity, "cell": str(row["digest"])}, trials=matching)
 
 
 def _pairs(one: list[FinalCell], other: list[FinalCell]) -> Iterator[tuple[FinalCell, FinalCell]]:
-    """Cells of the same task: those of the same name if there are any, else each with each."""
+    """Yield pairs of cells of the same task: equal names if there are any, else all pairs."""
     same = {cell.cell for cell in one} & {cell.cell for cell in other}
     for left, right in product(one, other):
         if left.task == right.task and (not same or left.cell == right.cell):

@@ -10,7 +10,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, cast
 
-from orchestrator.commands import emit, setting
+from orchestrator.commands.options import setting
+from orchestrator.commands.output import emit
 from orchestrator.diagnostics.dataset_check import Row, walk
 from trainables.datasets import Dataset, Located
 from trainables.decoding.tree import Tree, tree

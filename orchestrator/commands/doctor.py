@@ -21,7 +21,8 @@ from cluster import Cluster, Remote, _jobs
 from cluster.existing import Existing
 from cluster.kuberay import Kuberay
 from cluster.local import Local, usable_cpus
-from orchestrator.commands import emit, ledger_of
+from orchestrator.commands.options import ledger_of
+from orchestrator.commands.output import emit
 from orchestrator.diagnostics import node_checks, preflight
 from orchestrator.diagnostics.preflight import CheckResult, Checks
 from orchestrator.ledger.ledger import Ledger

@@ -1,4 +1,4 @@
-"""``segprint down``: stop a described cluster and all that costs money; results stay."""
+"""``segprint down``: stop a described cluster and everything that costs money; results stay."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from orchestrator.remote.launcher import described, launch, shown, studies
 
 
 def main(options: Namespace) -> int:
-    """Run what does it, or with ``--dry-run`` print it; a study that runs there stops it."""
+    """Run the cluster's stop commands, or print them with ``--dry-run``.
+
+    Raises:
+        ValueError: a study runs there, or that cannot be found out; ``--force`` stops it anyway.
+    """
     where = described(options.cluster, "down")
-    asked = [] if options.force else where.status()
+    status = [] if options.force else where.status()
     if options.dry_run:
-        print(shown(where, None, [*asked, *where.down()]))
+        print(shown(where, None, [*status, *where.down()]))
         return 0
     force = f"segprint down {options.cluster} --force"
     try:
@@ -20,12 +24,12 @@ def main(options: Namespace) -> int:
     except ValueError as error:
         if "is not installed here" in str(error):
             raise
-        raise ValueError(f"whether a study runs there is not known: {error}; {force}") from error
+        raise ValueError(f"it is not known whether a study runs there: {error}; {force}") from error
     if running:
         listed = ", ".join(f"{name} ({state})" for name, state in running.items())
         raise ValueError(
-            f"cluster {options.cluster!r} has {listed}: wait for its end (segprint logs"
-            f" {options.cluster} SPACE), or {force}; what is committed stays, and submitting again"
+            f"cluster {options.cluster!r} runs {listed}: wait for the end (segprint logs"
+            f" {options.cluster} SPACE), or {force}; committed results stay, and submitting again"
             " continues"
         )
     return launch(where, None, where.down())

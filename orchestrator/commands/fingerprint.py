@@ -1,13 +1,12 @@
-"""``segprint fingerprint``: how much the image tells at each noise level, in the terminal."""
+"""``segprint fingerprint``: the information about the mask at each noise level, as text."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 from typing import Any
 
-import pandas as pd
-
-from orchestrator.commands import emit, tables_of
+from orchestrator.commands.options import catalog_of
+from orchestrator.commands.output import emit
 from orchestrator.statistics.bootstrap import FEWEST
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -29,29 +28,29 @@ WITH_INTERVAL = ("information_orthogonal", "information", "half")
 
 
 def main(options: Namespace) -> int:
-    """One line per fingerprint: totals in bits per pixel, the density over log-SNR as bars."""
-    tables = tables_of(options)
-    found = tables["information"].to_pylist()
-    if not found and not options.json:
+    """Print one line per fingerprint: totals in bits per pixel, and the density over log-SNR."""
+    tables = catalog_of(options)
+    rows = tables["information"].to_pylist()
+    if not rows and not options.json:
         print("no final diffusion trial has finished yet")
         return 1
-    curves = tables["fingerprints"].to_pandas()
-    for row in found:
+    curves = tables["fingerprints"].to_pylist()
+    for row in rows:
         row["density"] = bars(curves, row)
-    emit(found if options.json else map(_short, found), COLUMNS, options.json)
+    emit(rows if options.json else map(_short, rows), COLUMNS, options.json)
     if not options.json:
         print(
-            "\nBits per pixel within the range of λ that was measured; 95 % bootstrap over groups,"
+            "\nBits per pixel within the measured range of λ; 95 % bootstrap over groups,"
             f" or over tiles where there are fewer than {FEWEST} groups."
         )
-        for row in found:
+        for row in rows:
             for sign in filter(None, row["signatures"].split("; ")):
                 print(f"{row['study']} {row['cell']}: {sign}")
     return 0
 
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
-    """The row as texts."""
+    """Return the row with numbers as short texts."""
     texts = {
         name: f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
         for name in WITH_INTERVAL
@@ -63,14 +62,16 @@ def _short(row: dict[str, Any]) -> dict[str, Any]:
     return {**row, **texts, **plain, **wide, "range": ends}
 
 
-def bars(curves: pd.DataFrame, row: dict[str, Any]) -> str:
-    """The information density as one character per stratum, from clean to noise."""
-    mine = curves[
-        (curves["study"] == row["study"])
-        & (curves["cell"] == row["cell"])
-        & (curves["axis"] == "log_snr")
-        & (curves["curve"] == "information_orthogonal")
-    ].sort_values("bin", ascending=False)
-    values = mine["value"].to_numpy()
-    top = max(float(values.max()), 1e-12)
+def bars(curves: list[dict[str, Any]], row: dict[str, Any]) -> str:
+    """Return the information density as one character per stratum, from clean to noise."""
+    wanted = {
+        "study": row["study"],
+        "cell": row["cell"],
+        "axis": "log_snr",
+        "curve": "information_orthogonal",
+    }
+    strata = [c for c in curves if all(c[key] == value for key, value in wanted.items())]
+    strata.sort(key=lambda stratum: stratum["bin"], reverse=True)
+    values: list[float] = [stratum["value"] for stratum in strata]
+    top = max(*values, 1e-12)
     return "".join(BARS[round(v / top * (len(BARS) - 1))] for v in values)

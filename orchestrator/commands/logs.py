@@ -1,4 +1,4 @@
-"""``segprint logs``: follow what a submitted study prints."""
+"""``segprint logs``: follow the output of a submitted study."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from orchestrator.remote.package import job_of
 
 
 def main(options: Namespace) -> int:
-    """Print it until the study ends; 0 if it ended well."""
+    """Print the output until the study ends; return its exit code."""
     where = cluster.load(options.cluster)
     if isinstance(where, Existing):
         job = job_of(options.space, where, options.cluster, options.store, options.most)
         if options.dry_run:
-            print(f"# from {where.jobs()}, what submission {_jobs.identity(job)} prints")
+            print(f"# from {where.jobs()}: the output of submission {_jobs.identity(job)}")
             return 0
         return _jobs.logs(where.jobs(), job)
     where = described(options.cluster, "logs")

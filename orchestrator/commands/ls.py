@@ -1,4 +1,4 @@
-"""``segprint ls``: the choices of a kind."""
+"""``segprint ls``: the choices of a kind, or the stored studies."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any, cast
 import cluster
 import search_spaces
 from orchestrator import analyses
-from orchestrator.commands import emit, ledger_of
+from orchestrator.commands.options import ledger_of
+from orchestrator.commands.output import emit
 from orchestrator.ledger.ledger import Ledger
 from trainables import part
 from trainables.schemas import SCHEMAS
@@ -27,11 +28,12 @@ def main(options: Namespace) -> int:
 
 
 def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
-    """The choices of a kind, each with the first line of its docstring."""
+    """Return the choices of a kind, each with the first line of its docstring."""
     if kind in part.KINDS:
-        more = _published() if kind == "models" else {}
+        published = _published() if kind == "models" else {}
         return [
-            {"name": n, **more.get(n, {}), "about": part.summary(kind, n)} for n in part.names(kind)
+            {"name": n, **published.get(n, {}), "about": part.summary(kind, n)}
+            for n in part.names(kind)
         ]
     if kind == "spaces":
         return [{"name": n, "about": search_spaces.summary(n)} for n in search_spaces.names()]
@@ -49,22 +51,20 @@ def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
 
 
 def _studies(ledger: Ledger) -> list[dict[str, Any]]:
-    """Every study, with how many of its trials are committed and what people noted."""
+    """Return every study with its number of committed trials, its tags and its note."""
     commits = ledger.commits()
     rows: list[dict[str, Any]] = []
     for name in ledger.studies.names(retired=True):
         digests = {d.digest for d in ledger.studies.current(name)}
-        noted = ledger.studies.note(name)
+        note = ledger.studies.note(name)
         row = {"name": name, "trials": len(digests), "committed": len(digests & commits.keys())}
-        row["tags"] = ", ".join(
-            [*noted.get("tags", []), *["retired"] * noted.get("retired", False)]
-        )
-        rows.append({**row, "note": noted.get("note", "")})
+        row["tags"] = ", ".join([*note.get("tags", []), *["retired"] * note.get("retired", False)])
+        rows.append({**row, "note": note.get("note", "")})
     return rows
 
 
 def _published() -> dict[str, dict[str, Any]]:
-    """Parameters of each architecture's published network; importing torch takes seconds."""
+    """Return the number of parameters of each published network; this imports torch."""
     from trainables.models import Model, published_parameters
 
     presets = {n: cast("Model", part.parse_part("models", n)) for n in part.names("models")}

@@ -1,11 +1,11 @@
-"""``segprint query``: SQL over everything committed."""
+"""``segprint query``: SQL over all committed rows."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 
 from orchestrator.analyses import catalog
-from orchestrator.commands import ledger_of
+from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import deliver
 
 

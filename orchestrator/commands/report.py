@@ -1,4 +1,4 @@
-"""``segprint report``: the page that people will show."""
+"""``segprint report``: the results of studies as one HTML page."""
 
 from __future__ import annotations
 
@@ -6,17 +6,17 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-from orchestrator.commands import tables_of
+from orchestrator.commands.options import catalog_of
 from orchestrator.report import write_report
 from orchestrator.views.catalog import Catalog
 from trainables.part import require
 
 SHORTEST_WATCH = 5.0
-"""Seconds: computing the intervals of a page takes some."""
+"""Seconds; a page takes some to compute."""
 
 
 def main(options: Namespace) -> int:
-    """Write the page and name the files; with ``--watch``, again until the studies are complete."""
+    """Write the page and print its files; with ``--watch``, repeat until no trial is missing."""
     watch: float | None = options.watch
     require(
         watch is None or watch >= SHORTEST_WATCH,
@@ -26,18 +26,18 @@ def main(options: Namespace) -> int:
     require(page.parent.is_dir(), f"-o {page}: there is no directory {page.parent}")
     folder = Path(options.figures) if options.figures else None
     refresh = round(watch) if watch else 0
-    tables = tables_of(options)
+    tables = catalog_of(options)
     while watch and missing(tables):
         write_report(tables, page, folder, refresh)
         print(f"{page}: {missing(tables)} trials are missing; the next look is in {refresh} s")
         time.sleep(watch)
-        tables = tables_of(options)
+        tables = catalog_of(options)
     for path in write_report(tables, page, folder):
         print(path)
     return 0
 
 
 def missing(tables: Catalog) -> int:
-    """Declared trials that are not committed."""
+    """Return the number of declared trials that are not committed."""
     committed = set(tables["trials"]["digest"].to_pylist())
     return len(set(tables["studies"]["digest"].to_pylist()) - committed)

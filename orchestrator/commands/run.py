@@ -1,4 +1,4 @@
-"""``segprint run``: one config, in this process, without Ray; a stored one again, to compare."""
+"""``segprint run``: train one config in this process, without Ray, or reproduce a stored trial."""
 
 from __future__ import annotations
 
@@ -12,7 +12,8 @@ import torch
 
 import search_spaces
 from cluster.local import usable_cpus
-from orchestrator.commands import emit, ledger_of, setting
+from orchestrator.commands.options import ledger_of, setting
+from orchestrator.commands.output import emit
 from orchestrator.ledger.sink import LedgerSink
 from orchestrator.planning.cells import Cell, check
 from orchestrator.provenance import code_version
@@ -30,12 +31,12 @@ def main(options: Namespace) -> int:
     """Train a config of a space, or a committed trial again."""
     if options.threads is not None and options.threads < 1:
         raise ValueError(f"--threads {options.threads} must be at least 1")
-    again = re.fullmatch(r"[0-9a-f]{16}", options.what)
-    return _again(options) if again else _first(options)
+    is_digest = re.fullmatch(r"[0-9a-f]{16}", options.what)
+    return _reproduce(options) if is_digest else _train(options)
 
 
-def _first(options: Namespace) -> int:
-    """Train and commit; a config that is committed already is not trained again."""
+def _train(options: Namespace) -> int:
+    """Train and commit a config, unless it is committed already."""
     _, space = search_spaces.load(options.what)
     config = chosen(check(space), options.cell, options.set)
     require_installed(config.model)
@@ -61,10 +62,10 @@ def _first(options: Namespace) -> int:
     return 0 if row["outcome"] == "finished" else 1
 
 
-def _again(options: Namespace) -> int:
-    """Train a committed trial again, and compare; nothing is written to the store."""
+def _reproduce(options: Namespace) -> int:
+    """Train a committed trial again and compare; nothing is written to the store."""
     if options.cell is not None or options.set:
-        raise ValueError("--cell and --set choose a config of a space; a digest is one already")
+        raise ValueError("--cell and --set select a config of a space, a digest names one config")
     stored = load_trial(ledger_of(options), options.what)
     torch.set_num_threads(options.threads or stored.trial["threads"] or 1)
     sink = InMemorySink(code_version())
@@ -88,9 +89,9 @@ def _follow(run: Iterable[Progress], *, quiet: bool) -> None:
 
 
 def chosen(cells: list[Cell], name: str | None, settings: list[str]) -> Config:
-    """The named cell, or the first with something to learn, with values replaced.
+    """Return a config of the named cell (default: the first that trains), with values replaced.
 
-    Searched holes take the first choice and the low end unless they are set.
+    Searched parameters take their first choice or lower bound unless they are set.
     """
     by_name = {cell.name: cell for cell in cells}
     if name is not None and name not in by_name:

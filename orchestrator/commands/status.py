@@ -1,4 +1,4 @@
-"""``segprint status``: how far a study is, from the store alone; or what a cluster has and runs."""
+"""``segprint status``: the progress of a study, from the store alone, or the state of a cluster."""
 
 from __future__ import annotations
 
@@ -8,23 +8,24 @@ import cluster
 import search_spaces
 from cluster import Remote, _jobs
 from cluster.existing import Existing
-from orchestrator.commands import emit, ledger_of
+from orchestrator.commands.options import ledger_of
+from orchestrator.commands.output import emit
 from orchestrator.ledger.driver_lock import current_driver
 from orchestrator.planning import trial_state
 from orchestrator.remote.launcher import launch, shown, studies
 
 
 def main(options: Namespace) -> int:
-    """Of a cluster by name or path; else of a space by name or path, or a study by its name."""
+    """Print the status of a cluster if there is one of this name, else of a space or study."""
     if cluster.is_cluster(options.what):
-        return _of_cluster(options)
+        return _cluster_status(options)
     if options.dry_run:
-        raise ValueError(f"--dry-run is for a cluster (choices: {', '.join(cluster.names())})")
-    return _of_study(options)
+        raise ValueError(f"--dry-run needs a cluster (choices: {', '.join(cluster.names())})")
+    return _study_status(options)
 
 
-def _of_cluster(options: Namespace) -> int:
-    """Its nodes and the studies that were submitted, as it tells itself."""
+def _cluster_status(options: Namespace) -> int:
+    """Print the nodes of a cluster and the studies that were submitted to it."""
     where = cluster.load(options.what)
     if isinstance(where, Existing):
         if options.dry_run:
@@ -38,21 +39,22 @@ def _of_cluster(options: Namespace) -> int:
         return 0
     if not isinstance(where, Remote):
         raise ValueError(
-            f"cluster {options.what!r} lives as long as each sweep: segprint status SPACE says how"
-            " far a study is"
+            f"cluster {options.what!r} exists only during a sweep: segprint status SPACE shows the"
+            " progress of a study"
         )
     if options.dry_run:
         print(shown(where, None, where.status()))
         return 0
     if options.json:
-        found = studies(where)
-        emit([{"what": "study", "name": k, "state": v} for k, v in found.items()], None, True)
+        submitted = studies(where)
+        rows = [{"what": "study", "name": k, "state": v} for k, v in submitted.items()]
+        emit(rows, None, True)
         return 0
     return launch(where, None, where.status())
 
 
-def _of_study(options: Namespace) -> int:
-    """One line per cell and stage."""
+def _study_status(options: Namespace) -> int:
+    """Print the number of trials in each state, per cell and stage."""
     study = options.what
     if study.endswith(".py") or study in search_spaces.names():
         study, _ = search_spaces.load(study)

@@ -10,14 +10,14 @@ import cluster
 import search_spaces
 from cluster import Job, _jobs
 from cluster.existing import Existing
-from orchestrator.commands import limited
+from orchestrator.commands.options import limited
 from orchestrator.planning.cells import check
 from orchestrator.remote.launcher import described, launch, shown
 from orchestrator.remote.package import job_of, sources, stage
 
 
 def main(options: Namespace) -> int:
-    """Hand the study over, or with ``--dry-run`` print all that would be sent."""
+    """Submit the study, or with ``--dry-run`` print everything that would be sent."""
     where = cluster.load(options.cluster)
     _, space = search_spaces.load(options.space)
     check(limited(space, options.most))

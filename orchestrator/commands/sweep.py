@@ -1,4 +1,4 @@
-"""``segprint sweep``: train whatever a study still lacks, under Ray."""
+"""``segprint sweep``: train what a study still lacks, under Ray."""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import os
 import signal
 import sys
 from argparse import Namespace
+from collections.abc import Iterator
 from contextlib import nullcontext, redirect_stdout
 from typing import Any
 
 import cluster
 import search_spaces
+from cluster import Cluster
 from cluster.local import usable_cpus
 from orchestrator.analyses import catalog
-from orchestrator.commands import console, emit, ledger_of, limited
+from orchestrator.commands.options import ledger_of, limited
+from orchestrator.commands.output import console, emit
 from orchestrator.formatting import memory
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import trial_state
@@ -28,134 +31,165 @@ from orchestrator.views.catalog import Catalog
 from search_spaces import Space
 from trainables.part import require
 
+COLUMNS = {
+    "task": "task",
+    "model": "model",
+    "arm": "arm",
+    "dice": "Dice [95 %]",
+    "iou": "IoU [95 %]",
+    "ece": "ECE [95 %]",
+    "brier": "Brier",
+    "passes_per_image": "passes",
+    "seconds_per_image": "s per case",
+    "train_device_seconds": "training s",
+    "memory": "memory",
+}
+"""Columns of the leaderboard."""
+
 
 def main(options: Namespace) -> int:
     """Sweep, then print the leaderboard."""
     study, space = search_spaces.load(options.space)
     space = limited(space, options.most)
-    silence = _checked(options, space)
-    where = cluster.load(options.on)
-    if not isinstance(where, cluster.Cluster):
-        raise ValueError(
-            f"cluster {options.on!r} is not reached from here: segprint submit {options.on}"
-            f" {options.space}"
-        )
+    silence = _silence(options)
+    ready(space)
+    _require_tracker(options.mirror)
+    where = _cluster(options)
     ledger = ledger_of(options)
     ledger.store.check()
     ledger = Ledger(ledger.store.patient(timeouts.STORE_SECONDS))
-    # Ray reads these when it is first imported, so they come before anything that imports it.
-    os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
-    from orchestrator.sweep.driver import sweep
-
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C, from the start
-    screen = ProgressDisplay(console(stderr=options.json), Estimator(ledger), usable_cpus())
-    # Ray's words on what died go to stdout, which is the script's.
-    with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        made = sweep(
-            study, space, ledger, where, screen, silence, options.mirror, again=options.again
-        )
+    display = ProgressDisplay(console(stderr=options.json), Estimator(ledger), usable_cpus())
+    plan = _swept(study, space, ledger, where, display, silence, options)
     tables = catalog(ledger, (study,))
     if options.json:
         board = tables["leaderboard"].to_pylist()
-        print(json.dumps({**summary(made), "leaderboard": board}, indent=1, default=str))
+        print(json.dumps({**summary(plan), "leaderboard": board}, indent=1, default=str))
     else:
         leaderboard(tables)
-        _say(made, options.space)
-    return 130 if screen.interrupted else exit_code(made)
+        for line in _remarks(plan, options.space):
+            print(line)
+    return 130 if display.interrupted else exit_code(plan)
 
 
-def exit_code(made: Plan) -> int:
-    """0 only if the study is complete and nothing failed: a searched trial that diverged did not,
-    it is an answer.
-    """
-    wrong = [t for t in bad_ends(made) if t.state == "given up" or t.stage == "final"]
-    return 0 if made.complete and not wrong and not made.without_winner else 1
-
-
-def _checked(options: Namespace, space: Space) -> float:
-    """Everything that can be wrong before anything starts; for how long a trial may be silent."""
+def _silence(options: Namespace) -> float:
+    """Return the permitted seconds without a sign of life."""
     silence = timeouts.SILENCE_SECONDS if options.silence is None else options.silence
     require(
         silence >= timeouts.SHORTEST_SILENCE,
         f"--silence={silence:g} must be at least {timeouts.SHORTEST_SILENCE:g} seconds",
     )
-    ready(space)
-    if options.mirror is not None and importlib.util.find_spec(options.mirror) is None:
-        extra = f"pip install 'segprint[{options.mirror}]'"
-        raise ValueError(f"--mirror {options.mirror}: that package is not installed; {extra}")
     return silence
 
 
-def bad_ends(made: Plan) -> list[Trial]:
-    """Trials that were given up, or that diverged."""
-    return [t for t in made.trials if t.state == "given up" or t.outcome == "diverged"]
+def _require_tracker(name: str | None) -> None:
+    """Check that the package of ``--mirror`` is installed."""
+    if name is not None and importlib.util.find_spec(name) is None:
+        raise ValueError(
+            f"--mirror {name}: that package is not installed; pip install 'segprint[{name}]'"
+        )
 
 
-def summary(made: Plan) -> dict[str, Any]:
-    """A sweep's end, for a script."""
+def _cluster(options: Namespace) -> Cluster:
+    """Return the cluster of ``--on``, which must be reachable from here."""
+    where = cluster.load(options.on)
+    if not isinstance(where, Cluster):
+        raise ValueError(
+            f"cluster {options.on!r} cannot be reached from here: segprint submit {options.on}"
+            f" {options.space}"
+        )
+    return where
+
+
+def _swept(
+    study: str,
+    space: Space,
+    ledger: Ledger,
+    where: Cluster,
+    display: ProgressDisplay,
+    silence: float,
+    options: Namespace,
+) -> Plan:
+    """Run the sweep; with ``--json``, Ray's own messages go to stderr."""
+    # Ray reads its variables at its first import, which is that of the driver.
+    os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
+    from orchestrator.sweep.driver import sweep
+
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # before the sweep handles it
+    with redirect_stdout(sys.stderr) if options.json else nullcontext():
+        return sweep(
+            study, space, ledger, where, display, silence, options.mirror, again=options.again
+        )
+
+
+def exit_code(plan: Plan) -> int:
+    """Return 0 if the study is complete and no trial failed, else 1.
+
+    A search trial that diverged is a result and no failure.
+    """
+    wrong = [t for t in failed_or_diverged(plan) if t.state == "given up" or t.stage == "final"]
+    return 0 if plan.complete and not wrong and not plan.without_winner else 1
+
+
+def failed_or_diverged(plan: Plan) -> list[Trial]:
+    """Return the trials that were given up or that diverged."""
+    return [t for t in plan.trials if t.state == "given up" or t.outcome == "diverged"]
+
+
+def summary(plan: Plan) -> dict[str, Any]:
+    """Return the end of a sweep for a script."""
     return {
-        "study": made.study,
-        "complete": made.complete,
-        "done": sum(t.state == "done" for t in made.trials),
-        "failed_or_diverged": [t.digest for t in bad_ends(made)],
-        "hopeless": made.without_winner,
-        "budget_spent": made.budget_spent,
-        "left": left(made),
+        "study": plan.study,
+        "complete": plan.complete,
+        "done": sum(t.state == "done" for t in plan.trials),
+        "failed_or_diverged": [t.digest for t in failed_or_diverged(plan)],
+        "hopeless": plan.without_winner,
+        "budget_spent": plan.budget_spent,
+        "left": left(plan),
     }
 
 
-def _say(made: Plan, space: str) -> None:
-    """The same for a person: what went wrong, and what can be done about it."""
-    for trial in bad_ends(made):
-        print(f"{trial.label} ({trial.digest}): {trial.outcome}, see `segprint show`")
-    given_up = sum(t.state == "given up" for t in made.trials)
+def left(plan: Plan) -> int:
+    """Return the number of trials that the study still lacks."""
+    return len(plan.pending) + plan.unknown
+
+
+def _remarks(plan: Plan, space: str) -> Iterator[str]:
+    """Yield a line for everything that went wrong, with the remedy."""
+    for trial in failed_or_diverged(plan):
+        yield f"{trial.label} ({trial.digest}): {trial.outcome}, see `segprint show`"
+    given_up = sum(t.state == "given up" for t in plan.trials)
     if given_up:
-        what = f"{given_up} trials are given up after {trial_state.MOST_FAILURES} failed attempts"
-        print(f"{what}; `segprint sweep {space} --again` tries them anew")
-    for name in made.without_winner:
-        print(f"{name}: no search trial finished within the limits, so nothing could be chosen")
-    if made.budget_spent is not None:
-        print(
-            f"{made.study}: the budget is spent, {made.budget_spent}; {left(made)} trials are left"
+        yield (
+            f"{given_up} trials are given up after {trial_state.MOST_FAILURES} failed attempts;"
+            f" `segprint sweep {space} --again` retries them"
         )
-    elif not made.complete:
-        print(f"{made.study}: stopped before the end; the same command continues")
-
-
-def left(made: Plan) -> int:
-    """Trials that the study still lacks."""
-    return len(made.pending) + made.unknown
+    for name in plan.without_winner:
+        yield f"{name}: no search trial finished within the limits, so none could be chosen"
+    if plan.budget_spent is not None:
+        spent = f"the budget is spent, {plan.budget_spent}"
+        yield f"{plan.study}: {spent}; {left(plan)} trials are left"
+    elif not plan.complete:
+        yield f"{plan.study}: stopped before the end; the same command continues"
 
 
 def leaderboard(tables: Catalog) -> None:
-    """The table a sweep ends with."""
+    """Print the leaderboard."""
     rows = [
         {
             **row,
-            **{
-                k: None
-                if row[k] is None
-                else f"{row[k]:.3f} [{row[f'{k}_low']:.3f}, {row[f'{k}_high']:.3f}]"
-                for k in ("dice", "iou", "ece")
-            },
+            **{k: _interval(row, k) for k in ("dice", "iou", "ece")},
             "seconds_per_image": round(row["seconds_per_image"], 4),
             "train_device_seconds": round(row["train_device_seconds"], 1),
             "memory": memory(row),
         }
         for row in tables["leaderboard"].to_pylist()
     ]
-    columns = {
-        "task": "task",
-        "model": "model",
-        "arm": "arm",
-        "dice": "Dice [95 %]",
-        "iou": "IoU [95 %]",
-        "ece": "ECE [95 %]",
-        "brier": "Brier",
-        "passes_per_image": "passes",
-        "seconds_per_image": "s per case",
-        "train_device_seconds": "training s",
-        "memory": "memory",
-    }
     print()
-    emit(rows, columns, False)
+    emit(rows, COLUMNS, False)
+
+
+def _interval(row: dict[str, Any], metric: str) -> str | None:
+    """Return a metric and its confidence interval as text."""
+    if row[metric] is None:
+        return None
+    return f"{row[metric]:.3f} [{row[f'{metric}_low']:.3f}, {row[f'{metric}_high']:.3f}]"

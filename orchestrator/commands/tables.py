@@ -6,7 +6,8 @@ from argparse import Namespace
 from collections import Counter
 from datetime import timedelta
 
-from orchestrator.commands import console, emit, ledger_of
+from orchestrator.commands.options import ledger_of
+from orchestrator.commands.output import console, emit
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction, delta_log, vacuum
@@ -16,7 +17,7 @@ from orchestrator.tables.integrity import Check
 
 
 def main(options: Namespace) -> int:
-    """Do one of the actions; 1 if something is damaged, or another process compacts."""
+    """Do one action; return 1 if an object is damaged or another process compacts the tables."""
     actions = {
         "compact": compact,
         "check": check,
@@ -56,18 +57,18 @@ def compact(store: Store, options: Namespace) -> int:
 
 
 def check(store: Store, options: Namespace) -> int:
-    """Walk over everything; one line per finding, and what was looked at."""
+    """Check every object; print one line per finding, and the number of objects checked."""
     walk = Check(store, quick=options.quick)
-    found = [vars(finding) for finding in walk.run()]
+    rows = [vars(finding) for finding in walk.run()]
     moved = walk.quarantine() if options.quarantine else []
-    if options.json or found:
-        emit(found, None, options.json)
-    damaged = sum(row["kind"] == "damage" for row in found)
-    said = console(stderr=True)
-    looked = ", ".join(f"{count} {what}" for what, count in walk.counts.items())
-    said.print(f"looked at {looked or 'an empty store'}; {damaged} damaged")
+    if options.json or rows:
+        emit(rows, None, options.json)
+    damaged = sum(row["kind"] == "damage" for row in rows)
+    remarks = console(stderr=True)
+    checked = ", ".join(f"{count} {what}" for what, count in walk.counts.items())
+    remarks.print(f"checked {checked or 'an empty store'}; {damaged} damaged")
     for key in moved:
-        said.print(f"set aside: {key}")
+        remarks.print(f"set aside: {key}")
     return 1 if damaged else 0
 
 
@@ -97,7 +98,7 @@ def rebuild(store: Store, options: Namespace) -> int:
 
 
 def gc(store: Store, options: Namespace) -> int:
-    """Delete what nothing needs, or only say what that is."""
+    """Delete objects that nothing needs, or only print them with ``--dry-run``."""
     keep = timedelta(days=min(max(options.keep_days, 0.0), 36500.0))
     counted, size = Counter[str](), Counter[str]()
     with committer(store):  # files that are committed meanwhile are not garbage
@@ -118,7 +119,7 @@ def gc(store: Store, options: Namespace) -> int:
 
 
 def versions(store: Store, options: Namespace) -> int:
-    """The batches: each is a version that can be read."""
+    """Print the batches; each is a version that can be read."""
     rows = [{"version": b.number, "at": b.at, "attempts": len(b.members)} for b in batches(store)]
     emit(rows, None, options.json)
     return 0

@@ -1,10 +1,10 @@
-"""``segprint trials``: trials, with what a study wanted of each and how good it was."""
+"""``segprint trials``: committed trials with their slots in studies and their test Dice."""
 
 from __future__ import annotations
 
 from argparse import Namespace
 
-from orchestrator.commands import tables_of
+from orchestrator.commands.options import catalog_of
 from orchestrator.commands.output import deliver
 from orchestrator.views.sql_sandbox import QueryError
 
@@ -24,16 +24,16 @@ SELECT {columns} FROM (
     ) AS held_out USING (digest)
 ) WHERE {where} ORDER BY study, task, score DESC
 """
-"""``dice`` is the mean over test cases and classes, as :mod:`trainables.metrics.dice` has it."""
+"""``dice`` is the mean over test cases and classes (:mod:`trainables.metrics.dice`)."""
 
 
 def main(options: Namespace) -> int:
-    """One line per trial and study that wants it."""
+    """Print one line per trial and study."""
     where = options.where or "true"
     try:
-        asked = LISTED.format(columns=COLUMNS, where=f"({where}\n)")
-        found = tables_of(options).sql(asked, hard=True)
+        query = LISTED.format(columns=COLUMNS, where=f"({where}\n)")
+        rows = catalog_of(options).sql(query, hard=True)
     except QueryError as error:
         raise QueryError(f"--where {where!r}: {error}") from None
-    deliver(found, options)
+    deliver(rows, options)
     return 0

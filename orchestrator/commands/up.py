@@ -8,11 +8,12 @@ from orchestrator.remote.launcher import described, launch, shown
 
 
 def main(options: Namespace) -> int:
-    """Run what does it, or with ``--dry-run`` print it."""
+    """Run the cluster's start commands, or print them with ``--dry-run``."""
     where = described(options.cluster, "up")
     if not where.up() and not options.dry_run:
         print(
-            f"{options.cluster}: each study starts its own; segprint submit {options.cluster} SPACE"
+            f"{options.cluster}: every study starts its own cluster;"
+            f" segprint submit {options.cluster} SPACE"
         )
         return 0
     if options.dry_run:

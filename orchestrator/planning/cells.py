@@ -38,7 +38,7 @@ class Cell:
     @cached_property
     def corners(self) -> list[Values]:
         """Values within the constraints that together use every choice and both range ends."""
-        every = list(corners(self.template)) if self.searched else [{}]
+        every = list(corners(self.template)) if self.searched else [Values()]
         return [values for values in every if self.satisfies(values)]
 
     @cached_property

@@ -240,9 +240,8 @@ def _step_seconds(config: Config) -> float:
             began = time.perf_counter()
             batch = batches.draw(state.run, step).to(device)
             state.network.seed(batch.seeds_B)
-            config.mode.losses(
-                state.network, batch, config.classes, config.train.control
-            ).mean().backward()
+            losses = config.mode.losses(state.network, batch, config.classes, config.train.control)
+            losses.mean().backward()  # pyright: ignore[reportUnknownMemberType] - untyped in torch
             _steps_timed[key] = time.perf_counter() - began
         torch.set_num_threads(threads)
     return _steps_timed[key]

@@ -144,5 +144,5 @@ class BudgetMeter:
         return exhausted(self.budget, used)
 
     def _price(self, run: _Running, now: float) -> float:
-        rates = self.budget.rates if self.budget is not None else {}
+        rates = self.budget.rates if self.budget is not None else dict[str, float]()
         return run.hours(now) * price(run.device or self._device, rates)

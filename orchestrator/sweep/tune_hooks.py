@@ -36,8 +36,15 @@ def keep_credentials() -> None:
     class_cache.ENV_VARS_TO_PROPAGATE.difference_update(CREDENTIALS)
 
 
+# Ray annotates neither of these values.
+
+
 def _cluster_resources() -> Mapping[str, float]:
-    return cast("Mapping[str, float]", ray.cluster_resources())  # Ray does not annotate it
+    return cast("Mapping[str, float]", ray.cluster_resources())
+
+
+def _last_result(trial: Any) -> dict[str, Any]:
+    return trial.last_result or {}
 
 
 class RoundSearcher(Searcher):
@@ -124,7 +131,7 @@ class RoundCallback(tune.Callback):
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
         with self._round.keeping_error():
-            self._round.ended(trial.trial_id, trial.last_result or {}, None)
+            self._round.ended(trial.trial_id, _last_result(trial), None)
 
     def on_trial_error(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any

@@ -70,10 +70,11 @@ def run_tuner(run: Round) -> None:
 
 def _trainable(request: ResourceRequest) -> Any:
     """Return what Tune starts for a trial: a reused actor, or a Ray Train run."""
+    untyped_tune: Any = tune
     if request.workers == 1:
-        return tune.with_resources(Inline, {"cpu": request.cpus, "gpu": request.gpus})
+        return untyped_tune.with_resources(Inline, {"cpu": request.cpus, "gpu": request.gpus})
     # This Tune trial only waits for its workers; the head node is never preempted.
-    return tune.with_resources(ray_train_trial, {"node:__internal_head__": 0.001})
+    return untyped_tune.with_resources(ray_train_trial, {"node:__internal_head__": 0.001})
 
 
 def _trial_name(trial: Any) -> str:

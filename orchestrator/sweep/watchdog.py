@@ -6,7 +6,7 @@ import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import ray
 from ray.tune.experiment import Trial
@@ -54,7 +54,7 @@ class Watchdog:
             return
         self._checked = now
         self.run.context.lock.check()
-        running = [t for t in trials if t.status == Trial.RUNNING]
+        running = [t for t in trials if _status(t) == Trial.RUNNING]
         self._kill_silent(running, now)
         self._warn_of_leaving_nodes(running)
         if running or self._last_running is None:
@@ -94,7 +94,7 @@ class Watchdog:
                 continue
             running.killed = f"no sign of life for {limit:.0f} s: killed"
             self.heard(trial.trial_id)
-            ray.kill(_actor(trial))
+            _kill(trial)
 
     def _warn_of_leaving_nodes(self, running: list[Trial]) -> None:
         """Let trials keep a checkpoint before a node is taken back.
@@ -112,26 +112,39 @@ class Watchdog:
         self._leaving = leaving
 
 
-# Ray's state functions and Tune's trials have no complete annotations; these give them types.
+# Small typed functions for the parts of Ray and Tune that have no annotations.
+
+_RAY: Any = ray
 
 
 def _cluster_resources() -> Mapping[str, float]:
-    """Return the resources of all nodes."""
-    return cast("Mapping[str, float]", ray.cluster_resources())
+    """Return the resources of all nodes together."""
+    return _RAY.cluster_resources()
 
 
 def _node_resources() -> list[Mapping[str, float]]:
     """Return the resources of each node that is alive."""
-    nodes = cast("list[dict[str, Any]]", ray.nodes())
-    return [node["Resources"] for node in nodes if node["Alive"]]
+    return [node["Resources"] for node in _RAY.nodes() if node["Alive"]]
 
 
 def _draining_nodes() -> frozenset[str]:
-    """Return the ids of nodes that are about to leave, as Ray Train itself looks them up."""
-    state: Any = ray._private.state.state  # pyright: ignore - there is no public function
-    return frozenset(state.get_draining_nodes() or {})
+    """Return the ids of nodes that are about to leave, as Ray Train itself looks them up.
+
+    Ray has no public function for it.
+    """
+    return frozenset(_RAY._private.state.state.get_draining_nodes() or {})
 
 
-def _actor(trial: Trial) -> Any:
+def _status(trial: Any) -> str:
+    """Return Tune's status of a trial."""
+    return trial.status
+
+
+def _actor(trial: Any) -> Any:
     """Return the actor handle of a running trial."""
     return trial.temporary_state.ray_actor
+
+
+def _kill(trial: Trial) -> None:
+    """Kill the process of a running trial."""
+    _RAY.kill(_actor(trial))

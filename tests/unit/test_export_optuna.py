@@ -94,7 +94,7 @@ def test_optuna_finds_states_values_distributions_and_digests(
     assert study.best_trial.user_attrs["digest"] == digests[1]
     again = inline(*store, "export", "--format", "optuna", space, "-o", str(file))
     assert again.returncode == 2
-    assert "there is something already" in again.stderr
+    assert "exists already; export to a new file" in again.stderr
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_optuna_finds_states_values_distributions_and_digests(
     [
         (["quickstrat"], "did you mean 'quickstart'"),
         ([], "takes one space"),
-        (["architectures"], "searches nothing"),
+        (["architectures"], "has no searched parameter"),
     ],
 )
 def test_what_cannot_be_exported_is_named(

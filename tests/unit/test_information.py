@@ -278,8 +278,8 @@ def test_the_terminal_shows_totals_bars_and_signs(ledger: Ledger, inline: Segpri
     assert f"{total:.3f} [{total:.3f}, {total:.3f}]" in line
     assert "4.0 to -4.0" in line
     assert "high ECE in spite of good Dice: 0.200 at 0.900" in said.stdout
-    frame = catalog(ledger)["fingerprints"].to_pandas()
-    assert len(bars(frame, {"study": "study", "cell": "task_diffusion"})) == 4
+    curves = catalog(ledger)["fingerprints"].to_pylist()
+    assert len(bars(curves, {"study": "study", "cell": "task_diffusion"})) == 4
 
 
 def test_no_trial_is_said_in_one_line(ledger: Ledger, inline: Segprint) -> None:

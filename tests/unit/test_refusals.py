@@ -146,7 +146,7 @@ def test_a_cluster_that_does_not_answer_goes_down_by_force_only(
     )
     refused = inline("down", "aws")
     assert refused.returncode == 2
-    assert "whether a study runs there is not known" in refused.stderr
+    assert "it is not known whether a study runs there" in refused.stderr
     assert "ssh: connect failure" in refused.stderr
     assert inline("down", "aws", "--force").returncode == 0
 

@@ -1,0 +1,63 @@
+"""The objects that the options of the command line name."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from argparse import Namespace
+from typing import Any
+
+from orchestrator.analyses import catalog
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.storage.object_store import Store
+from orchestrator.views.catalog import Catalog
+from search_spaces import Space
+from trainables.part import unknown
+
+
+def ledger_of(options: Namespace) -> Ledger:
+    """Return the ledger that ``--store`` names."""
+    return Ledger(Store(options.store))
+
+
+def catalog_of(options: Namespace) -> Catalog:
+    """Return the views of the named studies, or of all studies.
+
+    Raises:
+        ValueError: a study is not in the store.
+    """
+    ledger = ledger_of(options)
+    for study in options.studies:
+        require_study(ledger, study)
+    return catalog(ledger, tuple(options.studies), getattr(options, "version", None))
+
+
+def require_study(ledger: Ledger, study: str) -> None:
+    """Check that a study is in the store.
+
+    Raises:
+        ValueError: it is not.
+    """
+    known = ledger.studies.names(retired=True)
+    if study not in known:
+        raise unknown("study", study, known)
+
+
+def limited(space: Space, most: int | None) -> Space:
+    """Return the space with the limit on trials that ``--most`` gives."""
+    return space if most is None else dataclasses.replace(space, most=most)
+
+
+def setting(text: str) -> tuple[str, Any]:
+    """Split ``PATH=VALUE`` into a path and a value, which is JSON or else a text.
+
+    Raises:
+        ValueError: the text has another form.
+    """
+    path, equals, value = text.partition("=")
+    if not equals or not path:
+        raise ValueError(f"--set {text!r} must be PATH=VALUE, e.g. train.steps=20")
+    try:
+        return path, json.loads(value)
+    except json.JSONDecodeError:
+        return path, value
