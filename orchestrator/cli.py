@@ -1,4 +1,4 @@
-"""The command line: one word per verb; hyperparameters are never flags."""
+"""The command line. Hyperparameters belong to spaces; no option sets one for a whole study."""
 
 from __future__ import annotations
 
@@ -11,37 +11,37 @@ from importlib import import_module
 
 VERBS = {
     "ls": "list the choices of a kind, or what is stored",
-    "show": "print a space and what it implies, or a committed trial by its digest",
-    "plan": "say what a sweep would run, what is done and what it should take; change nothing",
-    "run": "train one config here, without Ray; a committed trial again, to compare",
-    "sweep": "train whatever a study still lacks; the same command again continues",
-    "status": "say how far a study is, from the store alone; or what a cluster has and runs",
-    "trials": "list trials, those that a condition selects",
+    "show": "print a space and the trials it describes, or a committed trial by its digest",
+    "plan": "show what a sweep would run, what is done and the estimated cost; change nothing",
+    "run": "train one config here, without Ray, or reproduce a committed trial",
+    "sweep": "train what a study still lacks; the same command again continues",
+    "status": "show the progress of a study, from the store alone, or the state of a cluster",
+    "trials": "list committed trials, filtered by a condition",
     "query": "run one SELECT over the views",
-    "compare": "pair two studies, arms or trials case by case, and say what differs",
+    "compare": "compare two studies, arms or trials, paired over test cases",
     "fingerprint": "print the timestep fingerprints of studies",
-    "adapt": "make a noise schedule from a trained model's fingerprint, and a space that tests it",
-    "report": "write the report of studies as one HTML page",
-    "export": "write a Parquet tree that others read, or a search for optuna-dashboard",
-    "note": "note something about a study, tag it, retire it or delete it",
-    "tables": "fold, check, rebuild or clean what is stored; list its versions",
-    "data": "list, fetch, check or show data sets",
+    "adapt": "derive a noise schedule from a model's fingerprint, and write a space that tests it",
+    "report": "write the results of studies as one HTML page",
+    "export": "write a Parquet tree for other programs, or a search for optuna-dashboard",
+    "note": "write a note on a study, tag it, retire it or delete it",
+    "tables": "compact, check, rebuild or clean the stored tables; list their versions",
+    "data": "list, download, check or show data sets",
     "up": "start a described cluster",
-    "submit": "have a cluster sweep a study; the same command again continues",
-    "logs": "follow what a submitted study prints",
+    "submit": "sweep a study on a cluster; the same command again continues",
+    "logs": "follow the output of a submitted study",
     "down": "stop a described cluster; results stay",
     "doctor": "check this machine and the store before a sweep",
 }
 CLUSTER_HELP = "name of a cluster (see ls clusters), or path of your own .py file"
 SPACE_HELP = "name of a space, or path of your own .py file"
 WITHOUT_JSON = {"report", "export", "up", "submit", "logs", "down"}
-"""Verbs that write files, or pass on what other tools say."""
+"""Verbs that write files or pass on the output of other tools."""
 Parsers = Mapping[str, argparse.ArgumentParser]
-"""One of each verb."""
+"""The parser of each verb, by name."""
 
 
 def parser() -> argparse.ArgumentParser:
-    """All verbs and their options."""
+    """Return the parser of all verbs and their options."""
     root = argparse.ArgumentParser(
         prog="segprint", description="Experiments in diffusion segmentation of medical images."
     )
@@ -55,13 +55,13 @@ def parser() -> argparse.ArgumentParser:
     at = {name: verbs.add_parser(name, help=text, description=text) for name, text in VERBS.items()}
     for name in VERBS.keys() - WITHOUT_JSON:
         at[name].add_argument("--json", action="store_true", help="print JSON for a script")
-    for add in (_of_configs, _of_sweeps, _of_clusters, _of_results, _of_reports, _of_stores):
+    for add in (_configs, _sweeps, _clusters, _results, _reports, _stores):
         add(at)
     return root
 
 
-def _of_configs(at: Parsers) -> None:
-    """What there is to choose, and one config."""
+def _configs(at: Parsers) -> None:
+    """Add the options of verbs on spaces and single configs."""
     at["ls"].add_argument(
         "kind",
         nargs="?",
@@ -74,7 +74,7 @@ def _of_configs(at: Parsers) -> None:
     at["run"].add_argument(
         "what", metavar="SPACE|DIGEST", help=f"{SPACE_HELP}; or the digest of a committed trial"
     )
-    at["run"].add_argument("--cell", help="which cell (default: the first that learns)")
+    at["run"].add_argument("--cell", help="the cell (default: the first that trains)")
     at["run"].add_argument(
         "--set",
         action="append",
@@ -86,35 +86,38 @@ def _of_configs(at: Parsers) -> None:
         "--threads",
         type=int,
         metavar="N",
-        help="CPU threads (default: all; of a committed trial, as many as it had)",
+        help="CPU threads (default: all; for a committed trial as many as it had)",
     )
 
 
-def _of_sweeps(at: Parsers) -> None:
-    """A whole study."""
+def _sweeps(at: Parsers) -> None:
+    """Add the options of verbs that plan or run a study."""
     for name in ("plan", "sweep", "submit", "logs"):
         at[name].add_argument(
-            "--most", type=int, metavar="N", help="let a space have so many trials (default: 1000)"
+            "--most",
+            type=int,
+            metavar="N",
+            help="largest permitted number of trials of the space (default: 1000)",
         )
     at["sweep"].add_argument("--on", default="local", metavar="CLUSTER", help="default: local")
     at["sweep"].add_argument(
         "--silence",
         type=float,
         metavar="SECONDS",
-        help="a trial without a sign of life for so long is killed and tried again (default: 900)",
+        help="kill and retry a trial without a sign of life for so long (default: 900)",
     )
     at["sweep"].add_argument(
-        "--again", action="store_true", help="try anew what was given up after three failures"
+        "--again", action="store_true", help="retry trials that were given up after three failures"
     )
     at["sweep"].add_argument(
-        "--mirror", choices=("mlflow", "wandb"), help="show the sweep there as well"
+        "--mirror", choices=("mlflow", "wandb"), help="send a copy of the results there as well"
     )
 
 
-def _of_clusters(at: Parsers) -> None:
-    """A study elsewhere."""
+def _clusters(at: Parsers) -> None:
+    """Add the options of verbs on clusters."""
     at["status"].add_argument(
-        "what", metavar="SPACE|CLUSTER", help=f"{SPACE_HELP}; or the same of a cluster"
+        "what", metavar="SPACE|CLUSTER", help=f"{SPACE_HELP}; or the same for a cluster"
     )
     for name in ("up", "submit", "logs", "down"):
         at[name].add_argument("cluster", metavar="CLUSTER", help=CLUSTER_HELP)
@@ -123,21 +126,23 @@ def _of_clusters(at: Parsers) -> None:
             "--dry-run", action="store_true", help="print exactly what would be sent; send nothing"
         )
     at["doctor"].add_argument(
-        "--on", default="local", metavar="CLUSTER", help="look at its nodes too (default: local)"
+        "--on", default="local", metavar="CLUSTER", help="check its nodes too (default: local)"
     )
-    at["down"].add_argument("--force", action="store_true", help="even where a study runs")
+    at["down"].add_argument(
+        "--force", action="store_true", help="stop the cluster even if a study runs there"
+    )
     for name in ("submit", "logs"):
         at[name].add_argument("space", metavar="SPACE", help=SPACE_HELP)
 
 
-def _of_results(at: Parsers) -> None:
-    """Rows, in a terminal or a file."""
+def _results(at: Parsers) -> None:
+    """Add the options of verbs that print rows."""
     from orchestrator.commands.output import add_options
 
     at["query"].add_argument("sql", metavar="SQL")
     for name in ("query", "export"):
         at[name].add_argument(
-            "--version", type=int, metavar="N", help="as of a version (see tables versions)"
+            "--version", type=int, metavar="N", help="read this version (see tables versions)"
         )
     at["trials"].add_argument(
         "--where", metavar="SQL", help="a condition, e.g. \"dice > 0.8 AND task LIKE 'nuclei%%'\""
@@ -145,7 +150,7 @@ def _of_results(at: Parsers) -> None:
     at["compare"].add_argument(
         "one", metavar="A", help="STUDY, STUDY/ARM, STUDY/CELL, DIGEST, or STUDY@CODE"
     )
-    at["compare"].add_argument("other", metavar="B", help="what A is compared with")
+    at["compare"].add_argument("other", metavar="B", help="the same, to compare A with")
     for name in ("trials", "query", "compare"):
         add_options(at[name])
     for name in ("trials", "fingerprint", "report", "export"):
@@ -153,19 +158,19 @@ def _of_results(at: Parsers) -> None:
     _adapt(at["adapt"])
 
 
-def _of_reports(at: Parsers) -> None:
-    """What is written beside the store."""
+def _reports(at: Parsers) -> None:
+    """Add the options of reports and exports."""
     at["report"].add_argument("-o", "--output", default="report.html", metavar="FILE")
     at["report"].add_argument(
         "--figures",
         metavar="DIRECTORY",
-        help="charts as SVG, PDF and PNG, tables for LaTeX, the numbers as CSV",
+        help="write charts as SVG, PDF and PNG, tables for LaTeX, and the numbers as CSV",
     )
     at["report"].add_argument(
         "--watch",
         type=float,
         metavar="SECONDS",
-        help="write it again so often, until no trial is missing",
+        help="rewrite the page at this interval until no trial is missing",
     )
     at["export"].add_argument(
         "-o",
@@ -178,73 +183,82 @@ def _of_reports(at: Parsers) -> None:
         "--format",
         default="parquet",
         choices=("parquet", "optuna"),
-        help="a tree of studies (default), or a space's searches as an SQLite file of Optuna",
+        help="a tree of studies (default), or the searches of a space as an Optuna SQLite file",
     )
 
 
-def _of_stores(at: Parsers) -> None:
-    """Upkeep: studies, tables, data sets."""
+def _stores(at: Parsers) -> None:
+    """Add the options of verbs on notes, tables and data sets."""
     at["note"].add_argument("study", metavar="STUDY")
-    at["note"].add_argument("text", nargs="?", help="replaces the note there is")
+    at["note"].add_argument("text", nargs="?", help="the new note; it replaces the old one")
     at["note"].add_argument("--tag", action="append", default=[], help="add a tag")
     at["note"].add_argument("--untag", action="append", default=[], help="remove a tag")
     how = at["note"].add_mutually_exclusive_group()
-    how.add_argument("--retire", action="store_true", help="leave it out unless it is named")
-    how.add_argument("--restore", action="store_true", help="the reverse of --retire")
+    how.add_argument("--retire", action="store_true", help="leave the study out unless it is named")
+    how.add_argument("--restore", action="store_true", help="undo --retire")
     how.add_argument(
-        "--delete", action="store_true", help="forget its declarations; trials stay in the ledger"
+        "--delete",
+        action="store_true",
+        help="delete the study's declarations; trials stay in the ledger",
     )
     at["tables"].add_argument("action", choices=("compact", "check", "rebuild", "gc", "versions"))
-    at["tables"].add_argument("--quick", action="store_true", help="check: names and sizes only")
+    at["tables"].add_argument(
+        "--quick", action="store_true", help="check: compare names and sizes only"
+    )
     at["tables"].add_argument(
         "--quarantine", action="store_true", help="check: set damaged commits aside"
     )
-    at["tables"].add_argument("--force", action="store_true", help="rebuild: without damaged rows")
+    at["tables"].add_argument(
+        "--force", action="store_true", help="rebuild: leave damaged rows out"
+    )
     at["tables"].add_argument("--dry-run", action="store_true", help="gc: delete nothing")
     at["tables"].add_argument(
         "--keep-days",
         type=float,
         default=7.0,
         metavar="N",
-        help="gc: how long unwanted checkpoints and replaced files stay (default: 7)",
+        help="gc: keep unneeded checkpoints and replaced files this long (default: 7)",
     )
     at["data"].add_argument("action", choices=("ls", "get", "check", "show"))
     at["data"].add_argument(
         "names",
         metavar="NAME|PATH",
         nargs="*",
-        help="a data set, a .py file of yours, or (check, show) a folder or s3:// URL",
+        help="a data set, your own .py file, or (check, show) a directory or s3:// URL",
     )
     at["data"].add_argument(
         "--set", action="append", default=[], metavar="FIELD=VALUE", help="e.g. at=/data/kvasir"
     )
-    at["data"].add_argument("-o", "--output", metavar="FILE", help="the sheet (default: NAME.png)")
+    at["data"].add_argument(
+        "-o", "--output", metavar="FILE", help="show: the contact sheet (default: NAME.png)"
+    )
 
 
 def _adapt(verb: argparse.ArgumentParser) -> None:
+    """Add the options of ``segprint adapt``."""
     verb.add_argument("study", metavar="STUDY")
-    verb.add_argument("--task", required=True, help="which of its tasks")
-    verb.add_argument("--cell", help="which of its diffusion models, if there are several")
+    verb.add_argument("--task", required=True, help="one of the study's tasks")
+    verb.add_argument("--cell", help="one of its diffusion models, if there are several")
     verb.add_argument(
-        "-o", "--output", metavar="FILE.py", help="the space (default: adapted_TASK.py)"
+        "-o", "--output", metavar="FILE.py", help="file of the new space (default: adapted_TASK.py)"
     )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one verb. Exit codes: 0 done, 1 something failed or is missing, 2 bad input, 130 stopped.
+    """Run one verb and return the exit code.
 
-    Bad input and an unreachable store are one line on stderr, never a traceback.
+    0: done; 1: something failed or is missing; 2: bad input or an unreachable store, with one line
+    on stderr and no traceback; 130: stopped.
     """
     try:
         options = parser().parse_args(arguments)
         verb = import_module(f"orchestrator.commands.{options.verb}")
         return verb.main(options)
     except ModuleNotFoundError as error:
-        # On a cluster: the image or the machine lacks what this needs, or has too old a Python.
         print(
             f"segprint: {sys.executable} (Python {platform.python_version()}) lacks the package"
-            f" {error.name!r}: pip install -c constraints.txt . with Python 3.11 or later, on a"
-            " cluster into its nodes' image or environment",
+            f" {error.name!r}: pip install -c constraints.txt . with Python 3.11 or later; on a"
+            " cluster, in the image or environment of its nodes",
             file=sys.stderr,
         )
         return 2
@@ -254,7 +268,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return stopped()
     except RuntimeError as error:
-        if str(error) == "Query interrupted":  # so DuckDB calls Ctrl-C
+        if str(error) == "Query interrupted":  # DuckDB's error after Ctrl-C
             return stopped()
         raise
     except (ValueError, OSError) as error:
@@ -263,7 +277,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def stopped() -> int:
-    """Say how to go on."""
+    """Print how to continue, and return the exit code."""
     print("segprint: stopped; the same command continues", file=sys.stderr)
     return 130
 

@@ -1,4 +1,4 @@
-"""Durations and sizes as short texts for people."""
+"""Durations and sizes as short texts."""
 
 from __future__ import annotations
 
