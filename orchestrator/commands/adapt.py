@@ -1,4 +1,4 @@
-"""``segprint adapt``: a noise schedule made from a trained model's fingerprint, put to the test."""
+"""``segprint adapt``: a noise schedule from a model's fingerprint, and a space that tests it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textwrap import fill
 from typing import Any
 
 from orchestrator.analyses import catalog
-from orchestrator.commands.options import ledger_of
+from orchestrator.commands.options import ledger_of, require_study
 from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
 from orchestrator.fingerprint.probes import ProbeCurves, probe_curves
 from orchestrator.report.adapted_schedule import schedule_figure
@@ -23,11 +23,12 @@ PLAIN: dict[str, dict[str, Any]] = {"linear": {"linear": {}}, "cosine": {"cosine
 
 
 def main(options: Namespace) -> int:
-    """Say what the fingerprint asks for and why; write the space that tests it."""
+    """Print the schedule that the fingerprint suggests; write the space that tests it."""
     adapted = Adapted(_chosen(options))
     if not adapted.bits.sum() > 0:
         raise ValueError(
-            f"{_place(adapted)}: its image tells nothing, so there is nothing to follow"
+            f"{_name(adapted)}: its image gives no information about the mask, so there is no"
+            " schedule to derive"
         )
     task = re.sub(r"\W+", "_", adapted.probe.final.task)
     path = Path(options.output or f"adapted_{task}.py")
@@ -36,51 +37,49 @@ def main(options: Namespace) -> int:
     for file in (path, path.with_suffix(".svg")):
         if file.exists():
             raise ValueError(f"{file} exists; choose another name with -o FILE.py")
-    said = reasons(adapted)
-    drawing = path.with_suffix(".svg")
+    numbers = reasons(adapted)
+    figure = path.with_suffix(".svg")
     path.write_text(space(adapted), encoding="utf-8")
-    drawing.write_text(schedule_figure(adapted, _schedules(adapted)), encoding="utf-8")
+    figure.write_text(schedule_figure(adapted, _schedules(adapted)), encoding="utf-8")
     if options.json:
-        print(json.dumps({**said, "file": str(path), "picture": str(drawing)}, indent=1))
+        print(json.dumps({**numbers, "file": str(path), "picture": str(figure)}, indent=1))
         return 0
-    print("\n".join(sentences(said)))
-    print(f"written: {path}, and why as a picture: {drawing}")
-    print(f"what it would cost: segprint plan {path}")
+    print("\n".join(sentences(numbers)))
+    print(f"written: {path}, and a figure of the reasons: {figure}")
+    print(f"its cost: segprint plan {path}")
     return 0
 
 
 def _chosen(options: Namespace) -> ProbeCurves:
-    """The one cell that is asked for.
+    """Return the fingerprint of the cell that the options name.
 
     Raises:
-        ValueError: there is no such study, task or cell, or there are several; names the choices.
+        ValueError: there is no such study, task or cell, or there are several.
     """
     ledger = ledger_of(options)
-    known = ledger.studies.names(retired=True)
-    if options.study not in known:
-        raise unknown("study", options.study, known)
+    require_study(ledger, options.study)
     probes = probe_curves(catalog(ledger, (options.study,)))
     complete = [probe.complete() for probe in probes if probe.axis == "log_snr"]
-    found = [probe for probe in complete if len(probe.runs)]
-    if not found:
+    measured = [probe for probe in complete if len(probe.runs)]
+    if not measured:
         raise ValueError(
             f"study {options.study!r} has no finished final diffusion trial that was probed"
         )
-    mine = [p for p in found if p.final.task == options.task]
-    if not mine:
-        raise unknown("task", options.task, sorted({p.final.task for p in found}))
-    names = [p.final.cell for p in mine]
-    if options.cell is None and len(mine) > 1:
+    of_task = [p for p in measured if p.final.task == options.task]
+    if not of_task:
+        raise unknown("task", options.task, sorted({p.final.task for p in measured}))
+    names = [p.final.cell for p in of_task]
+    if options.cell is None and len(of_task) > 1:
         raise ValueError(
             f"study {options.study!r} has several diffusion models of {options.task}: choose one"
             f" with --cell (choices: {', '.join(names)})"
         )
     if options.cell is not None and options.cell not in names:
         raise unknown("cell", options.cell, names)
-    return mine[names.index(options.cell) if options.cell is not None else 0]
+    return of_task[names.index(options.cell) if options.cell is not None else 0]
 
 
-def _place(adapted: Adapted) -> str:
+def _name(adapted: Adapted) -> str:
     return f"{adapted.probe.final.study} {adapted.probe.final.cell}"
 
 
@@ -89,7 +88,7 @@ def _schedules(adapted: Adapted) -> dict[str, dict[str, Any]]:
 
 
 def reasons(adapted: Adapted) -> dict[str, Any]:
-    """The numbers behind the schedule."""
+    """Return the numbers from which the schedule follows."""
     probe = adapted.probe
     schedules = _schedules(adapted)
     low, high = adapted.log_snr
@@ -112,27 +111,28 @@ def reasons(adapted: Adapted) -> dict[str, Any]:
     }
 
 
-def sentences(said: dict[str, Any]) -> list[str]:
-    """The same to be read."""
-    low, high = said["log_snr"]
-    begin, end = said["t"]
+def sentences(numbers: dict[str, Any]) -> list[str]:
+    """Return the same as sentences."""
+    low, high = numbers["log_snr"]
+    begin, end = numbers["t"]
 
     def each(name: str) -> str:
-        return ", ".join(f"{schedule} {100 * v:.0f} %" for schedule, v in said[name].items())
+        return ", ".join(f"{schedule} {100 * v:.0f} %" for schedule, v in numbers[name].items())
 
     return [
-        f"{said['study']} {said['cell']} (seeds: {said['seeds']}, tiles: {said['images']}): within"
-        f" λ {said['measured'][1]:.1f} to {said['measured'][0]:.1f} the image tells"
-        f" {said['bits_per_pixel']:.3f} bits per pixel, half of it below λ = {said['half']:.2f}.",
+        f"{numbers['study']} {numbers['cell']} (seeds: {numbers['seeds']}, tiles:"
+        f" {numbers['images']}): between λ = {numbers['measured'][1]:.1f} and"
+        f" {numbers['measured'][0]:.1f} the image gives {numbers['bits_per_pixel']:.3f} bits per"
+        f" pixel about the mask, half of it below λ = {numbers['half']:.2f}.",
         f"{100 * INSIDE:.0f} % of it lies at λ from {high:.2f} to {low:.2f}: t from {begin:.3f} to"
-        f" {end:.3f} of the {said['trained_with']} schedule that the model was trained with.",
-        f"Timesteps within that range of λ: {each('spent')}.",
-        f"Timesteps noisier than where half of it lies: {each('before_half')}.",
+        f" {end:.3f} of the {numbers['trained_with']} schedule that the model was trained with.",
+        f"Share of timesteps within that range of λ: {each('spent')}.",
+        f"Share of timesteps at noisier levels than the half: {each('before_half')}.",
     ]
 
 
 def space(adapted: Adapted) -> str:
-    """A space's file: the model's own config under adapted, linear and cosine schedules."""
+    """Return the file of a space: the model's config with adapted, linear and cosine schedules."""
     cell, config = adapted.probe.final, dict(adapted.probe.final.config)
     config.pop("seed", None)
     diffusion = {**config["mode"]["diffusion"], "t_low": 0.0, "t_high": 1.0}
@@ -153,20 +153,20 @@ def space(adapted: Adapted) -> str:
         "mode.diffusion.t_high": end,
     }
     steps = config.get("train", {}).get("steps")
-    told = [
-        f"Is a schedule that follows its fingerprint good for {cell.task}? In pairs.",
-        f"Made by `segprint adapt {cell.study} --task {cell.task} --cell {cell.cell}`."
-        f" {' '.join(sentences(reasons(adapted)))}",
-        "`adapted`: λ has the density of the information but for a tenth of the timesteps, which"
-        " are spread evenly. `adapted_root`: the root of its second moment over cases."
-        " `trained_range`: the schedule of the model, cut to that range; its sampler starts from"
-        " noise where a trace of the mask should be. All arms have the model's network, training"
-        " and seeds.",
-        f"Cost: {len(arms) * REPLICATES} trials of {steps or 'as many'} steps, each as dear as the"
-        " model's. Expect either answer: that the image tells something at a noise level is no"
-        " promise that training there longer pays. The view `ablation` has the pairs.",
+    paragraphs = [
+        f"Does a schedule from its fingerprint help {cell.task}? Compared in pairs.",
+        f"Written by `segprint adapt {cell.study} --task {cell.task}"
+        f" --cell {cell.cell}`. {' '.join(sentences(reasons(adapted)))}",
+        "`adapted`: nine tenths of the timesteps follow the density of the information over λ, the"
+        " others are spread evenly. `adapted_root`: the same with the root of its second moment"
+        " over cases. `trained_range`: the schedule of the model, cut to that range; its sampler"
+        " starts from pure noise, although a trace of the mask is left at that level. All arms have"
+        " the model's network, training and seeds.",
+        f"Cost: {len(arms) * REPLICATES} trials of {steps or 'as many'} steps, each as expensive as"
+        " the model's. Expect either answer: information at a noise level does not imply that more"
+        " training there helps. The view `ablation` has the pairs.",
     ]
-    text = "\n\n".join(fill(line, 98, break_long_words=False) for line in told)
+    text = "\n\n".join(fill(line, 98, break_long_words=False) for line in paragraphs)
     text = text.replace("\\", "\\\\").replace('"""', "'''")
     question = f"Does a noise schedule made from its fingerprint help {cell.task}?"
     return (

@@ -1,4 +1,4 @@
-"""``segprint doctor``: say whether everything is there that a sweep will need."""
+"""``segprint doctor``: check this machine, the store and a cluster before a sweep."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ from trainables.decoding.tree import cache_dir, located
 
 
 def main(options: Namespace) -> int:
-    """One line per check: ok, warning or failure, with the cure; 1 if anything failed."""
+    """Print one line per check with its state and remedy; return 1 if a check failed."""
     where = cluster.load(options.on)
     if isinstance(where, Existing) and not where.is_endpoint:
         where.expected()
-        os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
+        _set_environment(where)
     elif not isinstance(where, Local):
-        return _there(where, options)
+        return _on_cluster(where, options)
     ledger = ledger_of(options)
     checks: list[Callable[[], Checks]] = [
         _machine,
@@ -55,15 +55,20 @@ def main(options: Namespace) -> int:
     return 1 if any(row["state"] == "failure" for row in rows) else 0
 
 
-def _there(where: Cluster | Remote, options: Namespace) -> int:
-    """The same, by a job on the cluster: from here its nodes are not reached."""
+def _set_environment(where: Cluster) -> None:
+    """Set the variables of a cluster that are not set."""
+    os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
+
+
+def _on_cluster(where: Cluster | Remote, options: Namespace) -> int:
+    """Run the checks by a job on a cluster whose nodes cannot be reached from here."""
     job = doctor_of(where, options.on, options.store)
     if isinstance(where, Kuberay):
-        where = replace(where, retries=0)  # what it finds wrong is no death of a driver
+        where = replace(where, retries=0)  # a failed check is not the death of a driver
     if isinstance(where, Remote):
-        done = launch(where, job, where.submit(job))
-        print(f"what it says: {', '.join(map(shlex.join, where.logs(job)))}")
-        return done
+        code = launch(where, job, where.submit(job))
+        print(f"its output: {', '.join(map(shlex.join, where.logs(job)))}")
+        return code
     assert isinstance(where, Existing)
     with tempfile.TemporaryDirectory(prefix="segprint-") as folder:
         stage(job, Path(folder))
@@ -72,6 +77,7 @@ def _there(where: Cluster | Remote, options: Namespace) -> int:
 
 
 def _nodes(where: Cluster, url: str) -> Checks:
+    """Check the nodes of a cluster that can be reached from here."""
     try:
         with where.connect() as resources:
             yield CheckResult("ray", "ok", f"reached, {resources.cpus} CPUs, {resources.gpus} GPUs")
@@ -81,6 +87,7 @@ def _nodes(where: Cluster, url: str) -> Checks:
 
 
 def _machine() -> Checks:
+    """List versions and devices."""
     yield CheckResult("python", "ok", platform.python_version())
     for name in ("torch", "ray", "optuna", "pyarrow", "duckdb"):
         yield CheckResult(name, "ok", version(name))
@@ -92,23 +99,25 @@ def _machine() -> Checks:
 
 
 def _store(ledger: Ledger) -> Checks:
+    """Check that the store can be written to and read, and how it handles races."""
     began = time.perf_counter()
     try:
-        once = ledger.store.check()
+        exclusive = ledger.store.check()
     except OSError as error:
         yield CheckResult("store", "failure", str(error))
         return
     milliseconds = 1000 * (time.perf_counter() - began)
     found = f"{ledger.store.url}: write, read, list, delete in {milliseconds:.0f} ms"
-    if once:
-        yield CheckResult("store", "ok", f"{found}; of racing creators one wins")
+    if exclusive:
+        yield CheckResult("store", "ok", f"{found}; one of several racing writers wins")
     else:
-        what = "several racing creators win, the last is kept: run one driver per study"
-        yield CheckResult("store", "warning", f"{found}; {what}")
+        risk = "several racing writers win and the last is kept: run one driver per study"
+        yield CheckResult("store", "warning", f"{found}; {risk}")
     yield from preflight.store_times(ledger.store)
 
 
 def _cache() -> Checks:
+    """Check the directories of the cache and of the data sets."""
     folder = cache_dir()
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -119,20 +128,21 @@ def _cache() -> Checks:
         return
     free = shutil.disk_usage(folder).free / 2**30
     try:
-        bound, place = cache_bytes() / 2**30, located("").rstrip("/")
+        limit, place = cache_bytes() / 2**30, located("").rstrip("/")
     except ValueError as error:
         yield CheckResult("data", "failure", str(error))
         return
-    found = f"{folder}, {free:.0f} GiB free, {bound:g} of them for decoded images at most"
+    found = f"{folder}, {free:.0f} GiB free, at most {limit:g} of them for decoded images"
     yield CheckResult("cache", "ok" if free > 1 else "warning", found)
-    there = "://" in place or Path(place).is_dir()
-    hint = "" if there else ": no such directory; set SEGPRINT_DATA where data sets lie in one"
-    yield CheckResult("data", "ok" if there else "warning", f"{place}{hint}")
+    exists = "://" in place or Path(place).is_dir()
+    hint = "" if exists else ": no such directory; set SEGPRINT_DATA to that of your data sets"
+    yield CheckResult("data", "ok" if exists else "warning", f"{place}{hint}")
 
 
 def _ray() -> Checks:
+    """Start and stop a local Ray."""
     where = Local()
-    os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
+    _set_environment(where)
     try:
         with where.connect() as resources:
             yield CheckResult(

@@ -1,1 +1,1 @@
-"""Hyperparameter search with Optuna, and early stopping of its trials."""
+"""Search: Optuna's suggestions of hyperparameters, and the early stopping of search trials."""

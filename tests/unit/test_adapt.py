@@ -161,7 +161,7 @@ def test_what_cannot_be_adapted_is_said_with_the_choices(
     assert "(choices: dark, task)" in refused("study", "--task", "nuclei")
     assert "--cell (choices: task_one, task_other)" in refused("study", "--task", "task")
     assert "unknown cell 'x'" in refused("study", "--task", "task", "--cell", "x")
-    assert "its image tells nothing" in refused("study", "--task", "dark")
+    assert "its image gives no information about the mask" in refused("study", "--task", "dark")
     assert "plain word" in refused("study", "--task", "task", "--cell", "task_one", "-o", "a-b.py")
 
 
