@@ -28,7 +28,7 @@ def main(options: Namespace) -> int:
     if running:
         listed = ", ".join(f"{name} ({state})" for name, state in running.items())
         raise ValueError(
-            f"cluster {options.cluster!r} runs {listed}: wait for the end (segprint logs"
+            f"cluster {options.cluster!r} has {listed}: wait for the end (segprint logs"
             f" {options.cluster} SPACE), or {force}; committed results stay, and submitting again"
             " continues"
         )
