@@ -18,7 +18,7 @@ from tests.conftest import SMALL, Segprint
 from tests.unit.test_clusters import JOB, REMOTE, described
 
 Tool = Callable[[str, str], None]
-LEFT = "what is committed stays, and submitting again continues"
+LEFT = "committed results stay, and submitting again continues"
 AWS_QUOTA = (
     "botocore.exceptions.ClientError: An error occurred (VcpuLimitExceeded) when calling the"
     " RunInstances operation: You have requested more vCPU capacity than your current vCPU limit"
