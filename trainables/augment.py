@@ -1,6 +1,6 @@
-"""Training crops: where they are cut, and how they are turned, scaled, bent and coloured.
+"""Augmentation of training crops: symmetries, rotation, scale, elastic deformation and colour.
 
-All draws depend on the seed and the step alone, so that every arm of an ablation sees the same.
+All draws depend on the seed and the step alone, so every arm of an ablation sees the same crops.
 """
 
 from __future__ import annotations
@@ -21,18 +21,18 @@ KNOTS = 4
 
 @dataclass(frozen=True)
 class Augment:
-    """How much training crops vary. Each number is the most; draws are uniform up to it."""
+    """The strength of augmentation: each number is the maximum of a uniform draw."""
 
     flips: bool = True
     """The eight symmetries of the square."""
     rotate: float = 0.0
-    """Degrees, either way."""
+    """Degrees, in both directions."""
     scale: float = 0.0
-    """Octaves, either way: 1 is from half to double size."""
+    """Octaves, in both directions: 1 is from half to double size."""
     elastic: float = 0.0
-    """Displacement of control points, a third of a crop apart, as a share of its side."""
+    """Displacement of the control points, as a share of the crop's side."""
     colour: float = 0.0
-    """Of each channel: a factor 1 ± this, and an offset of ± this many standard deviations."""
+    """Each channel gets a factor 1 ± this and an offset of ± this many standard deviations."""
 
     def __post_init__(self) -> None:
         for name, most in (("rotate", 180.0), ("scale", 3.0), ("elastic", 0.25), ("colour", 1.0)):
@@ -41,22 +41,22 @@ class Augment:
 
     @property
     def warps(self) -> bool:
-        """Whether crops are resampled, not only cut."""
+        """Whether crops are resampled, instead of only cut."""
         return self.rotate > 0 or self.scale > 0 or self.elastic > 0
 
 
 @dataclass(frozen=True)
 class View:
-    """One case's draws."""
+    """The draws of one case."""
 
     turn: int
-    """Which symmetry of the square, 0..7."""
+    """The symmetry of the square, 0..7."""
     angle: float
     """Radians."""
     zoom: float
     """Pixels of the image per pixel of the crop."""
     bend: Tensor
-    """[2, KNOTS, KNOTS], pixels of the crop: how far its control points are moved."""
+    """[2, KNOTS, KNOTS], the displacement of the control points in pixels of the crop."""
     gain: Tensor
     """[C]."""
     offset: Tensor
@@ -66,7 +66,7 @@ class View:
 def views(
     augment: Augment, turns: list[int], size: int, channels: int, draws: torch.Generator
 ) -> list[View]:
-    """The draws of a whole batch, ``turns`` being made already."""
+    """Return the draws of a batch with given ``turns``."""
 
     def uniform(*shape: int) -> Tensor:
         return 2 * torch.rand(len(turns), *shape, generator=draws) - 1
@@ -88,7 +88,7 @@ def views(
 
 
 def coordinates(window: Window, view: View) -> Tensor:
-    """Where in the image each pixel of the crop comes from: [size, size, 2] of (row, column)."""
+    """Return the image position of each pixel of the crop: [size, size, 2] of (row, column)."""
     half = (window.size - 1) / 2
     line = torch.arange(window.size) - half
     size = (window.size, window.size)
@@ -103,9 +103,9 @@ def coordinates(window: Window, view: View) -> Tensor:
 def warped(
     pixels_CHW: Tensor, labels_HW: Tensor, window: Window, view: View
 ) -> tuple[Tensor, Tensor]:
-    """A crop float32 [C, size, size] between pixels, and its labels at the nearest ones.
+    """Return a bilinearly resampled crop, float32 [C, size, size], and its nearest labels.
 
-    Beyond the image its edge is repeated. Only the part of it that is needed is read.
+    Beyond the image its edge is repeated. Only the part of the image in use is read.
     """
     at = coordinates(window, view)
     most = torch.tensor([n - 1 for n in labels_HW.shape])
@@ -122,11 +122,11 @@ def warped(
 
 
 def turned(x: Tensor, turn: int) -> Tensor:
-    """One of the eight symmetries of the square, on the last two axes."""
+    """Apply one of the eight symmetries of the square to the last two axes."""
     x = x.rot90(turn % 4, (-2, -1))
     return x.flip(-1) if turn >= 4 else x
 
 
 def unturned(x: Tensor, turn: int) -> Tensor:
-    """What :func:`turned` made of it, turned back."""
+    """Apply the inverse of :func:`turned`."""
     return (x.flip(-1) if turn >= 4 else x).rot90(-turn % 4, (-2, -1))

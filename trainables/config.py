@@ -1,4 +1,4 @@
-"""Config: everything that decides a run's numbers, and nothing else."""
+"""Config: everything that decides the numbers of a run, and nothing else."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ from trainables.samplers.ddpm import DDPM
 from trainables.settings import Evaluation, Probe, Train
 
 VERSION = 2
-"""Bumped when the loop or the evaluation changes the numbers of an unchanged Config."""
+"""Increased when the loop or the evaluation changes the numbers of an unchanged config."""
 
 
 @dataclass(frozen=True)
 class Config:
-    """One run. Workers, devices, paths and log intervals are not here: they change no number."""
+    """The config of one run, without workers, devices and paths, which change no number."""
 
     task: Dataset
     model: Model
@@ -93,20 +93,20 @@ class Config:
         return self.mode.ports(self.task.channels, self.classes)
 
     def plain(self) -> dict[str, Any]:
-        """JSON form with every default written out; :func:`parse` is its inverse."""
+        """Return the JSON form with every default written out; :func:`parse` is its inverse."""
         return plain(self)
 
     def digest(self) -> str:
-        """Its name everywhere: a hash of its content, its data and its formulas' versions."""
+        """Return the identity of the run: a hash of the config, its data and its formulas."""
         return self._digest
 
     @cached_property
     def _digest(self) -> str:
-        """Of the whole as JSON, put together from the texts of its fields."""
-        values = {f.name: _Itself(getattr(self, f.name)) for f in fields(self)}
+        """The hash of the canonical JSON, which is joined from the cached texts of the fields."""
+        values = {f.name: _ByIdentity(getattr(self, f.name)) for f in fields(self)}
         parts = [part for value in values.values() for part in _parts(value)]
         versions = {f"{p.kind}/{p.name}": p.version for p in parts}
-        inner = ",".join(f'"{name}":{_written(values[name])}' for name in sorted(values))
+        inner = ",".join(f'"{name}":{_canonical(values[name])}' for name in sorted(values))
         whole = (
             f'{{"config":{{{inner}}},"data":{_json(content_hash(self.task))}'
             f',"version":{VERSION},"versions":{_json(versions)}}}'
@@ -114,8 +114,8 @@ class Config:
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 
 
-class _Itself:
-    """A value that is no other's equal: 1, 1.0 and -0.0 are written differently."""
+class _ByIdentity:
+    """A value that equals only itself, because 1, 1.0 and -0.0 have different JSON."""
 
     def __init__(self, value: Any) -> None:
         self.value = value
@@ -124,17 +124,17 @@ class _Itself:
         return id(self.value)
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Itself) and self.value is other.value
+        return isinstance(other, _ByIdentity) and self.value is other.value
 
 
 @lru_cache(maxsize=4096)
-def _written(value: _Itself) -> str:
-    """Canonical JSON; the configs of a study share most of their parts."""
+def _canonical(value: _ByIdentity) -> str:
+    """Return the canonical JSON of a value; the configs of a study share most of their parts."""
     return _json(identity(value.value))
 
 
 @lru_cache(maxsize=4096)
-def _parts(value: _Itself) -> tuple[Part, ...]:
+def _parts(value: _ByIdentity) -> tuple[Part, ...]:
     return tuple(parts_in(value.value))
 
 
@@ -143,9 +143,9 @@ def _json(value: Any) -> str:
 
 
 def unsaid(spec: Mapping[str, Any], whole: Mapping[str, Any], at: str = "") -> list[str]:
-    """Paths of ``whole`` that a plain form says nothing of, the outermost only.
+    """Return the outermost paths of ``whole`` that are absent from a plain form.
 
-    What :meth:`Config.plain` wrote leaves nothing out, so those are fields that are younger.
+    :meth:`Config.plain` writes every field, so absent ones are newer than the plain form.
 
     >>> unsaid({"train": {"steps": 2}}, {"train": {"steps": 2, "batch": 4}, "seed": 0})
     ['train.batch', 'seed']

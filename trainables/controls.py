@@ -1,7 +1,7 @@
-"""Controls: what a network is shown in place of the image, or of the noisy mask.
+"""Controls: replacements of the image or the noisy mask that a network sees.
 
-A result that survives a control does not come from what the control took away. Shuffled means
-another case's.
+A result that is the same under a control does not depend on what the control removed. Shuffled
+controls use the image or mask of another case.
 """
 
 from __future__ import annotations
@@ -18,21 +18,21 @@ MASK: tuple[MaskControl, ...] = ("random_mask", "shuffled_mask")
 
 
 def image(control: Control, own: Tensor, other: Tensor) -> Tensor:
-    """The image that the network sees."""
+    """Return the image that the network sees."""
     if control == "shuffled_image":
         return other
     return torch.zeros_like(own) if control == "dropped_image" else own
 
 
 def mask(control: Control, own: Tensor, other: Tensor, noise: Tensor) -> Tensor:
-    """The noisy mask that the network sees; all at one noise level."""
+    """Return the noisy mask that the network sees; all three have the same noise level."""
     if control == "shuffled_mask":
         return other
     return noise if control == "random_mask" else own
 
 
 def partner(index: int, count: int) -> int:
-    """Which case stands in for a case: half the list away, since neighbours are alike.
+    """Return the partner of a case: half the list away, because neighbours are similar.
 
     Raises:
         ValueError: there is only one case.

@@ -1,4 +1,4 @@
-"""The forward process and its conversions, all in log-SNR λ, variance preserving."""
+"""The variance-preserving forward process and its conversions, in terms of log-SNR λ."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ Target = Literal["x0", "eps", "v"]
 
 
 def alpha_sigma(log_snr: Tensor) -> tuple[Tensor, Tensor]:
-    """α and σ with α² = sigmoid(λ), σ² = sigmoid(−λ) (Kingma et al. 2021, section 3)."""
+    """Return α and σ: α² = sigmoid(λ), σ² = sigmoid(−λ) (Kingma et al. 2021, section 3)."""
     return torch.sigmoid(log_snr).sqrt(), torch.sigmoid(-log_snr).sqrt()
 
 
 def as_images(per_case_B: Tensor) -> Tensor:
-    """Shape [B] to [B, 1, 1, 1] in float32, to multiply images."""
+    """Reshape [B] to [B, 1, 1, 1] in float32, to multiply images."""
     return per_case_B.float()[:, None, None, None]
 
 
 def add_noise(x0_BCHW: Tensor, log_snr_B: Tensor, eps_BCHW: Tensor) -> Tensor:
-    """x_λ = α·x0 + σ·ε (Ho et al. 2020, eq. 4)."""
+    """Return x_λ = α·x0 + σ·ε (Ho et al. 2020, eq. 4)."""
     alpha, sigma = alpha_sigma(log_snr_B)
     return as_images(alpha) * x0_BCHW + as_images(sigma) * eps_BCHW
 
 
 def to_x0(output: Tensor, x_BCHW: Tensor, log_snr_B: Tensor, target: Target) -> Tensor:
-    """The x0 that a network output means.
+    """Convert the output of a network to x0.
 
-    ε: x0 = (x − σε)/α (Ho et al. 2020, eq. 15). v = αε − σx0, so x0 = αx − σv (Salimans & Ho
+    For ε, x0 = (x − σε)/α (Ho et al. 2020, eq. 15). For v = αε − σx0, x0 = αx − σv (Salimans & Ho
     2022, arXiv 2202.00512, appendix D).
     """
     if target == "x0":
@@ -44,7 +44,7 @@ def to_x0(output: Tensor, x_BCHW: Tensor, log_snr_B: Tensor, target: Target) -> 
 
 
 def target_of(x0: Tensor, eps: Tensor, log_snr_B: Tensor, target: Target) -> Tensor:
-    """What the network must output for this x0 and ε; the inverse of :func:`to_x0`."""
+    """Return the target of the network for this x0 and ε; the inverse of :func:`to_x0`."""
     if target == "x0":
         return x0
     if target == "eps":
@@ -54,7 +54,7 @@ def target_of(x0: Tensor, eps: Tensor, log_snr_B: Tensor, target: Target) -> Ten
 
 
 def error_ratio(log_snr: Tensor, target: Target) -> Tensor:
-    """The squared error of a target over that of x0: 1 for x0, SNR for ε, 1 + SNR for v.
+    """Return the ratio of a target's squared error to that of x0: SNR for ε, 1 + SNR for v.
 
     Salimans & Ho 2022 (arXiv 2202.00512, section 4), variance preserving.
     """
@@ -64,9 +64,9 @@ def error_ratio(log_snr: Tensor, target: Target) -> Tensor:
 
 
 def step_divergence(error_BMHW: Tensor, here_B: Tensor, there_B: Tensor, spread: Tensor) -> Tensor:
-    """KL of a learned-range step from the true posterior, per element, in nats.
+    """Return the KL divergence of a learned-range step from the true posterior, nats per element.
 
-    The true one is N(mean of x0, c·σ_there²), the learned one N(mean of its own x0 estimate,
+    The true posterior is N(mean of x0, c·σ_there²), the learned one N(mean of its x0 estimate,
     c·σ_there²·ρ), with c = 1 − SNR_here/SNR_there, ρ = (σ_here²/σ_there²)^spread (Nichol & Dhariwal
     2021, arXiv 2102.09672, eq. 15) and ``error`` = estimate − x0.
     """
@@ -79,7 +79,7 @@ def step_divergence(error_BMHW: Tensor, here_B: Tensor, there_B: Tensor, spread:
 def bin_cost(
     x0: Tensor, mean: Tensor, log_variance: Tensor, half_width: float, ends: float
 ) -> Tensor:
-    """−log probability of the bin around x0 under N(mean, variance), per element, in nats.
+    """Return −log of the probability of x0's bin under N(mean, variance), nats per element.
 
     Bins are 2·``half_width`` wide; the outermost, around values at ±``ends``, are open (Ho et al.
     2020, eq. 13).

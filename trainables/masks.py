@@ -11,7 +11,7 @@ from torch.nn import functional
 
 
 def channels(classes: int) -> int:
-    """How many channels a mask of this many classes (background included) has.
+    """Return the number of channels of a mask with so many classes, background included.
 
     >>> channels(2), channels(3)
     (1, 3)
@@ -20,21 +20,21 @@ def channels(classes: int) -> int:
 
 
 def to_channels(labels_BHW: Tensor, classes: int) -> Tensor:
-    """Labels 0..K−1 to {0, 1} channels, float32 [B, M, H, W]."""
+    """Return labels 0..K−1 as {0, 1} channels, float32 [B, M, H, W]."""
     if classes == 2:
         return (labels_BHW == 1).float()[:, None]
     return functional.one_hot(labels_BHW.long(), classes).permute(0, 3, 1, 2).float()
 
 
 def probabilities(logits_BMHW: Tensor) -> Tensor:
-    """Logits to probabilities: sigmoid for one channel, softmax for several."""
+    """Return probabilities: the sigmoid of one channel, the softmax of several."""
     return logits_BMHW.sigmoid() if logits_BMHW.shape[1] == 1 else logits_BMHW.softmax(1)
 
 
 def normalised(p_BMHW: Tensor) -> Tensor:
-    """Class scores ≥ 0 scaled to add up to one; a single channel is the foreground's, as is.
+    """Scale class scores ≥ 0 to a sum of one; a single foreground channel stays as it is.
 
-    Where a regression gave every class nothing, all are equally likely.
+    Where all scores are zero, all classes are equally likely.
     """
     if p_BMHW.shape[1] == 1:
         return p_BMHW
@@ -43,25 +43,25 @@ def normalised(p_BMHW: Tensor) -> Tensor:
 
 
 def logits_of(probabilities_BMHW: Tensor, least: float = 1e-6) -> Tensor:
-    """Logits whose :func:`probabilities` are these, each kept at least ``least`` from 0 and 1."""
+    """Return the logits of probabilities that are clamped to [``least``, 1 − ``least``]."""
     p = probabilities_BMHW.clamp(least, 1 - least)
     return torch.logit(p) if p.shape[1] == 1 else p.log()
 
 
 def to_labels(probabilities_BMHW: Tensor) -> Tensor:
-    """The most probable class, uint8 [B, H, W]; a probability of exactly ½ is background."""
+    """Return the most probable class, uint8 [B, H, W]; a probability of exactly ½ is background."""
     if probabilities_BMHW.shape[1] == 1:
         return (probabilities_BMHW[:, 0] > 0.5).to(torch.uint8)
     return probabilities_BMHW.argmax(1).to(torch.uint8)
 
 
 def foreground(channels_BMHW: Tensor) -> Tensor:
-    """The foreground classes' channels, [B, K−1, H, W]: background, where it has one, dropped."""
+    """Return the channels of the foreground classes, [B, K−1, H, W]."""
     return channels_BMHW if channels_BMHW.shape[1] == 1 else channels_BMHW[:, 1:]
 
 
 def cross_entropy(logits_BMHW: Tensor, mask_BMHW: Tensor) -> Tensor:
-    """−log p of the true class per pixel, [B, H, W], in nats."""
+    """Return −log p of the true class per pixel, [B, H, W], in nats."""
     if logits_BMHW.shape[1] == 1:
         loss = functional.binary_cross_entropy_with_logits(logits_BMHW, mask_BMHW, reduction="none")
         return loss[:, 0]
@@ -69,7 +69,7 @@ def cross_entropy(logits_BMHW: Tensor, mask_BMHW: Tensor) -> Tensor:
 
 
 def soft_dice_loss(p_BMHW: Tensor, mask_BMHW: Tensor) -> Tensor:
-    """1 − soft Dice, mean over foreground classes, [B] (Milletari et al. 2016, arXiv 1606.04797).
+    """Return 1 − soft Dice, mean over classes, [B] (Milletari et al. 2016, arXiv 1606.04797).
 
     One pixel of smoothing keeps the gradient finite where a tile has no foreground.
     """

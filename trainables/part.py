@@ -1,13 +1,12 @@
-"""A part is a frozen dataclass of its numbers plus its formula, named by the file it lives in.
+"""Parts of a config: frozen dataclasses of numbers with a formula, named by their file.
 
-A *kind* is a folder of this package (``schedules``, ``models``, ...) whose ``__init__`` holds the
+A *kind* is a folder of this package (``schedules``, ``models``, ...) whose ``__init__`` exports the
 abstract class of the kind; every other file in the folder is one choice. There is no registry:
 adding a file adds the choice.
 
-The plain form of a part is ``{name: {field: value}}``, or just ``name`` where every field keeps
-its default; in place of a name, the path of a ``.py`` file of the user's own. It is JSON, and it is
-what a study file writes. What the digest hashes is its :func:`identity`, which is the same without
-the places where things lie.
+The plain form of a part is JSON, as in a study file: ``{name: {field: value}}``, or just ``name``
+where every field keeps its default. The path of a user's ``.py`` file may take the place of a name.
+The digest hashes the :func:`identity` of a part, which is its plain form without locations.
 """
 
 from __future__ import annotations
@@ -29,43 +28,34 @@ from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
 HERE = Path(__file__).parent
-KINDS = (
-    "datasets",
-    "models",
-    "modes",
-    "schedules",
-    "encodings",
-    "weights",
-    "samplers",
-    "metrics",
-)
+KINDS = ("datasets", "models", "modes", "schedules", "encodings", "weights", "samplers", "metrics")
 
 T = TypeVar("T")
 
 
 class Location(str):
-    """Where something lies, never what it is: it does not enter the digest."""
+    """The location of a file or directory; it does not enter the digest."""
 
     __slots__ = ()
 
 
 class Part(abc.ABC):
-    """Base of every choice: a frozen dataclass whose fields are the numbers that matter."""
+    """The base class of every choice: a frozen dataclass whose fields decide the numbers."""
 
     kind: ClassVar[str]
     version: ClassVar[int | str] = 1
-    """Bumped when the formula changes: it enters the digest, so old results are not reused."""
+    """Increased when the formula changes: it enters the digest, so old results are not reused."""
     file: ClassVar[Location | None] = None
     """The path of a part that lies outside this package."""
 
     @property
     def name(self) -> str:
-        """The file's name, which is the part's name."""
+        """The name of the file, which is the name of the part."""
         return type(self).__module__.rpartition(".")[2]
 
 
 def names(kind: str) -> list[str]:
-    """Names of all choices of a kind, without importing them.
+    """Return the names of all choices of a kind, without importing them.
 
     >>> names("encodings")
     ['bits', 'onehot']
@@ -82,13 +72,13 @@ def _listed(kind: str) -> tuple[str, ...]:
 
 
 def summary(kind: str, name: str) -> str:
-    """First line of a choice's module docstring, read without importing the module."""
+    """Return the first docstring line of a choice's module, without importing it."""
     source = (HERE / kind / f"{name}.py").read_text(encoding="utf-8")
     return (ast.get_docstring(ast.parse(source)) or "").partition("\n")[0]
 
 
 def unknown(what: str, value: object, choices: typing.Iterable[str]) -> ValueError:
-    """The error for a name that is none of the choices, with the nearest one suggested."""
+    """Return the error for a name that is not a choice, with the nearest choice."""
     listed = list(choices)
     near = difflib.get_close_matches(str(value), listed, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else ""
@@ -97,10 +87,10 @@ def unknown(what: str, value: object, choices: typing.Iterable[str]) -> ValueErr
 
 @functools.cache
 def part_class(kind: str, name: str) -> type[Part]:
-    """The one concrete class that a choice's file defines.
+    """Return the concrete class that a choice's file defines.
 
     Raises:
-        ValueError: neither a choice of the kind nor the path of a ``.py`` file with one.
+        ValueError: the name is neither a choice of the kind nor the path of a user's file.
     """
     if name.endswith(".py"):
         return _class_in_file(kind, name)
@@ -110,30 +100,30 @@ def part_class(kind: str, name: str) -> type[Part]:
 
 
 def _class_in_file(kind: str, path: str) -> type[Part]:
-    """The class in a file of the user's own, with the version that its formula has."""
+    """Return the class in a user's file; its version is the hash of the file."""
     what, file = kind.removesuffix("s"), Path(path).expanduser().absolute()
     if not file.is_file():
         raise ValueError(f"{what} {path!r}: there is no such file")
     if not file.stem.isidentifier():
         raise ValueError(f"{what} {path!r}: the file's name must be a plain word")
     source = file.read_bytes()
-    place = hashlib.sha256(str(file).encode()).hexdigest()[:8]
-    spec = importlib.util.spec_from_file_location(f"user_{place}.{file.stem}", file)
+    path_hash = hashlib.sha256(str(file).encode()).hexdigest()[:8]
+    spec = importlib.util.spec_from_file_location(f"user_{path_hash}.{file.stem}", file)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # where dataclasses look their annotations up
+    sys.modules[module.__name__] = module  # dataclasses look up annotations here
     try:
         spec.loader.exec_module(module)
-        made = _only_class(module)
-        if made.kind != kind:
-            raise TypeError(f"it defines one of {made.kind}, not of {kind}")
+        part = _only_class(module)
+        if part.kind != kind:
+            raise TypeError(f"it defines one of {part.kind}, not of {kind}")
     except Exception as error:
         raise ValueError(f"{what} {path!r}: {type(error).__name__}: {error}") from error
-    made.file = Location(file)
-    if kind != "datasets":  # of a data set the content counts, not how it is read
-        made.version = hashlib.sha256(source).hexdigest()[:12]
-    return made
+    part.file = Location(file)
+    if kind != "datasets":  # the content of a data set is hashed, not its reader
+        part.version = hashlib.sha256(source).hexdigest()[:12]
+    return part
 
 
 def _only_class(module: types.ModuleType) -> type[Part]:
@@ -150,7 +140,7 @@ def _only_class(module: types.ModuleType) -> type[Part]:
 
 
 def parse_part(kind: str, spec: object, where: str = "") -> Part:
-    """Build a part from its plain form; every error names the path, the value and the choices."""
+    """Build a part from its plain form; errors name the path, the value and the choices."""
     where = where or kind.removesuffix("s")
     if isinstance(spec, str):
         spec = {spec: {}}
@@ -166,7 +156,7 @@ def parse_part(kind: str, spec: object, where: str = "") -> Part:
 
 
 def parse_dataclass(cls: type[T], fields: object, where: str) -> T:
-    """Build a (frozen) dataclass from a mapping, type by type, refusing unknown fields."""
+    """Build a dataclass from a mapping, checking types and refusing unknown fields."""
     if not isinstance(fields, Mapping):
         raise ValueError(f"{where}: {fields!r} must be a mapping of field to value")
     given = cast("Mapping[str, object]", fields)
@@ -192,14 +182,14 @@ def parse_dataclass(cls: type[T], fields: object, where: str) -> T:
 
 @functools.cache
 def _fields(cls: type) -> tuple[dict[str, dataclasses.Field[Any]], dict[str, Any]]:
-    """The fields of a dataclass that are given, and the type hints of all: looked up once."""
+    """Return the init fields of a dataclass and its type hints, cached."""
     fields = dataclasses.fields(cast("Any", cls))
     return {f.name: f for f in fields if f.init}, typing.get_type_hints(cls)
 
 
 @dataclasses.dataclass(frozen=True)
 class _Spec:
-    """A plain form that is known by how it is written: 1, 1.0 and True are three."""
+    """A plain form that is compared by its text, which distinguishes 1, 1.0 and True."""
 
     text: str
     value: object = dataclasses.field(compare=False)
@@ -207,14 +197,14 @@ class _Spec:
 
 @functools.lru_cache(maxsize=4096)
 def _parse_once(hint: Any, spec: _Spec, where: str) -> object:
-    """A part or a dataclass of one; the configs of a study have most of theirs in common."""
+    """Build a part or a nested dataclass, cached: configs of a study share most of them."""
     if issubclass(hint, Part):
         return parse_part(hint.kind, spec.value, where)
     return parse_dataclass(hint, spec.value, where)
 
 
 def _parse_value(hint: Any, value: object, where: str) -> object:
-    """One field's value, checked against its type hint."""
+    """Return the value of a field, checked against its type hint."""
     if isinstance(hint, type) and (issubclass(hint, Part) or dataclasses.is_dataclass(hint)):
         if isinstance(value, cast("type", hint)):
             return value
@@ -253,7 +243,7 @@ def _parse_scalar(scalar: Any, value: object, where: str) -> object:
 
 
 def plain(value: Any) -> Any:
-    """The JSON form of a part, a dataclass or a value, with every default written out.
+    """Return the JSON form of a part, a dataclass or a value, with every default written out.
 
     >>> plain(parse_part("schedules", "cosine"))
     {'cosine': {'shift': 0.0, 'span': 10.0}}
@@ -267,13 +257,13 @@ def plain(value: Any) -> Any:
 
 
 def without_home(text: str) -> str:
-    """The text with the user's home directory, wherever a path begins with it, written as ``~``."""
+    """Replace the user's home directory by ``~`` in every path that begins with it."""
     home = str(Path("~").expanduser())
     return re.sub(rf"(?<![\w./~-]){re.escape(home)}(?=/)", "~", text) if home != "/" else str(text)
 
 
 def identity(value: Any) -> Any:
-    """The plain form without any :class:`Location`: what is, wherever it lies."""
+    """Return the plain form without any :class:`Location`."""
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         items = {
             f.name: getattr(value, f.name) for f in dataclasses.fields(value) if _counts(f, value)
@@ -297,7 +287,7 @@ def _counts(field: dataclasses.Field[Any], value: Any) -> bool:
 
 
 def parts_in(value: Any) -> list[Part]:
-    """All parts reachable from a dataclass, depth first."""
+    """Return all parts in a dataclass, depth first."""
     found: list[Part] = [value] if isinstance(value, Part) else []
     if dataclasses.is_dataclass(value):
         for f in dataclasses.fields(value):
@@ -306,6 +296,6 @@ def parts_in(value: Any) -> list[Part]:
 
 
 def require(condition: bool, message: str) -> None:
-    """Raise ``ValueError(message)`` unless the condition holds: the rule of a part's field."""
+    """Raise ``ValueError(message)`` unless the condition holds."""
     if not condition:
         raise ValueError(message)

@@ -1,7 +1,8 @@
-"""What a run leaves: additive rows in seven tables, pictures, logs; each with one Arrow schema.
+"""Arrow schemas of the result tables: additive rows in seven tables, pictures and logs.
 
-A row holds sums and counts; ratios, means and intervals are computed from Parquet. Rows add: the
-sum over tiles, ranks or members is the row of the union. A number that was not measured is null.
+A row holds sums and counts; ratios, means and intervals are computed from Parquet. Rows are
+additive: the sum over tiles, ranks or members is the row of the union. A number that was not
+measured is null.
 """
 
 from __future__ import annotations
@@ -14,13 +15,13 @@ import pyarrow as pa
 SCHEMA_VERSION = 6
 
 BINS = 1200
-"""Fine bins of the stored probability histogram: 10, 15 and 20 divide it, 1,000 they do not."""
+"""Fine bins of the stored probability histogram, a multiple of 10, 15 and 20."""
 
 BAND = 3
-"""Pixels on either side of a true boundary in which calibration is read by itself as well."""
+"""Pixels on either side of a true boundary for which calibration is also measured separately."""
 
 Outcome = Literal["finished", "pruned", "diverged", "failed"]
-"""How an attempt ended. Pruned: stopped early. Diverged: a NaN or inf. Failed: it raised."""
+"""The end of an attempt. Pruned: stopped early. Diverged: a NaN or inf. Failed: an exception."""
 
 
 class DivergedError(ArithmeticError):
@@ -31,7 +32,7 @@ Row = Mapping[str, Any]
 Tables = Mapping[str, Sequence[Row]]
 
 ABOUT = ("task", "model", "mode", "schedule")
-"""What every row says of its trial, so that the usual question needs no join."""
+"""Columns of the trial that every row repeats, so that common queries need no join."""
 KEY = ("digest", "attempt", *ABOUT)
 
 _KEY = [(name, pa.string()) for name in KEY]
@@ -43,12 +44,12 @@ _CASE = [
     ("class", pa.string()),
 ]
 _READING = ("reading", pa.string())
-"""What was read of the network: the ``sample``, its ``auxiliary`` output, their ``blend``, the
+"""The evaluated prediction: the ``sample``, the ``auxiliary`` output, their ``blend``, or the
 sample under a control (:mod:`trainables.controls`); in ``calibration`` also the sample's pixels
 near the true ``boundary`` (:func:`trainables.evaluation.instances.boundary_band`)."""
 
 SCHEMAS: dict[str, pa.Schema] = {
-    # One row per attempt: what ran, how it ended, what it cost.
+    # One row per attempt: config, outcome, environment and cost.
     "trials": pa.schema(
         [
             *_KEY,
@@ -112,8 +113,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("objects", pa.int64()),
         ]
     ),
-    # One row per case and foreground class: how the ensemble's members spread. Sums of IoU over
-    # all ordered pairs (a member with itself included), and over the best one-to-one matching.
+    # One row per case and foreground class: the diversity of the ensemble. Sums of IoU over all
+    # ordered pairs (a member with itself included), and over the best one-to-one matching.
     "samples": pa.schema(
         [
             *_KEY,
@@ -128,7 +129,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("matched_iou_sum", pa.float64()),
         ]
     ),
-    # One row per case and foreground class of data with instances: objects found and missed.
+    # One row per case and foreground class of data with instances: instances found and missed.
     "instances": pa.schema(
         [
             *_KEY,
@@ -178,8 +179,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             *_COUNTS,
         ]
     ),
-    # One row per picture of the first test cases, to look at
-    # (trainables.evaluation.pictures); no sums.
+    # One row per picture of the first test cases (trainables.evaluation.pictures); no sums.
     "pictures": pa.schema(
         [
             *_KEY,
@@ -193,23 +193,23 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("png", pa.binary()),
         ]
     ),
-    # One row per text that the library which trained a model wrote beside: its plan, its log.
+    # One row per text that the library of a model wrote: its plan, its log.
     "logs": pa.schema([*_KEY, ("name", pa.string()), ("text", pa.string())]),
 }
 
 
 def to_arrow(table: str, rows: Sequence[Row], key: Mapping[str, str | None]) -> pa.Table:
-    """Rows as a typed table; ``key`` fills the columns in :data:`KEY`.
+    """Return rows as a typed table; ``key`` gives the columns in :data:`KEY`.
 
     Raises:
-        ValueError: a row has a column that the table's schema does not know, or a value that is
-            not of the column's type.
+        ValueError: a row has a column that is not in the table's schema, or a value that is not of
+            the column's type.
     """
     schema = SCHEMAS[table]
     for row in rows:
         if not row.keys() <= set(schema.names):
-            strangers = sorted(row.keys() - set(schema.names))
-            raise ValueError(f"{table}: unknown column {strangers} (choices: {schema.names})")
+            unknown = sorted(row.keys() - set(schema.names))
+            raise ValueError(f"{table}: unknown column {unknown} (choices: {schema.names})")
     keyed = [{**row, **key} for row in rows]
     fields = cast("Iterable[pa.Field[pa.DataType]]", schema)
     return pa.Table.from_arrays([_column(table, f, keyed) for f in fields], schema=schema)

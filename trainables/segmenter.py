@@ -1,4 +1,4 @@
-"""Segmentation without noise: one pass, or one for each of several views of the image."""
+"""Segmentation without noise: one pass, or one pass per view of the image."""
 
 from __future__ import annotations
 
@@ -13,25 +13,25 @@ from torch import Tensor
 from trainables import masks
 from trainables.augment import turned, unturned
 from trainables.controls import Control
-from trainables.models import Ensemble, Network, Output, Ports
-from trainables.modes import Batch, Mode, Prediction
+from trainables.interfaces.mode import Batch, Mode, Prediction
+from trainables.interfaces.network import Ensemble, Network, Output, Ports
 from trainables.part import require
 
 VIEWS = (0, 4, 2, 6, 1, 3, 5, 7)
-"""Turns of the square in the order of the members: the first 2, 4 and 8 are groups."""
+"""Symmetries of the square in the order of the members: the first 2, 4 and 8 form groups."""
 
 
 @dataclass(frozen=True)
 class Segmenter(Mode):
-    """Class logits out of a pass that knows nothing of the mask.
+    """Class logits from a pass without a noisy mask.
 
     The loss is cross-entropy or, with ``mse``, the squared error of 2m − 1 that an x0-diffusion
-    network is trained on; to it is added ``dice_weight`` × (1 − soft Dice).
+    network is trained on; ``dice_weight`` × (1 − soft Dice) is added.
 
-    Each of ``members`` sees the image in another of the eight symmetries of the square (first as
-    it is, then mirrored, both upside down, then the quarter turns), and what it says is turned
-    back: a test-time ensemble whose mean is the sample, for a twin that may spend as many passes
-    as a diffusion ensemble.
+    Each of ``members`` sees the image under another of the eight symmetries of the square (the
+    identity, the mirror image, both upside down, then the quarter turns), and its prediction is
+    turned back. The mean of this test-time ensemble is the sample, so that the twin of a diffusion
+    ensemble can make as many passes.
     """
 
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
@@ -44,7 +44,7 @@ class Segmenter(Mode):
 
     @abc.abstractmethod
     def mask_channels(self, classes: int) -> int:
-        """Channels of the mask input, which is zero."""
+        """Return the number of channels of the mask input, which is zero."""
 
     @property
     def passes(self) -> int:
@@ -78,11 +78,11 @@ class Segmenter(Mode):
         seeds: Sequence[int],
         control: Control,
     ) -> Prediction:
-        """All views of all cases in one batch, network by network; no draw is random."""
+        """Predict all views of all cases in one batch per network; no draw is random."""
         each = network.networks if isinstance(network, Ensemble) else [network]
-        read = [self._views(one, images_BCHW, classes) for one in each]
-        sides = [p.auxiliary for p in read if p.auxiliary is not None]
-        members = torch.cat([p.members for p in read], 1)
+        predictions = [self._views(one, images_BCHW, classes) for one in each]
+        sides = [p.auxiliary for p in predictions if p.auxiliary is not None]
+        members = torch.cat([p.members for p in predictions], 1)
         return Prediction(members, torch.stack(sides).mean(0) if sides else None)
 
     def _views(self, network: Network, images_BCHW: Tensor, classes: int) -> Prediction:
@@ -105,19 +105,19 @@ class Segmenter(Mode):
 
 
 def blind_pass(network: Network, images_BCHW: Tensor, mask_channels: int) -> Output:
-    """One pass with a mask of zeros and t = 0: nothing is known of the mask."""
+    """Make one pass with a mask of zeros and t = 0, which contain no information on the mask."""
     batch, _, height, width = images_BCHW.shape
     zeros = torch.zeros(batch, mask_channels, height, width, device=images_BCHW.device)
     return network(zeros, torch.zeros(batch, device=images_BCHW.device), images_BCHW)
 
 
 def auxiliary(output: Output) -> Tensor | None:
-    """Class probabilities of the auxiliary output, where there is one."""
+    """Return the class probabilities of the auxiliary output, None without one."""
     return None if output.auxiliary is None else masks.probabilities(output.auxiliary)
 
 
 def auxiliary_loss(output: Output, truth_BKHW: Tensor) -> Tensor | float:
-    """The weighted mean squared error of the auxiliary output's probabilities, [B]; 0 without."""
+    """Return the weighted squared error of the auxiliary probabilities, [B]; 0 without them."""
     p = auxiliary(output)
     if p is None:
         return 0.0

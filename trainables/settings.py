@@ -12,40 +12,40 @@ from trainables.part import require
 
 @dataclass(frozen=True)
 class Train:
-    """How the network is trained. Batches are global: they do not depend on the world size."""
+    """The training settings. Batches are global: they do not depend on the number of workers."""
 
     steps: int = 200
     batch: int = 16
     accumulate: int = 1
-    """Parts that each worker's share of a batch is passed in, one after the other."""
+    """Microbatches into which each worker's share of a batch is divided."""
     learning_rate: float = 1e-3
     warmup: int = 0
-    """Steps over which the learning rate rises from 0."""
+    """Steps over which the learning rate rises linearly from 0."""
     decay: Literal["none", "linear"] = "none"
-    """Whether it then falls to 0 at the last step; linear: the polynomial of power 1."""
+    """Whether the learning rate then falls linearly to 0 at the last step."""
     weight_decay: float = 0.0
     ema: float = 0.99
-    """Decay of the averaged weights, reached from below: min(ema, (1 + step)/(10 + step))."""
+    """Decay of the averaged weights: min(ema, (1 + step)/(10 + step))."""
     clip: float = 1.0
     """Largest gradient norm."""
     validate_every: int = 50
-    """Steps between validations, each of which is also a checkpoint."""
+    """Steps between validations; each validation also writes a checkpoint."""
     patience: int = 0
     """Validations without a better score after which training stops; 0: never."""
     fraction: float = 1.0
-    """Share of the training images that is trained on, rounded up; a smaller share is a subset of a
-    larger one with the same seed. Normalisation is by all of them."""
+    """Share of the training images that is used, rounded up; a smaller share is a subset of a
+    larger one with the same seed. All training images are used for normalisation."""
     augment: Augment = field(default_factory=Augment)
     foreground: float = 0.0
-    """Share of the crops that are cut around a pixel of the foreground, of each class as often;
-    for targets so small that most crops miss them."""
+    """Share of the crops that are centred near a foreground pixel, with equal frequency per class;
+    useful where most random crops contain no foreground."""
     control: Control = "none"
-    """What the network is shown instead, in training and when it is tested; a network trained on
-    another case's noisy mask samples from its own, which it has learnt to ignore."""
+    """A control that applies in training and at test. A network trained with the noisy mask of
+    another case samples from its own mask, which it has learnt to ignore."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16: autocast, weights and optimiser stay in float32."""
+    """bfloat16 uses autocast; weights and optimiser stay in float32."""
     compile: bool = False
-    """Train with torch.compile."""
+    """Whether the network is trained with torch.compile."""
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"steps={self.steps} must not be negative")
@@ -69,7 +69,7 @@ class Train:
         require(self.validate_every >= 1, f"validate_every={self.validate_every} must be >= 1")
 
     def rate(self, step: int) -> float:
-        """The learning rate of a step, counted from 0."""
+        """Return the learning rate of a step, counted from 0."""
         rise = min(1.0, (step + 1) / self.warmup) if self.warmup else 1.0
         fall = 1 - step / self.steps if self.decay == "linear" else 1.0
         return self.learning_rate * min(rise, fall)
@@ -80,18 +80,17 @@ Reading = Literal["shuffled_image", "dropped_image", "temperature"]
 
 @dataclass(frozen=True)
 class Evaluation:
-    """How held-out data are read."""
+    """The settings of the evaluation on held-out data."""
 
     unit: Literal["tiles", "images"] = "tiles"
     """Tiles of the training size side by side, or whole images at native size."""
     overlap: float = 0.5
-    """Share of its side that a patch has in common with the next, where images are larger."""
+    """Share of its side that a patch has in common with the next patch of a larger image."""
     controls: tuple[Reading, ...] = ()
-    """Readings beside the sample, of test cases only: of another image, or of the same with its
-    probabilities at the temperature that fits the validation cases."""
+    """Further readings of the test cases: under a control of the image, or with probabilities at
+    the temperature that is fitted to the validation cases."""
     pictures: int = 2
-    """Test cases, from the first on, whose pictures are kept with the results; 0: no pixels of an
-    image are."""
+    """The number of test cases whose pictures are stored with the results; 0 stores no pixels."""
 
     def __post_init__(self) -> None:
         require(self.pictures >= 0, f"pictures={self.pictures} must not be negative")
@@ -103,14 +102,14 @@ ProbeControl = Literal["shuffled_image", "random_mask", "shuffled_mask"]
 
 @dataclass(frozen=True)
 class Probe:
-    """How finely the timestep fingerprint is measured; diffusion only."""
+    """The settings of the timestep fingerprint; they matter for diffusion only."""
 
     bins: int = 16
-    """Strata in λ, and as many in t."""
+    """The number of strata in λ, and in t."""
     draws: int = 2
     """Noise draws per case and stratum; pairs of them are antithetic in the noise level."""
     controls: tuple[ProbeControl, ...] = ()
-    """Measured beside ``image`` and ``dropped``, a network pass each."""
+    """Controls that are measured in addition to ``image`` and ``dropped``, one pass each."""
 
     def __post_init__(self) -> None:
         require(self.bins >= 0, f"bins={self.bins} must not be negative")

@@ -1,4 +1,4 @@
-"""Images larger than the patch: overlapping windows, and their blend back to native size."""
+"""Overlapping windows over images larger than a patch, and the blend back to native size."""
 
 from __future__ import annotations
 
@@ -13,16 +13,16 @@ from trainables.torch_calls import ints, unflattened
 
 @dataclass(frozen=True)
 class Window:
-    """Where a square patch lies; it may reach beyond a smaller image."""
+    """The position of a square patch; it may reach beyond a smaller image."""
 
     top: int
     left: int
     size: int
 
     def cut(self, image_CHW: Tensor) -> Tensor:
-        """The patch, float32 [C, size, size]; beyond the image its edge pixels are repeated.
+        """Return the patch, float32 [C, size, size]; beyond the image its edge pixels are repeated.
 
-        On another image than the one it was laid over, the patch is moved inside.
+        On a smaller image than the one that the window was made for, the patch is moved inside.
         """
         height, width = image_CHW.shape[1:]
         top = min(self.top, max(0, height - self.size))
@@ -35,7 +35,7 @@ class Window:
 
 
 def windows(height: int, width: int, size: int, overlap: float) -> list[Window]:
-    """Windows that cover an image; neighbours share ``overlap`` of their side or more.
+    """Return windows that cover an image; neighbours share at least ``overlap`` of their side.
 
     >>> [(w.top, w.left) for w in windows(4, 10, 4, 0.25)]
     [(0, 0), (0, 3), (0, 6)]
@@ -48,7 +48,7 @@ def windows(height: int, width: int, size: int, overlap: float) -> list[Window]:
 
 
 def _starts(length: int, size: int, overlap: float) -> list[int]:
-    """Evenly spaced first pixels, the last window ending at the border."""
+    """Return evenly spaced first pixels; the last window ends at the border."""
     if length <= size:
         return [0]
     step = max(1, int(size * (1 - overlap)))
@@ -57,7 +57,7 @@ def _starts(length: int, size: int, overlap: float) -> list[int]:
 
 
 def blended(patches: list[Tensor], over: list[Window], height: int, width: int) -> Tensor:
-    """Patches [..., size, size] as the whole that their windows were laid over, [..., H, W]."""
+    """Blend patches [..., size, size] into the image that their windows cover, [..., H, W]."""
     if len(over) == 1:
         return patches[0][..., :height, :width]
     canvas = Canvas(tuple(patches[0].shape[:-2]), height, width)
@@ -67,7 +67,7 @@ def blended(patches: list[Tensor], over: list[Window], height: int, width: int) 
 
 
 def sized(p: Tensor, native: tuple[int, ...]) -> Tensor:
-    """Probabilities [..., C, h, w] interpolated to another height and width."""
+    """Interpolate probabilities [..., C, h, w] to another height and width."""
     if tuple(p.shape[-2:]) == native:
         return p
     flat = functional.interpolate(p.flatten(0, -4), native, mode="bilinear", align_corners=False)
@@ -75,28 +75,28 @@ def sized(p: Tensor, native: tuple[int, ...]) -> Tensor:
 
 
 class Canvas:
-    """The weighted mean of patches; their weights fall towards the patch's border."""
+    """The weighted mean of patches, with weights that fall towards the border of a patch."""
 
     def __init__(self, leading: tuple[int, ...], height: int, width: int) -> None:
         self.sum = torch.zeros(*leading, height, width)
         self.weight = torch.zeros(height, width)
 
     def add(self, window: Window, patch: Tensor) -> None:
-        """Add a patch [..., size, size] where its window lies."""
+        """Add a patch [..., size, size] at its window."""
         height, width = self.weight.shape
         rows = slice(window.top, min(window.top + window.size, height))
         columns = slice(window.left, min(window.left + window.size, width))
         inside = (slice(rows.stop - rows.start), slice(columns.stop - columns.start))
-        weight = _bump(window.size)[inside]
+        weight = _weights(window.size)[inside]
         self.sum[..., rows, columns] += patch[..., *inside] * weight
         self.weight[rows, columns] += weight
 
     def mean(self) -> Tensor:
-        """The blend, [..., H, W]."""
+        """Return the blend, [..., H, W]."""
         return self.sum / self.weight
 
 
-def _bump(size: int) -> Tensor:
-    """A product of two triangles, positive everywhere: [size, size]."""
+def _weights(size: int) -> Tensor:
+    """Return the product of two triangles, positive everywhere: [size, size]."""
     side = 1 - ((torch.arange(size) + 0.5) / size * 2 - 1).abs()
     return side[:, None] * side

@@ -1,4 +1,4 @@
-"""Analog bits: the class number in binary, one channel per bit."""
+"""Analog bits: one channel per bit of the class number."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from trainables.encodings import Encoding
 class Bits(Encoding):
     """Chen et al. 2022 (arXiv 2208.04202, section 2): fewer channels than one-hot.
 
-    Bits are predicted independently of each other. Where the number of classes is no power of two
-    some codes mean nothing: class probabilities are renormalised over those that mean a class.
+    Bits are predicted independently of each other. If the number of classes is not a power of two,
+    some codes are unused, and class probabilities are renormalised over the used codes.
     """
 
     def channels(self, classes: int) -> int:
@@ -51,5 +51,5 @@ class Bits(Encoding):
 
 
 def _bit(number: Tensor, bits: int) -> Tensor:
-    """Binary digits, the least significant first, on a new last axis."""
+    """Return binary digits, the least significant first, on a new last axis."""
     return (number[..., None] >> torch.arange(bits, device=number.device)) & 1

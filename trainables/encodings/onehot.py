@@ -1,4 +1,4 @@
-"""One-hot: one channel for two classes (the foreground), one per class for more."""
+"""One-hot: one foreground channel for two classes, one channel per class for more."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from trainables.encodings import Encoding
 
 @dataclass(frozen=True)
 class OneHot(Encoding):
-    """The channels that segmentation networks predict; the head is a sigmoid, or a softmax."""
+    """The channels that segmentation networks predict, with a sigmoid or softmax head."""
 
     def channels(self, classes: int) -> int:
         return masks.channels(classes)

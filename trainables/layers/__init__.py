@@ -1,1 +1,1 @@
-"""What architectures are built of."""
+"""Building blocks of architectures."""

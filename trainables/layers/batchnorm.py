@@ -1,4 +1,4 @@
-"""Batch normalisation over the whole global batch, however many workers share it."""
+"""Batch normalisation over the global batch, for any number of workers."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch.distributed.nn import functional as collective
 
 
 class BatchNorm2d(nn.BatchNorm2d):
-    """Ioffe & Szegedy 2015, statistics summed over workers; torch's SyncBatchNorm needs a GPU."""
+    """Ioffe & Szegedy 2015, with statistics over all workers; SyncBatchNorm needs a GPU."""
 
     def forward(self, input: Tensor) -> Tensor:  # noqa: A002 - torch's name
         if not self.training or not dist.is_initialized() or dist.get_world_size() == 1:
@@ -21,7 +21,7 @@ class BatchNorm2d(nn.BatchNorm2d):
         assert self.momentum is not None
         x = input.float()
         here = x.new_full((1,), x.numel() / x.shape[1])
-        # In double precision: a variance from a mean of squares cancels.
+        # Double precision, because the variance is a difference of large numbers.
         wide = x.double()
         sums = torch.cat([wide.sum((0, 2, 3)), wide.square().sum((0, 2, 3)), here.double()])
         totals = cast("Tensor", collective.all_reduce(sums))  # pyright: ignore[reportUnknownMemberType]

@@ -1,4 +1,4 @@
-"""Dropout whose draws belong to the case, not to the batch, the worker or the device."""
+"""Dropout whose draws depend on the case, not on the batch, the worker or the device."""
 
 from __future__ import annotations
 
@@ -9,11 +9,10 @@ from trainables.runtime.seeding import hashed
 
 
 class Dropout2d(SeededLayer):
-    """Drops whole channels in training (Tompson et al. 2015), the same ones for a case's seed.
+    """Drops whole channels in training (Tompson et al. 2015), chosen by the seed of the case.
 
-    torch's own draws from one global stream, so its numbers would change with the number of
-    workers and on resuming. ``seeds`` [B] is set before each training pass by
-    :meth:`trainables.models.Network.seed`.
+    torch's layer draws from one global stream, so its numbers would depend on the number of workers
+    and on resuming. :meth:`trainables.models.Network.seed` sets ``seeds`` [B] before each pass.
     """
 
     def __init__(self, p: float) -> None:
@@ -30,9 +29,9 @@ class Dropout2d(SeededLayer):
 
 
 class DropPath(SeededLayer):
-    """Drops a residual branch of a whole case in training (Huang et al. 2016, stochastic depth).
+    """Drops a residual branch of a case in training (Huang et al. 2016, stochastic depth).
 
-    Branches may share a layer: each call since ``seeds`` [B] was set has a draw of its own.
+    Branches may share a layer: each call after ``seeds`` [B] was set has its own draw.
     """
 
     def __init__(self, p: float) -> None:

@@ -1,4 +1,4 @@
-"""MedSegDiff's highway: a feed-forward U-Net that reads the image beside the diffusion U-Net."""
+"""MedSegDiff's highway: a feed-forward U-Net of the image, parallel to the diffusion U-Net."""
 
 # torch.fft is not annotated: its results are cast.
 # pyright: reportUnknownMemberType=false
@@ -16,11 +16,11 @@ from trainables.layers.batchnorm import BatchNorm2d
 from trainables.layers.dropout import Dropout2d
 
 
-class Read(NamedTuple):
-    """What the highway makes of an image."""
+class HighwayOutput(NamedTuple):
+    """The output of the highway for an image."""
 
     logits: Tensor
-    """Its own segmentation, float32 [B, classes, H, W]."""
+    """The segmentation of the highway, float32 [B, classes, H, W]."""
     bottleneck: Tensor
     """[B, C, H/2ⁿ, W/2ⁿ]."""
     maps: list[Tensor]
@@ -30,7 +30,7 @@ class Read(NamedTuple):
 class Highway(nn.Module):
     """An nnU-Net-like U-Net (Isensee et al. 2021): widths double to a cap, max-pooling, one head.
 
-    32-64-128-256-480 for ``width`` 32 and five poolings.
+    For ``width`` 32 and five poolings the widths are 32-64-128-256-480.
     """
 
     def __init__(self, inputs: int, classes: int, width: int, poolings: int) -> None:
@@ -55,12 +55,12 @@ class Highway(nn.Module):
 
     @staticmethod
     def decoded(width: int, poolings: int) -> list[int]:
-        """Channels of :attr:`Read.maps`."""
+        """Channels of :attr:`HighwayOutput.maps`."""
         widths = [min(width << depth, 15 * width) for depth in range(poolings)]
         return [*widths[-2::-1], width]
 
-    def forward(self, image_BCHW: Tensor, gates: Sequence[Tensor] = ()) -> Read:
-        """``gates`` multiply the features after the first poolings, one each."""
+    def forward(self, image_BCHW: Tensor, gates: Sequence[Tensor] = ()) -> HighwayOutput:
+        """Segment an image; ``gates`` multiply the features after the first poolings, one each."""
         x, skips = image_BCHW, list[Tensor]()
         for depth, stage in enumerate(self.encoder):
             x = stage(x)
@@ -74,7 +74,7 @@ class Highway(nn.Module):
             x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = stage(torch.cat([x, skips.pop()], 1))
             maps.append(x)
-        return Read(self.head(x).float(), bottleneck, maps)
+        return HighwayOutput(self.head(x).float(), bottleneck, maps)
 
 
 SLOPE = 0.01
@@ -96,8 +96,8 @@ class Block(nn.Module):
 class FFParser(nn.Module):
     """A learned filter in the frequency domain (Wu et al. 2022, arXiv 2211.00611), and its gate.
 
-    ``side`` is the map size that the filter is stored for; at other sizes it is interpolated over
-    frequency, so that the network runs at any size.
+    ``side`` is the map size of the stored filter, which is interpolated over frequency for other
+    sizes.
     """
 
     def __init__(self, inputs: int, outputs: int, side: int) -> None:
@@ -107,7 +107,7 @@ class FFParser(nn.Module):
         self.spatial = nn.Conv2d(outputs, 1, 1)
 
     def forward(self, features: Tensor) -> Tensor:
-        """The gate [B, outputs, H, W]: a spatial map times a channel mean."""
+        """Return the gate [B, outputs, H, W]: a spatial map times a channel mean."""
         h = self.squeeze(features)
         height, width = h.shape[2:]
         with torch.autocast(h.device.type, enabled=False):  # no FFT in half precision
@@ -120,7 +120,7 @@ class FFParser(nn.Module):
 
 
 def resampled(filter_2CHW: Tensor, height: int, width: int) -> Tensor:
-    """A half spectrum at another resolution: bilinear, with the zero frequency kept in place."""
+    """Interpolate a half spectrum bilinearly to another resolution; frequency zero stays fixed."""
     if filter_2CHW.shape[2:] == (height, width):
         return filter_2CHW
     centred = _with_both_ends(cast("Tensor", torch.fft.fftshift(filter_2CHW, dim=2)))
@@ -130,7 +130,7 @@ def resampled(filter_2CHW: Tensor, height: int, width: int) -> Tensor:
 
 
 def _with_both_ends(centred: Tensor) -> Tensor:
-    """An even number of rows starts at −½ only: +½ is the same frequency, repeated at the end."""
+    """Repeat the row of frequency −½ as +½, the same frequency, where the row count is even."""
     if centred.shape[2] % 2 == 1:
         return centred
     return torch.cat([centred, centred[:, :, :1]], 2)

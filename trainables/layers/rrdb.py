@@ -1,4 +1,4 @@
-"""RRDB: the residual-in-residual dense encoder that SegDiff reads the image with."""
+"""RRDB: the residual-in-residual dense image encoder of SegDiff."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class RRDBEncoder(nn.Module):
 
 
 class RRDB(nn.Module):
-    """Three dense blocks inside a residual."""
+    """Three dense blocks with a residual connection."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -45,7 +45,7 @@ class RRDB(nn.Module):
 
 
 class DenseBlock(nn.Module):
-    """Five convolutions, each of which sees all maps before it."""
+    """Five convolutions; the input of each is all maps before it."""
 
     def __init__(self, features: int, growth: int) -> None:
         super().__init__()
@@ -65,5 +65,5 @@ class DenseBlock(nn.Module):
 
 
 def leaky(x: Tensor) -> Tensor:
-    """Leaky ReLU with ESRGAN's slope."""
+    """Apply the leaky ReLU with ESRGAN's slope."""
     return functional.leaky_relu(x, 0.2)

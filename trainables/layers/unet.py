@@ -1,4 +1,4 @@
-"""The U-Net of guided diffusion, in pieces that the architectures put together."""
+"""The U-Net of guided diffusion, in parts that architectures combine."""
 
 from __future__ import annotations
 
@@ -19,8 +19,8 @@ from trainables.part import require
 class UNetModel(Model):
     """The numbers of a U-Net (Dhariwal & Nichol 2021, arXiv 2105.05233).
 
-    ``attention`` lists the down-sampling factors that have self-attention beside the middle of the
-    U, which always has it.
+    ``attention`` lists the down-sampling factors that have self-attention, in addition to the
+    middle, which always has it.
     """
 
     channels: int = 128
@@ -83,7 +83,7 @@ class UNet(nn.Module):
         self.stem = nn.Conv2d(inputs, channels, 3, padding=1) if inputs else None
         self.down, skips = nn.ModuleList(), [channels]
         self.pooled: list[int] = []
-        """Where in the list of skips each down-sampling's output is."""
+        """The index of each down-sampling's output in the list of skips."""
         for depth, width in enumerate(widths):
             for _ in range(model.blocks):
                 self.down.append(level(channels, width, factor))
@@ -117,31 +117,31 @@ class UNet(nn.Module):
         )
 
     def embed(self, t_B: Tensor) -> Tensor | None:
-        """The time in [0, 1] as the vector that every residual block gets: [B, 4 · channels]."""
+        """Embed the time in [0, 1] for the residual blocks: [B, 4 · channels]."""
         return None if self.time is None else self.time(sinusoid(1000 * t_B.float(), self.width))
 
     def encode(self, h: Tensor, time: Tensor | None) -> list[Tensor]:
-        """All features that the decoder will want, from the stem's output to the deepest."""
+        """Return the features for the decoder, from the stem's output to the deepest."""
         skips = [h]
         for layers in self.down:
             skips.append(run(cast("nn.ModuleList", layers), skips[-1], time))
         return skips
 
     def decode(self, h: Tensor, skips: list[Tensor], time: Tensor | None) -> Tensor:
-        """From the deepest features to the output, float32 [B, outputs, H, W]."""
+        """Decode the deepest features into the output, float32 [B, outputs, H, W]."""
         h, skips = run(self.middle, h, time), list(skips)
         for layers in self.up:
             h = run(cast("nn.ModuleList", layers), torch.cat([h, skips.pop()], 1), time)
         return self.head(h).float()
 
     def forward(self, h: Tensor, time: Tensor | None) -> Tensor:
-        """From the stem's output to the head's."""
+        """Encode and decode the output of the stem."""
         skips = self.encode(h, time)
         return self.decode(skips[-1], skips, time)
 
 
 def run(layers: Iterable[nn.Module], h: Tensor, time: Tensor | None) -> Tensor:
-    """Apply layers in turn; residual blocks get the time embedding too."""
+    """Apply layers in turn; residual blocks receive the time embedding."""
     for layer in layers:
         h = layer(h, time) if isinstance(layer, ResBlock) else layer(h)
     return h
@@ -200,13 +200,13 @@ class Upsample(nn.Module):
 
 
 def group_norm(channels: int) -> nn.GroupNorm:
-    """32 groups as published; narrower networks keep about four channels per group."""
+    """Return a layer with the published 32 groups, fewer where a group has under four channels."""
     groups = min(32, channels // 4)
     return nn.GroupNorm(next(g for g in range(groups, 0, -1) if channels % g == 0), channels)
 
 
 def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
-    """Start a layer at zero, so that its residual block starts as the identity."""
+    """Set a layer to zero, so that its residual block starts as the identity."""
     nn.init.zeros_(layer.weight)
     assert layer.bias is not None
     nn.init.zeros_(layer.bias)
@@ -214,7 +214,7 @@ def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
 
 
 def sinusoid(t_B: Tensor, width: int) -> Tensor:
-    """[B, width] cosines and sines of t at periods from 2π to 10,000·2π (Ho et al. 2020)."""
+    """Return cosines and sines of t, periods 2π to 10,000·2π: [B, width] (Ho et al. 2020)."""
     half = width // 2
     rates = torch.exp(-math.log(10_000) * torch.arange(half, device=t_B.device) / half)
     angles = t_B[:, None] * rates

@@ -1,4 +1,4 @@
-"""ACE: average calibration error of the foreground probability, every equal-width bin alike."""
+"""ACE: average calibration error of the foreground probability over equal-width bins."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from trainables.part import require
 class ACE(Metric):
     """Mean over non-empty bins of |mean p − mean y| (Neumann, Zisserman & Vedaldi 2018).
 
-    Bins weigh the same however few pixels they hold, so that the many sure background pixels do
-    not hide the unsure ones. ``bins`` must divide the number of stored fine bins.
+    All bins have the same weight, so that the many confident background pixels do not hide the
+    uncertain ones. ``bins`` must divide the number of stored fine bins.
     """
 
     table: ClassVar = "calibration"

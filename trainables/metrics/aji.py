@@ -1,4 +1,4 @@
-"""AJI: aggregated Jaccard index of instances; unknown where there is none to find."""
+"""AJI: aggregated Jaccard index of instances; NaN for a case without instances."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from trainables.metrics import Array, Metric, ratio
 class AJI(Metric):
     """Kumar et al. 2017 (IEEE TMI 36), algorithm 1: Σ intersection / Σ union, in pixels.
 
-    A case with no instance, true or predicted, is NaN: there was nothing to find, and a mean over
-    cases leaves it out. An instance predicted where there is none makes it 0.
+    A case without true and predicted instances is NaN, and a mean over cases omits it. A case with
+    predicted instances only is 0.
     """
 
     table: ClassVar = "instances"

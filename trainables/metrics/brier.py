@@ -1,4 +1,4 @@
-"""Brier score: mean squared error of the foreground probability, exact at any binning."""
+"""Brier score: mean squared error of the foreground probability, exact for any binning."""
 
 from __future__ import annotations
 

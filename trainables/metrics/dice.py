@@ -1,4 +1,4 @@
-"""Dice: 2·TP / (2·TP + FP + FN); 1 where neither mask has the class."""
+"""Dice: 2·TP / (2·TP + FP + FN); 1 if neither mask contains the class."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from trainables.metrics import Array, Metric, ratio
 
 @dataclass(frozen=True)
 class Dice(Metric):
-    """Dice 1945, the overlap of two masks relative to their mean size."""
+    """The overlap of two masks relative to their mean size (Dice 1945)."""
 
     table: ClassVar = "cases"
     better: ClassVar = "higher"
     pooled: ClassVar = False
 
     def value(self, sums: Mapping[str, Array]) -> Array:
-        """An empty prediction of an empty mask is right: it counts as 1."""
+        """Return the Dice; an empty prediction of an empty mask is correct and counts as 1."""
         tp, fp, fn = sums["tp"], sums["fp"], sums["fn"]
         return np.nan_to_num(ratio(2 * tp, 2 * tp + fp + fn), nan=1.0)

@@ -13,9 +13,9 @@ from trainables.metrics import Array, Metric, ratio
 class GED(Metric):
     """2·E d(S, Y) − E d(S, S′) − E d(Y, Y′) with d = 1 − IoU (Kohl et al. 2018, 1806.05034).
 
-    Expectations are means over all ordered pairs, a mask with itself included, so the value is
-    0 where members and annotations are the same masks equally often, and is never negative. It
-    depends on the number of members. One annotation and one member: 2·(1 − IoU).
+    Expectations are means over all ordered pairs, a mask with itself included. The value is never
+    negative, and 0 where members and annotations have the same distribution. It depends on the
+    number of members. For one annotation and one member it is 2·(1 − IoU).
     """
 
     table: ClassVar = "samples"

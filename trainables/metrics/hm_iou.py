@@ -14,7 +14,7 @@ class HungarianIoU(Metric):
     """Hungarian-matched IoU (Kohl et al. 2019, 1905.13077): Σ IoU of matched pairs / their number.
 
     Members and annotations are each repeated up to a common number before they are matched
-    (:mod:`trainables.evaluation.diversity`). With one annotation it is the members' mean IoU.
+    (:mod:`trainables.evaluation.diversity`). With one annotation it is the mean IoU of the members.
     """
 
     table: ClassVar = "samples"

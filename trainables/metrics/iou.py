@@ -1,4 +1,4 @@
-"""IoU: TP / (TP + FP + FN); 1 where neither mask has the class."""
+"""IoU: TP / (TP + FP + FN); 1 if neither mask contains the class."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from trainables.metrics import Array, Metric, ratio
 
 @dataclass(frozen=True)
 class IoU(Metric):
-    """Jaccard 1901, the overlap of two masks relative to their union."""
+    """The overlap of two masks relative to their union (Jaccard 1901)."""
 
     table: ClassVar = "cases"
     better: ClassVar = "higher"
     pooled: ClassVar = False
 
     def value(self, sums: Mapping[str, Array]) -> Array:
-        """An empty prediction of an empty mask is right: it counts as 1."""
+        """Return the IoU; an empty prediction of an empty mask is correct and counts as 1."""
         tp, fp, fn = sums["tp"], sums["fp"], sums["fn"]
         return np.nan_to_num(ratio(tp, tp + fp + fn), nan=1.0)

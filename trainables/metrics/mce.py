@@ -14,9 +14,9 @@ from trainables.part import require
 
 @dataclass(frozen=True)
 class MCE(Metric):
-    """Largest |mean p − mean y| of a non-empty bin (Naeini et al. 2015).
+    """The largest |mean p − mean y| of a non-empty bin (Naeini et al. 2015).
 
-    A bin with one pixel counts as much as any other, so a small test set makes it large.
+    A bin with one pixel counts as much as any other, so the value is large on a small test set.
     ``bins`` must divide the number of stored fine bins.
     """
 

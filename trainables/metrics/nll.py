@@ -1,4 +1,4 @@
-"""NLL: negative log-likelihood of the foreground probability in nats per pixel."""
+"""NLL: negative log-likelihood of the foreground probability, in nats per pixel."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from trainables.metrics import Array, Metric, ratio
 class NLL(Metric):
     """−Σ log p(y) / Σcount over pixels: the logarithmic score (Gneiting & Raftery 2007, JASA 102).
 
-    A sure error is finite, since the stored sums keep p off 0 and 1: with few members, whose mean
-    is often exactly 0 or 1, the value depends on by how much
-    (:mod:`trainables.evaluation.evaluate`).
+    A confident error has a finite cost, because the stored sums clamp p away from 0 and 1. With few
+    members, whose mean is often exactly 0 or 1, the value depends on the bound of the clamp
+    (:func:`trainables.evaluation.counts.histogram`).
     """
 
     table: ClassVar = "calibration"

@@ -1,4 +1,4 @@
-"""PQ: panoptic quality of instances of one class; unknown where there is none to find."""
+"""PQ: panoptic quality of the instances of one class; NaN for a case without instances."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from trainables.metrics import Array, Metric, ratio
 class PQ(Metric):
     """Kirillov et al. 2019 (1801.00868): Σ IoU of matched pairs / (TP + ½·FP + ½·FN).
 
-    The denominator is half the number of instances, true and predicted. A case with none of
-    either is NaN: there was nothing to find, and a mean over cases leaves it out.
+    The denominator is half the number of true and predicted instances. A case without both is NaN,
+    and a mean over cases omits it.
     """
 
     table: ClassVar = "instances"

@@ -32,7 +32,7 @@ __all__ = [
 
 
 def require_installed(model: Model) -> None:
-    """Raise ``ValueError`` with the cure where a model's library is not installed."""
+    """Raise a ``ValueError`` that names the remedy if the library of a model is not installed."""
     require(
         model.installed,
         f"model {model.name} needs {model.package}, which is not installed: {model.cure}",
@@ -40,10 +40,10 @@ def require_installed(model: Model) -> None:
 
 
 def library(model: Model) -> Any:
-    """The module of the library that builds a model; importing it takes seconds.
+    """Return the module of the library that builds a model; importing it takes seconds.
 
     Raises:
-        ValueError: it is not installed.
+        ValueError: the library is not installed.
     """
     require_installed(model)
     assert model.package is not None
@@ -51,10 +51,10 @@ def library(model: Model) -> Any:
 
 
 def published_parameters(model: Model) -> int | None:
-    """Parameters of the published network, counted without allocating any; None if there is none,
-    or if it cannot be built here.
+    """Return the number of parameters of the published network, without allocating any.
 
-    ``model`` must be the preset, with every field at its default.
+    ``model`` must have the default of every field. None where no network is published, or where
+    its library is not installed.
     """
     if model.published is None or not model.installed:
         return None
@@ -65,7 +65,7 @@ def published_parameters(model: Model) -> int | None:
 
 @torch.no_grad()
 def multiply_adds(network: Network, ports: Ports, side: int) -> int:
-    """Multiply-adds of one whole pass on one tile, the image's features included."""
+    """Return the multiply-adds of one pass on one tile, including the image's features."""
     from torch.utils.flop_counter import FlopCounterMode
 
     network.eval()

@@ -23,7 +23,7 @@ class EnsemDiff(UNetModel):
 
 
 class EnsemDiffNetwork(Network):
-    """One U-Net over image and mask."""
+    """One U-Net whose input is the image and the mask."""
 
     def __init__(self, model: EnsemDiff, ports: Ports) -> None:
         super().__init__()

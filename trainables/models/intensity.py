@@ -1,4 +1,4 @@
-"""Intensity: what a pixel's grey level alone tells; the global-threshold and majority baselines."""
+"""Intensity: class frequencies per grey level; the global-threshold and majority baselines."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from trainables.part import require
 class Intensity(Model):
     """Class frequencies per grey level, counted over the training pixels.
 
-    Levels are the quantiles of the mean over channels. Where the frequency rises or falls with
-    the level this is the best global threshold; with ``levels=1`` it is the majority mask. No
-    gradient step changes it, so it trains with ``train.steps = 0``.
+    Levels are quantiles of the mean over channels. Where the frequency rises or falls with the
+    level this is the best global threshold; with ``levels=1`` it is the majority mask. No gradient
+    step changes it, so ``train.steps`` must be 0.
     """
 
     denoises: ClassVar = False
@@ -42,7 +42,7 @@ class Intensity(Model):
 
 
 class LevelTable(Network):
-    """Grey level to class logits, by look-up."""
+    """A look-up table from grey level to class logits."""
 
     def __init__(self, levels: int, out_channels: int) -> None:
         super().__init__()
@@ -71,5 +71,5 @@ class LevelTable(Network):
 
 
 def thinned(values: Tensor, most: int = 1_000_000) -> Tensor:
-    """Every n-th value, so that a quantile over all pixels stays cheap."""
+    """Return every n-th value, so that a quantile over all pixels stays cheap."""
     return values[:: max(1, len(values) // most)]

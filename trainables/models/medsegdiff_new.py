@@ -1,4 +1,4 @@
-"""MedSegDiff "new": a feed-forward U-Net's last features join the diffusion U-Net's first."""
+"""MedSegDiff "new": features of a feed-forward U-Net are added to a diffusion U-Net's first."""
 
 from __future__ import annotations
 
@@ -17,11 +17,10 @@ from trainables.part import require
 
 @dataclass(frozen=True)
 class MedSegDiffNew(UNetModel):
-    """Wu et al. 2022 (arXiv 2211.00611) as its repository builds it by default.
+    """Wu et al. 2022 (arXiv 2211.00611), the default of its repository.
 
-    The three finest decoder maps of the highway are added to the first convolution, detached: the
-    highway learns from its own loss only, ``auxiliary_weight`` times the mean squared error of its
-    probabilities.
+    The three finest decoder maps of the highway, detached, are added to the first convolution. The
+    highway learns only from ``auxiliary_weight`` times the mean squared error of its probabilities.
     """
 
     published: ClassVar = Ports(image=3, mask=1, out=2)
@@ -46,22 +45,22 @@ class MedSegDiffNew(UNetModel):
 
 
 class MedSegDiffNewNetwork(Network):
-    """The highway depends on the image only: :meth:`features`."""
+    """A U-Net with a highway, whose :meth:`features` depend on the image only."""
 
     def __init__(self, model: MedSegDiffNew, ports: Ports) -> None:
         super().__init__()
         self.auxiliary_weight = model.auxiliary_weight
         self.masked = ports.mask > 0
         self.unet = UNet(model, ports.image + ports.mask, ports.out, timed=self.masked)
-        # Its three finest maps, w + w + 2w channels, are as many as the first convolution's.
+        # Its three finest maps have w + w + 2w channels, as many as the first convolution.
         poolings = len(model.multipliers) - 1
         self.highway = Highway(ports.image, ports.classes, model.channels // 4, poolings)
 
     def features(self, image_BCHW: Tensor) -> Features:
-        read = self.highway(image_BCHW)
-        coarse, middle, fine = read.maps[-3:]
+        output = self.highway(image_BCHW)
+        coarse, middle, fine = output.maps[-3:]
         maps = [fine, _enlarged(middle, 2), _enlarged(coarse, 4)]
-        return torch.cat(maps, 1).detach(), read.logits
+        return torch.cat(maps, 1).detach(), output.logits
 
     def forward(
         self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None

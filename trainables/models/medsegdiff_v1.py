@@ -1,4 +1,4 @@
-"""MedSegDiff v1: a feed-forward U-Net gated, in frequency, by the diffusion U-Net's features."""
+"""MedSegDiff v1: a feed-forward U-Net, gated in frequency by the diffusion U-Net's features."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ GATES = 4
 class MedSegDiffV1(UNetModel):
     """Wu et al. 2022 (arXiv 2211.00611), first version of its repository.
 
-    ``map_size`` is the image size that the frequency filters are stored for; other sizes are
-    interpolated. ``bottleneck`` says how the highway's deepest features are brought to the U-Net's
-    channels: by one random projection kept with the weights (``fixed``, as many parameters as
-    published; the original draws it afresh at every pass) or by a ``learned`` one.
-    ``auxiliary_weight`` is that of the mean squared error of the highway's probabilities.
+    ``map_size`` is the image size of the stored frequency filters; they are interpolated for other
+    sizes. ``bottleneck`` selects the projection of the highway's deepest features to the U-Net's
+    channels: a random one that is saved with the weights (``fixed``, with as many parameters as
+    published; the original draws a new one at every pass) or a ``learned`` one.
+    ``auxiliary_weight`` multiplies the mean squared error of the highway's probabilities.
     """
 
     published: ClassVar = Ports(image=3, mask=1, out=2)
@@ -55,7 +55,7 @@ class MedSegDiffV1(UNetModel):
 
 
 class MedSegDiffV1Network(Network):
-    """The highway sees the noisy mask through its gates, so nothing can be computed once."""
+    """A U-Net with a gated highway; the gates depend on the noisy mask, so it has no features."""
 
     def __init__(self, model: MedSegDiffV1, ports: Ports) -> None:
         super().__init__()
@@ -64,7 +64,7 @@ class MedSegDiffV1Network(Network):
         self.unet = UNet(model, ports.image + ports.mask, ports.out, timed=self.masked)
         poolings, widths = len(model.multipliers) - 1, model.widths
         self.highway = Highway(ports.image, ports.classes, model.channels // 4, poolings)
-        # A level's down-sampling keeps its channels: pooling d comes out with those of level d.
+        # Down-sampling keeps the channels of its level: pooling d has those of level d.
         self.gates = nn.ModuleList(
             FFParser(widths[d], self.highway.widths[d], model.map_size >> (d + 1))
             for d in range(min(GATES, poolings))
@@ -82,13 +82,13 @@ class MedSegDiffV1Network(Network):
         skips = self.unet.encode(self.unet.stem(seen), time)
         pooled = [skips[i] for i in self.unet.pooled]
         gates = [gate(h) for gate, h in zip(self.gates, pooled, strict=False)]
-        read = self.highway(image_BCHW, gates)
-        h = skips[-1] + self.projection(read.bottleneck)
-        return Output(self.unet.decode(h, skips, time), read.logits, self.auxiliary_weight)
+        highway = self.highway(image_BCHW, gates)
+        h = skips[-1] + self.projection(highway.bottleneck)
+        return Output(self.unet.decode(h, skips, time), highway.logits, self.auxiliary_weight)
 
 
 def _freeze(layer: nn.Module) -> None:
-    """Turn a layer's parameters into buffers: saved with the weights, never trained."""
+    """Convert a layer's parameters to buffers, which are saved with the weights but not trained."""
     for name, parameter in list(layer.named_parameters(recurse=False)):
         delattr(layer, name)
         layer.register_buffer(name, parameter.detach())

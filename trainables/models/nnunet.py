@@ -1,4 +1,4 @@
-"""nnU-Net: the library nnunetv2 itself, which plans, trains and reads in its own way."""
+"""nnU-Net: the library nnunetv2, which plans, trains and predicts by itself."""
 
 from __future__ import annotations
 
@@ -11,35 +11,35 @@ from trainables.part import require
 
 @dataclass(frozen=True)
 class NNUNet(Model):
-    """Isensee et al. 2021 (Nature Methods 18, 203-211), whatever of it nnunetv2 decides.
+    """Isensee et al. 2021 (Nature Methods 18, 203-211), as implemented by nnunetv2.
 
-    Its fingerprint of the training images plans patch, batch and network; its trainer brings the
-    loss, the optimiser, the augmentation and the schedule; its predictor reads whole images. What
-    is left of ``train`` is in :mod:`trainables.library_rules`. Its epochs are ``train.steps /
-    iterations``, one number and not two that have to agree; published are 1,000 of 250:
+    Its fingerprint of the training images decides patch, batch and network; its trainer has its own
+    loss, optimiser, augmentation and learning rate; its predictor segments whole images.
+    :mod:`trainables.library_rules` lists the fields of ``train`` that it uses. The number of epochs
+    is ``train.steps / iterations``; the published 1,000 epochs of 250 iterations are
     ``train.steps = 250000``.
     """
 
     denoises: ClassVar = False
     package: ClassVar = "nnunetv2"
-    cure: ClassVar = "make baselines"  # pip alone would bring a torchvision of another build
+    cure: ClassVar = "make baselines"  # pip alone would install a torchvision of another build
     trains_itself: ClassVar = True
 
     configuration: Literal["2d"] = "2d"
-    """The one that it plans for images of two dimensions."""
+    """The configuration that nnU-Net plans for two-dimensional images."""
     planner: Literal[
         "ExperimentPlanner", "nnUNetPlannerResEncM", "nnUNetPlannerResEncL", "nnUNetPlannerResEncXL"
     ] = "ExperimentPlanner"
     memory: float | None = None
-    """GB of a GPU that patch and batch are planned for; None: what the planner was published for, 8
-    but for ResEncL and ResEncXL."""
+    """GPU memory in GB that patch and batch are planned for; None: the planner's own, 8 except
+    for ResEncL and ResEncXL."""
     fold: int | None = None
-    """Which fifth of the training images it does not train on, split as it splits them; None: it
-    trains on all of them."""
+    """The fifth of the training images, in nnU-Net's split, that is held out; None: it trains on
+    all of them."""
     iterations: int = 250
-    """Steps of an epoch."""
+    """Steps per epoch."""
     mirroring: bool = True
-    """Whether it reads an image four times, mirrored, and takes the mean of the logits."""
+    """Whether the logits are averaged over four mirrored predictions."""
 
     def __post_init__(self) -> None:
         require(
@@ -59,7 +59,7 @@ class NNUNet(Model):
 
     @property
     def val_iterations(self) -> int:
-        """Batches of its own validation after an epoch, which decides nothing here: 50 of 250."""
+        """Batches of the library's own validation per epoch, which is only logged."""
         return max(1, self.iterations // 5)
 
     @property
@@ -68,5 +68,5 @@ class NNUNet(Model):
 
     def build(self, ports: Ports) -> Network:
         raise ValueError(
-            f"model {self.name} is planned from the training images: there is none without them"
+            f"model {self.name} is planned from the training images: it has no network without them"
         )

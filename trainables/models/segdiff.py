@@ -1,4 +1,4 @@
-"""SegDiff: a U-Net over the noisy mask, to whose first features a dense image encoder is added."""
+"""SegDiff: a U-Net of the noisy mask, with the features of a dense image encoder added."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from trainables.part import require
 class SegDiff(UNetModel):
     """Amit et al. 2021 (arXiv 2112.00390); the defaults are the published network for MoNuSeg.
 
-    ``dense_blocks`` residual-in-residual dense blocks of ``dense_features`` channels read the
-    image at full resolution.
+    The image encoder has ``dense_blocks`` residual-in-residual dense blocks of ``dense_features``
+    channels at full resolution.
     """
 
     published: ClassVar = Ports(image=3, mask=1, out=1)
@@ -41,7 +41,7 @@ class SegDiff(UNetModel):
 
 
 class SegDiffNetwork(Network):
-    """The image's features are computed once per image: :meth:`features`."""
+    """A U-Net whose image :meth:`features` are computed once per image."""
 
     def __init__(self, model: SegDiff, ports: Ports) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""SegFormer: the MiT transformer and its MLP head, as the library transformers builds them."""
+"""SegFormer: the MiT transformer and its MLP head, from the library transformers."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ HUB_ID = re.compile(r"[\w-][\w.-]*/[\w-][\w.-]*")
 
 
 class Size(NamedTuple):
-    """What the variants differ in: Xie et al. 2021 (arXiv 2105.15203), tables 1 and 6."""
+    """The sizes of a variant (Xie et al. 2021, arXiv 2105.15203, tables 1 and 6)."""
 
     widths: tuple[int, ...]
     depths: tuple[int, ...]
@@ -44,11 +44,11 @@ SIZES = {
 class SegFormer(Model):
     """Xie et al. 2021 (arXiv 2105.15203); the logits, at a quarter of the size, are interpolated.
 
-    Weights are random, or the encoder's are those of ``pretrained``: a directory as transformers
-    saves it, with a ``model.safetensors`` of this variant, or where there is none of this name the
-    id of one on the Hugging Face hub (``ORGANISATION/NAME``), fetched into the hub's own cache once
-    and not asked for again. A grey image is shown to them three times. It is known by its content,
-    ``pretrained_hash``, which is filled in where it is empty. Nothing that is pickled is read.
+    Weights are random, or the encoder is loaded from ``pretrained``: a directory written by
+    transformers with a ``model.safetensors`` of this variant, or the id of a model on the Hugging
+    Face hub (``ORGANISATION/NAME``), which is fetched once into the hub's cache. A grey image is
+    repeated in the three input channels of a pretrained encoder. ``pretrained_hash`` identifies the
+    weights by their content and is computed where it is empty. No pickled file is read.
     """
 
     published: ClassVar = Ports(image=3, mask=0, out=150)
@@ -58,13 +58,13 @@ class SegFormer(Model):
     variant: Literal["b0", "b1", "b2", "b3", "b4", "b5"] = "b0"
     pretrained: Location | None = None
     pretrained_hash: str = ""
-    """SHA-256 of the pretrained weights' file."""
+    """SHA-256 of the file of the pretrained weights."""
     drop_path: float = 0.1
-    """How often a case skips the last block; earlier blocks less."""
+    """The probability that a case skips the last block; it is smaller for earlier blocks."""
     dropout: float = 0.1
-    """Of the channels before the last layer; whole ones, as in the authors' code."""
+    """The probability that a channel before the last layer is dropped, as in the authors' code."""
     head_rate: float = 10.0
-    """How many times the learning rate the head is trained with."""
+    """The factor of the learning rate for the head."""
 
     def __post_init__(self) -> None:
         for name in ("drop_path", "dropout"):
@@ -76,27 +76,27 @@ class SegFormer(Model):
             return
         file = self._weights_file(fetch=not self.pretrained_hash)
         if file.is_file() or not self.pretrained_hash:
-            self._know(file)
+            self._check_hash(file)
 
     def _weights_file(self, fetch: bool) -> Path:
-        """Where they are, or should be; those of the hub are fetched, or looked for in its cache.
+        """Return the path of the weights; those on the hub are fetched or looked up in its cache.
 
         Raises:
-            ValueError: the hub does not give them.
+            ValueError: the hub does not provide them.
         """
-        place = Path(str(self.pretrained)).expanduser()
-        if place.exists() or not HUB_ID.fullmatch(str(self.pretrained)):
-            return place / WEIGHTS
+        directory = Path(str(self.pretrained)).expanduser()
+        if directory.exists() or not HUB_ID.fullmatch(str(self.pretrained)):
+            return directory / WEIGHTS
         if not fetch and not self.installed:
-            return place / WEIGHTS
+            return directory / WEIGHTS
         require_installed(self)
-        return _of_hub(str(self.pretrained), fetch) or place / WEIGHTS
+        return _of_hub(str(self.pretrained), fetch) or directory / WEIGHTS
 
-    def _know(self, file: Path) -> None:
-        """Fill in what the weights are, or compare.
+    def _check_hash(self, file: Path) -> None:
+        """Compute the hash of the weights, and compare it with the configured one.
 
         Raises:
-            ValueError: there is no such file, or it is another than the config was made with.
+            ValueError: the file does not exist, or its hash differs.
         """
         require(
             file.is_file(),
@@ -135,14 +135,14 @@ class SegFormer(Model):
         return SegFormerNetwork(inner, channels)
 
     def _encoder(self, config: Any) -> dict[str, Tensor]:
-        """The pretrained encoder's weights.
+        """Return the weights of the pretrained encoder.
 
         Raises:
-            ValueError: they are not there, or not of this variant and this many channels.
+            ValueError: they are absent, or of another variant or number of channels.
         """
         file = self._weights_file(fetch=True)
-        self._know(file)
-        encoder, about = library(self).SegformerModel.from_pretrained(
+        self._check_hash(file)
+        encoder, loading = library(self).SegformerModel.from_pretrained(
             str(file.parent),
             config=config,
             local_files_only=True,
@@ -150,7 +150,7 @@ class SegFormer(Model):
             ignore_mismatched_sizes=True,
             output_loading_info=True,
         )
-        wrong = [*about["missing_keys"], *(key for key, *_ in about["mismatched_keys"])]
+        wrong = [*loading["missing_keys"], *(key for key, *_ in loading["mismatched_keys"])]
         require(
             not wrong,
             f"pretrained={str(self.pretrained)!r} is no MiT-{self.variant.upper()} for"
@@ -160,7 +160,7 @@ class SegFormer(Model):
         return encoder.state_dict()
 
     def groups(self, network: Network) -> list[dict[str, Any]]:
-        """As published: the head is trained faster, and normalisations do not decay."""
+        """Return the published groups: a faster head, and normalisations without weight decay."""
         named = list(network.named_parameters())
         head = [p for name, p in named if ".decode_head." in name]
         body = [(name, p) for name, p in named if ".decode_head." not in name]
@@ -172,7 +172,7 @@ class SegFormer(Model):
 
 
 class SegFormerNetwork(Network):
-    """Sees the image alone."""
+    """A SegFormer whose input is the image."""
 
     def __init__(self, inner: nn.Module, channels: int) -> None:
         super().__init__()
@@ -190,8 +190,8 @@ class SegFormerNetwork(Network):
 
 
 def _of_hub(name: str, fetch: bool) -> Path | None:
-    """The weights' file in the hub's cache; None where it is not there and not to be fetched."""
-    hub = importlib.import_module("huggingface_hub")  # of the library transformers
+    """Return the file of the weights in the hub's cache; None if it is absent and not fetched."""
+    hub = importlib.import_module("huggingface_hub")  # a dependency of transformers
     cached: Any = hub.try_to_load_from_cache(name, WEIGHTS)
     if isinstance(cached, str):
         return Path(cached)
@@ -199,28 +199,28 @@ def _of_hub(name: str, fetch: bool) -> Path | None:
         return None
     try:
         return Path(hub.hf_hub_download(name, WEIGHTS))
-    except Exception as error:  # of the network, of the hub, of the disk
+    except Exception as error:  # errors of the network, the hub or the disk
         why = f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
         raise ValueError(
-            f"pretrained={name!r} is no directory here, and the hub does not give its {WEIGHTS}:"
+            f"pretrained={name!r} is no directory here, and the hub does not provide its {WEIGHTS}:"
             f" {why}"
         ) from None
 
 
 def _replace_draws(inner: nn.Module) -> None:
-    """Layers that draw, or that normalise over a batch, become ours: the same at any world size."""
-    for owner, name, module in list(_places(inner)):
+    """Replace layers whose draws or statistics would depend on the number of workers."""
+    for owner, name, module in list(_children(inner)):
         if type(module).__name__ == "SegformerDropPath":
             setattr(owner, name, DropPath(module.drop_prob))
         elif isinstance(module, nn.Dropout):
             setattr(owner, name, Dropout2d(module.p) if module.p else nn.Identity())
         elif isinstance(module, nn.BatchNorm2d):
-            made = BatchNorm2d(module.num_features, module.eps, module.momentum)
-            made.load_state_dict(module.state_dict())
-            setattr(owner, name, made)
+            norm = BatchNorm2d(module.num_features, module.eps, module.momentum)
+            norm.load_state_dict(module.state_dict())
+            setattr(owner, name, norm)
 
 
-def _places(root: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
+def _children(root: nn.Module) -> Iterator[tuple[nn.Module, str, Any]]:
     for owner in root.modules():
         for name, module in owner.named_children():
             yield owner, name, module

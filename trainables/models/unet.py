@@ -1,4 +1,4 @@
-"""U-Net: the plain convolutional network, as wide as a given number of parameters allows."""
+"""U-Net: the plain convolutional network, as wide as a number of parameters allows."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ from trainables.part import require
 class UNet(Model):
     """Ronneberger et al. 2015 (arXiv 1505.04597), padded and with batch normalisation.
 
-    ``levels`` of two 3×3 convolutions, each half as large and twice as wide as the one above; no
-    attention, no residuals, no time. The widths are the largest for which there are at most
-    ``parameters``: give it another network's number, and the two compare at equal size.
+    It has ``levels`` of two 3×3 convolutions, each half as large and twice as wide as the one
+    above, and no attention, residual connections or time input. The widths are the largest with at
+    most ``parameters`` parameters, which allows a comparison with another network at equal size.
     """
 
     denoises: ClassVar = False
@@ -46,12 +46,12 @@ class UNet(Model):
 
 
 STEPS = 16
-"""Widths grow in steps of which the deepest level takes each, and the first every 16th."""
+"""Steps of the deepest level's scale per channel of the first level."""
 
 
 @lru_cache(maxsize=64)
 def widths(parameters: int, levels: int, ports: Ports) -> tuple[int, ...]:
-    """The largest widths of a network of at most so many parameters."""
+    """Return the largest widths of a network with at most so many parameters."""
 
     def at(step: int) -> tuple[int, ...]:
         return tuple(max(1, round(step * 2**k / STEPS)) for k in range(levels))
@@ -66,13 +66,13 @@ def widths(parameters: int, levels: int, ports: Ports) -> tuple[int, ...]:
 
 
 def counted(widths: tuple[int, ...], ports: Ports) -> int:
-    """Parameters of a network of these widths, counted without allocating any."""
+    """Return the number of parameters of a network with these widths, without allocating any."""
     with torch.device("meta"):
         return sum(p.numel() for p in UNetNetwork(widths, ports).parameters())
 
 
 class UNetNetwork(Network):
-    """Sees the image alone."""
+    """A U-Net whose input is the image."""
 
     def __init__(self, widths: tuple[int, ...], ports: Ports) -> None:
         super().__init__()

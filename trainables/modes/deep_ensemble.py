@@ -1,4 +1,4 @@
-"""Deep ensemble: several feed-forward networks that differ in their seed, read together."""
+"""Deep ensemble: the mean of several feed-forward networks that differ in their seed."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from trainables.segmenter import Segmenter
 class DeepEnsemble(Segmenter):
     """The mean of feed-forward twins (Lakshminarayanan et al. 2017, arXiv 1612.01474).
 
-    ``networks`` are trained one after another in one trial, each as the mode ``feedforward`` trains
-    it: with its own initial weights, draws and best validation, ``train.steps`` steps each. The
-    first has the trial's own seed, and so is the network of a ``feedforward`` trial of this seed.
-    With ``members`` each of them sees the image in so many views.
+    ``networks`` are trained one after another in one trial, each as in the mode ``feedforward``:
+    ``train.steps`` steps with its own initial weights, draws and best validation. The first has the
+    seed of the trial, so it equals the network of a ``feedforward`` trial with this seed. Each
+    network predicts ``members`` views of the image.
     """
 
     networks: int = 5

@@ -43,25 +43,24 @@ from trainables.weights.none import Unweighted
 class Diffusion(Mode):
     """Gaussian diffusion of an encoded mask.
 
-    ``t_low`` and ``t_high`` restrict training and sampling to a part of the schedule. A network is
-    asked for ``target``, and judged by ``loss``: ``mse`` of the target; ``hybrid``, that plus
-    ``vlb_weight`` × the variational bound of a step of a ``timesteps``-step process whose variance
-    the network chooses too; ``cross_entropy``, for which the head is read as logits of the mask, so
-    the target must be x0. ``weight`` says how much each noise level counts, and ``dice_weight`` ×
-    (1 − soft Dice of the x0 estimate) is added.
+    ``t_low`` and ``t_high`` restrict training and sampling to a part of the schedule. The network
+    predicts ``target``. ``loss`` is the ``mse`` of the target; ``hybrid``, which adds
+    ``vlb_weight`` × the variational bound for a step of a ``timesteps``-step process with learned
+    variance; or ``cross_entropy``, whose head gives logits of the mask, so the target must be x0.
+    ``weight`` weights each noise level, and ``dice_weight`` × (1 − soft Dice of x0) is added.
 
-    With ``evidence`` the log-odds that a pixel's own noisy value gives are added to the logits in
-    closed form, so the network only learns what the rest of the mask and the image tell. Near the
-    clean end, where the noisy mask already decides, the estimate is then exact. ``clip`` keeps
-    estimates of x0 between the values that an encoded mask can have.
+    With ``evidence`` the log-odds from a pixel's own noisy value are added to the logits in closed
+    form, so that the network learns only the information of the image and of the other pixels. The
+    estimate is then exact near the clean end, where the noisy mask decides. ``clip`` clamps
+    estimates of x0 to the range of an encoded mask.
 
-    ``image_dropout`` is the share of cases trained without their image, which makes the network the
-    unconditional denoiser as well; ``feedforward_share`` the share trained as the feed-forward twin
-    (mask and t zero), which lets it guess a mask in one pass.
+    ``image_dropout`` is the share of cases trained without their image, which makes the network an
+    unconditional denoiser as well. ``feedforward_share`` is the share trained as the feed-forward
+    twin (mask and t zero), so that it can guess a mask in one pass.
 
-    Sampling starts from noise at ``t_high``; or at ``t_start``, from a guess noised to that level:
-    ``one_step`` is the x0 estimate of pure noise, ``auxiliary`` the auxiliary output beside it,
-    ``feedforward`` the twin's pass.
+    Sampling starts from noise at ``t_high``, or from a guess noised to ``t_start``: ``one_step`` is
+    the x0 estimate of pure noise, ``auxiliary`` the auxiliary output of that pass, ``feedforward``
+    the pass of the twin.
     """
 
     denoises: ClassVar[bool] = True
@@ -103,23 +102,23 @@ class Diffusion(Mode):
         )
         require(
             self.loss != "cross_entropy" or self.target == "x0",
-            "loss='cross_entropy' reads the head as mask logits, so target="
+            "loss='cross_entropy' uses the head as mask logits, so target="
             f"{self.target!r} must be 'x0'",
         )
         require(
             self.feedforward_share == 0 or self.loss == "cross_entropy",
             f"feedforward_share={self.feedforward_share} needs loss='cross_entropy', not"
-            f" {self.loss!r}: the twin's head is read as mask logits",
+            f" {self.loss!r}: the head of the twin gives mask logits",
         )
         require(
             self.start != "one_step" or self.target != "eps",
-            "start='one_step' reads x0 from pure noise, which target='eps' cannot say (choices of"
-            " target: x0, v)",
+            "start='one_step' estimates x0 from pure noise, which target='eps' does not allow"
+            " (choices of target: x0, v)",
         )
         require(
             self.start != "feedforward" or self.feedforward_share > 0,
-            "start='feedforward' needs a network trained as the twin too: feedforward_share=0.0"
-            " must be positive",
+            "start='feedforward' needs a network that is also trained as the twin:"
+            " feedforward_share=0.0 must be positive",
         )
         require(self.t_low < self.t_start <= 1, f"t_start={self.t_start} must lie in (t_low, 1]")
         require(
@@ -147,11 +146,11 @@ class Diffusion(Mode):
         return Ports(image_channels, channels, outputs, masks.channels(classes))
 
     def log_snr(self, t_B: Tensor) -> Tensor:
-        """λ(t) on the CPU in float64, brought back to the device."""
+        """Return λ(t), computed on the CPU in float64."""
         return self.schedule.log_snr(t_B.cpu().double()).to(t_B.device)
 
     def estimate(self, output: Output, x: Tensor, log_snr_B: Tensor) -> Estimate:
-        """What a pass says of x0, [B, M, H, W]."""
+        """Return the estimate of x0, [B, M, H, W], from the output of a pass."""
         if self.loss == "cross_entropy":
             logits = self.logits(output.main, x, log_snr_B)
             return Estimate(self.encoding.to_x0(self.encoding.expected(logits)))
@@ -170,11 +169,11 @@ class Diffusion(Mode):
         images: Tensor,
         features: Features | None = None,
     ) -> Estimate:
-        """One network pass."""
+        """Make one network pass and return its estimate."""
         return self.estimate(network(x, t_B, images, features), x, self.log_snr(t_B))
 
     def logits(self, main: Tensor, x: Tensor, log_snr_B: Tensor) -> Tensor:
-        """Log-odds of the mask: log p(x | 1) − log p(x | 0) = 2αb(x − αc)/σ² is the evidence.
+        """Return the log-odds of the mask; the evidence log p(x|1) − log p(x|0) is 2αb(x − αc)/σ².
 
         For one-hot channels the same term per channel is the log-likelihood of its class, up to a
         constant that the softmax drops.
@@ -182,8 +181,8 @@ class Diffusion(Mode):
         if not self.evidence:
             return main
         alpha, sigma = map(as_images, alpha_sigma(log_snr_B))
-        pull = 2 * self.encoding.scale * alpha / sigma.square()
-        return main + pull * (x - alpha * self.encoding.offset)
+        slope = 2 * self.encoding.scale * alpha / sigma.square()
+        return main + slope * (x - alpha * self.encoding.offset)
 
     def losses(self, network: Network, batch: Batch, classes: int, control: Control) -> Tensor:
         t = self.t_low + (self.t_high - self.t_low) * batch.uniform_B.double()
@@ -208,9 +207,9 @@ class Diffusion(Mode):
             estimate = Estimate(self.encoding.to_x0(self.encoding.expected(logits)))
         else:
             estimate = self.estimate(output, x, log_snr)
-            asked = target_of(x0, batch.noise_BMHW, log_snr, self.target)
-            main = output.main[:, : asked.shape[1]]
-            loss = (main - asked).square().flatten(1).mean(1)
+            target = target_of(x0, batch.noise_BMHW, log_snr, self.target)
+            main = output.main[:, : target.shape[1]]
+            loss = (main - target).square().flatten(1).mean(1)
         weight = self.weight.on(log_snr, self.target).to(loss)
         loss = loss * torch.where(blind, 1.0, weight)  # the twin has no noise level
         if self.loss == "hybrid":
@@ -222,10 +221,10 @@ class Diffusion(Mode):
         return loss + auxiliary_loss(output, truth)
 
     def _bound(self, x0: Tensor, estimate: Estimate, t: Tensor) -> Tensor:
-        """One step's term of the variational bound, bits per element, [B].
+        """Return one step's term of the variational bound, bits per element, [B].
 
         It trains the variance only: the estimate of x0 is detached (Nichol & Dhariwal 2021, arXiv
-        2102.09672, section 3.1). The last step, to the clean mask, is the cost of the mask's bin.
+        2102.09672, section 3.1). The last step's term is the cost of the clean mask's bin.
         """
         assert estimate.range is not None
         last = 1 / self.timesteps
@@ -238,7 +237,7 @@ class Diffusion(Mode):
         first, clean = functional.logsigmoid(-ends).float()
         posterior = clean + torch.log(-torch.expm1(ends[0] - ends[1])).float()
         log_variance = posterior + estimate.range * (first - clean)
-        bins = bin_cost(x0 - c, mean - c, log_variance, b / 255, b)  # as of 8-bit images: Ho 2020
+        bins = bin_cost(x0 - c, mean - c, log_variance, b / 255, b)  # bins of 8-bit images: Ho 2020
         cost = torch.where(as_images(t < last).bool(), bins, step)
         return cost.flatten(1).mean(1) / math.log(2)
 
@@ -250,7 +249,7 @@ class Diffusion(Mode):
         seeds: Sequence[int],
         control: Control,
     ) -> Prediction:
-        """All members of all cases in one batch; the image's features are computed once."""
+        """Predict all members of all cases in one batch; features are computed once per image."""
         features = network.features(images_BCHW)
         images = images_BCHW.repeat_interleave(self.members, 0)
         features = tuple(f.repeat_interleave(self.members, 0) for f in features)
@@ -280,8 +279,8 @@ class Diffusion(Mode):
                 assert side is not None, "Config refuses start='auxiliary' for other networks"
                 x0 = self.encoding.to_x0(self.encoding.of_classes(side, classes))
         start = self.log_snr(torch.full((1,), t_start, device=images.device))
-        # Noise at t_high is taken to hide the mask: without a guess x starts with the encoding's
-        # offset only, which is right while alpha there is small.
+        # Noise at t_high is assumed to hide the mask: without a guess x starts from the encoding's
+        # offset, which is correct while alpha is small there.
         alpha, sigma = map(as_images, alpha_sigma(start))
         x = sigma * noise() + alpha * (self.encoding.offset if x0 is None else x0)
         times = self.sampler.grid(self.schedule, t_start, self.t_low)
@@ -295,7 +294,7 @@ class Diffusion(Mode):
         return Prediction(per_case(p), None if side is None else per_case(side).mean(1))
 
     def _guess(self, network: Network, images: Tensor, classes: int) -> Tensor:
-        """The feed-forward twin's x0, once per member."""
+        """Return the x0 of the feed-forward twin, repeated per member."""
         output = blind_pass(network, images, self.encoding.channels(classes))
         x0 = self.encoding.to_x0(self.encoding.expected(output.main))
         return x0.repeat_interleave(self.members, 0)

@@ -1,4 +1,4 @@
-"""Feed-forward: the same network segments in one pass; mask channel zero, t = 0, logits out."""
+"""Feed-forward: the network of diffusion segments in one pass, with mask channel zero and t = 0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from trainables.segmenter import Segmenter
 
 @dataclass(frozen=True)
 class FeedForward(Segmenter):
-    """The default twin: same module and parameters as the one-hot diffusion network."""
+    """The twin with the same module and parameters as the one-hot diffusion network."""
 
     def mask_channels(self, classes: int) -> int:
         return masks.channels(classes)

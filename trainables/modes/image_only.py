@@ -1,4 +1,4 @@
-"""Image-only: the architecture without its mask channel and time branch, in one pass."""
+"""Image-only: the architecture without mask channel and time branch segments in one pass."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from trainables.segmenter import Segmenter
 
 @dataclass(frozen=True)
 class ImageOnly(Segmenter):
-    """The plain segmentation network that the denoiser was made of."""
+    """The plain segmentation network from which the denoiser was derived."""
 
     def mask_channels(self, classes: int) -> int:
         return 0

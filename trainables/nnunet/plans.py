@@ -101,6 +101,7 @@ class _Multiprocessing:
 
     def __init__(self, beat: Callable[[], None]) -> None:
         self._beat = beat
+        self._pool: list[object] = []  # nnU-Net looks for dead worker processes in it
 
     def get_context(self, method: str) -> _Multiprocessing:
         return self

@@ -1,4 +1,4 @@
-"""DDIM: from deterministic (η = 0) to ancestral (η = 1) sampling, over any number of steps."""
+"""DDIM: deterministic (η = 0) to ancestral (η = 1) sampling with any number of steps."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DDIM(Sampler):
     def advance(
         self, x: Tensor, here: Visit, before: Visit | None, there: Tensor, noise: Noise
     ) -> Tensor:
-        """Eq. 12; the σ_t of eq. 16 is ``fresh`` times σ there. Coefficients in float64."""
+        """Apply eq. 12; the σ_t of eq. 16 is ``fresh`` times σ there. Coefficients are float64."""
         image = scale_like(x)
         (alpha_here, sigma_here), (alpha, sigma) = alpha_sigma(here.log_snr), alpha_sigma(there)
         fresh = self.eta * (-torch.expm1(here.log_snr - there)).sqrt()

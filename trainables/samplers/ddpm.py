@@ -1,4 +1,4 @@
-"""DDPM: ancestral sampling, fresh noise at each step, between any two noise levels."""
+"""DDPM: ancestral sampling, with fresh noise at each step."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ class DDPM(Sampler):
 
     With c = 1 − SNR_here/SNR_there, the forward step back to here has the variance c·σ_here²
     (Kingma et al. 2021, arXiv 2107.00630, appendix A) and the posterior given x0 has c·σ_there².
-    ``variance`` picks one of them, or what a learned-range head says between them, on a
-    logarithmic scale (Nichol & Dhariwal 2021, arXiv 2102.09672, section 3.1).
+    ``variance`` selects one of them, or the interpolation by a learned-range head on a logarithmic
+    scale (Nichol & Dhariwal 2021, arXiv 2102.09672, section 3.1).
     """
 
     variance: Literal["posterior", "forward", "learned"] = "posterior"
@@ -27,7 +27,7 @@ class DDPM(Sampler):
     def advance(
         self, x: Tensor, here: Visit, before: Visit | None, there: Tensor, noise: Noise
     ) -> Tensor:
-        """A draw from N(α_there·((1 − c)·x/α_here + c·x0), variance)."""
+        """Draw from N(α_there·((1 − c)·x/α_here + c·x0), variance)."""
         image = scale_like(x)
         (alpha_here, sigma_here), (alpha, sigma) = alpha_sigma(here.log_snr), alpha_sigma(there)
         change = -torch.expm1(here.log_snr - there)

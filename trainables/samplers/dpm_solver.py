@@ -1,4 +1,4 @@
-"""DPM-Solver++(2M): deterministic, second order, one network pass per step."""
+"""DPM-Solver++(2M): deterministic sampling of second order, with one network pass per step."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from trainables.samplers import Noise, Sampler, Visit, scale_like
 class DPMSolver(Sampler):
     """Lu et al. 2022 (arXiv 2211.01095, algorithm 2), predicting x0.
 
-    The first step is of first order, for it has no visit before it. So is the last, as the paper
-    advises for few steps: to return the last x0 is to make that step, down to σ = 0.
+    The first step is of first order, because no visit precedes it. So is the last step, as the
+    paper advises for few steps: returning the last x0 equals a first-order step to σ = 0.
     """
 
     def advance(
         self, x: Tensor, here: Visit, before: Visit | None, there: Tensor, noise: Noise
     ) -> Tensor:
-        """The last two x0 extrapolated over half the step; the paper's λ is half of ours."""
+        """Extrapolate the last two x0 over half the step; the paper's λ is half the log-SNR."""
         image = scale_like(x)
         (_, sigma_here), (alpha, sigma) = alpha_sigma(here.log_snr), alpha_sigma(there)
         step = (there - here.log_snr) / 2

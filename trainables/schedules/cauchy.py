@@ -1,4 +1,4 @@
-"""Cauchy: λ has a Cauchy density, with heavier tails than Laplace."""
+"""Cauchy: λ has a Cauchy density, with heavier tails than the Laplace schedule."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from trainables.schedules import Schedule
 class Cauchy(Schedule):
     """λ(t) is the Cauchy quantile at 1 − t (Hang et al. 2024, arXiv 2407.03297).
 
-    λ = location + scale·tan(π(1 − 2t)/2) is infinite at both ends, so the density is cut where λ is
-    ``span`` away from ``location``.
+    λ = location + scale·tan(π(1 − 2t)/2) is infinite at both ends, so the density is truncated at
+    the distance ``span`` from ``location``.
     """
 
     location: float = 0.0

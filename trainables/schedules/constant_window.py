@@ -1,4 +1,4 @@
-"""Constant window: every λ between two levels equally often."""
+"""Constant window: λ is uniform between two levels."""
 
 from __future__ import annotations
 
@@ -14,8 +14,9 @@ from trainables.schedules import Schedule
 class ConstantWindow(Schedule):
     """λ(t) falls linearly from ``log_snr_high`` to ``log_snr_low``.
 
-    The reference among schedules: under it alone a weight per step is a weight per λ (the measure
-    of Kingma et al. 2021, arXiv 2107.00630, in which the bound depends on the ends only).
+    It is the reference among schedules: only under it is a weight per step a weight per λ, the
+    measure in which the variational bound depends on the ends only (Kingma et al. 2021, arXiv
+    2107.00630).
     """
 
     log_snr_high: float = 5.0

@@ -1,4 +1,4 @@
-"""Cosine, with a shift in log-SNR (improved DDPM; simple diffusion)."""
+"""Cosine: α is a cosine of t, with a shift in log-SNR (improved DDPM, simple diffusion)."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from trainables.schedules import Schedule
 class Cosine(Schedule):
     """λ(t) = −2 log tan(a + t·(b−a)) + shift (Hoogeboom et al. 2023, arXiv 2301.11093, section 3).
 
-    α = cos(πt/2) (Nichol & Dhariwal 2021) is infinite in λ at both ends, so a and b cut it where
-    the unshifted λ is ±``span``. A negative shift means more noise at every t.
+    α = cos(πt/2) (Nichol & Dhariwal 2021) is infinite in λ at both ends, so a and b truncate
+    it where the unshifted λ is ±``span``. A negative shift means more noise at every t.
     """
 
     shift: float = 0.0

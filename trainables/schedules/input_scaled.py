@@ -1,4 +1,4 @@
-"""Input-scaled: a schedule whose clean mask is multiplied by a factor (Chen)."""
+"""Input-scaled: another schedule with the clean mask multiplied by a factor (Chen 2023)."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from trainables.schedules import Schedule
 class InputScaled(Schedule):
     """λ(t) = λ_base(t) + 2 log(scale) (Chen 2023, arXiv 2301.10972).
 
-    Multiplying x0 by ``scale`` and dividing by the standard deviation that α·scale·x0 + σ·ε then
-    has is the variance-preserving process with that λ. The abstract's log b is of the amplitude,
-    hence the factor 2. The ends of the schedule move with it.
+    Multiplying x0 by ``scale`` and dividing α·scale·x0 + σ·ε by its standard deviation gives the
+    variance-preserving process with this λ. The paper's log b refers to the amplitude, hence the
+    factor 2. The ends of the schedule are shifted too.
     """
 
     base: Schedule = field(

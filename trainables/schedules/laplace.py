@@ -1,4 +1,4 @@
-"""Laplace: λ has a Laplace density, most training steps near its location."""
+"""Laplace: λ has a Laplace density, which concentrates training steps near its location."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class Laplace(Schedule):
     """λ(t) is the Laplace quantile at 1 − t (Hang et al. 2024, arXiv 2407.03297).
 
     λ = location − scale·sgn(t − ½)·|log(1 − |2t − 1|)| is infinite at both ends, so the density is
-    cut where λ is ``span`` away from ``location``. The defaults 0 and 0.5 are the paper's.
+    truncated at the distance ``span`` from ``location``. The defaults 0 and 0.5 are the paper's.
     """
 
     location: float = 0.0

@@ -1,4 +1,4 @@
-"""Linear β (DDPM): the variance added per step grows linearly."""
+"""Linear: the variance β added per step grows linearly (DDPM)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Linear(Schedule):
 
     @functools.cached_property
     def _table(self) -> Tensor:
-        """λ of the T discrete steps: log(ᾱ/(1−ᾱ)), ᾱ = Π(1−β) (Ho et al., eq. 4)."""
+        """λ at the T discrete steps: log(ᾱ/(1−ᾱ)) with ᾱ = Π(1−β) (Ho et al., eq. 4)."""
         beta = torch.linspace(self.beta_first, self.beta_last, self.timesteps, dtype=torch.float64)
         log_alpha_bar = torch.log1p(-beta).cumsum(0)
         return log_alpha_bar - torch.log(-torch.expm1(log_alpha_bar))

@@ -1,4 +1,4 @@
-"""Log-normal σ (EDM): λ has a normal density, placed by the spread of the masks."""
+"""Log-normal: σ is log-normal, so λ has a normal density (EDM)."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from trainables.torch_calls import normal_quantile
 class LogNormal(Schedule):
     """ln σ ~ N(mean, std²) for data of spread 0.5 (Karras et al. 2022, arXiv 2206.00364, table 1).
 
-    σ is the noise over the signal's factor, λ = −2 ln σ. Relative to data of another spread, the
-    same noise is σ·sigma_data/0.5, so λ(t) = −2(mean + std·Φ⁻¹(t)) − 2 ln(sigma_data/0.5). Masks of
-    ±1 with prevalence p have sigma_data = 2·sqrt(p(1 − p)). The density is cut where λ is ``span``
-    away from its median.
+    σ is the noise relative to the factor of the signal, λ = −2 ln σ. For data of another standard
+    deviation the same noise is σ·sigma_data/0.5, so λ(t) = −2(mean + std·Φ⁻¹(t)) − 2 ln(sigma_data
+    /0.5). Masks of ±1 with prevalence p have sigma_data = 2·sqrt(p(1 − p)). The density is
+    truncated at the distance ``span`` from its median.
     """
 
     mean: float = -1.2

@@ -1,4 +1,4 @@
-"""Polynomial: signal power falls as 1 − t^power (square root: Diffusion-LM)."""
+"""Polynomial: the signal power is 1 − t^power (power ½: Diffusion-LM)."""
 
 from __future__ import annotations
 

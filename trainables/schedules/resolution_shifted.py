@@ -1,4 +1,4 @@
-"""Resolution-shifted: a schedule with the noise that a larger image needs (simple diffusion)."""
+"""Resolution-shifted: another schedule with more noise for larger images (simple diffusion)."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class ResolutionShifted(Schedule):
     """λ(t) = λ_base(t) + 2 log(reference/size) (Hoogeboom et al. 2023, arXiv 2301.11093).
 
     At ``size`` pixels a side, averaging down to ``reference`` pixels a side leaves the signal-to-
-    noise ratio that ``base`` has. The ends of the schedule move with it.
+    noise ratio of ``base``. The ends of the schedule are shifted too.
     """
 
     base: Schedule = field(

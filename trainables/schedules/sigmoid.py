@@ -1,4 +1,4 @@
-"""Sigmoid: signal power falls along a piece of the logistic curve."""
+"""Sigmoid: the signal power falls along a part of the logistic curve."""
 
 from __future__ import annotations
 

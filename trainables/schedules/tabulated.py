@@ -1,4 +1,4 @@
-"""Tabulated: λ given as data, linear between its points; what an adapted schedule is."""
+"""Tabulated: λ is piecewise linear through given points, as in an adapted schedule."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from trainables.schedules import Schedule
 
 @dataclass(frozen=True)
 class Tabulated(Schedule):
-    """λ(t) through the points (``times``, ``log_snrs``), piecewise linear; no source but the data.
+    """λ(t) is piecewise linear through the points (``times``, ``log_snrs``).
 
     λ at uniform times has a piecewise constant density, so a histogram over λ becomes a schedule
-    when its cumulative shares, from the cleanest bin on, are the times of its edges.
+    whose times are the cumulative shares at the bin edges, from the cleanest bin on.
     """
 
     times: tuple[float, ...] = (0.0, 1.0)

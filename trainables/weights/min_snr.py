@@ -1,4 +1,4 @@
-"""Min-SNR: the signal-to-noise ratio up to a bound, so that nearly clean steps do not dominate."""
+"""Min-SNR: the signal-to-noise ratio up to a bound, to limit the weight of nearly clean steps."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""No weight: the plain squared error of whichever target the network is asked for."""
+"""No weight: the unweighted squared error of the target."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from trainables.weights import Weight
 class Unweighted(Weight):
     """1 for each target; with ε the simple loss of Ho et al. 2020 (arXiv 2006.11239, eq. 14).
 
-    Unlike the other weights it is another loss for another target.
+    Unlike with the other weights, the loss depends on the target.
     """
 
     def on(self, log_snr: Tensor, target: Target) -> Tensor:

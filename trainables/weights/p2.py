@@ -1,4 +1,4 @@
-"""P2: less weight on nearly clean steps (perception prioritised)."""
+"""P2: less weight on nearly clean steps (perception-prioritised training)."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ class SigmoidWeight(Weight):
     """sigmoid(bias − λ) on ε; a larger bias reaches cleaner steps.
 
     Kingma & Gao 2023 (arXiv 2303.00848); Hoogeboom et al. 2024 (arXiv 2410.19324). It multiplies
-    the error at the times that the schedule visits, so the schedule's density of λ counts as well.
+    the error at the times of the schedule, so the schedule's density of λ contributes too.
     """
 
     bias: float = 0.0
