@@ -62,12 +62,12 @@ def list_commits(store: Store) -> list[Commit]:
 
 def counted(commits: Iterable[Commit]) -> dict[str, Commit]:
     """Return the commit that counts for each digest, from commits sorted by key."""
-    found: dict[str, Commit] = {}
+    best: dict[str, Commit] = {}
     for commit in commits:
-        best = found.get(commit.digest)
-        if best is None or RANK.index(commit.outcome) <= RANK.index(best.outcome):
-            found[commit.digest] = commit
-    return found
+        other = best.get(commit.digest)
+        if other is None or RANK.index(commit.outcome) <= RANK.index(other.outcome):
+            best[commit.digest] = commit
+    return best
 
 
 def outcome_of(store: Store, digest: str, among: Iterable[Outcome]) -> Outcome | None:

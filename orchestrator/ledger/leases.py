@@ -1,4 +1,4 @@
-"""Leases: which process trains a digest, and when it last said so.
+"""Leases: which process trains a digest, and when it last renewed its lease.
 
 ``leases/DIGEST.json`` is written when a process starts or resumes a run, renewed while the run
 makes progress, and deleted when the run is committed. A lease does not exclude anybody: a second

@@ -47,7 +47,7 @@ class Declaration(TypedDict):
 
 
 class Description(TypedDict):
-    """What ``space.json`` says of a study."""
+    """The content of a study's ``space.json``."""
 
     question: str
     arms: list[str]
@@ -142,14 +142,14 @@ class Studies:
 
     def current(self, study: str | None = None) -> list[Declared]:
         """Return the trials of a study's current revision, or of all studies not retired."""
-        found: list[Declared] = []
+        slots: list[Declared] = []
         for name in [study] if study else self.names():
             try:
                 description = self._read_json(f"studies/{name}/space.json")
             except KeyError:  # no sweep of this study has started
                 continue
-            found += self.declared(name, description["revision"])
-        return found
+            slots += self.declared(name, description["revision"])
+        return slots
 
     def declarations(self, slots: Iterable[Declared]) -> dict[str, Declaration]:
         """Return what is declared about each trial, by the key of its slot."""

@@ -112,7 +112,7 @@ def _readable(
                 if isinstance(record, DamagedError):
                     raise record
                 if Commit.key_of(record.digest, record.outcome, record.attempt) != record.key:
-                    raise DamagedError(f"{record.key}: it says {record.digest} {record.outcome}")
+                    raise DamagedError(f"{record.key}: it holds {record.digest} {record.outcome}")
                 if wanted is not None and wanted[record.key] != record.attempt:
                     continue
                 tables = _rows(record, objects)

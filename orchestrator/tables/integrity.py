@@ -37,7 +37,7 @@ Kind = Literal["damage", "note"]
 
 @dataclass(frozen=True)
 class Finding:
-    """A damage of the store or a note about it, where it is, and how to cure it."""
+    """A damaged object, or a note about the store, with its place and its cure."""
 
     kind: Kind
     where: str
@@ -125,7 +125,7 @@ class Check:
     def _check_place(self, record: Record) -> Iterator[Finding]:
         """The key of a record must agree with its content."""
         if Commit.key_of(record.digest, record.outcome, record.attempt) != record.key:
-            error = DamagedError(f"it says {record.digest} {record.outcome}")
+            error = DamagedError(f"it holds {record.digest} {record.outcome}")
             yield self._damaged(record.key, record.attempt, error)
 
     def _check_objects(self, record: Record, objects: dict[str, Entry]) -> Iterator[Finding]:
