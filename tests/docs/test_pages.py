@@ -143,18 +143,18 @@ def test_the_tree_and_the_picture_name_every_package() -> None:
             assert missing == set(), f"{page}: {package}"
 
 
-def test_the_picture_has_the_layers_of_the_import_contract() -> None:
+def test_the_picture_has_the_layers_of_the_import_contracts() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    (layers,) = (
-        contract["layers"]
+    contracts = {
+        contract["containers"][0]: contract["layers"]
         for contract in project["tool"]["importlinter"]["contracts"]
         if contract["type"] == "layers" and "containers" in contract
-    )
-    drawn = [block.text for block in blocks(read("docs/architecture.md")) if block.info == "layers"]
-    lines = [line.split("  ")[0].strip() for line in drawn[0].splitlines() if line.strip()]
-    assert [sorted(re.findall(r"\w+", line)) for line in lines] == [
-        sorted(re.findall(r"\w+", layer)) for layer in layers
-    ]
+    }
+    drawn = {b.info: b.text for b in blocks(read("docs/architecture.md")) if b.info}
+    assert drawn.keys() == contracts.keys()
+    for package, layers in contracts.items():
+        lines = [sorted(re.findall(r"\w+", line)) for line in drawn[package].splitlines()]
+        assert lines == [sorted(re.findall(r"\w+", layer)) for layer in layers], package
 
 
 def test_every_choice_and_every_verb_is_named_on_a_page() -> None:
