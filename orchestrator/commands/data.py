@@ -19,7 +19,7 @@ from trainables.part import names, parse_part, part_class, summary, unknown
 
 MIB = 2**20
 PATIENCE = 2.0
-"""Seconds of silence before progress is told."""
+"""Seconds before progress is printed."""
 
 
 def main(options: Namespace) -> int:
@@ -159,7 +159,7 @@ def _written(dataset: Dataset) -> dict[str, Any]:
 
 
 class _Loading:
-    """Bytes loaded so far, told on stderr now and then."""
+    """Prints the bytes loaded so far on stderr, at most every :data:`PATIENCE` seconds."""
 
     def __init__(self, title: str) -> None:
         self.title, self.last = title, time.monotonic()

@@ -63,7 +63,8 @@ def sheet(dataset: Dataset, file: Path) -> list[Problem]:
         raise ValueError(f"{dataset.title}: no image can be shown{first}")
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph")  # a name in letters that the font lacks
-        _figure(dataset, rows, survey).savefig(file, format="png", dpi=100)
+        figure: Any = _figure(dataset, rows, survey)
+        figure.savefig(file, format="png", dpi=100)
     return [*problems, *suspicions(dataset, survey.cases)]
 
 
@@ -92,7 +93,7 @@ class _Survey:
 def _figure(dataset: Dataset, rows: list[list[Shown]], survey: _Survey) -> Figure:
     columns = max(4, *map(len, rows))
     shape = (len(rows) + 1, columns)
-    figure = Figure(figsize=(2.3 * columns, 2.7 * shape[0] + 0.6), layout="constrained")
+    figure: Any = Figure(figsize=(2.3 * columns, 2.7 * shape[0] + 0.6), layout="constrained")
     colours = _colours(len(dataset.classes))
     grid: Any = figure.add_gridspec(*shape)
     for r, (split, row) in enumerate(zip(SPLITS, rows, strict=True)):
@@ -109,11 +110,10 @@ def _figure(dataset: Dataset, rows: list[list[Shown]], survey: _Survey) -> Figur
     handles = [
         Patch(color=colours[k], label=name) for k, name in enumerate(dataset.classes) if k > 0
     ]
-    finish: Any = figure
-    finish.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
+    figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     most = 22 * columns
     where = dataset.where if len(dataset.where) <= most else f"…{dataset.where[-most:]}"
-    finish.suptitle(f"{dataset.title}\n{where}", fontsize=8, parse_math=False)
+    figure.suptitle(f"{dataset.title}\n{where}", fontsize=8, parse_math=False)
     return figure
 
 
@@ -144,7 +144,7 @@ def _draw_values(axis: Any, survey: _Survey) -> None:
     """One histogram of the images' values: all of them, and those of the foreground."""
     inside, outside = (np.concatenate(survey.values[part]) for part in (True, False))
     both = np.concatenate([inside, outside])
-    low, high = np.percentile(both, (0.1, 99.9))
+    low, high = (float(v) for v in np.percentile(both, (0.1, 99.9)))
     bins = np.linspace(low, max(high, low + 1e-6), 65)
     for values, style in (
         (outside, {"color": "0.7", "label": "background"}),
@@ -176,7 +176,7 @@ def outlined(raster: Raster, colours: NDArray[np.float64]) -> NDArray[np.float64
     objects = labels.astype(np.int64)
     if raster.instances is not None:  # at the nearest pixels
         rows, columns = (
-            np.array([round(i) for i in np.linspace(0, n - 1, m)])
+            np.rint(np.linspace(0, n - 1, m, dtype=np.float64)).astype(np.int64)
             for n, m in zip(raster.instances.shape, labels.shape, strict=True)
         )
         objects = np.where(labels > 0, raster.instances[np.ix_(rows, columns)], 0)

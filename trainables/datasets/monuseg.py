@@ -98,9 +98,9 @@ def _nuclei(pair: Pair) -> Raster:
     Raises:
         ValueError: one of the two files is bad.
     """
-    pixels, _, said = read_pixels(pair.image, 3)
+    pixels, _, of_image = read_pixels(pair.image, 3)
     try:
         instances, notes = fill(read_regions(pair.mask.read()), *pixels.shape[1:])
     except ValueError as error:
         raise ValueError(f"its outlines {pair.mask.path}: {error}") from error
-    return Raster(pixels, (instances > 0).astype(np.uint8), instances, (*said, *notes))
+    return Raster(pixels, (instances > 0).astype(np.uint8), instances, (*of_image, *notes))

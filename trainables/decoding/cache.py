@@ -6,6 +6,7 @@ import contextlib
 import functools
 import hashlib
 import json
+import math
 import os
 import shutil
 import sys
@@ -26,18 +27,18 @@ from trainables.part import HERE, identity
 from trainables.runtime.heartbeat import beat
 
 ALIGN = 64
-"""Bytes: where an array may begin."""
+"""Every array begins at a multiple of so many bytes."""
 ARRAYS = ("pixels", "labels", "instances", "targets", "points")
 NEW = ".new-"
-"""Begins the name of what is not complete."""
+"""Prefix of the name of a folder that is not complete."""
 PATIENCE = 2.0
-"""Seconds of silence before progress is told."""
+"""Seconds before progress is printed."""
 
 Array = NDArray[Any]
 
 
 def cache_bytes() -> int:
-    """How much decoded images may take: ``$SEGPRINT_CACHE_GB``, else 50 GiB.
+    """Return the bytes that decoded images may take: ``$SEGPRINT_CACHE_GB``, else 50 GiB.
 
     Raises:
         ValueError: the variable is no positive number.
@@ -54,7 +55,7 @@ def cache_bytes() -> int:
 
 @functools.lru_cache(maxsize=8)
 def load(dataset: Dataset) -> Loaded:
-    """A data set, decoded at most once per machine; within a process the same object.
+    """Return a data set, decoded at most once per machine; within a process the same object.
 
     Raises:
         ValueError: a file is bad, or the files together break a rule.
@@ -78,26 +79,26 @@ def load(dataset: Dataset) -> Loaded:
 
 @functools.cache
 def content_hash(dataset: Dataset) -> str:
-    """Of its images and masks; known for more data sets than are kept open."""
+    """Return the hash of all images and masks; kept for more data sets than are kept open."""
     return load(dataset).content_hash
 
 
 def forget() -> None:
-    """Read everything anew: for a process that outlives a change of the files."""
+    """Forget what was read, for a process in which the files change."""
     load.cache_clear()
     content_hash.cache_clear()
 
 
 @contextlib.contextmanager
 def _alone(folder: Path, title: str) -> Generator[None]:
-    """One process at a time; the others are told what they wait for."""
+    """Hold a lock that one process has at a time; say so where it has to wait."""
     lock = filelock.FileLock(f"{folder}.lock")
     try:
         lock.acquire(timeout=PATIENCE)
     except filelock.Timeout:
         print(f"segprint: {title}: another process decodes it, waiting", file=sys.stderr)
         while not lock.is_locked:
-            beat()  # whoever decodes has a pulse of its own
+            beat()  # the process that decodes has its own heartbeat
             with contextlib.suppress(filelock.Timeout):
                 lock.acquire(timeout=PATIENCE)
     try:
@@ -107,30 +108,30 @@ def _alone(folder: Path, title: str) -> Generator[None]:
 
 
 def _key(dataset: Dataset, stamp: str) -> str:
-    """Names what is decoded: the files, the settings, and the code that reads them."""
+    """Return a name for the files, the settings, and the code that reads them."""
     code = hashlib.sha256()
     modules = [sys.modules[c.__module__] for c in type(dataset).__mro__ if issubclass(c, Dataset)]
-    own = [Path(cast("str", module.__file__)) for module in modules]
-    for file in (*own, *sorted((HERE / "decoding").glob("*.py"))):
+    readers = [Path(cast("str", module.__file__)) for module in modules]
+    for file in (*readers, *sorted((HERE / "decoding").glob("*.py"))):
         code.update(file.read_bytes())
     fields = dict[str, Any](identity(dataset)[dataset.name])
     fields.pop("size", None)  # of tiles, not of what is decoded
-    told = json.dumps(
+    key = json.dumps(
         [fields, dataset.classes, dataset.where, stamp, code.hexdigest()], sort_keys=True
     )
-    return hashlib.sha256(told.encode()).hexdigest()[:16]
+    return hashlib.sha256(key.encode()).hexdigest()[:16]
 
 
 def _build(dataset: Dataset, folder: Path) -> None:
     """Decode everything into a new folder, which gets its name when it is complete."""
     bound = cache_bytes()
     new = folder.with_name(f"{NEW}{folder.name}")
-    shutil.rmtree(new, ignore_errors=True)  # of somebody who was killed: the lock is ours
+    shutil.rmtree(new, ignore_errors=True)  # left by a process that was killed
     new.mkdir()
     try:
         size = _write(dataset, new, bound)
         with filelock.FileLock(folder.with_name("room.lock")):
-            _make_room(folder, bound - size)
+            _evict(folder, bound - size)
             shutil.rmtree(folder, ignore_errors=True)
             new.rename(folder)
     finally:
@@ -138,19 +139,19 @@ def _build(dataset: Dataset, folder: Path) -> None:
 
 
 def _write(dataset: Dataset, new: Path, bound: int) -> int:
-    """Write all arrays and the index; how many bytes they take."""
+    """Write all arrays and the index; return their bytes."""
     sources = accepted(dataset)
-    tally, told = Tally(dataset), _Told(dataset.title, len(sources))
+    tally, progress = Tally(dataset), _Progress(dataset.title, len(sources))
     index: list[dict[str, Any]] = []
     with (new / "arrays").open("wb") as arrays:
         for source, raster in checked(dataset, sources):
             image = tally.add(source, raster)
-            about: dict[str, Any] = {k: getattr(image, k) for k in ("name", "group", "split")}
+            entry: dict[str, Any] = {k: getattr(image, k) for k in ("name", "group", "split")}
             for name in ARRAYS:
                 if name != "targets" or image.targets is not image.labels:
-                    about[name] = _kept(arrays, getattr(image, name))
-            index.append(about)
-            told.decoded(len(index))
+                    entry[name] = _append(arrays, getattr(image, name))
+            index.append(entry)
+            progress.decoded(len(index))
             beat()
             if arrays.tell() > bound:
                 raise OSError(
@@ -170,8 +171,8 @@ def _write(dataset: Dataset, new: Path, bound: int) -> int:
     return size
 
 
-def _kept(arrays: IO[bytes], array: Array | None) -> list[Any] | None:
-    """Append an array; where it begins, its shape and its type."""
+def _append(arrays: IO[bytes], array: Array | None) -> list[Any] | None:
+    """Append an array; return its offset, its shape and its type."""
     if array is None:
         return None
     arrays.write(b"\0" * (-arrays.tell() % ALIGN))
@@ -181,22 +182,22 @@ def _kept(arrays: IO[bytes], array: Array | None) -> list[Any] | None:
 
 
 def _opened(folder: Path) -> Loaded:
-    """The images as views of the mapped file: nothing is read before it is looked at."""
+    """Return the images as views of the mapped file, which is read where it is used."""
     facts = json.loads((folder / "index.json").read_text(encoding="utf-8"))
     arrays = np.memmap(folder / "arrays", np.uint8, "r")
 
-    def view(kept: list[Any] | None) -> Any:
-        if kept is None:
+    def view(entry: list[Any] | None) -> Any:
+        if entry is None:
             return None
-        start, shape, kind = kept
-        size = int(np.prod(shape)) * np.dtype(kind).itemsize
+        start, shape, kind = entry
+        size = math.prod(shape) * np.dtype(str(kind)).itemsize
         return np.asarray(arrays[start : start + size]).view(kind).reshape(shape)
 
     images: list[Image] = []
-    for about in facts["images"]:
-        found = {name: view(about[name]) for name in ARRAYS if name in about}
-        found.setdefault("targets", found["labels"])
-        images.append(Image(about["name"], about["group"], about["split"], **found))
+    for entry in facts["images"]:
+        parts = {name: view(entry[name]) for name in ARRAYS if name in entry}
+        parts.setdefault("targets", parts["labels"])
+        images.append(Image(entry["name"], entry["group"], entry["split"], **parts))
     return Loaded(
         images,
         np.array(facts["mean"]),
@@ -206,28 +207,28 @@ def _opened(folder: Path) -> Loaded:
     )
 
 
-def _make_room(mine: Path, left: int) -> None:
-    """Drop what others left unfinished, and the sets least recently used until the rest fit.
+def _evict(new: Path, left: int) -> None:
+    """Remove unfinished folders, and the least recently used sets until the rest fit.
 
-    A process that has one open keeps reading it: a mapped file outlives its name.
+    A process that has one open can still read it: a mapped file outlives its name.
     """
-    folders = [f for f in mine.parent.iterdir() if f.is_dir() and mine.name not in f.name]
-    about = {folder: (_used(folder), _size(folder / "arrays")) for folder in folders}
-    for folder in sorted(folders, key=lambda f: about[f], reverse=True):
+    folders = [f for f in new.parent.iterdir() if f.is_dir() and new.name not in f.name]
+    usage = {folder: (_used(folder), _size(folder / "arrays")) for folder in folders}
+    for folder in sorted(folders, key=lambda f: usage[f], reverse=True):
         name = folder.name.removeprefix(NEW)
         if name == folder.name:
-            left -= about[folder][1]
+            left -= usage[folder][1]
             if left >= 0:
                 continue
         try:
             with filelock.FileLock(folder.with_name(f"{name}.lock"), timeout=0):
                 shutil.rmtree(folder, ignore_errors=True)
         except filelock.Timeout:
-            continue  # somebody is just opening it, or building it
+            continue  # another process opens or builds it
 
 
 def _used(path: Path) -> float:
-    """When it was last used; 0 if somebody just renamed or removed it."""
+    """Return when it was last used; 0 if another process has removed it."""
     try:
         return path.stat().st_mtime
     except FileNotFoundError:
@@ -235,15 +236,15 @@ def _used(path: Path) -> float:
 
 
 def _size(path: Path) -> int:
-    """Its bytes; 0 if somebody just renamed or removed it."""
+    """Return its bytes; 0 if another process has removed it."""
     try:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
 
 
-class _Told:
-    """Progress on stderr, where decoding takes long enough to wonder."""
+class _Progress:
+    """Prints progress on stderr, at most every :data:`PATIENCE` seconds."""
 
     def __init__(self, title: str, total: int) -> None:
         self.title, self.total = title, total
@@ -254,5 +255,5 @@ class _Told:
         if now - self.last > PATIENCE:
             self.last = now
             left = (now - self.began) / count * (self.total - count)
-            said = f"{count} of {self.total} images decoded, about {left:.0f} s left"
-            print(f"segprint: {self.title}: {said}", file=sys.stderr, flush=True)
+            text = f"{count} of {self.total} images decoded, about {left:.0f} s left"
+            print(f"segprint: {self.title}: {text}", file=sys.stderr, flush=True)

@@ -39,7 +39,7 @@ class Download:
     def fetch(self, folder: Path, progress: DownloadProgress = lambda done, of: None) -> bool:
         """Download unless it is there and right; whether anything was fetched.
 
-        What was loaded before an interruption is kept beside the target and continued.
+        A download that was interrupted is continued from its ``.part`` file.
 
         Raises:
             ValueError: the finished file is not the published one; it is removed.
@@ -77,12 +77,12 @@ class Download:
         """Load what is missing; whether the file is complete."""
         have = part.stat().st_size if part.exists() else 0
         headers = {"Range": f"bytes={have}-"} if have else {}
-        asked = urllib.request.Request(self.url, headers=headers)  # noqa: S310 - http(s) only
+        request = urllib.request.Request(self.url, headers=headers)  # noqa: S310 - http(s) only
         try:
-            answer = urllib.request.urlopen(asked, timeout=TIMEOUT)  # noqa: S310
+            answer = urllib.request.urlopen(request, timeout=TIMEOUT)  # noqa: S310
         except urllib.error.HTTPError as error:
             if error.code == http.client.REQUESTED_RANGE_NOT_SATISFIABLE and have:
-                return _length_told(error.headers.get("Content-Range")) == have or _drop(part)
+                return _length_of(error.headers.get("Content-Range")) == have or _drop(part)
             raise
         with answer:
             if answer.status != http.client.PARTIAL_CONTENT:
@@ -99,11 +99,11 @@ class Download:
         if not kind:
             return
         with path.open("rb") as file:
-            found = hashlib.file_digest(file, kind).hexdigest()
-        if found != expected:
+            digest = hashlib.file_digest(file, kind).hexdigest()
+        if digest != expected:
             path.unlink()
             raise ValueError(
-                f"{self.url}: {kind} is {found}, its publisher says {expected}; what was loaded is"
+                f"{self.url}: {kind} is {digest}, its publisher says {expected}; the file was"
                 " removed, the same command loads it again"
             )
 
@@ -123,7 +123,7 @@ def _copy(
     return have
 
 
-def _length_told(content_range: str | None) -> int | None:
+def _length_of(content_range: str | None) -> int | None:
     """The whole length in ``bytes */123``."""
     last = (content_range or "").rpartition("/")[2]
     return int(last) if last.isdigit() else None

@@ -1,4 +1,4 @@
-"""Large images made smaller: means over areas, and for masks the class that most of one is."""
+"""Reduction of large images: means over areas, and for masks the most frequent class."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Array = NDArray[Any]
 def reduced(
     pixels_CHW: Array, labels_HW: NDArray[np.uint8], longest: int
 ) -> tuple[Array, NDArray[np.uint8]]:
-    """Pixels and labels whose longer side is at most ``longest``; as they are where it is 0."""
+    """Return pixels and labels whose longer side is at most ``longest``; 0: as they are."""
     height, width = labels_HW.shape
     if longest == 0 or max(height, width) <= longest:
         return pixels_CHW, labels_HW
@@ -26,12 +26,13 @@ def reduced(
         pixels = pixels.round().astype(pixels_CHW.dtype)
     share, targets = np.zeros(size, np.float32), np.zeros(size, np.uint8)
     for label in np.flatnonzero(np.bincount(labels_HW.ravel())):
-        mine = _area(labels_HW == label, size)
-        targets[mine > share] = label
-        share = np.maximum(share, mine)
+        covered = _area(labels_HW == label, size)
+        targets[covered > share] = label
+        share = np.maximum(share, covered)
     return pixels, targets
 
 
 def _area(values_HW: Array, size: tuple[int, int]) -> NDArray[np.float32]:
-    values = torch.from_numpy(values_HW.astype(np.float32))[None, None]
+    library: Any = torch  # its from_numpy has no complete type
+    values = library.from_numpy(values_HW.astype(np.float32))[None, None]
     return interpolate(values, size, mode="area")[0, 0].numpy()

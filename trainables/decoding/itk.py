@@ -70,8 +70,8 @@ def _opened(file: File) -> Generator[tuple[Any, Any]]:
                 raise ValueError(f"has {size} voxels, more than {MAX_FILE}")
             yield package, reader
         except RuntimeError as error:
-            said = in_a_line(error).replace(copy.name, file.path)
-            raise ValueError(f"cannot be read: {said}") from error
+            text = in_a_line(error).replace(copy.name, file.path)
+            raise ValueError(f"cannot be read: {text}") from error
 
 
 def _whole(header: bytes, suffix: str) -> None:

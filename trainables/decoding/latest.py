@@ -1,4 +1,4 @@
-"""The few large things that are read piece by piece, in order, and no more of them."""
+"""A cache of the last two loaded values, for large files that are read in order."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ V = TypeVar("V")
 
 
 class Latest(Generic[K, V]):
-    """Loads a key's value and keeps it until two others were asked for; shared by threads.
+    """Loads a key's value and keeps the last two; shared by threads.
 
-    Threads that read ahead ask for the end of one thing and the beginning of the next in turns.
-    That one could not be loaded is kept as well, and raised again.
+    Threads that read ahead need the end of one file and the beginning of the next in turns. An
+    error is kept like a value, and raised again.
     """
 
     def __init__(self, load: Callable[[K], V]) -> None:

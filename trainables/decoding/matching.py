@@ -70,7 +70,7 @@ def paired(tree: Tree, classes: Sequence[str]) -> Iterator[Pair | Problem]:
         {key: files for key, files in side.items() if files[0].path not in used}
         for side in (images, masks)
     )
-    yield from _said(sets)
+    yield from _combined(sets)
     first, channels, odd = by_case(images, {*masks, *sets})
     yield from unread(tree, SUFFIXES)
     yield from odd.values()
@@ -81,7 +81,7 @@ def paired(tree: Tree, classes: Sequence[str]) -> Iterator[Pair | Problem]:
             yield dataclasses.replace(item, channels=tuple(channels[item.image.path][1:]))
 
 
-def _said(sets: Mapping[Key, MaskSet]) -> Iterator[Problem]:
+def _combined(sets: Mapping[Key, MaskSet]) -> Iterator[Problem]:
     """A warning for each way in which several masks of an image become one."""
     meaning = {
         "union": "are united",
@@ -170,7 +170,7 @@ def _objects(images: Keyed, masks: Keyed, sets: Mapping[Key, MaskSet]) -> dict[K
 
 
 class Cases(NamedTuple):
-    """Images whose channels are files of their own."""
+    """Images with one file per channel."""
 
     first: Keyed
     """The first channel of each case; several files where two have the same stem."""

@@ -6,7 +6,7 @@ import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
-from typing import cast
+from typing import Any, cast
 
 import numpy as np
 
@@ -20,12 +20,12 @@ def accepted(dataset: Dataset) -> list[Source]:
     Raises:
         ValueError: names the first bad file, how many there are, and how to list them all.
     """
-    found: list[Source | Problem] = []
+    scanned: list[Source | Problem] = []
     for item in dataset.scan():
-        found.append(item)
+        scanned.append(item)
         beat()
-    problems = [p for p in found if isinstance(p, Problem)]
-    sources = [s for s in found if isinstance(s, Source)]
+    problems = [p for p in scanned if isinstance(p, Problem)]
+    sources = [s for s in scanned if isinstance(s, Source)]
     fatal = [p for p in [*problems, *among(sources)] if p.fatal]
     if fatal:
         raise _refused(dataset, fatal[0], len(fatal))
@@ -88,8 +88,10 @@ def fault(dataset: Dataset, raster: Raster) -> str | None:
 
 def decoded(sources: Iterable[Source]) -> Iterator[tuple[Source, Raster | Exception]]:
     """Sources in order, each with what it holds or why it cannot be read; some decoded ahead."""
-    every = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
-    workers = min(8, len(every(0)))  # of the CPUs that this process may use
+    system: Any = os
+    known = hasattr(os, "sched_getaffinity")  # not on every system
+    cpus = len(system.sched_getaffinity(0)) if known else os.cpu_count() or 1
+    workers = min(8, cpus)  # of the CPUs that this process may use
     ahead: deque[tuple[Source, Future[Raster]]] = deque()
     with ThreadPoolExecutor(workers) as pool:
         for source in sources:
@@ -105,5 +107,5 @@ def _result(source: Source, future: Future[Raster]) -> tuple[Source, Raster | Ex
         return source, future.result()
     except (ValueError, OSError) as error:
         return source, error
-    except Exception as error:  # a reader's own fault must not hide what is wrong elsewhere
+    except Exception as error:  # an error in one reader must not hide the other problems
         return source, ValueError(f"{type(error).__name__}: {error}")

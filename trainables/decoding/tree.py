@@ -26,7 +26,7 @@ from trainables.runtime.heartbeat import beat
 MAX_FILE = 8 * 2**30
 """Bytes of one file, also within an archive: a bomb is refused before it is unpacked."""
 RETRIES = {"mode": "standard", "max_attempts": 1}
-"""Of botocore; s3fs tries each call five times on top."""
+"""Of botocore; s3fs repeats each call up to five times itself."""
 SKIPPED = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 
@@ -39,22 +39,22 @@ BROKEN_ZIP = (
     IndexError,
     RuntimeError,
 )
-"""What zipfile raises on damaged archives; encrypted ones are a RuntimeError."""
+"""Errors that zipfile raises on damaged archives; a RuntimeError on encrypted ones."""
 UNPRINTABLE = "has a name that is not printable UTF-8"
 
 
 def in_a_line(error: object) -> str:
-    """What a library says of a file, without its line breaks and addresses of memory."""
+    """Return a library's error on one line, without addresses of memory."""
     return re.sub(r" ?<\S+ object at 0x\w+>", "", " ".join(str(error).split()))
 
 
 def control(character: str) -> bool:
-    """Whether it breaks a line, or is no character at all; odd spaces are fine."""
+    """Return whether a character breaks a line, or is none; unusual spaces are allowed."""
     return unicodedata.category(character) in ("Cc", "Cs")
 
 
 def printable(name: str) -> str:
-    """A file's name with all escaped that cannot be printed."""
+    """Return a file's name with control characters escaped."""
     return "".join(ascii(c)[1:-1] if control(c) else c for c in name)
 
 
@@ -113,17 +113,17 @@ class Tree:
     @property
     def stamp(self) -> str:
         """Changes when any file's path, size or time of change does."""
-        told = "\n".join(f"{f.path}|{f.size}|{f.stamp}" for f in self.files)
-        return hashlib.sha256(told.encode()).hexdigest()
+        listing = "\n".join(f"{f.path}|{f.size}|{f.stamp}" for f in self.files)
+        return hashlib.sha256(listing.encode()).hexdigest()
 
 
 def data_dir() -> str:
-    """Where data sets lie: ``$SEGPRINT_DATA``, else ``./data``; a directory or ``s3://...``."""
+    """Return where data sets are: ``$SEGPRINT_DATA``, else ``./data``; a directory or ``s3://...``."""
     return os.environ.get("SEGPRINT_DATA") or "data"
 
 
 def cache_dir() -> Path:
-    """Where downloads and decoded images rest: ``$SEGPRINT_CACHE``, else ``~/.cache/segprint``."""
+    """Return where downloads are kept: ``$SEGPRINT_CACHE``, else ``~/.cache/segprint``."""
     return Path(os.environ.get("SEGPRINT_CACHE") or Path.home() / ".cache" / "segprint")
 
 
@@ -135,8 +135,8 @@ def located(at: str) -> str:
     """
     full = "://" in at or Path(at).expanduser().is_absolute()
     place = at if full else f"{data_dir().removesuffix('/')}/{at}"
-    scheme, found, rest = place.partition("://")
-    if not found:
+    scheme, separator, rest = place.partition("://")
+    if not separator:
         return str(Path(place).expanduser().absolute())
     if "@" in rest:
         raise ValueError("data: credentials belong in the environment, not in the URL")
@@ -170,14 +170,14 @@ def tree(at: str) -> Tree:
 
 
 def _once(files: list[File]) -> list[File]:
-    """Without the members of archives that lie beside them unpacked, with or without a folder."""
+    """Return the files without archive members that are also there unpacked."""
     sizes = {f.path: f.size for f in files}
     kept: list[File] = []
     for file in files:
-        archive, found, inner = file.path.partition(".zip/")
+        archive, separator, inner = file.path.partition(".zip/")
         above = archive.rpartition("/")[0]
         unpacked = [f"{folder}/{inner}".lstrip("/") for folder in (above, archive)]
-        if not found or all(sizes.get(path) != file.size for path in unpacked):
+        if not separator or all(sizes.get(path) != file.size for path in unpacked):
             kept.append(file)
     return kept
 
@@ -189,9 +189,9 @@ def _hidden(name: str) -> bool:
 def _local(
     root: Path, folder: Path, above: tuple[tuple[int, int], ...]
 ) -> Iterator[File | Problem]:
-    """Regular files below a folder; links are followed, but not round in a circle."""
+    """Yield the regular files below a folder; links are followed, cycles are problems."""
     try:
-        about = folder.stat()
+        status = folder.stat()
         entries = sorted(os.scandir(folder), key=lambda e: e.name)
     except FileNotFoundError:
         if folder == root:
@@ -201,7 +201,7 @@ def _local(
     except OSError as error:
         yield Problem(_below(root, folder), f"cannot be listed: {error.strerror}")
         return
-    here = (about.st_dev, about.st_ino)
+    here = (status.st_dev, status.st_ino)
     if here in above:
         yield Problem(_below(root, folder), "is a link to a folder that it lies in")
         return
@@ -235,29 +235,35 @@ def _remote(url: str) -> Iterator[File]:
     files = s3()
     root = url.removeprefix("s3://")
     try:
-        files.invalidate_cache()  # others write there
-        pages = files.s3.meta.events  # s3fs tells of none before it has the last
-        pages.register("after-call.s3.ListObjectsV2", lambda **_: beat(), unique_id="beat")
-        found = cast("dict[str, dict[str, Any]]", files.find(root, detail=True))
+        files.invalidate_cache()  # other machines write there
+        pages = files.s3.meta.events  # s3fs yields none before the last
+        pages.register("after-call.s3.ListObjectsV2", _page_listed, unique_id="beat")
+        listing = cast("dict[str, dict[str, Any]]", files.find(root, detail=True))
     except Exception as error:
         raise OSError(
             f"data {url}: cannot be listed: {error}; check the bucket, AWS_ENDPOINT_URL and the"
             " credentials"
         ) from error
-    if not found:
+    if not listing:
         raise FileNotFoundError(f"{url} does not exist, or holds no file")
-    for path, about in found.items():
+    for path, details in listing.items():
         below = path[len(root) + 1 :]
         if not below or any(_hidden(part) for part in below.split("/")):
             continue
-        stamp = str(about.get("ETag") or about.get("LastModified"))
-        yield File(below, int(about["size"]), stamp, functools.partial(files.cat_file, path))
+        stamp = str(details.get("ETag") or details.get("LastModified"))
+        yield File(below, int(details["size"]), stamp, functools.partial(files.cat_file, path))
+
+
+def _page_listed(**_: object) -> None:
+    """A listing of many files is alive."""
+    beat()
 
 
 @functools.cache
 def s3() -> Any:
     """The file system of ``s3://``; credentials and endpoint come from the AWS chain."""
-    return fsspec.filesystem("s3", config_kwargs={"connect_timeout": 5, "retries": RETRIES})
+    library: Any = fsspec
+    return library.filesystem("s3", config_kwargs={"connect_timeout": 5, "retries": RETRIES})
 
 
 def _unzip(url: str, file: File, files: list[File], problems: list[Problem]) -> None:

@@ -31,7 +31,7 @@ HEADER_BYTES = 540
 """Of NIfTI-2; NIfTI-1 has 348."""
 AXES = "xyz"
 DRIFT = 0.25
-"""Voxels that a corner may lie apart in two volumes on one grid."""
+"""Largest distance of corresponding corners of two volumes on one grid, in voxels."""
 
 Affine = NDArray[np.float64]
 """[4, 4], from voxel indices to millimetres."""
@@ -189,11 +189,11 @@ def on_one_grid(first: Voxels, other: Voxels, what: str) -> tuple[str, ...]:
         )
     if _drift(first.affine, other.affine, shape) <= DRIFT:
         return ()
-    apart = first.stored[:3, 3] - other.stored[:3, 3]
+    shift = first.stored[:3, 3] - other.stored[:3, 3]
     moved = other.stored.copy()
     moved[:3, 3] = first.stored[:3, 3]
     if _drift(first.stored, moved, shape) <= DRIFT:
-        by = ", ".join(f"{d:g}" for d in np.round(apart, 3))
+        by = ", ".join(f"{d:g}" for d in np.round(shift, 3))
         return (f"has an origin ({by}) mm apart from that of {what} {other.path}: read as one",)
     raise ValueError(
         f"has the affine {_written(first.stored)} but {what} {other.path} has"
@@ -204,9 +204,9 @@ def on_one_grid(first: Voxels, other: Voxels, what: str) -> tuple[str, ...]:
 def _drift(first: Affine, other: Affine, shape: Sequence[int]) -> float:
     """The largest distance of a corner in two volumes, in voxels of the smaller side."""
     corners = np.array([(*c, 1) for c in itertools.product(*((0, n - 1) for n in shape[:3]))])
-    apart = np.linalg.norm((corners @ (first - other).T)[:, :3], axis=1).max()
+    distance = np.linalg.norm((corners @ (first - other).T)[:, :3], axis=1).max()
     side = min(np.linalg.norm(a[:3, :3], axis=0).min() for a in (first, other))
-    return float(apart / max(side, 1e-12))
+    return float(distance / max(side, 1e-12))
 
 
 def _written(affine: Affine) -> str:
