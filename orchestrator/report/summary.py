@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.heldout.paired import advantage
 from orchestrator.report.cell_names import CellNames, plural, readable
-from orchestrator.report.formats import decimals
+from orchestrator.report.formats import decimals, p_equals, signed
+from orchestrator.statistics.verdicts import comparison
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 MAX_TASKS = 6
 """Tasks that the summary names; the leaderboard has all."""
+MAX_PAIRS = 6
+"""Pairs of diffusion and its twin up to which the summary compares them."""
 CLAIMS = {
     1: "diffusion is better calibrated than its twin and less accurate than nnU-Net and SegFormer",
     2: "at some timesteps the image adds little",
@@ -22,10 +26,11 @@ CLAIMS = {
 
 
 def findings(tables: Catalog, names: CellNames) -> list[str]:
-    """Return the number of results, the best arm per task, and the verdicts on the claims."""
+    """Return sentences on the progress, the best arms, diffusion and its twin, and the claims."""
     return [
         _progress(tables),
         *_best_arms(tables, names),
+        *_twins(tables, names),
         *_verdicts(tables),
     ]
 
@@ -43,26 +48,39 @@ def _progress(tables: Catalog) -> str:
 
 
 def _best_arms(tables: Catalog, names: CellNames) -> Iterator[str]:
-    """Yield per task the arms with the highest Dice and the lowest ECE."""
+    """Yield per task the arm with the highest Dice."""
     board = names.add_series(tables["leaderboard"].to_pylist())
     for task in names.tasks[:MAX_TASKS]:
         arms = [row for row in board if row["task"] == task]
-        best = _best(arms, "dice", 1)
-        calibrated = _best(arms, "ece", -1)
-        if best is not None and calibrated is not None:
-            other = "" if calibrated is best else f" {calibrated['series']}"
+        known = [row for row in arms if row["dice"] is not None]
+        best = max(known, key=lambda row: row["dice"], default=None)
+        if best is not None:
             yield (
                 f"{readable(task)}: {best['series']} has the highest mean Dice,"
-                f" {_interval(best, 'dice')}, and{other} the lowest ECE,"
-                f" {_interval(calibrated, 'ece')}."
+                f" {_interval(best, 'dice')}, with an ECE of {_interval(best, 'ece')}."
             )
     if len(names.tasks) > MAX_TASKS:
         yield f"The leaderboard lists the other {len(names.tasks) - MAX_TASKS} tasks."
 
 
-def _best(arms: list[dict[str, Any]], metric: str, sign: int) -> dict[str, Any] | None:
-    known = [row for row in arms if row[metric] is not None]
-    return max(known, key=lambda row: sign * row[metric], default=None)
+def _twins(tables: Catalog, names: CellNames) -> Iterator[str]:
+    """Yield a comparison in Dice per pair of diffusion and its twin, if there are few pairs."""
+    pairs = [row for row in tables["twins"].to_pylist() if row["metric"] == "dice"]
+    if len(pairs) > MAX_PAIRS:
+        return
+    for pair in pairs:
+        verb = comparison(
+            advantage(pair),
+            "has a significantly higher Dice than",
+            "has a significantly lower Dice than",
+            "does not differ significantly in Dice from",
+        )
+        low, high = (signed(pair[f"difference_{end}"]) for end in ("low", "high"))
+        yield (
+            f"{readable(pair['task'])}: {names(pair['study'], pair['cell'])} {verb} its twin"
+            f" {names(pair['study'], pair['against'])} (paired difference"
+            f" {signed(pair['difference'])} [{low}, {high}], {p_equals(pair['p_holm'])})."
+        )
 
 
 def _interval(row: dict[str, Any], metric: str) -> str:

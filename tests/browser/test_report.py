@@ -9,9 +9,9 @@ import pytest
 from playwright.sync_api import Page
 
 from orchestrator.analyses import catalog
-from orchestrator.heldout import paired
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import write_report
+from orchestrator.statistics import paired_tests
 from tests.browser.conftest import Open, Opened
 from tests.unit.test_tables import commit_final
 
@@ -66,7 +66,7 @@ def test_it_opens_from_disk_without_a_complaint_or_a_request(
 def test_a_thousand_trials_are_a_page_that_can_be_sent(
     ledger: Ledger, tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(paired, "PERMUTATIONS", (20, 20))  # of each of 780 pairs of arms
+    monkeypatch.setattr(paired_tests, "PERMUTATIONS", (20, 20))  # of each of 780 pairs of arms
     found = report(thousand, ledger, tmp_path, opened)
     assert (tmp_path / "report.html").stat().st_size < MOST
     assert found.complaints == []

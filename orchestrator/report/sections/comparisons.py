@@ -58,7 +58,7 @@ RANKED = {"dice": "Dice", "ece": "ECE"}
 MAX_PAIRS = 15
 """Pairs per chart: those with the largest differences."""
 SIGNIFICANT, NOT_SIGNIFICANT = (
-    "significant: interval, p (Holm) and most units agree",
+    "significant (the interval, the adjusted p and most units agree)",
     "not significant",
 )
 NOTE = (
