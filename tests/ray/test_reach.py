@@ -42,7 +42,7 @@ def test_an_environment_without_the_packages_says_so(tmp_path: Path) -> None:
     (line,) = done.stderr.strip().splitlines()
     assert "lacks the package" in line
     assert f"Python {sys.version.split()[0]}" in line
-    assert "nodes' image" in line
+    assert "image or environment of its nodes" in line
 
 
 BARE = """

@@ -14,16 +14,16 @@ ROOT = Path(__file__).parents[2]
 PACKAGES = ("orchestrator", "trainables", "search_spaces", "cluster")
 FORBIDDEN = {
     "orchestrator/storage/retry.py": "from orchestrator.ledger import commits",
-    "orchestrator/report/naming.py": "import orchestrator.sweep",
+    "orchestrator/report/cell_names.py": "import orchestrator.sweep",
     "orchestrator/claims/roles.py": "import orchestrator.planning.plan",
     "trainables/masks.py": "import orchestrator",
     "search_spaces/quickstart.py": "import numpy",
 }
 LOOKED_UP = {
-    "cluster/__init__.py",
+    "cluster/_choices.py",
     "orchestrator/analyses/__init__.py",
     "orchestrator/cli.py",
-    "orchestrator/report/__init__.py",
+    "orchestrator/report/page.py",
 }
 """Files of the orchestrator and of cluster that import the files of their own folder by name."""
 
