@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.ndimage import binary_erosion, binary_fill_holes
 
 from trainables.datasets import Dataset, Problem, Raster
 
@@ -21,6 +22,8 @@ NEARLY_ALL = 0.9
 """Share of the masks that counts as nearly all."""
 DEVIATION = 3.5
 """Robust standard deviations from the median, in logits, beyond which a share is an outlier."""
+SCATTERED = 0.1
+"""Share of single pixels in the foreground above which a mask is no object."""
 NAMED = 3
 """Cases that a warning names."""
 FEWEST = 5
@@ -55,6 +58,10 @@ class Case(NamedTuple):
     """Of the pixels of the image's border."""
     mask: int
     """A hash of the mask; 0 where it has one value."""
+    outline: bool = False
+    """Whether the foreground is a thin line around at least as much background."""
+    single: float = 0.0
+    """Share of the foreground pixels without another one beside, above or below."""
 
 
 def case_of(file: str, labels: NDArray[np.uint8]) -> Case:
@@ -63,7 +70,32 @@ def case_of(file: str, labels: NDArray[np.uint8]) -> Case:
     border = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
     share = float(inside.mean())
     content = hash((labels.shape, labels.tobytes())) if (labels != labels[0, 0]).any() else 0
-    return Case(file, share, float(border.mean()), content)
+    return Case(file, share, float(border.mean()), content, _outline(inside), _single(inside))
+
+
+def _outline(inside_HW: NDArray[np.bool_]) -> bool:
+    if not inside_HW.any() or binary_erosion(inside_HW, np.ones((3, 3), bool)).any():
+        return False
+    return int(binary_fill_holes(inside_HW).sum()) >= 2 * int(inside_HW.sum())
+
+
+def _single(inside_HW: NDArray[np.bool_]) -> float:
+    around = np.pad(inside_HW, 1)
+    beside = around[1:-1, :-2] | around[1:-1, 2:] | around[:-2, 1:-1] | around[2:, 1:-1]
+    return float((inside_HW & ~beside).sum() / max(1, int(inside_HW.sum())))
+
+
+def shapes(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
+    """A warning where nearly all masks are outlines, or single pixels as of a dithered photo."""
+    filled = [c for c in cases if c.share > 0]
+    outlines = [c for c in filled if c.outline]
+    scattered = [c for c in filled if c.single > SCATTERED]
+    if filled and len(outlines) >= NEARLY_ALL * len(filled):
+        rule = f"masks are thin lines around background, such as {_names(outlines)}: fill them?"
+        yield Problem(place, rule, fatal=False)
+    if filled and len(scattered) >= NEARLY_ALL * len(filled):
+        rule = f"masks are scattered single pixels, such as {_names(scattered)}: are they masks?"
+        yield Problem(place, rule, fatal=False)
 
 
 def suspicions(dataset: Dataset, cases: Mapping[str, Sequence[Case]]) -> Iterator[Problem]:
@@ -73,6 +105,7 @@ def suspicions(dataset: Dataset, cases: Mapping[str, Sequence[Case]]) -> Iterato
     if len(dataset.classes) == 2:
         yield from swapped(dataset.where, every)
     yield from copied(dataset.where, every)
+    yield from shapes(dataset.where, every)
 
 
 def polarities(place: str, cases: Sequence[Case]) -> Iterator[Problem]:

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import scipy.ndimage
 
 from orchestrator.diagnostics.contact_sheet import sheet
 from orchestrator.diagnostics.dataset_check import walk
@@ -20,6 +21,10 @@ SIDE = 48
 
 def mask_of(i: int) -> Array:
     return (trees.blobs(SIDE, SIDE, 1, i) > 0).astype(np.uint8)
+
+
+def scattered(i: int) -> Array:
+    return (np.random.default_rng(i).random((SIDE, SIDE)) < 0.3).astype(np.uint8)
 
 
 def write(root: Path, change: Callable[[int, Array], Array]) -> Path:
@@ -40,6 +45,8 @@ def write(root: Path, change: Callable[[int, Array], Array]) -> Path:
         (lambda i, m: m.T, "only when they are transposed"),
         (lambda i, m: np.rot90(m), "only when they are turned by 270°"),
         (lambda i, m: mask_of(3), "20 images have the same mask"),
+        (lambda i, m: m - scipy.ndimage.binary_erosion(m), "are thin lines around background"),
+        (lambda i, m: scattered(i), "are scattered single pixels"),
     ],
 )
 def test_wrong_masks_are_a_warning(
