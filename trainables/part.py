@@ -205,8 +205,9 @@ def _parse_once(hint: Any, spec: _Spec, where: str) -> object:
 
 def _parse_value(hint: Any, value: object, where: str) -> object:
     """Return the value of a field, checked against its type hint."""
-    if isinstance(hint, type) and (issubclass(hint, Part) or dataclasses.is_dataclass(hint)):
-        if isinstance(value, cast("type", hint)):
+    kind = cast("type[Any] | None", hint if isinstance(hint, type) else None)
+    if kind is not None and (issubclass(kind, Part) or dataclasses.is_dataclass(kind)):
+        if isinstance(value, kind):
             return value
         return _parse_once(hint, _Spec(repr(value), value), where)
     origin = typing.get_origin(hint)
