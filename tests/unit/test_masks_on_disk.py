@@ -17,6 +17,7 @@ from orchestrator.diagnostics.dataset_check import walk
 from tests.broken import Array, folder
 from tests.trees import jpeg, png, put
 from trainables.datasets import Raster, Source
+from trainables.decoding.cache import forget, load
 from trainables.decoding.labels import Legend
 from trainables.decoding.mask_files import read_labels
 from trainables.decoding.tree import File
@@ -439,3 +440,17 @@ def test_a_colour_space_that_is_not_known_is_refused(tmp_path: Path) -> None:
     (problem, *_) = walk(folder(tmp_path)).problems
     assert any("CIELAB, which is not read" in p.rule for p in walk(folder(tmp_path)).problems)
     assert problem.fatal
+
+
+def test_loading_says_once_that_masks_have_warnings(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("SEGPRINT_CACHE", str(tmp_path / "cache"))
+    inverting = tiff(BLACK_WHITE, photometric="miniswhite")
+    root = pairs(tmp_path / "set", {f"{i}.tif": inverting for i in range(5)})
+    for _ in range(2):
+        forget()
+        load(folder(root))
+    error = capsys.readouterr().err
+    assert error.count("5 images have warnings, such as images/0.png: its mask masks/0.tif") == 1
+    assert "its stored numbers are read as labels; `segprint data check` lists them" in error

@@ -143,6 +143,7 @@ def _write(dataset: Dataset, new: Path, bound: int) -> int:
     sources = accepted(dataset)
     tally, progress = Tally(dataset), _Progress(dataset.title, len(sources))
     index: list[dict[str, Any]] = []
+    noted, note = 0, ""
     with (new / "arrays").open("wb") as arrays:
         for source, raster in checked(dataset, sources):
             image = tally.add(source, raster)
@@ -151,6 +152,8 @@ def _write(dataset: Dataset, new: Path, bound: int) -> int:
                 if name != "targets" or image.targets is not image.labels:
                     entry[name] = _append(arrays, getattr(image, name))
             index.append(entry)
+            if raster.notes:
+                noted, note = noted + 1, note or f"{source.file or source.name}: {raster.notes[0]}"
             progress.decoded(len(index))
             beat()
             if arrays.tell() > bound:
@@ -159,6 +162,9 @@ def _write(dataset: Dataset, new: Path, bound: int) -> int:
                     f" {new.parent} may; raise SEGPRINT_CACHE_GB, or reduce the images (longest=)"
                 )
         size = arrays.tell()
+    if noted:
+        text = f"{noted} images have warnings, such as {note}; `segprint data check` lists them"
+        print(f"segprint: {dataset.title}: {text}", file=sys.stderr, flush=True)
     loaded = tally.loaded([])
     facts = {
         "mean": loaded.mean.tolist(),
