@@ -51,7 +51,7 @@ class Kuberay(Remote):
     ports: tuple[int, ...] = (443,)
     """The ports of the store."""
     retries: int = 10
-    """How often a driver that died is started again, at most."""
+    """The largest number of restarts of a driver that died."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

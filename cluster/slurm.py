@@ -85,7 +85,7 @@ class Slurm(Remote):
     setup: str = ""
     """Shell commands after which ``python3`` has this package, e.g. ``module load cuda``."""
     restarts: int = 10
-    """How often a job that reached its time limit is queued again, at most."""
+    """The largest number of times that a job is queued again after it reached its time limit."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -83,10 +83,10 @@ def look_up(config: Mapping[str, Any], path: str) -> Any:
         AbsentError: there is no value.
     """
     value: Any = config
-    for word in path.split("."):
-        if not isinstance(value, Mapping) or word not in value:
+    for key in path.split("."):
+        if not isinstance(value, Mapping) or key not in value:
             raise AbsentError(path)
-        value = cast("Mapping[str, Any]", value)[word]
+        value = cast("Mapping[str, Any]", value)[key]
     if isinstance(value, Mapping):
         part = cast("Mapping[str, Any]", value)
         name = next(iter(part), "")

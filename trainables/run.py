@@ -13,7 +13,7 @@ from trainables.runtime.worker_context import WorkerContext
 
 @dataclass(frozen=True)
 class Run:
-    """What training and evaluation need to know: the config, the worker and the data."""
+    """The inputs of training and evaluation: the config, the worker and the data."""
 
     config: Config
     context: WorkerContext

@@ -13,7 +13,7 @@ from trainables.run import Run
 
 @dataclass
 class TrainingRecord:
-    """What a run accumulates besides weights; a part of its checkpoint."""
+    """The history and the counters of a run; a part of its checkpoint, besides the weights."""
 
     history: list[StepRow] = field(default_factory=list[StepRow])
     best_step: int = 0

@@ -32,7 +32,7 @@ Job = Mapping[str, Any]
 (:class:`trainables.runtime.worker_context.WorkerContext`)."""
 
 PEER_SECONDS = 60.0
-"""The longest time that Ray takes to notice that a node is gone."""
+"""The longest time that Ray takes to notice that a node is lost."""
 
 
 def lost_peer(error: BaseException) -> bool:

@@ -39,11 +39,11 @@ def rows(tables: Catalog) -> pa.Table:
     ``task`` and the patients, slides or slabs that they are from; ``images_against`` and
     ``groups_against`` those of ``against``.
 
-    ``normalisation`` tells whether densities are in ``bits`` per pixel, or scaled to ``unit`` area.
+    ``normalisation`` is ``bits`` for densities in bits per pixel, and ``unit`` for unit area.
     ``area_between`` is ∫|g − g'|, in bits per pixel, or at most 2 for unit area. The other
     distances are of unit area only: ``wasserstein`` in units of λ, and ``jensen_shannon``, the root
     of the divergence, in [0, 1]. ``wasserstein_seeds`` is the mean distance between training seeds
-    of one task, of the task where it is larger: a distance that does not exceed it may be due to
+    of one task, the larger one of the two tasks: a distance that does not exceed it may be due to
     chance in training, whatever ``p``.
 
     95 % intervals are bootstrapped over the units of each task, which are groups, or cases where it

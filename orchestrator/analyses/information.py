@@ -200,7 +200,7 @@ def _along_t(probe: ProbeCurves) -> dict[str, Estimate]:
 
     def numbers(mean: Curves) -> dict[str, Array]:
         with_image, without = mean["eps_error"], mean["eps_error_dropped"]
-        # Where the error without the image is zero, the image can not take any of it away.
+        # Where the error without the image is zero, the image cannot take any of it away.
         taken = np.where(without > 0, 1 - ratio(with_image, without), 0.0)
         return {
             **{name: density.share_under(taken, x, widths) for name, x in LIMITS.items()},

@@ -55,8 +55,8 @@ def rows(tables: Catalog) -> pa.Table:
         if len(arms) >= 3 and complete:
             for metric in held_out.metrics:
                 blocks = [_blocks(held_out, metric, [t[arm] for arm in arms]) for t in complete]
-                about = {"study": study, "metric": metric.name, "tasks": len(complete)}
-                found += [about | row for row in _ranked(arms, np.concatenate(blocks))]
+                key = {"study": study, "metric": metric.name, "tasks": len(complete)}
+                found += [key | row for row in _ranked(arms, np.concatenate(blocks))]
     return pa.Table.from_pylist(found, schema=SCHEMA)
 
 

@@ -53,12 +53,12 @@ COUNTED = {"seeds": "digest", "images": "case", "groups": "group"}
 
 
 def _counted(table: HeldOutRows, cell: FinalCell) -> dict[str, dict[str, int]]:
-    """By reading, how many runs, cases and groups a table has of a cell."""
-    mine = table.indices(cell.digests)
-    codes = table.codes["reading"][mine]
+    """The numbers of runs, cases and groups that a table has of a cell, by reading."""
+    rows = table.indices(cell.digests)
+    codes = table.codes["reading"][rows]
     return {
         table.names["reading"][c]: {
-            name: len(np.unique(table.codes[of][mine[codes == c]])) for name, of in COUNTED.items()
+            name: len(np.unique(table.codes[of][rows[codes == c]])) for name, of in COUNTED.items()
         }
         for c in np.unique(codes)
     }

@@ -67,7 +67,7 @@ class ClaimRow:
     """The number of tests that ``p_holm`` is adjusted for."""
     verdict: Verdict = "inconclusive"
     as_trained: Verdict = "inconclusive"
-    """The verdict on these networks, whatever the doubts."""
+    """The verdict on these networks if the doubts are disregarded."""
     why: str = ""
 
     @property

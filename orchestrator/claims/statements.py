@@ -17,7 +17,7 @@ class Claim:
     statement: str
     metric: str
     sign: Sign
-    """Of the difference if the statement is true."""
+    """The sign of the difference if the statement is true."""
     against: Role | None = None
     """The role of the arm that diffusion is compared with."""
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 class Trust(NamedTuple):
-    """How far the evidence of a row is to be trusted."""
+    """Doubts and caveats about the evidence of a row."""
 
     doubts: tuple[str, ...]
     """Reasons why the networks are not to be judged yet."""

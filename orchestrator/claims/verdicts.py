@@ -1,4 +1,4 @@
-"""From the evidence of rows to verdicts: on one task, and over all tasks of a model."""
+"""Verdicts from the evidence of rows: on one task, and over all tasks of a model."""
 
 from __future__ import annotations
 

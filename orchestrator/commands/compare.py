@@ -33,7 +33,7 @@ def main(options: Namespace) -> int:
     """Print one line per task, metric and pair; return 1 if there is no common test case."""
     tables = catalog(ledger_of(options))
     finals = list(final_cells(tables))
-    one, other = (_chosen(tables, finals, word) for word in (options.one, options.other))
+    one, other = (_chosen(tables, finals, name) for name in (options.one, options.other))
     if all(len(cell.trials) == 1 for cell in (*one, *other)):  # single trials: of any seed
         one, other = (
             [replace(cell, trials=cell.trials.assign(seed=0)) for cell in side]
@@ -51,9 +51,9 @@ def main(options: Namespace) -> int:
     return 0 if found else 1
 
 
-def _chosen(tables: Catalog, finals: list[FinalCell], word: str) -> list[FinalCell]:
+def _chosen(tables: Catalog, finals: list[FinalCell], selector: str) -> list[FinalCell]:
     """Return the cells of a study, of an arm or cell of it, or of a single trial."""
-    name, _, rest = word.partition("/")
+    name, _, rest = selector.partition("/")
     study, _, code = name.partition("@")
     known = _by_code(tables, study, code) if code else finals
     found = [
@@ -61,7 +61,7 @@ def _chosen(tables: Catalog, finals: list[FinalCell], word: str) -> list[FinalCe
         for cell in known
         if cell.study == study and rest in ("", cell.arm, cell.cell)
     ]
-    return found or [_trial(tables, finals, word)]
+    return found or [_trial(tables, finals, selector)]
 
 
 def _by_code(tables: Catalog, study: str, code: str) -> list[FinalCell]:
@@ -89,14 +89,16 @@ def _last(trials: pd.DataFrame) -> pd.DataFrame:
     return trials.sort_values("ended_at").drop_duplicates("seed", keep="last")
 
 
-def _trial(tables: Catalog, finals: list[FinalCell], word: str) -> FinalCell:
+def _trial(tables: Catalog, finals: list[FinalCell], prefix: str) -> FinalCell:
     """Return the finished trial whose digest begins with a text."""
     trials = tables.sql("SELECT * FROM trials WHERE outcome = 'finished'").to_pandas()  # pyright: ignore[reportUnknownMemberType]
-    matching = trials[trials["digest"].str.startswith(word)] if len(word) >= 6 else trials.iloc[:0]
+    matching = (
+        trials[trials["digest"].str.startswith(prefix)] if len(prefix) >= 6 else trials.iloc[:0]
+    )
     if len(matching) != 1:
         choices = sorted({w for c in finals for w in (c.study, f"{c.study}/{c.arm}")})
         raise ValueError(
-            f"{word!r} is not a study, STUDY/ARM, STUDY/CELL or digest with finished final trials"
+            f"{prefix!r} is not a study, STUDY/ARM, STUDY/CELL or digest with finished final trials"
             f" (choices: {', '.join(choices) or 'none'}, or a digest; STUDY@CODE for the"
             " trials of one version of the code)"
         )

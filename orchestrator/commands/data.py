@@ -130,7 +130,7 @@ def _found(name: str, fields: Mapping[str, Any]) -> list[Dataset]:
 
 
 def recognised(files: Tree) -> list[tuple[str, dict[str, Any]]]:
-    """Which readers know the layout of a place, and with which fields; ``folder`` where none."""
+    """The readers that recognise the layout of a place, with their fields; else ``folder``."""
     for name in names("datasets"):
         reader = part_class("datasets", name)
         if issubclass(reader, Located):
@@ -149,7 +149,7 @@ def _by_name(name: str, fields: Mapping[str, Any]) -> Dataset:
 
 
 def _written(dataset: Dataset) -> dict[str, Any]:
-    """What a study writes for it: the fields that are not as by default."""
+    """The data set as a study file names it: with the fields that differ from their defaults."""
     kept = {
         name: value
         for name, value in vars(dataset).items()

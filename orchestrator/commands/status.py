@@ -74,12 +74,12 @@ def _study_status(options: Namespace) -> int:
         if outcome == "pruned" and not trial_state.counts_as_done(outcome, d.stage):
             outcome = None
         state = trial_state.state(outcome, failures.get(d.digest, 0), leases.get(d.digest))
-        word = outcome if state == "done" and outcome is not None else state
+        column = outcome if state == "done" and outcome is not None else state
         row = counted.setdefault((d.cell, d.stage), {})
-        row[word] = row.get(word, 0) + 1
-    words = ("finished", "pruned", "diverged", "given up", "running", "pending")
+        row[column] = row.get(column, 0) + 1
+    columns = ("finished", "pruned", "diverged", "given up", "running", "pending")
     rows = [
-        {"cell": cell, "stage": stage, **{w: row.get(w, 0) for w in words}}
+        {"cell": cell, "stage": stage, **{c: row.get(c, 0) for c in columns}}
         for (cell, stage), row in counted.items()
     ]
     emit(rows, None, options.json)

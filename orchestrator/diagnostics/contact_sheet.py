@@ -69,7 +69,7 @@ def sheet(dataset: Dataset, file: Path) -> list[Problem]:
 
 
 def _spaced(sources: list[Source]) -> list[Source]:
-    """So many, from the first to the last."""
+    """Up to :data:`COLUMNS` sources, evenly spaced from the first to the last."""
     count = min(COLUMNS, len(sources))
     return [sources[round(i)] for i in np.linspace(0, len(sources) - 1, count)] if count else []
 

@@ -44,7 +44,7 @@ class _Part:
 
 
 def walk(dataset: Dataset) -> Found:
-    """Read everything; a bad file is a problem, and the rest is read all the same."""
+    """Read every file; a bad one is noted as a problem, and the others are still read."""
     found = Found()
     try:
         scanned = list(dataset.scan())

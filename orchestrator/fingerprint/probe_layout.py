@@ -49,7 +49,7 @@ class Layout:
 
     @property
     def axes(self) -> dict[str, Any]:
-        """What rows and strata are, by the names of the fields of ``ProbeCurves``."""
+        """The fields of ``ProbeCurves`` that describe rows and strata, by name."""
         low, high = (self._probes[k].to_numpy()[self._first_of_bin] for k in ("low", "high"))
         names = ("digests", "case_names", "runs", "cases", "groups", "bins", "present")
         return {name: getattr(self, name) for name in names} | {"low": low, "high": high}

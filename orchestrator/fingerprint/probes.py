@@ -61,12 +61,13 @@ class ProbeCurves:
     """Lower edge of each stratum: [strata]."""
     high: Array
     present: NDArray[np.bool_]
+    """Whether a row has probe rows in a stratum: [rows, strata]."""
     at: Array
     """Mean position on the axis of the noise levels that were drawn."""
     pixels: Array
     """Pixels per case: [rows]."""
     pixelwise: Pixelwise | None
-    """None where the channels of the encoding can not be derived from the counts."""
+    """None where the channels of the encoding cannot be derived from the counts."""
     curves: dict[str, Array]
 
     @property

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 BINS = 64
 """Bins of equal width on the common axis."""
 ALIKE = ("study", "arm", "model", "schedule", "encoding")
-"""What the cells of a group have in common."""
+"""The columns in which all cells of a group have the same value."""
 
 
 @dataclass(frozen=True)
@@ -37,7 +37,7 @@ class TaskGroup:
     """The columns :data:`ALIKE`."""
     members: list[ProbeCurves]
     names: list[str]
-    """Names of the tasks; where two tasks have the same name, of their cells."""
+    """Names of the tasks; the names of their cells where two tasks have the same name."""
 
     @property
     def ends(self) -> tuple[float, float]:
@@ -63,7 +63,7 @@ class TaskGroup:
 
     @cached_property
     def areas(self) -> list[Array]:
-        """Per member, bits per pixel of each row in each bin: [rows, bins]."""
+        """The bits per pixel of each row in each bin, by member: [rows, bins]."""
         return [
             m.curves["information_orthogonal"] * np.diff(m.edges) @ density.onto(self.grid, m.edges)
             for m in self.members
@@ -101,7 +101,7 @@ class TaskGroup:
 
     @cached_property
     def p_holm(self) -> Array:
-        """The same, adjusted for the number of pairs."""
+        """The p-value of each pair, adjusted by Holm for the number of pairs: [pairs]."""
         return holm(self.p)
 
 

@@ -30,7 +30,7 @@ from trainables.metrics import ratio
 LITTLE = 0.05
 """The image hardly helps where it takes away less than this share of the error without it."""
 FEWEST_STRATA = 3
-"""A curve of fewer strata is not tested: it can not both rise and fall."""
+"""A curve of fewer strata is not tested: it cannot both rise and fall."""
 
 Statement = Literal["image hardly helps", "image unused at the noisy end", "loss not monotone"]
 SIGNS: dict[Statement, Sign] = {
@@ -51,7 +51,7 @@ class Finding:
     difference: Estimate
     """``value`` − ``threshold``, with its interval over units nested in seeds."""
     test: TestResult
-    """Two-sided: that the statement is true, or that it is false, whichever is more probable."""
+    """Two-sided: twice the smaller p-value of the statement and of its opposite."""
     units: int
     where: str
     """The timesteps concerned, in words."""
@@ -91,14 +91,15 @@ def findings(curves: Mapping[str, ProbeCurves]) -> dict[str, dict[Statement, Fin
 
 
 def image_hardly_helps(probe: ProbeCurves) -> Finding:
-    """Whether the image takes away less than :data:`LITTLE` of the error at some timesteps.
+    """Test whether the image takes away less than :data:`LITTLE` of the error at some timesteps.
 
-    Tested are the strata of t in which the noisy mask is informative: where Dice of the x0-estimate
-    exceeds that of the noisiest stratum, in which only the image is, by a test of all strata at
-    once (:func:`orchestrator.statistics.sign_flip.some_above`). ``value`` is the share
-    1 − e_c/e_u of the ε-error that the image takes away, in the stratum where it is most clearly
-    below :data:`LITTLE`. The statement is true if it is below in some of these strata, and false if
-    it is above in every stratum in which the mask may be informative.
+    Only strata of t in which the noisy mask is informative are tested. In the noisiest stratum only
+    the image is informative, so these are the strata whose Dice of the x0-estimate is above that of
+    the noisiest one, by a test of all strata at once
+    (:func:`orchestrator.statistics.sign_flip.some_above`). ``value`` is the share 1 − e_c/e_u of
+    the ε-error that the image takes away, in the stratum where it is most clearly below
+    :data:`LITTLE`. The statement is true if the share is below :data:`LITTLE` in some of these
+    strata, and false if it is above in every stratum in which the mask may be informative.
     """
     dice = probe.curves["one_step_dice"]
     gain = dice - dice[:, -1:]
@@ -114,9 +115,9 @@ def image_hardly_helps(probe: ProbeCurves) -> Finding:
 
 
 def unused_at_noisy_end(probe: ProbeCurves) -> Finding:
-    """Whether the image takes away less than :data:`LITTLE` of the error in the noisiest stratum.
+    """Test whether the image takes away less than :data:`LITTLE` in the noisiest stratum.
 
-    Nothing but the image is informative there, so that this is a failure of the network.
+    Only the image is informative there, so a network that does not use it has failed.
     """
     last = np.array([len(probe.bins) - 1])
     return _little_use(probe, "image unused at the noisy end", last, last)
@@ -130,7 +131,7 @@ def _little_use(
     *,
     testable: bool = True,
 ) -> Finding:
-    """Whether the image takes away less than :data:`LITTLE` in some of the strata.
+    """Test whether the image takes away less than :data:`LITTLE` in some of the strata.
 
     The opposite is that it takes away more in all ``possible`` ones. If not ``testable``, only the
     opposite can be found.
@@ -157,7 +158,7 @@ def _little_use(
 
 
 def not_monotone(probe: ProbeCurves) -> Finding:
-    """Whether the loss over t both rises and falls.
+    """Test whether the loss over t both rises and falls.
 
     The clearest rise and the clearest fall from any stratum to any later one are found. ``value``
     is the mean change of the ε-error in the less clear one of the two, which is negative where the
@@ -196,10 +197,10 @@ def not_monotone(probe: ProbeCurves) -> Finding:
 
 
 def _two_sided(true: float, false: float, units: int) -> TestResult:
-    """From the one-sided p-values of a statement and of its opposite."""
+    """The two-sided test, from the one-sided p-values of a statement and of its opposite."""
     return TestResult("sign-flip", min(1.0, 2 * min(true, false)), least_p(units))
 
 
 def _clearest(values: Array, p: Array) -> int:
-    """Of the columns with the smallest p-value, the one with the largest mean."""
+    """The column with the largest mean among those with the smallest p-value."""
     return int(np.where(p <= p.min() + 1e-12, values.mean(0), -np.inf).argmax())

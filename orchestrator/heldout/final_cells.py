@@ -111,10 +111,10 @@ def task_names(cells: Sequence[tuple[str, str, str]]) -> list[str]:
 
 
 def common_prefixes(tables: Catalog) -> dict[tuple[str, str], str]:
-    """By study and cell, the leading parts that the names of all cells of its task share.
+    """The prefix that the names of all cells of a task share, by study and cell.
 
-    A part ends with an underscore. All declared cells count, so that a prefix does not depend on
-    which trials have finished.
+    It is empty or ends with an underscore. All declared cells count, so that a prefix does not
+    depend on which trials have finished.
     """
     parts: dict[tuple[str, str], dict[str, list[str]]] = {}
     for row in tables["studies"].select(["study", "stage", "cell", "config"]).to_pylist():

@@ -26,7 +26,7 @@ def load_metrics(chosen: Iterable[str] | None = None) -> list[Metric]:
 
 
 def interval_columns(metrics: Iterable[Metric]) -> list[tuple[str, pa.DataType]]:
-    """Per metric its value and the ends of its interval; null where it was not measured."""
+    """The columns of each metric: its value and the ends of its interval; null if not measured."""
     return [(f"{m.name}{end}", pa.float64()) for m in metrics for end in ("", "_low", "_high")]
 
 

@@ -36,18 +36,18 @@ Sides = tuple[Cases, ...]
 
 
 class Counts(NamedTuple):
-    """What a comparison is computed from."""
+    """The numbers of seeds, images, groups and units that a comparison is computed from."""
 
     seeds: int
     images: int
     groups: int
     units: int
-    """What is resampled and tested over (:func:`orchestrator.statistics.bootstrap.units`)."""
+    """The number of resampling units (:func:`orchestrator.statistics.bootstrap.units`)."""
 
 
 @dataclass(frozen=True)
 class PairedDifference:
-    """A metric of one cell less that of another."""
+    """The metric of one cell minus that of another."""
 
     metric: Metric
     counts: Counts
@@ -57,11 +57,11 @@ class PairedDifference:
     better: float | None
     """The share of units on which the first cell is better; a tie counts half."""
     test: TestResult
-    """Of no difference, over units, for the given networks."""
+    """The test of no difference over units, conditional on the trained networks."""
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The columns :data:`COUNTS` and :data:`NUMBERS` but ``p_holm``, and ``metric``."""
+        """The columns ``metric``, :data:`COUNTS`, and :data:`NUMBERS` without ``p_holm``."""
         p = None if np.isnan(self.test.p) else self.test.p
         return {
             "metric": self.metric.name,
@@ -211,7 +211,7 @@ def _distinct(by_class: Iterable[NDArray[np.int64]]) -> int:
 
 
 Estimates = list[tuple[tuple[float, Array], ...]]
-"""Per class and side: the value of a metric, and its values over the resamples."""
+"""The value of a metric and its values over the resamples, per class and side."""
 
 
 def _difference(

@@ -1,4 +1,4 @@
-"""The ledger: the record of truth of which trials are declared, committed and in flight."""
+"""The ledger: the authoritative record of declared, committed and running trials."""
 
 from orchestrator.ledger.commits import Commit, DamagedError
 from orchestrator.ledger.ledger import Ledger

@@ -18,7 +18,7 @@ from orchestrator.storage.object_store import Store
 from trainables.schemas import ABOUT, SCHEMA_VERSION, Outcome
 
 RANK: tuple[Outcome, ...] = ("finished", "diverged", "pruned", "failed")
-"""Of several commits of a digest, the one whose outcome comes first here is read."""
+"""The order of precedence: of several commits of a digest, the first outcome here counts."""
 PREFIX = "commits/"
 Labels = dict[str, str | None]
 """Values of the columns :data:`trainables.schemas.ABOUT`, which every row of a trial repeats."""

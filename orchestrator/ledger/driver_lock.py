@@ -22,7 +22,7 @@ from orchestrator.storage.object_store import Store, StoreError
 
 RENEW_SECONDS = 10.0
 LAPSE_SECONDS = 60.0
-"""Without a renewal, the lock of another machine lapses; clocks may differ a little."""
+"""The lock of another machine lapses after so long without renewal; clocks may differ a little."""
 POLL_SECONDS = 1.0
 """Pause of a driver that waits for another one."""
 

@@ -12,11 +12,11 @@ from orchestrator.ledger.parquet import decode
 from orchestrator.storage.object_store import Store
 
 OUT_OF_MEMORY = ("OutOfMemoryError", "MemoryError", "can't allocate memory", "memory pressure")
-"""Texts in the reason of a failure that show that the memory did not suffice."""
+"""Texts in the reason of a failure which show that the memory was exhausted."""
 
 
 def out_of_memory(reason: str | None) -> bool:
-    """Whether a trial failed for want of memory, so that smaller parts of a batch may fit.
+    """Whether a trial ran out of memory, so that smaller microbatches may fit.
 
     >>> out_of_memory("OutOfMemoryError: CUDA out of memory (step, line 9)")
     True
@@ -37,9 +37,9 @@ class FailedAttempts:
         return Counter(c.digest for c in list_commits(self.store) if c.outcome == "failed")
 
     def microbatch_factors(self, digests: Iterable[str]) -> dict[str, int]:
-        """Return into how many more parts than configured each digest splits its batches.
+        """Return the factor on the configured number of microbatches, by digest.
 
-        The number doubles with each attempt that ran out of memory. A failure whose objects are
+        The factor doubles with each attempt that ran out of memory. A failure whose objects are
         damaged has no known reason and does not count.
         """
         factors = dict.fromkeys(digests, 1)

@@ -70,8 +70,8 @@ class Leases:
     def renew(self, digest: str) -> None:
         """Renew the lease of the calling process, unless the run ended or another one took it over.
 
-        A worker that lost its node may live on beside the worker that took its trial over. A lease
-        that is gone although nothing is committed is written again.
+        A worker that was cut off from the cluster may still run after another worker took over its
+        trial. A lease that was deleted although nothing is committed is written again.
         """
         lease = self._load(digest)
         if lease is None:

@@ -13,7 +13,7 @@ Keys below the store's root::
     quarantine/                                         damaged commits that were set aside
     tables/                                             the committed rows, compacted for speed
 
-:meth:`Ledger.commit` writes rows. Every other key is the truth that ``tables/`` is derived from
+:meth:`Ledger.commit` writes rows. ``tables/`` is derived from the other keys
 (:mod:`orchestrator.tables`). After the loss of a node, ``leases/`` shows which runs it
 interrupted, ``checkpoints/`` where they go on, and :class:`FailedAttempts` how often they failed;
 :mod:`orchestrator.sweep` decides what is run again.

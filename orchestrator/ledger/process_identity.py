@@ -16,7 +16,7 @@ class ProcessIdentity:
     """A process, its start and its machine: a process number that is used again differs."""
 
     host: str
-    """For people; names need not be unique."""
+    """The host name, for messages; it need not be unique."""
     machine: str | None
     """This boot of this machine and its process namespace; None where that is unknown."""
     pid: int

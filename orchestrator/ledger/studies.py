@@ -34,7 +34,7 @@ MOST_SHARED = 5000
 
 
 class Declaration(TypedDict):
-    """What a study declares about a trial; only the config decides its numbers."""
+    """The declaration of a trial by a study; only the config decides the trial's numbers."""
 
     arm: str
     config: dict[str, Any]
@@ -56,7 +56,7 @@ class Description(TypedDict):
 
 
 class Note(TypedDict, total=False):
-    """What people noted about a study."""
+    """The note and the tags that people gave a study, and whether they retired it."""
 
     note: str
     tags: list[str]

@@ -44,7 +44,7 @@ class Cost:
 
     device_seconds: float
     source: str
-    """How the estimate was made."""
+    """The method of the estimate."""
     low: float
     """The 5 % quantile over similar committed trials; half of the estimate if a step was timed."""
     high: float

@@ -75,7 +75,7 @@ class Plan:
     finals_waiting: dict[str, int] = field(default_factory=dict[str, int])
     """Per cell, the number of final trials that wait for the end of the search."""
     examples: dict[str, ExampleConfigs] = field(default_factory=dict[str, ExampleConfigs])
-    """Per searched cell."""
+    """Configs to estimate costs from, per searched cell."""
     next_index: dict[str, int] = field(default_factory=dict[str, int])
     """Per searched cell, the lowest index above those of all declared search trials, including
     those whose values no longer fit the space."""
@@ -179,7 +179,7 @@ def _winner(trials: list[Trial], standings: Mapping[str, Standing]) -> Trial | N
 
 
 class _StudyRecords:
-    """What the ledger holds for one study: few listings, and reads only where they are needed."""
+    """The ledger's records of one study, which are listed once and read only where needed."""
 
     def __init__(self, ledger: Ledger, study: str, forgiven: Mapping[str, int]) -> None:
         self.ledger, self.forgiven = ledger, forgiven

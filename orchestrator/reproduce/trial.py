@@ -26,7 +26,7 @@ class StoredTrial:
     tables: dict[str, pa.Table]
     config: Config
     microbatch_factor: int = 1
-    """Into how many more parts than configured its batches were split, for want of memory."""
+    """The factor on the configured number of microbatches; above 1 after memory was exhausted."""
 
     @property
     def trial(self) -> Row:

@@ -56,7 +56,7 @@ class SearchHistory:
         digests |= {digest for trials in self._warm_starts.values() for digest in trials}
         self.standings = self.objectives.standings(ledger, digests) if self.objectives else {}
         self._validations: dict[str, dict[int, RungScore]] = {}
-        """By digest and step."""
+        """The validation scores, by digest and step."""
         for row in Snapshot(ledger.store).table("steps", digests).to_pylist() if digests else []:
             if row["score_count"]:
                 mean = row["score_sum"] / row["score_count"]

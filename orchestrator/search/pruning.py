@@ -14,7 +14,7 @@ from orchestrator.statistics.paired_tests import signed_rank
 from search_spaces import Search
 
 WILCOXON_P = 0.1
-"""A trial is stopped below this p-value; it is not 0.05 since validation cases are few."""
+"""A trial is stopped below this p-value; it is above 0.05 because validation cases are few."""
 
 
 @dataclass(frozen=True)
@@ -67,12 +67,12 @@ def stop_early(score: float, others: Sequence[float]) -> bool:
 def clearly_worse(cases: Sequence[float], best_cases: Sequence[float]) -> bool:
     """Whether a trial is worse than the best one over the same validation cases, in pairs.
 
-    One-sided Wilcoxon signed-rank test at :data:`WILCOXON_P`, ties split (Wilcoxon 1945; as
-    ``optuna.pruners.WilcoxonPruner`` has it, which spares what is better on average too).
+    One-sided signed-rank test at :data:`WILCOXON_P`, zeros split (Wilcoxon 1945). As in
+    ``optuna.pruners.WilcoxonPruner``, a trial whose mean is not below that of the best continues.
 
     >>> clearly_worse([0.1, 0.2, 0.3, 0.4, 0.5], [0.2, 0.3, 0.5, 0.6, 0.8])
     True
-    >>> clearly_worse([0.1, 0.2, 0.3], [0.2, 0.3, 0.5])  # too few to tell
+    >>> clearly_worse([0.1, 0.2, 0.3], [0.2, 0.3, 0.5])  # too few cases
     False
     """
     count = len(best_cases)
@@ -98,7 +98,7 @@ class RungScores:
     ) -> None:
         self._search = search
         self._scores = {key: dict(by_digest) for key, by_digest in scores.items()}
-        """By digest, since a trial that is resumed may reach a rung twice."""
+        """The scores at each rung, by digest: a trial that is resumed may reach a rung twice."""
 
     def decide_at_rung(self, trial: Trial, step: int, score: RungScore) -> str | None:
         """Return the reason to stop a trial at a step; None if it continues.

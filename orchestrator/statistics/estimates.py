@@ -23,7 +23,7 @@ class Estimate(NamedTuple):
 
     @staticmethod
     def from_resamples(value: float, resampled: Array) -> Estimate:
-        """With the percentile interval of the finite ones of ``resampled``: [resamples]."""
+        """Return the value with the percentile interval of its finite resamples: [resamples]."""
         known = resampled[np.isfinite(resampled)]
         if not np.isfinite(value) or not len(known):
             return Estimate(np.nan, np.nan, np.nan)

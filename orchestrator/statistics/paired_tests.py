@@ -1,4 +1,4 @@
-"""Tests of paired differences: the signed-rank test, and exchanging the members of pairs."""
+"""Tests of paired differences: the signed-rank test and the permutation test."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From a difference, its interval and its adjusted p-value to a verdict.
+"""Verdicts on differences, from their intervals and adjusted p-values.
 
 Every verdict of the program is decided here, so that no two pages disagree.
 """
@@ -37,7 +37,7 @@ class Evidence:
         zero, and most units are on the side of the mean.
         """
         if not self.p <= ALPHA and self.least_p > ALPHA:
-            return f"{self.units} test units are too few: p can not be below {self.least_p:.2g}"
+            return f"{self.units} test units are too few: p cannot be below {self.least_p:.2g}"
         if not self.p <= ALPHA:
             return f"it may be chance: p {self.p:.2g}"
         if not (self.difference.low > 0 or self.difference.high < 0):

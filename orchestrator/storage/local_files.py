@@ -53,7 +53,7 @@ def _raise(error: OSError) -> None:
 
 
 def place(path: Path, value: bytes, *, replace: bool) -> None:
-    """Write a temporary file beside the target, flush it to disk, then rename or link it.
+    """Write a temporary file next to the target, flush it to disk, then rename or link it.
 
     Raises:
         FileExistsError: the target exists, and ``replace`` is not set.

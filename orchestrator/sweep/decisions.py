@@ -1,4 +1,4 @@
-"""What the sweep does when a trial ends, as a pure function of its end and its earlier attempts.
+"""The decision after the end of a trial, a pure function of its end and its earlier attempts.
 
 ==================  =========================  ================================================
 end                 committed row              afterwards
@@ -11,8 +11,8 @@ node lost           none                       resumed, up to :data:`MOST_LOST` 
 stopped             none                       resumed by the next sweep
 ==================  =========================  ================================================
 
-A failure counts against the trial, and the ledger remembers it; a lost node does not. A trial that
-failed for want of memory is retried with twice as many microbatches per batch.
+The ledger counts the failures of a trial, but not its node losses. A trial that ran out of memory
+is retried with twice as many microbatches per batch.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from orchestrator.planning.trial_state import MOST_FAILURES
 from trainables.schemas import Outcome
 
 MOST_LOST = 10
-"""One sweep runs a trial again after fewer node losses than this."""
+"""After this many node losses in one sweep, a trial waits for the next sweep."""
 
 
 class TrialEnd(Enum):
@@ -88,7 +88,7 @@ class Retries:
 
 @dataclass(frozen=True)
 class Decision:
-    """What the driver does about a trial that ended."""
+    """The actions of the driver after the end of a trial."""
 
     retries: Retries
     """The attempts including this one."""
@@ -98,7 +98,7 @@ class Decision:
     """Whether the driver commits a row, because no worker did."""
     retry: Retry = Retry.NEVER
     release_lease: bool = False
-    """Whether the lease is deleted, because its holder is gone."""
+    """Whether the lease is deleted, because its holder is lost."""
     stop_sweep: bool = False
     """Whether the sweep was interrupted."""
 

@@ -27,7 +27,7 @@ COMPACT_EVERY = 500
 """The tables are compacted each time this many trials have ended."""
 
 TuneResult = Mapping[str, Any]
-"""What a trial reports to Tune: :func:`trainables.worker.report_of`, or its outcome at the end."""
+"""A report of a trial to Tune (:func:`trainables.worker.report_of`); at its end, its outcome."""
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Round:
         self.ledger, self.display, self.retries = context.ledger, context.display, context.retries
         self.sink = LedgerSink(context.ledger, code_version())
         self.running: dict[str, RunningTrial] = {}
-        """By Tune's trial id."""
+        """The running trials, by Tune's trial id."""
         self.error: Exception | None = None
         """An error in a hook, which Tune would report as an error of its own."""
         self._objectives, self._commits = history.objectives, history.commits

@@ -72,13 +72,13 @@ class RoundSearcher(Searcher):
     def on_trial_complete(
         self, trial_id: str, result: dict[str, Any] | None = None, error: bool = False
     ) -> None:
-        """Nothing: :class:`RoundCallback` handles the end of a trial."""
+        """Do nothing: :class:`RoundCallback` handles the end of a trial."""
 
     def save(self, checkpoint_path: str) -> None:
-        """Nothing: a round is rebuilt from the ledger."""
+        """Do nothing: a round is rebuilt from the ledger."""
 
     def restore(self, checkpoint_path: str) -> None:
-        """Nothing: a round is rebuilt from the ledger."""
+        """Do nothing: a round is rebuilt from the ledger."""
 
 
 class RoundScheduler(FIFOScheduler):
@@ -112,7 +112,7 @@ class RoundCallback(tune.Callback):
     def on_trial_start(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any
     ) -> None:
-        self._watchdog.heard(trial.trial_id)
+        self._watchdog.note_activity(trial.trial_id)
         running = self._round.running.get(trial.trial_id)
         if running is not None:
             self._round.display.started(trial.trial_id, running.trial)
@@ -125,7 +125,7 @@ class RoundCallback(tune.Callback):
         result: dict[str, Any],
         **info: Any,
     ) -> None:
-        self._watchdog.heard(trial.trial_id)
+        self._watchdog.note_activity(trial.trial_id)
 
     def on_trial_complete(
         self, iteration: int, trials: list[Trial], trial: Trial, **info: Any

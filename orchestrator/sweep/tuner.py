@@ -83,7 +83,7 @@ def _trial_name(trial: Any) -> str:
 
 @contextmanager
 def _graceful_stop(display: ProgressDisplay) -> Generator[None]:
-    """On the first SIGINT or SIGTERM trials keep a checkpoint; the second ends the sweep at once.
+    """Handle SIGINT and SIGTERM: after the first one trials keep a checkpoint, the second aborts.
 
     Tune ends its loop in good order on SIGUSR1 but not on SIGTERM, which Slurm and Kubernetes
     send.

@@ -32,15 +32,15 @@ class Watchdog:
     run: Round
     wait: float = timeouts.WAIT_SECONDS
     clock: Callable[[], float] = time.monotonic
-    _heard: dict[str, float] = field(default_factory=dict[str, float])
+    _active_at: dict[str, float] = field(default_factory=dict[str, float])
     _checked: float = 0.0
     _last_running: float | None = None
     """When a trial ran last."""
     _leaving: frozenset[str] = frozenset()
 
-    def heard(self, tune_id: str) -> None:
+    def note_activity(self, tune_id: str) -> None:
         """Note that a trial has started or reported."""
-        self._heard[tune_id] = self.clock()
+        self._active_at[tune_id] = self.clock()
 
     def check(self, trials: list[Trial]) -> None:
         """Check the lock, the running trials and the cluster, unless that was done just before.
@@ -63,7 +63,7 @@ class Watchdog:
             self._without_resources(now)
 
     def _without_resources(self, now: float) -> None:
-        """Wait on if the cluster is merely in use; else end the sweep."""
+        """Continue to wait if others use the cluster; else end the sweep."""
         request = self.run.request
         one_worker = dataclasses.replace(request, workers=1)
         if sum(map(one_worker.slots, _node_resources())) >= fewest(request.workers):
@@ -80,12 +80,12 @@ class Watchdog:
         """Kill trials that hang: neither a report nor their lease is recent."""
         for trial in trials:
             running = self.run.running.get(trial.trial_id)
-            silent = now - self._heard.get(trial.trial_id, now)
+            silent = now - self._active_at.get(trial.trial_id, now)
             if running is None or silent < self.run.context.silence:
                 continue
             age = self.run.ledger.leases.age(running.trial.digest)
             if age is not None and age < self.run.context.silence:
-                self._heard[trial.trial_id] = now - age
+                self._active_at[trial.trial_id] = now - age
                 continue
             limit = self.run.context.silence
             if age is None:  # its workers are still being started
@@ -93,7 +93,7 @@ class Watchdog:
             if silent < limit:
                 continue
             running.killed = f"no sign of life for {limit:.0f} s: killed"
-            self.heard(trial.trial_id)
+            self.note_activity(trial.trial_id)
             _kill(trial)
 
     def _warn_of_leaving_nodes(self, running: list[Trial]) -> None:

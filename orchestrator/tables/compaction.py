@@ -2,9 +2,10 @@
 
 Attempts are appended in numbered batches. ``tables/batches/NUMBER.json`` is created first, only if
 it is absent, and names the commits of a batch. Then each table receives the batch in one Delta
-commit that carries the number; ``trials`` is last. So a committer that comes after a crash, or at
-the same time, sees what is left to do, and does it once. Readers take an attempt from the tables
-if ``trials`` has it, else from its own objects: no row is ever invisible or present twice.
+commit that carries the number; ``trials`` is last. So a committer that follows a crashed one, or
+works at the same time as another one, appends exactly what is missing. Readers take an attempt from
+the tables if ``trials`` has it, else from its own objects: no row is ever invisible or present
+twice.
 """
 
 from __future__ import annotations
@@ -38,7 +39,7 @@ MOST_CONFLICTS = 30
 
 
 def compact_committed(store: Store, notice: Notice = no_notice) -> int:
-    """Append every attempt that was committed since to the tables; return how many there were.
+    """Append all committed attempts that the tables lack; return their number.
 
     Raises:
         BusyError: another process writes to the tables.
@@ -79,7 +80,7 @@ def append(store: Store, name: str, batch: Batch, rows: Rows) -> None:
 
 
 def merge_small_files(store: Store) -> dict[str, tuple[int, int]]:
-    """Merge the small files of each table; return the files before and after, where that changed.
+    """Merge small files; return the numbers of files before and after, of each table that changed.
 
     Raises:
         BusyError: another process writes to the tables.
@@ -137,7 +138,7 @@ def _sorted(name: str, tables: Sequence[pa.Table]) -> pa.Table:
 
 
 def _to_merge(version: TableVersion) -> Iterator[list[DataFile]]:
-    """Yield small files that together make a large one, and the rest of them last."""
+    """Yield groups of small files of about :data:`TARGET_BYTES`; the last group may be smaller."""
     together: list[DataFile] = []
     for file in (file for file in version.files if file.size < TARGET_BYTES // 2):
         together.append(file)

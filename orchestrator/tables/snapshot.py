@@ -43,7 +43,7 @@ class Selection:
 
 @dataclass(frozen=True)
 class Source:
-    """Where a table's rows are: in files, of which some attempts count, and in memory."""
+    """The rows of a table: data files, the attempts in them that count, and rows in memory."""
 
     name: str
     files: list[Path]

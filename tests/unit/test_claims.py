@@ -139,7 +139,7 @@ def test_of_several_the_best_in_validation_is_taken(ledger: Ledger) -> None:
 @pytest.mark.parametrize(
     ("cases", "scores", "floor", "why"),
     [
-        (5, (0.8, 0.8, 0.8), 0.1, "5 test units are too few: p can not be below 0.062"),
+        (5, (0.8, 0.8, 0.8), 0.1, "5 test units are too few: p cannot be below 0.062"),
         (8, (0.3, 0.5, 0.8), 0.1, "task_net was still learning: validation Dice rose by 0.50"),
         (8, (0.8, 0.8, 0.8), 0.9, "task_net is below the grey level alone"),
     ],
@@ -170,7 +170,7 @@ def test_patients_are_the_units_and_five_are_too_few_where_their_cases_are_not(
     *each, _ = claims(ledger, SEGFORMER, "dice")
     assert [(r["images"], r["units"], r["p"]) for r in each] == [(24, 6, 2 / 2**6)] * 2
     assert {r["verdict"] for r in each} == {"inconclusive"}
-    assert {r["why"] for r in each} == {"6 test units are too few: p can not be below 0.062"}
+    assert {r["why"] for r in each} == {"6 test units are too few: p cannot be below 0.062"}
 
 
 def test_most_patients_against_the_mean_over_cases_is_inconclusive(ledger: Ledger) -> None:

@@ -158,7 +158,7 @@ def test_a_trial_that_never_has_a_lease_is_ended_too(
     assert run.next("a") is not None
     monkeypatch.setattr(watchdog.ray, "kill", killed.append)
     watch = Watchdog(run, clock=lambda: now)
-    watch.heard("a")
+    watch.note_activity("a")
     trial: Any = SimpleNamespace(trial_id="a", temporary_state=SimpleNamespace(ray_actor="actor"))
     look: Callable[[float], None] = lambda at: watch._kill_silent([trial], at)  # noqa: E731
     look(timeouts.STARTING_SECONDS - 1)

@@ -1,4 +1,4 @@
-"""From a trained network and held-out cases to additive rows: counts, calibration, diversity."""
+"""Evaluates a network on held-out cases: additive rows of counts, calibration and diversity."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The interface of models: the numbers of an architecture, which build its network."""
+"""The interface of models: the hyperparameters of an architecture, which build its network."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from trainables.part import Part
 
 
 class Model(Part):
-    """The numbers of an architecture."""
+    """The hyperparameters of an architecture."""
 
     kind: ClassVar[str] = "models"
     published: ClassVar[Ports | None] = None

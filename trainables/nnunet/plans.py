@@ -113,7 +113,7 @@ class _Multiprocessing:
         return self
 
     def __exit__(self, *_: object) -> None:
-        """No process was started."""
+        """Do nothing: no process was started."""
 
     def starmap(self, work: Callable[..., Any], each: Iterable[tuple[Any, ...]]) -> list[Any]:
         self._beat()

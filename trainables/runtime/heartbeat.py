@@ -16,7 +16,7 @@ _active: list[Heartbeat] = []
 
 
 def beat() -> None:
-    """Record progress in work that has no run to beat for, such as decoding."""
+    """Record progress in code that is not given a heartbeat, such as decoding."""
     if _active:
         _active[-1].beat()
 

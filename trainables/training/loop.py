@@ -50,7 +50,7 @@ class Progress:
     save: Callable[[], bytes]
     """Returns a checkpoint of this moment; valid until the run continues."""
     environment: Environment = field(default_factory=Environment)
-    """Where the run takes place (:func:`trainables.runtime.environment.environment_of`)."""
+    """The environment of the run (:func:`trainables.runtime.environment.environment_of`)."""
 
 
 def train(
@@ -61,7 +61,8 @@ def train(
     Raises:
         DivergedError: a NaN or inf, with its step.
         ValueError: ``resume`` is not a checkpoint of this config; the batch cannot be shared by so
-            many workers; a control needs a second case; the data break a promise of their set.
+            many workers; a control needs a second case; the data differ from the
+            declaration of their data set.
     """
     digest = config.digest()
     _configure_torch(config, context)

@@ -112,4 +112,4 @@ class State(Trainer):
         self.step, self.record = header["step"], TrainingRecord(**header["tally"])
 
     def close(self) -> None:
-        """Nothing is held."""
+        """Do nothing: there is nothing to release."""
