@@ -180,4 +180,4 @@ def test_code_that_trained_nothing_is_named_with_what_did(ledger: Ledger, inline
     assert "choices: 0ld123" in said.stderr
     said = inline("--store", ledger.store.url, "compare", "stduy@0ld", "study@0ld")
     assert said.returncode == 2
-    assert "'stduy@0ld' is no study" in said.stderr
+    assert "'stduy@0ld' is not a study" in said.stderr
