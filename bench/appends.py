@@ -38,7 +38,7 @@ from tests.faults.proxy import Proxy
 from tests.server import BUCKET, serving
 from trainables.schemas import SCHEMAS, Tables, to_arrow
 
-WRITERS, ATTEMPTS, COUNTED, FOLDS = 32, 50, 5, 14
+WRITERS, ATTEMPTS, COUNTED, COMPACTIONS = 32, 50, 5, 14
 LIMIT = float(os.environ.get("SEGPRINT_BENCH_SECONDS", "240"))
 ROOT = f"s3://{BUCKET}"
 Write = Callable[[str], None]
@@ -92,21 +92,21 @@ def count(env: dict[str, str]) -> None:
             listed = ", ".join(f"{n:g} {method}" for method, n in per_attempt.items())
             total = sum(per_attempt.values())
             print(f"appends: {way.name}: {total:g} requests per attempt ({listed})")
-        count_folds(proxy)
+        count_compactions(proxy)
 
 
-def count_folds(proxy: Proxy) -> None:
-    """Print the requests of repeatedly folding one attempt into all tables.
+def count_compactions(proxy: Proxy) -> None:
+    """Print the requests of repeatedly compacting one attempt into all tables.
 
     Readers of a log start at its last checkpoint, which is written every ten commits.
     """
-    ledger, made = Ledger(Store(f"{ROOT}/folds")), list[int]()
-    for i in range(FOLDS):
+    ledger, counts = Ledger(Store(f"{ROOT}/compactions")), list[int]()
+    for i in range(COMPACTIONS):
         commit(ledger, True, f"d{i}")
         before = proxy.requests.total()
         compaction.compact_committed(ledger.store)
-        made.append(proxy.requests.total() - before)
-    print(f"appends: one attempt folded: {', '.join(map(str, made))} requests")
+        counts.append(proxy.requests.total() - before)
+    print(f"appends: one attempt compacted: {', '.join(map(str, counts))} requests")
 
 
 def ways(place: str) -> list[Way]:

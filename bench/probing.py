@@ -1,4 +1,4 @@
-"""Network passes for a given standard error of a total: the draws of probes against naive draws.
+"""Network passes for a given standard error of a total: probe draws against naive draws.
 
 The denoisers are exact. Masks consist of independent blocks, each one of finitely many templates:
 single pixels, or 8 × 8 pixels that are empty or contain a square of 4 × 4 at any position. The
@@ -17,7 +17,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from trainables.evaluation.probe import inside
+from trainables.evaluation.probe import positions_in_strata
 from trainables.schedules.linear import Linear
 
 BINS, DRAWS = 16, 2
@@ -63,8 +63,8 @@ class Task:
             return log_snr.sigmoid().sqrt() * x0 + (-log_snr).sigmoid().sqrt() * eps
 
         x = noisy()
-        own = x if paired else noisy()
-        image, dropped = self.x0(x, log_snr, True), self.x0(own, log_snr, False)
+        x_dropped = x if paired else noisy()
+        image, dropped = self.x0(x, log_snr, True), self.x0(x_dropped, log_snr, False)
         if orthogonal:
             density = (image - dropped).square()
         else:
@@ -84,8 +84,10 @@ def main() -> None:
             ("stratified, paired", stratified, True, False),
             ("stratified, paired, orthogonal", stratified, True, True),
         ):
-            found = [task.total(levels(draws), draws, paired, orthogonal) for _ in range(REPEATS)]
-            totals = torch.tensor(found).double() / math.log(2)
+            estimates = [
+                task.total(levels(draws), draws, paired, orthogonal) for _ in range(REPEATS)
+            ]
+            totals = torch.tensor(estimates).double() / math.log(2)
             spread = float(totals.std())
             naive = spread if way == "naive" else naive
             print(
@@ -119,5 +121,5 @@ def stratified(draws: torch.Generator) -> tuple[Tensor, Tensor]:
     """Return λ as probes draw it, [LEVELS, 1, 1], and the weight: the width per draw."""
     high, low = SCHEDULE.log_snr(torch.tensor([0.0, 1.0]).double()).tolist()
     width = (high - low) / BINS
-    log_snr = low + width * (torch.arange(BINS)[:, None] + inside(BINS, DRAWS, draws))
+    log_snr = low + width * (torch.arange(BINS)[:, None] + positions_in_strata(BINS, DRAWS, draws))
     return log_snr.reshape(-1, 1, 1), torch.tensor(width / DRAWS).double()

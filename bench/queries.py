@@ -1,9 +1,9 @@
 """Queries of a store of 10,000 trials, against DuckDB on one sorted file per table, and MLflow.
 
 The store is synthetic and local, with ten million rows of probes and calibration. Each trial is
-committed separately; then the store is folded and compacted as by a driver. DuckDB reads the same
-rows from one sorted Parquet file per table, which it wrote itself, over a connection that stays
-open: a lower bound for a store that never receives new rows. The answers must agree.
+committed separately; then the attempts are compacted and small files merged, as by a driver. DuckDB
+reads the same rows from one sorted Parquet file per table, which it wrote itself, over a connection
+that stays open: a lower bound for a store that never receives new rows. The answers must agree.
 
 Each side runs in its own process, and the two alternate. The files are not in the page cache at the
 start: the first answer to a query is cold, the median of the next five is warm.
@@ -67,15 +67,15 @@ PER_TRIAL = """
 
 
 def main() -> None:
-    """Print the cost of folding, then the seconds and ratios of the queries."""
+    """Print the cost of compaction, then the seconds and ratios of the queries."""
     with tempfile.TemporaryDirectory() as folder:
         url, plain = f"{folder}/store", Path(folder) / "sorted"
         _store.generate(Path(url), TRIALS)
         print(f"queries: {TRIALS} trials: {listed(f'{url}/commits', f'{url}/trials')}")
-        folding = Side(partial(folder_of, url))
-        for name in ("folding", "compacting"):
-            seconds, _ = folding.ask(name)
-            print(f"queries: {name}: {seconds:.0f} s, at most {folding.peak():.0f} MiB in memory")
+        compactor = Side(partial(compactor_of, url))
+        for name in ("compacting", "merging"):
+            seconds, _ = compactor.ask(name)
+            print(f"queries: {name}: {seconds:.0f} s, at most {compactor.peak():.0f} MiB in memory")
         tables = listed(*(f"{url}/{file.key}" for file in files_of(url)))
         print(f"queries: tables: {tables}; below tables/, {listed(f'{url}/tables')}")
         one_file_each(url, plain)
@@ -108,11 +108,11 @@ def ask_all(folder: str, url: str, plain: Path) -> None:
         return
     logged = open_store(url).sql(PER_TRIAL).to_pandas()
     seconds = _mlflow.search_seconds(logged, ours.ask("leaderboard")[1], Path(folder))
-    anew, _ = Side(partial(our_questions, url)).ask("open_store and leaderboard")
+    first, _ = Side(partial(our_questions, url)).ask("open_store and leaderboard")
     print(
         f"queries: leaderboard by mlflow.search_runs: {seconds:.2f} s,"
         f" ours {warm['leaderboard']:.3f} s, ratio {seconds / warm['leaderboard']:.0f};"
-        f" with open_store, in a new process, {anew:.3f} s, ratio {seconds / anew:.0f}"
+        f" with open_store, in a new process, {first:.3f} s, ratio {seconds / first:.0f}"
     )
 
 
@@ -160,17 +160,17 @@ def listed(*places: str) -> str:
     return f"{len(files)} files of {sum(p.stat().st_size for p in files) / 2**20:.0f} MiB"
 
 
-def folder_of(url: str) -> Questions:
+def compactor_of(url: str) -> Questions:
     """Return what a driver does after each round, here for all attempts at once."""
     store = Store(url)
     return {
-        "folding": partial(compaction.compact_committed, store),
-        "compacting": partial(compaction.merge_small_files, store),
+        "compacting": partial(compaction.compact_committed, store),
+        "merging": partial(compaction.merge_small_files, store),
     }
 
 
 def files_of(url: str) -> list[log_seal.DataFile]:
-    """Return the data files of the folded tables."""
+    """Return the data files of the tables."""
     states = [delta_log.load(Store(url), name) for name in SCHEMAS]
     return [file for state in states if state is not None for file in state.files]
 

@@ -1,8 +1,8 @@
-"""A simulated study on 1,000 GPUs: the limits that the driver, the store and folding impose.
+"""A simulated study on 1,000 GPUs: the limits that the driver, the store and compaction impose.
 
 First the cost per trial of each is measured on this machine. Then every trial of the study is an
 event: it waits for the driver, which starts one trial at a time, runs for a lognormal time and
-writes its attempt, and its GPU requests the next trial. One process folds the attempts. Each study
+writes its attempt, and its GPU requests the next trial. One process compacts attempts. Each study
 is compared with one whose driver takes no time. A slow store, lost nodes and checkpoints are not
 simulated; the bandwidth of checkpoints is calculated.
 """
@@ -23,7 +23,7 @@ from urllib.parse import urlsplit
 import numpy as np
 
 from bench.appends import commit
-from bench.sweeps import apart, swept
+from bench.sweeps import in_new_process, with_segprint
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cells import check
 from orchestrator.planning.selection import Standing
@@ -38,7 +38,7 @@ from tests.server import BUCKET, serving
 TRIALS, GPUS, SPREAD = 100_000, 1000, 0.3
 MEANS = (60.0, 300.0, 3600.0)
 """Mean seconds per trial."""
-SWEPT, COMMITTED, FOLDED, ASKED = 300, 5, 200, (0, 250, 1000)
+SWEPT, COMMITTED, COMPACTED, ASKED = 300, 5, 200, (0, 250, 1000)
 PARAMETERS, BYTES, INTERVAL = 113_674_370, 20, 600.0
 """Parameters of `ensemdiff` as published; bytes per parameter in a checkpoint (float32 weights,
 their average, the best average, and two moments of Adam); seconds between checkpoints."""
@@ -52,7 +52,7 @@ class Takes:
     """Seconds."""
     requests: float
     """Requests to the store at the end of the trial."""
-    folder: float
+    compactor: float
     """Seconds."""
 
 
@@ -66,26 +66,26 @@ class Study:
     peak: float
     """Requests in the busiest second."""
     waiting: int
-    """The largest number of attempts that wait to be folded."""
+    """The largest number of attempts that wait for compaction."""
 
 
 def main() -> None:
     """Print the measurements, then each study and its ratio to one without orchestration."""
-    takes = Takes(handed_out(), requests(), folded())
+    takes = Takes(driver_seconds(), requests(), seconds_to_compact())
     print(
         f"scale: measured: driver {1000 * takes.driver:.0f} ms per trial, {takes.requests:g}"
-        f" requests per attempt, folding {1000 * takes.folder:.0f} ms per attempt"
+        f" requests per attempt, compaction {1000 * takes.compactor:.0f} ms per attempt"
     )
     listed = ", ".join(f"{1000 * s:.0f} ms after {n}" for n, s in suggestions().items())
     print(f"scale: measured: a suggestion by TPE: {listed} trials")
     for mean in MEANS:
         ours = simulated(takes, mean)
-        free = simulated(Takes(0, takes.requests, takes.folder), mean)
+        free = simulated(Takes(0, takes.requests, takes.compactor), mean)
         rate = takes.requests * TRIALS / ours.seconds
         print(
             f"scale: {TRIALS:,} trials of {mean:g} s on {GPUS:,} GPUs: {ours.seconds / 3600:.1f} h,"
             f" GPUs busy {100 * ours.busy:.0f} %; requests {rate:.1f} per second, at most"
-            f" {ours.peak:.0f}; at most {ours.waiting} attempts unfolded;"
+            f" {ours.peak:.0f}; at most {ours.waiting} attempts to compact;"
             f" ratio {ours.seconds / free.seconds:.2f}"
         )
     size = PARAMETERS * BYTES
@@ -99,7 +99,7 @@ def simulated(takes: Takes, mean: float, trials: int = TRIALS, gpus: int = GPUS)
     """Simulate trials in order, each on the first free GPU."""
     scale = mean / np.exp(SPREAD**2 / 2)
     runs = scale * np.random.default_rng(0).lognormal(0, SPREAD, trials)
-    free, driver, folder = [0.0] * gpus, 0.0, 0.0
+    free, driver, compactor = [0.0] * gpus, 0.0, 0.0
     ends: list[float] = []
     for seconds in runs.tolist():
         driver = max(heapq.heappop(free), driver) + takes.driver
@@ -108,21 +108,21 @@ def simulated(takes: Takes, mean: float, trials: int = TRIALS, gpus: int = GPUS)
     ends.sort()
     done: list[float] = []
     for end in ends:
-        folder = max(end, folder) + takes.folder
-        done.append(folder)
+        compactor = max(end, compactor) + takes.compactor
+        done.append(compactor)
     behind = np.arange(1, trials + 1) - np.searchsorted(done, ends)
     busiest = Counter(int(end) for end in ends).most_common(1)[0][1]
     busy = float(runs.sum()) / (gpus * ends[-1])
     return Study(ends[-1], busy, busiest * takes.requests, int(behind.max()))
 
 
-def handed_out() -> float:
+def driver_seconds() -> float:
     """Return the seconds per trial of a sweep of trials that do nothing, on all cores.
 
     This is an upper bound for the driver, because the trials share its CPUs.
     """
     with tempfile.TemporaryDirectory() as store:
-        return apart(partial(swept, store, SWEPT)).seconds / SWEPT
+        return in_new_process(partial(with_segprint, store, SWEPT)).seconds / SWEPT
 
 
 def requests() -> float:
@@ -141,15 +141,15 @@ def requests() -> float:
             return (proxy.requests.total() - before) / COMMITTED
 
 
-def folded() -> float:
-    """Return the seconds per attempt of folding many attempts on disk."""
+def seconds_to_compact() -> float:
+    """Return the seconds per attempt to compact many attempts on disk."""
     with tempfile.TemporaryDirectory() as folder:
         ledger = Ledger(Store(folder))
-        for i in range(FOLDED):
+        for i in range(COMPACTED):
             commit(ledger, True, f"d{i:03d}")
         began = time.perf_counter()
         compaction.compact_committed(ledger.store)
-        return (time.perf_counter() - began) / FOLDED
+        return (time.perf_counter() - began) / COMPACTED
 
 
 def suggestions() -> dict[int, float]:

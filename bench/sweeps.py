@@ -1,7 +1,7 @@
 """A sweep of trials that do nothing, against bare Ray Tune.
 
-The sweep plans, declares, starts trials by Tune, commits six tables per trial and folds them. Bare
-Tune reuses actors, and its trials return at once without a record. Each side runs in its own
+The sweep plans, declares, starts trials by Tune, commits six tables per trial and compacts them.
+Bare Tune reuses actors, and its trials return at once without a record. Each side runs in its own
 process with its own Ray, whose start is not counted. The cost of a trial without orchestration (its
 work and its commit, in sequence in one process) is measured separately.
 """
@@ -25,7 +25,7 @@ from cluster.local import Local
 from search_spaces import Space
 
 TRIALS = [int(n) for n in os.environ.get("SEGPRINT_BENCH_SWEEPS", "1000 5000").split()]
-ALONE = 200
+TRIALS_ALONE = 200
 
 
 def space(trials: int) -> Space:
@@ -47,11 +47,12 @@ def space(trials: int) -> Space:
 def main() -> None:
     """Print trials per second and the driver's memory of both sides."""
     with tempfile.TemporaryDirectory() as folder:
-        each = apart(partial(alone, f"{folder}/alone")).seconds / ALONE
+        alone = in_new_process(partial(without_orchestration, f"{folder}/alone"))
+        each = alone.seconds / TRIALS_ALONE
         print(f"sweeps: a trial without orchestration: {1000 * each:.1f} ms")
         for trials in TRIALS:
-            ours = apart(partial(swept, f"{folder}/{trials}", trials))
-            bare = apart(partial(tuned, trials))
+            ours = in_new_process(partial(with_segprint, f"{folder}/{trials}", trials))
+            bare = in_new_process(partial(with_tune, trials))
             for name, side in (("segprint sweep", ours), ("bare Ray Tune", bare)):
                 print(
                     f"sweeps: {trials} trials: {name}: {trials / side.seconds:.1f} trials/s,"
@@ -65,7 +66,7 @@ def main() -> None:
             )
 
 
-class Took:
+class Cost:
     """The cost of a piece of work: seconds, and the peak memory of its process in MiB."""
 
     def __init__(self) -> None:
@@ -81,13 +82,13 @@ class Took:
         self.growth = self.megabytes - before
 
 
-def apart(work: Callable[[], Took]) -> Took:
+def in_new_process(work: Callable[[], Cost]) -> Cost:
     """Run the work in a new process."""
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn")) as pool:
         return pool.submit(work).result()
 
 
-def alone(store: str) -> Took:
+def without_orchestration(store: str) -> Cost:
     """Run trials in sequence, committed by the same process."""
     from orchestrator.ledger.ledger import Ledger
     from orchestrator.ledger.sink import LedgerSink
@@ -96,17 +97,17 @@ def alone(store: str) -> Took:
     from trainables.runtime.worker_context import WorkerContext
     from trainables.training.attempt import attempt, outcome_of
 
-    ledger, took = Ledger(Store(store)), Took()
-    trials = make_plan("noop", space(1 + ALONE), ledger).pending
+    ledger, cost = Ledger(Store(store)), Cost()
+    trials = make_plan("noop", space(1 + TRIALS_ALONE), ledger).pending
     sink = LedgerSink(ledger, "bench")
     outcome_of(attempt(trials[0].config, sink, WorkerContext()))
-    with took.measured():
+    with cost.measured():
         for trial in trials[1:]:
             outcome_of(attempt(trial.config, sink, WorkerContext()))
-    return took
+    return cost
 
 
-def swept(store: str, trials: int) -> Took:
+def with_segprint(store: str, trials: int) -> Cost:
     """Run trials by :func:`orchestrator.sweep.driver.sweep`, as the command does."""
     os.environ.update(Local().environment())
     from rich.console import Console
@@ -117,17 +118,17 @@ def swept(store: str, trials: int) -> Took:
     from orchestrator.sweep.driver import sweep
     from orchestrator.sweep.progress import ProgressDisplay
 
-    ledger, took = Ledger(Store(store)), Took()
-    with Local().connect() as resources, took.measured(), open(os.devnull, "w") as nowhere:
+    ledger, cost = Ledger(Store(store)), Cost()
+    with Local().connect() as resources, cost.measured(), open(os.devnull, "w") as nowhere:
         display = ProgressDisplay(Console(file=nowhere), Estimator(ledger), resources.cpus)
-        made = sweep("noop", space(trials), ledger, Already(resources), display)
-        assert made.complete
+        plan = sweep("noop", space(trials), ledger, RunningRay(resources), display)
+        assert plan.complete
         assert len(ledger.commits()) == trials
-    return took
+    return cost
 
 
 @dataclass(frozen=True)
-class Already(Cluster):
+class RunningRay(Cluster):
     """A Ray that already runs."""
 
     resources: Resources
@@ -143,7 +144,7 @@ class Already(Cluster):
         yield self.resources
 
 
-def tuned(trials: int) -> Took:
+def with_tune(trials: int) -> Cost:
     """Run trials by bare Ray Tune, without results and checkpoints."""
     os.environ.update(Local().environment())
     from ray import tune
@@ -161,8 +162,8 @@ def tuned(trials: int) -> Took:
         def save_checkpoint(self, checkpoint_dir: str) -> None:
             pass
 
-    took = Took()
-    with tempfile.TemporaryDirectory() as folder, Local().connect(), took.measured():
+    cost = Cost()
+    with tempfile.TemporaryDirectory() as folder, Local().connect(), cost.measured():
         tune.Tuner(
             tune.with_resources(Nothing, {"cpu": 1}),
             param_space={"seed": tune.randint(0, 1000)},
@@ -173,7 +174,7 @@ def tuned(trials: int) -> Took:
                 checkpoint_config=tune.CheckpointConfig(checkpoint_at_end=False),
             ),
         ).fit()
-    return took
+    return cost
 
 
 def _peak() -> float:

@@ -197,7 +197,7 @@ class Space:
             raise ValueError("Space: arms must name at least one arm")
         for name in self.arms:
             if not name.isidentifier():
-                raise ValueError(f"Space: arm {name!r} must be a plain word")
+                raise ValueError(f"Space: arm {name!r} must be a Python identifier")
         if isinstance(self.constraints, str):
             raise ValueError("Space: constraints must be a tuple of texts, not one text")
         for rule in self.constraints:
@@ -281,7 +281,7 @@ def load(name_or_path: str) -> tuple[str, Space]:
     """
     path = file_of(name_or_path)
     if not path.stem.isidentifier():
-        raise ValueError(f"space {path.name!r}: the file's name must be a plain word")
+        raise ValueError(f"space {path.name!r}: the file's name must be a Python identifier")
     spec = importlib.util.spec_from_file_location(f"segprint_space_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None

@@ -142,12 +142,12 @@ def _json(value: Any) -> str:
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)
 
 
-def unsaid(spec: Mapping[str, Any], whole: Mapping[str, Any], at: str = "") -> list[str]:
+def absent_paths(spec: Mapping[str, Any], whole: Mapping[str, Any], at: str = "") -> list[str]:
     """Return the outermost paths of ``whole`` that are absent from a plain form.
 
     :meth:`Config.plain` writes every field, so absent ones are newer than the plain form.
 
-    >>> unsaid({"train": {"steps": 2}}, {"train": {"steps": 2, "batch": 4}, "seed": 0})
+    >>> absent_paths({"train": {"steps": 2}}, {"train": {"steps": 2, "batch": 4}, "seed": 0})
     ['train.batch', 'seed']
     """
     missing: list[str] = []
@@ -156,7 +156,7 @@ def unsaid(spec: Mapping[str, Any], whole: Mapping[str, Any], at: str = "") -> l
             missing.append(f"{at}{name}")
         elif isinstance(value, Mapping) and isinstance(spec[name], Mapping):
             inner = cast("Mapping[str, Any]", value)
-            missing += unsaid(spec[name], inner, f"{at}{name}.")
+            missing += absent_paths(spec[name], inner, f"{at}{name}.")
     return missing
 
 

@@ -105,7 +105,7 @@ def _class_in_file(kind: str, path: str) -> type[Part]:
     if not file.is_file():
         raise ValueError(f"{what} {path!r}: there is no such file")
     if not file.stem.isidentifier():
-        raise ValueError(f"{what} {path!r}: the file's name must be a plain word")
+        raise ValueError(f"{what} {path!r}: the file's name must be a Python identifier")
     source = file.read_bytes()
     path_hash = hashlib.sha256(str(file).encode()).hexdigest()[:8]
     spec = importlib.util.spec_from_file_location(f"user_{path_hash}.{file.stem}", file)

@@ -22,7 +22,7 @@ from torch import distributed as dist
 
 from trainables.config import parse
 from trainables.runtime.worker_context import WorkerContext, best_device
-from trainables.training.attempt import Ended, attempt
+from trainables.training.attempt import AttemptEnd, attempt
 from trainables.training.loop import Progress
 from trainables.training.trial_row import mean_score
 
@@ -74,7 +74,7 @@ class Inline(tune.Trainable):
     def reset_config(self, new_config: Job) -> bool:  # pyright: ignore[reportIncompatibleMethodOverride]
         self._job = new_config
         self._progress: Progress | None = None
-        self._run: Generator[Progress, None, Ended] = attempt(
+        self._run: Generator[Progress, None, AttemptEnd] = attempt(
             parse(new_config["config"]),
             new_config["sink"],
             WorkerContext(
@@ -90,7 +90,7 @@ class Inline(tune.Trainable):
         try:
             self._progress = next(self._run)
         except StopIteration as end:
-            return {**cast("Ended", end.value)._asdict(), "done": True}
+            return {**cast("AttemptEnd", end.value)._asdict(), "done": True}
         return {**report_of(self._progress, first=first), "done": False}
 
     def keep(self) -> None:
@@ -153,7 +153,7 @@ def train_worker(job: Job) -> None:
                 train.report(report_of(progress, first=first))
                 first = False
     except StopIteration as end:
-        train.report(cast("Ended", end.value)._asdict())
+        train.report(cast("AttemptEnd", end.value)._asdict())
     except RuntimeError as error:
         if lost_peer(error):  # so that Ray reports the dead node first, which is the cause
             time.sleep(PEER_SECONDS)

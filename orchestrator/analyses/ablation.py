@@ -29,7 +29,7 @@ def rows(tables: Catalog) -> pa.Table:
     """One row per study, task, metric and pair of cells, over finished final trials.
 
     ``value`` is the metric of ``cell``, ``value_against`` that of ``against``, and ``difference``
-    the first less the second with its 95 % interval, over the seeds and test cases that both have
+    the first minus the second with its 95 % interval, over the seeds and test cases that both have
     (:class:`orchestrator.heldout.paired.Pairs`). ``better`` is the share of test units on which
     ``cell`` is better. ``wilcoxon_p`` is the p-value of the signed-rank test over units; a metric
     pooled over pixels has ``permutation_p`` instead, of the test that exchanges the cells within

@@ -47,11 +47,11 @@ def rows(tables: Catalog) -> pa.Table:
 
     Which arms are compared is read from their configs; of several it is the best in validation
     (:mod:`orchestrator.claims.roles`). ``value`` and ``value_against`` are the numbers compared and
-    ``difference`` is the first less the second: the metric of diffusion less that of ``against``
+    ``difference`` is the first minus the second: the metric of diffusion minus that of ``against``
     (1, :class:`orchestrator.heldout.paired.Pairs`); the share of the error that the image takes
-    away less 5 % (2), and the change of the loss in the less clear one of a rise and a fall (3),
+    away minus 5 % (2), and the change of the loss in the less clear one of a rise and a fall (3),
     both in :mod:`orchestrator.fingerprint.timestep_tests`; the Wasserstein distance of two tasks
-    less that between training seeds of one, in units of λ (4, the view ``distances``; ``task``
+    minus that between training seeds of one, in units of λ (4, the view ``distances``; ``task``
     names both). ``p`` is two-sided. ``p_holm`` is adjusted by Holm over the models and tasks of a
     statement and metric, for claims 2 and 3 over all probed cells of the study.
 

@@ -57,8 +57,8 @@ def rows(tables: Catalog) -> pa.Table:
     with the image (Guo, Shamai & Verdú 2005, arXiv cs/0412108); both are upper bounds, the code
     length of the network. ``information`` I(mask; image) is their difference,
     ``information_orthogonal`` half the area of the squared distance of the two estimates.
-    ``disagreement`` is the first less the second, which is 0 for the best denoiser and measures the
-    model error.
+    ``disagreement`` is the first minus the second; it is 0 for the best denoiser and measures the
+    error of the model.
 
     Location on the λ axis, by the second estimator with a constant density in each stratum:
     ``half`` of the information lies below this λ; ``width`` is the distance in λ between its 10 %

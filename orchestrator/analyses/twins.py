@@ -32,9 +32,9 @@ SCHEMA = pa.schema(
 def rows(tables: Catalog) -> pa.Table:
     """One row per metric and pair of a diffusion cell and a feed-forward or image-only cell.
 
-    Both are of the same study, task and model. ``difference`` is diffusion less ``against``, paired
-    by seed and case (:class:`orchestrator.heldout.paired.Pairs`; the columns are those of the view
-    ``ablation``). ``p_holm`` is adjusted over all pairs of one study, task and metric.
+    Both are of the same study, task and model. ``difference`` is diffusion minus ``against``,
+    paired by seed and case (:class:`orchestrator.heldout.paired.Pairs`; the columns are those of
+    the view ``ablation``). ``p_holm`` is adjusted over all pairs of one study, task and metric.
 
     ``passes`` are network passes per test image. ``train_device_seconds`` are the device-seconds of
     training, ``device_seconds`` those of training and of predicting all test images once, over all

@@ -33,7 +33,7 @@ def main(options: Namespace) -> int:
     task = re.sub(r"\W+", "_", adapted.probe.final.task)
     path = Path(options.output or f"adapted_{task}.py")
     if path.suffix != ".py" or not path.stem.isidentifier():
-        raise ValueError(f"-o {path}: a space is a .py file whose name is a plain word")
+        raise ValueError(f"-o {path}: a space is a .py file whose name is a Python identifier")
     for file in (path, path.with_suffix(".svg")):
         if file.exists():
             raise ValueError(f"{file} exists; choose another name with -o FILE.py")

@@ -73,7 +73,7 @@ def check(store: Store, options: Namespace) -> int:
 
 
 def rebuild(store: Store, options: Namespace) -> int:
-    """Make the compacted tables anew, unless that would lose rows that only they still have."""
+    """Rebuild the compacted tables, unless that would lose rows that only they still have."""
     walk = Check(store)
     lost = [
         finding
@@ -85,15 +85,15 @@ def rebuild(store: Store, options: Namespace) -> int:
     if walk.broken and isinstance(walk.versions["trials"], DamagedError) and not options.force:
         raise ValueError(
             f"{walk.versions['trials']}: {len(walk.broken)} damaged commits may have their rows in"
-            " the compacted tables only; --force makes the tables anew without them"
+            " the compacted tables only; --force rebuilds the tables without them"
         )
     if lost and not options.force:
         emit([vars(finding) for finding in lost], None, options.json)
         raise ValueError(
             f"{len(lost)} damaged commits have their rows in the compacted tables only;"
-            " --force makes the tables anew without them"
+            " --force rebuilds the tables without them"
         )
-    print(f"{compaction.rebuild(store, _notice)} attempts compacted anew")
+    print(f"{compaction.rebuild(store, _notice)} attempts compacted again")
     return 0
 
 

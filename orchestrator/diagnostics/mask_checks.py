@@ -45,23 +45,23 @@ TURNED: dict[str, Turn] = {
     "turned by 270°": lambda a: np.rot90(a, 3),
     "transposed and turned by 180°": lambda a: a.T[::-1, ::-1],
 }
-"""Of square images."""
+"""The further orientations of square images."""
 
 
 class Case(NamedTuple):
-    """How much of an image is foreground."""
+    """The foreground of one mask."""
 
     file: str
     share: float
-    """Of all pixels."""
+    """The share of all pixels that is foreground."""
     border: float
-    """Of the pixels of the image's border."""
+    """The share of the border's pixels that is foreground."""
     mask: int
     """A hash of the mask; 0 where it has one value."""
     outline: bool = False
     """Whether the foreground is a thin line around at least as much background."""
     single: float = 0.0
-    """Share of the foreground pixels without another one beside, above or below."""
+    """Share of the foreground pixels without a neighbour to the left, right, top or bottom."""
 
 
 def case_of(file: str, labels: NDArray[np.uint8]) -> Case:
@@ -99,7 +99,7 @@ def shapes(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
 
 
 def suspicions(dataset: Dataset, cases: Mapping[str, Sequence[Case]]) -> Iterator[Problem]:
-    """Warnings that follow from the masks alone; of all splits, because one may be inverted."""
+    """Warnings from the masks alone, over all splits, because one of them may be inverted."""
     every = [case for of_split in cases.values() for case in of_split]
     yield from polarities(dataset.where, every)
     if len(dataset.classes) == 2:
@@ -176,9 +176,9 @@ class Orientation:
 
     def __post_init__(self) -> None:
         self.stored: list[float] = []
-        """Per image, the logarithm of edge strength along the outlines to that of the image."""
+        """Per image, the log ratio of edge strength along the outlines and in the whole image."""
         self.gains: dict[str, list[float]] = defaultdict(list)
-        """Per turn and image, how much stronger it is along the turned outlines."""
+        """Per turn and image, the log ratio of edge strength along turned and stored outlines."""
 
     def add(self, raster: Raster) -> None:
         """Compare the outlines of one mask with the edges of its image."""

@@ -49,7 +49,7 @@ from trainables.schemas import SCHEMA_VERSION, Outcome, Tables
 class Ledger:
     """Everything that is declared, committed or in flight below one store.
 
-    Copies that are sent to workers keep the ``holder`` of leases; a ledger that is opened anew has
+    Copies that are sent to workers keep the ``holder`` of leases; a ledger that is opened again has
     another one.
     """
 

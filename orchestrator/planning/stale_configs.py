@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import Plan
-from trainables.config import parse, unsaid
+from trainables.config import absent_paths, parse
 
 
 @dataclass(frozen=True)
@@ -41,7 +41,7 @@ def outdated(plan: Plan, ledger: Ledger) -> Outdated | None:
     for group in groups.values():
         spec = details[group[0].key]["config"]
         try:
-            missing = unsaid(spec, parse(spec).plain())
+            missing = absent_paths(spec, parse(spec).plain())
         except ValueError:  # not a config of this version of the code
             continue
         if missing:

@@ -10,7 +10,7 @@ import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tables.snapshot import Snapshot
-from trainables.config import Config, parse, unsaid
+from trainables.config import Config, absent_paths, parse
 from trainables.decoding.cache import load
 from trainables.runtime.environment import environment_of
 from trainables.runtime.worker_context import WorkerContext
@@ -89,7 +89,7 @@ def _config(digest: str, trial: Row) -> Config:
         raise ValueError(
             f"{digest}: this code cannot parse its config: {error}; {remedy}"
         ) from None
-    new_fields = unsaid(spec, config.plain())
+    new_fields = absent_paths(spec, config.plain())
     if new_fields and config.digest() != digest:
         raise ValueError(
             f"{digest}: stored before there was {', '.join(new_fields)}, and a digest covers every"

@@ -43,7 +43,7 @@ STRINGS = {"string", "large_string", "string_view"}
 
 
 class ConflictError(RuntimeError):
-    """Another committer changed the table first: load it again and decide anew."""
+    """Another committer changed the table first: load it and decide again."""
 
     def __init__(self, name: str) -> None:
         super().__init__(f"{ROOT}{name}: another committer was first")
@@ -133,14 +133,14 @@ def _current(store: Store, base: TableVersion) -> TableVersion:
 
 
 def _if_sealed(store: Store, base: TableVersion) -> TableVersion | None:
-    """Return ``base`` if it is the sealed version, without opening the table anew.
+    """Return ``base`` if it is the sealed version, without opening the table again.
 
     A seal of this version shows that nobody dropped the log since. If somebody committed and has
     not written the seal yet, the log refuses the commit, because the serial is taken.
     """
     if log_seal.read(store, base.name) != base.seal:
         return None
-    with contextlib.suppress(DeltaError, OSError):  # then it is opened anew
+    with contextlib.suppress(DeltaError, OSError):  # then it is opened again
         if base.table.version() < base.version:
             base.table.update_incremental()
     return base if base.table.version() == base.version else None

@@ -153,7 +153,7 @@ class Check:
             self.broken[key] = self.compacted[key]
             cure = "none needed: the compacted tables have its rows; do not rebuild them"
         else:
-            cure = "segprint tables check --quarantine, then sweep again: it is trained anew"
+            cure = "segprint tables check --quarantine, then sweep again: it is trained again"
         return Finding("damage", key, str(error), cure)
 
     def _check_uncommitted(
@@ -233,5 +233,5 @@ class Check:
             try:
                 shared_declarations.verify(key, value)
             except ValueError as error:
-                cure = "delete it, then sweep again: it is declared anew"
+                cure = "delete it, then sweep again: it is declared again"
                 yield Finding("damage", key, f"does not parse: {error}", cure)

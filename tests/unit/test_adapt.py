@@ -162,7 +162,9 @@ def test_what_cannot_be_adapted_is_said_with_the_choices(
     assert "--cell (choices: task_one, task_other)" in refused("study", "--task", "task")
     assert "unknown cell 'x'" in refused("study", "--task", "task", "--cell", "x")
     assert "its image gives no information about the mask" in refused("study", "--task", "dark")
-    assert "plain word" in refused("study", "--task", "task", "--cell", "task_one", "-o", "a-b.py")
+    assert "Python identifier" in refused(
+        "study", "--task", "task", "--cell", "task_one", "-o", "a-b.py"
+    )
 
 
 def test_a_file_that_is_there_is_left_as_it_is(

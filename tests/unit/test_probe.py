@@ -216,7 +216,7 @@ def test_a_single_case_has_no_shuffled_control() -> None:
 
 @pytest.mark.parametrize("per_bin", [1, 2, 5])
 def test_places_within_strata_are_antithetic_in_pairs(per_bin: int) -> None:
-    at = probe.inside(3, per_bin, torch.Generator().manual_seed(0))
+    at = probe.positions_in_strata(3, per_bin, torch.Generator().manual_seed(0))
     assert at.shape == (3, per_bin)
     assert at.min() >= 0
     assert at.max() <= 1

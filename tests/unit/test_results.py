@@ -256,7 +256,7 @@ def test_tables_commands_tell_what_they_did(filled: Ledger, inline: Segprint) ->
     assert "4 commits" in checked.stderr
     assert "0 damaged" in checked.stderr
     assert "0 objects would be deleted" in tables("gc", "--dry-run").stdout
-    assert "4 attempts compacted anew" in tables("rebuild").stdout
+    assert "4 attempts compacted again" in tables("rebuild").stdout
     commit_final(filled, "c" * 16, "late", BAD)
     sql = "SELECT count(*) AS n FROM trials"
     for flag, expected in (([], 5), (["--version", "1"], 4)):

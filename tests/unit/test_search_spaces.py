@@ -102,7 +102,7 @@ def test_searched_holes_need_a_budget() -> None:
         (lambda: space(constraints=("train.steps <",)), "must compare values"),
         (lambda: space(constraints=("open('x') == 1",)), r"\"open\('x'\)\" is not allowed"),
         (lambda: space(constraints=("train.steps ** 9 < 1",)), "Pow is not allowed"),
-        (lambda: space(arms={"a b": {}}), "arm 'a b' must be a plain word"),
+        (lambda: space(arms={"a b": {}}), "arm 'a b' must be a Python identifier"),
     ],
 )
 def test_bad_vocabulary_is_refused(make: object, message: str) -> None:

@@ -92,7 +92,9 @@ def strip(
     log_snr = strata(mode, "log_snr", levels - 1).flip(0)
     times = mode.schedule.time(log_snr).clamp(mode.t_low, mode.t_high)
     draws = generator(config.seed, tile.name, "log_snr", "probe")
-    inside(config.probe.bins, config.probe.draws, draws)  # the probe draws these before its noise
+    positions_in_strata(
+        config.probe.bins, config.probe.draws, draws
+    )  # the probe draws these before its noise
     x0 = mode.encoding.to_x0(mode.encoding.mask(tile.labels[None], config.classes))
     noise = torch.randn(x0.shape, generator=draws)
     x = add_noise(x0, mode.log_snr(times), noise)
@@ -115,7 +117,7 @@ def strata(mode: Diffusion, axis: str, bins: int) -> Tensor:
     return torch.linspace(float(ends[0]), float(ends[1]), bins + 1, dtype=torch.float64)
 
 
-def inside(bins: int, per_bin: int, draws: torch.Generator) -> Tensor:
+def positions_in_strata(bins: int, per_bin: int, draws: torch.Generator) -> Tensor:
     """Return positions within the strata, in [0, 1): [bins, per_bin], float64.
 
     Every second position mirrors the one before it (antithetic), which cancels the slope of an
@@ -130,7 +132,7 @@ def _noised(
 ) -> Noised:
     """Return a case and its partner at the noise levels that are drawn for the case."""
     draws = generator(config.seed, case.name, axis, "probe")
-    at = inside(config.probe.bins, config.probe.draws, draws)
+    at = positions_in_strata(config.probe.bins, config.probe.draws, draws)
     at = (edges[:-1, None] + at * edges.diff()[:, None]).flatten()
     times = at if axis == "t" else mode.schedule.time(at)
     log_snr = mode.log_snr(times)

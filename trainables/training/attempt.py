@@ -25,7 +25,7 @@ from trainables.training.sink import Sink
 from trainables.training.trial_row import finished, trial_row, unfinished
 
 
-class Ended(NamedTuple):
+class AttemptEnd(NamedTuple):
     """The outcome of an attempt, and its reason where there is one."""
 
     outcome: Outcome
@@ -34,7 +34,7 @@ class Ended(NamedTuple):
 
 def attempt(
     config: Config, sink: Sink, context: WorkerContext, digest: str | None = None
-) -> Generator[Progress, None, Ended]:
+) -> Generator[Progress, None, AttemptEnd]:
     """Drive one worker through a run; rank 0 keeps checkpoints and commits the outcome.
 
     A caller that knows the ``digest`` passes it: computing it needs the data, which may take long
@@ -54,7 +54,7 @@ def attempt(
         # A worker may be restarted that died between its commit and its report.
         committed = context.broadcast(_committed(sink, digest) if leads else None)
         if committed is not None:
-            return Ended(cast("Outcome", committed.decode()))
+            return AttemptEnd(cast("Outcome", committed.decode()))
         checkpoint = None
         if leads:
             checkpoint, history = _usable(sink.resume(digest), digest)
@@ -83,7 +83,7 @@ def attempt(
             trial = trial_row(config, sink.code, began, environment)
             row = unfinished(trial, outcome, reason, history)
             sink.commit(digest, outcome, {"trials": [row], "steps": history})
-        return Ended(outcome, reason)
+        return AttemptEnd(outcome, reason)
     if leads:
         row = finished(trial_row(config, sink.code, began, environment), result, context)
         tables: Tables = {
@@ -94,7 +94,7 @@ def attempt(
             "logs": result.logs,
         }
         sink.commit(digest, "finished", tables)
-    return Ended("finished")
+    return AttemptEnd("finished")
 
 
 def commit_unfinished(
@@ -118,10 +118,10 @@ def _committed(sink: Sink, digest: str) -> bytes | None:
 
 def _check_digest(config: Config, digest: str) -> None:
     """Decode the data if necessary, and compare the digest of the config with the expected one."""
-    found = config.digest()
-    if found != digest:
+    actual = config.digest()
+    if actual != digest:
         raise ValueError(
-            f"its digest is {found} here and {digest} where it was sent: the data of"
+            f"its digest is {actual} here and {digest} where it was sent: the data of"
             f" {config.task.title}, or the code, differ between the two machines"
         )
 
@@ -150,11 +150,11 @@ def _reason(error: Exception) -> str:
     return without_home(f"{type(error).__name__}: {error}{where}".replace("\n", " "))[:2000]
 
 
-def outcome_of(run: Generator[Progress, None, Ended]) -> Outcome:
+def outcome_of(run: Generator[Progress, None, AttemptEnd]) -> Outcome:
     """Drive a generator of :func:`attempt` to its end and return the outcome."""
     while True:
         try:
             next(run)
         except StopIteration as end:
-            ended: Ended = end.value
+            ended: AttemptEnd = end.value
             return ended.outcome
