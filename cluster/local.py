@@ -67,11 +67,12 @@ class Local(Cluster):
 
     @contextmanager
     def connect(self) -> Generator[Resources]:
+        ray = _ray.ray()  # imported before its address is set
         address = _own_address()
         before = {k: os.environ.pop(k, None) for k in address}
         os.environ.update(address)
         try:
-            _ray.ray().init(
+            ray.init(
                 # "local" starts a new Ray, even if a file names a running cluster.
                 address="local",
                 num_cpus=self.cpus or usable_cpus(),
@@ -92,4 +93,4 @@ class Local(Cluster):
             with _head.watched(_ray.head_address()):
                 yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
         finally:
-            _ray.ray().shutdown()
+            ray.shutdown()

@@ -58,6 +58,7 @@ def main(options: Namespace) -> int:
     ledger = ledger_of(options)
     ledger.store.check()
     ledger = Ledger(ledger.store.patient(timeouts.STORE_SECONDS))
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # before the sweep handles it
     display = ProgressDisplay(console(stderr=options.json), Estimator(ledger), usable_cpus())
     plan = _swept(study, space, ledger, where, display, silence, options)
     tables = catalog(ledger, (study,))
@@ -114,7 +115,6 @@ def _swept(
     os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
     from orchestrator.sweep.driver import sweep
 
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # before the sweep handles it
     with redirect_stdout(sys.stderr) if options.json else nullcontext():
         return sweep(
             study, space, ledger, where, display, silence, options.mirror, again=options.again
