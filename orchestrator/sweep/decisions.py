@@ -7,7 +7,7 @@ finished, diverged  by the worker              the trial is done
 pruned              by the driver, at a rung   the trial is done
 failed              by the worker              retried in the next round, or given up
 crashed, killed     by the driver              retried in the next round, or given up
-node lost           none                       resumed, up to :data:`MOST_LOST` times per sweep
+node lost           none                       resumed in this round or, after many, the next
 stopped             none                       resumed by the next sweep
 ==================  =========================  ================================================
 
@@ -26,7 +26,7 @@ from orchestrator.planning.trial_state import MOST_FAILURES
 from trainables.schemas import Outcome
 
 MOST_LOST = 10
-"""After this many node losses in one sweep, a trial waits for the next sweep."""
+"""A trial with so many node losses in a sweep waits for the next round; they are no progress."""
 
 
 class TrialEnd(Enum):
@@ -169,19 +169,13 @@ def _failed(retries: Retries, reason: str | None, *, commit: bool) -> Decision:
 def _node_lost(retries: Retries, *, searched: bool) -> Decision:
     """Resume from the checkpoint.
 
-    A search trial waits for the next round, in which its search suggests it first.
+    A search trial waits for the next round, in which its search suggests it first. So does a trial
+    that lost its node often: without any other progress there is no next round.
     """
     retries = replace(retries, losses=retries.losses + 1)
-    if retries.losses >= MOST_LOST:
-        retry = Retry.NEXT_SWEEP
-    else:
-        retry = Retry.NEXT_ROUND if searched else Retry.THIS_ROUND
+    waits = searched or retries.losses >= MOST_LOST
+    retry = Retry.NEXT_ROUND if waits else Retry.THIS_ROUND
     return Decision(retries, retry=retry, release_lease=True)
-
-
-def may_run(retries: Retries) -> bool:
-    """Whether this sweep runs a trial again, given its node losses."""
-    return retries.losses < MOST_LOST
 
 
 def another_round(before: SweepProgress, after: SweepProgress) -> bool:

@@ -10,14 +10,14 @@ from orchestrator.ledger.driver_lock import LostError, locked
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Description
 from orchestrator.planning import trial_state
-from orchestrator.planning.plan import Plan, Trial, make_plan
+from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.resources import ResourceRequest, fewest
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import unfinished_searches
 from orchestrator.sweep import timeouts
 from orchestrator.sweep.budget import BudgetMeter
 from orchestrator.sweep.context import SweepContext
-from orchestrator.sweep.decisions import SweepProgress, another_round, may_run
+from orchestrator.sweep.decisions import SweepProgress, another_round
 from orchestrator.sweep.declarations import declare
 from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.sweep.retries import RetryState
@@ -171,10 +171,5 @@ def _round(plan: Plan, context: SweepContext) -> None:
     history = SearchHistory(plan, context.ledger)
     searches = unfinished_searches(plan, history) if workers == 1 else []
     request = ResourceRequest.of(plan.space, workers, context.resources.gpus)
-    run_tuner(Round(plan, _runnable(queue, context), searches, history, request, context))
-
-
-def _runnable(trials: list[Trial], context: SweepContext) -> list[Trial]:
-    """Return one trial per digest, since cells may share a config, if it may still run."""
-    by_digest = {t.digest: t for t in trials if may_run(context.retries.of(t.digest))}
-    return list(by_digest.values())
+    queue = list({t.digest: t for t in queue}.values())  # cells may share a config
+    run_tuner(Round(plan, queue, searches, history, request, context))

@@ -37,9 +37,8 @@ class RetryState:
         Forgiven failures do not change the microbatches: this machine may have more memory.
         """
         pending = {t.digest for t in plan.pending}
-        factors = ledger.failed_attempts.microbatch_factors(
-            pending - self._retries.keys() - self.forgiven.keys()
-        )
+        unsplit = {d for d in pending if self.of(d).microbatch_factor == 1}
+        factors = ledger.failed_attempts.microbatch_factors(unsplit - self.forgiven.keys())
         for digest in pending:
             known = self.of(digest)
             self._retries[digest] = replace(

@@ -17,7 +17,6 @@ from orchestrator.sweep.decisions import (
     Retry,
     TrialEnd,
     decide,
-    may_run,
     trial_end,
 )
 from trainables.schemas import Outcome
@@ -54,9 +53,8 @@ def expected_retry(end: TrialEnd, retries: Retries, *, searched: bool) -> Retry:
         return Retry.NEXT_SWEEP
     if end in FAILURES:
         return Retry.NEXT_ROUND if retries.failures + 1 < MOST_FAILURES else Retry.NEVER
-    if retries.losses + 1 >= MOST_LOST:
-        return Retry.NEXT_SWEEP
-    return Retry.NEXT_ROUND if searched else Retry.THIS_ROUND
+    waits = searched or retries.losses + 1 >= MOST_LOST
+    return Retry.NEXT_ROUND if waits else Retry.THIS_ROUND
 
 
 def expected_retries(end: TrialEnd, retries: Retries, reason: str) -> Retries:
@@ -133,6 +131,5 @@ def test_whatever_happens_to_a_trial_its_decisions_are_consistent(
             2 if doubled else 1
         )
         retries = decision.retries
-        again += end is TrialEnd.NODE_LOST and decision.retry is not Retry.NEXT_SWEEP
+        again += decision.retry is Retry.THIS_ROUND
     assert again < MOST_LOST
-    assert may_run(retries) == (retries.losses < MOST_LOST)

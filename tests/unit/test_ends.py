@@ -15,9 +15,9 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.sink import LedgerSink
 from orchestrator.planning import trial_state
 from orchestrator.planning.plan import make_plan
-from orchestrator.sweep import budget, timeouts, watchdog
+from orchestrator.sweep import budget, driver, timeouts, watchdog
 from orchestrator.sweep.budget import BudgetMeter
-from orchestrator.sweep.decisions import Failure
+from orchestrator.sweep.decisions import MOST_LOST, Failure, Retries
 from orchestrator.sweep.driver import SweepError, check_feasible
 from orchestrator.sweep.retries import RetryState
 from orchestrator.sweep.round import Round
@@ -99,6 +99,34 @@ def test_want_of_memory_is_remembered_by_the_next_driver(ledger: Ledger) -> None
     again = RetryState(forgiven=ledger.failed_attempts.counts())
     again.recall(make_plan("s", ONE, ledger), ledger)
     assert again.of(trial.digest).microbatch_factor == 1
+
+
+def test_want_of_memory_in_another_study_counts_for_a_suggestion_too(ledger: Ledger) -> None:
+    run = begun(ledger, SEARCHED)
+    trial = run.next("a")
+    assert trial is not None
+    row = {"outcome": "failed", "reason": "OutOfMemoryError: CUDA out of memory"}
+    ledger.commit(trial.digest, "failed", {"trials": [row]})
+    run.ended("a", {}, Failure("its node went away", node_lost=True))
+    run.retries.recall(make_plan("s", SEARCHED, ledger), ledger)
+    assert run.retries.of(trial.digest) == Retries(losses=1, failures=1, microbatch_factor=2)
+
+
+def test_a_trial_that_lost_its_node_often_runs_in_the_next_round(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nodes may be stable again by then; if they are not, the losses are no progress."""
+    run = begun(ledger, ONE)
+    plan, rounds = make_plan("s", ONE, ledger), list[Round]()
+    monkeypatch.setattr(driver, "run_tuner", rounds.append)
+    for loss in range(MOST_LOST):
+        assert run.next(str(loss)) is not None
+        run.ended(str(loss), {}, Failure("its node went away", node_lost=True))
+    assert run.next("too many") is None
+    driver._round(plan, run.context)
+    assert [t.digest for t in rounds[0].queue] == [t.digest for t in plan.pending]
+    run.retries.update("another", Retries(losses=MOST_LOST + 1))
+    assert run.retries.losses == 2 * MOST_LOST
 
 
 def test_what_was_given_up_can_be_tried_again(ledger: Ledger) -> None:
