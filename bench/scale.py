@@ -25,8 +25,8 @@ import numpy as np
 from bench.appends import commit
 from bench.sweeps import in_new_process, with_segprint
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.planning.cells import check
 from orchestrator.planning.selection import Standing
+from orchestrator.planning.validation import check
 from orchestrator.search.optuna_search import CellSearch
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.object_store import Store

@@ -15,7 +15,8 @@ from cluster.local import usable_cpus
 from orchestrator.commands.options import ledger_of, setting
 from orchestrator.commands.output import emit
 from orchestrator.ledger.sink import LedgerSink
-from orchestrator.planning.cells import Cell, check
+from orchestrator.planning.cells import Cell
+from orchestrator.planning.validation import check
 from orchestrator.provenance import code_version
 from orchestrator.reproduce import InMemorySink, load_trial, reproduction, train_again
 from orchestrator.tables.snapshot import Snapshot

@@ -11,7 +11,8 @@ from typing import Any, cast
 import search_spaces
 from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import emit
-from orchestrator.planning.cells import check, left_out, templates
+from orchestrator.planning.cells import left_out, templates
+from orchestrator.planning.validation import check
 from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Choice, Each, Integer, Parameter, Space, Uniform, walk
 

@@ -11,7 +11,7 @@ import search_spaces
 from cluster import Job, _jobs
 from cluster.existing import Existing
 from orchestrator.commands.options import limited
-from orchestrator.planning.cells import check
+from orchestrator.planning.validation import check
 from orchestrator.remote.launcher import described, launch, shown
 from orchestrator.remote.package import job_of, sources, stage
 

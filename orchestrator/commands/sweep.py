@@ -22,9 +22,9 @@ from orchestrator.commands.output import console, emit
 from orchestrator.formatting import memory
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import trial_state
-from orchestrator.planning.cells import ready
 from orchestrator.planning.cost import Estimator
 from orchestrator.planning.plan import Plan, Trial
+from orchestrator.planning.validation import ready
 from orchestrator.sweep import timeouts
 from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.views.catalog import Catalog

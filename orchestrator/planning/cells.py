@@ -11,13 +11,11 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from orchestrator.planning.validation import check_search, check_shares
 from search_spaces import Each, Space, put, walk
 from search_spaces._labels import labels
 from search_spaces._parameters import Values, corners, drawn, fill, fits
-from search_spaces._rules import AbsentError, holds, look_up, paths
+from search_spaces._rules import holds, paths
 from trainables.config import Config, parse
-from trainables.models import require_installed
 
 
 @dataclass(frozen=True)
@@ -172,10 +170,10 @@ def templates(space: Space) -> Iterator[tuple[str, dict[str, Any]]]:
 
 def left_out(space: Space) -> int:
     """Return the number of cells that the constraints exclude."""
-    return len(_unconstrained(space)) - len(cells(space)) if space.constraints else 0
+    return len(unconstrained(space)) - len(cells(space)) if space.constraints else 0
 
 
-def _unconstrained(space: Space) -> list[Cell]:
+def unconstrained(space: Space) -> list[Cell]:
     return cells(dataclasses.replace(space, constraints=(), most=sys.maxsize))
 
 
@@ -226,57 +224,3 @@ def _explosion(space: Space) -> str:
         f"space: {total:,} trials{left}, more than most={space.most:,} ({', '.join(factors)});"
         " raise the limit with Space(most=...) or --most if that is intended"
     )
-
-
-def check(space: Space) -> list[Cell]:
-    """Return all cells after parsing every corner of each, so that errors come before Ray starts.
-
-    Raises:
-        ValueError: the space describes no valid config.
-    """
-    checked = cells(space)
-    _check_constraints(space)
-    locations: dict[str, str] = {}
-    for cell in checked:
-        task = cell.config(cell.example, {}, seed=0).task
-        known = locations.setdefault(task.title, task.where)
-        if known != task.where:
-            raise ValueError(
-                f"cell {cell.name}: two data sets are called {task.title}: {known} and"
-                f" {task.where}; rename one of them"
-            )
-        stages: list[Mapping[str, Any]] = [{}]
-        if cell.searched and space.search is not None:
-            stages.append(space.search.overrides)
-            check_search(cell, space.search)
-        for overrides in stages:
-            for values in cell.corners:
-                config = cell.config(values, overrides, seed=0)
-                if cell.searched and not overrides:
-                    check_shares(cell.name, config, space.workers)
-    return checked
-
-
-def ready(space: Space) -> list[Cell]:
-    """Return all checked cells, after checking that every model's library is installed here."""
-    checked = check(space)
-    for cell, values in ((c, v) for c in checked for v in c.corners):
-        require_installed(cell.config(values, {}, seed=0).model)
-    return checked
-
-
-def _check_constraints(space: Space) -> None:
-    """Refuse a constraint on a path that no cell has, since it would exclude nothing."""
-    every = _unconstrained(space) if space.constraints else []
-    for rule in space.constraints:
-        for path in paths(rule):
-            if not any(_has(c.plain(v), path) for c in every for v in corners(c.template)):
-                raise ValueError(f"constraint {rule!r}: no cell has {path}")
-
-
-def _has(config: Mapping[str, Any], path: str) -> bool:
-    try:
-        look_up(config, path)
-    except AbsentError:
-        return False
-    return True

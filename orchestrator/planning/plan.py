@@ -12,10 +12,11 @@ from orchestrator.ledger.commits import Commit
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.planning import selection, trial_state
-from orchestrator.planning.cells import Cell, check
+from orchestrator.planning.cells import Cell
 from orchestrator.planning.objectives import Objectives
 from orchestrator.planning.resources import Workers
 from orchestrator.planning.selection import Standing
+from orchestrator.planning.validation import check
 from search_spaces import Search, Space
 from search_spaces._parameters import Values
 from trainables.config import Config

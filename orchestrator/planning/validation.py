@@ -1,17 +1,19 @@
-"""Rules for a cell's search and its workers, in addition to the rules of each config."""
+"""Validation of a space before anything runs: its cells, their search and their workers."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Mapping
+from typing import Any
 
+from orchestrator.planning.cells import Cell, cells, unconstrained
 from orchestrator.planning.objectives import Objectives
 from orchestrator.planning.resources import Workers, fewest, most
-from search_spaces import Search
+from search_spaces import Search, Space, walk
+from search_spaces._parameters import corners
+from search_spaces._rules import AbsentError, look_up, paths
 from trainables.config import Config
 from trainables.evaluation.predict import passes_per_image
-
-if TYPE_CHECKING:
-    from orchestrator.planning.cells import Cell
+from trainables.models import require_installed
 
 
 def check_shares(name: str, config: Config, workers: Workers) -> None:
@@ -44,12 +46,14 @@ def check_shares(name: str, config: Config, workers: Workers) -> None:
 def check_search(cell: Cell, search: Search) -> None:
     """Check the rungs and the overrides of a search.
 
-    A rung must be a validation step, since no trial is stopped elsewhere. If passes are an
-    objective or a limit, search trials must need as many as final trials.
+    An override must not touch a searched value. A rung must be a validation step, since no trial is
+    stopped elsewhere. If passes are an objective or a limit, search trials must need as many as
+    final trials.
 
     Raises:
         ValueError: a rule is broken.
     """
+    _check_overrides(cell, search)
     cheap = cell.config(cell.example, search.overrides, 0)
     final = cell.config(cell.example, {}, 0)
     if "passes" in Objectives.of(search).names:
@@ -67,3 +71,68 @@ def check_search(cell: Cell, search: Search) -> None:
             raise ValueError(
                 f"cell {cell.name}: rung {rung} must be a multiple of train.validate_every={every}"
             )
+
+
+def _check_overrides(cell: Cell, search: Search) -> None:
+    """Refuse an override of a searched value: the trial would not train what was suggested."""
+    for override in search.overrides:
+        for path, _ in walk(cell.template):
+            if f"{path}.".startswith(f"{override}.") or f"{override}.".startswith(f"{path}."):
+                raise ValueError(
+                    f"cell {cell.name}: Search.overrides sets {override!r}, but {path!r} is"
+                    " searched; remove one of them"
+                )
+
+
+def check(space: Space) -> list[Cell]:
+    """Return all cells after parsing every corner of each, so that errors come before Ray starts.
+
+    Raises:
+        ValueError: the space describes no valid config.
+    """
+    checked = cells(space)
+    _check_constraints(space)
+    locations: dict[str, str] = {}
+    for cell in checked:
+        task = cell.config(cell.example, {}, seed=0).task
+        known = locations.setdefault(task.title, task.where)
+        if known != task.where:
+            raise ValueError(
+                f"cell {cell.name}: two data sets are called {task.title}: {known} and"
+                f" {task.where}; rename one of them"
+            )
+        stages: list[Mapping[str, Any]] = [{}]
+        if cell.searched and space.search is not None:
+            stages.append(space.search.overrides)
+            check_search(cell, space.search)
+        for overrides in stages:
+            for values in cell.corners:
+                config = cell.config(values, overrides, seed=0)
+                if cell.searched and not overrides:
+                    check_shares(cell.name, config, space.workers)
+    return checked
+
+
+def ready(space: Space) -> list[Cell]:
+    """Return all checked cells, after checking that every model's library is installed here."""
+    checked = check(space)
+    for cell, values in ((c, v) for c in checked for v in c.corners):
+        require_installed(cell.config(values, {}, seed=0).model)
+    return checked
+
+
+def _check_constraints(space: Space) -> None:
+    """Refuse a constraint on a path that no cell has, since it would exclude nothing."""
+    every = unconstrained(space) if space.constraints else []
+    for rule in space.constraints:
+        for path in paths(rule):
+            if not any(_has(c.plain(v), path) for c in every for v in corners(c.template)):
+                raise ValueError(f"constraint {rule!r}: no cell has {path}")
+
+
+def _has(config: Mapping[str, Any], path: str) -> bool:
+    try:
+        look_up(config, path)
+    except AbsentError:
+        return False
+    return True

@@ -10,7 +10,7 @@ import torch
 
 import cluster
 import search_spaces
-from orchestrator.planning.cells import check
+from orchestrator.planning.validation import check
 
 
 @pytest.mark.parametrize("name", search_spaces.names())

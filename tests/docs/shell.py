@@ -20,7 +20,7 @@ from pathlib import Path
 import cluster
 import search_spaces
 from orchestrator.cli import main, parser
-from orchestrator.planning.cells import check
+from orchestrator.planning.validation import check
 from tests.conftest import ROOT
 
 ELSEWHERE = {"up", "submit", "logs", "down"}

@@ -14,7 +14,7 @@ import pytest
 
 import cluster
 from orchestrator.analyses import open_store
-from orchestrator.planning.cells import check
+from orchestrator.planning.validation import check
 from search_spaces import Space
 from tests.conftest import ROOT
 from tests.docs.pages import Block, blocks, pages

@@ -16,7 +16,7 @@ import pytest
 
 import search_spaces
 from orchestrator.cli import VERBS, parser
-from orchestrator.planning.cells import check
+from orchestrator.planning.validation import check
 from trainables.config import Config
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMAS

@@ -18,7 +18,7 @@ import search_spaces
 from orchestrator.analyses import catalog
 from orchestrator.fingerprint import adapted_schedule
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.planning.cells import check
+from orchestrator.planning.validation import check
 from tests.conftest import SMALL, Segprint
 from tests.fingerprints import bump, commit, of_density
 from trainables.config import parse

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.planning.cells import check, left_out
+from orchestrator.planning.cells import left_out
+from orchestrator.planning.validation import check
 from search_spaces import Choice, Each, Search, Uniform
 from tests.conftest import SMALL
 from tests.unit.test_search_spaces import space

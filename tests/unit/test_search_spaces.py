@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 import search_spaces
-from orchestrator.planning.cells import cells, check
+from orchestrator.planning.cells import cells
+from orchestrator.planning.validation import check
 from search_spaces import (
     Budget,
     Choice,
@@ -295,3 +296,24 @@ def test_the_limit_on_trials_is_raised_on_purpose(inline: Segprint, tmp_path: Pa
     assert (made["configs"], made["to_run"], made["left_out"]) == (20, 20, 1)
     assert made["device_seconds_low"] < made["device_seconds"] < made["device_seconds_high"]
     assert made["money"] == pytest.approx(made["device_seconds"] / 1200, abs=0.01)
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["train.learning_rate", "mode.diffusion.schedule.cosine.shift", "mode.diffusion", "mode"],
+)
+def test_an_override_of_a_searched_value_is_refused(path: str) -> None:
+    """It would train another value than the one that Optuna was told."""
+    schedule = Choice({"cosine": {"shift": Uniform(-1.0, 1.0)}})
+    space = Space(
+        question="?",
+        config={
+            "task": {"synthetic": {"size": 32, "cases": 4}},
+            "model": "ensemdiff",
+            "train": {"learning_rate": LogUniform(1e-4, 1e-2)},
+            "mode": {"diffusion": {"schedule": schedule}},
+        },
+        search=Search(trials=2, overrides={path: 0.1}),
+    )
+    with pytest.raises(ValueError, match=rf"overrides sets '{path}', but '[\w.]+' is searched"):
+        check(space)
