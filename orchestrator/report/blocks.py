@@ -135,7 +135,7 @@ class Table:
     source: str
     caption: str = ""
     summary: str = ""
-    """For a table that is collapsed at first: the line that opens it."""
+    """The line that opens a table that is collapsed at first."""
 
     @property
     def shown(self) -> Sequence[Row]:

@@ -54,9 +54,9 @@ class Sample:
     digest: str
     case: str
     stills: dict[str, SampleImage]
-    """By kind, in the order of :data:`STILL_KINDS`."""
+    """Images by kind, in the order of :data:`STILL_KINDS`."""
     levels: dict[str, list[SampleImage]]
-    """By kind, in the order of :data:`LEVEL_KINDS`, clean to noise; empty without diffusion."""
+    """Images by kind, as in :data:`LEVEL_KINDS`, clean to noise; empty without diffusion."""
 
 
 def samples(

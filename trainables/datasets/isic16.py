@@ -28,7 +28,7 @@ MD5 = {
 }
 """Not published by ISIC; two independent projects state the same."""
 NAME = re.compile(r"(ISIC_\d{7})(_[Ss]egmentation)?")
-"""Of an image or its mask; later challenges write the mask's in small letters."""
+"""The stem of an image or its mask; later challenges write the mask's in lower case."""
 
 
 @dataclass(frozen=True)

@@ -71,7 +71,7 @@ def folder_of(path: PurePosixPath, names: Sequence[str]) -> tuple[int, str] | No
 
 
 Key = tuple[str, ...]
-"""What is around the folder of a file, and its stem."""
+"""The path of a file without the named folder, and with its stem instead of its name."""
 Keyed = dict[Key, list[File]]
 
 

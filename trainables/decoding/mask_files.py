@@ -281,7 +281,7 @@ def _shown(used: Array, palette: NDArray[np.uint8]) -> str:
 
 
 def _background(palette: NDArray[np.uint8], legend: Legend, shown: str) -> tuple[str, ...]:
-    """What to say of the colour of index 0, which is the background.
+    """Return a note if index 0, the background, has a colour that is not black.
 
     Raises:
         ValueError: it is not black, and nothing says that the indices are numbers of classes.

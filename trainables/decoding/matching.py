@@ -270,7 +270,7 @@ def matched(
 
 
 def _instead(tree: Tree) -> str:
-    """What a place without images holds."""
+    """Return the content of a place without images, as text for a message."""
     counts = Counter((str(f.name.parent), f.suffix or "without a suffix") for f in tree.files)
     shown = [f"{folder}/ with {n} {suffix}" for (folder, suffix), n in counts.most_common(MANY)]
     return f"; read are {', '.join(SUFFIXES)}; found: {', '.join(shown) or 'nothing'}"

@@ -18,7 +18,7 @@ from trainables.decoding.tree import File
 from trainables.interfaces.dataset import Problem, Raster, Source, Split
 
 SHARE = 0.2
-"""Of the groups without a split of their own: what is cut off for validation, and for test."""
+"""The share of the groups without a split that goes to validation, and the share for test."""
 Combine = Literal["one", "union", "objects", "classes"]
 """How the masks of an image become one: there is one; several parts of it; one per object, which
 are instances; one per class."""
@@ -143,7 +143,7 @@ def _by_class(
 
 
 def mismatch(picture: Picture, labels: Labels) -> str | None:
-    """What to say where an image and its mask differ in size; None where they do not."""
+    """Return the rule that an image and a mask of different sizes break; None if they fit."""
     (height, width), (mask_height, mask_width) = picture.pixels.shape[1:], labels.values.shape
     if (height, width) == (mask_height, mask_width):
         return None
@@ -154,7 +154,7 @@ def mismatch(picture: Picture, labels: Labels) -> str | None:
 
 
 def _turned(image: int, mask: int) -> str:
-    """What to say where orientation tags differ: the mask may be drawn on the stored pixels."""
+    """Return a note on different orientation tags: the mask may be drawn on the stored pixels."""
     if mask == 1:
         return "is turned as its orientation tag says, its mask is not"
     if image == 1:

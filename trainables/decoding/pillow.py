@@ -16,9 +16,9 @@ from trainables.decoding.stored import Stored, bounded, upright
 from trainables.decoding.tree import in_a_line
 
 FORMATS = ("PNG", "JPEG", "BMP")
-"""That Pillow may find behind a suffix; some of its others start programs."""
+"""The formats that Pillow may read; some of its other readers start programs."""
 BROKEN = (OSError, SyntaxError, ValueError, EOFError, RuntimeError, struct.error, zlib.error)
-"""What Pillow and imagecodecs raise on damaged files."""
+"""The exceptions of Pillow and imagecodecs on damaged files."""
 DEEP_COLOURS = (b"\x10\x02", b"\x10\x04", b"\x10\x06")
 """Depth and colour type of PNGs that Pillow would cut to 8 bit: RGB, grey with alpha, RGBA."""
 FEW_BITS = (b"\x02\x00", b"\x04\x00")

@@ -51,7 +51,7 @@ def _refused(dataset: Dataset, first: Problem, count: int) -> ValueError:
 
 
 def among(sources: Iterable[Source]) -> Iterator[Problem]:
-    """What is wrong with images taken together: names, groups and splits."""
+    """Yield the problems of the images as a whole: their names, groups and splits."""
     names: dict[str, Source] = {}
     homes: dict[str, Source] = {}
     for source in sources:

@@ -24,7 +24,7 @@ LISTS = (*TABLES, ".txt", ".json", ".xlsx", ".xls", ".yaml", ".yml", ".pkl")
 
 @dataclass(frozen=True)
 class Assignment:
-    """What a split file says of one image."""
+    """The entry of a split file for one image."""
 
     split: Split | None
     patient: str | None

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 MAX_PIXELS = 2**26
-"""Of one image; known from its header, so that a larger one is refused before it is decoded."""
+"""Pixels of one image, by its header, so that a larger one is refused before it is decoded."""
 
 Array = NDArray[Any]
 

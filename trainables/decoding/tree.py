@@ -26,7 +26,7 @@ from trainables.runtime.heartbeat import beat
 MAX_FILE = 8 * 2**30
 """Bytes of one file, also within an archive: a bomb is refused before it is unpacked."""
 RETRIES = {"mode": "standard", "max_attempts": 1}
-"""Of botocore; s3fs repeats each call up to five times itself."""
+"""Settings of botocore; s3fs repeats each call up to five times itself."""
 SKIPPED = ("__MACOSX", "Thumbs.db", "desktop.ini")
 
 

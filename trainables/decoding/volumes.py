@@ -28,7 +28,7 @@ BROKEN = (ImageFileError, HeaderDataError, WrapStructError, EOFError, zlib.error
 MAX_HEADER = 2**24
 """Bytes before the voxels, extensions included."""
 HEADER_BYTES = 540
-"""Of NIfTI-2; NIfTI-1 has 348."""
+"""The size of a NIfTI-2 header; that of NIfTI-1 has 348 bytes."""
 AXES = "xyz"
 DRIFT = 0.25
 """Largest distance of corresponding corners of two volumes on one grid, in voxels."""
@@ -45,9 +45,9 @@ class Voxels:
     values: NDArray[Any]
     """[X, Y, Z] or [X, Y, Z, C], in their stored type where that is exact."""
     affine: Affine
-    """Of the values."""
+    """The affine of ``values``."""
     stored: Affine
-    """As the file gives it."""
+    """The affine in the file."""
     notes: tuple[str, ...] = ()
 
 
@@ -113,7 +113,7 @@ def _named(header: Any) -> str:
 
 
 def _two_forms(image: Any, shape: Sequence[int]) -> tuple[str, ...]:
-    """What to say where a header's two affines differ."""
+    """Return a note if the two affines of a header differ."""
     sform, with_sform = image.get_sform(coded=True)
     qform, with_qform = image.get_qform(coded=True)
     if not with_sform or not with_qform or _drift(sform, qform, shape) <= DRIFT:
