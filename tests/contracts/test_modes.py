@@ -181,7 +181,7 @@ def test_a_twin_has_one_to_eight_members(name: str, members: int) -> None:
         ({"loss": "cross_entropy", "target": "v"}, "target='v' must be 'x0'"),
         ({"loss": "mse", "feedforward_share": 0.5}, "needs loss='cross_entropy', not 'mse'"),
         ({"start": "feedforward"}, "feedforward_share=0.0 must be positive"),
-        ({"start": "one_step", "target": "eps", "loss": "mse"}, "target='eps' cannot say"),
+        ({"start": "one_step", "target": "eps", "loss": "mse"}, "target='eps' does not allow"),
         ({"t_start": 0.5}, "t_start=0.5 must be 1 with start='noise'"),
         ({"start": "one_step", "t_low": 0.3, "t_start": 0.2}, r"t_start=0.2 must lie in \(t_low"),
         ({"loss": "bce"}, "unknown mode.diffusion.loss 'bce'"),
