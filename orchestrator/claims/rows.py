@@ -75,19 +75,20 @@ class ClaimRow:
         """The row as columns of the view; numbers that are not known are None."""
         names = (
             *("study", "task", "model", "cell", "against", "verdict", "as_trained", "why"),
-            *("value", "value_against", "tasks", "seeds", "images", "groups", "units"),
-            *("passes", "passes_against", "source"),
+            *("tasks", "seeds", "images", "groups", "units", "passes", "passes_against", "source"),
         )
         return {
             **{name: getattr(self, name) for name in names},
             "claim": self.claim.number,
             "statement": self.claim.statement,
             "metric": self.claim.metric,
+            "value": _known(self.value),
+            "value_against": _known(self.value_against),
             **self.difference.columns("difference"),
             "p": _known(self.test.p) if self.test else None,
             "p_holm": _known(self.p_holm),
         }
 
 
-def _known(number: float) -> float | None:
-    return None if math.isnan(number) else number
+def _known(number: float | None) -> float | None:
+    return None if number is None or math.isnan(number) else number

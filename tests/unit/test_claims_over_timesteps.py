@@ -52,6 +52,15 @@ def test_timesteps_at_which_the_image_hardly_helps(
         assert row["p_holm"] == pytest.approx(2 * 2 / 2**CASES)
 
 
+def test_a_share_of_no_error_is_null(ledger: Ledger) -> None:
+    """Where the noisy mask decides, there is no error that the image could take away."""
+    exact = np.array([0.0, 1.0, 1.0, 1.0, 1.0])
+    arm(ledger, "net", "diffusion", more=over_t(exact / 2, exact))
+    row = only(ledger, "hardly helps")
+    assert row["verdict"] == "inconclusive"
+    assert [row[k] for k in ("value", "difference", "difference_low")] == [None] * 3
+
+
 def test_a_mask_that_may_be_informative_leaves_it_inconclusive(ledger: Ledger) -> None:
     """The image takes away 1 % at the clean end, where Dice is above that of the noisy end on most
     cases only.
