@@ -259,7 +259,7 @@ def test_an_unknown_digest_and_settings_of_a_space_are_bad_input(
     store = ["--store", ledger.store.url]
     for arguments, message in (
         (["0" * 16], "no committed trial has the digest"),
-        (["0" * 16, "--set", "train.steps=4"], "a digest is one already"),
+        (["0" * 16, "--set", "train.steps=4"], "a digest names one config"),
         (["quickstart", "--threads", "0"], "--threads 0 must be at least 1"),
     ):
         done = inline(*store, "run", *arguments)
