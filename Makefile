@@ -12,8 +12,9 @@ demo: .venv/ready
 	$(BIN)/segprint --store $(STORE) fingerprint quickstart
 	$(BIN)/segprint --store $(STORE) report quickstart -o report.html --figures figures
 
-# Tests run on all CPUs, a process each; those that start Ray run one after another in one of them.
-PARALLEL := --numprocesses auto --maxprocesses 8 --dist loadgroup
+# Tests run on all CPUs, a process each; those that start Ray run one after another in one of them
+# (tests/parallel.py).
+PARALLEL := --numprocesses auto --maxprocesses 8
 
 test: .venv/ready browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL)

@@ -17,6 +17,7 @@ from hypothesis import HealthCheck, settings
 from orchestrator.cli import main
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
+from tests.parallel import ByFolder
 from tests.server import serving
 from trainables.config import Config, parse
 
@@ -39,19 +40,9 @@ SMALL = {
 Segprint = Callable[..., subprocess.CompletedProcess[str]]
 
 
-SHARED = ("browser", "study")
-"""Fixtures of a session that take seconds: the tests of each run in one process."""
-
-
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the tests that start Ray one after another, and those that share a fixture together."""
-    for item in items:
-        shared = [name for name in SHARED if name in getattr(item, "fixturenames", ())]
-        if item.get_closest_marker("ray"):
-            item.add_marker(pytest.mark.xdist_group("ray"))
-        elif shared:
-            item.add_marker(pytest.mark.xdist_group(shared[0]))
+@pytest.hookimpl(tryfirst=True, optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    return ByFolder(config, log)
 
 
 @pytest.hookimpl(wrapper=True)

@@ -21,7 +21,6 @@ from tests.docs.pages import Block, blocks, pages
 from tests.docs.shell import Shell
 from trainables.part import KINDS, Part, part_class
 
-pytestmark = pytest.mark.xdist_group("pages")  # one process trains the store that all pages share
 CHECKED = {"sh", "python", "csv", "text"}
 """Languages of blocks; ``text`` is an output to compare, or a drawing with a test of its own."""
 

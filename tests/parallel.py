@@ -1,0 +1,21 @@
+"""How pytest-xdist distributes tests: each to the next free process, those of a group to one."""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadScopeScheduling
+
+GROUPS = {
+    "tests/ray/": "clusters",
+    "tests/faults/": "clusters",
+    "tests/browser/": "browser",
+    "tests/docs/": "docs",
+}
+"""Folders whose tests run one after another: they start Ray, or share a browser or a store."""
+
+
+class ByFolder(LoadScopeScheduling):
+    """Groups by folder; the marks of ``--dist loadgroup`` have no effect with pytest 9.2."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        groups = (name for folder, name in GROUPS.items() if nodeid.startswith(folder))
+        return next(groups, nodeid)
