@@ -231,7 +231,11 @@ def test_a_hundred_thousand_files_are_all_read(tmp_path: Path) -> None:
         put(root / "masks" / f"{i}.png", MASK if i == 7 else png(np.eye(8, dtype=np.uint8)))
     found = walk(folder(root, colour=False))
     assert images(found) == 49_999
-    assert [p.file for p in found.problems if p.fatal] == ["images/7.png"]
+    bad, same, scattered = found.problems
+    assert [p.fatal for p in found.problems] == [True, False, False]
+    assert bad.file == "images/7.png"
+    assert "49999 images have the same mask" in str(same)
+    assert "masks are scattered single pixels" in str(scattered)
 
 
 def test_the_check_names_what_is_bad_and_its_exit_code_says_so(
