@@ -45,6 +45,7 @@ class Hand:
         deadline = time.monotonic() + patience
         while not moment():
             assert time.monotonic() < deadline, "the moment did not come"
+            self.process.join(0.002)  # releases the GIL, which the proxy's thread needs
             if not self.process.is_alive():
                 return False
         self.kill()
