@@ -10,7 +10,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from orchestrator.ledger.commits import Commit, DamagedError
+from orchestrator.ledger.commits import Commit, DamagedError, Record, load_record
 from orchestrator.ledger.parquet import read_parquet
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import file_cache
@@ -77,15 +77,38 @@ def batches(store: Store) -> list[Batch]:
 def compacted_attempts(store: Store, trials: TableVersion) -> dict[str, str]:
     """Return the attempts in a version of the ``trials`` table, by the key of their commit.
 
+    Of several attempts of one key, as a store that was merged from two may hold, the one that the
+    commit record names is returned; a key whose record names none of them is left out.
+
     Raises:
-        DamagedError: one of its files is missing or damaged.
+        DamagedError: one of its files is missing or damaged, or an attempt is in it twice.
     """
-    attempts: dict[str, str] = {}
+    attempts: dict[str, list[str]] = {}
     for path in file_cache.paths(store, trials.files):
         try:
             rows = read_parquet(path, ["digest", "outcome", "attempt"])
         except (pa.ArrowInvalid, OSError) as error:
             raise DamagedError(f"{path.name}: {error}; run `segprint tables rebuild`") from None
         for digest, outcome, attempt in zip(*(c.to_pylist() for c in rows.columns), strict=True):
-            attempts[Commit.key_of(digest, outcome, attempt)] = attempt
-    return attempts
+            attempts.setdefault(Commit.key_of(digest, outcome, attempt), []).append(attempt)
+    for key, several in attempts.items():
+        if len(several) != len(set(several)):
+            raise DamagedError(
+                f"{ROOT}trials: it has the attempt of {key} twice; run `segprint tables rebuild`"
+            )
+    return {
+        key: attempt
+        for key, attempt in _decided(store, attempts).items()
+        if attempt in attempts[key]
+    }
+
+
+def _decided(store: Store, attempts: Mapping[str, list[str]]) -> dict[str, str]:
+    """Return one attempt per key; of several, the one in the commit record if it can be read."""
+    decided = {key: min(several) for key, several in attempts.items()}
+    contested = [key for key, several in attempts.items() if len(several) > 1]
+    for key, value in store.get_many(contested).items():
+        record = load_record(key, value)
+        if isinstance(record, Record):
+            decided[key] = record.attempt
+    return decided

@@ -1,7 +1,8 @@
 """Commits to a Delta table below ``tables/``, each from a known version of the table.
 
 Each commit carries a serial number as an application transaction, so that Delta refuses the second
-of two committers that start from the same version.
+of two committers that start from the same version. It also names the content of the version before
+it, so that a log that was put together from two copies of a store is recognised.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ from orchestrator.tables.delta_log import (
     storage_options,
     uri,
 )
-from orchestrator.tables.log_seal import ROOT, DataFile
+from orchestrator.tables.log_seal import CONTENT, FOLLOWS, ROOT, DataFile
 from trainables.schemas import SCHEMAS
 
 LOG_RETENTION = "interval 36500 days"
@@ -82,7 +83,8 @@ def commit(store: Store, name: str, change: Change, base: TableVersion | None) -
         batch=current.batch if change.batch is None else change.batch,
         files=tuple(sorted(files, key=lambda f: f.key)),
     )
-    changed = _write_log(store, changed, change, [action for _, action in added])
+    follows = {CONTENT: changed.seal.content, FOLLOWS: current.seal.content}
+    changed = _write_log(store, changed, change, [action for _, action in added], follows)
     log_seal.write(store, name, changed.seal)
     return changed
 
@@ -196,7 +198,11 @@ def _write_file(
 
 
 def _write_log(
-    store: Store, changed: TableVersion, change: Change, added: list[AddAction]
+    store: Store,
+    changed: TableVersion,
+    change: Change,
+    added: list[AddAction],
+    hashes: dict[str, str],
 ) -> TableVersion:
     """Commit a version to the log; raise :class:`ConflictError` if another one was committed."""
     name, now = changed.name, _now()
@@ -212,7 +218,9 @@ def _write_log(
             [*added, *removed],
             "append",
             SCHEMAS[name],
-            commit_properties=CommitProperties(app_transactions=transactions),
+            commit_properties=CommitProperties(
+                custom_metadata=hashes, app_transactions=transactions
+            ),
         )
     except (DeltaError, OSError) as error:
         after = open_version(

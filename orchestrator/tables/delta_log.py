@@ -7,10 +7,12 @@ each version, so that Spark, Polars and DuckDB can read the table. Only this mod
 
 from __future__ import annotations
 
+import contextlib
+import json
 import re
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 from urllib.parse import quote
 
 import pyarrow as pa
@@ -63,16 +65,44 @@ def load(store: Store, name: str) -> TableVersion | None:
     """
     sealed = log_seal.read(store, name)  # before the log, which may grow in between
     current = open_version(store, name, sealed)
-    if sealed is None:
-        return current
+    if current is None and sealed is None:
+        return None
     if current is None:
         raise DamagedError(f"{log_key(name)}: the log is missing; run `segprint tables rebuild`")
-    if current.seal.contradicts(sealed):
+    if not _unbroken(store, current, sealed):
+        raise DamagedError(
+            f"{log_key(name)}: an entry does not follow the one before it, as if two copies of the"
+            " store were merged; run `segprint tables rebuild`"
+        )
+    if sealed is not None and current.seal.contradicts(sealed):
         raise DamagedError(
             f"{log_key(name)}: version {current.version} is not what was written as version"
             f" {sealed.version}; run `segprint tables rebuild`"
         )
     return current
+
+
+def _unbroken(store: Store, current: TableVersion, sealed: Seal | None) -> bool:
+    """Whether the entries since the seal follow one another; see :func:`log_seal.unbroken`."""
+    if sealed is not None and sealed.log != current.log:
+        sealed = None
+    first = sealed.version + 1 if sealed else 0
+    keys = [f"{log_key(current.name)}/{n:020}.json" for n in range(first, current.version + 1)]
+    if not keys:
+        return True
+    values = store.get_many(keys)
+    entries = [_commit_info(values.get(key, b"")) for key in keys]
+    return log_seal.unbroken(sealed, entries, current.seal.content)
+
+
+def _commit_info(entry: bytes) -> dict[str, Any] | None:
+    """Return what a log entry says about its commit; None if it is missing or says nothing."""
+    for line in entry.splitlines():
+        with contextlib.suppress(ValueError, AttributeError):
+            info = json.loads(line).get("commitInfo")
+            if isinstance(info, dict):
+                return cast("dict[str, Any]", info)
+    return None
 
 
 def unreferenced(store: Store, name: str) -> list[Entry]:

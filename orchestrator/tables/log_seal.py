@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from orchestrator.storage.object_store import Store
 
 ROOT = "tables/"
+CONTENT, FOLLOWS = "segprint.content", "segprint.follows"
+"""Fields of a log entry: the content hash of the version that it makes, and of the one before."""
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,28 @@ class Seal:
         same = (log, version) == (self.log, self.version)
         same = same and content_hash(self.serial, self.batch, files) == self.content
         return (self.serial, self.batch) if same else None
+
+
+def unbroken(
+    sealed: Seal | None, entries: Iterable[Mapping[str, Any] | None], content: str
+) -> bool:
+    """Whether each log entry follows the content that the entry before it made.
+
+    ``entries`` are those after ``sealed``, or all without a seal, oldest first; ``content`` is the
+    hash of the version that is read. Entries of a changed schema and of earlier Segprints have no
+    hashes, and an entry may be absent (None) once a checkpoint holds it: these prove nothing.
+    """
+    before = sealed.content if sealed else None
+    for entry in entries:
+        if entry is None:
+            before = None
+        elif CONTENT in entry:
+            if before not in (None, entry.get(FOLLOWS)):
+                return False
+            before = str(entry[CONTENT])
+        elif entry.get("operation") == "WRITE":
+            before = None
+    return before in (None, content)
 
 
 def content_hash(serial: int, batch: int, files: Sequence[DataFile]) -> str:

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
 
 import duckdb
 import pyarrow as pa
@@ -34,21 +33,13 @@ log = logging.getLogger("segprint.tables")
 
 
 @dataclass(frozen=True)
-class Selection:
-    """Values of a column whose rows are kept (``semi`` join) or left out (``anti`` join)."""
-
-    values: set[str]
-    join: Literal["semi", "anti"]
-
-
-@dataclass(frozen=True)
 class Source:
     """The rows of a table: data files, the attempts in them that count, and rows in memory."""
 
     name: str
     files: list[Path]
-    attempts: Selection | None
-    """The attempts that count in the files; None: all of them."""
+    attempts: set[str]
+    """The attempts that count in the files; rows of others are left out."""
     recent: pa.Table
     """The rows that no file has."""
 
@@ -60,14 +51,11 @@ class Source:
             recent.create_view(self.name)
             return
         rows = connection.read_parquet([str(p) for p in self.files], union_by_name=True)
-        selections = [("attempt", self.attempts)] if self.attempts else []
-        if digests is not None:
-            selections.append(("digest", Selection(digests, "semi")))
-        for column, selection in selections:
+        selections = {"attempt": self.attempts} | ({} if digests is None else {"digest": digests})
+        for column, wanted in selections.items():
             view = f"_{self.name}_{column}"
-            values = pa.array(selection.values, pa.string())
-            connection.register(view, pa.table({column: values}))
-            rows = rows.join(connection.view(view), column, how=selection.join)
+            connection.register(view, pa.table({column: pa.array(wanted, pa.string())}))
+            rows = rows.join(connection.view(view), column, how="semi")
         present = set(rows.columns)
         columns = [
             duckdb.ColumnExpression(name)
@@ -122,7 +110,7 @@ class Snapshot:
 
         A damaged table is reported, and its rows are read from the attempts' objects.
         """
-        keys, files, attempts = set(self._counted), list[Path](), None
+        keys, files, attempts = set(self._counted), list[Path](), set[str]()
         if self._trials is not None:
             try:
                 version = self._trials if name == "trials" else delta_log.load(self.store, name)
@@ -133,7 +121,7 @@ class Snapshot:
                     what = f"{ROOT}{name} has not all that {ROOT}trials has"
                     raise DamagedError(f"{what}; run `segprint tables rebuild`")
                 files = file_cache.paths(self.store, version.files)
-                attempts = self._selection(version)
+                attempts = {a for key, a in self._compacted.items() if key in self._counted}
                 keys -= set(self._compacted)
             except DamagedError as error:
                 self._report(str(error))
@@ -165,18 +153,6 @@ class Snapshot:
             raise ValueError(f"version {version} is none of the store's (choices: 1..{len(known)})")
         keys = {key for batch in known if batch.number <= version for key in batch.members}
         self._commits = {key: c for key, c in self._commits.items() if key in keys}
-
-    def _selection(self, version: TableVersion) -> Selection | None:
-        """Return the attempts that count in a table's files; None if all of them do.
-
-        The shorter list is returned; a table that is ahead of ``trials`` has unlisted attempts.
-        """
-        assert self._trials is not None
-        counting = {attempt for key, attempt in self._compacted.items() if key in self._counted}
-        others = set(self._compacted.values()) - counting
-        if version.batch != self._trials.batch or len(counting) < len(others):
-            return Selection(counting, "semi")
-        return Selection(others, "anti") if others else None
 
     def _read_objects(self, name: str, keys: set[str], digests: set[str] | None) -> pa.Table:
         """Return the rows of some commits from the attempts' own objects, verified.
