@@ -209,6 +209,9 @@ def _stores(at: Parsers) -> None:
         "--quarantine", action="store_true", help="check: set damaged commits aside"
     )
     at["tables"].add_argument(
+        "--restore", action="store_true", help="check: write lost commit records again"
+    )
+    at["tables"].add_argument(
         "--force", action="store_true", help="rebuild: leave damaged rows out"
     )
     at["tables"].add_argument("--dry-run", action="store_true", help="gc: delete nothing")

@@ -60,6 +60,7 @@ def check(store: Store, options: Namespace) -> int:
     """Check every object; print one line per finding, and the number of objects checked."""
     walk = Check(store, quick=options.quick)
     rows = [vars(finding) for finding in walk.run()]
+    restored = walk.restore() if options.restore else []
     moved = walk.quarantine() if options.quarantine else []
     if options.json or rows:
         emit(rows, None, options.json)
@@ -67,6 +68,8 @@ def check(store: Store, options: Namespace) -> int:
     remarks = console(stderr=True)
     checked = ", ".join(f"{count} {what}" for what, count in walk.counts.items())
     remarks.print(f"checked {checked or 'an empty store'}; {damaged} damaged")
+    for key in restored:
+        remarks.print(f"restored: {key}")
     for key in moved:
         remarks.print(f"set aside: {key}")
     return 1 if damaged else 0

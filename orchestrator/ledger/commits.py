@@ -108,6 +108,11 @@ class Record:
     """Empty before schema 3."""
     tables: dict[str, StoredTable]
 
+    @property
+    def objects(self) -> str:
+        """A hash over the names, rows and hashes of the attempt's objects."""
+        return _hash({name: [t.sha256, t.rows] for name, t in self.tables.items()})
+
     def dump(self) -> bytes:
         """Return the record as it is stored, with a hash over all other fields."""
         content: dict[str, Any] = {

@@ -30,7 +30,12 @@ def encode(
     """
     value = to_parquet(to_arrow(name, rows, key))
     at = f"trials/{key['digest']}/{key['attempt']}/{name}.parquet"
-    return StoredTable(name, at, hashlib.sha256(value).hexdigest(), len(rows), len(value)), value
+    return stored_as(name, at, value, len(rows)), value
+
+
+def stored_as(name: str, key: str, value: bytes, rows: int) -> StoredTable:
+    """Return how a commit record names an object with these bytes."""
+    return StoredTable(name, key, hashlib.sha256(value).hexdigest(), rows, len(value))
 
 
 def decode(stored: StoredTable, value: bytes | None, record: Record, labels: Row) -> pa.Table:

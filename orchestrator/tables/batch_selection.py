@@ -19,6 +19,7 @@ from orchestrator.ledger.parquet import decode
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log
 from orchestrator.tables.compaction_log import TABLES, Batch, compacted_attempts
+from orchestrator.tables.lost_records import lost
 
 MOST_COMMITS, MOST_BYTES = 2000, 32 << 20
 """Limits of a batch, which is held in memory; rows take about ten times their Parquet bytes."""
@@ -54,27 +55,30 @@ def next_batch(
         batch = Batch.load(key, store.get(key))
     except KeyError:
         listed = [k for k in store.list(PREFIX) if k not in known and Commit.parse(k)]
-        members, rows = _readable(store, listed, notice, renew)
+        members, rows, objects = _readable(store, listed, notice, renew)
         if not members:
             return None
         at = datetime.now(UTC).isoformat(timespec="seconds")
-        store.create(key, Batch(number, at, members).dump())
+        store.create(key, Batch(number, at, members, objects).dump())
         batch = Batch.load(key, store.get(key))
         if batch.members == members:
             return batch, rows
     listed = [k for k in batch.members if k not in known]
-    members, rows = _readable(store, listed, notice, renew, batch.members)
-    lost = set(listed) - members.keys()
-    if lost and any(_has(store, name, number) for name in TABLES):
+    members, rows, objects = _readable(store, listed, notice, renew, batch.members)
+    gone = lost(store, {key: batch.members[key] for key in listed}, members)
+    left_out = set(listed) - members.keys()
+    if left_out and any(_has(store, name, number) for name in TABLES):
         raise DamagedError(
-            f"{key}: this batch was begun with {min(lost)}, which is damaged or gone;"
-            " run `segprint tables check --quarantine`, then `segprint tables rebuild`"
+            f"{key}: this batch was begun with {min(left_out)}, which is damaged or gone;"
+            " run `segprint tables check --restore --quarantine`, then `segprint tables rebuild`"
         )
-    if lost and not members:
+    members |= gone  # a record that is lost can be restored as long as a batch names it
+    if left_out and not members:
         store.delete(key)
         return next_batch(store, notice, renew)
     if members != batch.members:
-        batch = Batch(number, batch.at, members)
+        objects = {k: h for k, h in (batch.objects | objects).items() if k in members}
+        batch = Batch(number, batch.at, members, objects)
         store.put(key, batch.dump())
     return batch, rows
 
@@ -90,13 +94,14 @@ def _readable(
     notice: Notice,
     renew: Callable[[], None],
     wanted: Mapping[str, str] | None = None,
-) -> tuple[dict[str, str], Rows]:
-    """Return the attempts and rows of commits, without damaged ones, as many as fit a batch.
+) -> tuple[dict[str, str], Rows, dict[str, str]]:
+    """Return the attempts, rows and hashes of commits, without damaged ones, as fit a batch.
 
     ``wanted`` gives the attempt that each commit must have; with it, all commits are returned
     whatever their size.
     """
     members: dict[str, str] = {}
+    hashes: dict[str, str] = {}
     rows: Rows = {}
     size = 0
     for start in range(0, len(keys), READ_TOGETHER):
@@ -121,9 +126,10 @@ def _readable(
                 continue
             size += sum(stored.size for stored in record.tables.values())
             members[record.key] = record.attempt
+            hashes[record.key] = record.objects
             for name, table in tables.items():
                 rows.setdefault(name, []).append(table)
-    return members, rows
+    return members, rows, hashes
 
 
 def _rows(record: Record, objects: Mapping[str, bytes]) -> dict[str, pa.Table]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import pyarrow as pa
@@ -32,6 +32,9 @@ class Batch:
     """When it was put together."""
     members: dict[str, str]
     """The attempt of each commit, by the commit's key."""
+    objects: dict[str, str] = field(default_factory=dict[str, str])
+    """The hash of each attempt's objects (:attr:`orchestrator.ledger.commits.Record.objects`), by
+    the commit's key; empty in batches of earlier Segprints."""
 
     @staticmethod
     def key(number: int) -> str:
@@ -53,7 +56,8 @@ class Batch:
             content = json.loads(value)
             if content.pop("sha256") != _hash(content):
                 raise ValueError("its content and its hash differ")
-            return Batch(int(content["number"]), str(content["at"]), dict(content["members"]))
+            number, at = int(content["number"]), str(content["at"])
+            return Batch(number, at, dict(content["members"]), dict(content.get("objects", {})))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(
                 f"{key}: the batch is damaged ({error}); run `segprint tables rebuild`"

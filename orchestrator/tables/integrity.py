@@ -23,14 +23,14 @@ from orchestrator.ledger.parquet import read_parquet, verify
 from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log, file_cache
-from orchestrator.tables.compaction_log import batches, compacted_attempts
+from orchestrator.tables.compaction_log import Batch, batches, compacted_attempts
 from orchestrator.tables.delta_log import TableVersion
 from orchestrator.tables.log_seal import ROOT, DataFile
+from orchestrator.tables.lost_records import QUARANTINE, lost, restore
 from trainables.schemas import SCHEMAS
 
 READ_TOGETHER = 64
 """Objects that are read at once."""
-QUARANTINE = "quarantine/"
 REBUILD = "segprint tables rebuild"
 Kind = Literal["damage", "note"]
 
@@ -54,6 +54,8 @@ class Check:
         """How many objects of each kind were looked at."""
         self.broken: dict[str, str] = {}
         """Attempts that cannot be read in full, by the key of their commit; empty if unknown."""
+        self.lost: dict[str, str] = {}
+        """Attempts whose commit record is lost, by its key."""
         self.versions = {name: self._load(name) for name in SCHEMAS}
         trials = self.versions["trials"]
         self.compacted: dict[str, str] = {}
@@ -78,19 +80,34 @@ class Check:
                 yield Finding("note", key, str(record), "update Segprint")
             else:
                 yield self._damaged(key, None, record)
+        known: list[Batch] = []
+        try:
+            known = batches(self.store)
+            self.counts["batches"] = len(known)
+        except DamagedError as error:
+            yield Finding("damage", ROOT, str(error), REBUILD)
+        yield from self._check_lost(keys, known)
         yield from self._check_uncommitted(records, objects)
         for name in SCHEMAS:
             yield from self._check_table(name, records)
         yield from self._check_declarations()
-        try:
-            self.counts["batches"] = len(batches(self.store))
-        except DamagedError as error:
-            yield Finding("damage", ROOT, str(error), REBUILD)
+
+    def restore(self) -> list[str]:
+        """Write lost commit records again where that is possible; return their keys.
+
+        Raises:
+            DamagedError: a batch or a table that names the attempts cannot be read.
+        """
+        written = restore(self.store, self.lost)
+        restored = [key for key, record in written.items() if isinstance(record, Record)]
+        for key in restored:
+            del self.lost[key], self.broken[key]
+        return restored
 
     def quarantine(self) -> list[str]:
         """Move the damaged commits that no table holds aside, so that they are trained again.
 
-        Returns their keys.
+        A lost record is noted there, so that it is not missed any more. Returns the keys.
 
         Raises:
             DamagedError: it is unknown which commits the tables hold.
@@ -105,7 +122,8 @@ class Check:
             if attempt and self.compacted.get(key) == attempt:
                 continue
             with contextlib.suppress(KeyError):  # another process moved it
-                self.store.put(QUARANTINE + key.removeprefix(PREFIX), self.store.get(key))
+                value = b"" if key in self.lost else self.store.get(key)
+                self.store.put(QUARANTINE + key.removeprefix(PREFIX), value)
                 self.store.delete(key)
                 moved.append(key)
         return moved
@@ -155,6 +173,15 @@ class Check:
         else:
             cure = "segprint tables check --quarantine, then sweep again: it is trained again"
         return Finding("damage", key, str(error), cure)
+
+    def _check_lost(self, keys: list[str], known: list[Batch]) -> Iterator[Finding]:
+        """Every attempt in a batch or in the tables must have a commit record."""
+        members = {key: attempt for batch in known for key, attempt in batch.members.items()}
+        self.lost = lost(self.store, members | self.compacted, keys)
+        self.broken |= self.lost
+        for key in self.lost:
+            cure = "segprint tables check --restore; without its objects, --quarantine"
+            yield Finding("damage", key, "the commit record is lost", cure)
 
     def _check_uncommitted(
         self, records: list[Record], objects: dict[str, Entry]

@@ -27,6 +27,7 @@ from orchestrator.tables import delta_log, file_cache
 from orchestrator.tables.compaction_log import batches, compacted_attempts
 from orchestrator.tables.delta_log import TableVersion
 from orchestrator.tables.log_seal import ROOT
+from orchestrator.tables.lost_records import lost
 from trainables.schemas import SCHEMAS
 
 log = logging.getLogger("segprint.tables")
@@ -86,6 +87,7 @@ class Snapshot:
         self._records: dict[str, Record | DamagedError] = {}
         self._trials = self._open_trials()
         self._commits = {commit.key: commit for commit in list_commits(store)}
+        self._add_lost()
         if version is not None:
             self._go_back_to(version)
 
@@ -136,6 +138,17 @@ class Snapshot:
             self._report(str(error))
             return None
         return trials
+
+    def _add_lost(self) -> None:
+        """Add the compacted attempts whose commit record is lost, and report them."""
+        for key in lost(self.store, self._compacted, self._commits):
+            self._report(
+                f"{key}: the commit record is lost, its rows are read from the tables; run"
+                " `segprint tables check --restore`"
+            )
+            commit = Commit.parse(key)
+            if commit is not None:
+                self._commits[key] = commit
 
     def _report(self, problem: str) -> None:
         if problem not in self.problems:

@@ -7,11 +7,21 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 from orchestrator.ledger.checkpoints import PREFIX as CHECKPOINTS
-from orchestrator.ledger.commits import PREFIX, DamagedError, NewerError, Record, load_record
+from orchestrator.ledger.commits import (
+    PREFIX,
+    Commit,
+    DamagedError,
+    NewerError,
+    Record,
+    load_record,
+)
 from orchestrator.ledger.leases import PREFIX as LEASES
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.local_files import Entry
+from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log
+from orchestrator.tables.compaction_log import batches, compacted_attempts
+from orchestrator.tables.lost_records import lost
 from trainables.schemas import SCHEMAS
 
 GRACE = timedelta(days=1)
@@ -56,6 +66,7 @@ def _uncommitted(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
     if written and not commits:
         raise DamagedError(f"{PREFIX} is empty and trials/ is not: is this the whole store?")
     named, spared = set[str](), set[str]()
+    folders = _folders_of_lost(ledger.store, commits)
     for key, value in ledger.store.get_many(commits).items():
         record = load_record(key, value)
         if isinstance(record, NewerError):
@@ -65,10 +76,21 @@ def _uncommitted(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
         else:  # a damaged record may need any object of its digest
             spared.add(key.removeprefix(PREFIX).partition(".")[0])
     for entry in written:
-        if entry.key.split("/")[1] in spared:
+        if entry.key.split("/")[1] in spared or entry.key.rpartition("/")[0] in folders:
             continue
         if entry.key not in named and entry.modified < before:
             yield Garbage(entry.key, entry.size, "of an attempt that was never committed")
+
+
+def _folders_of_lost(store: Store, commits: list[str]) -> set[str]:
+    """Return the folders of the attempts whose commit record is lost: it can be restored."""
+    attempts = {key: a for batch in batches(store) for key, a in batch.members.items()}
+    trials = delta_log.load(store, "trials")
+    if trials is not None:
+        attempts |= compacted_attempts(store, trials)
+    found = lost(store, attempts, commits)
+    parsed = {key: Commit.parse(key) for key in found}
+    return {f"trials/{c.digest}/{found[key]}" for key, c in parsed.items() if c is not None}
 
 
 def _in_flight(ledger: Ledger, before: datetime) -> Iterator[Garbage]:

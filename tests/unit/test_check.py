@@ -231,3 +231,64 @@ def test_a_store_that_cannot_be_listed_is_not_an_empty_one(ledger: Ledger) -> No
     commits.write_text("a file where the folder was")
     with pytest.raises(StoreError, match="cannot list commits/"):
         ledger.commits()
+
+
+@pytest.mark.parametrize("hashed", [True, False])
+def test_a_lost_record_of_a_compacted_attempt_is_named_spared_and_restored(
+    ledger: Ledger, inline: Any, hashed: bool
+) -> None:
+    for digest in ("d1", "d2"):
+        commit(ledger, digest)
+    compaction.compact_committed(ledger.store)
+    (key,) = ledger.store.list("tables/batches/")
+    if not hashed:  # as earlier versions wrote it
+        batch = Batch.load(key, ledger.store.get(key))
+        ledger.store.put(key, Batch(batch.number, batch.at, batch.members).dump())
+    before = record(ledger, "d1")
+    ledger.store.delete(before.key)
+    age(ledger)
+
+    snapshot = Snapshot(ledger.store)
+    assert sorted(snapshot.table("trials")["digest"].to_pylist()) == ["d1", "d2"]
+    assert [p for p in snapshot.problems if before.key in p and "--restore" in p]
+    (found,) = damage(ledger)
+    assert (found.where, "--restore" in found.cure) == (before.key, True)
+    assert not [g for g in vacuum.garbage(ledger, timedelta(0)) if g.key.startswith("trials/")]
+    assert inline("--store", ledger.store.url, "tables", "rebuild").returncode == 2
+
+    walk = Check(ledger.store)
+    list(walk.run())
+    assert walk.restore() == [before.key]
+    assert record(ledger, "d1").tables == before.tables
+    assert record(ledger, "d1").labels == before.labels
+    assert damage(ledger) == []
+    assert seen(ledger) == (["d1", "d2"], {"d1": 3, "d2": 3})
+
+
+def test_a_record_is_not_restored_from_other_objects_than_were_committed(ledger: Ledger) -> None:
+    commit(ledger, "d1")
+    compaction.compact_committed(ledger.store)
+    lost = record(ledger, "d1")
+    ledger.store.delete(lost.key)
+    ledger.store.delete(lost.tables["steps"].key)
+    walk = Check(ledger.store)
+    list(walk.run())
+    assert walk.restore() == []
+    assert Snapshot(ledger.store).table("steps").num_rows == 3, "the tables still have them"
+
+
+def test_a_lost_record_of_a_batch_that_no_table_has_is_restored_and_compacted_once(
+    ledger: Ledger,
+) -> None:
+    for digest in ("d1", "d2"):
+        commit(ledger, digest)
+    assert batch_selection.next_batch(ledger.store) is not None
+    ledger.store.delete("commits/d1.finished.json")
+    assert [f.where for f in damage(ledger)] == ["commits/d1.finished.json"]
+    compaction.compact_committed(ledger.store)
+    walk = Check(ledger.store)
+    list(walk.run())
+    assert walk.restore() == ["commits/d1.finished.json"]
+    compaction.compact_committed(ledger.store)
+    assert seen(ledger) == (["d1", "d2"], {"d1": 3, "d2": 3})
+    assert damage(ledger) == []

@@ -83,7 +83,9 @@ def append_again(ledger: Ledger) -> None:
     from orchestrator.tables.batch_selection import _readable, no_notice
     from orchestrator.tables.compaction_log import TABLES, Batch
 
-    members, added = _readable(ledger.store, ["commits/d1.finished.json"], no_notice, lambda: None)
+    members, added, _ = _readable(
+        ledger.store, ["commits/d1.finished.json"], no_notice, lambda: None
+    )
     for name in TABLES:
         compaction.append(ledger.store, name, Batch(2, "", members), added)
 
