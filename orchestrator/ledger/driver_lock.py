@@ -2,9 +2,10 @@
 
 A driver creates ``drivers/STUDY/NUMBER.json``, only if it is absent, and renews it while it runs.
 The lock of a process of this machine is valid while that process lives; the lock of another
-machine lapses when it is not renewed. The next driver then takes the next number. A driver that
-sees a higher number than its own has lost the study and stops. Commits do not depend on the lock:
-it prevents work from being done twice, and lets one search see all trials of its study.
+machine lapses when the next driver, on its own clock, has not seen it change for a while. The next
+driver then takes the next number. A driver that sees a higher number than its own, or not its own
+lock under its number, has lost the study and stops. Commits do not depend on the lock: it prevents
+work from being done twice, and lets one search see all trials of its study.
 """
 
 from __future__ import annotations
@@ -14,15 +15,17 @@ import threading
 import time
 import uuid
 from collections.abc import Callable, Generator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 
+from orchestrator.ledger import signs_of_life
 from orchestrator.ledger.process_identity import ProcessIdentity
+from orchestrator.ledger.signs_of_life import SignOfLife
 from orchestrator.storage.object_store import Store, StoreError
 
 RENEW_SECONDS = 10.0
 LAPSE_SECONDS = 60.0
-"""The lock of another machine lapses after so long without renewal; clocks may differ a little."""
+"""The lock of another machine lapses after it was seen unchanged for so long."""
 POLL_SECONDS = 1.0
 """Pause of a driver that waits for another one."""
 
@@ -33,10 +36,11 @@ class LostError(ValueError):
 
 @dataclass(frozen=True)
 class Driver:
-    """The process that holds a lock, and when it last renewed it, in seconds since 1970."""
+    """The process that holds a lock, and when it last renewed it, in seconds on its clock."""
 
     process: ProcessIdentity
     at: float
+    claim: str = ""
 
     @staticmethod
     def load(value: bytes) -> Driver | None:
@@ -45,18 +49,20 @@ class Driver:
             content = json.loads(value)
             if not {"host", "machine", "pid", "born"} <= content.keys():
                 return None
-            return Driver(ProcessIdentity.parse(content), float(content["at"]))
+            process, claim = ProcessIdentity.parse(content), str(content.get("claim", ""))
+            return Driver(process, float(content["at"]), claim)
         except (KeyError, ValueError, TypeError, AttributeError):
             return None
 
-    def gone(self) -> bool:
+    def gone(self, unchanged: float) -> bool:
         """Whether the lock is free: its process is dead, or lives elsewhere and has let it lapse.
 
-        A process of this machine that lives keeps its lock however long the store was away.
+        ``unchanged``: seconds for which the lock was seen as it is. A process of this machine that
+        lives keeps its lock however long the store was away.
         """
         if self.process.dead():
             return True
-        return not self.process.alive() and abs(time.time() - self.at) > LAPSE_SECONDS
+        return not self.process.alive() and unchanged >= LAPSE_SECONDS
 
 
 @dataclass
@@ -66,6 +72,8 @@ class DriverLock:
     store: Store
     study: str
     number: int
+    renewed_at: float
+    """A time on this process's clock before the last renewal."""
     claim: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Distinguishes locks of the same process."""
     lost: threading.Event = field(default_factory=threading.Event)
@@ -76,7 +84,13 @@ class DriverLock:
         return _key(self.study, self.number)
 
     def check(self) -> None:
-        """Raise :class:`LostError` if another driver has taken the study over."""
+        """Raise :class:`LostError` if another driver has taken the study over.
+
+        A process that slept looks at the store first, in case its lock has lapsed meanwhile.
+        """
+        if signs_of_life.now() - self.renewed_at > LAPSE_SECONDS / 2:
+            with suppress(StoreError):  # while the store is away, nobody can take the study over
+                self.look()
         if self.lost.is_set():
             raise LostError(f"study {self.study}: another driver has taken it over")
 
@@ -85,16 +99,36 @@ class DriverLock:
         process = ProcessIdentity.current().fields()
         return json.dumps({**process, "claim": self.claim, "at": time.time()}).encode()
 
+    def look(self) -> None:
+        """Set ``lost`` if another driver has taken the study over, or had and is done."""
+        driver = _load(self.store, self.study, self.number)
+        mine = driver is not None and driver.claim == self.claim
+        if not mine or max(_numbers(self.store, self.study), default=0) > self.number:
+            self.lost.set()
+
+    def renew(self) -> None:
+        """Renew the lock unless it is lost."""
+        started = signs_of_life.now()
+        self.look()
+        if not self.lost.is_set():
+            self.store.put(self.key, self.dump())
+            if signs_of_life.now() - started > LAPSE_SECONDS / 2:  # it may have lapsed before
+                self.lost.set()
+            self.renewed_at = started
+
     def renew_until(self, ended: threading.Event) -> None:
         """Renew the lock until ``ended``; it may lapse while the store is away."""
-        while not ended.wait(RENEW_SECONDS):
-            try:
-                if max(_numbers(self.store, self.study), default=0) > self.number:
-                    self.lost.set()
-                    return
-                self.store.put(self.key, self.dump())
-            except StoreError:
-                continue
+        while not self.lost.is_set() and not ended.wait(RENEW_SECONDS):
+            with suppress(StoreError):
+                self.renew()
+
+    def release(self) -> None:
+        """Delete the lock and those before it, but no lock of another driver that came since."""
+        driver = _load(self.store, self.study, self.number)
+        mine = driver is not None and driver.claim == self.claim
+        for number in _numbers(self.store, self.study):
+            if number < self.number or (mine and number == self.number):
+                self.store.delete(_key(self.study, number))
 
 
 @contextmanager
@@ -103,11 +137,11 @@ def locked(store: Store, study: str, on_wait: Callable[[str], None]) -> Generato
 
     Waits while another process holds it, and calls ``on_wait`` once with a text that names it.
     """
-    lock = _acquire(store, study, on_wait)
+    lock = acquire(store, study, on_wait)
+    lock.store = store.patient(0)
     ended = threading.Event()
-    renewed = DriverLock(store.patient(0), study, lock.number, lock.claim, lock.lost)
     thread = threading.Thread(
-        target=renewed.renew_until, args=[ended], name="driver-lock", daemon=True
+        target=lock.renew_until, args=[ended], name="driver-lock", daemon=True
     )
     thread.start()
     try:
@@ -115,32 +149,37 @@ def locked(store: Store, study: str, on_wait: Callable[[str], None]) -> Generato
     finally:
         ended.set()
         thread.join()
-        for number in _numbers(store, study):
-            if number <= lock.number:
-                store.delete(_key(study, number))
+        lock.store = store
+        lock.release()
 
 
-def _acquire(store: Store, study: str, on_wait: Callable[[str], None]) -> DriverLock:
-    waiting = False
+def acquire(store: Store, study: str, on_wait: Callable[[str], None]) -> DriverLock:
+    """Return the lock of a study, which this process holds from then on; see :func:`locked`."""
+    waiting, seen = False, SignOfLife()
     while True:
         last = max(_numbers(store, study), default=0)
         driver = _load(store, study, last) if last else None
-        if driver is None or driver.gone():
-            lock = DriverLock(store, study, last + 1)
+        if driver is None or driver.gone(seen.unchanged((last, driver))):
+            lock = DriverLock(store, study, last + 1, signs_of_life.now())
             if store.create(lock.key, lock.dump()):
-                return lock
+                lock.look()  # where a store lets several creators win, the last one has the lock
+                if not lock.lost.is_set():
+                    return lock
             continue
         if not waiting:
             on_wait(f"process {driver.process.pid} on {driver.process.host}")
             waiting = True
-        time.sleep(POLL_SECONDS)
+        signs_of_life.pause(POLL_SECONDS)
 
 
 def current_driver(store: Store, study: str) -> Driver | None:
-    """Return who drives a study, if anybody does."""
+    """Return who drives a study, if anybody does; decides at once, by the clocks of both machines.
+
+    For messages only: of a driver elsewhere, whose clock may differ, only :func:`acquire` can know.
+    """
     last = max(_numbers(store, study), default=0)
     driver = _load(store, study, last) if last else None
-    return None if driver is None or driver.gone() else driver
+    return None if driver is None or driver.gone(abs(time.time() - driver.at)) else driver
 
 
 def _key(study: str, number: int) -> str:

@@ -2,8 +2,9 @@
 
 ``leases/DIGEST.json`` is written when a process starts or resumes a run, renewed while the run
 makes progress, and deleted when the run is committed. A lease does not exclude anybody: a second
-process that trains the same digest wastes work, and its commit is not counted. Readers take a run
-whose lease is old, or whose process is known to be dead, as interrupted.
+process that trains the same digest wastes work, and its commit is not counted. Displays take a run
+whose lease is old, or whose process is known to be dead, as interrupted. A sweep kills a run only
+when it has not seen the lease change for long on its own clock.
 """
 
 from __future__ import annotations
@@ -93,16 +94,21 @@ class Leases:
 
     def ages(self) -> dict[str, float]:
         """Return the age in seconds of the lease of each run that may be in flight, by digest."""
-        digests = [
-            key.removeprefix(PREFIX).removesuffix(".json") for key in self.store.list(PREFIX)
-        ]
-        ages = {digest: self.age(digest) for digest in digests}
-        return {digest: age for digest, age in ages.items() if age is not None}
+        values = self.store.get_many(self.store.list(PREFIX))
+        leases = {
+            key.removeprefix(PREFIX).removesuffix(".json"): Lease.load(value)
+            for key, value in values.items()
+        }
+        return {
+            digest: lease.age
+            for digest, lease in leases.items()
+            if lease is not None and not lease.process.dead()
+        }
 
-    def age(self, digest: str) -> float | None:
-        """Return the age in seconds of a lease; None if there is none, or its process is dead."""
+    def held(self, digest: str) -> Lease | None:
+        """Return the lease of a run; None if there is none, or its process is dead."""
         lease = self._load(digest)
-        return None if lease is None or lease.process.dead() else lease.age
+        return None if lease is None or lease.process.dead() else lease
 
     def _load(self, digest: str) -> Lease | None:
         try:

@@ -33,6 +33,8 @@ class Watchdog:
     wait: float = timeouts.WAIT_SECONDS
     clock: Callable[[], float] = time.monotonic
     _active_at: dict[str, float] = field(default_factory=dict[str, float])
+    _leases: dict[str, float] = field(default_factory=dict[str, float])
+    """The time in the lease of a trial when it was seen last, on the clock of its worker."""
     _checked: float = 0.0
     _last_running: float | None = None
     """When a trial ran last."""
@@ -77,18 +79,22 @@ class Watchdog:
         )
 
     def _kill_silent(self, trials: list[Trial], now: float) -> None:
-        """Kill trials that hang: neither a report nor their lease is recent."""
+        """Kill trials that hang: for long they reported nothing and their lease did not change."""
         for trial in trials:
             running = self.run.running.get(trial.trial_id)
             silent = now - self._active_at.get(trial.trial_id, now)
-            if running is None or silent < self.run.context.silence:
+            if running is None or silent < self.run.context.silence / 2:
                 continue
-            age = self.run.ledger.leases.age(running.trial.digest)
-            if age is not None and age < self.run.context.silence:
-                self._active_at[trial.trial_id] = now - age
-                continue
+            lease = self.run.ledger.leases.held(running.trial.digest)
+            if lease is not None:
+                before = self._leases.get(trial.trial_id)
+                self._leases[trial.trial_id] = lease.at
+                if before != lease.at:
+                    known = 0.0 if before is not None else self.run.context.silence / 2
+                    self._active_at[trial.trial_id] = now - known
+                    continue
             limit = self.run.context.silence
-            if age is None:  # its workers are still being started
+            if lease is None:  # its workers are still being started
                 limit = max(limit, timeouts.STARTING_SECONDS)
             if silent < limit:
                 continue

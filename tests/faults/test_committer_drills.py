@@ -122,22 +122,24 @@ def test_a_rebuild_killed_at_any_file_hides_no_row_and_can_be_done_again(
         assert_all_is_compacted_once(local, expected)
 
 
-def test_a_killed_committers_lease_is_told_and_taken_over_when_it_is_old(
-    local: Store, hands: Hands
+def test_a_killed_committers_lease_is_told_and_taken_over_when_it_stays_as_it_is(
+    local: Store, hands: Hands, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     expected = {f"d{i:03}": i % 3 for i in range(3)}
     hands(write, local, "d", 3).done()
     committer = hands(compact_once, local)
     assert committer.strike((Path(local.url) / "tables/steps/_delta_log").exists)
     committer.rest()
+    held = json.loads(local.get(committer_lease.KEY))
+    elsewhere = {**held, "process": {**held["process"], "machine": "another"}}
+    local.put(committer_lease.KEY, json.dumps(elsewhere).encode())
     with pytest.raises(committer_lease.BusyError, match="is compacting this store, last seen"):
         compaction.compact_committed(local)
     assert marks(local) == expected
-    held = json.loads(local.get(committer_lease.KEY))
-    local.put(
-        committer_lease.KEY,
-        json.dumps({**held, "at": held["at"] - committer_lease.LEASE_SECONDS}).encode(),
-    )
+    monkeypatch.setattr(committer_lease, "LEASE_SECONDS", 0.05)
+    monkeypatch.setattr(committer_lease, "POLL_SECONDS", 0.01)
+    old = {**elsewhere, "at": held["at"] - 100 * committer_lease.LEASE_SECONDS}
+    local.put(committer_lease.KEY, json.dumps(old).encode())
     assert_all_is_compacted_once(local, expected)
     with pytest.raises(KeyError):
         local.get(committer_lease.KEY)

@@ -173,7 +173,11 @@ def test_a_bit_flipped_anywhere_in_a_seal_changes_no_row(local: Store) -> None:
     assert wrong == []
 
 
-def test_a_damaged_lease_keeps_nobody_from_compacting(local: Store) -> None:
+def test_a_damaged_lease_keeps_nobody_from_compacting(
+    local: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(committer_lease, "LEASE_SECONDS", 0.05)
+    monkeypatch.setattr(committer_lease, "POLL_SECONDS", 0.01)
     expected = filled(local, 2, compacted=False)
     local.put(committer_lease.KEY, json.dumps({"who": "x", "at": time.time() + 1e9}).encode())
     compaction.compact_committed(local)

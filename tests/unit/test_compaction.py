@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.ledger import signs_of_life
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.process_identity import ProcessIdentity
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import (
     batch_selection,
@@ -268,3 +272,36 @@ def test_a_value_of_another_type_is_refused_at_write(ledger: Ledger) -> None:
     with pytest.raises(ValueError, match=r"steps.step must be int64: .*ten"):
         ledger.commit("d1", "finished", tables)
     assert ledger.store.list("trials/") == ledger.store.list("commits/") == []
+
+
+@pytest.mark.parametrize("skew", [-3600.0, 3600.0])
+def test_a_living_committer_whose_clock_is_wrong_is_not_thrown_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, skew: float
+) -> None:
+    store, passed = Store(str(tmp_path / "store")), 0.0
+
+    def renew() -> None:
+        content = {"who": "far", "at": time.time() + skew + passed}
+        store.put(committer_lease.KEY, json.dumps(content).encode())
+
+    def pause(seconds: float) -> None:
+        nonlocal passed
+        passed += seconds
+        if 15 < passed < 17:  # it renews its lease every 15 seconds
+            renew()
+
+    monkeypatch.setattr(signs_of_life, "now", lambda: passed)
+    monkeypatch.setattr(signs_of_life, "pause", pause)
+    renew()
+    with pytest.raises(committer_lease.BusyError, match="far is compacting"):
+        compaction.compact_committed(store)
+    assert compaction.compact_committed(store) == 0, "it is gone: nothing changed for two minutes"
+    assert passed > committer_lease.LEASE_SECONDS
+
+
+def test_a_committer_that_died_on_this_machine_holds_nobody_up(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    dead = dataclasses.replace(ProcessIdentity.current(), born="0")
+    lease = committer_lease.CommitterLease("dead", time.time(), dead)
+    store.put(committer_lease.KEY, lease.dump())
+    assert compaction.compact_committed(store) == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from orchestrator.ledger import driver_lock
+from orchestrator.ledger import driver_lock, signs_of_life
 from orchestrator.ledger.driver_lock import DriverLock, LostError, current_driver, locked
 from orchestrator.ledger.process_identity import ProcessIdentity
 from orchestrator.storage.object_store import Store
@@ -81,13 +81,35 @@ def elsewhere(store: Store, number: int, at: float) -> None:
 def test_another_machines_claim_lapses_when_it_is_not_renewed(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    now = 1_000_000.0
-    monkeypatch.setattr(driver_lock.time, "time", lambda: now)
-    elsewhere(store, 1, now - driver_lock.LAPSE_SECONDS + 1)
-    assert current_driver(store, "s") is not None
-    elsewhere(store, 1, now - driver_lock.LAPSE_SECONDS - 1)
-    with locked(store, "s", silent) as claim:
+    hour, waited = 3600.0, list[float]()
+    monkeypatch.setattr(signs_of_life, "now", lambda: sum(waited))
+    elsewhere(store, 1, time.time() - hour)  # its clock may be an hour behind: it is watched first
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        if sum(waited) < hour:  # it lives
+            elsewhere(store, 1, time.time() - hour + sum(waited))
+
+    monkeypatch.setattr(signs_of_life, "pause", pause)
+    with locked(store, "s", lambda _: None) as claim:
         assert claim.number == 2
+    assert hour + driver_lock.LAPSE_SECONDS - 2 < sum(waited) < hour + driver_lock.LAPSE_SECONDS + 2
+
+
+def test_a_driver_that_slept_through_its_lease_notices_before_it_acts(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    slept = 0.0
+    monkeypatch.setattr(signs_of_life, "now", lambda: slept)
+    sleeper = driver_lock.acquire(store, "s", silent)
+    sleeper.check()
+    slept = 10 * driver_lock.LAPSE_SECONDS
+    store.delete(sleeper.key)  # another driver came, went, and the next one took the same number
+    elsewhere(store, 1, 0.0)
+    with pytest.raises(LostError):
+        sleeper.check()
+    sleeper.release()
+    assert store.list("drivers/s/") == ["drivers/s/000001.json"], "the next driver's lock"
 
 
 def test_a_process_that_lives_here_keeps_its_claim_while_the_store_is_away(store: Store) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -194,3 +195,29 @@ def test_a_trial_that_never_has_a_lease_is_ended_too(
     look(max(timeouts.STARTING_SECONDS, timeouts.SILENCE_SECONDS) + 1)
     assert killed == ["actor"]
     assert "no sign of life" in (run.running["a"].killed or "")
+
+
+def test_a_trial_whose_lease_changes_lives_whatever_its_clock_says(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, now, killed = begun(ledger, SEARCHED), 0.0, list[str]()
+    assert run.next("a") is not None
+    monkeypatch.setattr(watchdog.ray, "kill", killed.append)
+    watch = Watchdog(run, clock=lambda: now)
+    watch.note_activity("a")
+    trial: Any = SimpleNamespace(trial_id="a", temporary_state=SimpleNamespace(ray_actor="actor"))
+    key = ledger.leases.key(run.running["a"].trial.digest)
+    ledger.leases.acquire(run.running["a"].trial.digest)
+    lease = json.loads(ledger.store.get(key)) | {"machine": "another"}
+    quiet = run.context.silence
+    for step in range(1, 30):  # the worker's clock is a day behind
+        now = step * quiet / 4
+        ledger.store.put(key, json.dumps(lease | {"at": now - 86400.0}).encode())
+        watch._kill_silent([trial], now)
+    assert killed == []
+    silent = now
+    while not killed:  # the lease says that it was renewed in the future, and stays as it is
+        now += quiet / 100
+        ledger.store.put(key, json.dumps(lease | {"at": 1e10}).encode())
+        watch._kill_silent([trial], now)
+        assert now < silent + 2 * quiet
