@@ -1,4 +1,4 @@
-"""Committed trials of a study whose configs lack fields that were added later."""
+"""Committed trials of a study that count as other configs in this version of the code."""
 
 from __future__ import annotations
 
@@ -8,21 +8,33 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import Plan
 from trainables.config import absent_paths, parse
+from trainables.part import identity
 
 
 @dataclass(frozen=True)
 class Outdated:
-    """The number of committed trials whose stored configs lack fields, and these fields."""
+    """The committed trials that a plan would train again, by the reason."""
 
     trials: int
+    """Trials whose stored configs lack ``fields``, which enter the digest."""
     fields: list[str]
+    changed: int = 0
+    """Trials whose data or formulas changed, so that their configs have another digest."""
 
     def __str__(self) -> str:
-        return (
-            f"{self.trials} trials were committed before {', '.join(self.fields)} existed: a"
-            " digest covers every field with its default, so these trials count as other configs"
-            " and are trained again"
-        )
+        lines: list[str] = []
+        if self.trials:
+            lines.append(
+                f"{self.trials} trials were committed before {', '.join(self.fields)} existed: a"
+                " digest covers every field with its default, so these trials count as other"
+                " configs and are trained again"
+            )
+        if self.changed:
+            lines.append(
+                f"{self.changed} trials were committed before their data or a formula changed:"
+                " they stay readable, count as other configs and are trained again"
+            )
+        return "\n".join(lines)
 
 
 def outdated(plan: Plan, ledger: Ledger) -> Outdated | None:
@@ -37,14 +49,20 @@ def outdated(plan: Plan, ledger: Ledger) -> Outdated | None:
         if d.revision != plan.revision and d.cell in cells and d.digest in others:
             groups.setdefault((d.revision, d.cell), []).append(d)
     details = ledger.studies.declarations(group[0] for group in groups.values())
-    digests, fields = set[str](), dict[str, None]()
+    lacking, changed, fields = set[str](), set[str](), dict[str, None]()
     for group in groups.values():
-        spec = details[group[0].key]["config"]
+        spec, digests = details[group[0].key]["config"], {d.digest for d in group}
         try:
-            missing = absent_paths(spec, parse(spec).plain())
-        except ValueError:  # not a config of this version of the code
+            config = parse(spec)
+            missing = absent_paths(spec, identity(config))
+            current = config.digest()
+        except (ValueError, OSError):  # no config of this version of the code, or no data
             continue
         if missing:
-            digests |= {d.digest for d in group}
+            lacking |= digests
             fields |= dict.fromkeys(missing)
-    return Outdated(len(digests), list(fields)) if digests else None
+        elif current != group[0].digest:
+            changed |= digests
+    if not lacking and not changed:
+        return None
+    return Outdated(len(lacking), list(fields), len(changed))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import make_plan
@@ -16,15 +18,34 @@ def test_what_was_committed_before_a_field_existed_is_said_to_be_trained_anew(
         return outdated(make_plan("s", space(), ledger), ledger)
 
     first, second = make_plan("s", space(), ledger).pending
-    young = second.config.plain()
+    young = dataclasses.replace(second.config, seed=99)  # another space of the same study had it
     old = first.config.plain()
     del old["train"]["fraction"]
-    for revision, digest, spec in (("r1", "0" * 16, old), ("r2", "1" * 16, young)):
+    for revision, digest, spec in (("r1", "0" * 16, old), ("r2", young.digest(), young.plain())):
         place = Declared("s", revision, first.cell.name, "final", 0, digest)
         ledger.studies.declare(place, {"arm": first.cell.arm, "config": spec, "values": {}})
     assert found() is None  # nothing is committed
-    finish(ledger, "1" * 16)
-    assert found() is None  # it says everything
+    finish(ledger, young.digest())
+    assert found() is None  # it lacks nothing, and its digest is that of its config
     finish(ledger, "0" * 16)
     assert found() == Outdated(1, ["train.fraction"])
     assert "before train.fraction existed" in str(found())
+
+
+def test_a_later_field_at_its_default_is_no_reason_and_a_changed_formula_is_one(
+    ledger: Ledger,
+) -> None:
+    """The stored config lacks a field outside the digest, and the digest differs all the same."""
+    trial = make_plan("s", space(), ledger).pending[0]
+    spec = trial.config.plain()
+    ((name, fields),) = spec["model"].items()
+    later = [f.name for f in dataclasses.fields(trial.config.model) if f.metadata.get("later")]
+    assert later, f"{name} has such a field"
+    for field in later:
+        del fields[field]
+    place = Declared("s", "r1", trial.cell.name, "final", 0, "0" * 16)
+    ledger.studies.declare(place, {"arm": trial.cell.arm, "config": spec, "values": {}})
+    finish(ledger, "0" * 16)
+    found = outdated(make_plan("s", space(), ledger), ledger)
+    assert found == Outdated(0, [], changed=1)
+    assert str(found).startswith("1 trials were committed before their data or a formula changed")

@@ -49,9 +49,7 @@ class Highway(nn.Module):
             for here, above in zip(widths[::-1], [*widths[-2::-1], width], strict=True)
         )
         self.head = nn.Conv2d(width, classes, 1, bias=False)
-        for module in self.modules():
-            if isinstance(module, nn.Conv2d):
-                nn.init.kaiming_normal_(module.weight, a=SLOPE)
+        self.apply(he_initialised)
 
     @staticmethod
     def decoded(width: int, poolings: int) -> list[int]:
@@ -80,6 +78,14 @@ class Highway(nn.Module):
 SLOPE = 0.01
 
 
+def he_initialised(layer: nn.Module) -> None:
+    """Initialise a convolution before a leaky ReLU (He et al. 2015); biases are zero."""
+    if isinstance(layer, nn.Conv2d):
+        nn.init.kaiming_normal_(layer.weight, a=SLOPE)
+        if layer.bias is not None:
+            nn.init.zeros_(layer.bias)
+
+
 class Block(nn.Module):
     """Convolution, channel dropout, batch normalisation, leaky ReLU."""
 
@@ -105,6 +111,7 @@ class FFParser(nn.Module):
         self.squeeze = nn.Conv2d(inputs, outputs, 1)
         self.filter = nn.Parameter(0.02 * torch.randn(2, outputs, side, side // 2 + 1))
         self.spatial = nn.Conv2d(outputs, 1, 1)
+        self.apply(he_initialised)
 
     def forward(self, features: Tensor) -> Tensor:
         """Return the gate [B, outputs, H, W]: a spatial map times a channel mean."""

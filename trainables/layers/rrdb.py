@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import cast
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -53,9 +51,6 @@ class DenseBlock(nn.Module):
             nn.Conv2d(features + i * growth, growth if i < 4 else features, 3, padding=1)
             for i in range(5)
         )
-        with torch.no_grad():
-            for conv in self.convs:  # small residuals at the start (ESRGAN's initialisation)
-                cast("nn.Conv2d", conv).weight.mul_(0.1)
 
     def forward(self, x: Tensor) -> Tensor:
         maps = [x]

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.interfaces.model import Model
-from trainables.part import require
+from trainables.part import later, require
 
 
 @dataclass(frozen=True)
@@ -20,7 +20,8 @@ class UNetModel(Model):
     """The numbers of a U-Net (Dhariwal & Nichol 2021, arXiv 2105.05233).
 
     ``attention`` lists the down-sampling factors that have self-attention, in addition to the
-    middle, which always has it.
+    middle, which always has it. The network sees a time t in [0, 1] as i = (``timesteps`` − 1)·t,
+    the step 0 to ``timesteps`` − 1 of a discrete process, whatever the schedule.
     """
 
     channels: int = 128
@@ -28,6 +29,7 @@ class UNetModel(Model):
     blocks: int = 2
     attention: tuple[int, ...] = (16,)
     heads: int = 1
+    timesteps: int = later(1000)
 
     def __post_init__(self) -> None:
         require(
@@ -43,6 +45,7 @@ class UNetModel(Model):
             self.heads > 0 and self.channels % self.heads == 0,
             f"heads={self.heads} must divide channels={self.channels}",
         )
+        require(self.timesteps >= 2, f"timesteps={self.timesteps} must be at least 2")
 
     @property
     def stride(self) -> int:
@@ -63,6 +66,7 @@ class UNet(nn.Module):
     def __init__(self, model: UNetModel, inputs: int, outputs: int, timed: bool) -> None:
         super().__init__()
         self.width = model.channels
+        self.last_step = model.timesteps - 1
         time_width = 4 * model.channels if timed else 0
         self.time = (
             nn.Sequential(
@@ -118,7 +122,9 @@ class UNet(nn.Module):
 
     def embed(self, t_B: Tensor) -> Tensor | None:
         """Embed the time in [0, 1] for the residual blocks: [B, 4 · channels]."""
-        return None if self.time is None else self.time(sinusoid(1000 * t_B.float(), self.width))
+        if self.time is None:
+            return None
+        return self.time(sinusoid(self.last_step * t_B.float(), self.width))
 
     def encode(self, h: Tensor, time: Tensor | None) -> list[Tensor]:
         """Return the features for the decoder, from the stem's output to the deepest."""
@@ -213,9 +219,12 @@ def zeroed(layer: nn.Conv2d) -> nn.Conv2d:
     return layer
 
 
-def sinusoid(t_B: Tensor, width: int) -> Tensor:
-    """Return cosines and sines of t, periods 2π to 10,000·2π: [B, width] (Ho et al. 2020)."""
+def sinusoid(i_B: Tensor, width: int) -> Tensor:
+    """Return cosines and sines of the step i, periods 2π to 10,000·2π: [B, width].
+
+    Ho et al. 2020 (arXiv 2006.11239).
+    """
     half = width // 2
-    rates = torch.exp(-math.log(10_000) * torch.arange(half, device=t_B.device) / half)
-    angles = t_B[:, None] * rates
+    rates = torch.exp(-math.log(10_000) * torch.arange(half, device=i_B.device) / half)
+    angles = i_B[:, None] * rates
     return torch.cat([angles.cos(), angles.sin()], 1)

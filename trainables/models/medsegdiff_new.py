@@ -19,10 +19,12 @@ from trainables.part import require
 class MedSegDiffNew(UNetModel):
     """Wu et al. 2022 (arXiv 2211.00611), the default of its repository.
 
-    The three finest decoder maps of the highway, detached, are added to the first convolution. The
+    Decoder maps of the highway, detached, are added to the first convolution: that of half the
+    resolution twice, then that of a quarter. The finest map feeds the highway's head only. The
     highway learns only from ``auxiliary_weight`` times the mean squared error of its probabilities.
     """
 
+    version: ClassVar[int | str] = 2
     published: ClassVar = Ports(image=3, mask=1, out=2)
     auxiliary: ClassVar[bool] = True
 
@@ -52,15 +54,15 @@ class MedSegDiffNewNetwork(Network):
         self.auxiliary_weight = model.auxiliary_weight
         self.masked = ports.mask > 0
         self.unet = UNet(model, ports.image + ports.mask, ports.out, timed=self.masked)
-        # Its three finest maps have w + w + 2w channels, as many as the first convolution.
+        # The maps at 1/2, 1/2 and 1/4 have w + w + 2w channels, as many as the first convolution.
         poolings = len(model.multipliers) - 1
         self.highway = Highway(ports.image, ports.classes, model.channels // 4, poolings)
 
     def features(self, image_BCHW: Tensor) -> Features:
         output = self.highway(image_BCHW)
-        coarse, middle, fine = output.maps[-3:]
-        maps = [fine, _enlarged(middle, 2), _enlarged(coarse, 4)]
-        return torch.cat(maps, 1).detach(), output.logits
+        quarter, half = output.maps[-3:-1]
+        middle = _enlarged(half, 2)
+        return torch.cat([middle, middle, _enlarged(quarter, 4)], 1).detach(), output.logits
 
     def forward(
         self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None

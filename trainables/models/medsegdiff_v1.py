@@ -27,6 +27,7 @@ class MedSegDiffV1(UNetModel):
     ``auxiliary_weight`` multiplies the mean squared error of the highway's probabilities.
     """
 
+    version: ClassVar[int | str] = 2
     published: ClassVar = Ports(image=3, mask=1, out=2)
     auxiliary: ClassVar[bool] = True
 

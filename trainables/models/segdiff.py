@@ -10,7 +10,7 @@ from torch import Tensor
 from trainables.layers.rrdb import RRDBEncoder
 from trainables.layers.unet import UNet, UNetModel
 from trainables.models import Features, Network, Output, Ports
-from trainables.part import require
+from trainables.part import later, require
 
 
 @dataclass(frozen=True)
@@ -21,12 +21,14 @@ class SegDiff(UNetModel):
     channels at full resolution.
     """
 
+    version: ClassVar[int | str] = 2
     published: ClassVar = Ports(image=3, mask=1, out=1)
 
     multipliers: tuple[int, ...] = (1, 1, 1, 2, 2, 4, 4)
     blocks: int = 3
     attention: tuple[int, ...] = (16, 32)
     heads: int = 4
+    timesteps: int = later(100)
     dense_blocks: int = 12
     dense_features: int = 64
     dense_growth: int = 32

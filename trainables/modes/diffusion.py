@@ -46,8 +46,9 @@ class Diffusion(Mode):
     ``t_low`` and ``t_high`` restrict training and sampling to a part of the schedule. The network
     predicts ``target``. ``loss`` is the ``mse`` of the target; ``hybrid``, which adds
     ``vlb_weight`` × the variational bound for a step of a ``timesteps``-step process with learned
-    variance; or ``cross_entropy``, whose head gives logits of the mask, so the target must be x0.
-    ``weight`` weights each noise level, and ``dice_weight`` × (1 − soft Dice of x0) is added.
+    variance, given the estimate of x0 before ``clip``; or ``cross_entropy``, whose head gives
+    logits of the mask, so the target must be x0. ``weight`` weights each noise level, and
+    ``dice_weight`` × (1 − soft Dice of x0) is added.
 
     With ``evidence`` the log-odds from a pixel's own noisy value are added to the logits in closed
     form, so that the network learns only the information of the image and of the other pixels. The
@@ -63,6 +64,7 @@ class Diffusion(Mode):
     the pass of the twin.
     """
 
+    version: ClassVar[int | str] = 2
     denoises: ClassVar[bool] = True
 
     schedule: Schedule = field(default_factory=Linear)
@@ -151,6 +153,11 @@ class Diffusion(Mode):
 
     def estimate(self, output: Output, x: Tensor, log_snr_B: Tensor) -> Estimate:
         """Return the estimate of x0, [B, M, H, W], from the output of a pass."""
+        raw = self._unclipped(output, x, log_snr_B)
+        bounded = self.clip and self.loss != "cross_entropy"  # expectations need no clipping
+        return raw._replace(x0=self.encoding.clamp(raw.x0)) if bounded else raw
+
+    def _unclipped(self, output: Output, x: Tensor, log_snr_B: Tensor) -> Estimate:
         if self.loss == "cross_entropy":
             logits = self.logits(output.main, x, log_snr_B)
             return Estimate(self.encoding.to_x0(self.encoding.expected(logits)))
@@ -158,8 +165,7 @@ class Diffusion(Mode):
         if self.loss == "hybrid":
             main, raw = output.main.chunk(2, 1)
             spread = (raw + 1) / 2
-        x0 = to_x0(main, x, log_snr_B, self.target)
-        return Estimate(self.encoding.clamp(x0) if self.clip else x0, spread)
+        return Estimate(to_x0(main, x, log_snr_B, self.target), spread)
 
     def denoise(
         self,
@@ -213,7 +219,8 @@ class Diffusion(Mode):
         weight = self.weight.on(log_snr, self.target).to(loss)
         loss = loss * torch.where(blind, 1.0, weight)  # the twin has no noise level
         if self.loss == "hybrid":
-            loss = loss + self.vlb_weight * self._bound(x0, estimate, t)
+            raw = self._unclipped(output, x, log_snr)
+            loss = loss + self.vlb_weight * self._bound(x0, raw, t)
         truth = masks.to_channels(batch.labels_BHW, classes)
         if self.dice_weight > 0:
             p = self.encoding.classes(self.encoding.to_mask(estimate.x0), classes)
@@ -223,20 +230,22 @@ class Diffusion(Mode):
     def _bound(self, x0: Tensor, estimate: Estimate, t: Tensor) -> Tensor:
         """Return one step's term of the variational bound, bits per element, [B].
 
-        It trains the variance only: the estimate of x0 is detached (Nichol & Dhariwal 2021, arXiv
-        2102.09672, section 3.1). The last step's term is the cost of the clean mask's bin.
+        Step i = t·(T − 1) leads to i − 1. The bound trains the variance only: the estimate of x0 is
+        detached (Nichol & Dhariwal 2021, arXiv 2102.09672, section 3.1). Below i = 1 the term is
+        the cost of the clean mask's bin, whose variance lies between the posterior's at i = 1 and
+        β₀ = σ² at t = 0.
         """
         assert estimate.range is not None
-        last = 1 / self.timesteps
+        last = 1 / (self.timesteps - 1)
         there = self.log_snr((t - last).clamp(min=0))
         here = self.log_snr(t.clamp(min=last))
         mean = estimate.x0.detach()
         step = step_divergence(mean - x0, here, there, estimate.range)
         c, b = self.encoding.offset, self.encoding.scale
         ends = self.log_snr(torch.tensor([last, 0.0], device=t.device, dtype=t.dtype))
-        first, clean = functional.logsigmoid(-ends).float()
+        clean = functional.logsigmoid(-ends[1]).float()
         posterior = clean + torch.log(-torch.expm1(ends[0] - ends[1])).float()
-        log_variance = posterior + estimate.range * (first - clean)
+        log_variance = posterior + estimate.range * (clean - posterior)
         bins = bin_cost(x0 - c, mean - c, log_variance, b / 255, b)  # bins of 8-bit images: Ho 2020
         cost = torch.where(as_images(t < last).bool(), bins, step)
         return cost.flatten(1).mean(1) / math.log(2)
