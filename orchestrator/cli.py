@@ -88,6 +88,14 @@ def _configs(at: Parsers) -> None:
         metavar="N",
         help="CPU threads (default: all; for a committed trial as many as it had)",
     )
+    for name in ("run", "adapt"):
+        at[name].add_argument(
+            "--trust",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="run this .py file if the stored config names it",
+        )
 
 
 def _sweeps(at: Parsers) -> None:

@@ -24,6 +24,8 @@ import sys
 import types
 import typing
 from collections.abc import Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
@@ -52,6 +54,27 @@ class Part(abc.ABC):
     def name(self) -> str:
         """The name of the file, which is the name of the part."""
         return type(self).__module__.rpartition(".")[2]
+
+
+class UntrustedError(ValueError):
+    """Stored text names a Python file that the user has not named."""
+
+
+_TRUSTED: ContextVar[frozenset[Path] | None] = ContextVar("trusted", default=None)
+"""The files that may be run; None: all, because the user wrote what is parsed."""
+
+
+@contextmanager
+def only_trusted(files: typing.Iterable[str] = ()) -> typing.Generator[None]:
+    """Run no other user's files than these while the block parses text from a store.
+
+    Parsing raises :class:`UntrustedError` for any other file.
+    """
+    token = _TRUSTED.set(frozenset(Path(file).expanduser().resolve() for file in files))
+    try:
+        yield
+    finally:
+        _TRUSTED.reset(token)
 
 
 def names(kind: str) -> list[str]:
@@ -102,6 +125,12 @@ def part_class(kind: str, name: str) -> type[Part]:
 def _class_in_file(kind: str, path: str) -> type[Part]:
     """Return the class in a user's file; its version is the hash of the file."""
     what, file = kind.removesuffix("s"), Path(path).expanduser().absolute()
+    trusted = _TRUSTED.get()
+    if trusted is not None and file.resolve() not in trusted:
+        raise UntrustedError(
+            f"{what} {path!r}: stored text names this file, and code that a store names is not"
+            f" run; `--trust {path}` allows it"
+        )
     if not file.is_file():
         raise ValueError(f"{what} {path!r}: there is no such file")
     if not file.stem.isidentifier():

@@ -15,7 +15,8 @@ from orchestrator.commands.options import ledger_of, require_study
 from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
 from orchestrator.fingerprint.probes import ProbeCurves, probe_curves
 from orchestrator.report.adapted_schedule import schedule_figure
-from trainables.part import unknown
+from trainables.config import parse
+from trainables.part import only_trusted, unknown
 
 REPLICATES = 3
 PLAIN: dict[str, dict[str, Any]] = {"linear": {"linear": {}}, "cosine": {"cosine": {}}}
@@ -24,6 +25,11 @@ PLAIN: dict[str, dict[str, Any]] = {"linear": {"linear": {}}, "cosine": {"cosine
 
 def main(options: Namespace) -> int:
     """Print the schedule that the fingerprint suggests; write the space that tests it."""
+    with only_trusted(options.trust):
+        return _adapt(options)
+
+
+def _adapt(options: Namespace) -> int:
     adapted = Adapted(_chosen(options))
     if not adapted.bits.sum() > 0:
         raise ValueError(
@@ -37,6 +43,7 @@ def main(options: Namespace) -> int:
     for file in (path, path.with_suffix(".svg")):
         if file.exists():
             raise ValueError(f"{file} exists; choose another name with -o FILE.py")
+    parse(adapted.probe.final.config)  # the space would name the files that the config names
     numbers = reasons(adapted)
     figure = path.with_suffix(".svg")
     path.write_text(space(adapted), encoding="utf-8")

@@ -67,7 +67,7 @@ def _reproduce(options: Namespace) -> int:
     """Train a committed trial again and compare; nothing is written to the store."""
     if options.cell is not None or options.set:
         raise ValueError("--cell and --set select a config of a space, a digest names one config")
-    stored = load_trial(ledger_of(options), options.what)
+    stored = load_trial(ledger_of(options), options.what, options.trust)
     torch.set_num_threads(options.threads or stored.trial["threads"] or 1)
     sink = InMemorySink(code_version())
     context = WorkerContext(device=best_device(), microbatch_factor=stored.microbatch_factor)

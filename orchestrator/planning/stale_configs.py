@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import Plan
 from trainables.config import absent_paths, parse
-from trainables.part import identity
+from trainables.part import UntrustedError, identity, only_trusted, parts_in
+
+log = logging.getLogger("segprint.tables")
 
 
 @dataclass(frozen=True)
@@ -49,13 +52,19 @@ def outdated(plan: Plan, ledger: Ledger) -> Outdated | None:
         if d.revision != plan.revision and d.cell in cells and d.digest in others:
             groups.setdefault((d.revision, d.cell), []).append(d)
     details = ledger.studies.declarations(group[0] for group in groups.values())
+    examples = [config for pair in plan.examples.values() for config in pair]
+    own_files = {part.file for config in examples for part in parts_in(config) if part.file}
     lacking, changed, fields = set[str](), set[str](), dict[str, None]()
     for group in groups.values():
         spec, digests = details[group[0].key]["config"], {d.digest for d in group}
         try:
-            config = parse(spec)
+            with only_trusted(own_files):
+                config = parse(spec)
             missing = absent_paths(spec, identity(config))
             current = config.digest()
+        except UntrustedError as error:
+            log.warning("segprint: %s: %s", group[0].key, str(error).partition(";")[0])
+            continue
         except (ValueError, OSError):  # no config of this version of the code, or no data
             continue
         if missing:

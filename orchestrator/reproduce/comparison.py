@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal, cast
 
 import numpy as np
@@ -12,11 +12,12 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from numpy.typing import NDArray
 
+from orchestrator.ledger.commits import labels_of
 from orchestrator.ledger.parquet import fields
 from orchestrator.reproduce.trial import InMemorySink, StoredTrial
 from trainables.runtime.environment import environment_of
 from trainables.runtime.worker_context import WorkerContext
-from trainables.schemas import KEY, SCHEMAS, Row, Tables, to_arrow
+from trainables.schemas import ABOUT, KEY, SCHEMAS, Row, Tables, to_arrow
 
 TOLERANCE = 0.02
 """The relative difference that is allowed between sums where the settings differ.
@@ -25,10 +26,12 @@ Sums of floating-point numbers in another order differ in their last bits, and t
 that with every step. With two threads in place of one, 200 steps of a small diffusion network
 moved no sum by more than 0.4 %; of its feed-forward twin, by 0.005 %.
 """
-TRIAL_COLUMNS = (
-    *("outcome", "steps", "best_step", "score", "parameters", "macs_per_pass"),
-    *("passes_per_image", "probe_passes", "test_images"),
+EXACT_COLUMNS = (
+    *(*ABOUT, "seed", "outcome", "steps", "parameters", "macs_per_pass", "passes_per_image"),
+    *("probe_passes", "test_images"),
 )
+"""Columns of the ``trials`` table that the config decides on any hardware."""
+TRIAL_COLUMNS = (*EXACT_COLUMNS, "best_step", "score")
 """Columns of the ``trials`` table that follow from the config; times and memory do not."""
 INDICES = ("step", "bin")
 """Numeric columns that identify a row, as texts do."""
@@ -36,6 +39,8 @@ COUNTS = ("tp", "fp", "fn", "tn")
 """Counts of pixels. Their differences are relative to the area of both masks, since the number of
 wrong pixels may be small.
 """
+SOFTWARE = ("code",)
+"""Settings that change no integer: with the same hardware and packages, counts are the same."""
 NOT_COMPARED = ("pictures", "logs")
 """Pictures show the compared sums, rounded to 8 bits; logs contain times."""
 
@@ -98,7 +103,9 @@ def reproduction(stored: StoredTrial, sink: InMemorySink, context: WorkerContext
         "code": sink.code,
     }
     differences = setting_differences(stored.trial, here)
-    return Reproduction(compare(stored, sink.tables), differences)
+    same_hardware = all(difference.what in SOFTWARE for difference in differences)
+    compared = compare(stored, sink.tables, same_hardware=same_hardware)
+    return Reproduction(compared, differences)
 
 
 def setting_differences(stored: Row, here: Row) -> list[SettingDifference]:
@@ -129,17 +136,33 @@ def _or_unknown(value: object) -> object:
     return "unknown" if value is None else value
 
 
-def compare(stored: StoredTrial, tables: Tables) -> list[Comparison]:
-    """Compare every number that follows from the config with rows by table."""
-    key = {name: stored.trial[name] for name in KEY}
+def compare(stored: StoredTrial, tables: Tables, *, same_hardware: bool = True) -> list[Comparison]:
+    """Compare every number that follows from the config with rows by table.
+
+    The new rows say what is expected: a table that the stored trial lacks differs. Integers may
+    differ only on other hardware.
+    """
+    key = {**{name: stored.trial[name] for name in KEY}, **labels_of(tables["trials"][0])}
     comparisons: list[Comparison] = []
     for name, old in stored.tables.items():
         new = to_arrow(name, tables.get(name, []), key)
         if name == "trials":
             comparisons += _compare_trials(stored.trial, new.to_pylist()[0])
         elif name not in NOT_COMPARED and (old.num_rows or new.num_rows):
-            comparisons += _compare_tables(name, old, new)
-    return comparisons
+            expected = {"sample", *stored.config.test.controls}
+            comparisons += _compare_tables(name, old, new, expected)
+    return [_without_tolerance(c, same_hardware=same_hardware) for c in comparisons]
+
+
+def _without_tolerance(compared: Comparison, *, same_hardware: bool) -> Comparison:
+    """Return the comparison with the verdict "differs" where no tolerance applies."""
+    table, column = compared.what.split(".", 1)
+    types = {field.name: field.type for field in fields(SCHEMAS[table])}
+    integer = pa.types.is_integer(types[column])
+    exact = (table == "trials" and column in EXACT_COLUMNS) or (integer and same_hardware)
+    return (
+        replace(compared, verdict="differs") if exact and compared.verdict == "close" else compared
+    )
 
 
 def _compare_trials(old_row: Row, new_row: Row) -> Iterator[Comparison]:
@@ -154,12 +177,17 @@ def _compare_trials(old_row: Row, new_row: Row) -> Iterator[Comparison]:
         yield Comparison(f"trials.{name}", old, new, difference, verdict)
 
 
-def _compare_tables(name: str, old: pa.Table, new: pa.Table) -> Iterator[Comparison]:
-    """Compare each number, summed over the rows that the texts and indices identify."""
-    columns = [f for f in fields(SCHEMAS[name]) if f.name not in (*KEY, "seconds")]
+def _compare_tables(
+    name: str, old: pa.Table, new: pa.Table, expected: set[str]
+) -> Iterator[Comparison]:
+    """Compare each number, summed over the rows that the texts and indices identify.
+
+    ``expected`` are the readings that follow from the config.
+    """
+    columns = [f for f in fields(SCHEMAS[name]) if f.name not in ("digest", "attempt", "seconds")]
     if "reading" in old.column_names:  # readings that are newer than the attempt are no difference
-        known: Any = cast("Any", pc.field("reading")).isin(old["reading"].unique())
-        new = new.filter(known)
+        readings = [*cast("list[str]", old["reading"].unique().to_pylist()), *expected]
+        new = new.filter(cast("Any", pc.field("reading")).isin(readings))
     labels = [f.name for f in columns if pa.types.is_string(f.type) or f.name in INDICES]
     numbers = [f.name for f in columns if f.name not in labels]
     old, new = _sorted(old, labels), _sorted(new, labels)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pyarrow as pa
@@ -12,6 +12,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.tables.snapshot import Snapshot
 from trainables.config import Config, absent_paths, parse
 from trainables.decoding.cache import load
+from trainables.part import UntrustedError, only_trusted
 from trainables.runtime.environment import environment_of
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMAS, Outcome, Row, Tables
@@ -61,19 +62,20 @@ class InMemorySink:
         self.outcome, self.tables = outcome, tables
 
 
-def load_trial(ledger: Ledger, digest: str) -> StoredTrial:
-    """Return what is committed under a digest.
+def load_trial(ledger: Ledger, digest: str, trusted: Iterable[str] = ()) -> StoredTrial:
+    """Return what is committed under a digest; of Python files, its config may name ``trusted``.
 
     Raises:
         ValueError: nothing is; or the fields of its config, its data or its formulas have changed
-            since.
+            since; or it names another Python file.
     """
     snapshot = Snapshot(ledger.store)
     tables = {name: snapshot.table(name, [digest]) for name in SCHEMAS}
     if not tables["trials"].num_rows:
         raise ValueError(f"no committed trial has the digest {digest!r}")
     trial: Row = tables["trials"].to_pylist()[0]
-    config = _config(digest, trial)
+    with only_trusted(trusted):
+        config = _config(digest, trial)
     if trial["outcome"] == "finished" and trial["reason"]:  # it ran short of memory
         factor = ledger.failed_attempts.microbatch_factors([digest])[digest]
         return StoredTrial(tables, config, factor)
@@ -85,6 +87,8 @@ def _config(digest: str, trial: Row) -> Config:
     spec, remedy = json.loads(trial["config"]), f"check out the code it ran with, {trial['code']}"
     try:
         config = parse(spec)
+    except UntrustedError as error:
+        raise ValueError(f"{digest}: {error}") from None
     except ValueError as error:
         raise ValueError(
             f"{digest}: this code cannot parse its config: {error}; {remedy}"

@@ -265,3 +265,49 @@ def test_an_unknown_digest_and_settings_of_a_space_are_bad_input(
         done = inline(*store, "run", *arguments)
         assert done.returncode == 2
         assert message in done.stderr
+
+
+@pytest.mark.parametrize("table", ["cases", "calibration", "samples", "steps"])
+def test_a_record_without_one_of_its_tables_is_not_reproduced(
+    ledger: Ledger, small: Small, table: str
+) -> None:
+    config, memory = small(), InMemorySink(CODE)
+    for _ in attempt(config, memory, WorkerContext()):
+        pass
+    assert memory.tables[table]
+    fewer = {name: rows for name, rows in memory.tables.items() if name != table}
+    ledger.commit(config.digest(), "finished", fewer)
+    for code in (CODE, "other"):
+        result = repeated(ledger, config.digest(), code=code)
+        assert not result.reproduced
+        assert f"{table}." in result.verdict
+
+
+@pytest.mark.parametrize("column", ["task", "mode", "schedule", "model", "seed"])
+def test_a_record_of_another_identity_is_not_reproduced(
+    ledger: Ledger, small: Small, column: str
+) -> None:
+    config, memory = small(mode="feedforward"), InMemorySink(CODE)
+    for _ in attempt(config, memory, WorkerContext()):
+        pass
+    value: Any = 7 if column == "seed" else "another"
+    trial = {**memory.tables["trials"][0], column: value}
+    ledger.commit(config.digest(), "finished", {**memory.tables, "trials": [trial]})
+    result = repeated(ledger, config.digest(), code="other")
+    assert not result.reproduced
+    assert f"trials.{column}" in result.verdict
+
+
+def test_counts_may_differ_on_other_hardware_only(ledger: Ledger, small: Small) -> None:
+    config, memory = small(mode="feedforward"), InMemorySink(CODE)
+    for _ in attempt(config, memory, WorkerContext()):
+        pass
+    cases = [dict(row) for row in memory.tables["cases"]]
+    largest = max(cases, key=lambda row: row["tn"])
+    largest["tn"] += 1
+    ledger.commit(config.digest(), "finished", {**memory.tables, "cases": cases})
+    result = repeated(ledger, config.digest(), code="other")
+    assert not result.reproduced
+    assert "cases.tn" in result.verdict
+    torch.set_num_threads(2)
+    assert "cases.tn" not in repeated(ledger, config.digest()).verdict
