@@ -12,9 +12,9 @@ import pyarrow as pa
 
 from orchestrator.analyses import catalog
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import deliver
+from orchestrator.commands.output import console, deliver
 from orchestrator.heldout import paired
-from orchestrator.heldout.final_cells import IDENTITY, FinalCell, final_cells
+from orchestrator.heldout.final_cells import IDENTITY, FinalCell, final_cells, without_data
 from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.statistics.verdicts import comparison
 from orchestrator.views.catalog import Catalog
@@ -40,9 +40,17 @@ def main(options: Namespace) -> int:
             for side in (one, other)
         )
     pairs = paired.Pairs(HeldOut(tables, load_metrics(), [*one, *other]))
+    compared = list(_pairs(one, other))
+    for left, right in compared:
+        if left.data_hash != right.data_hash:
+            console(stderr=True).print(
+                f"segprint: {_label(left)} and {_label(right)} are not compared: the data of"
+                f" {without_data(left)} differ ({left.data_hash or 'unknown'} and"
+                f" {right.data_hash or 'unknown'})"
+            )
     found = [
         {"task": left.task, "one": _label(left), "other": _label(right), **pair.columns}
-        for left, right in _pairs(one, other)
+        for left, right in compared
         for pair in pairs.differences(left, right)
     ]
     found = paired.adjusted(found, "metric")
@@ -111,7 +119,7 @@ def _pairs(one: list[FinalCell], other: list[FinalCell]) -> Iterator[tuple[Final
     """Yield pairs of cells of the same task: equal names if there are any, else all pairs."""
     same = {cell.cell for cell in one} & {cell.cell for cell in other}
     for left, right in product(one, other):
-        if left.task == right.task and (not same or left.cell == right.cell):
+        if without_data(left) == without_data(right) and (not same or left.cell == right.cell):
             yield left, right
 
 

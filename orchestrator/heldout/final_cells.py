@@ -26,7 +26,8 @@ class FinalCell:
 
     study: str
     task: str
-    """The data set's name, with the settings by which tasks of the study differ."""
+    """The data set's name, with the settings by which tasks of the study differ, and with the hash
+    of its content where several data of this name are in the store."""
     arm: str
     model: str
     mode: str
@@ -38,6 +39,11 @@ class FinalCell:
     def key(self) -> tuple[str, str]:
         """Study and cell, which identify it within a store."""
         return self.study, self.cell
+
+    @property
+    def data_hash(self) -> str:
+        """The hash of the data of all trials; empty if it is not known."""
+        return str(self.trials["data_hash"].fillna("").iloc[0])
 
     @property
     def identity(self) -> dict[str, str]:
@@ -71,6 +77,7 @@ class FinalCell:
 def final_cells(tables: Catalog, declared: pa.Table | None = None) -> Iterator[FinalCell]:
     """Every cell of every study that has a finished final trial.
 
+    Trials on other data are another cell, of a task with another name: they are never paired.
     ``declared`` replaces the rows of the view ``studies``, for instance by earlier revisions.
     """
     studies = frame(tables["studies"] if declared is None else declared)
@@ -78,12 +85,34 @@ def final_cells(tables: Catalog, declared: pa.Table | None = None) -> Iterator[F
     final = studies[studies["stage"] == "final"].drop(columns=["config"])
     final = final.merge(trials[trials["outcome"] == "finished"], on="digest")
     final["config"] = final["config"].fillna("{}")
-    groups = [group for _, group in final.groupby(["study", "cell"], sort=False)]
-    first = (group.iloc[0] for group in groups)
+    final["data_hash"] = final["data_hash"].fillna("")
+    groups = [group for _, group in final.groupby(["study", "cell", "data_hash"], sort=False)]
+    first = [group.iloc[0] for group in groups]
     tasks = task_names([(str(r["study"]), str(r["task"]), str(r["config"])) for r in first])
+    tasks = _with_data(tasks, [str(r["data_hash"]) for r in first])
     for task, group in zip(tasks, groups, strict=True):
         identity = {column: str(group[column].iloc[0]) for column in IDENTITY}
         yield FinalCell(**{**identity, "task": task}, trials=group)
+
+
+def without_data(cell: FinalCell) -> str:
+    """The name of a cell's task without the hash of its data."""
+    return cell.task.removesuffix(_suffix(cell.data_hash))
+
+
+def _with_data(tasks: list[str], hashes: list[str]) -> list[str]:
+    """Append the hash of the data to each task's name that several data have."""
+    used: dict[str, set[str]] = {}
+    for task, data_hash in zip(tasks, hashes, strict=True):
+        used.setdefault(task, set()).add(data_hash)
+    return [
+        f"{task}{_suffix(data_hash)}" if len(used[task]) > 1 else task
+        for task, data_hash in zip(tasks, hashes, strict=True)
+    ]
+
+
+def _suffix(data_hash: str) -> str:
+    return f" (data {data_hash[:8] or 'unknown'})"
 
 
 def frame(table: pa.Table) -> pd.DataFrame:

@@ -121,7 +121,9 @@ class Pairs:
                 yield metric, counts, _contrast(estimates, (1, -1, -1, 1))
 
     def _shared(self, cells: tuple[FinalCell, ...]) -> Iterator[tuple[Metric, Counts, list[Sides]]]:
-        """Each metric with the rows that all cells have, class by class."""
+        """Each metric with the rows that all cells have, class by class; none of other data."""
+        if len({cell.data_hash for cell in cells}) > 1:
+            return
         for name, table in self._tables.items():
             sides = [self._side(name, table, cell) for cell in cells]
             common = functools.reduce(_in_both, (side.keys for side in sides))
