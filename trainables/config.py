@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any, cast
 
@@ -14,13 +14,27 @@ from trainables.datasets import Dataset
 from trainables.decoding.cache import content_hash
 from trainables.models import Model, Ports
 from trainables.modes import Mode
+from trainables.modes.deep_ensemble import DeepEnsemble
 from trainables.modes.diffusion import Diffusion
-from trainables.part import Part, identity, parse_dataclass, parts_in, plain, require
+from trainables.modes.feedforward import FeedForward
+from trainables.part import (
+    Part,
+    as_validated,
+    identity,
+    parse_dataclass,
+    parts_in,
+    plain,
+    reading,
+    require,
+)
+from trainables.runtime.seeding import generator
 from trainables.samplers.ddpm import DDPM
 from trainables.settings import Evaluation, Probe, Train
 
-VERSION = 2
+VERSION = 3
 """Increased when the loop or the evaluation changes the numbers of an unchanged config."""
+SAME_VALIDATION = 2
+"""The version of runs that version 3 did not change: they validate with their own reading."""
 
 
 @dataclass(frozen=True)
@@ -31,8 +45,8 @@ class Config:
     model: Model
     mode: Mode
     train: Train = field(default_factory=Train)
-    test: Evaluation = field(default_factory=Evaluation)
-    probe: Probe = field(default_factory=Probe)
+    test: Evaluation = reading(default_factory=Evaluation, validation=Evaluation(pictures=0))
+    probe: Probe = reading(default_factory=Probe, validation=Probe(bins=0))
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -101,15 +115,48 @@ class Config:
         return self._digest
 
     @cached_property
+    def trainings(self) -> tuple[Config, ...]:
+        """The configs of the networks that the run reads, each with the reading of validation.
+
+        Runs whose trainings are equal have the same weights. A deep ensemble reads as many as it
+        has networks, each of which is the network of a ``feedforward`` run.
+        """
+        if not isinstance(self.mode, DeepEnsemble):
+            return (as_validated(self),)
+        mode = FeedForward(loss=self.mode.loss, dice_weight=self.mode.dice_weight)
+        first = as_validated(replace(self, mode=mode))
+        seeds = (
+            generator(self.seed, "network", number).initial_seed()
+            for number in range(1, self.mode.runs)
+        )
+        return (first, *(replace(first, seed=seed) for seed in seeds))
+
+    @cached_property
+    def training_digests(self) -> tuple[str, ...]:
+        """The identity of each training: its weights are kept under this name."""
+        return tuple(training._hash("training") for training in self.trainings)
+
+    @property
+    def version(self) -> int:
+        """The version of the loop and the evaluation as far as they change this run's numbers."""
+        validates_alike = self.test.unit == "tiles" and _json(
+            identity(as_validated(self.mode))
+        ) == _canonical(_ByIdentity(self.mode))
+        return SAME_VALIDATION if validates_alike else VERSION
+
+    @cached_property
     def _digest(self) -> str:
-        """The hash of the canonical JSON, which is joined from the cached texts of the fields."""
+        return self._hash("")
+
+    def _hash(self, level: str) -> str:
+        """Hash the canonical JSON, which is joined from the cached texts of the fields."""
         values = {f.name: _ByIdentity(getattr(self, f.name)) for f in fields(self)}
         parts = [part for value in values.values() for part in _parts(value)]
         versions = {f"{p.kind}/{p.name}": p.version for p in parts}
         inner = ",".join(f'"{name}":{_canonical(values[name])}' for name in sorted(values))
         whole = (
             f'{{"config":{{{inner}}},"data":{_json(content_hash(self.task))}'
-            f',"version":{VERSION},"versions":{_json(versions)}}}'
+            f',"version":{self.version},"versions":{_json(versions)}}}{level}'
         )
         return hashlib.sha256(whole.encode()).hexdigest()[:16]
 

@@ -184,6 +184,7 @@ class TrialRow(Environment, total=False):
     test_seconds: float
     probe_seconds: float
     test_images: int
+    reading_seconds: float
     device_seconds: float | None
     probe_passes: int
     peak_host_bytes: int
@@ -191,6 +192,8 @@ class TrialRow(Environment, total=False):
     started_at: datetime
     ended_at: datetime
     code: str
+    trainings: list[str]
+    weights: list[str]
 
 
 @dataclass

@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 6
+SCHEMA_VERSION = 7
 
 BINS = 1200
 """Fine bins of the stored probability histogram, a multiple of 10, 15 and 20."""
@@ -83,6 +83,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("ended_at", pa.timestamp("us", tz="UTC")),
             ("code", pa.string()),
             ("packages", pa.string()),
+            ("reading_seconds", pa.float64()),
+            ("trainings", pa.list_(pa.string())),
+            ("weights", pa.list_(pa.string())),
         ]
     ),
     # One row per validation: the training loss since the last one, the validation score, and the

@@ -15,7 +15,7 @@ from trainables.augment import turned, unturned
 from trainables.controls import Control
 from trainables.interfaces.mode import Batch, Mode, Prediction
 from trainables.interfaces.network import Ensemble, Network, Output, Ports
-from trainables.part import require
+from trainables.part import reading, require
 
 VIEWS = (0, 4, 2, 6, 1, 3, 5, 7)
 """Symmetries of the square in the order of the members: the first 2, 4 and 8 form groups."""
@@ -36,7 +36,7 @@ class Segmenter(Mode):
 
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
     dice_weight: float = 1.0
-    members: int = 1
+    members: int = reading(1)
 
     def __post_init__(self) -> None:
         require(self.dice_weight >= 0, f"dice_weight={self.dice_weight} must not be negative")

@@ -30,6 +30,41 @@ class TrainingRecord:
     """Training time since the last validation."""
     train_seconds: float = 0.0
     validate_seconds: float = 0.0
+    kept_seconds: float = 0.0
+    """The part of both that another run spent, whose weights were kept."""
+    earlier_train_seconds: float = 0.0
+    """The part of ``train_seconds`` that belongs to the networks before this one."""
+    earlier_validate_seconds: float = 0.0
+
+    def begin_next(self, step: int) -> None:
+        """Begin the record of the next network, after ``step`` steps of this one."""
+        self.before += step
+        self.best_score, self.worse, self.validations = -1.0, 0, 0
+        self.earlier_train_seconds = self.train_seconds
+        self.earlier_validate_seconds = self.validate_seconds
+
+    def of_network(self) -> TrainingRecord:
+        """Return the record of the network that was trained last, as if it were the only one."""
+        rows = [row for row in self.history if row["step"] > self.before or not self.before]
+        return TrainingRecord(
+            history=[{**row, "step": row["step"] - self.before} for row in rows],
+            best_step=self.best_step - self.before,
+            best_score=self.best_score,
+            worse=self.worse,
+            validations=self.validations,
+            train_seconds=self.train_seconds - self.earlier_train_seconds,
+            validate_seconds=self.validate_seconds - self.earlier_validate_seconds,
+        )
+
+    def adopt(self, kept: TrainingRecord) -> int:
+        """Take over the record of a network that another run trained; return its last step."""
+        self.history += [{**row, "step": row["step"] + self.before} for row in kept.history]
+        self.best_step, self.best_score = self.before + kept.best_step, kept.best_score
+        self.worse, self.validations = kept.worse, kept.validations
+        self.train_seconds += kept.train_seconds
+        self.validate_seconds += kept.validate_seconds
+        self.kept_seconds += kept.train_seconds + kept.validate_seconds
+        return kept.history[-1]["step"]
 
 
 class Trainer(abc.ABC):
@@ -51,6 +86,8 @@ class Trainer(abc.ABC):
     record: TrainingRecord
     batch: int
     """Cases per step."""
+    networks: int = 1
+    """The number of networks that the run trains or reads."""
 
     @property
     @abc.abstractmethod

@@ -8,6 +8,8 @@ Keys below the store's root::
     studies/STUDY/REVISION/HASH.parquet                 many trials that were declared at once
     trials/DIGEST/ATTEMPT/TABLE.parquet                 an attempt's rows, immutable
     commits/DIGEST.OUTCOME[-ATTEMPT].json               makes an attempt visible
+    weights/TRAINING.json                               the record of a training
+    weights/TRAINING/HASH.safetensors                   its weights, written before the record
     checkpoints/DIGEST.pt, leases/DIGEST.json           of a run in flight
     drivers/STUDY/NUMBER.json                           which process drives a study
     quarantine/                                         damaged commits that were set aside
@@ -41,6 +43,7 @@ from orchestrator.ledger.leases import PREFIX as LEASES
 from orchestrator.ledger.leases import Leases
 from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.studies import Studies
+from orchestrator.ledger.weights import WeightsStore
 from orchestrator.storage.object_store import Store
 from trainables.schemas import SCHEMA_VERSION, Outcome, Tables
 
@@ -70,6 +73,11 @@ class Ledger:
     def checkpoints(self) -> Checkpoints:
         """The checkpoints of runs in flight."""
         return Checkpoints(self.store)
+
+    @cached_property
+    def weights(self) -> WeightsStore:
+        """The weights of finished trainings."""
+        return WeightsStore(self.store)
 
     @cached_property
     def failed_attempts(self) -> FailedAttempts:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import warnings
+from dataclasses import dataclass, field, replace
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.weights import Retention
 from trainables.schemas import Outcome, Tables
+from trainables.training.trained import Trained, WeightsError
 
 
 @dataclass(frozen=True)
@@ -15,6 +18,8 @@ class LedgerSink:
     ledger: Ledger
     code: str
     """The version of the code that runs (:func:`orchestrator.provenance.code_version`)."""
+    retention: Retention = field(default_factory=Retention)
+    """Which weights are kept."""
 
     def done(self, digest: str) -> Outcome | None:
         return self.ledger.done(digest)
@@ -33,6 +38,16 @@ class LedgerSink:
     def alive(self, digest: str) -> None:
         """Renew the lease without retries: the next heartbeat comes soon."""
         replace(self.ledger, store=self.ledger.store.patient(0)).leases.renew(digest)
+
+    def weights(self, training: str) -> Trained | None:
+        try:
+            return self.ledger.weights.load(training)
+        except WeightsError as error:
+            warnings.warn(f"{error}; training again", stacklevel=2)
+            return None
+
+    def keep_weights(self, trained: Trained) -> Trained:
+        return self.ledger.weights.keep(trained, self.retention)
 
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
         self.ledger.commit(digest, outcome, tables)

@@ -18,6 +18,7 @@ from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMAS, Outcome, Row, Tables
 from trainables.training.attempt import attempt, commit_unfinished
 from trainables.training.loop import Progress
+from trainables.training.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -57,6 +58,13 @@ class InMemorySink:
 
     def alive(self, digest: str) -> None:
         """Do nothing: nobody watches the run."""
+
+    def weights(self, training: str) -> Trained | None:
+        """Return None: the training is to be reproduced as well."""
+        return None
+
+    def keep_weights(self, trained: Trained) -> Trained:
+        return trained
 
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
         self.outcome, self.tables = outcome, tables

@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.conftest import SMALL
-from trainables.config import VERSION, Config, parse
+from trainables.config import Config, parse
 from trainables.decoding.cache import load
 from trainables.part import identity, parts_in
 from trainables.settings import Train
@@ -47,7 +47,7 @@ def test_digest_is_a_hash_of_the_whole_as_canonical_json(small: Callable[..., Co
         whole = {
             "config": identity(config),
             "data": load(config.task).content_hash,
-            "version": VERSION,
+            "version": config.version,
             "versions": {f"{p.kind}/{p.name}": p.version for p in parts_in(config)},
         }
         canonical = json.dumps(whole, sort_keys=True, separators=(",", ":"))

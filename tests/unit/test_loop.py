@@ -17,6 +17,7 @@ from trainables.training import loop
 from trainables.training.attempt import attempt, outcome_of
 from trainables.training.final_test import RunResult
 from trainables.training.loop import Progress, train
+from trainables.training.trained import Trained
 from trainables.worker import Inline, report_of
 
 
@@ -28,6 +29,7 @@ class Memory:
     def __init__(self) -> None:
         self.kept: bytes | None = None
         self.committed: list[tuple[Outcome, Tables]] = []
+        self.shelf: dict[str, Trained] = {}
 
     def done(self, digest: str) -> Outcome | None:
         return None
@@ -42,6 +44,12 @@ class Memory:
 
     def alive(self, digest: str) -> None:
         pass
+
+    def weights(self, training: str) -> Trained | None:
+        return self.shelf.get(training)
+
+    def keep_weights(self, trained: Trained) -> Trained:
+        return self.shelf.setdefault(trained.training, trained)
 
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
         self.committed.append((outcome, tables))

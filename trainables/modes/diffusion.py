@@ -27,7 +27,7 @@ from trainables.encodings import Encoding
 from trainables.encodings.onehot import OneHot
 from trainables.models import Features, Network, Output, Ports
 from trainables.modes import Batch, Mode, Prediction
-from trainables.part import require
+from trainables.part import reading, require
 from trainables.runtime.seeding import generator
 from trainables.samplers import Estimate, Sampler
 from trainables.samplers.ddim import DDIM
@@ -37,6 +37,9 @@ from trainables.segmenter import auxiliary, auxiliary_loss, blind_pass
 from trainables.torch_calls import unflattened
 from trainables.weights import Weight
 from trainables.weights.none import Unweighted
+
+VALIDATION = DDIM(steps=4)
+"""The sampler of validation during training, whichever sampler reads the trained network."""
 
 
 @dataclass(frozen=True)
@@ -81,10 +84,10 @@ class Diffusion(Mode):
     clip: bool = True
     image_dropout: float = 0.1
     feedforward_share: float = 0.0
-    sampler: Sampler = field(default_factory=DDIM)
-    members: int = 1
-    start: Literal["noise", "one_step", "feedforward", "auxiliary"] = "noise"
-    t_start: float = 1.0
+    sampler: Sampler = reading(default_factory=DDIM, validation=VALIDATION)
+    members: int = reading(1)
+    start: Literal["noise", "one_step", "feedforward", "auxiliary"] = reading("noise")
+    t_start: float = reading(1.0)
 
     def __post_init__(self) -> None:
         require(

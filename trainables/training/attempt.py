@@ -30,6 +30,8 @@ class AttemptEnd(NamedTuple):
 
     outcome: Outcome
     reason: str | None = None
+    final_score: float | None = None
+    """The mean Dice of the validation cases under the run's own reading; None unless finished."""
 
 
 def attempt(
@@ -63,7 +65,8 @@ def attempt(
         report = partial(sink.alive, digest) if leads else lambda: None
         with Heartbeat(report) as heartbeat:
             _check_digest(config, digest)
-            run = train(config, dataclasses.replace(context, beat=heartbeat.beat), checkpoint)
+            beating = dataclasses.replace(context, beat=heartbeat.beat)
+            run = train(config, beating, checkpoint, sink)
             while True:
                 try:
                     progress = next(run)
@@ -94,7 +97,7 @@ def attempt(
             "logs": result.logs,
         }
         sink.commit(digest, "finished", tables)
-    return AttemptEnd("finished")
+    return AttemptEnd("finished", final_score=result.record.best_score)
 
 
 def commit_unfinished(

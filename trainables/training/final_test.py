@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, cast
 
+import numpy as np
 import torch
 
 from trainables.data import tiles
 from trainables.evaluation import evaluate, pictures, probe, temperature
+from trainables.metrics.dice import Dice
 from trainables.models import multiply_adds
-from trainables.rows import LogRow, ProbeRow, Rows
+from trainables.rows import CaseRow, LogRow, ProbeRow, Rows
 from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import DivergedError
 from trainables.trainer import Trainer, TrainingRecord
+from trainables.training.trained import weights_hash
 
 T = TypeVar("T")
+COUNTS = ("tp", "fp", "fn", "tn")
 
 
 @dataclass(frozen=True)
@@ -40,6 +44,8 @@ class RunResult:
     probe_seconds: float
     further_seconds: float
     """The time for validation cases, controls and pictures after the test."""
+    weights: list[str]
+    """The hash of each network's weights; empty for a network that a library keeps."""
 
 
 def final_test(run: Run, trainer: Trainer) -> RunResult:
@@ -51,6 +57,7 @@ def final_test(run: Run, trainer: Trainer) -> RunResult:
     tested = time.perf_counter()
     passes = network.passes - passes
     rows.extend(on_all_workers(context, lambda: evaluate.measure(run, network, "val")))
+    _score_as_read(trainer, context.gather(rows.cases))
     rows.extend(on_all_workers(context, lambda: evaluate.measure_controls(run, network)))
     if "temperature" in run.config.test.controls:
         logits = on_all_workers(context, lambda: evaluate.validation_logits(run, network))
@@ -74,7 +81,29 @@ def final_test(run: Run, trainer: Trainer) -> RunResult:
         test_seconds=tested - began,
         probe_seconds=probed - probing,
         further_seconds=probing - tested,
+        weights=hashes(trainer),
     )
+
+
+def _score_as_read(trainer: Trainer, cases: Sequence[CaseRow]) -> None:
+    """Replace the best score by the mean Dice of the validation cases under the run's reading.
+
+    Validation during training has a reading of its own.
+    """
+    read = [row for row in cases if (row["split"], row["reading"]) == ("val", "sample")]
+    dice = [
+        float(Dice().value({name: np.array(row[name], float) for name in COUNTS})) for row in read
+    ]
+    trainer.record.best_score = float(torch.tensor(dice, dtype=torch.float64).sum()) / len(dice)
+    if trainer.networks > 1:
+        trainer.record.best_step = trainer.record.history[-1]["step"]
+
+
+def hashes(trainer: Trainer) -> list[str]:
+    """Return the hash of the weights of each network that the run reads."""
+    if trainer.run.config.model.trains_itself:
+        return []
+    return [weights_hash(network) for network in [*trainer.trained, trainer.best]]
 
 
 def _gathered(context: WorkerContext, rows: Rows) -> Rows:

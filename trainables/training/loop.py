@@ -7,11 +7,14 @@ shared by several workers computes the same numbers.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import time
+import warnings
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, field
 
+import safetensors.torch
 import torch
 from torch import Tensor
 
@@ -29,6 +32,7 @@ from trainables.trainer import LibraryTrainer, Trainer
 from trainables.training.final_test import RunResult, final_test, on_all_workers
 from trainables.training.state import State
 from trainables.training.step import learner_of, step
+from trainables.training.trained import Shelf, Trained, WeightsError
 
 REPORT_SECONDS = 5.0
 """The longest time between two reports of progress: how soon a run can be stopped."""
@@ -54,9 +58,15 @@ class Progress:
 
 
 def train(
-    config: Config, context: WorkerContext, resume: bytes | None = None
+    config: Config,
+    context: WorkerContext,
+    resume: bytes | None = None,
+    shelf: Shelf | None = None,
 ) -> Generator[Progress, None, RunResult]:
     """Train one config on this worker, in step with the others; the result is the same on all.
+
+    Rank 0 keeps the weights of each network on the ``shelf``. A network whose weights are there is
+    not trained.
 
     Raises:
         DivergedError: a NaN or inf, with its step.
@@ -68,14 +78,19 @@ def train(
     _configure_torch(config, context)
     run = Run(config, context, prepared(config))
     _check(run)
+    shelf = shelf if context.rank == 0 and not config.model.trains_itself else None
     with contextlib.closing(create_trainer(run)) as trainer:
         if resume is not None:
             trainer.load(resume, digest)
-        yield from _train_network(trainer, digest)
-        while trainer.begin_next():
-            yield from _train_network(trainer, digest)
-        if trainer.trained:
-            _validate_ensemble(run, trainer)
+        while True:
+            training = config.training_digests[len(trainer.trained)]
+            if trainer.step == 0 and _adopt_kept(trainer, training, shelf):
+                yield _progress(trainer, digest, None, [])
+            else:
+                yield from _train_network(trainer, digest)
+                _keep(trainer, training, shelf)
+            if not trainer.begin_next():
+                break
         return final_test(run, trainer)
 
 
@@ -83,6 +98,8 @@ def create_trainer(run: Run) -> Trainer:
     """Return the trainer of a run: this package's own, or that of the model's library."""
     if not run.config.model.trains_itself:
         return State(run)
+    training = run.config.trainings[0]
+    run = dataclasses.replace(run, config=training, data=prepared(training))
     from trainables.nnunet.training import NNUNetTrainer  # its library takes seconds to import
 
     return NNUNetTrainer(run)
@@ -99,9 +116,9 @@ def _step_function(trainer: Trainer) -> Callable[[], float]:
 
 def _train_network(trainer: Trainer, digest: str) -> Iterator[Progress]:
     """Train one network from its current step to its end."""
-    config, record = trainer.run.config, trainer.record
+    record, settings = trainer.record, trainer.run.config.train
     advance = _step_function(trainer)
-    steps, every = config.train.steps, config.train.validate_every
+    steps, every = settings.steps, settings.validate_every
     while not _finished(trainer):
         began = time.perf_counter()
         due = trainer.step >= steps
@@ -112,14 +129,52 @@ def _train_network(trainer: Trainer, digest: str) -> Iterator[Progress]:
                 break
         record.seconds += time.perf_counter() - began
         score, case_scores = _validate(trainer) if due else (None, [])
-        yield Progress(
-            step=record.before + trainer.step,
-            steps=steps * config.mode.runs,
-            score=score,
-            case_scores=case_scores,
-            history=list(record.history),
-            save=functools.partial(trainer.save, digest),
-        )
+        yield _progress(trainer, digest, score, case_scores)
+
+
+def _progress(
+    trainer: Trainer, digest: str, score: float | None, case_scores: list[float]
+) -> Progress:
+    """Return the progress of a run after its latest step."""
+    return Progress(
+        step=trainer.record.before + trainer.step,
+        steps=trainer.run.config.train.steps * trainer.networks,
+        score=score,
+        case_scores=case_scores,
+        history=list(trainer.record.history),
+        save=functools.partial(trainer.save, digest),
+    )
+
+
+def _adopt_kept(trainer: Trainer, training: str, shelf: Shelf | None) -> bool:
+    """Take over the kept weights of a training on all workers; return False if there are none."""
+    context = trainer.run.context
+    found = shelf.weights(training) if shelf is not None else None
+    header = context.broadcast(found.header() if found is not None else None)
+    if header is None:
+        return False
+    tensors = context.broadcast(found.tensors if found is not None else None)
+    trained = Trained.parse(header, tensors or b"")
+    try:
+        trained.load_into(trainer.best)
+    except WeightsError as error:
+        warnings.warn(f"{error}; training again", stacklevel=2)
+        return False
+    trainer.step = trainer.record.adopt(trained.training_record)
+    return True
+
+
+def _keep(trainer: Trainer, training: str, shelf: Shelf | None) -> None:
+    """Keep the weights of a network; all workers go on with those that count."""
+    other: bytes | None = None
+    if shelf is not None:
+        record = trainer.record.of_network()
+        own = Trained.of(trainer.run.config, training, trainer.best, record)
+        counting = shelf.keep_weights(own)
+        other = counting.tensors if counting.sha256 != own.sha256 else None
+    other = trainer.run.context.broadcast(other)
+    if other is not None:  # another process was faster, and its weights differ in their last bits
+        trainer.best.load_state_dict(safetensors.torch.load(other))
 
 
 def _finished(trainer: Trainer) -> bool:
@@ -127,14 +182,6 @@ def _finished(trainer: Trainer) -> bool:
     record, settings = trainer.record, trainer.run.config.train
     exhausted = 0 < settings.patience <= record.worse
     return record.validations > 0 and (trainer.step >= settings.steps or exhausted)
-
-
-def _validate_ensemble(run: Run, trainer: Trainer) -> None:
-    """Replace the best score by the score of the ensemble's mean."""
-    began, record = time.perf_counter(), trainer.record
-    record.best_score = float(_scores(run, trainer.final_network).mean())
-    record.best_step = record.history[-1]["step"]
-    record.validate_seconds += time.perf_counter() - began
 
 
 def _validate(trainer: Trainer) -> tuple[float, list[float]]:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import Protocol
 
 from trainables.schemas import Outcome, Tables
+from trainables.training.trained import Shelf
 
 
-class Sink(Protocol):
-    """Stores checkpoints and results; picklable, so that it can be sent to a worker."""
+class Sink(Shelf, Protocol):
+    """Stores checkpoints, weights and results; picklable, so that it can be sent to a worker."""
 
     @property
     def code(self) -> str:

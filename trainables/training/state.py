@@ -31,7 +31,7 @@ class State(Trainer):
     """Everything that changes while training; an ensemble trains one network after another."""
 
     def __init__(self, run: Run) -> None:
-        self._whole = run
+        self._whole, self.networks = run, run.config.mode.runs
         self.trained, self.record, self.batch = [], TrainingRecord(), run.config.train.batch
         self._begin()
         if any(isinstance(module, BatchNorm2d) for module in self.network.modules()):
@@ -40,12 +40,8 @@ class State(Trainer):
             self.run = self._member_run()
 
     def _member_run(self) -> Run:
-        """Return the run of the next network; the first one has the seed of the whole run."""
-        number = len(self.trained)
-        if number == 0:
-            return self._whole
-        seed = generator(self._whole.config.seed, "network", number).initial_seed()
-        config = dataclasses.replace(self._whole.config, seed=seed)
+        """Return the run of the next network, which validates with a reading of its own."""
+        config = self._whole.config.trainings[len(self.trained)]
         return dataclasses.replace(self._whole, config=config, data=prepared(config))
 
     def _begin(self) -> None:
@@ -72,11 +68,10 @@ class State(Trainer):
         return to_device(network, self._whole.context.device)
 
     def begin_next(self) -> bool:
-        if len(self.trained) + 1 >= self._whole.config.mode.runs:
+        if len(self.trained) + 1 >= self.networks:
             return False
         self.trained.append(self.best)
-        self.record.before += self.step
-        self.record.best_score, self.record.worse, self.record.validations = -1.0, 0, 0
+        self.record.begin_next(self.step)
         self._begin()
         return True
 

@@ -26,6 +26,7 @@ def trial_row(config: Config, code: str, began: datetime, environment: Environme
         "seed": config.seed,
         "config": json.dumps(config.plain(), sort_keys=True),
         "data_hash": load(config.task).content_hash,
+        "trainings": list(config.training_digests),
         "passes_per_image": passes_per_image(config),
         "started_at": began,
         "ended_at": datetime.now(UTC),
@@ -36,13 +37,8 @@ def trial_row(config: Config, code: str, began: datetime, environment: Environme
 def finished(trial: TrialRow, result: RunResult, context: WorkerContext) -> TrialRow:
     """Return the row of a finished attempt, with its cost."""
     record = result.record
-    busy = (
-        record.train_seconds
-        + record.validate_seconds
-        + result.test_seconds
-        + result.probe_seconds
-        + result.further_seconds
-    )
+    reading = result.test_seconds + result.probe_seconds + result.further_seconds
+    training = record.train_seconds + record.validate_seconds - record.kept_seconds
     row: TrialRow = {
         **trial,
         "outcome": "finished",
@@ -57,7 +53,9 @@ def finished(trial: TrialRow, result: RunResult, context: WorkerContext) -> Tria
         "probe_seconds": result.probe_seconds,
         "probe_passes": result.probe_passes,
         "test_images": result.test_images,
-        "device_seconds": busy * context.world,
+        "reading_seconds": reading,
+        "device_seconds": (training + reading) * context.world,
+        "weights": result.weights,
         "peak_host_bytes": peak_host(),
         "peak_device_bytes": peak_device(context.device),
     }

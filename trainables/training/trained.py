@@ -1,0 +1,140 @@
+"""Trained networks as content: the weights as safetensors, and a JSON record that explains them."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Protocol
+
+import safetensors.torch
+from torch import Tensor
+
+from trainables.config import Config, parse
+from trainables.models import Network
+from trainables.part import parts_in
+from trainables.trainer import TrainingRecord
+
+
+class WeightsError(ValueError):
+    """Weights that are missing, damaged or foreign; the message names them by their hash."""
+
+
+@dataclass(frozen=True)
+class Trained:
+    """The weights of a training with the best validation, and the record of the training."""
+
+    training: str
+    """The digest of the training (:attr:`trainables.config.Config.training_digests`)."""
+    config: Mapping[str, Any]
+    """The plain config of the training, which rebuilds the network."""
+    versions: Mapping[str, int | str]
+    """The formula version of every part, by kind and name."""
+    record: Mapping[str, Any]
+    """The fields of :class:`trainables.trainer.TrainingRecord`: validations and times."""
+    sha256: str
+    """The hash of the weights."""
+    tensors: bytes = b""
+    """The weights in the format safetensors."""
+
+    @staticmethod
+    def of(config: Config, training: str, network: Network, record: TrainingRecord) -> Trained:
+        """Return the weights of a network that was trained with a config."""
+        tensors = to_safetensors(network)
+        return Trained(
+            training,
+            config.plain(),
+            {f"{p.kind}/{p.name}": p.version for p in parts_in(config)},
+            dataclasses.asdict(record),
+            hashlib.sha256(tensors).hexdigest(),
+            tensors,
+        )
+
+    def header(self) -> bytes:
+        """Return the record as JSON, without the weights; :meth:`parse` is its inverse."""
+        content = {
+            f.name: getattr(self, f.name) for f in dataclasses.fields(self) if f.name != "tensors"
+        }
+        return json.dumps({**content, "size": len(self.tensors)}, sort_keys=True).encode()
+
+    @staticmethod
+    def parse(header: bytes, tensors: bytes = b"") -> Trained:
+        """Read a record, with the weights where they are given.
+
+        Raises:
+            WeightsError: the record does not parse, or the weights do not have its hash.
+        """
+        try:
+            content: dict[str, Any] = json.loads(header)
+            content.pop("size", None)
+            trained = Trained(**content, tensors=tensors)
+            TrainingRecord(**trained.record)
+        except (ValueError, TypeError, AttributeError) as error:
+            raise WeightsError(f"the record of weights does not parse: {error}") from None
+        if tensors:
+            trained.verify()
+        return trained
+
+    def verify(self) -> None:
+        """Raise :class:`WeightsError` unless the weights have the hash of the record."""
+        actual = hashlib.sha256(self.tensors).hexdigest()
+        if actual != self.sha256:
+            raise WeightsError(
+                f"weights {self.sha256[:16]} of training {self.training} are damaged: their"
+                f" hash is {actual[:16]}"
+            )
+
+    @cached_property
+    def training_record(self) -> TrainingRecord:
+        """The record of the training."""
+        return TrainingRecord(**self.record)
+
+    def load_into(self, network: Network) -> None:
+        """Copy the weights into a network of the same architecture.
+
+        Raises:
+            WeightsError: they are damaged, or belong to another architecture.
+        """
+        self.verify()
+        try:
+            state = safetensors.torch.load(self.tensors)
+            network.load_state_dict(state)
+        except Exception as error:  # safetensors raises classes of its own
+            reason = str(error).strip().splitlines()[0]
+            raise WeightsError(
+                f"weights {self.sha256[:16]} do not fit the network: {reason}"
+            ) from None
+
+    def network(self) -> Network:
+        """Rebuild the network on the CPU, ready to predict."""
+        config = parse(self.config)
+        network = config.model.build(config.ports)
+        self.load_into(network)
+        return network.eval().requires_grad_(False)
+
+
+def to_safetensors(network: Network) -> bytes:
+    """Return the weights of a network in the format safetensors."""
+    state: dict[str, Tensor] = network.state_dict()
+    copies = {name: value.detach().cpu().contiguous().clone() for name, value in state.items()}
+    return safetensors.torch.save(copies)
+
+
+def weights_hash(network: Network) -> str:
+    """Return the hash of the weights of a network."""
+    return hashlib.sha256(to_safetensors(network)).hexdigest()
+
+
+class Shelf(Protocol):
+    """Where weights are kept."""
+
+    def weights(self, training: str) -> Trained | None:
+        """Return the kept weights of a training; None if there are none that can be used."""
+        ...
+
+    def keep_weights(self, trained: Trained) -> Trained:
+        """Keep weights; return those that count, which another process may have kept first."""
+        ...
