@@ -87,6 +87,7 @@ class Integer(Parameter):
             raise ValueError(f"Integer: low={self.low} must be below high={self.high}")
 
 
+KEEP = ("none", "final")
 PRUNERS = ("halving", "hyperband", "wilcoxon", "none")
 
 
@@ -180,6 +181,12 @@ class Space:
     budget: Budget | None = field(default=None, repr=False)
     most: int = field(default=1000, repr=False)
     """The largest permitted number of trials; a larger space is refused."""
+    keep: str = field(default="final", repr=False)
+    """Which weights the store keeps: ``final``, those of the best validation; or ``none``, and then
+    every trial trains."""
+    keep_gb: float | None = field(default=None, repr=False)
+    """The largest total size of the weights in the store, in 10⁹ bytes. Once it is reached, no more
+    weights are kept."""
 
     def __post_init__(self) -> None:
         for name in ("replicates", "most"):
@@ -193,6 +200,10 @@ class Space:
                 f"Space: cpus={self.cpus} must be positive, gpus={self.gpus} a share of one GPU or"
                 " a whole number"
             )
+        if self.keep not in KEEP:
+            raise ValueError(f"Space: unknown keep {self.keep!r} (choices: {', '.join(KEEP)})")
+        if self.keep_gb is not None and self.keep_gb <= 0:
+            raise ValueError(f"Space: keep_gb={self.keep_gb} must be positive")
         if not self.arms:
             raise ValueError("Space: arms must name at least one arm")
         for name in self.arms:

@@ -58,7 +58,8 @@ class TrainingRecord:
 
     def adopt(self, kept: TrainingRecord) -> int:
         """Take over the record of a network that another run trained; return its last step."""
-        self.history += [{**row, "step": row["step"] + self.before} for row in kept.history]
+        for row in kept.history:
+            self.history.append({**row, "step": row["step"] + self.before})
         self.best_step, self.best_score = self.before + kept.best_step, kept.best_score
         self.worse, self.validations = kept.worse, kept.validations
         self.train_seconds += kept.train_seconds

@@ -83,8 +83,8 @@ def _cell_rows(plan: Plan, ledger: Ledger, left: Remaining) -> list[dict[str, An
 
 def _totals(plan: Plan, left: Remaining) -> dict[str, Any]:
     """Return the size of the study and the cost of what is left."""
-    costs, cpus = [cost for cost, _ in left.values()], usable_cpus()
-    wall = wall_seconds(((cost.device_seconds, n) for cost, n in left.values()), cpus)
+    costs, cpus = [trial.cost for trial in left.values()], usable_cpus()
+    wall = wall_seconds(((t.cost.device_seconds, t.workers) for t in left.values()), cpus)
     budget = plan.space.budget
     rates = budget.rates if budget is not None else dict[str, float]()
     money = sum(c.device_seconds / HOUR * price(c.device, rates) for c in costs)

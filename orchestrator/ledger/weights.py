@@ -48,6 +48,10 @@ class WeightsStore:
                 records.add(training.removesuffix(".json"))
         return {training: size for training, size in sizes.items() if training in records}
 
+    def has(self, training: str) -> bool:
+        """Whether there is a record of a training's weights."""
+        return bool(self.store.get_many([record_key(training)]))
+
     def load(self, training: str) -> Trained | None:
         """Return the weights of a training; None if none are kept.
 

@@ -7,7 +7,7 @@ import dataclasses
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from typing import Any, NamedTuple
@@ -18,10 +18,11 @@ import torch
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.plan import Plan
 from orchestrator.planning.resources import most
+from orchestrator.planning.trainings import networks_to_train
 from orchestrator.tables.snapshot import Snapshot
 from trainables import batches
 from trainables.config import Config, parse
-from trainables.data import prepared, tiles
+from trainables.data import prepare, prepared, tiles
 from trainables.evaluation import evaluate, predict, probe
 from trainables.part import parts_in
 from trainables.run import Run
@@ -67,34 +68,69 @@ class RemainingTrial(NamedTuple):
 
     cost: Cost
     workers: int
+    networks: int = 1
+    """The number of networks that it trains; 0: it only reads."""
+
+
+class TrialKind(NamedTuple):
+    """Trials that have about the same costs per step and per pass."""
+
+    task: str
+    model: str
+    mode: str
+
+
+class Seconds(NamedTuple):
+    """The device-seconds of a trial, or an estimate of them."""
+
+    training: float
+    reading: float
+
+
+COLUMNS = [
+    *("task", "model", "mode", "outcome", "steps", "device", "world_size", "device_seconds"),
+    *("train_seconds", "validate_seconds", "reading_seconds"),
+    *("passes_per_image", "test_images", "probe_passes"),
+]
+"""The columns of ``trials`` that costs are estimated from."""
 
 
 class Estimator:
     """Estimates costs by task, model and mode; reads the ledger once."""
 
     def __init__(self, ledger: Ledger) -> None:
-        seconds_per_step: dict[tuple[str, str, str], list[float]] = {}
-        self._devices: dict[tuple[str, str, str], str] = {}
-        columns = ["task", "model", "mode", "outcome", "steps", "device_seconds", "device"]
-        for row in Snapshot(ledger.store).table("trials").select(columns).to_pylist():
+        per_step: dict[TrialKind, list[float]] = {}
+        per_pass: dict[TrialKind, list[float]] = {}
+        self._devices: dict[TrialKind, str] = {}
+        for row in Snapshot(ledger.store).table("trials").select(COLUMNS).to_pylist():
             if row["device_seconds"] is not None and row["outcome"] in ("finished", "pruned"):
-                per_step = row["device_seconds"] / max(1, row["steps"])
-                key = (row["task"], row["model"], row["mode"])
-                seconds_per_step.setdefault(key, []).append(per_step)
-                self._devices[key] = row["device"] or ""
-        self._quantiles = {
-            key: tuple(np.quantile(values, (0.05, 0.5, 0.95)).tolist())
-            for key, values in seconds_per_step.items()
-        }
+                kind = TrialKind(row["task"], row["model"], row["mode"])
+                training, reading = _spent(row)
+                per_step.setdefault(kind, []).append(training / max(1, row["steps"]))
+                if row["outcome"] == "finished":
+                    images = (row["passes_per_image"] or 0) * (row["test_images"] or 0)
+                    passes = images + (row["probe_passes"] or 0)
+                    per_pass.setdefault(kind, []).append(reading / max(1, passes))
+                self._devices[kind] = row["device"] or ""
+        self._per_step = {kind: _quantiles(values) for kind, values in per_step.items()}
+        self._per_pass = {kind: _quantiles(values) for kind, values in per_pass.items()}
 
-    def cost(self, config: Config) -> Cost:
-        """Estimate the cost of one trial of this config on one device."""
-        steps = max(1, config.train.steps * config.mode.runs)
-        key = (config.task.title, config.model.name, config.mode.name)
-        quantiles = self._quantiles.get(key)
-        if quantiles is not None:
-            low, middle, high = (q * steps + SETUP_SECONDS for q in quantiles)
-            return Cost(middle, "similar committed trials", low, high, self._devices[key])
+    def cost(self, config: Config, networks: int | None = None) -> Cost:
+        """Estimate the cost of one trial of this config on one device.
+
+        ``networks`` is the number of networks that it trains, by default all that it reads.
+        """
+        networks = config.mode.runs if networks is None else networks
+        kind = TrialKind(config.task.title, config.model.name, config.mode.name)
+        if kind in self._per_step:
+            steps = max(1, config.train.steps) * networks
+            read = self._per_pass.get(kind, (0.0, 0.0, 0.0))
+            passes = reading_passes(config)
+            low, middle, high = (
+                step * steps + one_pass * passes + SETUP_SECONDS
+                for step, one_pass in zip(self._per_step[kind], read, strict=True)
+            )
+            return Cost(middle, "similar committed trials", low, high, self._devices[kind])
         if not config.model.learns:
             return _only_setup("no training")
         timed = _timed_seconds(config)
@@ -102,8 +138,32 @@ class Estimator:
             return Cost(
                 SETUP_SECONDS, "cannot be timed here", SETUP_SECONDS, SETUP_SECONDS, local_device()
             )
-        low, middle, high = (SETUP_SECONDS + factor * timed for factor in (0.5, 1.0, 2.0))
+        seconds = timed.training * networks / config.mode.runs + timed.reading
+        low, middle, high = (SETUP_SECONDS + factor * seconds for factor in (0.5, 1.0, 2.0))
         return Cost(middle, "timing a step here", low, high, local_device())
+
+
+def reading_passes(config: Config) -> int:
+    """Return the network passes of the test and of the probe of a trial."""
+    test = prepare(config.task, config.test.unit).test
+    images = predict.passes_per_image(config) * len(test)
+    return images + probe.passes(config, len(tiles(test, config.task.size)))
+
+
+def _spent(row: Mapping[str, Any]) -> Seconds:
+    """Return the device-seconds of training and of reading; without times all are training."""
+    workers = row["world_size"] or 1
+    if row["train_seconds"] is None:
+        return Seconds(row["device_seconds"], 0.0)
+    training = ((row["train_seconds"] or 0.0) + (row["validate_seconds"] or 0.0)) * workers
+    if row["reading_seconds"] is None:
+        return Seconds(training, max(0.0, row["device_seconds"] - training))
+    return Seconds(training, row["reading_seconds"] * workers)
+
+
+def _quantiles(values: list[float]) -> tuple[float, float, float]:
+    low, middle, high = np.quantile(values, (0.05, 0.5, 0.95)).tolist()
+    return low, middle, high
 
 
 def _only_setup(source: str) -> Cost:
@@ -128,9 +188,10 @@ def remaining(plan: Plan, estimator: Estimator) -> dict[TrialKey, RemainingTrial
     Trials whose configs are not known yet cost as much as the cell's example config.
     """
     trials: dict[TrialKey, RemainingTrial] = {}
-    for t in plan.pending:
-        cost = estimator.cost(t.config)
-        trials[TrialKey(t.cell.name, t.stage, t.index)] = RemainingTrial(cost, most(t.workers))
+    for t, networks in networks_to_train(plan.pending, plan.kept, keeps=plan.keeps):
+        cost = estimator.cost(t.config, networks)
+        key = TrialKey(t.cell.name, t.stage, t.index)
+        trials[key] = RemainingTrial(cost, most(t.workers), networks)
     for name, example in plan.examples.items():
         suggested = sum(t.cell.name == name and t.stage == "search" for t in plan.trials)
         for index in range(suggested, suggested + plan.suggestions_left.get(name, 0)):
@@ -142,10 +203,10 @@ def remaining(plan: Plan, estimator: Estimator) -> dict[TrialKey, RemainingTrial
     return trials
 
 
-_timed: dict[object, float | None] = {}
+_timed: dict[object, Seconds | None] = {}
 
 
-def _timed_seconds(config: Config) -> float | None:
+def _timed_seconds(config: Config) -> Seconds | None:
     """Estimate the seconds of training and evaluation from a timed step, once per kind of trial.
 
     Returns None if the step raises: the trial then fails too, and its error is recorded.
@@ -162,7 +223,7 @@ def _timed_seconds(config: Config) -> float | None:
     return _timed[key]
 
 
-def _time_in_process(config: Config) -> float:
+def _time_in_process(config: Config) -> Seconds:
     """Time a config in a child process, since a user's code may hang or end its process.
 
     Raises:
@@ -191,7 +252,7 @@ def _send_seconds(sender: Connection, config: dict[str, Any]) -> None:
         sender.send(_trial_seconds(parse(config)))
 
 
-def _trial_seconds(config: Config) -> float:
+def _trial_seconds(config: Config) -> Seconds:
     """Return the seconds of training and evaluation, in units of one timed training step."""
     if config.model.trains_itself:
         return _library_seconds(config)
@@ -201,12 +262,15 @@ def _trial_seconds(config: Config) -> float:
     validations = 1 + config.train.steps // config.train.validate_every
     controls = 1 + len(config.test.controls)
     val, test = (predict.patches(config, cases) for cases in (data.val, data.test))
-    passes = ((validations + 1) * val + controls * test) * config.mode.passes
+    training = config.trainings[0]
+    quick = predict.patches(training, prepared(training).val) * training.mode.passes
+    passes = (val + controls * test) * config.mode.passes
     passes += probe.passes(config, len(tiles(data.test, data.size)))
-    return step * config.train.steps * config.mode.runs + one_pass * passes
+    one_network = step * config.train.steps + one_pass * validations * quick
+    return Seconds(one_network * config.mode.runs, one_pass * passes)
 
 
-def _library_seconds(config: Config) -> float:
+def _library_seconds(config: Config) -> Seconds:
     """Return the seconds of a model that an external library trains; each phase is timed once."""
     data, train = prepared(config), config.train
     run = Run(config, WorkerContext(device=best_device()), data)
@@ -221,8 +285,9 @@ def _library_seconds(config: Config) -> float:
         first = dataclasses.replace(data, val=data.val[:1])
         evaluate.score(Run(config, WorkerContext(), first), trainer.network)
         case_seconds = time.perf_counter() - began
-        cases = train.steps // train.validate_every * len(data.val) + len(data.test)
-        return trainer.record.seconds + step_seconds * train.steps + case_seconds * cases
+        validated = train.steps // train.validate_every * len(data.val)
+        training = trainer.record.seconds + step_seconds * train.steps + case_seconds * validated
+        return Seconds(training, case_seconds * len(data.test))
 
 
 _steps_timed: dict[object, float] = {}

@@ -16,6 +16,7 @@ from orchestrator.planning.cells import Cell
 from orchestrator.planning.objectives import Objectives
 from orchestrator.planning.resources import Workers
 from orchestrator.planning.selection import Standing
+from orchestrator.planning.trainings import networks_to_train
 from orchestrator.planning.validation import check
 from search_spaces import Search, Space
 from search_spaces._parameters import Values
@@ -88,6 +89,8 @@ class Plan:
         default_factory=dict[str, "dict[str, Standing]"]
     )
     """Per cell whose search is over, the standing of each of its trials, by digest."""
+    kept: dict[str, int] = field(default_factory=dict[str, int])
+    """The bytes of the weights in the store, by digest of the training."""
     budget_spent: str | None = None
     """The part of the budget that is spent, if a sweep ended because of it."""
 
@@ -95,6 +98,17 @@ class Plan:
     def pending(self) -> list[Trial]:
         """Known trials to run, including those whose lease says that they are running."""
         return [t for t in self.trials if t.state in ("pending", "running")]
+
+    @property
+    def keeps(self) -> bool:
+        """Whether the study's trials keep their weights."""
+        return self.space.keep != "none"
+
+    @property
+    def trainings_left(self) -> int:
+        """The number of networks that pending trials will train."""
+        left = networks_to_train(self.pending, self.kept, keeps=self.keeps)
+        return sum(networks for _, networks in left)
 
     @property
     def complete(self) -> bool:
@@ -122,6 +136,7 @@ def make_plan(
     cells = check(space)
     plan = Plan(study, space, cells, _revision(space, cells))
     records = _StudyRecords(ledger, study, forgiven or {})
+    plan.kept = ledger.weights.sizes()
     for cell in plan.cells:
         if cell.searched:
             _add_searched_cell(plan, cell, records)

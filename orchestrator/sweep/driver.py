@@ -12,6 +12,7 @@ from orchestrator.ledger.studies import Description
 from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.resources import ResourceRequest, fewest
+from orchestrator.planning.trainings import readings_first
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import unfinished_searches
 from orchestrator.sweep import timeouts
@@ -172,4 +173,6 @@ def _round(plan: Plan, context: SweepContext) -> None:
     searches = unfinished_searches(plan, history) if workers == 1 else []
     request = ResourceRequest.of(plan.space, workers, context.resources.gpus)
     queue = list({t.digest: t for t in queue}.values())  # cells may share a config
+    if plan.keeps:
+        queue = readings_first(queue, plan.kept)
     run_tuner(Round(plan, queue, searches, history, request, context))

@@ -61,7 +61,7 @@ class ProgressDisplay:
         """Start the clock, and print what is left to run."""
         self._began = time.monotonic()
         left = remaining(plan, self.estimator)
-        self._left = {key: (cost.device_seconds, n) for key, (cost, n) in left.items()}
+        self._left = {k: (t.cost.device_seconds, t.workers) for k, t in left.items()}
         done = sum(t.state == "done" for t in plan.trials)
         self._tally = Counter({"committed before": done} if done else {})
         self._planned = wall_seconds(self._left.values(), self.cpus)

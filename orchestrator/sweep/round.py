@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.ledger.sink import LedgerSink
+from orchestrator.ledger.weights import Retention
 from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.resources import ResourceRequest, fewest
@@ -20,6 +21,7 @@ from orchestrator.search.pruning import RungScore, RungScores
 from orchestrator.sweep.context import SweepContext
 from orchestrator.sweep.decisions import Failure, Retry, decide, trial_end
 from orchestrator.sweep.declarations import declare_trial
+from orchestrator.sweep.trainings_in_flight import TrainingsInFlight
 from trainables.schemas import Outcome
 from trainables.training.attempt import commit_unfinished
 
@@ -36,10 +38,14 @@ class RunningTrial:
 
     trial: Trial
     search: CellSearch | None
+    name: str = ""
+    """The name under which the search knows the trial."""
     best: float | None = None
     """The best validation score so far."""
     environment: dict[str, Any] = field(default_factory=dict[str, Any])
     """The device, host and versions that the trial reported; empty before its first report."""
+    final_score: float | None = None
+    """The validation score under the trial's own reading, if it finished."""
     pruned: bool = False
     killed: str | None = None
     """The reason why the watchdog killed it."""
@@ -65,7 +71,11 @@ class Round:
         self.plan, self.queue, self.searches = plan, list(queue), searches
         self.request, self.context = request, context
         self.ledger, self.display, self.retries = context.ledger, context.display, context.retries
-        self.sink = LedgerSink(context.ledger, code_version())
+        retention = Retention("final" if plan.keeps else "none", plan.space.keep_gb)
+        self.sink = LedgerSink(context.ledger, code_version(), retention)
+        self._weights = TrainingsInFlight(set(plan.kept), shares=plan.keeps)
+        self._held: list[RunningTrial] = []
+        """Suggested trials that wait for the weights of a training that runs."""
         self.running: dict[str, RunningTrial] = {}
         """The running trials, by Tune's trial id."""
         self.error: Exception | None = None
@@ -98,22 +108,43 @@ class Round:
         running = self._next(tune_id) if self.context.budget.exhausted() is None else None
         if running is None:
             return None
+        self._weights.started(tune_id, running.trial.config)
         self.running[tune_id] = running
         self.context.budget.started(tune_id, fewest(running.trial.workers))
         return running.trial
 
     def _next(self, tune_id: str) -> RunningTrial | None:
-        """Return a queued trial, or else a suggestion; the cells' searches take turns."""
-        if self.queue:
-            return RunningTrial(self.queue.pop(0), None)
-        while self.searches:
-            search = self.searches.pop(0)
-            if search.left <= 0:
-                continue
-            self.searches.append(search)
+        """Return a trial whose weights no running trial trains; the cells' searches take turns."""
+        for waiting in self._held:
+            if self._weights.free(waiting.trial.config):
+                self._held.remove(waiting)
+                return waiting
+        for trial in self.queue:
+            if self._weights.free(trial.config):
+                self.queue.remove(trial)
+                return RunningTrial(trial, None)
+        while search := self._next_search():
             trial = self._suggest(search, tune_id)
-            if trial is not None:
-                return RunningTrial(trial, search)
+            if trial is None:
+                continue
+            if self._weights.free(trial.config):
+                return RunningTrial(trial, search, tune_id)
+            self._held.append(RunningTrial(trial, search, tune_id))
+        return None
+
+    @property
+    def waits(self) -> bool:
+        """Whether a trial waits for the weights of a training that runs."""
+        return bool(self._held or self.queue) and bool(self.running)
+
+    def _next_search(self) -> CellSearch | None:
+        """Return the search whose turn it is; one with a waiting suggestion is not asked again."""
+        self.searches = [search for search in self.searches if search.left > 0]
+        for search in self.searches:
+            if all(waiting.search is not search for waiting in self._held):
+                self.searches.remove(search)
+                self.searches.append(search)
+                return search
         return None
 
     def _suggest(self, search: CellSearch, tune_id: str) -> Trial | None:
@@ -166,7 +197,7 @@ class Round:
         self.display.progress(tune_id, running.trial, step, steps, score)
         if running.search is None:
             return True
-        running.search.report(tune_id, step, score)
+        running.search.report(running.name, step, score)
         if step >= steps:
             return True
         rung_score = RungScore(score, tuple(result.get("case_scores", ())))
@@ -182,6 +213,9 @@ class Round:
     def ended(self, tune_id: str, result: TuneResult, failure: Failure | None) -> None:
         """Carry out the decision on a trial that ended."""
         running = self.running.pop(tune_id)
+        self._weights.ended(tune_id, self.ledger.weights)
+        if result.get("final_score") is not None:
+            running.final_score = running.best = float(result["final_score"])
         trial, killed = running.trial, running.killed
         self.context.budget.ended(tune_id)
         end = trial_end(
@@ -218,7 +252,7 @@ class Round:
         digest = running.trial.digest
         self._outcomes[digest] = outcome
         if running.search is not None:
-            running.search.tell(tune_id, outcome, self._standing(running, outcome))
+            running.search.tell(running.name, outcome, self._standing(running, outcome))
         self._ended += 1
         if self._ended % COMPACT_EVERY == 0:
             self.context.compact()
@@ -228,8 +262,8 @@ class Round:
         digest = running.trial.digest
         if outcome != "finished" or self._objectives is None:
             return None
-        if self._objectives.reported and running.best is not None:
-            self._standings[digest] = Standing((running.best,))
+        if self._objectives.reported and running.final_score is not None:
+            self._standings[digest] = Standing((running.final_score,))
         else:
             self._standings |= self._objectives.standings(self.ledger, {digest})
         return self._standings.get(digest)

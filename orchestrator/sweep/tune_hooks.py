@@ -59,6 +59,8 @@ class RoundSearcher(Searcher):
             if len(self._round.running) >= self._round.request.slots(_cluster_resources()):
                 return None  # Tune asks again soon; nodes come and go
             trial = self._round.next(trial_id)
+        if trial is None and self._round.waits:
+            return None  # until the weights that it reads are kept
         if trial is None:
             return Searcher.FINISHED  # pyright: ignore[reportReturnType]
         return {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,11 @@ from rich.console import Console
 from cluster import Resources
 from orchestrator.ledger.driver_lock import DriverLock
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.weights import Retention
 from orchestrator.planning.cost import Estimator
 from orchestrator.planning.plan import Plan, Trial, make_plan
 from orchestrator.planning.resources import ResourceRequest
+from orchestrator.planning.trainings import readings_first
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import unfinished_searches
 from orchestrator.storage.object_store import Store
@@ -23,8 +26,9 @@ from orchestrator.sweep.context import SweepContext
 from orchestrator.sweep.declarations import declare
 from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.sweep.round import Round
-from search_spaces import Budget, Choice, Search, Space, Uniform
+from search_spaces import Budget, Choice, Integer, Search, Space, Uniform
 from tests.conftest import SMALL
+from trainables.training.trained import Trained
 
 SPACE = Space(
     question="?",
@@ -196,3 +200,59 @@ def test_what_another_study_committed_counts_as_found_and_costs_nothing(ledger: 
     found = make_plan("t", frugal, ledger)
     assert [t.state for t in found.trials if t.stage == "search"] == ["done"] * 10
     assert spent(found, ledger).trials == 0
+
+
+READINGS = Space(
+    question="?",
+    config=SMALL,
+    arms={
+        **{
+            f"steps_{steps}": {"mode": {"diffusion": {"sampler": {"ddim": {"steps": steps}}}}}
+            for steps in (1, 2, 3)
+        },
+        "other": {"mode": "feedforward"},
+        "pair": {"mode": {"deep_ensemble": {"networks": 2}}},
+    },
+)
+
+
+def test_readings_wait_for_the_training_that_runs_and_others_do_not(ledger: Ledger) -> None:
+    made = make_plan("s", READINGS, ledger)
+    run = started(made, readings_first(made.pending, made.kept), ledger)
+    handed = [run.next("a"), run.next("b"), run.next("c")]
+    assert [t and t.cell.arm for t in handed] == ["steps_1", "other", None]
+    assert run.waits
+    run.ended("a", {"outcome": "failed", "reason": "x"}, None)
+    retried = run.next("d")  # the weights do not exist: another reading trains them
+    assert retried is not None
+    assert retried.cell.arm == "steps_2"
+    assert run.next("e") is None
+    (training,) = retried.config.training_digests
+    kept = Trained(training, {}, {}, {"history": []}, hashlib.sha256(b"x").hexdigest(), b"x")
+    ledger.weights.keep(kept, Retention())
+    run.ended("d", {"outcome": "finished"}, None)
+    last, waiting = run.next("f"), run.next("g")
+    assert last is not None
+    assert last.cell.arm == "steps_3"
+    assert waiting is None  # the pair contains the twin that runs
+    run.ended("b", {"outcome": "finished"}, None)
+    pair = run.next("h")
+    assert pair is not None
+    assert pair.cell.arm == "pair"
+
+
+def test_a_search_over_readings_waits_for_its_weights_without_further_suggestions(
+    ledger: Ledger,
+) -> None:
+    sampler = {"diffusion": {"sampler": {"ddim": {"steps": Integer(1, 50)}}}}
+    space = dataclasses.replace(SPACE, arms={"searched": {"mode": sampler}}, search=Search(4))
+    run = begun(ledger, space)
+    first = run.next("a")
+    assert first is not None
+    assert [run.next(name) for name in "bcd"] == [None, None, None]
+    assert run.waits
+    assert len(ledger.studies.declared("s")) == 2
+    run.ended("a", {"outcome": "finished", "final_score": 0.5}, None)
+    second = run.next("e")
+    assert second is not None
+    assert second.values != first.values
