@@ -20,6 +20,19 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def size(count: int) -> str:
+    """Return a number of bytes as a short text.
+
+    >>> size(812), size(52_700_000), size(3_000_000_000)
+    ('812 B', '52.7 MB', '3.00 GB')
+    """
+    if count < 1000:
+        return f"{count} B"
+    if count < 1e6:
+        return f"{count / 1e3:.1f} kB"
+    return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
+
+
 def memory(costs: Mapping[str, Any]) -> str:
     """Return the peak memory as a text: of the device where there is one, else of the process.
 

@@ -1,12 +1,9 @@
 """Three samplers with 2 or 8 steps, and ensembles of one or four members.
 
 Question: what do more sampling steps and more ensemble members improve, and at what cost? All arms
-of one task and seed end with the same weights: training draws depend on the seed and the step only,
-and the only validation is at the last step, so that the sampler does not affect the choice of a
-checkpoint. Each arm is trained separately nevertheless, because a config is trained and tested as
-one trial.
+of one task and seed read the weights of one training.
 
-Cost: about 12 minutes on 2 CPU cores (36 trials), mostly for training.
+Cost: about 3 minutes on 2 CPU cores (36 trials, which read 3 trainings).
 
 Expected: Dice does not change with the number of steps. More members improve calibration (ECE,
 Brier score, GED) rather than Dice. The seconds per image on the leaderboard are proportional to the

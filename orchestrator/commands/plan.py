@@ -13,7 +13,7 @@ import search_spaces
 from cluster.local import usable_cpus
 from orchestrator.commands.options import ledger_of, limited
 from orchestrator.commands.output import emit
-from orchestrator.formatting import clock
+from orchestrator.formatting import clock, size
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import selection
 from orchestrator.planning.cells import left_out
@@ -26,6 +26,7 @@ from orchestrator.planning.cost import (
 )
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.stale_configs import outdated
+from orchestrator.planning.trainings import shared_trainings
 from orchestrator.sweep.budget import HOUR, exhausted, own_digests, price, spent
 
 Remaining = Mapping[TrialKey, RemainingTrial]
@@ -92,6 +93,8 @@ def _totals(plan: Plan, left: Remaining) -> dict[str, Any]:
         "configs": len(plan.trials) + plan.unknown,
         "left_out": left_out(plan.space),
         "to_run": len(left),
+        "trainings": sum(trial.networks for trial in left.values()),
+        "weights_bytes": sum(plan.kept.get(d, 0) for d in _trainings(plan)),
         "device_seconds": round(sum(c.device_seconds for c in costs), 1),
         "device_seconds_low": round(sum(c.low for c in costs), 1),
         "device_seconds_high": round(sum(c.high for c in costs), 1),
@@ -109,6 +112,7 @@ def _summary(totals: Mapping[str, Any]) -> str:
     text = f"{totals['configs']} trials, {totals['done']} done{shared}, {totals['to_run']} to run"
     if not totals["to_run"]:
         return text
+    text += f" ({_readings(totals['to_run'], totals['trainings'])})"
     ends = f"{clock(totals['device_seconds_low'])} to {clock(totals['device_seconds_high'])}"
     money = f", {totals['money']:g} of money" if totals["money"] is not None else ""
     return (
@@ -117,10 +121,26 @@ def _summary(totals: Mapping[str, Any]) -> str:
     )
 
 
+def _readings(readings: int, trainings: int) -> str:
+    """Return how many readings of how many trainings are left, as text.
+
+    >>> _readings(12, 1), _readings(1, 0)
+    ('12 readings of 1 training', '1 reading of kept weights')
+    """
+    of = f"{trainings} training{'s' * (trainings != 1)}" if trainings else "kept weights"
+    return f"{readings} reading{'s' * (readings != 1)} of {of}"
+
+
+def _trainings(plan: Plan) -> set[str]:
+    return {digest for t in plan.trials for digest in shared_trainings(t.config)}
+
+
 def _remarks(plan: Plan, ledger: Ledger, totals: Mapping[str, Any]) -> Iterable[str]:
     """Yield a line for each constraint, budget or search that needs attention."""
     if totals["left_out"]:
         yield f"{totals['left_out']} more cells violate a constraint and are left out"
+    if totals["weights_bytes"]:
+        yield f"the store holds {size(totals['weights_bytes'])} of this study's weights"
     if plan.space.budget is not None:
         used = exhausted(plan.space.budget, spent(plan, ledger))
         yield f"the budget is spent: {used}" if used else "the budget is not spent"

@@ -1,0 +1,70 @@
+"""Trainings: the weights that trials read, each with its cost and its number of readings."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from orchestrator.views.catalog import Catalog
+
+SCHEMA = pa.schema(
+    [
+        ("training", pa.string()),
+        ("task", pa.string()),
+        ("model", pa.string()),
+        ("mode", pa.string()),
+        ("schedule", pa.string()),
+        ("weights", pa.string()),
+        ("readings", pa.int64()),
+        ("digests", pa.list_(pa.string())),
+        ("networks", pa.int64()),
+        ("steps", pa.int64()),
+        ("train_seconds", pa.float64()),
+        ("spent_device_seconds", pa.float64()),
+    ]
+)
+COLUMNS = (
+    *("digest", "task", "model", "mode", "schedule", "outcome", "trainings", "weights"),
+    *("steps", "train_seconds", "device_seconds", "reading_seconds", "world_size"),
+)
+
+
+def rows(tables: Catalog) -> pa.Table:
+    """One row per training and weights that a finished trial has read.
+
+    ``weights`` is the hash of the weights; ``readings`` is the number of the trials in ``digests``
+    that read them. ``steps`` and ``train_seconds`` are those of the trial with the fewest
+    ``networks``: with more than one, they are of all its networks. ``spent_device_seconds`` are the
+    device-seconds that the trials spent on training; trials that only read spent none. Trials of
+    schema 6 and earlier, and of models that an external library trains, are not here.
+    """
+    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for trial in tables["trials"].select(COLUMNS).to_pylist():
+        if trial["outcome"] == "finished" and trial["weights"]:
+            for key in zip(trial["trainings"], trial["weights"], strict=True):
+                found.setdefault(key, []).append(trial)
+    return pa.Table.from_pylist([_row(*key, found[key]) for key in sorted(found)], schema=SCHEMA)
+
+
+def _row(training: str, weights: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
+    trials = sorted(trials, key=lambda t: (len(t["weights"]), t["digest"]))
+    first = trials[0]
+    return {
+        **{name: first[name] for name in ("task", "model", "mode", "schedule")},
+        "training": training,
+        "weights": weights,
+        "readings": len(trials),
+        "digests": [t["digest"] for t in trials],
+        "networks": len(first["weights"]),
+        "steps": first["steps"],
+        "train_seconds": first["train_seconds"],
+        "spent_device_seconds": sum(map(_spent, trials)),
+    }
+
+
+def _spent(trial: dict[str, Any]) -> float:
+    """Return the device-seconds that a trial spent on training, per network that it reads."""
+    spent = trial["device_seconds"] - trial["reading_seconds"] * trial["world_size"]
+    return max(0.0, spent) / len(trial["weights"])
