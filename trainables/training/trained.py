@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Protocol
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from trainables.config import Config, parse
 from trainables.models import Network
-from trainables.part import parts_in
+from trainables.part import only_trusted, parts_in
 from trainables.trainer import TrainingRecord
 
 
@@ -108,9 +108,13 @@ class Trained:
                 f"weights {self.sha256[:16]} do not fit the network: {reason}"
             ) from None
 
-    def network(self) -> Network:
-        """Rebuild the network on the CPU, ready to predict."""
-        config = parse(self.config)
+    def network(self, trusted: Iterable[str] = ()) -> Network:
+        """Rebuild the network on the CPU, ready to predict.
+
+        ``trusted`` are the user's own files that may be run for it.
+        """
+        with only_trusted(trusted):
+            config = parse(self.config)
         network = config.model.build(config.ports)
         self.load_into(network)
         return network.eval().requires_grad_(False)
