@@ -12,6 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from trainables import masks
 from trainables.config import Config
 from trainables.datasets import Dataset, Split
 from trainables.decoding.cache import load
@@ -46,7 +47,7 @@ class Case:
     pixels: Tensor
     """[C, h, w] with the stored values; memory-mapped, so that only the parts in use are read."""
     labels: Tensor
-    """uint8 [H, W]."""
+    """uint8 [H, W], 0..K−1 or :data:`~trainables.interfaces.dataset.IGNORE`."""
     instances: Tensor | None
     """int32 [H, W]."""
     norm: Norm | None = None
@@ -55,6 +56,8 @@ class Case:
     """uint8 [h, w], the labels at the size of reduced pixels; None for pixels at native size."""
     points: Tensor | None = None
     """int32 [N, 3], (class, row, column) of some foreground pixels."""
+    complete: bool = True
+    """Whether the data set has no pixel that is to be ignored."""
 
     @property
     def image(self) -> Tensor:
@@ -70,6 +73,11 @@ class Case:
     def shape(self) -> tuple[int, int]:
         """Height and width of the pixels."""
         return (self.pixels.shape[1], self.pixels.shape[2])
+
+    @property
+    def counts(self) -> bool:
+        """Whether any pixel counts, in the loss or in a metric."""
+        return self.complete or bool(masks.counted(self.labels).any())
 
     def patch(self, window: Window) -> Tensor:
         """Return the input of a network: float32 [C, size, size], normalised."""
@@ -137,10 +145,12 @@ def prepare(dataset: Dataset, unit: str) -> Prepared:
     norm = Norm(*(from_array(v).float()[:, None, None] for v in (loaded.mean, loaded.std)))
 
     def split(name: Split) -> list[Case]:
-        return [_case(i, norm) for i in loaded.images if i.split == name]
+        complete = not dataset.ignores
+        return [_case(i, norm, complete) for i in loaded.images if i.split == name]
 
     def held_out(name: Split) -> list[Case]:
-        return tiles(split(name), dataset.size) if unit == "tiles" else split(name)
+        cases = tiles(split(name), dataset.size) if unit == "tiles" else split(name)
+        return [case for case in cases if case.counts]
 
     with warnings.catch_warnings():
         # The mapped cache is read only; nothing here writes in context.
@@ -148,7 +158,7 @@ def prepare(dataset: Dataset, unit: str) -> Prepared:
         return Prepared(split("train"), held_out("val"), held_out("test"), dataset.size)
 
 
-def _case(image: Image, norm: Norm) -> Case:
+def _case(image: Image, norm: Norm, complete: bool) -> Case:
     return Case(
         image.name,
         image.group,
@@ -158,15 +168,17 @@ def _case(image: Image, norm: Norm) -> Case:
         norm,
         None if image.targets is image.labels else from_array(image.targets),
         from_array(image.points),
+        complete,
     )
 
 
 def tiles(cases: list[Case], size: int) -> list[Case]:
     """Cut cases into tiles side by side, named by their top left corner; a remainder is left out.
 
-    An image smaller than a tile gives one tile, extended by repeating its edge pixels.
+    So are tiles in which no pixel counts. An image smaller than a tile gives one tile, extended by
+    repeating its edge pixels.
     """
-    return [tile for case in cases for tile in _cut(case, size)]
+    return [tile for case in cases for tile in _cut(case, size) if tile.counts]
 
 
 def _cut(case: Case, size: int) -> Iterator[Case]:
@@ -183,6 +195,7 @@ def _cut(case: Case, size: int) -> Iterator[Case]:
                 labels=_part(case.targets[None], window)[0],
                 instances=None if instances is None else _part(instances[None], window)[0],
                 norm=case.norm,
+                complete=case.complete,
             )
 
 

@@ -1,6 +1,7 @@
 """Masks as labels, as channels and as probabilities.
 
-Two classes take one channel (the foreground); K > 2 classes take K one-hot channels.
+Two classes take one channel (the foreground); K > 2 classes take K one-hot channels. The label
+:data:`IGNORE` is no class: a pixel with it counts nowhere, and its channels are ½.
 """
 
 from __future__ import annotations
@@ -8,6 +9,8 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 from torch.nn import functional
+
+from trainables.interfaces.dataset import IGNORE
 
 
 def channels(classes: int) -> int:
@@ -19,11 +22,40 @@ def channels(classes: int) -> int:
     return 1 if classes == 2 else classes
 
 
+def counted(labels: Tensor) -> Tensor:
+    """Return which pixels count, bool of the same shape: those that are not to be ignored."""
+    return labels != IGNORE
+
+
+def known(labels: Tensor) -> Tensor:
+    """Return the labels with 0 for ignored pixels, for code that needs a class everywhere."""
+    return labels.masked_fill(labels == IGNORE, 0)
+
+
+def halved(channels_BMHW: Tensor, labels_BHW: Tensor) -> Tensor:
+    """Return the channels with ½ at ignored pixels: no evidence for either value."""
+    return channels_BMHW.masked_fill(~counted(labels_BHW)[:, None], 0.5)
+
+
+def mean_counted(values: Tensor, labels_BHW: Tensor) -> Tensor:
+    """Return the mean of each case over the pixels that count, [B]; 0 where none does.
+
+    ``values`` is [B, H, W] or [B, M, H, W]. The gradient at ignored pixels is zero.
+    """
+    which = counted(labels_BHW)
+    factor = which[0].numel() / which.flatten(1).sum(1).clamp(min=1)  # 1 where all pixels count
+    left_out = ~(which if values.ndim == 3 else which[:, None])
+    return values.masked_fill(left_out, 0).flatten(1).mean(1) * factor.to(values)
+
+
 def to_channels(labels_BHW: Tensor, classes: int) -> Tensor:
-    """Return labels 0..K−1 as {0, 1} channels, float32 [B, M, H, W]."""
+    """Return labels 0..K−1 as {0, 1} channels, ½ at ignored pixels: float32 [B, M, H, W]."""
     if classes == 2:
-        return (labels_BHW == 1).float()[:, None]
-    return functional.one_hot(labels_BHW.long(), classes).permute(0, 3, 1, 2).float()
+        channels_BMHW = (labels_BHW == 1).float()[:, None]
+    else:
+        one_hot = functional.one_hot(known(labels_BHW).long(), classes)
+        channels_BMHW = one_hot.permute(0, 3, 1, 2).float()
+    return halved(channels_BMHW, labels_BHW)
 
 
 def probabilities(logits_BMHW: Tensor) -> Tensor:
@@ -68,11 +100,12 @@ def cross_entropy(logits_BMHW: Tensor, mask_BMHW: Tensor) -> Tensor:
     return -(mask_BMHW * logits_BMHW.log_softmax(1)).sum(1)
 
 
-def soft_dice_loss(p_BMHW: Tensor, mask_BMHW: Tensor) -> Tensor:
+def soft_dice_loss(p_BMHW: Tensor, mask_BMHW: Tensor, labels_BHW: Tensor) -> Tensor:
     """Return 1 − soft Dice, mean over classes, [B] (Milletari et al. 2016, arXiv 1606.04797).
 
     One pixel of smoothing keeps the gradient finite where a tile has no foreground.
     """
-    p, y = foreground(p_BMHW), foreground(mask_BMHW)
+    left_out = ~counted(labels_BHW)[:, None]
+    p, y = (foreground(x).masked_fill(left_out, 0) for x in (p_BMHW, mask_BMHW))
     overlap = 2 * (p * y).sum((2, 3)) + 1
     return (1 - overlap / (p.sum((2, 3)) + y.sum((2, 3)) + 1)).mean(1)

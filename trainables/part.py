@@ -35,6 +35,10 @@ KINDS = ("datasets", "models", "modes", "schedules", "encodings", "weights", "sa
 T = TypeVar("T")
 
 
+Numbered = tuple[tuple[int, str], ...]
+"""Names by number, as pairs sorted by number; its plain form is a mapping."""
+
+
 class Location(str):
     """The location of a file or directory; it does not enter the digest."""
 
@@ -246,17 +250,38 @@ def _parse_value(hint: Any, value: object, where: str) -> object:
             raise unknown(where, value, choices)
         return value
     if origin is tuple:
-        (item, *_) = typing.get_args(hint)
-        if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{where}: {value!r} must be a list")
-        return tuple(
-            _parse_value(item, v, f"{where}[{i}]")
-            for i, v in enumerate(cast("list[object]", value))
-        )
+        return _parse_tuple(hint, value, where)
     if origin is types.UnionType:
         (hint,) = (h for h in typing.get_args(hint) if h is not types.NoneType)
         return None if value is None else _parse_value(hint, value, where)
     return _parse_scalar(hint, value, where)
+
+
+def _parse_tuple(hint: Any, value: object, where: str) -> tuple[Any, ...]:
+    if hint == Numbered:
+        return _parse_numbered(value, where)
+    (item, *_) = typing.get_args(hint)
+    if not isinstance(value, (list, tuple)):
+        raise ValueError(f"{where}: {value!r} must be a list")
+    return tuple(
+        _parse_value(item, v, f"{where}[{i}]") for i, v in enumerate(cast("list[object]", value))
+    )
+
+
+def _parse_numbered(value: object, where: str) -> Numbered:
+    """Return a mapping of whole numbers to names, sorted; JSON has the numbers as text."""
+    if isinstance(value, tuple):
+        value = dict(cast("Numbered", value))
+    if not isinstance(value, Mapping):
+        raise ValueError(f'{where}: {value!r} must be a mapping such as {{"0": "background"}}')
+    found: dict[int, str] = {}
+    for key, name in cast("Mapping[object, object]", value).items():
+        if not re.fullmatch(r"-?\d{1,9}", str(key)) or isinstance(key, bool):
+            raise ValueError(f"{where}: {key!r} must be a whole number")
+        if int(str(key)) in found:
+            raise ValueError(f"{where}: {key!r} is there twice")
+        found[int(str(key))] = str(_parse_scalar(str, name, f"{where}.{key}"))
+    return tuple(sorted(found.items()))
 
 
 def _parse_scalar(scalar: Any, value: object, where: str) -> object:
@@ -281,7 +306,10 @@ def plain(value: Any) -> Any:
         fields = {f.name: plain(getattr(value, f.name)) for f in dataclasses.fields(value)}
         return {plain(value.file or value.name): fields} if isinstance(value, Part) else fields
     if isinstance(value, tuple):
-        return [plain(v) for v in cast("tuple[Any, ...]", value)]
+        items = cast("tuple[Any, ...]", value)
+        if items and all(isinstance(item, tuple) for item in items):
+            return {str(number): name for number, name in cast("Numbered", items)}
+        return [plain(v) for v in items]
     return without_home(value) if isinstance(value, Location) else value
 
 

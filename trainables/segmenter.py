@@ -60,15 +60,17 @@ class Segmenter(Mode):
 
     def losses(self, network: Network, batch: Batch, classes: int, control: Control) -> Tensor:
         output = blind_pass(network, batch.images_BCHW, self.mask_channels(classes))
-        truth = masks.to_channels(batch.labels_BHW, classes)
+        labels = batch.labels_BHW
+        truth = masks.to_channels(labels, classes)
         if self.loss == "mse":
-            loss = (output.main - (2 * truth - 1)).square().flatten(1).mean(1)
+            error = (output.main - (2 * truth - 1)).square()
         else:
-            loss = masks.cross_entropy(output.main, truth).flatten(1).mean(1)
+            error = masks.cross_entropy(output.main, truth)
+        loss = masks.mean_counted(error, labels)
         if self.dice_weight > 0:
             p = self._probabilities(output)
-            loss = loss + self.dice_weight * masks.soft_dice_loss(p, truth)
-        return loss + auxiliary_loss(output, truth)
+            loss = loss + self.dice_weight * masks.soft_dice_loss(p, truth, labels)
+        return loss + auxiliary_loss(output, truth, labels)
 
     def predict(
         self,
@@ -116,9 +118,9 @@ def auxiliary(output: Output) -> Tensor | None:
     return None if output.auxiliary is None else masks.probabilities(output.auxiliary)
 
 
-def auxiliary_loss(output: Output, truth_BKHW: Tensor) -> Tensor | float:
+def auxiliary_loss(output: Output, truth_BKHW: Tensor, labels_BHW: Tensor) -> Tensor | float:
     """Return the weighted squared error of the auxiliary probabilities, [B]; 0 without them."""
     p = auxiliary(output)
     if p is None:
         return 0.0
-    return output.auxiliary_weight * (p - truth_BKHW).square().flatten(1).mean(1)
+    return output.auxiliary_weight * masks.mean_counted((p - truth_BKHW).square(), labels_BHW)

@@ -16,6 +16,7 @@ from orchestrator.diagnostics.mask_checks import Case, case_of, outliers, suspic
 from trainables.datasets import SPLITS, Dataset, Problem, Raster, Source
 from trainables.decoding.downscale import reduced
 from trainables.decoding.rules import decoded, fault
+from trainables.interfaces.dataset import IGNORE
 
 COLUMNS = 6
 """Images per split."""
@@ -31,6 +32,9 @@ SAMPLED = 4096
 NAMED = 6
 """Outliers whose names are written."""
 BRIGHT = ("yellow", "cyan", "magenta", "lime", "orange", "white", "red", "deepskyblue", "pink")
+
+HIDDEN = (0.35, 0.2, 0.2)
+"""The colour of pixels to be ignored, which are not shown."""
 
 Shown = tuple[Source, Raster]
 
@@ -84,8 +88,9 @@ class _Survey:
 
     def add(self, source: Source, raster: Raster) -> None:
         self.cases[source.split].append(case_of(source.name, raster.labels))
-        values, inside = raster.pixels.mean(0, dtype=np.float32).ravel(), raster.labels.ravel() > 0
-        every = -(-len(values) // SAMPLED)
+        counts = raster.labels != IGNORE
+        values = raster.pixels.mean(0, dtype=np.float32)[counts]
+        inside, every = raster.labels[counts] > 0, max(1, -(-len(values) // SAMPLED))
         for part in (True, False):
             self.values[part].append(values[::every][inside[::every] == part])
 
@@ -101,7 +106,7 @@ def _figure(dataset: Dataset, rows: list[list[Shown]], survey: _Survey) -> Figur
             axis: Any = figure.add_subplot(grid[r, i])
             axis.set_axis_off()
             height, width = raster.labels.shape
-            share = float((raster.labels > 0).mean())
+            share = case_of(source.name, raster.labels).share
             axis.imshow(outlined(raster, colours))
             title = f"{_shortened(source.name)}\n{split}, {width} x {height}, {share:.1%}"
             axis.set_title(title, fontsize=7, parse_math=False)
@@ -110,6 +115,8 @@ def _figure(dataset: Dataset, rows: list[list[Shown]], survey: _Survey) -> Figur
     handles = [
         Patch(color=colours[k], label=name) for k, name in enumerate(dataset.classes) if k > 0
     ]
+    if dataset.ignores:
+        handles.append(Patch(color=HIDDEN, label="ignored"))
     figure.legend(handles=handles, loc="outside lower center", ncols=6, fontsize=8, frameon=False)
     most = 22 * columns
     where = dataset.where if len(dataset.where) <= most else f"…{dataset.where[-most:]}"
@@ -173,6 +180,7 @@ def outlined(raster: Raster, colours: NDArray[np.float64]) -> NDArray[np.float64
     low, high = np.percentile(image, (0.5, 99.5))
     image = ((image - low) / max(high - low, 1e-9)).clip(0, 1)
     shown = np.broadcast_to(image.transpose(1, 2, 0), (*labels.shape, 3)).copy()
+    ignored = labels == IGNORE
     objects = labels.astype(np.int64)
     if raster.instances is not None:  # at the nearest pixels
         rows, columns = (
@@ -186,9 +194,10 @@ def outlined(raster: Raster, colours: NDArray[np.float64]) -> NDArray[np.float64
         rows, columns = (slice(LINE + step, LINE + step + n) for n in labels.shape)
         inner |= around[rows, LINE:-LINE] != objects
         inner |= around[LINE:-LINE, columns] != objects
-    inside = labels > 0
+    inside = (labels > 0) & ~ignored
     grey = shown[inside].mean(1, keepdims=True)
     shown[inside] = (1 - FILL) * grey + FILL * colours[labels[inside]]
     border = inner & inside
     shown[border] = colours[labels[border]]
+    shown[ignored] = HIDDEN
     return shown

@@ -7,10 +7,9 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
-import numpy as np
-
 from orchestrator.diagnostics.mask_checks import Case, Orientation, case_of, suspicions
 from trainables.datasets import SPLITS, Dataset, Problem, Raster, Source
+from trainables.decoding.loaded import class_counts
 from trainables.decoding.rules import among, decoded, fault
 from trainables.decoding.tree import in_a_line
 
@@ -39,6 +38,7 @@ class _Part:
     sizes: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
     types: Counter[str] = field(default_factory=Counter[str])
     pixels: list[int] = field(default_factory=list[int])
+    ignored: int = 0
     empty: int = 0
     cases: list[Case] = field(default_factory=list[Case])
 
@@ -88,9 +88,10 @@ def _add(part: _Part, source: Source, raster: Raster, classes: int) -> None:
     part.groups.add(source.group)
     part.sizes.add((raster.labels.shape[0], raster.labels.shape[1]))
     part.types[raster.pixels.dtype.name] += 1
-    counts = np.bincount(raster.labels.ravel(), minlength=classes)
+    counts = class_counts(raster.labels, classes)
     part.pixels = [a + int(b) for a, b in zip(part.pixels or [0] * classes, counts, strict=True)]
-    part.empty += int(counts[0] == raster.labels.size)
+    part.ignored += raster.labels.size - int(counts.sum())
+    part.empty += int(counts[1:].sum() == 0)
     part.cases.append(case_of(source.file or source.name, raster.labels))
 
 
@@ -107,7 +108,9 @@ def _absent(dataset: Dataset, split: str, part: _Part) -> list[Problem]:
 
 def _row(dataset: Dataset, split: str, part: _Part) -> Row:
     shares = [p / max(1, sum(part.pixels)) for p in part.pixels]
-    shown = zip(dataset.classes[1:], shares[1:], strict=True) if part.pixels else ()
+    shown = [*zip(dataset.classes[1:], shares[1:], strict=True)] if part.pixels else []
+    if part.ignored:
+        shown.append(("ignored", part.ignored / (part.ignored + sum(part.pixels))))
     return {
         "name": dataset.title,
         "split": split,

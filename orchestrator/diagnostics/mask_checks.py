@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, binary_fill_holes
 
 from trainables.datasets import Dataset, Problem, Raster
+from trainables.interfaces.dataset import IGNORE
 
 GAP = 0.25
 """Distance of the foreground shares of two groups of masks, above which they are two kinds."""
@@ -53,7 +54,7 @@ class Case(NamedTuple):
 
     file: str
     share: float
-    """The share of all pixels that is foreground."""
+    """The share of the pixels that count that is foreground."""
     border: float
     """The share of the border's pixels that is foreground."""
     mask: int
@@ -62,15 +63,23 @@ class Case(NamedTuple):
     """Whether the foreground is a thin line around at least as much background."""
     single: float = 0.0
     """Share of the foreground pixels without a neighbour to the left, right, top or bottom."""
+    ignored: float = 0.0
+    """The share of all pixels that is to be ignored."""
 
 
 def case_of(file: str, labels: NDArray[np.uint8]) -> Case:
     """The shares of one mask."""
-    inside = labels > 0
-    border = np.concatenate([inside[0], inside[-1], inside[:, 0], inside[:, -1]])
-    share = float(inside.mean())
+    ignored = labels == IGNORE
+    inside, counts = (labels > 0) & ~ignored, ~ignored
+
+    def share(edges: bool) -> float:
+        parts = [(m[0], m[-1], m[:, 0], m[:, -1]) if edges else (m,) for m in (inside, counts)]
+        of, pixels = (sum(int(p.sum()) for p in part) for part in parts)
+        return of / max(1, pixels)
+
     content = hash((labels.shape, labels.tobytes())) if (labels != labels[0, 0]).any() else 0
-    return Case(file, share, float(border.mean()), content, _outline(inside), _single(inside))
+    shapes = _outline(inside), _single(inside)
+    return Case(file, share(False), share(True), content, *shapes, float(ignored.mean()))
 
 
 def _outline(inside_HW: NDArray[np.bool_]) -> bool:
@@ -106,6 +115,22 @@ def suspicions(dataset: Dataset, cases: Mapping[str, Sequence[Case]]) -> Iterato
         yield from swapped(dataset.where, every)
     yield from copied(dataset.where, every)
     yield from shapes(dataset.where, every)
+    yield from ignored(dataset.where, every)
+
+
+def ignored(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
+    """A warning where the pixels to be ignored may be the foreground, or all there is."""
+    nothing = [c for c in cases if c.ignored == 1]
+    if nothing:
+        rule = f"masks have no pixel that counts, such as {_names(nothing)}: left out"
+        yield Problem(place, rule, fatal=False)
+    hidden = [c for c in cases if 0 < c.ignored < 1 and c.share == 0]
+    if hidden:
+        rule = (
+            f"{len(hidden)} masks have pixels to be ignored and no foreground, such as"
+            f" {_names(hidden)}: is their foreground ignored?"
+        )
+        yield Problem(place, rule, fatal=False)
 
 
 def polarities(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
@@ -183,7 +208,8 @@ class Orientation:
     def add(self, raster: Raster) -> None:
         """Compare the outlines of one mask with the edges of its image."""
         edges = _steps(raster.pixels.astype(np.float32).mean(0))
-        outline = _steps(raster.labels.astype(np.float32)) > 0
+        known = np.where(raster.labels == IGNORE, 0, raster.labels)
+        outline = _steps(known.astype(np.float32)) > 0
         everywhere = float(edges.mean())
         if not outline.any() or everywhere <= 0:
             return

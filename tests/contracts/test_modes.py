@@ -223,5 +223,7 @@ def test_the_loss_of_each_target_is_the_x0_error_times_its_ratio(target: str) ->
     error = (wanted.estimate(output, x, log_snr).x0 - x0).square().flatten(1).mean(1)
     snr = log_snr.exp()
     ratio = {"x0": torch.ones_like(snr), "eps": snr, "v": 1 + snr}[target]
-    expected = ratio * error + auxiliary_loss(output, to_channels(data.labels_BHW, 2))
+    expected = ratio * error + auxiliary_loss(
+        output, to_channels(data.labels_BHW, 2), data.labels_BHW
+    )
     torch.testing.assert_close(losses.double(), expected, rtol=2e-3, atol=1e-4)

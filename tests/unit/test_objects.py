@@ -143,7 +143,7 @@ def test_a_band_is_what_is_near_the_other_side(mask: NDArray[np.bool_], width: i
     apart = np.linalg.norm(at[:, None] - at[None], axis=-1)
     other = mask.ravel()[:, None] != mask.ravel()[None]
     near = (other & (apart <= width + 1e-9)).any(1).reshape(mask.shape)
-    found = instances.boundary_band(torch.from_numpy(mask), width)
+    found = instances.boundary_band(torch.from_numpy(mask), width=width)
     assert found.numpy().tolist() == near.tolist()
 
 

@@ -14,6 +14,7 @@ from trainables.decoding.download import Download
 from trainables.decoding.tree import Tree, located, tree
 from trainables.decoding.wheel import Wheel
 from trainables.interfaces.dataset import (
+    IGNORE,
     SPLITS,
     Dataset,
     DownloadProgress,
@@ -35,7 +36,6 @@ __all__ = [
     "Source",
     "Split",
     "check_names",
-    "check_numbers",
     "in_noise",
 ]
 
@@ -44,18 +44,11 @@ DEFAULT_LOCATION = Location("")
 
 
 def check_names(classes: tuple[str, ...]) -> None:
-    """Refuse class names that are empty or not distinct."""
+    """Refuse class names that are empty or not distinct, and more than labels of 8 bit allow."""
+    require(len(classes) <= IGNORE, f"{len(classes)} classes are more than {IGNORE}")
     require(
         len(classes) >= 2 and len(set(classes)) == len(classes) and all(classes),
         f"foreground={list(classes[1:])} must name one class or more, each once",
-    )
-
-
-def check_numbers(numbers: tuple[int, ...], classes: tuple[str, ...]) -> None:
-    """Refuse mask values that do not stand for the classes, one each."""
-    require(
-        not numbers or (len(set(numbers)) == len(numbers) == len(classes)),
-        f"values={list(numbers)} must be one number per class, background first: {len(classes)}",
     )
 
 

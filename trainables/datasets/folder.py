@@ -6,7 +6,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import ClassVar
 
-from trainables.datasets import Located, Problem, Source, check_names, check_numbers
+from trainables.datasets import Located, Problem, Source, check_names
+from trainables.decoding.labels import Legend, check_values, classes_of, ignores
 from trainables.decoding.layout import by_patient
 from trainables.decoding.matching import paired
 from trainables.decoding.pairs import reader, sources
@@ -33,9 +34,10 @@ class Folder(Located):
     background: str = "background"
     colour: bool = True
     """Three channels, or one."""
-    values: tuple[int, ...] = later(())
-    """The number of each class in the masks, background first, such as 0, 2 and 5; empty: 0, 1,
-    ..., and of two classes also 0 and the largest value."""
+    values: tuple[tuple[int, str], ...] = later(())
+    """The class of each number in the masks, such as ``{0: background, 2: liver, 3: liver, 255:
+    ignore}``, instead of ``foreground`` and ``background``; pixels of the class ``ignore`` count
+    nowhere. Empty: 0, 1, ..., and of two classes also 0 and the largest value."""
     patients: bool = later(True)
     """Whether images of one patient or scan, as folders (``patient07/images``) or names
     (``patient07_z012``) give it, stay in one split; a split file says more."""
@@ -43,11 +45,19 @@ class Folder(Located):
     def __post_init__(self) -> None:
         super().__post_init__()
         check_names(self.classes)
-        check_numbers(self.values, self.classes)
+        check_values(
+            self.values,
+            foreground=self.foreground == Folder.foreground,
+            background=self.background == Folder.background,
+        )
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return (self.background, *self.foreground)
+        return classes_of(self.values) or (self.background, *self.foreground)
+
+    @property
+    def ignores(self) -> bool:
+        return ignores(self.values)
 
     @property
     def channels(self) -> int:
@@ -56,8 +66,9 @@ class Folder(Located):
     def scan(self) -> Iterator[Source | Problem]:
         tree = self.tree()
         yield from tree.problems
-        pairs = paired(tree, self.classes)
+        legend = Legend(self.classes, self.values)
+        pairs = paired(tree, legend)
         if self.patients:
             pairs = by_patient(pairs)
-        read = reader(self.channels, self.classes, self.values)
+        read = reader(self.channels, legend)
         yield from sources(with_split_file(pairs, tree), read)

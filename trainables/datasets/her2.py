@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trainables.datasets import Located, Problem, Source, check_names
+from trainables.decoding.labels import Legend
 from trainables.decoding.matching import paired
 from trainables.decoding.pairs import reader, sources
 from trainables.decoding.splits import split_tables, with_split_file
@@ -49,5 +50,6 @@ class HER2(Located):
         if table is None:
             yield Problem("split.csv", "is missing: it says name, patient and split of every patch")
             return
-        pairs = with_split_file(paired(tree, self.classes), tree, ("name", "patient", "split"))
-        yield from sources(pairs, reader(self.channels, self.classes))
+        legend = Legend(self.classes)
+        pairs = with_split_file(paired(tree, legend), tree, ("name", "patient", "split"))
+        yield from sources(pairs, reader(self.channels, legend))

@@ -14,6 +14,7 @@ from typing import Any, ClassVar
 from trainables.datasets import Located, Problem, Source
 from trainables.decoding.download import Download
 from trainables.decoding.images import SUFFIXES
+from trainables.decoding.labels import Legend
 from trainables.decoding.layout import split_of
 from trainables.decoding.matching import matched
 from trainables.decoding.pairs import Pair, reader, sources
@@ -83,7 +84,7 @@ class ISIC16(Located):
         pairs = _official(tree)
         if tables:
             pairs = (item for file, rows in tables for item in _listed(tree, file, rows))
-        yield from sources(pairs, reader(self.channels, self.classes))
+        yield from sources(pairs, reader(self.channels, Legend(self.classes)))
 
 
 def _official(tree: Tree) -> Iterator[Pair | Problem]:

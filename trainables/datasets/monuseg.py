@@ -13,6 +13,7 @@ import numpy as np
 
 from trainables.datasets import Located, Problem, Raster, Source
 from trainables.decoding.images import read_pixels
+from trainables.decoding.labels import Legend
 from trainables.decoding.matching import matched, paired
 from trainables.decoding.pairs import Pair, reader, sources
 from trainables.decoding.polygons import fill, read_regions
@@ -59,8 +60,8 @@ class MoNuSeg(Located):
         tree = self.tree()
         yield from tree.problems
         outlined = any(f.suffix == ".xml" for f in tree.files)
-        pairs = _outlined(tree) if outlined else paired(tree, self.classes)
-        read = _nuclei if outlined else reader(self.channels, self.classes)
+        pairs = _outlined(tree) if outlined else paired(tree, Legend(self.classes))
+        read = _nuclei if outlined else reader(self.channels, Legend(self.classes))
         yield from sources(_by_patient(pairs), read)
 
 

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.datasets import Located, Problem, Raster, Source, check_names, check_numbers
+from trainables.datasets import Located, Problem, Raster, Source, check_names
 from trainables.decoding.images import compact
-from trainables.decoding.labels import Legend, to_labels
+from trainables.decoding.labels import Legend, check_values, classes_of, ignores, to_labels
 from trainables.decoding.latest import Latest
 from trainables.decoding.layout import IMAGES, MASKS, by_key
 from trainables.decoding.matching import by_case, matched, unread
@@ -21,6 +21,7 @@ from trainables.decoding.pairs import Pair, settled
 from trainables.decoding.splits import with_split_file
 from trainables.decoding.tree import File, Tree
 from trainables.decoding.volumes import AXES, SUFFIXES, length, on_one_grid, read_voxels
+from trainables.interfaces.dataset import IGNORE
 from trainables.part import later, require
 
 
@@ -49,13 +50,14 @@ class NIfTI(Located):
     window_low: float | None = None
     """Values below are raised to it, such as -160 HU of a soft-tissue window."""
     window_high: float | None = None
-    values: tuple[int, ...] = later(())
-    """The number of each class in the masks, background first; empty: 0, 1, ...."""
+    values: tuple[tuple[int, str], ...] = later(())
+    """The class of each number in the masks, as of a folder of images, instead of ``foreground``;
+    empty: 0, 1, ...."""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         check_names(self.classes)
-        check_numbers(self.values, self.classes)
+        check_values(self.values, foreground=self.foreground == NIfTI.foreground)
         require(self.axis in (0, 1, 2), f"axis={self.axis} must be 0, 1 or 2")
         require(self.every >= 1, f"every={self.every} must be at least 1")
         require(self.modalities >= 1, f"modalities={self.modalities} must be at least 1")
@@ -67,7 +69,11 @@ class NIfTI(Located):
 
     @property
     def classes(self) -> tuple[str, ...]:
-        return ("background", *self.foreground)
+        return classes_of(self.values) or ("background", *self.foreground)
+
+    @property
+    def ignores(self) -> bool:
+        return ignores(self.values)
 
     @property
     def channels(self) -> int:
@@ -103,7 +109,9 @@ class NIfTI(Located):
         if self.empty:
             return list(range(0, length(volume.images[0], self.axis), self.every))
         labels = load(volume).labels
-        full = (labels != 0).any(tuple(k for k in range(3) if k != self.axis))
+        full = ((labels != 0) & (labels != IGNORE)).any(
+            tuple(k for k in range(3) if k != self.axis)
+        )
         return np.flatnonzero(full)[:: self.every].tolist()
 
     def _raster(self, load: Latest[Volume, Arrays], volume: Volume, i: int) -> Raster:
@@ -114,9 +122,7 @@ class NIfTI(Located):
             return np.rot90(values.take(i, axis), axes=(-2, -1))
 
         seen = compact(np.ascontiguousarray(upright(arrays.pixels, self.axis + 1)))
-        with _of_mask(volume):
-            legend = Legend(self.classes, self.values)
-            labels = to_labels(upright(arrays.labels, self.axis), legend)
+        labels = np.ascontiguousarray(upright(arrays.labels, self.axis))
         return Raster(seen, labels, notes=arrays.notes)
 
     def _arrays(self, volume: Volume) -> Arrays:
@@ -130,6 +136,7 @@ class NIfTI(Located):
             mask = read_voxels(volume.mask)
             if mask.values.ndim != 3:
                 raise ValueError(f"is {mask.values.shape} voxels, must have 3 dimensions")
+            labels = to_labels(mask.values, Legend(self.classes, self.values))
         notes = [*first.notes, *on_one_grid(first, mask, "its mask")]
         notes += [f"its mask {volume.mask.path} {note}" for note in mask.notes]
         images = [first.values]
@@ -144,7 +151,7 @@ class NIfTI(Located):
             raise ValueError(f"has {len(images)} channels, must have modalities={self.modalities}")
         pixels = np.stack(images)
         windowed = _windowed(pixels, self.window_low, self.window_high)
-        return Arrays(windowed, mask.values, tuple(notes))
+        return Arrays(windowed, labels, tuple(notes))
 
 
 @dataclass(frozen=True)
@@ -161,8 +168,8 @@ class Arrays(NamedTuple):
 
     pixels: NDArray[Any]
     """[C, X, Y, Z]."""
-    labels: NDArray[Any]
-    """[X, Y, Z], as stored."""
+    labels: NDArray[np.uint8]
+    """[X, Y, Z], 0..K−1 or :data:`~trainables.interfaces.dataset.IGNORE`."""
     notes: tuple[str, ...]
 
 

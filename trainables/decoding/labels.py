@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables.interfaces.dataset import IGNORE
+from trainables.part import Numbered, require
+
 TOLERANCE = 0.01
 """Largest distance of a mask value from the whole number that it stands for."""
 SHOWN = 8
+IGNORED = "ignore"
+"""The name of mask values whose pixels count nowhere."""
+BACKGROUND = "background"
 
 Array = NDArray[Any]
 
@@ -21,21 +29,69 @@ class Legend:
 
     classes: tuple[str, ...]
     """Names, background first."""
-    numbers: tuple[int, ...] = ()
-    """One per class; empty: 0, 1, ..., and of two classes 0 and the largest value as well."""
+    values: Numbered = ()
+    """The class of each number; empty: 0, 1, ..., and of two classes 0 and the largest value."""
+
+    @cached_property
+    def labels(self) -> Mapping[int, int]:
+        """The label of each number: 0..K−1, or :data:`IGNORE`."""
+        if not self.values:
+            return {k: k for k in range(len(self.classes))}
+        place = {name: k for k, name in enumerate(self.classes)} | {IGNORED: IGNORE}
+        return {number: place[name] for number, name in self.values}
 
     @property
     def two(self) -> bool:
         """Whether a mask may be black and white."""
-        return len(self.classes) == 2 and not self.numbers
+        return len(self.classes) == 2 and not self.values
+
+    @property
+    def ignores(self) -> bool:
+        """Whether a number stands for pixels that count nowhere."""
+        return ignores(self.values)
 
     def __str__(self) -> str:
-        numbers = self.numbers or range(len(self.classes))
-        return ", ".join(f"{k} {name}" for k, name in zip(numbers, self.classes, strict=True))
+        named = self.values or enumerate(self.classes)
+        return ", ".join(f"{number} {name}" for number, name in named)
+
+
+def ignores(values: Numbered) -> bool:
+    """Whether a number stands for pixels that count nowhere."""
+    return any(name == IGNORED for _, name in values)
+
+
+def classes_of(values: Numbered) -> tuple[str, ...]:
+    """Return the names of the classes: the background, then by their lowest number.
+
+    The background is the class of that name, or else the class of the lowest number.
+
+    >>> classes_of(((0, "void"), (2, "liver"), (5, "tumour"), (6, "liver"), (255, "ignore")))
+    ('void', 'liver', 'tumour')
+    >>> classes_of(((1, "pet"), (2, "background"), (3, "ignore")))
+    ('background', 'pet')
+    """
+    names = list(dict.fromkeys(name for _, name in values if name != IGNORED))
+    return tuple(sorted(names, key=lambda name: name != BACKGROUND))
+
+
+def check_values(values: Numbered, **names: bool) -> None:
+    """Refuse a map of mask values that names fewer than two classes, or names beside it.
+
+    ``names`` are the other fields that name classes: whether each has its default.
+    """
+    if not values:
+        return
+    shown = dict(values)
+    require(
+        len(classes_of(values)) >= 2 and all(name for _, name in values),
+        f"values={shown} must name two classes or more, and no class with an empty name",
+    )
+    given = [name for name, default in names.items() if not default]
+    require(not given, f"values={shown} names the classes: leave out {', '.join(given)}")
 
 
 def to_labels(values: Array, legend: Legend, *, most: int = 0) -> NDArray[np.uint8]:
-    """Mask values to labels 0..K−1.
+    """Mask values to labels 0..K−1, or :data:`IGNORE`.
 
     Whole numbers within :data:`TOLERANCE` are classes. Two classes may also be 0 and 255, or 0 and
     the largest value of the type (``most``, where samples have fewer bits than their type).
@@ -58,14 +114,15 @@ def to_labels(values: Array, legend: Legend, *, most: int = 0) -> NDArray[np.uin
         for white in (255, largest):
             if set(found.tolist()) <= {0, white}:
                 return (values == white).astype(np.uint8)
-    numbers = legend.numbers or range(len(legend.classes))
-    if not set(found.tolist()) <= set(numbers):
-        raise ValueError(f"has mask values {listed(found)}; the classes are {legend}")
-    if not legend.numbers:
+    undeclared = np.array([v for v in found.tolist() if v not in legend.labels])
+    if len(undeclared):
+        rule = f"has mask values {listed(undeclared)} that stand for no class"
+        raise ValueError(f"{rule}; the classes are {legend}")
+    if not legend.values:
         return values.astype(np.uint8)
     labels = np.zeros(values.shape, np.uint8)
-    for k, number in enumerate(numbers):
-        labels[values == number] = k
+    for number, label in legend.labels.items():
+        labels[values == number] = label
     return labels
 
 
@@ -78,7 +135,7 @@ def distinct(values: Array) -> Array:
 
 def listed(found: Array) -> str:
     """The first values, with as many digits as distinguish them from whole numbers."""
-    more = ", ..." if len(found) > SHOWN else ""
+    more = f", ... ({len(found)} values)" if len(found) > SHOWN else ""
     return ", ".join(_digits(v) for v in found[:SHOWN].tolist()) + more
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.decoding.downscale import reduced
-from trainables.interfaces.dataset import SPLITS, Dataset, Raster, Source, Split
+from trainables.interfaces.dataset import IGNORE, SPLITS, Dataset, Raster, Source, Split
 
 POINTS = 64
 """Foreground pixels remembered per image and class, to aim training crops at."""
@@ -64,18 +64,21 @@ class Tally:
     def add(self, source: Source, raster: Raster) -> Image:
         """The image as it is kept."""
         pixels, labels, instances, _ = raster
+        if instances is not None:
+            instances = np.where(labels == IGNORE, 0, instances)
         about = f"{source.name}|{source.group}|{source.split}|{pixels.shape}|{pixels.dtype}"
         self.content.update(about.encode())
         for array in (pixels, labels, instances):
             if array is not None:
                 self.content.update(np.ascontiguousarray(array).data)
-        counts = np.bincount(labels.ravel(), minlength=len(self.dataset.classes)).tolist()
+        counts = class_counts(labels, len(self.dataset.classes)).tolist()
         known = self.pixels[source.split]
         self.pixels[source.split] = [a + b for a, b in zip(known, counts, strict=True)]
         pixels, targets = reduced(pixels, labels, self.dataset.longest)
         if source.split == "train":
             self._statistics(pixels)
-            self.learnable |= set(np.flatnonzero(np.bincount(targets.ravel())).tolist())
+            counts = class_counts(targets, len(self.dataset.classes))
+            self.learnable |= set(np.flatnonzero(counts).tolist())
         points = _points(source.name, targets)
         return Image(
             source.name, source.group, source.split, pixels, labels, instances, targets, points
@@ -95,8 +98,11 @@ class Tally:
         """The images with the sums.
 
         Raises:
-            ValueError: a foreground class has no pixel to learn from.
+            ValueError: a foreground class has no pixel to learn from, or a split no pixel at all.
         """
+        for split, known in self.pixels.items():
+            if not any(known):
+                raise ValueError(f"{self.dataset.title}: every pixel of split {split} is ignored")
         for k, label in enumerate(self.dataset.classes):
             if k > 0 and k not in self.learnable:
                 seen = self.pixels["train"][k] > 0
@@ -113,13 +119,18 @@ class Tally:
         )
 
 
+def class_counts(labels: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:
+    """Return the number of pixels of each class, [K], without those to be ignored."""
+    return np.bincount(labels[labels != IGNORE], minlength=classes)
+
+
 def _points(name: str, targets: NDArray[np.uint8]) -> NDArray[np.int32]:
     """Some pixels of every foreground class, drawn by the image's name."""
     seed = hashlib.sha256(name.encode()).digest()
     draws = np.random.default_rng(list(seed))
     found: list[Array] = [np.zeros((0, 3), np.int64)]
     for label in np.flatnonzero(np.bincount(targets.ravel())):
-        if label > 0:
+        if label not in (0, IGNORE):
             places = np.flatnonzero(targets == label)
             chosen = np.sort(draws.choice(places, min(POINTS, len(places)), replace=False))
             rows, columns = np.divmod(chosen, targets.shape[1])

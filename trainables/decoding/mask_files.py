@@ -155,7 +155,7 @@ def _inverted(stored: Stored, legend: Legend) -> _Read:
     if numbers is None and colours is None:
         return _Read(to_labels(values, legend, most=most))
     says = "declares 0 to be white (photometric MINISWHITE):"
-    if numbers is not None and (stored.numeric or legend.numbers or colours is None):
+    if numbers is not None and (stored.numeric or legend.values or colours is None):
         return _Read(numbers, (f"{says} its stored numbers are read as labels",))
     if colours is not None and (numbers is None or values.dtype.kind == "b"):
         return _Read(colours, (f"{says} its colours are read, white as the larger label",))
@@ -215,11 +215,7 @@ def _indexed(stored: Stored, palette: NDArray[np.uint8], legend: Legend) -> _Rea
     if stored.numeric and by_index is not None:
         return _Read(by_index)  # ImageJ's look-up tables are for looking only
     if _two_tone(palette[: _defined(palette, used)]):
-        white = palette[indices, 0]
-        labels, notes = _grey(white, 255, legend)
-        if by_index is None or (labels != by_index).any():
-            notes = (*notes, "has a palette of black and white: its colours are read")
-        return _Read(labels, notes)
+        return _black_and_white(palette[indices, 0], by_index, legend)
     colours = palette[used, :3]
     shown = _shown(used, palette)
     if (colours == colours[:, :1]).all():
@@ -234,6 +230,28 @@ def _indexed(stored: Stored, palette: NDArray[np.uint8], legend: Legend) -> _Rea
             f"has a palette ({shown}) and indices {listed(used)}; the classes are {legend}"
         )
     return _Read(by_index, _background(palette, legend, shown))
+
+
+def _black_and_white(
+    colours: NDArray[np.uint8], by_index: NDArray[np.uint8] | None, legend: Legend
+) -> _Read:
+    """Colours 0 and 255 of a palette, unless the user names the numbers, which may be the indices.
+
+    Raises:
+        ValueError: the user's numbers allow both, and they differ.
+    """
+    if legend.values and by_index is not None:
+        by_colour = _possible(colours, legend, 255)
+        if by_colour is not None and (by_colour != by_index).any():
+            raise ValueError(
+                "has a palette of black and white: its indices and its colours are both in values="
+                " and differ; save it without a palette"
+            )
+        return _Read(by_index, ("has a palette of black and white: its indices are read",))
+    labels, notes = _grey(colours, 255, legend)
+    if by_index is None or (labels != by_index).any():
+        notes = (*notes, "has a palette of black and white: its colours are read")
+    return _Read(labels, notes)
 
 
 def _grey_palette(
@@ -288,7 +306,7 @@ def _background(palette: NDArray[np.uint8], legend: Legend, shown: str) -> tuple
     """
     if not palette[0, :3].any():
         return ()
-    if legend.numbers:
+    if legend.values:
         return (f"has a palette ({shown}): its indices are read",)
     raise ValueError(
         f"has a palette ({shown}) in which index 0, the background, is not black: a program that"

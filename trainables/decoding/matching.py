@@ -9,6 +9,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from trainables.decoding.images import SUFFIXES
+from trainables.decoding.labels import IGNORED, Legend
 from trainables.decoding.layout import (
     IMAGES,
     MASKS,
@@ -21,7 +22,7 @@ from trainables.decoding.layout import (
 )
 from trainables.decoding.pairs import Combine, Pair
 from trainables.decoding.tree import File, Tree
-from trainables.interfaces.dataset import Problem
+from trainables.interfaces.dataset import IGNORE, Problem
 
 TAG = re.compile(
     r"(.+?)[ ._-]+(masks?|segs?|segmentations?|labels?|gt|groundtruth|annotations?)"
@@ -49,7 +50,7 @@ class MaskSet(NamedTuple):
     classes: tuple[int, ...] = ()
 
 
-def paired(tree: Tree, classes: Sequence[str]) -> Iterator[Pair | Problem]:
+def paired(tree: Tree, legend: Legend) -> Iterator[Pair | Problem]:
     """Images and their masks, found by the names of folders and files.
 
     Folders are found by their names (:data:`IMAGES`, :data:`MASKS`) at any depth, so that
@@ -63,7 +64,7 @@ def paired(tree: Tree, classes: Sequence[str]) -> Iterator[Pair | Problem]:
     if not images:
         images = _unsorted(tree)
     sets = _tagged({**images, **masks}, images, masks)
-    sets |= _class_folders(images, masks, classes)
+    sets |= _class_folders(images, masks, legend)
     sets |= _objects(images, masks, sets)
     used = {file.path for of in sets.values() for file in of.files}
     images, masks = (
@@ -134,10 +135,11 @@ def _tagged(files: Keyed, images: Keyed, masks: Keyed) -> dict[Key, MaskSet]:
     return sets
 
 
-def _class_folders(images: Keyed, masks: Keyed, classes: Sequence[str]) -> dict[Key, MaskSet]:
+def _class_folders(images: Keyed, masks: Keyed, legend: Legend) -> dict[Key, MaskSet]:
     """Masks in a folder per class, named by the class or by its number."""
-    numbers = {name.lower(): k for k, name in enumerate(classes)}
-    numbers |= {str(k): k for k in range(len(classes))}
+    numbers = {name.lower(): k for k, name in enumerate(legend.classes)}
+    numbers |= {IGNORED: IGNORE} if legend.ignores else {}
+    numbers |= {str(number): label for number, label in legend.labels.items()}
     found: dict[Key, dict[int, File]] = defaultdict(dict)
     for key, files in masks.items():
         if key in images or len(files) != 1:

@@ -48,9 +48,9 @@ class Pair:
 Read = Callable[[Pair], Raster]
 
 
-def reader(channels: int, classes: tuple[str, ...], numbers: tuple[int, ...] = ()) -> Read:
+def reader(channels: int, legend: Legend) -> Read:
     """Reads the files of a pair, of one size; a bad mask is named, a bad image not."""
-    return functools.partial(_raster, channels=channels, legend=Legend(classes, numbers))
+    return functools.partial(_raster, channels=channels, legend=legend)
 
 
 def _raster(pair: Pair, channels: int, legend: Legend) -> Raster:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import numpy as np
 
-from trainables.interfaces.dataset import SPLITS, Dataset, Problem, Raster, Source
+from trainables.interfaces.dataset import IGNORE, SPLITS, Dataset, Problem, Raster, Source
 from trainables.runtime.heartbeat import beat
 
 
@@ -74,7 +74,8 @@ def fault(dataset: Dataset, raster: Raster) -> str | None:
     """The first rule that a decoded image breaks; None where it breaks none."""
     pixels, labels, instances, _ = raster
     of_objects = labels.shape if instances is None else instances.shape
-    most = int(labels.max(initial=0))
+    classes = labels[labels != IGNORE] if dataset.ignores else labels
+    most = int(classes.max(initial=0))
     rules = (
         (len(pixels) == dataset.channels, f"has {len(pixels)} channels, not {dataset.channels}"),
         (pixels.shape[1:] == labels.shape, f"is {pixels.shape[1:]} but its mask is {labels.shape}"),

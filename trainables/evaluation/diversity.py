@@ -14,9 +14,10 @@ from trainables.rows import PairSums
 def row(members: Tensor, annotations: Tensor) -> PairSums:
     """Return sums of IoU over pairs of masks of one class in one case.
 
-    ``members`` is bool [N, H, W], ``annotations`` bool [A, H, W]. Sums run over all ordered pairs,
-    a mask with itself included. For the matching both lists are repeated up to their least common
-    multiple, so that each member and each annotation is in the same number of pairs.
+    ``members`` is bool [N, ...], ``annotations`` bool [A, ...], of the same pixels. Sums run over
+    all ordered pairs, a mask with itself included. For the matching both lists are repeated up to
+    their least common multiple, so that each member and each annotation is in the same number of
+    pairs.
     """
     across = ious(members, annotations)
     matched = math.lcm(*across.shape)
@@ -35,7 +36,7 @@ def row(members: Tensor, annotations: Tensor) -> PairSums:
 
 
 def ious(left: Tensor, right: Tensor) -> Tensor:
-    """Return the IoU of each mask [L, H, W] with each mask [R, H, W], bool: float64 [L, R].
+    """Return the IoU of each mask [L, ...] with each mask [R, ...], bool: float64 [L, R].
 
     Two empty masks have IoU 1. Counts are exact up to 2²⁴ pixels, float32's integers.
     """

@@ -79,9 +79,10 @@ def score(run: Run, network: Network) -> Tensor:
     indices = run.share(cases)
     predicted = predictions(run, network, cases, indices, config.train.control)
     for i, (case, p) in zip(indices, predicted, strict=True):
-        labels = masks.to_labels(p.members.mean(1))[0]
+        which = masks.counted(case.labels)
+        labels, truth = masks.to_labels(p.members.mean(1))[0][which], case.labels[which]
         for k in range(1, config.classes):
-            row = counts(labels == k, case.labels == k)
+            row = counts(labels == k, truth == k)
             sums = {name: np.array(value, float) for name, value in row.items()}
             scores[i, k - 1] = float(Dice().value(sums))
     return scores
@@ -98,23 +99,26 @@ def _add_reading(
 ) -> None:
     """Add the counts and the calibration of one prediction."""
     predicted, foreground = masks.to_labels(p_1MHW)[0], masks.foreground(p_1MHW)[0]
+    which = masks.counted(case.labels)
     for k, key in _keys(config, case, split):
         truth = case.labels == k
-        shape = instances.shape(truth, case.instances)
-        rows.cases.append({**key, "reading": reading, **counts(predicted == k, truth), **shape})
-        bins = histogram(foreground[k - 1], truth)
+        shape = instances.shape(truth, case.instances, which)
+        confusion = counts((predicted == k)[which], truth[which])
+        rows.cases.append({**key, "reading": reading, **confusion, **shape})
+        bins = histogram(foreground[k - 1][which], truth[which])
         rows.calibration.extend({**key, "reading": reading, **sums} for sums in bins)
         if reading == "sample":
-            band = instances.boundary_band(truth)
+            band = instances.boundary_band(truth, which)
             bins = histogram(foreground[k - 1][band], truth[band])
             rows.calibration.extend({**key, "reading": "boundary", **sums} for sums in bins)
 
 
 def _add_diversity(rows: Rows, config: Config, case: Case, split: str, p_NMHW: Tensor) -> None:
     """Add the IoU between the members of the ensemble, and between them and the annotation."""
-    predicted = masks.to_labels(p_NMHW)
+    which = masks.counted(case.labels)
+    predicted, truth = masks.to_labels(p_NMHW)[:, which], case.labels[which]
     for k, key in _keys(config, case, split):
-        sums = diversity.row(predicted == k, (case.labels == k)[None])
+        sums = diversity.row(predicted == k, (truth == k)[None])
         rows.samples.append({**key, **sums})
 
 
@@ -122,8 +126,9 @@ def _add_instances(rows: Rows, config: Config, case: Case, split: str, p_1MHW: T
     """Add the instances that the prediction found, for a case with true instances."""
     if case.instances is None:
         return
+    which = masks.counted(case.labels)
     predicted = masks.to_labels(p_1MHW)[0]
     for k, key in _keys(config, case, split):
         truth = case.instances * (case.labels == k)
-        sums = instances.row(instances.components(predicted == k), truth)
+        sums = instances.row(instances.components((predicted == k) & which), truth)
         rows.instances.append({**key, **sums})

@@ -25,37 +25,43 @@ def components(mask: Tensor) -> Tensor:
     return from_array(labels)
 
 
-def shape(truth: Tensor, instances: Tensor | None = None) -> MaskShape:
+def shape(
+    truth: Tensor, instances: Tensor | None = None, counted: Tensor | None = None
+) -> MaskShape:
     """Return sums that describe the coarseness of a true mask, bool [H, W].
 
     ``pairs`` counts the pairs of pixels that share a side, ``edges`` those with one pixel inside
     the mask and one outside: its perimeter, without the part on the image's border. With p the
     share of the mask, the correlation of neighbours is 1 − (edges/pairs) / (2p(1 − p)). ``objects``
     counts the instances (int32 [H, W], 0 is none) of the mask's pixels, or its :func:`components`
-    where no instances are given.
+    where no instances are given. Pairs with a pixel that is not ``counted`` are left out.
     """
-    height, width = truth.shape
-    edges = (truth[1:] != truth[:-1]).sum() + (truth[:, 1:] != truth[:, :-1]).sum()
+    which = torch.ones_like(truth) if counted is None else counted
+    down, right = which[1:] & which[:-1], which[:, 1:] & which[:, :-1]
+    edges = (down & (truth[1:] != truth[:-1])).sum()
+    edges += (right & (truth[:, 1:] != truth[:, :-1])).sum()
     labels = components(truth) if instances is None else instances * truth
     return {
         "edges": int(edges),
-        "pairs": (height - 1) * width + height * (width - 1),
+        "pairs": int(down.sum() + right.sum()),
         "objects": len(np.unique(labels[labels > 0].numpy())),
     }
 
 
-def boundary_band(truth: Tensor, width: int = BAND) -> Tensor:
+def boundary_band(truth: Tensor, counted: Tensor | None = None, width: int = BAND) -> Tensor:
     """Return the pixels of a mask, bool [H, W], within ``width`` of a pixel of the other side.
 
     Distances are from centre to centre. The result is bool [H, W], empty for a mask with one side.
+    Pixels that are not ``counted`` are on no side.
     """
-    inside = truth.numpy()
-    if inside.all() or not inside.any():
+    which = np.ones(truth.shape, bool) if counted is None else counted.numpy()
+    inside, outside = truth.numpy() & which, ~truth.numpy() & which
+    if not inside.any() or not outside.any():
         return torch.zeros_like(truth)
-    distance = np.zeros(inside.shape)
-    for side in (inside, ~inside):
-        distance += np.asarray(ndimage.distance_transform_edt(side))
-    return from_array(distance <= width)
+    band = np.zeros(inside.shape, bool)
+    for side, other in ((inside, outside), (outside, inside)):
+        band |= side & (np.asarray(ndimage.distance_transform_edt(~other)) <= width)
+    return from_array(band)
 
 
 def row(predicted: Tensor, truth: Tensor) -> InstanceSums:

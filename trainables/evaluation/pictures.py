@@ -8,6 +8,7 @@ the estimate without the image, for a network that was trained with image dropou
 
 Two classes are shown as the foreground's probability, from black to white. More classes are shown
 as the most probable class, in equally spaced greys from black (background) to white (last class).
+Ignored pixels of a true mask are mid-grey with two classes, and black with more.
 """
 
 from __future__ import annotations
@@ -73,7 +74,7 @@ def _strip(run: Run, mode: Diffusion, network: Network, case: Case) -> Iterator[
     """Yield the noise levels of the tile of a case that has most foreground."""
     classes = run.config.classes
     cut = tiles([case], run.config.task.size)
-    tile = max(cut, key=lambda t: int((t.labels > 0).sum()))
+    tile = max(cut, key=lambda t: int((masks.known(t.labels) > 0).sum()))
     noised, estimates = probe.strip(run, mode, network, tile, LEVELS)
     shown = {"noisy": noised.x, "denoised": estimates["image"]}
     if "dropped" in estimates:

@@ -95,7 +95,7 @@ def strip(
     positions_in_strata(
         config.probe.bins, config.probe.draws, draws
     )  # the probe draws these before its noise
-    x0 = mode.encoding.to_x0(mode.encoding.mask(tile.labels[None], config.classes))
+    x0 = mode.encoding.encoded(tile.labels[None], config.classes)
     noise = torch.randn(x0.shape, generator=draws)
     x = add_noise(x0, mode.log_snr(times), noise)
     noised = Noised(times, mode.log_snr(times), x0, x, x, x)
@@ -138,7 +138,7 @@ def _noised(
     log_snr = mode.log_snr(times)
 
     def encoded(labels: Tensor) -> Tensor:
-        return mode.encoding.to_x0(mode.encoding.mask(labels[None], config.classes))
+        return mode.encoding.encoded(labels[None], config.classes)
 
     x0, other_x0 = encoded(case.labels), encoded(other.labels)
     shape = (len(times), *x0.shape[1:])
@@ -165,19 +165,21 @@ def _errors(
         name: _estimate(run, mode, network, case, other, noised, control)
         for name, control in wanted.items()
     }
-    gap = _square_sum(estimates["image"] - estimates["dropped"])
-    truth = masks.foreground(masks.to_channels(case.labels[None], config.classes)).bool()
+    which = masks.counted(case.labels)
+    gap = _square_sum((estimates["image"] - estimates["dropped"])[..., which])
+    truth = masks.foreground(masks.to_channels(case.labels[None], config.classes))[..., which] == 1
     rows: list[ProbeSums] = []
     for control, estimate in estimates.items():
-        binned = _binned(noised, estimate, gap if control in CONTROLS else None, config.probe.bins)
+        error = _square_sum((estimate - noised.x0)[..., which])
+        binned = _binned(noised, error, gap if control in CONTROLS else None, config.probe.bins)
         p = mode.encoding.classes(mode.encoding.to_mask(estimate), config.classes)
-        predicted = masks.foreground(p) > 0.5
+        predicted = masks.foreground(p)[..., which] > 0.5
         hits = predicted.reshape(config.probe.bins, -1, *predicted.shape[1:])
         for b, hit in enumerate(hits):
             head = {
                 "bin": b,
                 "control": control,
-                "pixels": truth.shape[2] * truth.shape[3],
+                "pixels": truth.shape[2],
                 "draws": len(hit),
             }
             sums = {name: float(value[b]) for name, value in binned.items()}
@@ -185,9 +187,8 @@ def _errors(
     return rows
 
 
-def _binned(noised: Noised, estimate: Tensor, gap: Tensor | None, bins: int) -> dict[str, Tensor]:
-    """Return the sums over the draws in each stratum, [bins] each; ``gap`` is [L] or None."""
-    error = _square_sum(estimate - noised.x0)
+def _binned(noised: Noised, error: Tensor, gap: Tensor | None, bins: int) -> dict[str, Tensor]:
+    """Return the sums over the draws in each stratum, [bins] each, of terms [L]."""
     # The error of ε is the SNR times the error of x0 (variance preserving).
     snr = noised.log_snr.exp()
     sums = {
@@ -232,6 +233,6 @@ def _estimate(
     return torch.cat(estimates)
 
 
-def _square_sum(difference_LMHW: Tensor) -> Tensor:
+def _square_sum(difference_LMN: Tensor) -> Tensor:
     """Return the sum of squares over channels and pixels: [L], float64."""
-    return difference_LMHW.square().flatten(1).sum(1).double()
+    return difference_LMN.square().flatten(1).sum(1).double()

@@ -32,10 +32,11 @@ class LabelledLogits(NamedTuple):
 
 
 def labelled_logits(p_1MHW: Tensor, labels_HW: Tensor, classes: int) -> LabelledLogits:
-    """Return the pixels of one case, float64; the probabilities may be the mean of an ensemble."""
-    every = -(-labels_HW.numel() // PIXELS)
-    flat = p_1MHW[0].flatten(1)[:, ::every].T[:, :, None, None]
-    labels = labels_HW.flatten()[::every][:, None, None]
+    """Return the pixels of one case that count, float64; an ensemble is given by its mean."""
+    which = masks.counted(labels_HW)
+    every = max(1, -(-int(which.sum()) // PIXELS))
+    flat = p_1MHW[0][:, which][:, ::every].T[:, :, None, None]
+    labels = labels_HW[which][::every][:, None, None]
     truth = masks.to_channels(labels, classes).double()
     return LabelledLogits(masks.logits_of(flat.double(), LEAST), truth)
 

@@ -8,6 +8,7 @@ from typing import ClassVar
 
 from torch import Tensor
 
+from trainables import masks
 from trainables.part import Part, require
 
 
@@ -38,6 +39,11 @@ class Encoding(Part):
     def clamp(self, x0_BMHW: Tensor) -> Tensor:
         """Return the nearest x0 between the two values that a channel can have."""
         return x0_BMHW.clamp(self.offset - self.scale, self.offset + self.scale)
+
+    def encoded(self, labels_BHW: Tensor, classes: int) -> Tensor:
+        """Return x0 of labels, its offset (no evidence for any class) at ignored pixels."""
+        mask_BMHW = self.mask(masks.known(labels_BHW), classes)
+        return self.to_x0(masks.halved(mask_BMHW, labels_BHW))
 
     @abc.abstractmethod
     def channels(self, classes: int) -> int:

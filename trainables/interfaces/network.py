@@ -74,7 +74,10 @@ class Network(nn.Module, abc.ABC):
         return ()
 
     def fit(self, images_BCHW: Tensor, labels_BHW: Tensor) -> None:
-        """Run the closed-form part of training, if any: called once, before the first step."""
+        """Run the closed-form part of training, if any: called once, before the first step.
+
+        Labels may be :data:`~trainables.interfaces.dataset.IGNORE`, which is no class.
+        """
 
     def seed(self, seeds_B: Tensor) -> None:
         """Seed the random draws of the next training pass with one int64 per case, [B]."""

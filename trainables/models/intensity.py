@@ -52,12 +52,13 @@ class LevelTable(Network):
         self.register_buffer("table", torch.zeros(levels, out_channels))
 
     def fit(self, images_BCHW: Tensor, labels_BHW: Tensor) -> None:
-        grey = images_BCHW.mean(1).flatten()
+        counts = masks.counted(labels_BHW).flatten()
+        grey = images_BCHW.mean(1).flatten()[counts]
         levels, out = self.table.shape
         quantiles = torch.linspace(0, 1, levels + 1)[1:-1]
         self.edges.copy_(torch.quantile(thinned(grey), quantiles))
         classes = 2 if out == 1 else out
-        y = masks.to_channels(labels_BHW, classes).movedim(1, -1).reshape(-1, out)
+        y = masks.to_channels(labels_BHW, classes).movedim(1, -1).reshape(-1, out)[counts]
         level = torch.bucketize(grey, self.edges)
         hits = torch.zeros_like(self.table).index_add_(0, level, y)
         count = torch.bincount(level, minlength=levels).clamp(min=1)

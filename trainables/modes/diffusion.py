@@ -196,11 +196,11 @@ class Diffusion(Mode):
     def losses(self, network: Network, batch: Batch, classes: int, control: Control) -> Tensor:
         t = self.t_low + (self.t_high - self.t_low) * batch.uniform_B.double()
         log_snr = self.log_snr(t)
-        mask = self.encoding.mask(batch.labels_BHW, classes)
-        x0 = self.encoding.to_x0(mask)
+        labels = batch.labels_BHW
+        x0 = self.encoding.encoded(labels, classes)
         x = add_noise(x0, log_snr, batch.noise_BMHW)
         if batch.other_labels_BHW is not None and batch.other_noise_BMHW is not None:
-            other = self.encoding.to_x0(self.encoding.mask(batch.other_labels_BHW, classes))
+            other = self.encoding.encoded(batch.other_labels_BHW, classes)
             noise = batch.other_noise_BMHW
             x = controls.mask(control, x, add_noise(other, log_snr, noise), noise)
         blind = batch.twin_B < self.feedforward_share
@@ -212,25 +212,26 @@ class Diffusion(Mode):
             logits = torch.where(
                 blind[:, None, None, None], output.main, self.logits(output.main, x, log_snr)
             )
-            loss = self.encoding.cross_entropy(logits, mask).flatten(1).mean(1)
+            mask = self.encoding.mask(masks.known(labels), classes)
+            loss = masks.mean_counted(self.encoding.cross_entropy(logits, mask), labels)
             estimate = Estimate(self.encoding.to_x0(self.encoding.expected(logits)))
         else:
             estimate = self.estimate(output, x, log_snr)
             target = target_of(x0, batch.noise_BMHW, log_snr, self.target)
             main = output.main[:, : target.shape[1]]
-            loss = (main - target).square().flatten(1).mean(1)
+            loss = masks.mean_counted((main - target).square(), labels)
         weight = self.weight.on(log_snr, self.target).to(loss)
         loss = loss * torch.where(blind, 1.0, weight)  # the twin has no noise level
         if self.loss == "hybrid":
             raw = self._unclipped(output, x, log_snr)
-            loss = loss + self.vlb_weight * self._bound(x0, raw, t)
-        truth = masks.to_channels(batch.labels_BHW, classes)
+            loss = loss + self.vlb_weight * self._bound(x0, raw, t, labels)
+        truth = masks.to_channels(labels, classes)
         if self.dice_weight > 0:
             p = self.encoding.classes(self.encoding.to_mask(estimate.x0), classes)
-            loss = loss + self.dice_weight * masks.soft_dice_loss(p, truth)
-        return loss + auxiliary_loss(output, truth)
+            loss = loss + self.dice_weight * masks.soft_dice_loss(p, truth, labels)
+        return loss + auxiliary_loss(output, truth, labels)
 
-    def _bound(self, x0: Tensor, estimate: Estimate, t: Tensor) -> Tensor:
+    def _bound(self, x0: Tensor, estimate: Estimate, t: Tensor, labels_BHW: Tensor) -> Tensor:
         """Return one step's term of the variational bound, bits per element, [B].
 
         Step i = t·(T − 1) leads to i − 1. The bound trains the variance only: the estimate of x0 is
@@ -251,7 +252,7 @@ class Diffusion(Mode):
         log_variance = posterior + estimate.range * (clean - posterior)
         bins = bin_cost(x0 - c, mean - c, log_variance, b / 255, b)  # bins of 8-bit images: Ho 2020
         cost = torch.where(as_images(t < last).bool(), bins, step)
-        return cost.flatten(1).mean(1) / math.log(2)
+        return masks.mean_counted(cost, labels_BHW) / math.log(2)
 
     def predict(
         self,

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from trainables.data import Case
 from trainables.datasets import Dataset
+from trainables.interfaces.dataset import IGNORE
 
 NAME = "Dataset001_segprint"
 ENDING = ".tif"
@@ -24,13 +25,16 @@ def description(task: Dataset, cases: int) -> dict[str, Any]:
     """Return the content of dataset.json.
 
     The names carry prefixes, so that nnU-Net gives none of them a meaning: it would normalise a
-    channel called CT in another way, and would not learn a class called ignore.
+    channel called CT in another way, and would not learn a class called ignore. Pixels to be
+    ignored have nnU-Net's own label for them, which must be the last one.
     """
     names = ("red", "green", "blue") if task.channels == 3 else range(task.channels)
+    ignored = {"ignore": len(task.classes)} if task.ignores else {}
     return {
         "channel_names": {str(i): f"channel_{name}" for i, name in enumerate(names)},
         "labels": {"background": 0}
-        | {f"class_{name}": k for k, name in enumerate(task.classes) if k},
+        | {f"class_{name}": k for k, name in enumerate(task.classes) if k}
+        | ignored,
         "numTraining": cases,
         "file_ending": ENDING,
         "overwrite_image_reader_writer": "NaturalImage2DIO",
@@ -46,7 +50,8 @@ def write(raw: Path, task: Dataset, split: str, cases: Sequence[Case]) -> list[s
     for name, case in zip(names, cases, strict=True):
         for channel, plane in enumerate(planes(case.pixels)):
             tifffile.imwrite(images / f"{name}_{channel:04d}{ENDING}", plane)
-        tifffile.imwrite(labels / f"{name}{ENDING}", case.targets.numpy().astype(np.uint8))
+        targets = case.targets.masked_fill(case.targets == IGNORE, len(task.classes))
+        tifffile.imwrite(labels / f"{name}{ENDING}", targets.numpy().astype(np.uint8))
     content = description(task, len(list(labels.iterdir())))
     (raw / NAME / "dataset.json").write_text(json.dumps(content), encoding="utf-8")
     return names
