@@ -271,6 +271,15 @@ def nifti(root: Path, cases: int = 5) -> None:
             put(root / "imagesTs" / "case_900_0000.nii.gz", volume(values, affine))
 
 
+def torch_em(root: Path) -> None:
+    """Kvasir-SEG as torch_em unpacks it: photos and masks as JPEG of the same names."""
+    for i in range(10):
+        labels = blobs(52, 62, 1, i) > 0
+        put(root / "kvasir/Kvasir-SEG/images" / f"cju{i}.jpg", jpeg(photo(labels, i)))
+        white = np.repeat(labels[:, :, None] * np.uint8(255), 3, 2)
+        put(root / "kvasir/Kvasir-SEG/masks" / f"cju{i}.jpg", jpeg(white))
+
+
 WRITERS: dict[str, Callable[[Path], None]] = {
     "isic16": isic16,
     "monuseg": monuseg,
@@ -278,6 +287,7 @@ WRITERS: dict[str, Callable[[Path], None]] = {
     "folder": folder,
     "medsegbench": medsegbench,
     "nifti": nifti,
+    "torch_em": torch_em,
 }
 """The writer of each reader's official layout."""
 

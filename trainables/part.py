@@ -270,7 +270,7 @@ def _parse_tuple(hint: Any, value: object, where: str) -> tuple[Any, ...]:
 
 def _parse_numbered(value: object, where: str) -> Numbered:
     """Return a mapping of whole numbers to names, sorted; JSON has the numbers as text."""
-    if isinstance(value, tuple):
+    if isinstance(value, tuple) or value == []:
         value = dict(cast("Numbered", value))
     if not isinstance(value, Mapping):
         raise ValueError(f'{where}: {value!r} must be a mapping such as {{"0": "background"}}')

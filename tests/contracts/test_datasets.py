@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 from collections.abc import Iterator
+from importlib.util import find_spec
 from pathlib import Path
 from typing import cast
 
@@ -20,7 +21,11 @@ from trainables.decoding.cache import forget, load
 from trainables.decoding.loaded import Image
 from trainables.part import Location, identity, names, parse_part, plain
 
-ALL = names("datasets")
+without_torch_em = pytest.mark.skipif(find_spec("torch_em") is None, reason="no torch_em here")
+ALL = [
+    pytest.param(name, marks=without_torch_em if name == "torch_em" else ())
+    for name in names("datasets")
+]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -72,7 +72,7 @@ def test_masks_of_any_share_are_none_where_the_shares_have_no_gap(tmp_path: Path
 
 def test_a_class_that_never_occurs_is_named(tmp_path: Path) -> None:
     root = write(tmp_path, lambda i, m: m)
-    found = walk(folder(root, foreground=("lesion", "vessel"), values=(0, 255, 7)))
+    found = walk(folder(root, values=((0, "background"), (7, "vessel"), (255, "lesion"))))
     assert any("no mask of this split has a pixel of vessel" in p.rule for p in found.problems)
 
 

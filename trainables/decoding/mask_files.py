@@ -24,8 +24,9 @@ Array = NDArray[Any]
 class Labels(NamedTuple):
     """A decoded mask."""
 
-    values: NDArray[np.uint8]
-    """[H, W], 0..K−1."""
+    values: NDArray[Any]
+    """[H, W]: uint8 of 0..K−1 or :data:`~trainables.interfaces.dataset.IGNORE`, or int32 of 1 for
+    the first object, and so on."""
     orientation: int
     """The orientation tag that was applied, 1 to 8."""
     notes: tuple[str, ...]
@@ -61,6 +62,29 @@ def read_labels(file: File, legend: Legend) -> Labels:
         values = stored.values // stored.step if stored.step > 1 else stored.values
         labels, notes = _grey(values, stored.most, legend)
     return Labels(labels, stored.orientation, (*stored.notes, *notes))
+
+
+def read_objects(file: File) -> Labels:
+    """A mask of one number per object, 0 for none, as int32 numbers from 1.
+
+    Raises:
+        ValueError: the file is damaged, or has no such numbers.
+    """
+    stored = read_stored(file)
+    values = stored.values
+    if stored.lossy:
+        raise ValueError("is compressed with loss, which changes numbers of objects")
+    if stored.inverted and not stored.numeric:
+        raise ValueError("declares 0 to be white (photometric MINISWHITE): save it with 0 as black")
+    if values.ndim == 3 and (values == values[:, :, :1]).all():
+        values = values[:, :, 0]
+    if values.ndim == 3:
+        raise ValueError("is a mask in colours, must have one number per object")
+    numbers, objects = np.unique(values // stored.step, return_inverse=True)
+    if numbers[0] < 0 or (numbers != np.round(numbers)).any():
+        raise ValueError(f"has mask values {listed(numbers)}, must be whole numbers from 0")
+    first = int(numbers[0] > 0)
+    return Labels((objects + first).astype(np.int32), stored.orientation, stored.notes)
 
 
 def _possible(values: Array, legend: Legend, most: int) -> NDArray[np.uint8] | None:
