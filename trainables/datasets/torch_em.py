@@ -97,11 +97,7 @@ class TorchEm(Located):
         folder = self._folder()
         if not folder.is_dir():
             self.tree()  # says that there is none
-        try:
-            listed = list(self._listed(folder, download=False))
-        except FileNotFoundError as error:
-            yield Problem(self.where, str(error))
-            return
+        listed = self._listed(folder, download=False)
         items = [
             item for split, images, masks in listed for item in _pairs(folder, split, images, masks)
         ]
