@@ -44,12 +44,12 @@ class Folder(Located):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_names(self.classes)
         check_values(
             self.values,
             foreground=self.foreground == Folder.foreground,
             background=self.background == Folder.background,
         )
+        check_names(self.classes)
 
     @property
     def classes(self) -> tuple[str, ...]:

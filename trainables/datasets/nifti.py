@@ -56,8 +56,8 @@ class NIfTI(Located):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_names(self.classes)
         check_values(self.values, foreground=self.foreground == NIfTI.foreground)
+        check_names(self.classes)
         require(self.axis in (0, 1, 2), f"axis={self.axis} must be 0, 1 or 2")
         require(self.every >= 1, f"every={self.every} must be at least 1")
         require(self.modalities >= 1, f"modalities={self.modalities} must be at least 1")

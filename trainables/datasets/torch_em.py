@@ -56,8 +56,8 @@ class TorchEm(Located):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_names(self.classes)
         check_values(self.values, foreground=self.foreground == TorchEm.foreground)
+        check_names(self.classes)
         require(self.source.isidentifier(), f"source={self.source!r} must be a name")
         require(self.modalities >= 1, f"modalities={self.modalities} must be at least 1")
         for option in self.options:
