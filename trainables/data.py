@@ -47,7 +47,7 @@ class Case:
     pixels: Tensor
     """[C, h, w] with the stored values; memory-mapped, so that only the parts in use are read."""
     labels: Tensor
-    """uint8 [H, W], 0..K−1 or :data:`~trainables.interfaces.dataset.IGNORE`."""
+    """uint8 [H, W], 0..K−1 or :data:`~trainables.labels.IGNORE`."""
     instances: Tensor | None
     """int32 [H, W]."""
     norm: Norm | None = None

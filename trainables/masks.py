@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from trainables.interfaces.dataset import IGNORE
+from trainables.labels import IGNORE
 
 
 def channels(classes: int) -> int:

@@ -16,7 +16,7 @@ from orchestrator.diagnostics.mask_checks import Case, case_of, outliers, suspic
 from trainables.datasets import SPLITS, Dataset, Problem, Raster, Source
 from trainables.decoding.downscale import reduced
 from trainables.decoding.rules import decoded, fault
-from trainables.interfaces.dataset import IGNORE
+from trainables.labels import IGNORE
 
 COLUMNS = 6
 """Images per split."""

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from scipy.ndimage import binary_erosion, binary_fill_holes
 
 from trainables.datasets import Dataset, Problem, Raster
-from trainables.interfaces.dataset import IGNORE
+from trainables.labels import IGNORE
 
 GAP = 0.25
 """Distance of the foreground shares of two groups of masks, above which they are two kinds."""

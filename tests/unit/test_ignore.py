@@ -25,7 +25,7 @@ from trainables.datasets import Problem, Source
 from trainables.datasets.nifti import NIfTI
 from trainables.decoding.cache import forget, load
 from trainables.evaluation import evaluate, probe
-from trainables.interfaces.dataset import IGNORE
+from trainables.labels import IGNORE
 from trainables.models import Features, Network, Output
 from trainables.models.intensity import LevelTable
 from trainables.modes import Batch

@@ -14,7 +14,6 @@ from trainables.decoding.download import Download
 from trainables.decoding.tree import Tree, located, tree
 from trainables.decoding.wheel import Wheel
 from trainables.interfaces.dataset import (
-    IGNORE,
     SPLITS,
     Dataset,
     DownloadProgress,
@@ -23,6 +22,7 @@ from trainables.interfaces.dataset import (
     Source,
     Split,
 )
+from trainables.labels import IGNORE
 from trainables.part import Location, require
 
 __all__ = [

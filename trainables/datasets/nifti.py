@@ -21,7 +21,7 @@ from trainables.decoding.pairs import Pair, settled
 from trainables.decoding.splits import with_split_file
 from trainables.decoding.tree import File, Tree
 from trainables.decoding.volumes import AXES, SUFFIXES, length, on_one_grid, read_voxels
-from trainables.interfaces.dataset import IGNORE
+from trainables.labels import IGNORE
 from trainables.part import later, require
 
 
@@ -169,7 +169,7 @@ class Arrays(NamedTuple):
     pixels: NDArray[Any]
     """[C, X, Y, Z]."""
     labels: NDArray[np.uint8]
-    """[X, Y, Z], 0..K−1 or :data:`~trainables.interfaces.dataset.IGNORE`."""
+    """[X, Y, Z], 0..K−1 or :data:`~trainables.labels.IGNORE`."""
     notes: tuple[str, ...]
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.interfaces.dataset import IGNORE
+from trainables.labels import IGNORE
 from trainables.part import Numbered, require
 
 TOLERANCE = 0.01

@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.decoding.downscale import reduced
-from trainables.interfaces.dataset import IGNORE, SPLITS, Dataset, Raster, Source, Split
+from trainables.interfaces.dataset import SPLITS, Dataset, Raster, Source, Split
+from trainables.labels import IGNORE
 
 POINTS = 64
 """Foreground pixels remembered per image and class, to aim training crops at."""

@@ -25,7 +25,7 @@ class Labels(NamedTuple):
     """A decoded mask."""
 
     values: NDArray[Any]
-    """[H, W]: uint8 of 0..K−1 or :data:`~trainables.interfaces.dataset.IGNORE`, or int32 of 1 for
+    """[H, W]: uint8 of 0..K−1 or :data:`~trainables.labels.IGNORE`, or int32 of 1 for
     the first object, and so on."""
     orientation: int
     """The orientation tag that was applied, 1 to 8."""

@@ -22,7 +22,8 @@ from trainables.decoding.layout import (
 )
 from trainables.decoding.pairs import Combine, Pair
 from trainables.decoding.tree import File, Tree
-from trainables.interfaces.dataset import IGNORE, Problem
+from trainables.interfaces.dataset import Problem
+from trainables.labels import IGNORE
 
 TAG = re.compile(
     r"(.+?)[ ._-]+(masks?|segs?|segmentations?|labels?|gt|groundtruth|annotations?)"

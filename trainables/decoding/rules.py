@@ -10,7 +10,8 @@ from typing import Any, cast
 
 import numpy as np
 
-from trainables.interfaces.dataset import IGNORE, SPLITS, Dataset, Problem, Raster, Source
+from trainables.interfaces.dataset import SPLITS, Dataset, Problem, Raster, Source
+from trainables.labels import IGNORE
 from trainables.runtime.heartbeat import beat
 
 

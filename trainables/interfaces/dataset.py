@@ -15,9 +15,6 @@ from trainables.part import Part
 Split = Literal["train", "val", "test"]
 SPLITS: tuple[Split, ...] = ("train", "val", "test")
 
-IGNORE = 255
-"""The label of a pixel that counts nowhere, neither in the loss nor in a metric: no class."""
-
 DownloadProgress = Callable[[int, int | None], None]
 """Called with the bytes fetched so far and the total, None where the server does not state it."""
 
@@ -29,7 +26,7 @@ class Raster(NamedTuple):
     """[C, H, W] of uint8, uint16, int16 or float32 at any scale; they are normalised later by the
     statistics of the training images."""
     labels: NDArray[np.uint8]
-    """[H, W], 0 is background, :data:`IGNORE` counts nowhere."""
+    """[H, W], 0 is background, :data:`~trainables.labels.IGNORE` counts nowhere."""
     instances: NDArray[np.int32] | None = None
     """[H, W], the number of the object that a pixel belongs to, 0 for none; None where unknown."""
     notes: tuple[str, ...] = ()
@@ -105,7 +102,7 @@ class Dataset(Part):
 
     @property
     def ignores(self) -> bool:
-        """Whether some pixels of the masks may be :data:`IGNORE`."""
+        """Whether pixels of the masks may be :data:`~trainables.labels.IGNORE`."""
         return False
 
     @property

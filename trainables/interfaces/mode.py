@@ -18,7 +18,7 @@ class Batch(NamedTuple):
 
     images_BCHW: Tensor
     labels_BHW: Tensor
-    """uint8, 0..K−1, or :data:`~trainables.interfaces.dataset.IGNORE`."""
+    """uint8, 0..K−1, or :data:`~trainables.labels.IGNORE`."""
     uniform_B: Tensor
     """Uniform in [0, 1), stratified over the global batch: each case's place in time."""
     drop_B: Tensor

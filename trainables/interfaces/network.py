@@ -76,7 +76,7 @@ class Network(nn.Module, abc.ABC):
     def fit(self, images_BCHW: Tensor, labels_BHW: Tensor) -> None:
         """Run the closed-form part of training, if any: called once, before the first step.
 
-        Labels may be :data:`~trainables.interfaces.dataset.IGNORE`, which is no class.
+        Labels may be :data:`~trainables.labels.IGNORE`, which is no class.
         """
 
     def seed(self, seeds_B: Tensor) -> None:

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from trainables.data import Case
 from trainables.datasets import Dataset
-from trainables.interfaces.dataset import IGNORE
+from trainables.labels import IGNORE
 
 NAME = "Dataset001_segprint"
 ENDING = ".tif"
