@@ -14,6 +14,7 @@ from orchestrator.commands.options import setting
 from orchestrator.commands.output import emit
 from orchestrator.diagnostics.dataset_check import Row, walk
 from trainables.datasets import Dataset, Located
+from trainables.datasets.folder import Folder
 from trainables.decoding.tree import Tree, tree
 from trainables.part import names, parse_part, part_class, summary, unknown
 
@@ -137,7 +138,7 @@ def recognised(files: Tree) -> list[tuple[str, dict[str, Any]]]:
             specs = reader.recognised(files)
             if specs:
                 return [(name, {"at": files.url, **spec}) for spec in specs]
-    return [("folder", {"at": files.url})]
+    return [("folder", {"at": files.url, **Folder.sensed(files)})]
 
 
 def _fields(options: Namespace) -> dict[str, Any]:

@@ -176,7 +176,9 @@ def outlined(raster: Raster, colours: NDArray[np.float64]) -> NDArray[np.float64
     pixels, labels = reduced(raster.pixels, raster.labels, SIDE)
     larger = max(1, SIDE // max(labels.shape))  # so that outlines are thin
     pixels, labels = (v.repeat(larger, -1).repeat(larger, -2) for v in (pixels, labels))
-    image = pixels.astype(np.float64)[:3] if len(pixels) >= 3 else pixels[:1].astype(np.float64)
+    image = pixels.astype(np.float64)[:3]
+    if len(image) == 2:  # red and green
+        image = np.concatenate([image, np.full_like(image[:1], image.min())])
     low, high = np.percentile(image, (0.5, 99.5))
     image = ((image - low) / max(high - low, 1e-9)).clip(0, 1)
     shown = np.broadcast_to(image.transpose(1, 2, 0), (*labels.shape, 3)).copy()

@@ -9,8 +9,9 @@ from typing import Any
 
 from orchestrator.diagnostics.mask_checks import Case, Orientation, case_of, suspicions
 from trainables.datasets import SPLITS, Dataset, Problem, Raster, Source
+from trainables.decoding.images import ChannelsError
 from trainables.decoding.loaded import class_counts
-from trainables.decoding.rules import among, decoded, fault
+from trainables.decoding.rules import among, decoded, fault, of_other_channels
 from trainables.decoding.tree import in_a_line
 
 Row = dict[str, Any]
@@ -57,8 +58,12 @@ def walk(dataset: Dataset) -> Found:
     parts: dict[str, _Part] = {split: _Part() for split in SPLITS}
     orientation = Orientation()
     seen: dict[bytes, Source] = {}
+    other_channels: dict[int, list[str]] = defaultdict(list)
     for source, raster in decoded(sources):
         file = source.file or source.name
+        if isinstance(raster, ChannelsError):
+            other_channels[raster.channels].append(file)
+            continue
         wrong = raster if isinstance(raster, Exception) else fault(dataset, raster)
         if wrong is not None or isinstance(raster, Exception):
             found.problems.append(Problem(file, str(wrong)))
@@ -70,6 +75,9 @@ def walk(dataset: Dataset) -> Found:
             found.problems.append(Problem(file, rule, fatal=False))
         _add(parts[source.split], source, raster, len(dataset.classes))
         orientation.add(raster)
+    if other_channels:
+        right = [case.file for part in parts.values() for case in part.cases]
+        found.problems.append(of_other_channels(dataset, other_channels, right))
     types = {kind for part in parts.values() for kind in part.types}
     if "uint8" in types and len(types) > 1:
         rule = f"images of {', '.join(sorted(types))} are mixed, so their scales differ"

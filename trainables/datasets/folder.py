@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from trainables.datasets import Located, Problem, Source, check_names
+from trainables.decoding.images import channels_of
 from trainables.decoding.labels import Legend, check_values, classes_of, ignores
 from trainables.decoding.layout import by_patient
 from trainables.decoding.matching import paired
-from trainables.decoding.pairs import reader, sources
+from trainables.decoding.pairs import Pair, reader, sources
 from trainables.decoding.splits import with_split_file
-from trainables.part import later
+from trainables.decoding.tree import Tree
+from trainables.part import later, require
 
 
 @dataclass(frozen=True)
@@ -33,11 +35,13 @@ class Folder(Located):
     """Names of the classes 1, 2, ...; a mask's 0 is background."""
     background: str = "background"
     colour: bool = True
-    """Three channels, or one."""
+    """Three channels, or one; images in grey and in colour are converted."""
     values: tuple[tuple[int, str], ...] = later(())
     """The class of each number in the masks, such as ``{0: background, 2: liver, 3: liver, 255:
     ignore}``, instead of ``foreground`` and ``background``; pixels of the class ``ignore`` count
     nowhere. Empty: 0, 1, ..., and of two classes also 0 and the largest value."""
+    modalities: int = later(0)
+    """Channels of every image, such as 2 or 4 of microscopy; 0: as ``colour`` says."""
     patients: bool = later(True)
     """Whether images of one patient or scan, as folders (``patient07/images``) or names
     (``patient07_z012``) give it, stay in one split; a split file says more."""
@@ -50,6 +54,7 @@ class Folder(Located):
             background=self.background == Folder.background,
         )
         check_names(self.classes)
+        require(self.modalities >= 0, f"modalities={self.modalities} must not be negative")
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -61,7 +66,20 @@ class Folder(Located):
 
     @property
     def channels(self) -> int:
-        return 3 if self.colour else 1
+        return self.modalities or (3 if self.colour else 1)
+
+    @classmethod
+    def sensed(cls, files: Tree) -> dict[str, Any]:
+        """Return the field for the channels of the first image, where they are not 1 or 3."""
+        pairs = paired(files, Legend(("background", "foreground")))
+        first = next((item for item in pairs if isinstance(item, Pair)), None)
+        if first is None:
+            return {}
+        try:
+            channels = 1 + len(first.channels) if first.channels else channels_of(first.image)
+        except ValueError:  # the check says what is wrong
+            return {}
+        return {} if channels in (1, 3) else {"modalities": channels}
 
     def scan(self) -> Iterator[Source | Problem]:
         tree = self.tree()

@@ -20,6 +20,14 @@ GREY = np.array([0.299, 0.587, 0.114], np.float32)
 Array = NDArray[Any]
 
 
+class ChannelsError(ValueError):
+    """An image of another number of channels than its data set."""
+
+    def __init__(self, channels: int, wanted: int) -> None:
+        super().__init__(f"has {channels} channels, must have {wanted}")
+        self.channels = channels
+
+
 class Picture(NamedTuple):
     """A decoded image."""
 
@@ -48,15 +56,11 @@ def read_pixels(file: File, channels: int) -> Picture:
     to be transparency is left out.
 
     Raises:
-        ValueError: the file is damaged, too large, not of so many channels, or not finite.
+        ChannelsError: it is not of so many channels.
+        ValueError: the file is damaged, too large, or not finite.
     """
     stored = read_stored(file)
-    values, notes = _seen(stored)
-    values = compact(values)
-    if values.ndim == 2:
-        values = values[:, :, None]
-    if stored.alpha and stored.palette is None:
-        values = values[:, :, :-1]
+    values, notes = _samples(stored)
     if values.shape[2] == 1 and channels == 3:
         values = values.repeat(3, 2)
     elif values.shape[2] == 3 and channels == 1:
@@ -64,9 +68,29 @@ def read_pixels(file: File, channels: int) -> Picture:
         values = luma.round().astype(values.dtype) if values.dtype.kind in "iu" else luma
         values = values[:, :, None]
     if values.shape[2] != channels:
-        raise ValueError(f"has {values.shape[2]} channels, must have {channels}")
+        raise ChannelsError(values.shape[2], channels)
     pixels = np.ascontiguousarray(values.transpose(2, 0, 1))
     return Picture(pixels, stored.orientation, (*stored.notes, *notes))
+
+
+def channels_of(file: File) -> int:
+    """The channels of an image, without transparency.
+
+    Raises:
+        ValueError: the file is damaged, too large, or not finite.
+    """
+    return _samples(read_stored(file))[0].shape[2]
+
+
+def _samples(stored: Stored) -> tuple[Array, tuple[str, ...]]:
+    """The samples [H, W, C] without transparency."""
+    values, notes = _seen(stored)
+    values = compact(values)
+    if values.ndim == 2:
+        values = values[:, :, None]
+    if stored.alpha and stored.palette is None:
+        values = values[:, :, :-1]
+    return values, notes
 
 
 def _seen(stored: Stored) -> tuple[Array, tuple[str, ...]]:

@@ -11,7 +11,7 @@ from typing import Any, Literal, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.decoding.images import Picture, read_pixels
+from trainables.decoding.images import ChannelsError, Picture, read_pixels
 from trainables.decoding.labels import Legend
 from trainables.decoding.mask_files import Labels, read_labels
 from trainables.decoding.tree import File
@@ -83,7 +83,7 @@ def _picture(pair: Pair, channels: int) -> Picture:
         return read_pixels(pair.image, channels)
     files = (pair.image, *pair.channels)
     if len(files) != channels:
-        raise ValueError(f"has {len(files)} channels, must have {channels}")
+        raise ChannelsError(len(files), channels)
     planes = [read_pixels(file, 1) for file in files]
     if len({(p.pixels.shape, p.pixels.dtype, p.orientation) for p in planes}) > 1:
         raise ValueError("has channels that differ in size, type or orientation")

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any, cast
 
 import numpy as np
 
+from trainables.decoding.images import ChannelsError
 from trainables.interfaces.dataset import SPLITS, Dataset, Problem, Raster, Source
 from trainables.labels import IGNORE
 from trainables.runtime.heartbeat import beat
+
+NAMED = 3
+"""Files that a problem of many names."""
 
 
 def accepted(dataset: Dataset) -> list[Source]:
@@ -39,11 +43,38 @@ def checked(dataset: Dataset, sources: Iterable[Source]) -> Iterator[tuple[Sourc
     Raises:
         ValueError: names its file and the rule.
     """
+    first: list[str] = []
     for source, raster in decoded(sources):
+        file = source.file or source.name
+        if isinstance(raster, ChannelsError):
+            raise _refused(dataset, of_other_channels(dataset, {raster.channels: [file]}, first), 1)
         wrong = raster if isinstance(raster, Exception) else fault(dataset, raster)
         if wrong is not None:
-            raise _refused(dataset, Problem(source.file or source.name, str(wrong)), 1)
+            raise _refused(dataset, Problem(file, str(wrong)), 1)
+        first = first or [file]
         yield source, cast("Raster", raster)
+
+
+def of_other_channels(
+    dataset: Dataset, wrong: Mapping[int, Sequence[str]], right: Sequence[str]
+) -> Problem:
+    """One problem that names the images of each number of channels; ``right`` have the wanted one.
+
+    Either some images differ from the others, or all of them from the data set.
+    """
+    counts = {dataset.channels: right, **wrong} if right else dict(wrong)
+    parts = [f"{len(files)} have {n}, {_names(sorted(files))}" for n, files in counts.items()]
+    others = ""
+    if len(counts) == 1:
+        others = f"; the data set has {dataset.channels}"
+        others += " (modalities=)" if hasattr(dataset, "modalities") else ""
+    first = next(iter(wrong.values()))[0]
+    return Problem(first, f"images must have one number of channels: {'; '.join(parts)}{others}")
+
+
+def _names(files: Sequence[str]) -> str:
+    more = f" and {len(files) - NAMED} more" if len(files) > NAMED else ""
+    return ", ".join(files[:NAMED]) + more
 
 
 def _refused(dataset: Dataset, first: Problem, count: int) -> ValueError:

@@ -32,12 +32,31 @@ def read_tiff(data: bytes) -> Stored:
     """
     try:
         with tifffile.TiffFile(io.BytesIO(data)) as opened:
+            channels = _channel_pages(opened)
+            if channels is not None:
+                return channels
             page, notes = _page(opened)
             return _decoded(opened, page, notes)
     except ValueError:
         raise
     except Exception as error:
         raise ValueError(f"is no TIFF that can be read: {in_a_line(error)}") from error
+
+
+def _channel_pages(opened: tifffile.TiffFile) -> Stored | None:
+    """The image whose channels are pages, as ImageJ and OME declare it; None for any other file."""
+    declared = opened.is_imagej or opened.is_ome or opened.is_shaped
+    if not declared or len(opened.series) != 1 or opened.series[0].axes != "CYX":
+        return None
+    series: Any = opened.series[0]
+    page: Any = series.keyframe
+    channels, height, width = series.shape
+    bounded(width, height * max(1, channels // 4))
+    tag = page.tags.get(ORIENTATION)
+    if PHOTOMETRIC(page.photometric).name != "MINISBLACK" or (tag and tag.value != 1):
+        return None
+    lossy = COMPRESSION(page.compression).name in LOSSY
+    return Stored(np.moveaxis(series.asarray(), 0, -1), lossy=lossy)
 
 
 def _page(opened: tifffile.TiffFile) -> tuple[Any, tuple[str, ...]]:
