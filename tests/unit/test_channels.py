@@ -41,7 +41,8 @@ def tiff(values: Array, **how: Any) -> bytes:
 
 def samples(values: Array) -> bytes:
     """Channels as samples of a pixel."""
-    return tiff(values, planarconfig="contig", metadata=None)
+    how = {"planarconfig": "contig"} if values.shape[2] > 1 else {}
+    return tiff(values.squeeze(), metadata=None, **how)
 
 
 def planes(values: Array) -> bytes:
