@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from search_spaces._rules import paths
+from search_spaces._workers import Workers, check_workers_by_arm, most
 
 HERE = Path(__file__).parent
 
@@ -115,6 +116,9 @@ class Search:
     warm_start: tuple[str, ...] = ()
     """Studies whose search trials start this search, if their task and parameters are the same."""
     seed: int = 0
+    # The study's revision hashes repr(space), which leaves out what does not change results.
+    workers: Workers | None = field(default=None, repr=False)
+    """The number of workers of a search trial; None: as many as the arm's other trials."""
 
     def __post_init__(self) -> None:
         if self.trials < 1:
@@ -157,7 +161,7 @@ class Space:
 
     Arms are named sets of ``path: value`` overrides of ``config``. They share tasks, seeds and
     splits, so they are compared in pairs. An arm with searched parameters is searched first; its
-    best config is then trained in full, ``replicates`` times, by ``workers`` Ray Train workers.
+    best config is then trained in full, ``replicates`` times.
     """
 
     question: str
@@ -167,9 +171,10 @@ class Space:
     )
     replicates: int = 1
     search: Search | None = None
-    workers: int | tuple[int, int] = 1
-    """The number of workers of a final trial of a searched arm; all other trials have one worker.
-    A pair is the minimum and the maximum, for clusters whose nodes come and go."""
+    workers: Workers | Mapping[str, Workers] = 1
+    """The number of workers of each trial, or that of each arm by its name (1 for others). A pair
+    is the minimum and the maximum, for clusters whose nodes come and go. A trial without gradient
+    steps, or of a model that its library trains, has one worker."""
     cpus: float = 1.0
     """CPUs of each worker, which is also its number of torch threads."""
     gpus: float = 1.0
@@ -192,9 +197,10 @@ class Space:
         for name in ("replicates", "most"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Space: {name}={getattr(self, name)} must be at least 1")
-        few, most = (self.workers,) * 2 if isinstance(self.workers, int) else self.workers
-        if not 1 <= few <= most:
-            raise ValueError(f"Space: workers={self.workers} must be at least 1, or (fewest, most)")
+        if not self.arms:
+            raise ValueError("Space: arms must name at least one arm")
+        searching = self.search.workers if self.search is not None else None
+        check_workers_by_arm(self.workers, searching, self.arms)
         if self.cpus <= 0 or self.gpus < 0 or (self.gpus > 1 and self.gpus % 1):
             raise ValueError(
                 f"Space: cpus={self.cpus} must be positive, gpus={self.gpus} a share of one GPU or"
@@ -204,8 +210,12 @@ class Space:
             raise ValueError(f"Space: unknown keep {self.keep!r} (choices: {', '.join(KEEP)})")
         if self.keep_gb is not None and self.keep_gb <= 0:
             raise ValueError(f"Space: keep_gb={self.keep_gb} must be positive")
-        if not self.arms:
-            raise ValueError("Space: arms must name at least one arm")
+        every = [self.workers_of(arm, stage) for arm in self.arms for stage in ("search", "final")]
+        if 0 < self.gpus < 1 and max(map(most, every)) > 1:
+            raise ValueError(
+                f"Space: gpus={self.gpus} must be 0 or a whole number with several workers per"
+                " trial, which cannot share a GPU"
+            )
         for name in self.arms:
             if not name.isidentifier():
                 raise ValueError(f"Space: arm {name!r} must be a Python identifier")
@@ -213,6 +223,12 @@ class Space:
             raise ValueError("Space: constraints must be a tuple of texts, not one text")
         for rule in self.constraints:
             paths(rule)
+
+    def workers_of(self, arm: str, stage: str) -> Workers:
+        """Return the number of workers of an arm's trials in a stage, ``search`` or ``final``."""
+        if stage == "search" and self.search is not None and self.search.workers is not None:
+            return self.search.workers
+        return self.workers if isinstance(self.workers, int | tuple) else self.workers.get(arm, 1)
 
 
 def walk(value: Any, path: str = "") -> Iterator[tuple[str, Parameter]]:

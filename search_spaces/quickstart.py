@@ -66,6 +66,7 @@ SPACE = Space(
             "probe.bins": 0,
         },
         rungs=(12, 24),
+        workers=1,
     ),
-    workers=2,
+    workers={"diffusion": 2},
 )

@@ -18,6 +18,7 @@ from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import get_device
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.tune.integration.ray_train import TuneReportCallback
+from ray.tune.trainable import wrap_function
 from torch import distributed as dist
 
 from trainables.config import parse
@@ -57,6 +58,12 @@ def report_of(progress: Progress, *, first: bool = False) -> dict[str, Any]:
             for row in (progress.history if first else [])
         ],
     }
+
+
+def leaving_nodes() -> frozenset[str]:
+    """Return the ids of nodes that are about to leave; Ray has no public function for it."""
+    untyped_ray: Any = ray
+    return frozenset(untyped_ray._private.state.state.get_draining_nodes() or {})
 
 
 def threads(job: Job) -> int:
@@ -137,6 +144,43 @@ def ray_train_trial(job: Job) -> None:
         ).fit()
 
 
+_RayTrain = wrap_function(ray_train_trial)
+
+
+class TrialActor(Inline, _RayTrain):
+    """A Tune actor for both executors, so that one Tune run holds trials of all sizes.
+
+    Tune reuses an actor for trials with the same resources only, which have the same executor.
+    """
+
+    @classmethod
+    def default_resource_request(cls, config: Job) -> tune.PlacementGroupFactory:
+        """Return the resources of this process; several workers have theirs from Ray Train."""
+        if config["workers"] == 1:
+            return tune.PlacementGroupFactory([{"CPU": config["cpus"], "GPU": config["gpus"]}])
+        # This process only waits for its workers; the head node is never preempted.
+        return tune.PlacementGroupFactory([{"node:__internal_head__": 0.001}])
+
+    def setup(self, config: Job) -> None:
+        self._executor: Any = Inline if config["workers"] == 1 else _RayTrain
+        self._executor.setup(self, config)
+
+    def reset_config(self, new_config: Job) -> bool:
+        return self._executor.reset_config(self, new_config)
+
+    def step(self) -> dict[str, Any]:
+        return self._executor.step(self)
+
+    def cleanup(self) -> None:
+        self._executor.cleanup(self)
+
+    def save_checkpoint(self, checkpoint_dir: str = "") -> Any:
+        return self._executor.save_checkpoint(self, checkpoint_dir)
+
+    def load_checkpoint(self, checkpoint: Any) -> None:  # pyright: ignore[reportIncompatibleMethodOverride]
+        self._executor.load_checkpoint(self, checkpoint)
+
+
 def train_worker(job: Job) -> None:
     """Run an attempt under Ray Train, with its rank, device and reports."""
     torch.set_num_threads(threads(job))
@@ -146,12 +190,17 @@ def train_worker(job: Job) -> None:
     context = WorkerContext(rank, world, device, microbatch_factor=job["microbatch_factor"])
     join_process_group(context)
     run, first = attempt(parse(job["config"]), job["sink"], context, job["digest"]), True
+    leaving = leaving_nodes()
     try:
         while True:
             progress = next(run)
             if progress.score is not None:  # all workers wait for each other in a report
                 train.report(report_of(progress, first=first))
                 first = False
+            elif rank == 0:  # whose state between two steps is that of all
+                before, leaving = leaving, leaving_nodes()
+                if leaving - before:
+                    job["sink"].keep(job["digest"], progress.save())
     except StopIteration as end:
         train.report(cast("AttemptEnd", end.value)._asdict())
     except RuntimeError as error:

@@ -16,7 +16,7 @@ from orchestrator.commands.output import emit
 from orchestrator.formatting import clock, size
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import selection
-from orchestrator.planning.cells import left_out
+from orchestrator.planning.cells import Cell, left_out
 from orchestrator.planning.cost import (
     Estimator,
     RemainingTrial,
@@ -25,6 +25,7 @@ from orchestrator.planning.cost import (
     wall_seconds,
 )
 from orchestrator.planning.plan import Plan, make_plan
+from orchestrator.planning.resources import workers_of
 from orchestrator.planning.stale_configs import outdated
 from orchestrator.planning.trainings import shared_trainings
 from orchestrator.sweep.budget import HOUR, exhausted, own_digests, price, spent
@@ -76,10 +77,21 @@ def _cell_rows(plan: Plan, ledger: Ledger, left: Remaining) -> list[dict[str, An
             "from_others": from_others[cell.name],
             "given_up": states[cell.name, "given up"],
             "to_run": to_run[cell.name],
+            "workers": _workers(plan, cell),
             "device_seconds": round(seconds[cell.name], 1),
         }
         for cell in plan.cells
     ]
+
+
+def _workers(plan: Plan, cell: Cell) -> str:
+    """Return the workers of a cell's trials as text, those of the search first."""
+    stages = {"search": workers_of(plan.space, cell, "search")} if cell.searched else {}
+    stages["final"] = workers_of(plan.space, cell, "final")
+    texts = {s: str(n) if isinstance(n, int) else f"{n[0]} to {n[1]}" for s, n in stages.items()}
+    if len(set(texts.values())) == 1:
+        return texts["final"]
+    return ", ".join(f"{stage} {text}" for stage, text in texts.items())
 
 
 def _totals(plan: Plan, left: Remaining) -> dict[str, Any]:

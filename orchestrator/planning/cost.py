@@ -17,9 +17,10 @@ import torch
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.plan import Plan
-from orchestrator.planning.resources import most
+from orchestrator.planning.resources import workers_of
 from orchestrator.planning.trainings import networks_to_train
 from orchestrator.tables.snapshot import Snapshot
+from search_spaces._workers import most
 from trainables import batches
 from trainables.config import Config, parse
 from trainables.data import prepare, prepared, tiles
@@ -61,6 +62,9 @@ class TrialKey(NamedTuple):
     stage: str
     number: int
     """The number of a search trial, the seed of a final trial."""
+
+
+STAGES = ("search", "final")
 
 
 class RemainingTrial(NamedTuple):
@@ -192,14 +196,16 @@ def remaining(plan: Plan, estimator: Estimator) -> dict[TrialKey, RemainingTrial
         cost = estimator.cost(t.config, networks)
         key = TrialKey(t.cell.name, t.stage, t.index)
         trials[key] = RemainingTrial(cost, most(t.workers), networks)
+    cells = {cell.name: cell for cell in plan.cells}
     for name, example in plan.examples.items():
+        searching, final = (most(workers_of(plan.space, cells[name], s)) for s in STAGES)
         suggested = sum(t.cell.name == name and t.stage == "search" for t in plan.trials)
         for index in range(suggested, suggested + plan.suggestions_left.get(name, 0)):
             cost = estimator.cost(example.search)
-            trials[TrialKey(name, "search", index)] = RemainingTrial(cost, 1)
+            trials[TrialKey(name, "search", index)] = RemainingTrial(cost, searching)
         for index in range(plan.finals_waiting.get(name, 0)):
             cost = estimator.cost(example.final)
-            trials[TrialKey(name, "final", index)] = RemainingTrial(cost, most(plan.space.workers))
+            trials[TrialKey(name, "final", index)] = RemainingTrial(cost, final)
     return trials
 
 

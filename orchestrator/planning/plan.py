@@ -14,12 +14,13 @@ from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.planning import selection, trial_state
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.objectives import Objectives
-from orchestrator.planning.resources import Workers
+from orchestrator.planning.resources import workers_of
 from orchestrator.planning.selection import Standing
 from orchestrator.planning.trainings import networks_to_train
 from orchestrator.planning.validation import check
 from search_spaces import Search, Space
 from search_spaces._parameters import Values
+from search_spaces._workers import Workers
 from trainables.config import Config
 from trainables.part import unknown
 from trainables.schemas import Outcome
@@ -141,7 +142,8 @@ def make_plan(
         if cell.searched:
             _add_searched_cell(plan, cell, records)
         else:
-            plan.trials += records.final_trials(cell, {}, space.replicates, workers=1)
+            workers = workers_of(space, cell, "final")
+            plan.trials += records.final_trials(cell, {}, space.replicates, workers)
     plan.failures = {t.digest: records.failures.get(t.digest, 0) for t in plan.trials}
     return plan
 
@@ -168,7 +170,7 @@ def _add_searched_cell(plan: Plan, cell: Cell, records: _StudyRecords) -> None:
         final=cell.config(cell.example, {}, 0),
     )
     plan.next_index[cell.name] = records.next_index(cell)
-    trials = records.search_trials(cell, search)
+    trials = records.search_trials(cell, search, workers_of(space, cell, "search"))
     plan.trials += trials
     left = search.trials - len(trials)
     if left > 0:
@@ -184,7 +186,8 @@ def _add_searched_cell(plan: Plan, cell: Cell, records: _StudyRecords) -> None:
     if winner is None:
         plan.without_winner.append(cell.name)
         return
-    plan.trials += records.final_trials(cell, winner.values, space.replicates, space.workers)
+    workers = workers_of(space, cell, "final")
+    plan.trials += records.final_trials(cell, winner.values, space.replicates, workers)
 
 
 def _winner(trials: list[Trial], standings: Mapping[str, Standing]) -> Trial | None:
@@ -236,7 +239,7 @@ class _StudyRecords:
         indices = (d.index for d in self.declared_searches.get(cell.name, []))
         return max(indices, default=-1) + 1
 
-    def search_trials(self, cell: Cell, search: Search) -> list[Trial]:
+    def search_trials(self, cell: Cell, search: Search, workers: Workers) -> list[Trial]:
         """Return the cell's suggested trials whose values fit the space, in order.
 
         A trial that exceeds the limit on passes is kept if it has ended, and left out if not.
@@ -250,7 +253,7 @@ class _StudyRecords:
             config = cell.config(values, search.overrides, search.seed)
             if config.digest() != declared.digest:
                 continue
-            trial = self.trial(cell, "search", declared.index, config, values, workers=1)
+            trial = self.trial(cell, "search", declared.index, config, values, workers)
             ended = trial.state in ("done", "given up")
             if ended or objectives.affords(cell.config(values, {}, 0)):
                 trials[declared.index] = trial

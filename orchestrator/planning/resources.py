@@ -2,27 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
 
+from orchestrator.planning.cells import Cell
 from search_spaces import Space
-
-Workers = int | tuple[int, int]
-"""The number of workers of a trial, or its minimum and maximum where nodes come and go."""
-
-
-def fewest(workers: Workers) -> int:
-    """Return the minimum number of workers.
-
-    >>> fewest(2), fewest((1, 4))
-    (2, 1)
-    """
-    return workers if isinstance(workers, int) else workers[0]
+from search_spaces._workers import Workers, fewest
+from trainables.config import Config
 
 
-def most(workers: Workers) -> int:
-    """Return the maximum number of workers."""
-    return workers if isinstance(workers, int) else workers[1]
+def shared(config: Config) -> bool:
+    """Whether several workers can share the training of a config: it makes gradient steps here."""
+    return config.train.steps > 0 and config.model.learns and not config.model.trains_itself
+
+
+def workers_of(space: Space, cell: Cell, stage: str) -> Workers:
+    """Return the number of workers of a cell's trials in a stage, ``search`` or ``final``."""
+    workers = space.workers_of(cell.arm, stage)
+    if workers == 1:
+        return 1
+    overrides: Mapping[str, Any] = {}
+    if space.search is not None and stage == "search":
+        overrides = space.search.overrides
+    return workers if shared(cell.config(cell.example, overrides, 0)) else 1
 
 
 @dataclass(frozen=True)
@@ -49,6 +52,11 @@ class ResourceRequest:
         needed = {"CPU": self.cpus, "GPU": self.gpus}
         shares = [offered.get(k, 0.0) / each + 1e-9 for k, each in needed.items() if each]
         return int(min(shares)) // fewest(self.workers)
+
+    def worker_slots(self, nodes: Iterable[Mapping[str, float]]) -> int:
+        """Return how many workers fit at once; each must fit on one node."""
+        one_worker = replace(self, workers=1)
+        return sum(map(one_worker.slots, nodes))
 
     def __str__(self) -> str:
         """Return the request as text for messages.

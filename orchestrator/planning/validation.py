@@ -7,10 +7,11 @@ from typing import Any
 
 from orchestrator.planning.cells import Cell, cells, unconstrained
 from orchestrator.planning.objectives import Objectives
-from orchestrator.planning.resources import Workers, fewest, most
+from orchestrator.planning.resources import workers_of
 from search_spaces import Search, Space, walk
 from search_spaces._parameters import corners
 from search_spaces._rules import AbsentError, look_up, paths
+from search_spaces._workers import Workers, fewest, most
 from trainables.config import Config
 from trainables.evaluation.predict import passes_per_image
 from trainables.models import require_installed
@@ -20,14 +21,9 @@ def check_shares(name: str, config: Config, workers: Workers) -> None:
     """Check that every permitted number of workers shares a batch evenly.
 
     Raises:
-        ValueError: it does not, or the model trains without workers.
+        ValueError: it does not.
     """
     train = config.train
-    if config.model.trains_itself and most(workers) > 1:
-        raise ValueError(
-            f"cell {name}: Space.workers={workers} must be 1 with model {config.model.name},"
-            " which an external library trains"
-        )
     if train.batch < most(workers):
         raise ValueError(
             f"cell {name}: train.batch={train.batch} must be at least {most(workers)}, the number"
@@ -101,16 +97,32 @@ def check(space: Space) -> list[Cell]:
                 f"cell {cell.name}: two data sets are called {task.title}: {known} and"
                 f" {task.where}; rename one of them"
             )
-        stages: list[Mapping[str, Any]] = [{}]
+        stages: dict[str, Mapping[str, Any]] = {"final": {}}
         if cell.searched and space.search is not None:
-            stages.append(space.search.overrides)
+            stages["search"] = space.search.overrides
             check_search(cell, space.search)
-        for overrides in stages:
-            for values in cell.corners:
-                config = cell.config(values, overrides, seed=0)
-                if cell.searched and not overrides:
-                    check_shares(cell.name, config, space.workers)
+        for stage, overrides in stages.items():
+            configs = [cell.config(values, overrides, seed=0) for values in cell.corners]
+            workers = _workers(space, cell, stage)
+            for config in configs if most(workers) > 1 else []:
+                check_shares(cell.name, config, workers)
     return checked
+
+
+def _workers(space: Space, cell: Cell, stage: str) -> Workers:
+    """Return the workers of a cell's trials in a stage.
+
+    Raises:
+        ValueError: the arm is given several workers by its name, and cannot use them.
+    """
+    workers = workers_of(space, cell, stage)
+    named = isinstance(space.workers, Mapping) and most(space.workers.get(cell.arm, 1)) > 1
+    if stage == "final" and named and most(workers) == 1:
+        raise ValueError(
+            f"cell {cell.name}: Space.workers[{cell.arm!r}] must be 1: several workers share the"
+            " gradient steps of a trial, and this one makes none or a library trains its model"
+        )
+    return workers
 
 
 def ready(space: Space) -> list[Cell]:

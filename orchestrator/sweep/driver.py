@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 
 from cluster import Cluster, Resources
@@ -11,7 +10,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Description
 from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, make_plan
-from orchestrator.planning.resources import ResourceRequest, fewest
+from orchestrator.planning.resources import ResourceRequest, workers_of
 from orchestrator.planning.trainings import readings_first
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import unfinished_searches
@@ -26,6 +25,7 @@ from orchestrator.sweep.round import Round
 from orchestrator.sweep.tuner import run_tuner
 from orchestrator.tables import delta_commit
 from search_spaces import Space
+from search_spaces._workers import fewest
 
 
 class SweepError(ValueError):
@@ -140,15 +140,16 @@ def check_feasible(plan: Plan, resources: Resources) -> None:
     Raises:
         SweepError: the nodes have too few resources for one trial.
     """
+    cells = {cell.name: cell for cell in plan.cells}
     kinds = {t.workers for t in plan.pending}
-    kinds |= {plan.space.workers} if plan.finals_waiting else set()
+    kinds |= {workers_of(plan.space, cells[name], "search") for name in plan.suggestions_left}
+    kinds |= {workers_of(plan.space, cells[name], "final") for name in plan.finals_waiting}
     for workers in sorted(kinds, key=fewest, reverse=True):
         request = ResourceRequest.of(plan.space, workers, resources.gpus)
-        one_worker = dataclasses.replace(request, workers=1)
-        slots = sum(one_worker.slots({"CPU": c, "GPU": g}) for c, g in resources.nodes)
+        slots = request.worker_slots({"CPU": c, "GPU": g} for c, g in resources.nodes)
         if slots >= fewest(workers):
             continue
-        by_gpus = bool(one_worker.gpus)
+        by_gpus = bool(request.gpus)
         cpus, gpus = max(resources.nodes, key=lambda node: node[::-1] if by_gpus else node)
         raise SweepError(
             f"a trial needs {request} (Space.workers, cpus, gpus), the cluster has"
@@ -158,21 +159,16 @@ def check_feasible(plan: Plan, resources: Resources) -> None:
 
 
 def _round(plan: Plan, context: SweepContext) -> None:
-    """Run one Tuner: all trials with one worker, or else those with the same number of workers.
+    """Run one Tuner with all trials that can start, whatever their numbers of workers.
 
-    Search trials with one worker come from their searches, which suggest unfinished ones first.
+    Search trials come from their searches, which suggest unfinished ones first.
     """
     context.retries.recall(plan, context.ledger)
-    single = [t for t in plan.pending if t.workers == 1]
-    if single or plan.suggestions_left:
-        workers, queue = 1, [t for t in single if t.stage != "search"]
-    else:
-        workers = plan.pending[0].workers
-        queue = [t for t in plan.pending if t.workers == workers]
+    finals = (t for t in plan.pending if t.stage != "search")
+    queue = list({t.digest: t for t in finals}.values())  # cells may share a config
     history = SearchHistory(plan, context.ledger)
-    searches = unfinished_searches(plan, history) if workers == 1 else []
-    request = ResourceRequest.of(plan.space, workers, context.resources.gpus)
-    queue = list({t.digest: t for t in queue}.values())  # cells may share a config
     if plan.keeps:
         queue = readings_first(queue, plan.kept)
-    run_tuner(Round(plan, queue, searches, history, request, context))
+    searches = unfinished_searches(plan, history)
+    one_worker = ResourceRequest.of(plan.space, 1, context.resources.gpus)
+    run_tuner(Round(plan, queue, searches, history, one_worker, context))

@@ -14,7 +14,7 @@ from rich.text import Text
 from orchestrator.formatting import clock
 from orchestrator.planning.cost import Estimator, TrialKey, remaining, wall_seconds
 from orchestrator.planning.plan import Plan, Trial
-from orchestrator.planning.resources import most
+from search_spaces._workers import most
 
 SHOWN = 8
 """The number of running trials that the table lists."""

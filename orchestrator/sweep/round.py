@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import sys
+import time
 from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -12,7 +15,7 @@ from orchestrator.ledger.sink import LedgerSink
 from orchestrator.ledger.weights import Retention
 from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, Trial
-from orchestrator.planning.resources import ResourceRequest, fewest
+from orchestrator.planning.resources import ResourceRequest, workers_of
 from orchestrator.planning.selection import Standing
 from orchestrator.provenance import code_version
 from orchestrator.search.history import SearchHistory
@@ -21,10 +24,15 @@ from orchestrator.search.pruning import RungScore, RungScores
 from orchestrator.sweep.context import SweepContext
 from orchestrator.sweep.decisions import Failure, Retry, decide, trial_end
 from orchestrator.sweep.declarations import declare_trial
+from orchestrator.sweep.packing import Occupied
+from orchestrator.sweep.queue import Queue, Ready
 from orchestrator.sweep.trainings_in_flight import TrainingsInFlight
+from search_spaces._workers import fewest, most
 from trainables.schemas import Outcome
 from trainables.training.attempt import commit_unfinished
 
+LEAST_SHARE = 0.05
+"""The duration of a trial is extrapolated once this fraction of its steps is done."""
 COMPACT_EVERY = 500
 """The tables are compacted each time this many trials have ended."""
 
@@ -40,6 +48,11 @@ class RunningTrial:
     search: CellSearch | None
     name: str = ""
     """The name under which the search knows the trial."""
+    free: int = 1
+    """The slots that were free when it started."""
+    began: float = field(default_factory=time.monotonic)
+    share: float = 0.0
+    """The fraction of its steps that are done."""
     best: float | None = None
     """The best validation score so far."""
     environment: dict[str, Any] = field(default_factory=dict[str, Any])
@@ -55,6 +68,17 @@ class RunningTrial:
         """The environment for the trial's row: only the number of workers if it never reported."""
         return self.environment or {"world_size": fewest(self.trial.workers)}
 
+    @property
+    def slots(self) -> int:
+        """The number of its workers: the reported one, before that the largest possible."""
+        few, many = fewest(self.trial.workers), most(self.trial.workers)
+        return int(self.environment.get("world_size", max(few, min(many, self.free))))
+
+    def until(self, expected: float) -> float:
+        """Return when it ends, from its progress or else from the expected duration."""
+        elapsed = time.monotonic() - self.began
+        return self.began + (elapsed / self.share if self.share > LEAST_SHARE else expected)
+
 
 class Round:
     """The state that Tune's searcher, scheduler and callback share during one round."""
@@ -65,17 +89,15 @@ class Round:
         queue: list[Trial],
         searches: list[CellSearch],
         history: SearchHistory,
-        request: ResourceRequest,
+        one_worker: ResourceRequest,
         context: SweepContext,
     ) -> None:
-        self.plan, self.queue, self.searches = plan, list(queue), searches
-        self.request, self.context = request, context
+        self.plan, self.one_worker, self.context = plan, one_worker, context
+        self._weights = TrainingsInFlight(set(plan.kept), shares=plan.keeps)
+        self.queue = Queue(plan, list(queue), searches, self._weights, context.display.estimator)
         self.ledger, self.display, self.retries = context.ledger, context.display, context.retries
         retention = Retention("final" if plan.keeps else "none", plan.space.keep_gb)
         self.sink = LedgerSink(context.ledger, code_version(), retention)
-        self._weights = TrainingsInFlight(set(plan.kept), shares=plan.keeps)
-        self._held: list[RunningTrial] = []
-        """Suggested trials that wait for the weights of a training that runs."""
         self.running: dict[str, RunningTrial] = {}
         """The running trials, by Tune's trial id."""
         self.error: Exception | None = None
@@ -103,49 +125,48 @@ class Round:
 
     # -- the next trial -----------------------------------------------------------------------
 
-    def next(self, tune_id: str) -> Trial | None:
-        """Return the next trial to run; None if there is none or the budget is spent."""
-        running = self._next(tune_id) if self.context.budget.exhausted() is None else None
-        if running is None:
-            return None
-        self._weights.started(tune_id, running.trial.config)
-        self.running[tune_id] = running
-        self.context.budget.started(tune_id, fewest(running.trial.workers))
-        return running.trial
-
-    def _next(self, tune_id: str) -> RunningTrial | None:
-        """Return a trial whose weights no running trial trains; the cells' searches take turns."""
-        for waiting in self._held:
-            if self._weights.free(waiting.trial.config):
-                self._held.remove(waiting)
-                return waiting
-        for trial in self.queue:
-            if self._weights.free(trial.config):
-                self.queue.remove(trial)
-                return RunningTrial(trial, None)
-        while search := self._next_search():
-            trial = self._suggest(search, tune_id)
-            if trial is None:
-                continue
-            if self._weights.free(trial.config):
-                return RunningTrial(trial, search, tune_id)
-            self._held.append(RunningTrial(trial, search, tune_id))
-        return None
-
     @property
-    def waits(self) -> bool:
-        """Whether a trial waits for the weights of a training that runs."""
-        return bool(self._held or self.queue) and bool(self.running)
+    def exhausted(self) -> bool:
+        """Whether no trial waits, or the budget is spent."""
+        return self.context.budget.exhausted() is not None or self.queue.empty
 
-    def _next_search(self) -> CellSearch | None:
-        """Return the search whose turn it is; one with a waiting suggestion is not asked again."""
-        self.searches = [search for search in self.searches if search.left > 0]
-        for search in self.searches:
-            if all(waiting.search is not search for waiting in self._held):
-                self.searches.remove(search)
-                self.searches.append(search)
-                return search
+    def next(self, tune_id: str, slots: int = sys.maxsize) -> Trial | None:
+        """Return the trial to start now on a cluster for so many workers; None if there is none.
+
+        Then either nothing waits (:attr:`exhausted`), or what waits does not fit yet or needs the
+        weights of a training that runs.
+        """
+        while self.context.budget.exhausted() is None:
+            occupied = sum(r.slots for r in self.running.values())
+            chosen = self.queue.take(slots, occupied, self._ends, time.monotonic())
+            if chosen is None:
+                return None
+            if isinstance(chosen, CellSearch):
+                trial = self._suggest(chosen, tune_id)
+                if trial is None:
+                    continue
+                chosen = Ready(trial, chosen, tune_id)
+                if not self._weights.free(trial.config):
+                    self.queue.ready.append(chosen)
+                    continue
+            self._weights.started(tune_id, chosen.trial.config)
+            self.running[tune_id] = RunningTrial(*chosen, slots - occupied)
+            self.context.budget.started(tune_id, fewest(chosen.trial.workers))
+            return chosen.trial
         return None
+
+    def _ends(self) -> list[Occupied]:
+        """Return the slots of the running trials and their expected ends."""
+        return [
+            Occupied(r.slots, r.until(self.queue.seconds(r.trial.cell.name, r.trial.stage)))
+            for r in self.running.values()
+        ]
+
+    def least_request(self) -> ResourceRequest:
+        """Return the smallest request of the trials that run or wait."""
+        handed = [r.trial.workers for r in self.running.values()]
+        every = [*handed, *(w.workers for w in self.queue.every)]
+        return dataclasses.replace(self.one_worker, workers=min(every, key=fewest, default=1))
 
     def _suggest(self, search: CellSearch, tune_id: str) -> Trial | None:
         """Ask Optuna for a trial and declare it; None if that config needs no training."""
@@ -160,9 +181,10 @@ class Round:
             return self._suggested.pop(digest)
         index = self._next_index[cell.name]
         self._next_index[cell.name] += 1
+        workers = workers_of(self.plan.space, cell, "search")
         repeated = digest in self._outcomes
         outcome = self._outcomes[digest] if repeated else self._other_study(digest)
-        trial = Trial(cell, "search", index, config, values, 1, outcome, "pending")
+        trial = Trial(cell, "search", index, config, values, workers, outcome, "pending")
         declare_trial(self.plan, trial, self.ledger)
         self._outcomes[digest] = outcome
         if not repeated and outcome is None:
@@ -193,6 +215,7 @@ class Round:
         if score is None or not math.isfinite(score):
             return True
         step, steps = int(result["step"]), int(result["steps"])
+        running.share = step / max(1, steps)
         running.best = max(score, running.best or 0.0, float(result.get("best", score)))
         self.display.progress(tune_id, running.trial, step, steps, score)
         if running.search is None:
@@ -230,7 +253,7 @@ class Round:
         if decision.release_lease:  # otherwise its age would be that of the next attempt
             self.ledger.leases.release(trial.digest)
         if decision.retry is Retry.THIS_ROUND:
-            self.queue.append(trial)
+            self.queue.ready.append(Ready(trial))
         if decision.stop_sweep:
             self.display.stopped()
         elif decision.outcome is None:

@@ -39,8 +39,9 @@ def keep_credentials() -> None:
 # Ray annotates neither of these values.
 
 
-def _cluster_resources() -> Mapping[str, float]:
-    return cast("Mapping[str, float]", ray.cluster_resources())
+def _nodes() -> list[Mapping[str, float]]:
+    nodes = cast("list[Any]", ray.nodes())
+    return [node["Resources"] for node in nodes if node["Alive"]]
 
 
 def _last_result(trial: Any) -> dict[str, Any]:
@@ -56,19 +57,20 @@ class RoundSearcher(Searcher):
 
     def suggest(self, trial_id: str) -> dict[str, Any] | None:
         with self._round.keeping_error():
-            if len(self._round.running) >= self._round.request.slots(_cluster_resources()):
-                return None  # Tune asks again soon; nodes come and go
-            trial = self._round.next(trial_id)
-        if trial is None and self._round.waits:
-            return None  # until the weights that it reads are kept
+            if self._round.exhausted:
+                return Searcher.FINISHED  # pyright: ignore[reportReturnType]
+            one_worker = self._round.one_worker
+            trial = self._round.next(trial_id, one_worker.worker_slots(_nodes()))
+            if trial is None and self._round.exhausted:
+                return Searcher.FINISHED  # pyright: ignore[reportReturnType]
         if trial is None:
-            return Searcher.FINISHED  # pyright: ignore[reportReturnType]
+            return None  # Tune asks again soon; trials end, nodes come and go
         return {
             "config": trial.config.plain(),
             "digest": trial.digest,
             "sink": self._round.sink,
             "microbatch_factor": self._round.retries.of(trial.digest).microbatch_factor,
-            **dataclasses.asdict(self._round.request),
+            **dataclasses.asdict(dataclasses.replace(one_worker, workers=trial.workers)),
         }
 
     def on_trial_complete(

@@ -13,7 +13,6 @@ from typing import Any
 
 from ray import tune
 
-from orchestrator.planning.resources import ResourceRequest
 from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.sweep.round import Round
 from orchestrator.sweep.trackers import mirrors
@@ -24,7 +23,7 @@ from orchestrator.sweep.tune_hooks import (
     keep_credentials,
 )
 from orchestrator.sweep.watchdog import Watchdog
-from trainables.worker import Inline, ray_train_trial
+from trainables.worker import TrialActor
 
 
 def run_tuner(run: Round) -> None:
@@ -34,7 +33,7 @@ def run_tuner(run: Round) -> None:
     logging.getLogger("ray.tune").setLevel(logging.CRITICAL)
     with tempfile.TemporaryDirectory(prefix="segprint-") as folder, _graceful_stop(run.display):
         tuner = tune.Tuner(
-            _trainable(run.request),
+            TrialActor,
             tune_config=tune.TuneConfig(
                 metric="score",
                 mode="max",
@@ -66,15 +65,6 @@ def run_tuner(run: Round) -> None:
         run.display.stopped()
     for running in run.running.values():
         run.ledger.leases.release(running.trial.digest)
-
-
-def _trainable(request: ResourceRequest) -> Any:
-    """Return what Tune starts for a trial: a reused actor, or a Ray Train run."""
-    untyped_tune: Any = tune
-    if request.workers == 1:
-        return untyped_tune.with_resources(Inline, {"cpu": request.cpus, "gpu": request.gpus})
-    # This Tune trial only waits for its workers; the head node is never preempted.
-    return untyped_tune.with_resources(ray_train_trial, {"node:__internal_head__": 0.001})
 
 
 def _trial_name(trial: Any) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -11,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune.experiment import Trial
 
-from orchestrator.planning.resources import fewest
 from orchestrator.sweep import timeouts
+from search_spaces._workers import fewest
+from trainables.worker import leaving_nodes
 
 if TYPE_CHECKING:
     from orchestrator.sweep.round import Round
@@ -66,9 +66,8 @@ class Watchdog:
 
     def _without_resources(self, now: float) -> None:
         """Continue to wait if others use the cluster; else end the sweep."""
-        request = self.run.request
-        one_worker = dataclasses.replace(request, workers=1)
-        if sum(map(one_worker.slots, _node_resources())) >= fewest(request.workers):
+        request = self.run.least_request()
+        if request.worker_slots(_node_resources()) >= fewest(request.workers):
             self.run.display.note("waiting: others use the cluster")
             self._last_running = now
             return
@@ -105,16 +104,17 @@ class Watchdog:
     def _warn_of_leaving_nodes(self, running: list[Trial]) -> None:
         """Let trials keep a checkpoint before a node is taken back.
 
-        Trials with several workers cannot do so between two steps; they keep one at every
-        validation.
+        Trials with several workers notice it themselves.
         """
-        leaving = _draining_nodes()
+        leaving = leaving_nodes()
         if leaving - self._leaving:
             self.run.display.note(
                 f"{len(leaving)} nodes are about to leave: trials keep a checkpoint"
             )
-            for trial in running if self.run.request.workers == 1 else []:
-                _actor(trial).keep.remote()
+            for trial in running:
+                known = self.run.running.get(trial.trial_id)
+                if known is not None and known.trial.workers == 1:
+                    _actor(trial).keep.remote()
         self._leaving = leaving
 
 
@@ -131,14 +131,6 @@ def _cluster_resources() -> Mapping[str, float]:
 def _node_resources() -> list[Mapping[str, float]]:
     """Return the resources of each node that is alive."""
     return [node["Resources"] for node in _RAY.nodes() if node["Alive"]]
-
-
-def _draining_nodes() -> frozenset[str]:
-    """Return the ids of nodes that are about to leave, as Ray Train itself looks them up.
-
-    Ray has no public function for it.
-    """
-    return frozenset(_RAY._private.state.state.get_draining_nodes() or {})
 
 
 def _status(trial: Any) -> str:

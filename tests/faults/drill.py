@@ -63,7 +63,13 @@ class Drill:
     def ask(self, space: Space) -> None:
         """Write the study's file."""
         self.space = space
-        self.file.write_text(f"from search_spaces import *\n\nSPACE = {space!r}\n")
+        text = (
+            f"from dataclasses import replace\n\nfrom search_spaces import *\n\nSPACE = {space!r}\n"
+        )
+        if space.search is not None:  # repr() leaves out what changes no result
+            workers = f"replace(SPACE.search, workers={space.search.workers!r})"
+            text += f"SPACE = replace(SPACE, search={workers})\n"
+        self.file.write_text(text)
 
     # -- the command --------------------------------------------------------------------------
 

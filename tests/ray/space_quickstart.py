@@ -30,6 +30,6 @@ SPACE = Space(
             }
         },
     },
-    search=Search(trials=4, overrides={"train.steps": 4}, rungs=(2,)),
-    workers=2,
+    search=Search(trials=4, overrides={"train.steps": 4}, rungs=(2,), workers=1),
+    workers={"diffusion": 2},
 )

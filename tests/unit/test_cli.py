@@ -101,6 +101,13 @@ def test_a_study_that_needs_more_cpus_than_there_are_is_refused(
     assert "Traceback" not in done.stderr
 
 
+def test_a_plan_shows_the_workers_of_each_cell(inline: Segprint, tmp_path: Path) -> None:
+    arms = "arms={'few': {}, 'many': {'train.learning_rate': 0.002}}, workers={'many': (2, 4)}, "
+    (tmp_path / "mine.py").write_text(MINE.replace("config=", arms + "config="))
+    planned = json.loads(inline("plan", "./mine.py", "--json").stdout)
+    assert {c["cell"]: c["workers"] for c in planned["cells"]} == {"few": "1", "many": "2 to 4"}
+
+
 def test_run_trains_one_config_without_ray_and_commits_it(inline: Segprint, tmp_path: Path) -> None:
     (tmp_path / "mine.py").write_text(MINE)
     command = ["run", "./mine.py", "--set", "train.steps=4", "--json"]

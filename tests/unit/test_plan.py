@@ -13,11 +13,13 @@ import torch
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.planning import cost
-from orchestrator.planning.cost import SETUP_SECONDS, Estimator
+from orchestrator.planning.cost import SETUP_SECONDS, Estimator, TrialKey, remaining
 from orchestrator.planning.plan import Plan, Trial, make_plan
+from orchestrator.planning.resources import workers_of
 from orchestrator.sweep.budget import Spent, own_digests, spent
 from orchestrator.sweep.declarations import declare
 from search_spaces import Budget, Choice, Each, Search, Space, Uniform
+from search_spaces._workers import most
 from tests.conftest import SMALL
 from trainables import batches
 from trainables.config import Config
@@ -187,6 +189,32 @@ def test_what_no_config_can_be_is_refused(
 ) -> None:
     with pytest.raises(ValueError, match=message):
         make_plan("s", space(**changes), ledger)
+
+
+def test_workers_hold_for_all_trials_and_an_arm_and_a_search_may_have_their_own(
+    ledger: Ledger,
+) -> None:
+    """A baseline makes no gradient steps that several workers could share."""
+    baseline = {"model": "intensity", "mode": "feedforward", "train.steps": 0}
+    arms = {**ARMS, "baseline": baseline}
+
+    def workers(**changes: Any) -> list[Any]:
+        wanted = space(arms=arms, replicates=1, **changes)
+        made = make_plan("s", wanted, ledger)
+        cells = {cell.name: cell for cell in made.cells}
+        stages = ("plain", "final"), ("searched", "search"), ("searched", "final")
+        stated = [workers_of(wanted, cells[name], stage) for name, stage in stages]
+        planned = {t.cell.name: t.workers for t in made.trials}
+        assert planned == {"plain": stated[0], "baseline": 1}
+        left = remaining(made, Estimator(ledger))
+        assert [left[TrialKey(*stage, 0)].workers for stage in stages] == [most(n) for n in stated]
+        return stated
+
+    assert workers() == [1, 1, 1]
+    assert workers(workers=2) == [2, 2, 2]
+    assert workers(workers={"searched": (1, 2)}) == [1, (1, 2), (1, 2)]
+    with pytest.raises(ValueError, match=r"Space.workers\['baseline'\] must be 1: several workers"):
+        workers(workers={"baseline": 2})
 
 
 def test_a_rung_between_validations_is_refused(ledger: Ledger) -> None:

@@ -177,7 +177,7 @@ def test_what_is_worse_case_by_case_is_stopped_after_a_restart_too(ledger: Ledge
     assert run.reported("c", report(BAD, step=1))  # no rung
     assert not run.reported("c", report(BAD))
     run = begun(ledger, space)
-    states = [t.state.name for t in run.searches[0].study.trials]
+    states = [t.state.name for t in run.queue.searches[0].study.trials]
     assert sorted(states) == ["COMPLETE", "PRUNED", "PRUNED"]
 
 
@@ -186,7 +186,7 @@ def test_a_nan_score_is_no_score(ledger: Ledger) -> None:
     assert run.next("a") is not None
     assert run.reported("a", {"step": 2, "steps": 6, "score": float("nan")})
     run.ended("a", {"outcome": "diverged"}, None)
-    assert [t.state.name for t in run.searches[0].study.trials] == ["FAIL"]
+    assert [t.state.name for t in run.queue.searches[0].study.trials] == ["FAIL"]
 
 
 def test_what_another_study_committed_counts_as_found_and_costs_nothing(ledger: Ledger) -> None:
@@ -194,7 +194,7 @@ def test_what_another_study_committed_counts_as_found_and_costs_nothing(ledger: 
     frugal = dataclasses.replace(SEARCHED, budget=Budget(trials=1))
     made = make_plan("t", frugal, ledger)
     run = started(made, [], ledger)
-    (search,) = run.searches
+    (search,) = run.queue.searches
     assert run.next("a") is None
     assert [t.state.name for t in search.study.trials] == ["COMPLETE"] * 10
     found = make_plan("t", frugal, ledger)
@@ -221,7 +221,7 @@ def test_readings_wait_for_the_training_that_runs_and_others_do_not(ledger: Ledg
     run = started(made, readings_first(made.pending, made.kept), ledger)
     handed = [run.next("a"), run.next("b"), run.next("c")]
     assert [t and t.cell.arm for t in handed] == ["steps_1", "other", None]
-    assert run.waits
+    assert not run.exhausted
     run.ended("a", {"outcome": "failed", "reason": "x"}, None)
     retried = run.next("d")  # the weights do not exist: another reading trains them
     assert retried is not None
@@ -250,9 +250,73 @@ def test_a_search_over_readings_waits_for_its_weights_without_further_suggestion
     first = run.next("a")
     assert first is not None
     assert [run.next(name) for name in "bcd"] == [None, None, None]
-    assert run.waits
+    assert not run.exhausted
     assert len(ledger.studies.declared("s")) == 2
     run.ended("a", {"outcome": "finished", "final_score": 0.5}, None)
     second = run.next("e")
     assert second is not None
     assert second.values != first.values
+
+
+TWIN: dict[str, Any] = {"mode": "feedforward"}
+MIXED = Space(
+    question="?",
+    config=SMALL,
+    arms={
+        "narrow": TWIN,
+        "wide": {**TWIN, "train.learning_rate": 2e-3},
+        "elastic": {**TWIN, "train.learning_rate": 3e-3},
+        "searched": {"mode": {"diffusion": RANGES}},
+    },
+    workers={"wide": 3, "elastic": (1, 4), "searched": 2},
+    search=Search(trials=2, workers=2),
+    replicates=2,
+)
+
+
+def test_wide_trials_start_first_and_narrow_ones_use_what_is_left(ledger: Ledger) -> None:
+    run = begun(ledger, MIXED)
+    started = [run.next(str(place), slots=4) for place in range(3)]
+    assert [t.cell.name if t else None for t in started] == ["wide", "narrow", None]
+    assert not run.exhausted, "others wait, and do not fit"
+    run.ended("0", {"outcome": "finished"}, None)
+    assert run.next("3", slots=4) is not None
+    assert [r.slots for r in run.running.values()] == [1, 3]
+
+
+def test_a_search_trial_has_the_workers_of_its_search(ledger: Ledger) -> None:
+    run = begun(
+        ledger, dataclasses.replace(MIXED, arms={"searched": MIXED.arms["searched"]}, workers=1)
+    )
+    trial = run.next("a", slots=4)
+    assert trial is not None
+    assert (trial.stage, trial.workers) == ("search", 2)
+    assert run.next("b", slots=3) is None, "only one slot is left"
+
+
+def test_an_elastic_trial_counts_as_all_that_was_free_until_it_reports_its_workers(
+    ledger: Ledger,
+) -> None:
+    arms = {name: MIXED.arms[name] for name in ("narrow", "elastic")}
+    space = dataclasses.replace(MIXED, arms=arms, search=None, workers={"elastic": (2, 4)})
+    run = begun(ledger, space)
+    first = run.next("a", slots=3)
+    assert first is not None
+    assert first.workers == (2, 4)
+    assert run.running["a"].slots == 3
+    assert run.next("b", slots=3) is None
+    environment = {"world_size": 2, "device": "cpu"}
+    run.reported("a", {"step": 1, "steps": 6, "score": None, "ran": environment})
+    second = run.next("b", slots=3)
+    assert second is not None
+    assert second.cell.name == "narrow"
+
+
+def test_a_trial_that_others_started_before_it_reserves_its_slots(ledger: Ledger) -> None:
+    """Its expected end is extrapolated from its progress."""
+    arms = {name: MIXED.arms[name] for name in ("narrow", "wide")}
+    run = begun(ledger, dataclasses.replace(MIXED, arms=arms, search=None, workers={"wide": 3}))
+    assert run.next("a", slots=2) is not None  # the wide ones cannot run on two slots
+    running = run.running["a"]
+    running.share, running.began = 0.5, running.began - 100
+    assert running.until(1e9) == pytest.approx(running.began + 200, abs=1)
