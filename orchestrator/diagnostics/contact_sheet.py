@@ -87,7 +87,7 @@ class _Survey:
         """Mean over the channels, of foreground pixels and of the others."""
 
     def add(self, source: Source, raster: Raster) -> None:
-        self.cases[source.split].append(case_of(source.name, raster.labels))
+        self.cases[source.split].append(case_of(source.name, raster.labels, raster.white))
         counts = raster.labels != IGNORE
         values = raster.pixels.mean(0, dtype=np.float32)[counts]
         inside, every = raster.labels[counts] > 0, max(1, -(-len(values) // SAMPLED))

@@ -100,7 +100,7 @@ def _add(part: _Part, source: Source, raster: Raster, classes: int) -> None:
     part.pixels = [a + int(b) for a, b in zip(part.pixels or [0] * classes, counts, strict=True)]
     part.ignored += raster.labels.size - int(counts.sum())
     part.empty += int(counts[1:].sum() == 0)
-    part.cases.append(case_of(source.file or source.name, raster.labels))
+    part.cases.append(case_of(source.file or source.name, raster.labels, raster.white))
 
 
 def _absent(dataset: Dataset, split: str, part: _Part) -> list[Problem]:

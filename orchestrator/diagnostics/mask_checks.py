@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
-from scipy.ndimage import binary_erosion, binary_fill_holes
+from scipy.ndimage import binary_dilation, binary_erosion, binary_fill_holes
 
 from trainables.datasets import Dataset, Problem, Raster
 from trainables.labels import IGNORE
@@ -25,6 +25,8 @@ DEVIATION = 3.5
 """Robust standard deviations from the median, in logits, beyond which a share is an outlier."""
 SCATTERED = 0.1
 """Share of single pixels in the foreground above which a mask is no object."""
+MOST_LINES = 0.5
+"""Share of a class's pixels in lines one pixel wide above which it may be interpolated."""
 NAMED = 3
 """Cases that a warning names."""
 FEWEST = 5
@@ -65,9 +67,15 @@ class Case(NamedTuple):
     """Share of the foreground pixels without a neighbour to the left, right, top or bottom."""
     ignored: float = 0.0
     """The share of all pixels that is to be ignored."""
+    between: tuple[int, ...] = ()
+    """Classes that are mostly lines one pixel wide between a lower and a higher label."""
+    has: tuple[int, ...] = ()
+    """The labels that occur."""
+    white: bool | None = None
+    """As of :class:`~trainables.interfaces.dataset.Raster`."""
 
 
-def case_of(file: str, labels: NDArray[np.uint8]) -> Case:
+def case_of(file: str, labels: NDArray[np.uint8], white: bool | None = None) -> Case:
     """The shares of one mask."""
     ignored = labels == IGNORE
     inside, counts = (labels > 0) & ~ignored, ~ignored
@@ -79,7 +87,23 @@ def case_of(file: str, labels: NDArray[np.uint8]) -> Case:
 
     content = hash((labels.shape, labels.tobytes())) if (labels != labels[0, 0]).any() else 0
     shapes = _outline(inside), _single(inside)
-    return Case(file, share(False), share(True), content, *shapes, float(ignored.mean()))
+    has = tuple(np.flatnonzero(np.bincount(labels[counts])).tolist())
+    between = tuple(k for k in has[1:-1] if _between(labels, k))
+    shares = share(False), share(True)
+    return Case(file, *shares, content, *shapes, float(ignored.mean()), between, has, white)
+
+
+def _between(labels_HW: NDArray[np.uint8], k: int) -> bool:
+    """Whether a class is mostly lines one pixel wide between a lower and a higher label.
+
+    Labels that were interpolated as numbers are so: between 0 and 2 they are 1.
+    """
+    mine = labels_HW == k
+    beside = [
+        binary_dilation(side, np.ones((3, 3), bool))
+        for side in (labels_HW < k, (labels_HW > k) & (labels_HW != IGNORE))
+    ]
+    return int((mine & beside[0] & beside[1]).sum()) > MOST_LINES * int(mine.sum())
 
 
 def _outline(inside_HW: NDArray[np.bool_]) -> bool:
@@ -116,6 +140,11 @@ def suspicions(dataset: Dataset, cases: Mapping[str, Sequence[Case]]) -> Iterato
     yield from copied(dataset.where, every)
     yield from shapes(dataset.where, every)
     yield from ignored(dataset.where, every)
+    yield from interpolated(dataset, every)
+    yield from two_whites(dataset.where, every)
+    if every and not any(0 in c.has for c in every):
+        rule = f"no mask has a pixel of {dataset.classes[0]}: do its numbers begin at 0?"
+        yield Problem(dataset.where, rule, fatal=False)
 
 
 def ignored(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
@@ -129,6 +158,30 @@ def ignored(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
         rule = (
             f"{len(hidden)} masks have pixels to be ignored and no foreground, such as"
             f" {_names(hidden)}: is their foreground ignored?"
+        )
+        yield Problem(place, rule, fatal=False)
+
+
+def interpolated(dataset: Dataset, cases: Sequence[Case]) -> Iterator[Problem]:
+    """A warning for each class that is nothing but lines between two others."""
+    for k, name in enumerate(dataset.classes):
+        filled = [c for c in cases if k in c.has]
+        lines = [c for c in cases if k in c.between]
+        if filled and len(lines) >= NEARLY_ALL * len(filled):
+            rule = (
+                f"{name} is lines one pixel wide between two other classes, such as in"
+                f" {_names(lines)}: were labels interpolated as numbers?"
+            )
+            yield Problem(dataset.where, rule, fatal=False)
+
+
+def two_whites(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
+    """A warning where the foreground is 1 in some masks and white in others."""
+    ones, whites = ([c for c in cases if c.white is white] for white in (False, True))
+    if ones and whites:
+        rule = (
+            f"foreground is 1 in {len(ones)} masks, such as {_names(ones)}, and white in"
+            f" {len(whites)}, such as {_names(whites)}: is white something else, as to be ignored?"
         )
         yield Problem(place, rule, fatal=False)
 

@@ -465,3 +465,44 @@ def test_a_run_counts_the_pixels_that_numpy_counts(tmp_path: Path, longest: int)
         pixels = sum(r["count"] for r in bins if r["split"] == "test" and r["class"] == "liver")
         assert pixels == sum(int((numbers(int(i.name)) != 255).sum()) for i in test)
     assert all(step["loss_sum"] is None or step["loss_sum"] > 0 for step in result.record.history)
+
+
+def test_masks_of_1_among_masks_of_white_are_named(tmp_path: Path) -> None:
+    """Each is a mask of two classes, but 255 may be what the others do not have: ignored pixels."""
+    for i in range(8):
+        labels = (trees.blobs(32, 40, 1, i) > 0).astype(np.uint8)
+        put(tmp_path / "images" / f"{i}.png", png(trees.photo(labels, i)))
+        put(tmp_path / "masks" / f"{i}.png", png(labels * np.uint8(255 if i == 6 else 1)))
+    rules = [p.rule for p in walk(folder(tmp_path)).problems]
+    assert any(
+        "foreground is 1 in 7 masks" in r and "white in 1, such as images/6.png" in r for r in rules
+    )
+    put(tmp_path / "masks" / "6.png", png(trees.blobs(32, 40, 1, 6) > 0))  # of one bit
+    assert not any("white" in p.rule for p in walk(folder(tmp_path)).problems)
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_a_class_that_is_interpolated_between_two_others_is_named(
+    tmp_path: Path, wrong: bool
+) -> None:
+    import PIL.Image
+
+    for i in range(6):
+        labels = np.array([0, 2, 1, 2], np.uint8)[trees.blobs(16, 20, 3, i, 0.3)]
+        labels = np.where(labels == 1, 0, labels) if wrong else labels
+        how = PIL.Image.Resampling.BILINEAR if wrong else PIL.Image.Resampling.NEAREST
+        mask = np.asarray(PIL.Image.fromarray(labels).resize((40, 32), how))
+        put(tmp_path / "images" / f"{i}.png", png(trees.photo(mask > 0, i)))
+        put(tmp_path / "masks" / f"{i}.png", png(mask))
+    rules = [p.rule for p in walk(folder(tmp_path, foreground=("a", "b"))).problems]
+    assert any("were labels interpolated" in rule for rule in rules) == wrong
+
+
+def test_masks_without_background_are_named(tmp_path: Path) -> None:
+    """Numbers 1 and 2 for background and foreground are read as the classes a and b."""
+    for i in range(6):
+        labels = (trees.blobs(32, 40, 1, i) > 0).astype(np.uint8) + 1
+        put(tmp_path / "images" / f"{i}.png", png(trees.photo(labels == 2, i)))
+        put(tmp_path / "masks" / f"{i}.png", png(labels.astype(np.uint8)))
+    rules = [p.rule for p in walk(folder(tmp_path, foreground=("a", "b"))).problems]
+    assert "no mask has a pixel of background: do its numbers begin at 0?" in rules

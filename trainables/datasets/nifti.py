@@ -13,7 +13,14 @@ from numpy.typing import NDArray
 
 from trainables.datasets import Located, Problem, Raster, Source, check_names
 from trainables.decoding.images import compact
-from trainables.decoding.labels import Legend, check_values, classes_of, ignores, to_labels
+from trainables.decoding.labels import (
+    Legend,
+    check_values,
+    classes_of,
+    ignores,
+    is_white,
+    to_labels,
+)
 from trainables.decoding.latest import Latest
 from trainables.decoding.layout import IMAGES, MASKS, by_key
 from trainables.decoding.matching import by_case, matched, unread
@@ -123,7 +130,8 @@ class NIfTI(Located):
 
         seen = compact(np.ascontiguousarray(upright(arrays.pixels, self.axis + 1)))
         labels = np.ascontiguousarray(upright(arrays.labels, self.axis))
-        return Raster(seen, labels, notes=arrays.notes)
+        white = arrays.white if (labels == 1).any() else None
+        return Raster(seen, labels, notes=arrays.notes, white=white)
 
     def _arrays(self, volume: Volume) -> Arrays:
         """A volume's channels within the window, and its mask.
@@ -136,7 +144,8 @@ class NIfTI(Located):
             mask = read_voxels(volume.mask)
             if mask.values.ndim != 3:
                 raise ValueError(f"is {mask.values.shape} voxels, must have 3 dimensions")
-            labels = to_labels(mask.values, Legend(self.classes, self.values))
+            legend = Legend(self.classes, self.values)
+            labels = to_labels(mask.values, legend)
         notes = [*first.notes, *on_one_grid(first, mask, "its mask")]
         notes += [f"its mask {volume.mask.path} {note}" for note in mask.notes]
         images = [first.values]
@@ -151,7 +160,7 @@ class NIfTI(Located):
             raise ValueError(f"has {len(images)} channels, must have modalities={self.modalities}")
         pixels = np.stack(images)
         windowed = _windowed(pixels, self.window_low, self.window_high)
-        return Arrays(windowed, labels, tuple(notes))
+        return Arrays(windowed, labels, tuple(notes), is_white(mask.values, labels, legend))
 
 
 @dataclass(frozen=True)
@@ -171,6 +180,7 @@ class Arrays(NamedTuple):
     labels: NDArray[np.uint8]
     """[X, Y, Z], 0..K−1 or :data:`~trainables.labels.IGNORE`."""
     notes: tuple[str, ...]
+    white: bool | None
 
 
 def _windowed(pixels: NDArray[Any], low: float | None, high: float | None) -> NDArray[Any]:

@@ -126,6 +126,16 @@ def to_labels(values: Array, legend: Legend, *, most: int = 0) -> NDArray[np.uin
     return labels
 
 
+def is_white(values: Array, labels: Array, legend: Legend, most: int = 0) -> bool | None:
+    """Whether the foreground of two classes is stored as white, not as 1; None where both are one.
+
+    ``most`` is as for :func:`to_labels`.
+    """
+    if not legend.two or values.dtype == np.bool_ or most == 1 or not labels.any():
+        return None
+    return bool(values[labels == 1].max() > 1 + TOLERANCE)
+
+
 def distinct(values: Array) -> Array:
     """All values that occur, sorted."""
     if values.dtype == np.uint8:

@@ -64,7 +64,7 @@ class Tally:
 
     def add(self, source: Source, raster: Raster) -> Image:
         """The image as it is kept."""
-        pixels, labels, instances, _ = raster
+        pixels, labels, instances = raster.pixels, raster.labels, raster.instances
         if instances is not None:
             instances = np.where(labels == IGNORE, 0, instances)
         about = f"{source.name}|{source.group}|{source.split}|{pixels.shape}|{pixels.dtype}"

@@ -9,7 +9,7 @@ import scipy.ndimage
 from numpy.typing import NDArray
 
 from trainables.decoding.images import padded, read_stored
-from trainables.decoding.labels import SHOWN, Legend, distinct, listed, to_labels
+from trainables.decoding.labels import SHOWN, Legend, distinct, is_white, listed, to_labels
 from trainables.decoding.stored import Stored
 from trainables.decoding.tree import File
 
@@ -31,6 +31,8 @@ class Labels(NamedTuple):
     """The orientation tag that was applied, 1 to 8."""
     notes: tuple[str, ...]
     """Which reading was taken where the file allows several."""
+    white: bool | None = None
+    """As of :class:`~trainables.interfaces.dataset.Raster`."""
 
 
 class _Read(NamedTuple):
@@ -61,6 +63,8 @@ def read_labels(file: File, legend: Legend) -> Labels:
     else:
         values = stored.values // stored.step if stored.step > 1 else stored.values
         labels, notes = _grey(values, stored.most, legend)
+        white = is_white(values, labels, legend, stored.most)
+        return Labels(labels, stored.orientation, (*stored.notes, *notes), white)
     return Labels(labels, stored.orientation, (*stored.notes, *notes))
 
 

@@ -74,7 +74,8 @@ def _raster(pair: Pair, channels: int, legend: Legend) -> Raster:
         if overlap:
             notes.append(f"has {overlap} pixels of several classes: the last class counts")
         return Raster(picture.pixels, labels, notes=tuple(notes))
-    return Raster(picture.pixels, _union(layers, pair), notes=tuple(notes))
+    union = _union(layers, pair)
+    return Raster(picture.pixels, union, notes=tuple(notes), white=masks[0].white)
 
 
 def _picture(pair: Pair, channels: int) -> Picture:

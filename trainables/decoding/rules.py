@@ -104,7 +104,7 @@ def among(sources: Iterable[Source]) -> Iterator[Problem]:
 
 def fault(dataset: Dataset, raster: Raster) -> str | None:
     """The first rule that a decoded image breaks; None where it breaks none."""
-    pixels, labels, instances, _ = raster
+    pixels, labels, instances = raster.pixels, raster.labels, raster.instances
     of_objects = labels.shape if instances is None else instances.shape
     classes = labels[labels != IGNORE] if dataset.ignores else labels
     most = int(classes.max(initial=0))

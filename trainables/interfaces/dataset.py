@@ -31,6 +31,8 @@ class Raster(NamedTuple):
     """[H, W], the number of the object that a pixel belongs to, 0 for none; None where unknown."""
     notes: tuple[str, ...] = ()
     """Oddities of the files that were corrected."""
+    white: bool | None = None
+    """Whether the foreground of two classes is stored as white, not as 1; None where unknown."""
 
 
 @dataclass(frozen=True)
