@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from orchestrator.analyses import open_store
+    from orchestrator.prediction.models import load
 
-__all__ = ["open_store"]
+__all__ = ["load", "open_store"]
 
 
 def __getattr__(name: str) -> Any:
@@ -15,4 +16,8 @@ def __getattr__(name: str) -> Any:
         from orchestrator.analyses import open_store
 
         return open_store
+    if name == "load":
+        from orchestrator.prediction.models import load
+
+        return load
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

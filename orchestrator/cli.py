@@ -21,6 +21,7 @@ VERBS = {
     "compare": "compare two studies, arms or trials, paired over test cases",
     "fingerprint": "print the timestep fingerprints of studies",
     "adapt": "derive a noise schedule from a model's fingerprint, and write a space that tests it",
+    "predict": "segment images with the kept weights of a trial",
     "report": "write the results of studies as one HTML page",
     "export": "write a Parquet tree for other programs, or a search for optuna-dashboard",
     "note": "write a note on a study, tag it, retire it or delete it",
@@ -55,7 +56,7 @@ def parser() -> argparse.ArgumentParser:
     at = {name: verbs.add_parser(name, help=text, description=text) for name, text in VERBS.items()}
     for name in VERBS.keys() - WITHOUT_JSON:
         at[name].add_argument("--json", action="store_true", help="print JSON for a script")
-    for add in (_configs, _sweeps, _clusters, _results, _reports, _stores):
+    for add in (_configs, _weights, _sweeps, _clusters, _results, _reports, _stores):
         add(at)
     return root
 
@@ -88,7 +89,7 @@ def _configs(at: Parsers) -> None:
         metavar="N",
         help="CPU threads (default: all; for a committed trial as many as it had)",
     )
-    for name in ("run", "adapt"):
+    for name in ("run", "adapt", "predict"):
         at[name].add_argument(
             "--trust",
             action="append",
@@ -96,6 +97,22 @@ def _configs(at: Parsers) -> None:
             metavar="FILE",
             help="run this .py file if the stored config names it",
         )
+
+
+def _weights(at: Parsers) -> None:
+    """Add the options of verbs that read kept weights."""
+    at["predict"].add_argument(
+        "what", metavar="DIGEST|STUDY/ARM", help="a finished trial; of several the best by score"
+    )
+    at["predict"].add_argument(
+        "images", metavar="IMAGE", nargs="+", help="image files, volumes, or directories of them"
+    )
+    at["predict"].add_argument(
+        "-o", "--output", required=True, metavar="DIRECTORY", help="where masks are written"
+    )
+    at["predict"].add_argument(
+        "--threads", type=int, metavar="N", help="CPU threads (default: all)"
+    )
 
 
 def _sweeps(at: Parsers) -> None:

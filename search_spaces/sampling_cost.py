@@ -3,7 +3,7 @@
 Question: what do more sampling steps and more ensemble members improve, and at what cost? All arms
 of one task and seed read the weights of one training.
 
-Cost: about 3 minutes on 2 CPU cores (36 trials, which read 3 trainings).
+Cost: about 8 minutes on 2 CPU cores (36 trials, which read 3 trainings).
 
 Expected: Dice does not change with the number of steps. More members improve calibration (ECE,
 Brier score, GED) rather than Dice. The seconds per image on the leaderboard are proportional to the
@@ -22,7 +22,7 @@ SPACE = Space(
             "ensemdiff": {"channels": 16, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
         },
         "mode": {"diffusion": {"schedule": "cosine"}},
-        "train": {"steps": 60, "batch": 8, "learning_rate": 2e-3, "validate_every": 60},
+        "train": {"steps": 600, "batch": 8, "learning_rate": 2e-3, "validate_every": 100},
         "probe": {"bins": 0},
     },
     arms={

@@ -28,7 +28,7 @@ from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.sweep.round import Round
 from search_spaces import Budget, Choice, Integer, Search, Space, Uniform
 from tests.conftest import SMALL
-from trainables.training.trained import Trained
+from trainables.training.trained import DataFacts, Trained
 
 SPACE = Space(
     question="?",
@@ -216,6 +216,9 @@ READINGS = Space(
 )
 
 
+FACTS = DataFacts(task="t", classes=[], channels=1, types=[], mean=[], std=[], content_hash="")
+
+
 def test_readings_wait_for_the_training_that_runs_and_others_do_not(ledger: Ledger) -> None:
     made = make_plan("s", READINGS, ledger)
     run = started(made, readings_first(made.pending, made.kept), ledger)
@@ -228,7 +231,7 @@ def test_readings_wait_for_the_training_that_runs_and_others_do_not(ledger: Ledg
     assert retried.cell.arm == "steps_2"
     assert run.next("e") is None
     (training,) = retried.config.training_digests
-    kept = Trained(training, {}, {}, {"history": []}, hashlib.sha256(b"x").hexdigest(), b"x")
+    kept = Trained(training, {}, {}, FACTS, {}, hashlib.sha256(b"x").hexdigest(), b"x")
     ledger.weights.keep(kept, Retention())
     run.ended("d", {"outcome": "finished"}, None)
     last, waiting = run.next("f"), run.next("g")

@@ -8,12 +8,13 @@ import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Protocol
+from typing import Any, Protocol, TypedDict
 
 import safetensors.torch
 from torch import Tensor
 
 from trainables.config import Config, parse
+from trainables.decoding.cache import load
 from trainables.models import Network
 from trainables.part import only_trusted, parts_in
 from trainables.trainer import TrainingRecord
@@ -21,6 +22,36 @@ from trainables.trainer import TrainingRecord
 
 class WeightsError(ValueError):
     """Weights that are missing, damaged or foreign; the message names them by their hash."""
+
+
+class DataFacts(TypedDict):
+    """What predictions on new images need to know of the training data."""
+
+    task: str
+    """The title of the data set."""
+    classes: list[str]
+    """Class names, background first."""
+    channels: int
+    types: list[str]
+    """The types of the stored values: ``uint8``, ``uint16``, ``int16`` or ``float32``."""
+    mean: list[float]
+    """Mean of the training images, per channel."""
+    std: list[float]
+    content_hash: str
+
+
+def facts_of(config: Config) -> DataFacts:
+    """Return the facts of the data of a config."""
+    loaded = load(config.task)
+    return DataFacts(
+        task=config.task.title,
+        classes=list(config.task.classes),
+        channels=config.task.channels,
+        types=sorted({image.pixels.dtype.name for image in loaded.images}),
+        mean=loaded.mean.tolist(),
+        std=loaded.std.tolist(),
+        content_hash=loaded.content_hash,
+    )
 
 
 @dataclass(frozen=True)
@@ -33,6 +64,8 @@ class Trained:
     """The plain config of the training, which rebuilds the network."""
     versions: Mapping[str, int | str]
     """The formula version of every part, by kind and name."""
+    data: DataFacts
+    """What predictions on new images need to know of the training data."""
     record: Mapping[str, Any]
     """The fields of :class:`trainables.trainer.TrainingRecord`: validations and times."""
     sha256: str
@@ -48,6 +81,7 @@ class Trained:
             training,
             config.plain(),
             {f"{p.kind}/{p.name}": p.version for p in parts_in(config)},
+            facts_of(config),
             dataclasses.asdict(record),
             hashlib.sha256(tensors).hexdigest(),
             tensors,
@@ -72,6 +106,8 @@ class Trained:
             content.pop("size", None)
             trained = Trained(**content, tensors=tensors)
             TrainingRecord(**trained.record)
+            if trained.data.keys() != DataFacts.__annotations__.keys():
+                raise TypeError("its facts of the training data are not complete")
         except (ValueError, TypeError, AttributeError) as error:
             raise WeightsError(f"the record of weights does not parse: {error}") from None
         if tensors:
@@ -91,6 +127,17 @@ class Trained:
     def training_record(self) -> TrainingRecord:
         """The record of the training."""
         return TrainingRecord(**self.record)
+
+    def check_versions(self, config: Config) -> None:
+        """Raise :class:`WeightsError` if the formula of the network or the mode has changed."""
+        for part in (config.model, config.mode):
+            name = f"{part.kind}/{part.name}"
+            stored = self.versions.get(name, part.version)
+            if stored != part.version:
+                raise WeightsError(
+                    f"weights {self.sha256[:16]} were trained with version {stored} of {name},"
+                    f" this code has version {part.version}"
+                )
 
     def load_into(self, network: Network) -> None:
         """Copy the weights into a network of the same architecture.

@@ -1,0 +1,58 @@
+"""``segprint predict``: masks, probabilities and uncertainty of images, from kept weights."""
+
+from __future__ import annotations
+
+import json
+import time
+from argparse import Namespace
+from pathlib import Path
+
+import torch
+
+from cluster.local import usable_cpus
+from orchestrator.commands.options import ledger_of
+from orchestrator.commands.output import console
+from orchestrator.formatting import clock
+from orchestrator.prediction.inputs import find
+from orchestrator.prediction.models import selected
+from orchestrator.prediction.run import Predicted, Predictor
+
+
+def main(options: Namespace) -> int:
+    """Segment images; return 1 if one was skipped."""
+    files = find(options.images)
+    chosen = selected(ledger_of(options), options.what)
+    torch.set_num_threads(options.threads or usable_cpus())
+    folder = Path(options.output).expanduser()
+    folder.mkdir(parents=True, exist_ok=True)
+    predictor = Predictor(chosen, folder, options.trust)
+    screen, began, ended = console(stderr=True), time.monotonic(), 0
+    screen.print(
+        f"{chosen.trial['task']}, {chosen.trial['mode']}, seed {chosen.trial['seed']}"
+        f" ({chosen.digest}): {len(files)} images on {', '.join(predictor.devices)}",
+        highlight=False,
+    )
+
+    def done(result: Predicted) -> None:
+        nonlocal ended
+        ended += 1
+        left = (time.monotonic() - began) / ended * (len(files) - ended)
+        for note in result.notes:
+            screen.print(f"{result.name}: {note}", markup=False, highlight=False)
+        if result.problem is not None:
+            text = f"skipped: {result.problem}"
+        else:
+            shares = ", ".join(f"{label} {share:.1%}" for label, share in result.shares.items())
+            text = f"{shares}{' (predicted before)' if result.known else ''}"
+        line = f"{ended} of {len(files)}  {result.name}: {text}"
+        remaining = f"; about {clock(left)} left" if ended < len(files) else ""
+        screen.print(f"{line}{remaining}", markup=False, highlight=False, soft_wrap=True)
+
+    found = predictor.predict(files, done)
+    skipped = [result for result in found if result.problem is not None]
+    if options.json:
+        print(json.dumps([vars(result) for result in found], indent=1))
+    else:
+        written = len(found) - len(skipped)
+        print(f"{written} masks in {folder}/masks, {len(skipped)} images skipped")
+    return 1 if skipped else 0

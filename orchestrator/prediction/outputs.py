@@ -1,0 +1,148 @@
+"""The files that a prediction writes: masks, probabilities, uncertainty, and a record of each."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import nibabel
+import numpy as np
+import PIL.Image
+from matplotlib.colors import to_rgb
+from numpy.typing import NDArray
+
+from orchestrator.diagnostics.contact_sheet import BRIGHT, outlined
+from orchestrator.prediction.inputs import ImageFile
+from trainables.datasets import Raster
+from trainables.decoding.volumes import NIFTI, Voxels
+from trainables.training.trained_model import Segmentation
+
+SIXTEEN_BIT = 2**16 - 1
+SHEET_COLUMNS = 4
+SHEET_SIDE = 320
+MOST_SHOWN = 24
+"""Images on the contact sheet."""
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """The folder of one prediction."""
+
+    folder: Path
+    classes: Sequence[str]
+
+    def path(self, kind: str, name: str, suffix: str) -> Path:
+        """Return the path of a file, and create its folder."""
+        path = self.folder / kind / f"{name}{suffix}"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    # -- images -------------------------------------------------------------------------------
+
+    def write_image(self, name: str, found: Segmentation) -> None:
+        """Write an indexed mask, and 16-bit greys: 65535 is a probability or deviation of 1."""
+        mask = PIL.Image.fromarray(found.labels)
+        mask.putpalette(self._palette())
+        _saved(self.path("masks", name, ".png"), lambda p: mask.save(p, "PNG"))
+        for label, p_HW in zip(self.classes[1:], found.probabilities[1:], strict=True):
+            self._grey("probabilities", f"{name}_{_word(label)}", p_HW)
+        self._grey("uncertainty", name, found.uncertainty)
+
+    def _grey(self, kind: str, name: str, values_HW: NDArray[np.float32]) -> None:
+        grey = PIL.Image.fromarray((values_HW.clip(0, 1) * SIXTEEN_BIT).round().astype(np.uint16))
+        _saved(self.path(kind, name, ".png"), lambda p: grey.save(p, "PNG"))
+
+    def _palette(self) -> list[int]:
+        """Return the colours of the classes: black for the background."""
+        colours = [(0.0, 0.0, 0.0), *(to_rgb(BRIGHT[k % len(BRIGHT)]) for k in range(255))]
+        return [round(255 * v) for colour in colours[:256] for v in colour]
+
+    # -- volumes ------------------------------------------------------------------------------
+
+    def write_volume(
+        self, image: ImageFile, voxels: Voxels, volumes: Mapping[str, NDArray[Any]]
+    ) -> None:
+        """Write NIfTI volumes on the grid of a file, in its own orientation.
+
+        ``volumes`` are the ``masks``, the ``uncertainty``, and the probabilities by class.
+        """
+        for kind, values in volumes.items():
+            folder, suffix = kind, ".nii.gz"
+            if kind not in ("masks", "uncertainty"):
+                folder, suffix = "probabilities", f"_{_word(kind)}.nii.gz"
+            written = _as_stored(image, voxels, values)
+            path = self.path(folder, image.name, suffix)
+            _saved(path, lambda p, v=written: nibabel.save(v, p))  # pyright: ignore
+
+    # -- records ------------------------------------------------------------------------------
+
+    def record(self, name: str) -> dict[str, Any] | None:
+        """Return the record of an image that was predicted before; None without a valid one."""
+        try:
+            content = json.loads(self._record(name).read_text(encoding="utf-8"))
+        except (OSError, ValueError):
+            return None
+        return content if isinstance(content, dict) else None  # pyright: ignore
+
+    def write_record(self, name: str, content: Mapping[str, Any]) -> None:
+        """Write the record of an image, after its other files."""
+        text = json.dumps(content, indent=1, sort_keys=True)
+        _saved(self._record(name), lambda p: Path(p).write_text(text, encoding="utf-8"))
+
+    def _record(self, name: str) -> Path:
+        return self.path("records", name, ".json")
+
+
+def _word(label: str) -> str:
+    """Return a class name as a part of a file name."""
+    return "".join(c if c.isalnum() else "-" for c in label)
+
+
+def _saved(path: Path, write: Callable[[str], object]) -> None:
+    """Write a file that is whole or absent."""
+    new = path.with_name(f".new-{path.name}")
+    write(str(new))
+    new.replace(path)
+
+
+def _as_stored(image: ImageFile, voxels: Voxels, values_XYZ: NDArray[Any]) -> Any:
+    """Return a NIfTI image of values in canonical orientation, turned as the file is stored."""
+    orientations: Any = nibabel.orientations
+    canonical = orientations.io_orientation(voxels.affine)
+    stored = orientations.io_orientation(voxels.stored)
+    turn = orientations.ornt_transform(canonical, stored)
+    turned = np.ascontiguousarray(orientations.apply_orientation(values_XYZ, turn))
+    library: Any = nibabel
+    if image.file.suffix not in NIFTI:
+        return library.Nifti1Image(turned, voxels.stored)
+    source = library.load(str(image.path))
+    header = library.Nifti1Header() if source.header.sizeof_hdr != 348 else source.header.copy()
+    header.set_data_dtype(turned.dtype)
+    header.set_slope_inter(1, 0)
+    return library.Nifti1Image(turned, voxels.stored, header)
+
+
+def sheet(file: Path, shown: Sequence[tuple[NDArray[Any], NDArray[np.uint8]]]) -> None:
+    """Write a contact sheet: images with their masks filled and outlined.
+
+    ``shown`` are pixels [C, H, W] and labels [H, W] of each.
+    """
+    if not shown:
+        return
+    tiles: list[PIL.Image.Image] = []
+    for pixels, labels in shown[:MOST_SHOWN]:
+        colours = np.array([to_rgb(BRIGHT[(k - 1) % len(BRIGHT)]) for k in range(256)])
+        overlay = outlined(Raster(pixels, labels), colours)
+        tile = PIL.Image.fromarray((overlay * 255).round().astype(np.uint8))
+        tile.thumbnail((SHEET_SIDE, SHEET_SIDE))
+        tiles.append(tile)
+    columns = min(SHEET_COLUMNS, len(tiles))
+    rows = -(-len(tiles) // columns)
+    page = PIL.Image.new("RGB", (columns * (SHEET_SIDE + 8), rows * (SHEET_SIDE + 8)), "white")
+    for i, tile in enumerate(tiles):
+        row, column = divmod(i, columns)
+        page.paste(tile, (column * (SHEET_SIDE + 8) + 4, row * (SHEET_SIDE + 8) + 4))
+    _saved(file, lambda p: page.save(p, "PNG"))
