@@ -22,6 +22,7 @@ VERBS = {
     "fingerprint": "print the timestep fingerprints of studies",
     "adapt": "derive a noise schedule from a model's fingerprint, and write a space that tests it",
     "predict": "segment images with the kept weights of a trial",
+    "weights": "list the kept weights, or export those of a trial",
     "report": "write the results of studies as one HTML page",
     "export": "write a Parquet tree for other programs, or a search for optuna-dashboard",
     "note": "write a note on a study, tag it, retire it or delete it",
@@ -109,6 +110,13 @@ def _weights(at: Parsers) -> None:
     )
     at["predict"].add_argument(
         "-o", "--output", required=True, metavar="DIRECTORY", help="where masks are written"
+    )
+    at["weights"].add_argument("action", choices=("ls", "export"))
+    at["weights"].add_argument(
+        "what", metavar="DIGEST|STUDY/ARM", nargs="?", help="export: a finished trial"
+    )
+    at["weights"].add_argument(
+        "-o", "--output", metavar="FILE.safetensors", help="export: a JSON is written beside it"
     )
     at["predict"].add_argument(
         "--threads", type=int, metavar="N", help="CPU threads (default: all)"

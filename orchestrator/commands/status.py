@@ -10,9 +10,11 @@ from cluster import Remote, _jobs
 from cluster.existing import Existing
 from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import emit
+from orchestrator.formatting import size
 from orchestrator.ledger.driver_lock import current_driver
 from orchestrator.planning import trial_state
 from orchestrator.remote.launcher import launch, shown, studies
+from orchestrator.tables.needed_weights import needed_weights
 
 
 def main(options: Namespace) -> int:
@@ -87,4 +89,8 @@ def _study_status(options: Namespace) -> int:
         driver = current_driver(ledger.store, study)
         who = f"process {driver.process.pid} on {driver.process.host}" if driver else "nobody"
         print(f"\n{study}: {who} drives it now")
+        sizes = ledger.weights.sizes()
+        mine = [n for t, n in sizes.items() if study in needed_weights(ledger).get(t, ())]
+        if mine:
+            print(f"weights of {len(mine)} trainings: {size(sum(mine))}")
     return 0

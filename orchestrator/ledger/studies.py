@@ -42,6 +42,8 @@ class Declaration(TypedDict):
     values: dict[str, Any]
     """The suggested values of the searched parameters, by parameter name."""
     workers: NotRequired[Any]
+    trainings: NotRequired[list[str]]
+    """The digests of the trainings that the trial reads."""
     committed_before: NotRequired[bool]
     """Whether another study had trained it when it was declared."""
 

@@ -6,6 +6,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, Trial
+from orchestrator.planning.trainings import shared_trainings
 
 
 def declare(plan: Plan, ledger: Ledger) -> None:
@@ -35,5 +36,6 @@ def _details(trial: Trial) -> Declaration:
         "config": trial.config.plain(),
         "values": trial.values,
         "workers": trial.workers,
+        "trainings": list(shared_trainings(trial.config)),
         "committed_before": trial_state.counts_as_done(trial.outcome, trial.stage),
     }

@@ -17,11 +17,13 @@ from orchestrator.ledger.commits import (
 )
 from orchestrator.ledger.leases import PREFIX as LEASES
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.weights import PREFIX as WEIGHTS
 from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log
 from orchestrator.tables.compaction_log import batches, compacted_attempts
 from orchestrator.tables.lost_records import lost
+from orchestrator.tables.needed_weights import needed_weights
 from trainables.schemas import SCHEMAS
 
 GRACE = timedelta(days=1)
@@ -47,6 +49,7 @@ def garbage(ledger: Ledger, keep: timedelta) -> Iterator[Garbage]:
     now = datetime.now(UTC)
     yield from _uncommitted(ledger, now - GRACE)
     yield from _in_flight(ledger, now - keep)
+    yield from _weights(ledger, now - max(keep, GRACE))
     for name in SCHEMAS:
         for entry in delta_log.unreferenced(ledger.store, name):
             if entry.modified < now - max(keep, GRACE):  # a committer may be about to name it
@@ -104,6 +107,17 @@ def _in_flight(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
                 yield Garbage(entry.key, entry.size, "of a run that is committed")
             elif digest not in wanted and entry.modified < before:
                 yield Garbage(entry.key, entry.size, "of a run that no study wants")
+
+
+def _weights(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
+    """Yield weights that no study needs, and weights without a record; each record first."""
+    needed, kept = needed_weights(ledger), ledger.weights.sizes()
+    for entry in sorted(ledger.store.entries(WEIGHTS), key=lambda e: not e.key.endswith(".json")):
+        training = entry.key.removeprefix(WEIGHTS).partition("/")[0].removesuffix(".json")
+        if training in needed or entry.modified >= before:
+            continue
+        why = "weights that no study needs" if training in kept else "weights without a record"
+        yield Garbage(entry.key, entry.size, why)
 
 
 def _digest(entry: Entry) -> str:

@@ -3,7 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
+import json
+import os
+import time
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +22,11 @@ from orchestrator.ledger.weights import Retention, weights_key
 from orchestrator.planning.plan import make_plan
 from orchestrator.planning.validation import check
 from orchestrator.storage.object_store import Store
+from orchestrator.sweep.declarations import declare
 from orchestrator.tables.snapshot import Snapshot
+from orchestrator.tables.vacuum import garbage
+from search_spaces import Space
+from tests.conftest import Segprint
 from trainables.config import Config, parse
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMAS
@@ -243,3 +252,48 @@ def test_a_plan_counts_each_training_once(ledger: Ledger) -> None:
     assert plan.trainings_left == 1
     kept_none = make_plan("sampling_cost", dataclasses.replace(space, keep="none"), ledger)
     assert kept_none.trainings_left == 12
+
+
+def test_gc_spares_the_weights_that_a_declared_study_needs(
+    small: Small, ledger: Ledger, tmp_path: Path
+) -> None:
+    space = Space("?", {k: v for k, v in small().plain().items() if k != "seed"})
+    plan = make_plan("s", space, ledger)
+    ledger.studies.describe("s", {"question": "", "arms": [], "revision": plan.revision})
+    declare(plan, ledger)
+    run(small(), ledger)
+    run(small(seed=5), ledger)
+    old = time.time() - 30 * 86400
+    for file in (tmp_path / "store" / "weights").rglob("*.*"):
+        os.utime(file, (old, old))
+    (lost,) = small(seed=5).training_digests
+    (needed,) = small().training_digests
+    found = [g.key for g in garbage(ledger, timedelta(days=7)) if g.key.startswith("weights/")]
+    assert len(found) == 2
+    assert all(key.startswith(f"weights/{lost}") for key in found)
+    assert found[0].endswith(".json")
+    ledger.studies.annotate("s", retired=True)
+    found = [g.key for g in garbage(ledger, timedelta(days=7)) if g.key.startswith("weights/")]
+    assert any(needed in key for key in found)
+
+
+def test_exported_weights_rebuild_the_network_without_the_store(
+    small: Small, ledger: Ledger, inline: Segprint, tmp_path: Path
+) -> None:
+    import safetensors.torch
+
+    config = small()
+    run(config, ledger)
+    out = tmp_path / "here" / "model.safetensors"
+    ended = inline(
+        "--store", ledger.store.url, "weights", "export", config.digest(), "-o", str(out)
+    )
+    assert ended.returncode == 0, ended.stderr
+    about = json.loads(out.with_suffix(".json").read_text())
+    rebuilt = parse(about["config"])
+    network = rebuilt.model.build(rebuilt.ports)
+    network.load_state_dict(safetensors.torch.load_file(str(out)))
+    assert about["sha256"] == hashlib.sha256(out.read_bytes()).hexdigest()
+    listed = inline(*store, "weights", "ls", "--json")
+    (row,) = json.loads(listed.stdout)
+    assert row["bytes"] == out.stat().st_size
