@@ -285,9 +285,8 @@ def test_exported_weights_rebuild_the_network_without_the_store(
     config = small()
     run(config, ledger)
     out = tmp_path / "here" / "model.safetensors"
-    ended = inline(
-        "--store", ledger.store.url, "weights", "export", config.digest(), "-o", str(out)
-    )
+    store = ("--store", ledger.store.url)
+    ended = inline(*store, "weights", "export", config.digest(), "-o", str(out))
     assert ended.returncode == 0, ended.stderr
     about = json.loads(out.with_suffix(".json").read_text())
     rebuilt = parse(about["config"])
