@@ -26,9 +26,11 @@ from orchestrator.planning.cost import (
 )
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.resources import workers_of
+from orchestrator.planning.scored_pixels import warnings
 from orchestrator.planning.stale_configs import outdated
 from orchestrator.planning.trainings import shared_trainings
 from orchestrator.sweep.budget import HOUR, exhausted, own_digests, price, spent
+from trainables.config import Config
 
 Remaining = Mapping[TrialKey, RemainingTrial]
 
@@ -47,6 +49,7 @@ def main(options: Namespace) -> int:
         "from_other_studies": sum(row["from_others"] for row in cells),
         "fronts": fronts(plan),
         "outdated": dataclasses.asdict(stale) if stale is not None else None,
+        "warnings": warnings(_untrained(plan)),
     }
     if options.json:
         print(json.dumps({"study": study, "cells": cells, **totals}, indent=1))
@@ -147,8 +150,18 @@ def _trainings(plan: Plan) -> set[str]:
     return {digest for t in plan.trials for digest in shared_trainings(t.config)}
 
 
+def _untrained(plan: Plan) -> Iterable[Config]:
+    """Yield the configs of the trials that are left, and an example of those to be suggested."""
+    yield from (t.config for t in plan.pending)
+    for name, example in plan.examples.items():
+        if plan.suggestions_left.get(name) or plan.finals_waiting.get(name):
+            yield example.search
+            yield example.final
+
+
 def _remarks(plan: Plan, ledger: Ledger, totals: Mapping[str, Any]) -> Iterable[str]:
-    """Yield a line for each constraint, budget or search that needs attention."""
+    """Yield a line for each constraint, budget, task or search that needs attention."""
+    yield from totals["warnings"]
     if totals["left_out"]:
         yield f"{totals['left_out']} more cells violate a constraint and are left out"
     if totals["weights_bytes"]:

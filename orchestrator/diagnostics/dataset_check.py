@@ -7,6 +7,7 @@ from collections import Counter, defaultdict
 from dataclasses import dataclass, field
 from typing import Any
 
+from orchestrator.diagnostics.foreground_checks import tiled_counts, too_few
 from orchestrator.diagnostics.mask_checks import Case, Orientation, case_of, suspicions
 from trainables.datasets import SPLITS, Dataset, Problem, Raster, Source
 from trainables.decoding.images import ChannelsError
@@ -39,6 +40,7 @@ class _Part:
     sizes: set[tuple[int, int]] = field(default_factory=set[tuple[int, int]])
     types: Counter[str] = field(default_factory=Counter[str])
     pixels: list[int] = field(default_factory=list[int])
+    tiled: list[int] = field(default_factory=list[int])
     ignored: int = 0
     empty: int = 0
     cases: list[Case] = field(default_factory=list[Case])
@@ -73,7 +75,7 @@ def walk(dataset: Dataset) -> Found:
         if twin.split != source.split:
             rule = f"has the same pixels as {twin.file or twin.name} of split {twin.split}"
             found.problems.append(Problem(file, rule, fatal=False))
-        _add(parts[source.split], source, raster, len(dataset.classes))
+        _add(parts[source.split], source, raster, dataset)
         orientation.add(raster)
     if other_channels:
         right = [case.file for part in parts.values() for case in part.cases]
@@ -86,18 +88,24 @@ def walk(dataset: Dataset) -> Found:
     for split in SPLITS:
         found.splits.append(_row(dataset, split, parts[split]))
         found.problems += _absent(dataset, split, parts[split])
+        pixels, tiled = parts[split].pixels[1:], parts[split].tiled[1:]
+        names = dataset.classes[1:] if pixels else ()
+        found.problems += too_few(names, split, dataset.size, pixels, tiled)
     found.problems += suspicions(dataset, {split: part.cases for split, part in parts.items()})
     found.problems += orientation.problems(dataset.where)
     return found
 
 
-def _add(part: _Part, source: Source, raster: Raster, classes: int) -> None:
+def _add(part: _Part, source: Source, raster: Raster, dataset: Dataset) -> None:
     part.images += 1
     part.groups.add(source.group)
     part.sizes.add((raster.labels.shape[0], raster.labels.shape[1]))
     part.types[raster.pixels.dtype.name] += 1
+    classes = len(dataset.classes)
     counts = class_counts(raster.labels, classes)
     part.pixels = [a + int(b) for a, b in zip(part.pixels or [0] * classes, counts, strict=True)]
+    tiled = tiled_counts(raster.labels, dataset)
+    part.tiled = [a + b for a, b in zip(part.tiled or [0] * classes, tiled, strict=True)]
     part.ignored += raster.labels.size - int(counts.sum())
     part.empty += int(counts[1:].sum() == 0)
     part.cases.append(case_of(source.file or source.name, raster.labels, raster.white))

@@ -19,6 +19,8 @@ from trainables.part import names, parse_part
 from trainables.schemas import BINS, SCHEMAS
 
 ALL = names("metrics")
+OF_FOREGROUND = [name for name in ALL if name != "empty_kept"]
+"""The metrics that have a value for a case with foreground."""
 CALIBRATION = ("count", "p_sum", "y_sum", "square_sum", "nll_sum")
 
 
@@ -61,7 +63,7 @@ def added(*parts: dict[str, Array]) -> dict[str, Array]:
     return {k: np.sum([part[k] for part in parts], axis=0) for k in parts[0]}
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", OF_FOREGROUND)
 def test_a_perfect_prediction_is_best(name: str) -> None:
     metric = made(name)
     truth = torch.rand(32, 32, generator=torch.Generator().manual_seed(0)) < 0.3
@@ -69,7 +71,7 @@ def test_a_perfect_prediction_is_best(name: str) -> None:
     assert value[0] == pytest.approx(1.0 if metric.better == "higher" else 0.0, abs=2e-7)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", OF_FOREGROUND)
 def test_a_wrong_prediction_is_worse_than_a_rough_one(name: str) -> None:
     metric = made(name)
     draws = torch.Generator().manual_seed(1)
@@ -142,6 +144,30 @@ def test_nothing_found_where_nothing_is_counts_as_right_for_pixels_and_not_for_o
     assert made("dice").value(pixels)[0] == made("iou").value(pixels)[0] == 1.0
     assert math.isnan(made("aji").value(found)[0])
     assert math.isnan(made("pq").value(found)[0])
+
+
+def test_empty_cases_are_reported_apart_from_cases_with_foreground() -> None:
+    """Three empty cases, of which one has a false pixel, and one case of which half is found."""
+    sums = {
+        "tp": np.array([0.0, 0.0, 0.0, 1.0]),
+        "fp": np.array([0.0, 0.0, 1.0, 0.0]),
+        "fn": np.array([0.0, 0.0, 0.0, 1.0]),
+    }
+    assert np.nanmean(made("dice_foreground").value(sums)) == pytest.approx(2 / 3)
+    assert np.nanmean(made("empty_kept").value(sums)) == pytest.approx(2 / 3)
+    assert made("dice").value(sums).mean() == pytest.approx((1 + 1 + 0 + 2 / 3) / 4)
+
+
+def test_detection_counts_instances_matched_at_an_iou_above_one_half() -> None:
+    """Of two true objects one is found at IoU 3/4, one at exactly 1/2; a third is invented."""
+    truth, found = torch.zeros(8, 8, dtype=torch.bool), torch.zeros(8, 8, dtype=torch.bool)
+    truth[0, :4] = found[0, :3] = True
+    truth[3, :4] = found[3, :2] = True
+    found[6, 6] = True
+    sums = sums_of(found.double(), truth, "instances")
+    assert made("detection_precision").value(sums)[0] == pytest.approx(1 / 3)
+    assert made("detection_recall").value(sums)[0] == pytest.approx(1 / 2)
+    assert made("detection_f1").value(sums)[0] == pytest.approx(2 / 5)
 
 
 def test_an_object_where_none_is_counts_as_wrong() -> None:

@@ -62,7 +62,7 @@ def test_the_leaderboard_is_the_same(folder: Path, inline: Segprint) -> None:
     before = json.loads((folder / "leaderboard.json").read_text(encoding="utf-8"))
     assert len(found) == len(before)
     for mine, its in zip(found, before, strict=True):
-        assert mine.keys() == its.keys()
+        assert mine.keys() >= its.keys()
         for name, value in its.items():
             # Products of matrices differ in their last bit between processors.
             exact = not isinstance(value, float)
