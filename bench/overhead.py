@@ -68,6 +68,8 @@ def seconds_per_trial(way: str, trials: int) -> float:
     """Return the mean time between the ends of consecutive trials, run one at a time."""
     from ray import tune
 
+    from trainables.worker import TrialActor
+
     ends: list[float] = []
 
     class Ends(tune.Callback):
@@ -75,7 +77,7 @@ def seconds_per_trial(way: str, trials: int) -> float:
             ends.append(time.perf_counter())
 
     ours, workers = way.startswith("ours"), int(way[-1])
-    trainable = _ours(workers) if ours else _defaults
+    trainable: Any = TrialActor if ours else _defaults
     with tempfile.TemporaryDirectory() as folder:
         tune.Tuner(
             trainable,
@@ -100,16 +102,6 @@ def _job(workers: int) -> dict[str, Any]:
         "gpus": 0,
         "microbatch_factor": 1,
     }
-
-
-def _ours(workers: int) -> Any:
-    from ray import tune
-
-    from trainables.worker import Inline, ray_train_trial
-
-    if workers == 1:
-        return tune.with_resources(Inline, {"cpu": 1})
-    return tune.with_resources(ray_train_trial, {"node:__internal_head__": 0.001})
 
 
 def _defaults(job: dict[str, Any]) -> None:

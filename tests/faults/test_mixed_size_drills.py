@@ -91,6 +91,20 @@ def test_two_workers_keep_a_checkpoint_when_a_node_is_taken_back_with_notice(
     assert d.failures() == {}
 
 
+def test_an_elastic_trial_goes_on_with_the_node_that_is_left(nodes: Nodes, drill: Drills) -> None:
+    d = drill(
+        "raylet killed, elastic", paced({"e": trial("e", 4 * EVERY, EVERY)}, workers=(1, 2)), nodes
+    )
+    d.start()
+    d.until(trained(EVERY + 10, processes=2))
+    d.hit(lambda: nodes.kill(nodes.under(d.last())))
+    d.completes()
+    d.assert_whole({"final": 1}, redone=EVERY + 10)
+    assert d.failures() == {}
+    (row,) = Snapshot(d.ledger.store).table("trials").to_pylist()
+    assert row["world_size"] == 1
+
+
 def test_two_workers_split_their_batch_for_memory(nodes: Nodes, drill: Drills) -> None:
     """A worker has two of the four cases of a batch, and memory for one."""
     space = paced({"two": trial("two", EVERY, 20, room=1)}, workers=2)
