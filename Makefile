@@ -11,6 +11,7 @@ demo: .venv/ready
 	$(BIN)/segprint --store $(STORE) sweep quickstart
 	$(BIN)/segprint --store $(STORE) fingerprint quickstart
 	$(BIN)/segprint --store $(STORE) report quickstart -o report.html --figures figures
+	$(BIN)/segprint --store $(STORE) predict quickstart/nuclei_feedforward nuclei -o predictions
 
 # Tests run on all CPUs, a process each; those that start Ray run one after another in one of them
 # (tests/parallel.py).

@@ -70,6 +70,7 @@ def readme_commands() -> list[str]:
 def miniature(command: str) -> str:
     """The same command on the miniature; a study's name stays, a space's becomes its file."""
     taking_a_space = r"(show|plan|run|sweep|--format optuna) quickstart"
+    command = command.replace("nuclei_feedforward nuclei", "feedforward synthetic")
     return re.sub(taking_a_space, r"\1 ./quickstart.py", command)
 
 
