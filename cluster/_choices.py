@@ -6,6 +6,7 @@ import ast
 import difflib
 import importlib
 import importlib.util
+import sys
 from pathlib import Path
 from types import ModuleType
 
@@ -77,9 +78,10 @@ def _described(given: str) -> Cluster | Remote:
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look up annotations here
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"cluster {given!r}: {type(error).__name__}: {error}") from error
     defined = getattr(module, "CLUSTER", None)
     if not isinstance(defined, (Cluster, Remote)):

@@ -8,12 +8,14 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib.util
+import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
 from search_spaces._rules import paths
+from search_spaces._types import check_config, check_name, check_types
 from search_spaces._workers import Workers, check_workers_by_arm, most
 
 HERE = Path(__file__).parent
@@ -60,6 +62,7 @@ class Uniform(Parameter):
     log = False
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.low < self.high:
             raise ValueError(f"{type(self).__name__}: low={self.low} must be below {self.high}")
 
@@ -84,6 +87,7 @@ class Integer(Parameter):
     high: int
 
     def __post_init__(self) -> None:
+        check_types(self)
         if not self.low < self.high:
             raise ValueError(f"Integer: low={self.low} must be below high={self.high}")
 
@@ -121,6 +125,7 @@ class Search:
     """The number of workers of a search trial; None: as many as the arm's other trials."""
 
     def __post_init__(self) -> None:
+        check_types(self, but=("workers",))
         if self.trials < 1:
             raise ValueError(f"Search: trials={self.trials} must be at least 1")
         if self.pruner not in PRUNERS:
@@ -147,6 +152,7 @@ class Budget:
     device without a price is charged at the highest rate."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         for name in ("trials", "hours", "device_hours", "money"):
             value = getattr(self, name)
             if value is not None and value <= 0:
@@ -194,6 +200,9 @@ class Space:
     weights are kept."""
 
     def __post_init__(self) -> None:
+        check_types(self, but=("workers",))
+        check_config(self.config, "Space: config")
+        check_config(self.arms, "Space: arms")
         for name in ("replicates", "most"):
             if getattr(self, name) < 1:
                 raise ValueError(f"Space: {name}={getattr(self, name)} must be at least 1")
@@ -219,8 +228,7 @@ class Space:
         for name in self.arms:
             if not name.isidentifier():
                 raise ValueError(f"Space: arm {name!r} must be a Python identifier")
-        if isinstance(self.constraints, str):
-            raise ValueError("Space: constraints must be a tuple of texts, not one text")
+            check_name("Space: arm", name)
         for rule in self.constraints:
             paths(rule)
 
@@ -292,7 +300,7 @@ def file_of(name_or_path: str) -> Path:
 
 def docstring(name_or_path: str) -> str:
     """Return the docstring of a space's file, without importing the file."""
-    return ast.get_docstring(ast.parse(file_of(name_or_path).read_text(encoding="utf-8"))) or ""
+    return ast.get_docstring(ast.parse(file_of(name_or_path).read_bytes())) or ""
 
 
 def summary(name: str) -> str:
@@ -309,13 +317,15 @@ def load(name_or_path: str) -> tuple[str, Space]:
     path = file_of(name_or_path)
     if not path.stem.isidentifier():
         raise ValueError(f"space {path.name!r}: the file's name must be a Python identifier")
+    check_name("space: the file's name", path.stem)
     spec = importlib.util.spec_from_file_location(f"segprint_space_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
+    sys.modules[module.__name__] = module  # dataclasses look up annotations here
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"space {name_or_path!r}: {type(error).__name__}: {error}") from error
     space = getattr(module, "SPACE", None)
     if not isinstance(space, Space):

@@ -20,6 +20,7 @@ import hashlib
 import importlib
 import importlib.util
 import re
+import reprlib
 import sys
 import types
 import typing
@@ -151,7 +152,7 @@ def _class_in_file(kind: str, path: str) -> type[Part]:
         part = _only_class(module)
         if part.kind != kind:
             raise TypeError(f"it defines one of {part.kind}, not of {kind}")
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise ValueError(f"{what} {path!r}: {type(error).__name__}: {error}") from error
     part.file = Location(file)
     if kind != "datasets":  # the content of a data set is hashed, not its reader
@@ -291,6 +292,8 @@ def _parse_scalar(scalar: Any, value: object, where: str) -> object:
         value = float(value)
     if not isinstance(value, scalar) or (scalar is int and isinstance(value, bool)):
         raise ValueError(f"{where}: {value!r} must be {scalar.__name__}")
+    if isinstance(value, int) and not -(2**63) <= value < 2**63:
+        raise ValueError(f"{where}: {reprlib.repr(value)} must fit 64 bits")
     if isinstance(value, float) and value - value != 0.0:
         raise ValueError(f"{where}: {value!r} must be a finite number")
     return value

@@ -15,6 +15,7 @@ from search_spaces import Each, Space, put, walk
 from search_spaces._labels import labels
 from search_spaces._parameters import Values, corners, drawn, fill, fits
 from search_spaces._rules import holds, paths
+from search_spaces._types import check_name
 from trainables.config import Config, parse
 
 
@@ -138,6 +139,7 @@ def cells(space: Space) -> list[Cell]:
             words = [label for _, label in picked]
             filled = _filled(template, grid, [value for value, _ in picked])
             cell = Cell("_".join([*words, arm]), arm, filled, space.constraints)
+            check_name("space: the cell's name", cell.name)
             if space.constraints and cell.ruled_out:
                 continue
             if (*words, arm) in by_key:

@@ -19,6 +19,10 @@ MINE = f"from search_spaces import *\nSPACE = Space(question='?', config={SMALL!
     [
         (["plan", "quickstrat"], "unknown space 'quickstrat'; did you mean 'quickstart'?"),
         (["sweep", "./nothing.py"], "there is no such file"),
+        (["plan", "./leaves.py"], "space './leaves.py': SystemExit: 0"),
+        (["sweep", "./mine.py", "--on", "./leaves.py"], "cluster './leaves.py': SystemExit: 0"),
+        (["plan", f"./{'n' * 201}.py"], "has 201 bytes, at most 200 are allowed"),
+        (["plan", "./huge.py"], "train.steps: 100000"),
         (["sweep", "./bad_part.py"], "unknown config.mode.diffusion.schedule 'cosin'"),
         (["sweep", "./bad_value.py"], "t_low=0.9, t_high=0.1 must satisfy"),
         (
@@ -43,6 +47,9 @@ def test_bad_input_is_one_clear_line(
     inline: Segprint, tmp_path: Path, arguments: list[str], message: str
 ) -> None:
     (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / f"{'n' * 201}.py").write_text(MINE)
+    (tmp_path / "leaves.py").write_text("import sys\nsys.exit(0)\n")
+    (tmp_path / "huge.py").write_text(MINE + "SPACE.config['train']['steps'] = 10**30\n")
     for name, settings in (
         ("part", {"schedule": "cosin"}),
         ("value", {"t_low": 0.9, "t_high": 0.1}),

@@ -82,6 +82,13 @@ def test_searched_holes_need_a_budget() -> None:
         cells(space(arms={"b": {"mode": SEARCHED}}))
 
 
+def _endless() -> dict[str, object]:
+    """A config that holds itself."""
+    config: dict[str, object] = {}
+    config["again"] = config
+    return config
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
@@ -107,12 +114,35 @@ def test_searched_holes_need_a_budget() -> None:
         (lambda: Search(1, objectives=()), "objectives must name at least one"),
         (lambda: Budget(trials=0), "trials=0 must be positive"),
         (lambda: Budget(money=5), "money needs rates"),
-        (lambda: space(constraints="a < b"), "a tuple of texts, not one text"),
+        (lambda: space(constraints="a < b"), "must be a tuple, each item text"),
         (lambda: space(constraints=("train.steps",)), "must compare values"),
         (lambda: space(constraints=("train.steps <",)), "must compare values"),
         (lambda: space(constraints=("open('x') == 1",)), r"\"open\('x'\)\" is not allowed"),
         (lambda: space(constraints=("train.steps ** 9 < 1",)), "Pow is not allowed"),
         (lambda: space(arms={"a b": {}}), "arm 'a b' must be a Python identifier"),
+        (lambda: space(arms={"ä" * 101: {}}), "has 202 bytes, at most 200 are allowed"),
+        (
+            lambda: space(arms=["a"]),
+            r"Space: arms=\['a'\] must be a mapping from text to a mapping",
+        ),
+        (lambda: space(config=None), "config=None must be a mapping from text to any value"),
+        (lambda: space(config={"train": {1: 2}}), r"Space: config\.train: key 1 must be text"),
+        (lambda: space(config=_endless()), r"Space: config\.again must not hold itself"),
+        (lambda: space(replicates=1.5), "replicates=1.5 must be a whole number"),
+        (lambda: space(replicates=10**30), "replicates=10.* must be a whole number of at most 64"),
+        (lambda: space(search={"trials": 2}), r"must be Search\(\.\.\.\) or None"),
+        (lambda: space(workers=(1, 2, 3)), "must be at least 1, or"),
+        (lambda: space(cpus=float("inf")), "cpus=inf must be a finite number"),
+        (lambda: space(gpus=True), "gpus=True must be a finite number"),
+        (lambda: Search(trials=True), "trials=True must be a whole number"),
+        (lambda: Search(2, rungs=2), "rungs=2 must be a tuple, each item a whole number"),
+        (lambda: Search(2, objectives="dice"), "objectives='dice' must be a tuple, each item text"),
+        (lambda: Search(2, limits={"ece": float("nan")}), "limits=.* must be a mapping from text"),
+        (lambda: Budget(hours=float("nan")), "hours=nan must be a finite number or None"),
+        (lambda: Budget(trials="3"), "trials='3' must be a whole number"),
+        (lambda: Uniform("0", "1"), "Uniform: low='0' must be a finite number"),
+        (lambda: Uniform(0.0, float("inf")), "Uniform: high=inf must be a finite number"),
+        (lambda: Integer(1, 2.5), "Integer: high=2.5 must be a whole number"),
     ],
 )
 def test_bad_vocabulary_is_refused(make: object, message: str) -> None:
@@ -140,6 +170,7 @@ def test_a_space_by_path_is_a_study_named_by_its_file(tmp_path: Path) -> None:
     [
         ("x = 1", "must define SPACE = Space"),
         ("import nothing_like_it", "ModuleNotFoundError"),
+        ("import sys\nsys.exit()", "SystemExit"),
         ("from search_spaces import Uniform\nUniform(2, 1)", "low=2 must be below"),
     ],
 )
