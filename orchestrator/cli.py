@@ -7,7 +7,10 @@ import os
 import platform
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager, nullcontext
 from importlib import import_module
+
+from orchestrator.formatting import printable
 
 VERBS = {
     "ls": "list the choices of a kind, or what is stored",
@@ -36,6 +39,8 @@ VERBS = {
 }
 CLUSTER_HELP = "name of a cluster (see ls clusters), or path of your own .py file"
 SPACE_HELP = "name of a space, or path of your own .py file"
+LONG_TABLES = ("ls", "plan", "status", "trials", "query", "compare", "tables")
+"""Verbs whose tables can be longer than a terminal."""
 WITHOUT_JSON = {"report", "export", "up", "submit", "logs", "down"}
 """Verbs that write files or pass on the output of other tools."""
 Parsers = Mapping[str, argparse.ArgumentParser]
@@ -57,6 +62,10 @@ def parser() -> argparse.ArgumentParser:
     at = {name: verbs.add_parser(name, help=text, description=text) for name, text in VERBS.items()}
     for name in VERBS.keys() - WITHOUT_JSON:
         at[name].add_argument("--json", action="store_true", help="print JSON for a script")
+    for name in LONG_TABLES:
+        at[name].add_argument(
+            "--all", action="store_true", help="print every row, not only those that fit the screen"
+        )
     for add in (_configs, _weights, _sweeps, _clusters, _results, _reports, _stores):
         add(at)
     return root
@@ -289,7 +298,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = parser().parse_args(arguments)
         verb = import_module(f"orchestrator.commands.{options.verb}")
-        return verb.main(options)
+        with _json_alone() if getattr(options, "json", False) else nullcontext():
+            return verb.main(options)
     except ModuleNotFoundError as error:
         print(
             f"segprint: {sys.executable} (Python {platform.python_version()}) lacks the package"
@@ -308,8 +318,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
             return stopped()
         raise
     except (ValueError, OSError) as error:
-        print(f"segprint: {error}", file=sys.stderr)
+        print(printable(f"segprint: {error}", keep="\n"), file=sys.stderr)
         return 2
+
+
+def _json_alone() -> AbstractContextManager[None]:
+    from orchestrator.commands.output import only_json
+
+    return only_json()
 
 
 def stopped() -> int:

@@ -1,9 +1,10 @@
-"""Durations and sizes as short texts."""
+"""Durations, sizes, counts and names as texts that are safe to show."""
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 
 def clock(seconds: float) -> str:
@@ -45,3 +46,69 @@ def memory(costs: Mapping[str, Any]) -> str:
     if device:
         return f"{device / 2**30:.1f} GiB on the device"
     return "–" if host is None else f"{host / 2**30:.1f} GiB"
+
+
+JOINERS = "\u200c\u200d"
+"""Invisible characters that some scripts and emoji need."""
+INVISIBLE = {"Cc", "Cf", "Cs", "Zl", "Zp"}
+"""Unicode categories: control, format (such as bidirectional marks), surrogate, separators."""
+
+
+def printable(text: str, keep: str = "") -> str:
+    r"""Return a text with escapes in place of characters that act on a terminal or a reader.
+
+    >>> printable("a\x1b[31m\nb"), printable("a\nb", keep="\n")
+    ('a\\x1b[31m\\nb', 'a\nb')
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    kept = keep + JOINERS
+    return "".join(
+        c.encode("unicode_escape").decode()
+        if c not in kept and unicodedata.category(c) in INVISIBLE
+        else c
+        for c in text
+    )
+
+
+def printable_within(value: Any) -> Any:
+    """Return nested lists and dictionaries with every text in them printable."""
+    if isinstance(value, str):
+        return printable(value)
+    if isinstance(value, Mapping):
+        items = cast("Mapping[Any, Any]", value).items()
+        return {printable_within(k): printable_within(v) for k, v in items}
+    if isinstance(value, (list, tuple)):
+        return [printable_within(item) for item in cast("list[Any]", value)]
+    return value
+
+
+FORMULA = ("=", "+", "-", "@", "\t", "\r")
+
+
+def csv_cell(value: Any) -> Any:
+    """Return a cell of CSV that no spreadsheet runs as a formula; texts get an apostrophe.
+
+    Numbers stay, also as texts.
+
+    >>> csv_cell("=1+1"), csv_cell(-1), csv_cell("-0.5"), csv_cell("a=b")
+    ("'=1+1", -1, '-0.5', 'a=b')
+    """
+    if not isinstance(value, str) or not value.startswith(FORMULA):
+        return value
+    try:
+        float(value)
+    except ValueError:
+        return f"'{value}"
+    return value
+
+
+def plural(count: int, noun: str) -> str:
+    """Return a count with its noun.
+
+    >>> plural(1, "seed"), plural(3000, "seed"), plural(2, "study")
+    ('1 seed', '3000 seeds', '2 studies')
+    """
+    if count == 1:
+        return f"{count} {noun}"
+    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from argparse import Namespace
 from pathlib import Path
@@ -12,6 +11,7 @@ from typing import Any
 
 from orchestrator.analyses import catalog
 from orchestrator.commands.options import ledger_of, require_study
+from orchestrator.commands.output import print_json, say
 from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
 from orchestrator.fingerprint.probes import ProbeCurves, probe_curves
 from orchestrator.report.adapted_schedule import schedule_figure
@@ -49,11 +49,11 @@ def _adapt(options: Namespace) -> int:
     path.write_text(space(adapted), encoding="utf-8")
     figure.write_text(schedule_figure(adapted, _schedules(adapted)), encoding="utf-8")
     if options.json:
-        print(json.dumps({**numbers, "file": str(path), "picture": str(figure)}, indent=1))
+        print_json({**numbers, "file": str(path), "picture": str(figure)})
         return 0
-    print("\n".join(sentences(numbers)))
-    print(f"written: {path}, and a figure of the reasons: {figure}")
-    print(f"its cost: segprint plan {path}")
+    say("\n".join(sentences(numbers)))
+    say(f"written: {path}, and a figure of the reasons: {figure}")
+    say(f"its cost: segprint plan {path}")
     return 0
 
 

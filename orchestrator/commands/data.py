@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import Any, cast
 
 from orchestrator.commands.options import setting
-from orchestrator.commands.output import emit
+from orchestrator.commands.output import emit, print_json, say
 from orchestrator.diagnostics.dataset_check import Row, walk
+from orchestrator.formatting import printable
 from trainables.datasets import Dataset, Located
 from trainables.datasets.folder import Folder
 from trainables.decoding.tree import Tree, tree
@@ -83,15 +84,15 @@ def _check(options: Namespace) -> int:
     ]
     if options.json:
         specs = [{"name": d.title, "task": _written(d), "terms": d.terms} for d, _ in found]
-        print(json.dumps({"sets": specs, "splits": splits, "problems": problems}, indent=1))
+        print_json({"sets": specs, "splits": splits, "problems": problems})
     else:
         emit(splits, None, False)
         if problems:
-            print()
+            say()
             emit(problems, None, False)
         for dataset, _ in found:
             if options.names and dataset.name not in options.names:
-                print(f'\nin a study: "task": {json.dumps(_written(dataset))}')
+                say(f'\nin a study: "task": {json.dumps(_written(dataset))}')
     return 1 if any(f.broken for _, f in found) else 0
 
 
@@ -103,8 +104,11 @@ def _show(options: Namespace) -> int:
 
     output = Path(options.output or f"{chosen[0].title}.png")
     for problem in sheet(chosen[0], output):
-        print(f"segprint: {problem}", file=sys.stderr)
-    print(output)
+        print(printable(f"segprint: {problem}"), file=sys.stderr)
+    if options.json:
+        print_json({"name": chosen[0].title, "file": str(output)})
+    else:
+        say(output)
     return 0
 
 

@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from orchestrator.commands.options import catalog_of
-from orchestrator.commands.output import emit
+from orchestrator.commands.output import emit, say
 from orchestrator.statistics.bootstrap import FEWEST
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -32,7 +32,7 @@ def main(options: Namespace) -> int:
     tables = catalog_of(options)
     rows = tables["information"].to_pylist()
     if not rows and not options.json:
-        print("no final diffusion trial has finished yet")
+        say("no final diffusion trial has finished yet")
         return 1
     curves = tables["fingerprints"].to_pylist()
     for row in rows:
@@ -45,7 +45,7 @@ def main(options: Namespace) -> int:
         )
         for row in rows:
             for sign in filter(None, row["signatures"].split("; ")):
-                print(f"{row['study']} {row['cell']}: {sign}")
+                say(f"{row['study']} {row['cell']}: {sign}")
     return 0
 
 

@@ -23,7 +23,7 @@ def main(options: Namespace) -> int:
     """Print the kinds, or the choices of one."""
     kinds = [{"name": k} for k in KINDS]
     rows = kinds if options.kind is None else choices(options.kind, options)
-    emit(rows, None, options.json)
+    emit(rows, None, options.json, every=options.all)
     return 0
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from argparse import Namespace
 
 from orchestrator.commands.options import ledger_of, require_study
-from orchestrator.commands.output import emit
+from orchestrator.commands.output import emit, print_json, say
+from orchestrator.formatting import plural
 from orchestrator.ledger.studies import Note
 
 
@@ -15,7 +16,11 @@ def main(options: Namespace) -> int:
     require_study(ledger, options.study)
     studies = ledger.studies
     if options.delete:
-        print(f"{studies.forget(options.study)} declarations of {options.study} deleted")
+        deleted = studies.forget(options.study)
+        if options.json:
+            print_json({"study": options.study, "declarations_deleted": deleted})
+        else:
+            say(f"{plural(deleted, 'declaration')} of {options.study} deleted")
         return 0
     note = studies.note(options.study)
     changes: Note = {}

@@ -1,68 +1,99 @@
-"""Tables on the terminal, as JSON, and as files for other programs."""
+"""Prints tables and lines on the terminal, and JSON; writes tables as files for other programs."""
 
 from __future__ import annotations
 
-import io
-import json
-import math
+import os
 import sys
+import uuid
 from argparse import ArgumentParser, Namespace
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping, Sequence
+from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.parquet as pq
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from orchestrator.formatting import plural, printable
+from orchestrator.views.table_formats import FORMATS, cell, json_text, rows
+
 WIDE = 10_000
 """The width where there is no terminal, so that no line is folded."""
+AROUND = 3
+"""Lines of a terminal that a table leaves: its heading, the remark, the next prompt."""
 SUFFIXES = {".json": "json", ".csv": "csv", ".parquet": "parquet", ".md": "markdown"}
 
 
 def console(*, stderr: bool = False) -> Console:
     """Return a console that folds lines on a terminal only."""
-    terminal = Console(highlight=False, stderr=stderr)
+    terminal = Console(highlight=False, markup=False, stderr=stderr)
     if terminal.is_terminal:
         return terminal
-    return Console(highlight=False, stderr=stderr, width=WIDE)
+    return Console(highlight=False, markup=False, stderr=stderr, width=WIDE)
+
+
+def say(text: object = "") -> None:
+    """Print a text for people; characters that act on the terminal are escaped."""
+    print(printable(str(text), keep="\n"))
+
+
+class _Json:
+    """Where JSON goes: standard output, which nothing else may use meanwhile."""
+
+    stream: TextIO | None = None
+
+
+@contextmanager
+def only_json() -> Generator[None]:
+    """Send to stderr what is printed meanwhile, except by :func:`print_json`."""
+    _Json.stream = sys.stdout
+    try:
+        with redirect_stdout(sys.stderr):
+            yield
+    finally:
+        _Json.stream = None
+
+
+def print_json(value: Any) -> None:
+    """Print a value as JSON that any parser reads, with null for NaN and infinity."""
+    print(json_text(value), file=_Json.stream or sys.stdout)
 
 
 def emit(
-    rows: Iterable[Mapping[str, Any]], columns: Mapping[str, str] | None, as_json: bool
+    rows: Iterable[Mapping[str, Any]],
+    columns: Mapping[str, str] | None,
+    as_json: bool,
+    *,
+    every: bool = True,
 ) -> None:
-    """Print rows as JSON or as a table; ``columns`` maps keys to headings (default: all keys)."""
+    """Print rows as JSON or as a table; ``columns`` maps keys to headings (default: all keys).
+
+    Unless ``every`` row is wanted, a terminal shows as many as fit.
+    """
     rows = [dict(row) for row in rows]
     if as_json:
-        print(json_text(rows))
+        print_json(rows)
         return
     if columns is None:
         columns = {key: key for key in rows[0]} if rows else {}
     table = Table(box=None, pad_edge=False, header_style="bold")
     numeric = {key for key in columns if any(isinstance(r.get(key), (int, float)) for r in rows)}
     for key, heading in columns.items():
-        table.add_column(heading, justify="right" if key in numeric else "left", no_wrap=True)
-    for row in rows:
+        justify = "right" if key in numeric else "left"
+        table.add_column(Text(printable(heading)), justify=justify, no_wrap=True)
+    terminal = console()
+    shown = rows if every or not terminal.is_terminal else rows[: max(1, terminal.height - AROUND)]
+    for row in shown:
         table.add_row(*(Text(_cell(row.get(key))) for key in columns))
-    console().print(table)
-
-
-def json_text(rows: list[dict[str, Any]]) -> str:
-    """Return rows as JSON that any parser reads, with null for NaN and infinity."""
-    plain = [
-        {k: None if isinstance(v, float) and not math.isfinite(v) else v for k, v in row.items()}
-        for row in rows
-    ]
-    return json.dumps(plain, indent=1, default=str, allow_nan=False)
+    terminal.print(table)
+    if len(shown) < len(rows):
+        terminal.print(f"{plural(len(rows) - len(shown), 'more row')}; --all prints every row")
 
 
 def _cell(value: Any) -> str:
-    if value is None:
-        return "–"
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return "–" if value is None else cell(value)
 
 
 def add_options(parser: ArgumentParser) -> None:
@@ -82,71 +113,46 @@ def deliver(table: pa.Table, options: Namespace) -> None:
         ValueError: a binary format has no file, or the format of the file is unknown.
     """
     file = Path(options.output) if options.output else None
-    kind = options.format or ("json" if options.json else None)
+    kind = _format(options, file)
+    if kind is None:
+        emit(rows(table), {n: n for n in table.column_names}, as_json=False, every=options.all)
+        return
+    content = FORMATS[kind](table)
+    if file is not None:
+        write_whole(file, content)
+    elif kind == "json":
+        print(content.decode(), end="", file=_Json.stream or sys.stdout)
+    else:
+        text = content.decode()
+        print(printable(text, keep="\n\t") if sys.stdout.isatty() else text, end="")
+
+
+def _format(options: Namespace, file: Path | None) -> str | None:
+    """Return the format in which a table is wanted; None: printed as a table."""
+    kind: str | None = options.format
+    if options.json and kind not in (None, "json"):
+        raise ValueError(f"--json and --format {kind}: choose one of them")
+    kind = kind or ("json" if options.json else None)
+    if kind == "table" and file is not None:
+        choices: Sequence[str] = tuple(FORMATS)
+        raise ValueError(f"--format table is for the terminal (choices: {', '.join(choices)})")
     if kind is None and file is not None:
         kind = SUFFIXES.get(file.suffix)
         if kind is None:
             raise ValueError(f"{file}: --format is needed (known suffixes: {', '.join(SUFFIXES)})")
-    if kind != "parquet":
-        table = _without_bytes(table)
-    if kind in (None, "table"):
-        if file is not None:
-            raise ValueError(
-                "--format table is for the terminal (choices: " + ", ".join(FORMATS) + ")"
-            )
-        emit(table.to_pylist(), {name: name for name in table.column_names}, as_json=False)
-        return
-    content = FORMATS[kind](table)
-    if file is not None:
-        file.write_bytes(content)
-    elif kind == "parquet":
+    if kind == "parquet" and file is None:
         raise ValueError("--format parquet needs -o FILE")
-    else:
-        sys.stdout.write(content.decode())
+    return None if kind == "table" else kind
 
 
-def _without_bytes(table: pa.Table) -> pa.Table:
-    """Replace binary values, such as images, by their size as text."""
-    for i, name in enumerate(table.column_names):
-        kind = table.column(i).type
-        if pa.types.is_binary(kind) or pa.types.is_large_binary(kind):
-            sizes = [None if v is None else f"<{len(v)} bytes>" for v in table[i].to_pylist()]
-            table = table.set_column(i, name, pa.array(sizes, pa.string()))
-    return table
-
-
-def _json(table: pa.Table) -> bytes:
-    return (json_text(table.to_pylist()) + "\n").encode()
-
-
-def _csv(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pyarrow.csv.write_csv(table, sink)
-    return sink.getvalue()
-
-
-def _parquet(table: pa.Table) -> bytes:
-    sink = io.BytesIO()
-    pq.write_table(table, sink, compression="zstd")  # pyright: ignore[reportUnknownMemberType]
-    return sink.getvalue()
-
-
-def _markdown(table: pa.Table) -> bytes:
-    lines = [table.column_names, ["---"] * table.num_columns]
-    lines += [[_markdown_cell(value) for value in row.values()] for row in table.to_pylist()]
-    return "".join(f"| {' | '.join(line)} |\n" for line in lines).encode()
-
-
-def _markdown_cell(value: Any) -> str:
-    if value is None:
-        return ""
-    text = f"{value:.4g}" if isinstance(value, float) else str(value)
-    return text.replace("|", "\\|").replace("\n", " ")
-
-
-FORMATS: dict[str, Callable[[pa.Table], bytes]] = {
-    "json": _json,
-    "csv": _csv,
-    "parquet": _parquet,
-    "markdown": _markdown,
-}
+def write_whole(file: Path, content: bytes) -> None:
+    """Write a file beside its place and rename it: it is there whole or not at all."""
+    if file.exists() and not file.is_file():  # a pipe, or /dev/stdout
+        file.write_bytes(content)
+        return
+    temporary = file.parent / f".{file.name[:100]}.tmp-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.write_bytes(content)
+        os.replace(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -12,7 +11,7 @@ from typing import Any
 import search_spaces
 from cluster.local import usable_cpus
 from orchestrator.commands.options import ledger_of, limited
-from orchestrator.commands.output import emit
+from orchestrator.commands.output import emit, print_json, say
 from orchestrator.formatting import clock, size
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import selection
@@ -52,14 +51,14 @@ def main(options: Namespace) -> int:
         "warnings": warnings(_untrained(plan)),
     }
     if options.json:
-        print(json.dumps({"study": study, "cells": cells, **totals}, indent=1))
+        print_json({"study": study, "cells": cells, **totals})
         return 0
-    emit(cells, {key: key.replace("_", " ") for key in cells[0]}, False)
-    print(f"\n{study}: {_summary(totals)}")
+    emit(cells, {k: k.replace("_", " ") for k in cells[0]}, False, every=options.all)
+    say(f"\n{study}: {_summary(totals)}")
     if stale is not None:
-        print(stale)
+        say(stale)
     for line in _remarks(plan, ledger, totals):
-        print(line)
+        say(line)
     return 0
 
 

@@ -7,6 +7,8 @@ from argparse import Namespace
 from pathlib import Path
 
 from orchestrator.commands.options import catalog_of
+from orchestrator.commands.output import say
+from orchestrator.formatting import plural
 from orchestrator.report import write_report
 from orchestrator.views.catalog import Catalog
 from trainables.part import require
@@ -29,11 +31,11 @@ def main(options: Namespace) -> int:
     tables = catalog_of(options)
     while watch and missing(tables):
         write_report(tables, page, folder, refresh)
-        print(f"{page}: {missing(tables)} trials are missing; the next look is in {refresh} s")
+        say(f"{page}: {plural(missing(tables), 'trial')} missing; the next look is in {refresh} s")
         time.sleep(watch)
         tables = catalog_of(options)
     for path in write_report(tables, page, folder):
-        print(path)
+        say(path)
     return 0
 
 

@@ -13,7 +13,7 @@ import torch
 import search_spaces
 from cluster.local import usable_cpus
 from orchestrator.commands.options import ledger_of, setting
-from orchestrator.commands.output import emit
+from orchestrator.commands.output import emit, print_json, say
 from orchestrator.ledger.sink import LedgerSink
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.validation import check
@@ -54,12 +54,12 @@ def _train(options: Namespace) -> int:
     (row,) = Snapshot(ledger.store).table("trials", [digest]).to_pylist()
     row["config"] = json.loads(row["config"])
     if options.json:
-        print(json.dumps(row, indent=1, default=str))
+        print_json(row)
     else:
         score = "–" if row["score"] is None else f"{row['score']:.4f}"
-        print(f"{digest}: {row['outcome']}, best validation Dice {score} at {row['best_step']}")
+        say(f"{digest}: {row['outcome']}, best validation Dice {score} at {row['best_step']}")
         if row["reason"]:
-            print(f"reason: {row['reason']}")
+            say(f"reason: {row['reason']}")
     return 0 if row["outcome"] == "finished" else 1
 
 
@@ -74,19 +74,19 @@ def _reproduce(options: Namespace) -> int:
     _follow(train_again(stored, sink, context), quiet=options.json)
     result = reproduction(stored, sink, context)
     if options.json:
-        print(json.dumps(dataclasses.asdict(result) | {"reproduced": result.reproduced}, indent=1))
+        print_json(dataclasses.asdict(result) | {"reproduced": result.reproduced})
         return 0 if result.reproduced else 1
     emit(map(dataclasses.asdict, result.compared), None, False)
     for s in result.settings:
-        print(f"{s.what}: {s.here} here, was {s.stored}")
-    print(f"{options.what}: {result.verdict}")
+        say(f"{s.what}: {s.here} here, was {s.stored}")
+    say(f"{options.what}: {result.verdict}")
     return 0 if result.reproduced else 1
 
 
 def _follow(run: Iterable[Progress], *, quiet: bool) -> None:
     for progress in run:
         if progress.score is not None and not quiet:
-            print(f"step {progress.step} of {progress.steps}: validation Dice {progress.score:.4f}")
+            say(f"step {progress.step} of {progress.steps}: validation Dice {progress.score:.4f}")
 
 
 def chosen(cells: list[Cell], name: str | None, settings: list[str]) -> Config:

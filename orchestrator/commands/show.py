@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import search_spaces
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import emit
+from orchestrator.commands.output import emit, print_json, say
 from orchestrator.planning.cells import left_out, templates
 from orchestrator.planning.validation import check
 from orchestrator.tables.snapshot import Snapshot
@@ -24,20 +24,20 @@ def main(options: Namespace) -> int:
     name, space = search_spaces.load(options.what)
     description = describe(name, search_spaces.docstring(options.what), space)
     if options.json:
-        print(json.dumps(description, indent=1, default=str))
+        print_json(description)
         return 0
-    print(f"{name}: {space.question}\n\n{description['docstring']}\n")
+    say(f"{name}: {space.question}\n\n{description['docstring']}\n")
     emit(description["holes"], {"path": "parameter", "kind": "", "domain": "domain"}, False)
-    print()
+    say()
     arms = [{"arm": arm, "lays": text} for arm, text in description["arms"].items()]
     emit(arms, {"arm": "arm", "lays": "overrides"}, False)
     for heading in ("constraints", "objectives", "early_stopping", "starts_from", "budget"):
         if description[heading]:
-            print(f"\n{heading.replace('_', ' ')}: {description[heading]}")
-    print()
+            say(f"\n{heading.replace('_', ' ')}: {description[heading]}")
+    say()
     columns = {"cell": "cell", "trials": "search trials", "finals": "final trials"}
     emit(description["cells"], columns, False)
-    print(f"\n{description['counts']}")
+    say(f"\n{description['counts']}")
     return 0
 
 
@@ -135,5 +135,5 @@ def _trial(options: Namespace) -> int:
         raise ValueError(f"no committed trial has the digest {options.what!r}")
     for row in rows:
         row["config"] = json.loads(row["config"])
-    print(json.dumps(rows[0], indent=1, default=str))
+    print_json(rows[0])
     return 0

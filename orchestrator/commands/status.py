@@ -9,8 +9,8 @@ import search_spaces
 from cluster import Remote, _jobs
 from cluster.existing import Existing
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import emit
-from orchestrator.formatting import size
+from orchestrator.commands.output import emit, say
+from orchestrator.formatting import plural, size
 from orchestrator.ledger.driver_lock import current_driver
 from orchestrator.planning import trial_state
 from orchestrator.remote.launcher import launch, shown, studies
@@ -31,13 +31,13 @@ def _cluster_status(options: Namespace) -> int:
     where = cluster.load(options.what)
     if isinstance(where, Existing):
         if options.dry_run:
-            print(f"# to {where.jobs()}: a list of its nodes and jobs")
+            say(f"# to {where.jobs()}: a list of its nodes and jobs")
             return 0
         rows = _jobs.state(where.jobs())
         if options.json:
             emit([row._asdict() for row in rows], None, True)
         else:
-            print("\n".join(_jobs.lines(rows)))
+            say("\n".join(_jobs.lines(rows)))
         return 0
     if not isinstance(where, Remote):
         raise ValueError(
@@ -84,13 +84,13 @@ def _study_status(options: Namespace) -> int:
         {"cell": cell, "stage": stage, **{c: row.get(c, 0) for c in columns}}
         for (cell, stage), row in counted.items()
     ]
-    emit(rows, None, options.json)
+    emit(rows, None, options.json, every=options.all)
     if not options.json:
         driver = current_driver(ledger.store, study)
         who = f"process {driver.process.pid} on {driver.process.host}" if driver else "nobody"
-        print(f"\n{study}: {who} drives it now")
+        say(f"\n{study}: {who} drives it now")
         sizes = ledger.weights.sizes()
         mine = [n for t, n in sizes.items() if study in needed_weights(ledger).get(t, ())]
         if mine:
-            print(f"weights of {len(mine)} trainings: {size(sum(mine))}")
+            say(f"weights of {plural(len(mine), 'training')}: {size(sum(mine))}")
     return 0

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib.util
-import json
 import os
 import signal
 import sys
@@ -18,7 +17,7 @@ from cluster import Cluster
 from cluster.local import usable_cpus
 from orchestrator.analyses import catalog
 from orchestrator.commands.options import ledger_of, limited
-from orchestrator.commands.output import console, emit
+from orchestrator.commands.output import console, emit, print_json, say
 from orchestrator.formatting import memory
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import trial_state
@@ -64,11 +63,11 @@ def main(options: Namespace) -> int:
     tables = catalog(ledger, (study,))
     if options.json:
         board = tables["leaderboard"].to_pylist()
-        print(json.dumps({**summary(plan), "leaderboard": board}, indent=1, default=str))
+        print_json({**summary(plan), "leaderboard": board})
     else:
         leaderboard(tables)
         for line in _remarks(plan, options.space):
-            print(line)
+            say(line)
     return 130 if display.interrupted else exit_code(plan)
 
 
@@ -184,7 +183,7 @@ def leaderboard(tables: Catalog) -> None:
         }
         for row in tables["leaderboard"].to_pylist()
     ]
-    print()
+    say()
     emit(rows, COLUMNS, False)
 
 

@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.formatting import plural
 from orchestrator.heldout.final_cells import common_prefixes
 from orchestrator.report import vega
 
@@ -63,15 +64,6 @@ class CellNames:
 def readable(name: str) -> str:
     """Return a name with spaces in place of underscores."""
     return name.replace("_", " ")
-
-
-def plural(count: int, noun: str) -> str:
-    """Return a count with its noun.
-
-    >>> plural(1, "seed"), plural(3, "seed")
-    ('1 seed', '3 seeds')
-    """
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def sample_size(row: Mapping[str, Any], noun: str = "case") -> str:

@@ -1,72 +1,86 @@
-"""Export: a hive-partitioned Parquet tree, ``TABLE/task=.../model=.../part-0.parquet``.
+"""Export: a Parquet tree, ``TABLE/part-0.parquet``, with every column in the files.
 
-pandas, Polars, DuckDB and Spark read a table by its folder or with a glob. The values of ``task``
-and ``model`` are in the paths, quoted as in a URL, as all four expect. A trial without one has the
-value ``(none)``, since pandas does not read hive's null.
+pandas, Polars, DuckDB and Spark read a table by its folder or with a glob. No value is part of a
+path: readers of hive partitions guess types from paths, and read the tasks 0042 and 42 as one.
 """
 
 from __future__ import annotations
 
-from collections import Counter
+import json
+import os
+import shutil
+import uuid
 from collections.abc import Iterator
-from urllib.parse import quote
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
 
-from orchestrator.ledger.parquet import fields, to_parquet
+from orchestrator.ledger.parquet import to_parquet
 from orchestrator.storage.object_store import Store
 from orchestrator.views.catalog import Catalog
 from trainables.schemas import SCHEMAS
 
-PARTITION_COLUMNS = ("task", "model")
-NONE = "(none)"
+MANIFEST = "manifest.json"
+"""The file that is written last: rows by file."""
 MOST_ROWS = 1_000_000
-"""Rows of a file, at most; a whole partition is held in memory."""
+"""Rows of a file, at most; so many are held in memory."""
 
 
 def export_tables(tables: Catalog, to: str) -> tuple[int, int]:
     """Write every view to a new directory or S3 prefix; return the numbers of files and rows.
 
+    A directory is written beside its place and renamed; below an S3 prefix, the manifest is last.
+
     Raises:
         ValueError: the place is not empty.
     """
     target = Store(to)
-    if target.list(""):
-        raise ValueError(f"{to}: not empty; export into a new place")
-    files = rows = 0
+    present = target.list("")
+    if present:
+        incomplete = target.remote and MANIFEST not in present
+        why = f"it has no {MANIFEST}: an export was interrupted" if incomplete else "not empty"
+        raise ValueError(f"{to}: {why}; export into a new place")
+    if target.remote:
+        return _write(tables, target)
+    place = Path(target.url)
+    temporary = place.parent / f".{place.name[:100]}.tmp-{uuid.uuid4().hex[:8]}"
+    try:
+        size = _write(tables, Store(str(temporary)))
+        if place.is_dir():
+            place.rmdir()
+        os.rename(temporary, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return size
+
+
+def _write(tables: Catalog, target: Store) -> tuple[int, int]:
+    """Write every view, then the manifest; return the numbers of data files and rows."""
+    written: dict[str, int] = {}
     for name in tables.names():
-        pieces = _pieces(tables, name) if name in SCHEMAS else [("", tables[name])]
-        written = Counter[str]()
-        for folder, piece in pieces:
-            key = f"{name}/{folder}part-{written[folder]}.parquet"
+        pieces = _pieces(tables, name) if name in SCHEMAS else [tables[name]]
+        for number, piece in enumerate(pieces):
+            key = f"{name}/part-{number}.parquet"
             target.put(key, to_parquet(piece))
-            written[folder] += 1
-            files, rows = files + 1, rows + piece.num_rows
-    return files, rows
+            written[key] = piece.num_rows
+    target.put(MANIFEST, json.dumps({"rows": written}, indent=1).encode())
+    return len(written), sum(written.values())
 
 
-def _pieces(tables: Catalog, name: str) -> Iterator[tuple[str, pa.Table]]:
-    """Yield the rows of each partition in pieces, with the partition's folder."""
-    schema = pa.schema([f for f in fields(SCHEMAS[name]) if f.name not in PARTITION_COLUMNS])
+def _pieces(tables: Catalog, name: str) -> Iterator[pa.Table]:
+    """Yield the rows of a recorded view in pieces; at least one, which may be empty."""
+    schema = SCHEMAS[name]
     with duckdb.connect(":memory:") as connection:
         connection.execute("SET TimeZone = 'UTC'")
         tables.attach(connection, name)
-        view = connection.view(name)
-        partitions = view.select(*PARTITION_COLUMNS).distinct().order(", ".join(PARTITION_COLUMNS))
-        for values in partitions.fetchall():
-            rows = view
-            for column, value in zip(PARTITION_COLUMNS, values, strict=True):
-                field = duckdb.ColumnExpression(column)
-                rows = rows.filter(
-                    field.isnull() if value is None else field == duckdb.ConstantExpression(value)
-                )
-            named = zip(PARTITION_COLUMNS, values, strict=True)
-            folder = "".join(f"{column}={_quoted(value)}/" for column, value in named)
-            partition = rows.select(*schema.names).to_arrow_table().cast(schema)
-            for start in range(0, partition.num_rows, MOST_ROWS):
-                yield folder, partition.slice(start, MOST_ROWS)
-
-
-def _quoted(value: str | None) -> str:
-    return quote(NONE if value is None else value, safe="")
+        reader = connection.view(name).select(*schema.names).to_arrow_reader(1 << 16)
+        batches: list[pa.RecordBatch] = []
+        yielded = False
+        for batch in reader:
+            if batches and sum(b.num_rows for b in batches) + batch.num_rows > MOST_ROWS:
+                yield pa.Table.from_batches(batches).cast(schema)
+                batches, yielded = [], True
+            batches.append(batch)
+        if batches or not yielded:
+            yield pa.Table.from_batches(batches, reader.schema).cast(schema)
