@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
+import uuid
 from argparse import Namespace
 from pathlib import Path
 
 import search_spaces
 from orchestrator.commands.options import catalog_of, ledger_of
-from orchestrator.commands.output import console
+from orchestrator.commands.output import say
+from orchestrator.formatting import plural
 from orchestrator.planning.plan import make_plan
 from orchestrator.search.history import SearchHistory
 from orchestrator.views.export import export_tables
@@ -18,7 +21,7 @@ def main(options: Namespace) -> int:
     if options.format == "optuna":
         return _optuna(options)
     files, rows = export_tables(catalog_of(options), options.output)
-    console().print(f"{rows} rows in {files} files below {options.output}")
+    say(f"{plural(rows, 'row')} in {plural(files, 'file')} below {options.output}")
     return 0
 
 
@@ -36,7 +39,13 @@ def _optuna(options: Namespace) -> int:
     from orchestrator.search.optuna_search import export_sqlite
 
     file.parent.mkdir(parents=True, exist_ok=True)
-    for name, trials in export_sqlite(plan, SearchHistory(plan, ledger), file).items():
-        console().print(f"{name}: {trials} trials")
-    console().print(f"optuna-dashboard sqlite:///{file} shows them")
+    temporary = file.with_name(f".{file.name[:100]}.tmp-{uuid.uuid4().hex[:8]}")
+    try:
+        searches = export_sqlite(plan, SearchHistory(plan, ledger), temporary)
+        os.rename(temporary, file)
+    finally:
+        temporary.unlink(missing_ok=True)
+    for name, trials in searches.items():
+        say(f"{name}: {plural(trials, 'trial')}")
+    say(f"optuna-dashboard sqlite:///{file} shows them")
     return 0

@@ -18,12 +18,13 @@ from cluster.local import usable_cpus
 from orchestrator.analyses import catalog
 from orchestrator.commands.options import ledger_of, limited
 from orchestrator.commands.output import console, emit, print_json, say
-from orchestrator.formatting import memory
+from orchestrator.formatting import memory, plural
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import trial_state
 from orchestrator.planning.cost import Estimator
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.validation import ready
+from orchestrator.report.cell_names import CellNames
 from orchestrator.sweep import timeouts
 from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.views.catalog import Catalog
@@ -34,6 +35,7 @@ COLUMNS = {
     "task": "task",
     "model": "model",
     "arm": "arm",
+    "cell": "cell",
     "dice": "Dice [95 %]",
     "iou": "IoU [95 %]",
     "ece": "ECE [95 %]",
@@ -159,23 +161,25 @@ def _remarks(plan: Plan, space: str) -> Iterator[str]:
     given_up = sum(t.state == "given up" for t in plan.trials)
     if given_up:
         yield (
-            f"{given_up} trials are given up after {trial_state.MOST_FAILURES} failed attempts;"
+            f"{plural(given_up, 'trial')} given up after {trial_state.MOST_FAILURES} failed attempts;"
             f" `segprint sweep {space} --again` retries them"
         )
     for name in plan.without_winner:
         yield f"{name}: no search trial finished within the limits, so none could be chosen"
     if plan.budget_spent is not None:
         spent = f"the budget is spent, {plan.budget_spent}"
-        yield f"{plan.study}: {spent}; {left(plan)} trials are left"
+        yield f"{plan.study}: {spent}; {plural(left(plan), 'trial')} left"
     elif not plan.complete:
         yield f"{plan.study}: stopped before the end; the same command continues"
 
 
 def leaderboard(tables: Catalog) -> None:
-    """Print the leaderboard."""
+    """Print the leaderboard; a column of names distinguishes several cells of one arm."""
+    names = CellNames(tables)
     rows = [
         {
             **row,
+            "cell": names(row["study"], row["cell"]),
             **{k: _interval(row, k) for k in ("dice", "iou", "ece")},
             "seconds_per_image": round(row["seconds_per_image"], 4),
             "train_device_seconds": round(row["train_device_seconds"], 1),
@@ -183,8 +187,10 @@ def leaderboard(tables: Catalog) -> None:
         }
         for row in tables["leaderboard"].to_pylist()
     ]
+    repeated = len({(r["task"], r["model"], r["arm"]) for r in rows}) < len(rows)
+    columns = {k: v for k, v in COLUMNS.items() if k != "cell" or repeated}
     say()
-    emit(rows, COLUMNS, False)
+    emit(rows, columns, False)
 
 
 def _interval(row: dict[str, Any], metric: str) -> str | None:

@@ -7,7 +7,8 @@ from collections import Counter
 from datetime import timedelta
 
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import console, emit
+from orchestrator.commands.output import console, emit, print_json, say
+from orchestrator.formatting import plural, printable
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction, delta_log, vacuum
@@ -29,7 +30,7 @@ def main(options: Namespace) -> int:
     try:
         return actions[options.action](store, options)
     except BusyError as error:
-        console(stderr=True).print(f"segprint: {error}")
+        console(stderr=True).print(printable(f"segprint: {error}"))
         return 1
 
 
@@ -52,7 +53,7 @@ def compact(store: Store, options: Namespace) -> int:
         emit(rows, None, as_json=True)
         return 0
     emit(rows, None, as_json=False)
-    console().print(f"{attempts} attempts compacted")
+    say(f"{plural(attempts, 'attempt')} compacted")
     return 0
 
 
@@ -63,7 +64,7 @@ def check(store: Store, options: Namespace) -> int:
     restored = walk.restore() if options.restore else []
     moved = walk.quarantine() if options.quarantine else []
     if options.json or rows:
-        emit(rows, None, options.json)
+        emit(rows, None, options.json, every=options.all)
     damaged = sum(row["kind"] == "damage" for row in rows)
     remarks = console(stderr=True)
     checked = ", ".join(f"{count} {what}" for what, count in walk.counts.items())
@@ -91,12 +92,16 @@ def rebuild(store: Store, options: Namespace) -> int:
             " the compacted tables only; --force rebuilds the tables without them"
         )
     if lost and not options.force:
-        emit([vars(finding) for finding in lost], None, options.json)
+        emit([vars(finding) for finding in lost], None, options.json, every=options.all)
         raise ValueError(
             f"{len(lost)} damaged commits have their rows in the compacted tables only;"
             " --force rebuilds the tables without them"
         )
-    print(f"{compaction.rebuild(store, _notice)} attempts compacted again")
+    attempts = compaction.rebuild(store, _notice)
+    if options.json:
+        print_json({"attempts": attempts})
+    else:
+        say(f"{plural(attempts, 'attempt')} compacted again")
     return 0
 
 
@@ -117,14 +122,14 @@ def gc(store: Store, options: Namespace) -> int:
     rows = [{"objects": n, "bytes": size[why], "why": why} for why, n in counted.items()]
     emit(rows, None, as_json=False)
     verb = "would be deleted" if options.dry_run else "deleted"
-    console().print(f"{len(found)} objects {verb}")
+    say(f"{plural(len(found), 'object')} {verb}")
     return 0
 
 
 def versions(store: Store, options: Namespace) -> int:
     """Print the batches; each is a version that can be read."""
     rows = [{"version": b.number, "at": b.at, "attempts": len(b.members)} for b in batches(store)]
-    emit(rows, None, options.json)
+    emit(rows, None, options.json, every=options.all)
     return 0
 
 
@@ -134,4 +139,4 @@ def _change(name: str, merged: dict[str, tuple[int, int]]) -> str:
 
 
 def _notice(text: str) -> None:
-    console(stderr=True).print(f"segprint: {text}")
+    console(stderr=True).print(printable(f"segprint: {text}"))

@@ -8,9 +8,10 @@ from typing import Any
 import numpy as np
 
 from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
+from orchestrator.formatting import plural
 from orchestrator.report import rendering, vega
 from orchestrator.report.blocks import CurveRow
-from orchestrator.report.cell_names import distinct, plural, sample_size
+from orchestrator.report.cell_names import distinct, sample_size
 from orchestrator.statistics import bootstrap
 
 LOG_SNR = vega.quantitative("log-SNR λ, from clean to noise", reverse=True)

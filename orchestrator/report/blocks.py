@@ -8,6 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, TypedDict
 
+from orchestrator.formatting import csv_cell, printable_within
 from orchestrator.report import rendering, vega
 from orchestrator.report.formats import MISSING, as_text, latex
 from orchestrator.report.vega import Spec
@@ -86,7 +87,7 @@ class Chart:
     @property
     def full(self) -> Spec:
         """The complete specification with its data."""
-        return vega.with_data(self.spec, self.title, self.alt, self.rows)
+        return printable_within(vega.with_data(self.spec, self.title, self.alt, self.rows))
 
     def svg(self) -> str:
         """Return one SVG element; the same data give the same bytes."""
@@ -223,6 +224,6 @@ def _csv(rows: Sequence[Row]) -> str:
     out = io.StringIO()
     names = list(dict.fromkeys(key for row in rows for key in row))
     writer = csv.DictWriter(out, names, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows(rows)
+    writer.writerow({name: csv_cell(name) for name in names})
+    writer.writerows({k: csv_cell(v) for k, v in row.items()} for row in rows)
     return out.getvalue()

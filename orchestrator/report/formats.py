@@ -6,6 +6,8 @@ import math
 from collections.abc import Callable
 from typing import Any
 
+from orchestrator.formatting import printable
+
 MISSING = "–"
 SMALLEST_P = 0.001
 """Smaller p values are shown as a bound."""
@@ -35,7 +37,7 @@ def as_text(value: Any) -> str:
     """Return any value in a few characters; None and NaN are shown as a dash."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return MISSING
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 def decimals(digits: int) -> Callable[[Any], str]:
@@ -68,4 +70,4 @@ def signed(value: float, digits: int = 3) -> str:
 
 def latex(text: str) -> str:
     """Return a text with the characters escaped that LaTeX interprets."""
-    return "".join(LATEX.get(c, c) for c in text)
+    return "".join(LATEX.get(c, c) for c in printable(text))

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jinja2
 from markupsafe import Markup
 
+from orchestrator.formatting import printable
 from orchestrator.report import figure_files, rendering, summary
 from orchestrator.report.blocks import (
     Block,
@@ -84,6 +85,7 @@ def _environment() -> jinja2.Environment:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(HERE),
         autoescape=True,
+        finalize=_shown,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -93,6 +95,13 @@ def _environment() -> jinja2.Environment:
     environment.filters.update(filters)
     environment.tests.update(tests)
     return environment
+
+
+def _shown(value: Any) -> Any:
+    """Return a value of the template with escapes in place of control characters."""
+    if isinstance(value, str) and not isinstance(value, Markup):
+        return printable(value, keep="\n\t")
+    return value
 
 
 def _is_a(kind: type) -> Callable[[Block], bool]:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.formatting import plural
 from orchestrator.heldout.paired import advantage
-from orchestrator.report.cell_names import CellNames, plural, readable
+from orchestrator.report.cell_names import CellNames, readable
 from orchestrator.report.formats import decimals, p_equals, signed
 from orchestrator.statistics.verdicts import comparison
 

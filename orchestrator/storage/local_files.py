@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import errno
+import fcntl
 import os
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+WITHOUT_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+"""Errors of a file system that has no hard links."""
 TEMPORARY = ".tmp-"
 """The prefix of the name of a file that is not complete yet."""
 
@@ -68,6 +72,31 @@ def place(path: Path, value: bytes, *, replace: bool) -> None:
         if replace:
             os.replace(temporary, path)
         else:
-            os.link(temporary, path)
+            _rename_if_absent(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def _rename_if_absent(temporary: Path, path: Path) -> None:
+    """Give a file its name unless that is taken; exactly one of several racing writers wins.
+
+    On a file system without hard links (FAT, some network and FUSE mounts) the directory is locked
+    instead, which excludes the processes of one machine.
+
+    Raises:
+        FileExistsError: the name is taken.
+        OSError: the file system has neither hard links nor locks.
+    """
+    try:
+        os.link(temporary, path)
+    except OSError as error:
+        if error.errno not in WITHOUT_LINKS:
+            raise
+        directory = os.open(path.parent, os.O_RDONLY)
+        try:
+            fcntl.flock(directory, fcntl.LOCK_EX)
+            if path.exists():
+                raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), path) from None
+            os.replace(temporary, path)
+        finally:
+            os.close(directory)

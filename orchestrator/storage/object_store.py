@@ -50,7 +50,8 @@ class Store:
 
     def __post_init__(self) -> None:
         scheme, separator, rest = self.url.partition("://")
-        if separator and "@" in rest:
+        bucket = rest.partition("/")[0]
+        if separator and "@" in rest and ("@" in bucket or ":" in bucket):
             raise ValueError("store: credentials belong in the environment, not in the URL")
         if separator and (scheme != "s3" or not rest.strip("/")):
             raise ValueError(f"store {self.url!r} must be a directory or s3://BUCKET[/PREFIX]")
@@ -207,11 +208,13 @@ class Store:
             return []
 
     def _cat(self, paths: list[str]) -> dict[str, bytes]:
-        values: dict[str, object] = self._files.cat(paths, on_error="return")
-        for value in values.values():
+        # cat() would take *, ? and [ in a path for a pattern.
+        values: list[object] = self._files.cat_ranges(paths, None, None, on_error="return")
+        for value in values:
             if isinstance(value, BaseException) and not isinstance(value, FileNotFoundError):
                 raise value
-        return {path: value for path, value in values.items() if isinstance(value, bytes)}
+        present = zip(paths, values, strict=True)
+        return {path: value for path, value in present if isinstance(value, bytes)}
 
     # -- checks and errors --------------------------------------------------------------------
 

@@ -11,7 +11,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from orchestrator.formatting import clock
+from orchestrator.formatting import clock, plural, printable
 from orchestrator.planning.cost import Estimator, TrialKey, remaining, wall_seconds
 from orchestrator.planning.plan import Plan, Trial
 from search_spaces._workers import most
@@ -66,7 +66,7 @@ class ProgressDisplay:
         self._tally = Counter({"committed before": done} if done else {})
         self._planned = wall_seconds(self._left.values(), self.cpus)
         self.console.print(
-            f"{plan.study}: {len(self._left)} trials to run, {done} committed,"
+            f"{plan.study}: {plural(len(self._left), 'trial')} to run, {done} committed,"
             f" about {clock(self._planned)} on {self.cpus} CPUs"
         )
         if self.console.is_terminal:
@@ -152,7 +152,9 @@ class ProgressDisplay:
         return planned * min(4.0, max(0.25, speed))
 
     def _line(self, text: str) -> None:
-        self.console.print(text, highlight=False, soft_wrap=True, markup=False)
+        self.console.print(
+            printable(text, keep="\n"), highlight=False, soft_wrap=True, markup=False
+        )
 
     def _table(self) -> Table:
         """Return the table below the lines."""
@@ -162,9 +164,11 @@ class ProgressDisplay:
         running = sorted(self._running.values(), key=lambda r: r.began)
         for r in running[:SHOWN]:
             bar = "█" * round(20 * r.share)
-            table.add_row("running", Text(f"{bar:░<20} {r.share:4.0%}  {r.trial.label}"))
+            table.add_row("running", Text(f"{bar:░<20} {r.share:4.0%}  {printable(r.trial.label)}"))
         if len(running) > SHOWN:
             table.add_row("running", f"and {len(running) - SHOWN} more")
         for task, (score, label) in sorted(self._best.items()):
-            table.add_row("best", Text(f"{task}: validation Dice {score:.3f}, {label}"))
+            table.add_row(
+                "best", Text(f"{printable(task)}: validation Dice {score:.3f}, {printable(label)}")
+            )
         return table

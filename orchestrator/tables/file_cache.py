@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import re
 import tempfile
 import time
 from collections.abc import Sequence
@@ -22,6 +23,8 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables.log_seal import DataFile
 from trainables.decoding.tree import cache_dir
 
+PATTERN = re.compile(r"[*?[]")
+"""Characters that DuckDB takes for a pattern: files of such a store are copied to the cache."""
 FETCHED_TOGETHER = 4
 """Files that are in memory at once; each may have 100 MB."""
 IN_USE_SECONDS = 3600.0
@@ -34,7 +37,8 @@ def paths(store: Store, files: Sequence[DataFile]) -> list[Path]:
     Raises:
         DamagedError: a file is missing, or does not match its name.
     """
-    local = _fetched(store, files) if store.remote else [Path(store.url, f.key) for f in files]
+    copied = store.remote or PATTERN.search(store.url)
+    local = _fetched(store, files) if copied else [Path(store.url, f.key) for f in files]
     for file, path in zip(files, local, strict=True):
         if not _is_verified(path):
             verify(file.key, path.read_bytes() if path.is_file() else None)
@@ -64,7 +68,7 @@ def audit(store: Store, file: DataFile) -> None:
     value = store.get_many([file.key]).get(file.key)
     verify(file.key, value)
     copy = _folder() / Path(file.key).name
-    if store.remote and copy.is_file() and copy.read_bytes() != value:
+    if copy.is_file() and copy.read_bytes() != value:
         copy.unlink()
 
 
@@ -83,7 +87,13 @@ def verify(key: str, value: bytes | None) -> None:
 
 
 def _folder() -> Path:
-    return cache_dir() / "tables"
+    folder = cache_dir() / "tables"
+    if PATTERN.search(str(folder)):
+        raise ValueError(
+            f"cache {folder}: DuckDB takes *, ? and [ in a path for a pattern; set SEGPRINT_CACHE"
+            " to a directory without them"
+        )
+    return folder
 
 
 def _fetched(store: Store, files: Sequence[DataFile]) -> list[Path]:

@@ -51,7 +51,9 @@ class Source:
         if not self.files:
             recent.create_view(self.name)
             return
-        rows = connection.read_parquet([str(p) for p in self.files], union_by_name=True)
+        rows = connection.read_parquet(
+            [str(p) for p in self.files], union_by_name=True, hive_partitioning=False
+        )
         selections = {"attempt": self.attempts} | ({} if digests is None else {"digest": digests})
         for column, wanted in selections.items():
             view = f"_{self.name}_{column}"

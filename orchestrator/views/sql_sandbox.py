@@ -10,15 +10,17 @@ import json
 import re
 import threading
 from collections.abc import Callable, Generator, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from typing import Any, cast
 
 import duckdb
 import pyarrow as pa
+from duckdb.sqltypes import VARCHAR, DuckDBPyType
 
 from orchestrator.ledger.parquet import fields
 from orchestrator.views.process_limits import limited
+from orchestrator.views.table_formats import distinct
 
 QUERY_SECONDS = 60.0
 GRACE_SECONDS = 5.0
@@ -35,6 +37,18 @@ CONFIG: dict[str, Any] = {
 }
 READING_NODES = {"SELECT_NODE", "SET_OPERATION_NODE", "RECURSIVE_CTE_NODE", "CTE_NODE"}
 """Nodes of a parsed query that only read."""
+LISTING = re.compile(r"\s*(\.tables|show\s+(all\s+)?(tables|views))[\s;]*", re.IGNORECASE)
+"""How people ask for the names of the views."""
+SCHEMA_OF = re.compile(
+    r"\s*(\.schema|\.columns|desc|show\s+columns\s+(from|in))\s+(?P<name>\w+)[\s;]*",
+    re.IGNORECASE,
+)
+"""How people ask for the columns of a view, besides ``DESCRIBE``."""
+WITHOUT_ARROW = {
+    *("interval", "bit", "bignum", "varint", "time with time zone", "union", "variant"),
+    *("geometry",),
+}
+"""Types of DuckDB whose values Arrow, Parquet or Python lack."""
 
 Attach = Callable[[duckdb.DuckDBPyConnection, str], list[str]]
 """Creates the view of a name in a connection; returns the paths of the files that it reads."""
@@ -59,7 +73,7 @@ class Sandbox:
             QueryError: the SQL is wrong, is not one SELECT, or names anything but the views.
         """
         with self._one_query, _query_errors(self._names):
-            select = _one_select(self._parser, query)
+            select = self._select(query)
             return self._connect(self._views_in(select)).sql(select)
 
     def table(self, query: str, *, hard: bool) -> pa.Table:
@@ -72,7 +86,7 @@ class Sandbox:
             QueryError: as of :meth:`relation`, or the query took too long.
         """
         with self._one_query, _query_errors(self._names):
-            select = _one_select(self._parser, query)
+            select = self._select(query)
             views = self._views_in(select)
             if views not in self._connections:  # opening files takes longer than most queries
                 self._connections[views] = self._connect(views)
@@ -81,9 +95,20 @@ class Sandbox:
             timer.start()
             try:
                 with limited("query", QUERY_SECONDS + GRACE_SECONDS, HARD_MEMORY, hard=hard):
-                    return _with_64_bit_integers(connection.sql(select).to_arrow_table())
+                    return _table(connection, select)
             finally:
                 timer.cancel()
+
+    def _select(self, query: str) -> str:
+        """Return the one SELECT that a query is, or that answers a question for the views.
+
+        ``SHOW TABLES`` in DuckDB would list only the views that its connection has.
+        """
+        if LISTING.fullmatch(query):
+            names = ", ".join(f"('{name}')" for name in self._names)
+            return f"SELECT name FROM (VALUES {names}) AS views(name)"
+        schema = SCHEMA_OF.fullmatch(query)
+        return _one_select(self._parser, f"DESCRIBE {schema['name']}" if schema else query)
 
     def _views_in(self, query: str) -> tuple[str, ...]:
         """Return the views whose names are among the words of a query."""
@@ -146,10 +171,43 @@ def _nodes(value: Any) -> Iterator[dict[str, Any]]:
             yield from _nodes(item)
 
 
+def _table(connection: duckdb.DuckDBPyConnection, select: str) -> pa.Table:
+    """Return the rows of a SELECT; every column has a name of its own.
+
+    Values of types that Arrow, Parquet or Python lack, such as intervals, are texts.
+    """
+    relation = connection.sql(select)
+    names, types = distinct(relation.columns), list(relation.types)
+    kept = [_kept(kind) for kind in types]
+    if kept != types:
+        columns = [f"c{i}" for i in range(len(types))]
+        casts = [f"{c}::{k}" if k != t else c for c, k, t in zip(columns, kept, types, strict=True)]
+        rows = f"({select}\n) AS rows({', '.join(columns)})"
+        relation = connection.sql(f"SELECT {', '.join(casts)} FROM {rows}")  # noqa: S608 - parsed
+    return _with_64_bit_integers(relation.to_arrow_table().rename_columns(names))
+
+
+def _kept(kind: DuckDBPyType) -> DuckDBPyType:
+    """Return the type as which values are read: texts in place of :data:`WITHOUT_ARROW`."""
+    if kind.id in WITHOUT_ARROW:
+        return VARCHAR
+    if kind.id not in ("list", "array", "struct", "map"):
+        return kind
+    children = dict(kind.children)
+    if kind.id == "struct":
+        return duckdb.struct_type({name: _kept(child) for name, child in children.items()})
+    if kind.id == "map":
+        return duckdb.map_type(_kept(children["key"]), _kept(children["value"]))
+    return duckdb.list_type(_kept(children["child"]))
+
+
 def _with_64_bit_integers(table: pa.Table) -> pa.Table:
-    """Cast the sums of integers, which DuckDB returns with 128 bits; few programs read those."""
-    columns = [
-        f.with_type(pa.int64()) if pa.types.is_decimal(f.type) and f.type.scale == 0 else f
-        for f in fields(table.schema)
-    ]
-    return table.cast(pa.schema(columns))
+    """Cast the sums of integers, which DuckDB returns with 128 bits; few programs read those.
+
+    A column with a larger integer stays as it is.
+    """
+    for i, f in enumerate(fields(table.schema)):
+        if pa.types.is_decimal(f.type) and f.type.scale == 0:
+            with suppress(pa.ArrowInvalid):
+                table = table.set_column(i, f.name, table.column(i).cast(pa.int64()))
+    return table

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.formatting import clock, memory
+from orchestrator.formatting import clock, memory, plural
 from orchestrator.heldout.paired import advantage
 from orchestrator.report import vega
 from orchestrator.report.blocks import (
@@ -17,7 +17,7 @@ from orchestrator.report.blocks import (
     Table,
     interval_row,
 )
-from orchestrator.report.cell_names import CellNames, plural, query, readable, sample_size
+from orchestrator.report.cell_names import CellNames, query, readable, sample_size
 from orchestrator.report.formats import as_text, decimals, p_equals, signed
 from orchestrator.statistics.bootstrap import FEWEST
 from orchestrator.statistics.verdicts import comparison

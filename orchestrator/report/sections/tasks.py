@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.formatting import plural
 from orchestrator.report import vega
 from orchestrator.report.blocks import Block, Chart, Column, Note, PointRow, Section, Table
-from orchestrator.report.cell_names import CellNames, distinct, plural, query, readable
+from orchestrator.report.cell_names import CellNames, distinct, query, readable
 from orchestrator.report.formats import as_text, decimals, p_value
 from orchestrator.statistics.bootstrap import FEWEST
 

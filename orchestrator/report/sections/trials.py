@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING
 
+from orchestrator.formatting import plural
 from orchestrator.report.blocks import Block, Column, Note, Section, Table
-from orchestrator.report.cell_names import CellNames, plural, query
+from orchestrator.report.cell_names import CellNames, query
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
