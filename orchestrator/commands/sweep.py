@@ -161,8 +161,8 @@ def _remarks(plan: Plan, space: str) -> Iterator[str]:
     given_up = sum(t.state == "given up" for t in plan.trials)
     if given_up:
         yield (
-            f"{plural(given_up, 'trial')} given up after {trial_state.MOST_FAILURES} failed attempts;"
-            f" `segprint sweep {space} --again` retries them"
+            f"{plural(given_up, 'trial')} given up after {trial_state.MOST_FAILURES} failed"
+            f" attempts; `segprint sweep {space} --again` retries them"
         )
     for name in plan.without_winner:
         yield f"{name}: no search trial finished within the limits, so none could be chosen"
