@@ -193,7 +193,7 @@ def _kept(kind: DuckDBPyType) -> DuckDBPyType:
         return VARCHAR
     if kind.id not in ("list", "array", "struct", "map"):
         return kind
-    children = dict(kind.children)
+    children = cast("dict[str, DuckDBPyType]", dict(kind.children))
     if kind.id == "struct":
         return duckdb.struct_type({name: _kept(child) for name, child in children.items()})
     if kind.id == "map":

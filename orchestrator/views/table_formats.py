@@ -53,7 +53,7 @@ def _values(column: pa.ChunkedArray[Any]) -> list[Any]:
     except (ValueError, OverflowError):  # beyond the year 9999, or infinite
         with duckdb.connect(":memory:") as connection:
             connection.execute("SET TimeZone = 'UTC'")
-            connection.register("_column", pa.table({"value": column}))
+            connection.register("_column", pa.Table.from_arrays([column], ["value"]))
             texts = connection.sql("SELECT value::VARCHAR FROM _column").fetchall()
         return [text for (text,) in texts]
 
