@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from argparse import Namespace
 from pathlib import Path
@@ -11,8 +10,8 @@ import torch
 
 from cluster.local import usable_cpus
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import console
-from orchestrator.formatting import clock
+from orchestrator.commands.output import console, print_json, say
+from orchestrator.formatting import clock, plural, printable
 from orchestrator.prediction.inputs import find
 from orchestrator.prediction.models import selected
 from orchestrator.prediction.run import Predicted, Predictor
@@ -38,7 +37,7 @@ def main(options: Namespace) -> int:
         ended += 1
         left = (time.monotonic() - began) / ended * (len(files) - ended)
         for note in result.notes:
-            screen.print(f"{result.name}: {note}", markup=False, highlight=False)
+            screen.print(printable(f"{result.name}: {note}"), markup=False, highlight=False)
         if result.problem is not None:
             text = f"skipped: {result.problem}"
         else:
@@ -46,13 +45,14 @@ def main(options: Namespace) -> int:
             text = f"{shares}{' (predicted before)' if result.known else ''}"
         line = f"{ended} of {len(files)}  {result.name}: {text}"
         remaining = f"; about {clock(left)} left" if ended < len(files) else ""
-        screen.print(f"{line}{remaining}", markup=False, highlight=False, soft_wrap=True)
+        screen.print(printable(f"{line}{remaining}"), markup=False, highlight=False, soft_wrap=True)
 
     found = predictor.predict(files, done)
     skipped = [result for result in found if result.problem is not None]
     if options.json:
-        print(json.dumps([vars(result) for result in found], indent=1))
+        print_json([vars(result) for result in found])
     else:
         written = len(found) - len(skipped)
-        print(f"{written} masks in {folder}/masks, {len(skipped)} images skipped")
+        images = plural(len(skipped), "image")
+        say(f"{plural(written, 'mask')} in {folder}/masks, {images} skipped")
     return 1 if skipped else 0

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from argparse import Namespace
 from pathlib import Path
+from typing import Any
 
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import emit
-from orchestrator.formatting import size
+from orchestrator.commands.output import emit, print_json, say
+from orchestrator.formatting import plural, size
 from orchestrator.prediction.models import selected
 from orchestrator.tables.needed_weights import needed_weights
 from trainables.part import require
@@ -29,7 +30,7 @@ def _list(options: Namespace) -> int:
     ]
     emit(rows, None, options.json)
     if not options.json:
-        print(f"\n{len(rows)} trainings, {size(sum(sizes.values()))}")
+        say(f"\n{plural(len(rows), 'training')}, {size(sum(sizes.values()))}")
     return 0
 
 
@@ -40,6 +41,7 @@ def _export(options: Namespace) -> int:
     chosen, output = selected(ledger_of(options), options.what), Path(options.output).expanduser()
     require(output.suffix == ".safetensors", f"-o {options.output!r} must be a file *.safetensors")
     output.parent.mkdir(parents=True, exist_ok=True)
+    rows: list[dict[str, Any]] = []
     for i, kept in enumerate(chosen.weights):
         number = f"-{i + 1}" if len(chosen.weights) > 1 else ""
         file = output.with_name(f"{output.stem}{number}{output.suffix}")
@@ -47,5 +49,9 @@ def _export(options: Namespace) -> int:
         content = {"trial": chosen.digest, "reading": json.loads(chosen.trial["config"])}
         text = json.dumps(content | json.loads(kept.header()), indent=1, sort_keys=True)
         file.with_suffix(".json").write_text(text, encoding="utf-8")
-        print(f"{file}: weights {kept.sha256[:16]}, {size(len(kept.tensors))}")
+        rows.append({"file": str(file), "weights": kept.sha256, "bytes": len(kept.tensors)})
+        if not options.json:
+            say(f"{file}: weights {kept.sha256[:16]}, {size(len(kept.tensors))}")
+    if options.json:
+        print_json(rows)
     return 0
