@@ -11,6 +11,8 @@ from cluster.existing import Existing
 from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import emit, say
 from orchestrator.formatting import plural, size
+from orchestrator.ledger.commits import counted as counted_commits
+from orchestrator.ledger.commits import list_commits
 from orchestrator.ledger.driver_lock import current_driver
 from orchestrator.planning import trial_state
 from orchestrator.remote.launcher import launch, shown, studies
@@ -64,11 +66,9 @@ def _study_status(options: Namespace) -> int:
     declared = ledger.studies.current(study)
     if not declared:
         raise ValueError(f"study {study!r} has no trial in {ledger.store.url}")
-    commits, failures, leases = (
-        ledger.commits(),
-        ledger.failed_attempts.counts(),
-        ledger.leases.ages(),
-    )
+    listed = list_commits(ledger.store)
+    commits, failures = counted_commits(listed), ledger.failed_attempts.counts(listed)
+    leases = ledger.leases.ages()
     counted: dict[tuple[str, str], dict[str, int]] = {}
     for d in declared:
         commit = commits.get(d.digest)

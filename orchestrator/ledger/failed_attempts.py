@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from orchestrator.ledger.commits import DamagedError, Record, list_commits, load_record
+from orchestrator.ledger.commits import Commit, DamagedError, Record, list_commits, load_record
 from orchestrator.ledger.parquet import decode
 from orchestrator.storage.object_store import Store
 
@@ -32,9 +32,13 @@ class FailedAttempts:
 
     store: Store
 
-    def counts(self) -> dict[str, int]:
-        """Return the number of failed attempts of each digest that has one."""
-        return Counter(c.digest for c in list_commits(self.store) if c.outcome == "failed")
+    def counts(self, commits: Iterable[Commit] | None = None) -> dict[str, int]:
+        """Return the number of failed attempts of each digest that has one.
+
+        ``commits`` saves the listing of all commits.
+        """
+        listed = list_commits(self.store) if commits is None else commits
+        return Counter(c.digest for c in listed if c.outcome == "failed")
 
     def microbatch_factors(self, digests: Iterable[str]) -> dict[str, int]:
         """Return the factor on the configured number of microbatches, by digest.

@@ -64,6 +64,8 @@ def verify(stored: StoredTable, value: bytes | None) -> None:
 
 def _in_current_schema(name: str, table: pa.Table, version: int, labels: Row) -> pa.Table:
     """Return rows of an older schema version in the current one; a missing column is null."""
+    if version >= 3 and table.schema.equals(SCHEMAS[name]):
+        return table
     columns: dict[str, Any] = {column: table[column] for column in table.column_names}
     count = table.num_rows
     if version < 2:  # there was one reading only, and one peak of memory
@@ -109,12 +111,16 @@ def read_parquet(
     """
     untyped = cast("Any", pq)  # the stubs leave some parameters of these functions untyped
     schema: list[pa.Field[Any]] = fields(untyped.read_schema(source)) if dictionaries else []
-    return untyped.read_table(
+    file = untyped.ParquetFile(
         source,
-        columns=None if columns is None else list(columns),
         read_dictionary=[f.name for f in schema if pa.types.is_string(f.type)],
         page_checksum_verification=True,
     )
+    with file:  # threads cost more than they save on the small objects that are in memory
+        return file.read(
+            columns=None if columns is None else list(columns),
+            use_threads=isinstance(source, Path),
+        )
 
 
 def fields(schema: pa.Schema) -> list[pa.Field[Any]]:

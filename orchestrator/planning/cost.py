@@ -110,7 +110,7 @@ class Estimator:
             if row["device_seconds"] is not None and row["outcome"] in ("finished", "pruned"):
                 kind = TrialKind(row["task"], row["model"], row["mode"])
                 training, reading = _spent(row)
-                per_step.setdefault(kind, []).append(training / max(1, row["steps"]))
+                per_step.setdefault(kind, []).append(training / max(1, row["steps"] or 0))
                 if row["outcome"] == "finished":
                     images = (row["passes_per_image"] or 0) * (row["test_images"] or 0)
                     passes = images + (row["probe_passes"] or 0)

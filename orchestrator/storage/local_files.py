@@ -38,11 +38,11 @@ def files_below(folder: Path, root: str) -> list[Entry]:
     for directory, folders, files in os.walk(folder, onerror=_raise):
         folders.sort()
         for name in files:
-            path = Path(directory) / name
+            path = os.path.join(directory, name)
             with contextlib.suppress(FileNotFoundError):  # deleted since
-                status = path.stat()
+                status = os.stat(path)
                 modified = datetime.fromtimestamp(status.st_mtime, UTC)
-                entries.append(Entry(str(path)[len(root) + 1 :], status.st_size, modified))
+                entries.append(Entry(path[len(root) + 1 :], status.st_size, modified))
     return sorted(entries, key=lambda entry: entry.key)
 
 

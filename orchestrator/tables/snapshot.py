@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
 import duckdb
@@ -31,6 +33,10 @@ from orchestrator.tables.lost_records import lost
 from trainables.schemas import SCHEMAS
 
 log = logging.getLogger("segprint.tables")
+READ_TOGETHER = 500
+"""Objects that are in memory at once."""
+MANY_UNFOLDED = 2000
+"""Attempts without rows in the tables from which reading says what makes it faster."""
 
 
 @dataclass(frozen=True)
@@ -178,22 +184,42 @@ class Snapshot:
         tables = [SCHEMAS[name].empty_table()]
         records: list[Record] = []
         unread = [key for key in chosen if key not in self._records]
-        for key, value in self.store.get_many(unread).items():
-            self._records[key] = load_record(key, value)
+        if len(unread) > MANY_UNFOLDED:
+            log.warning(
+                "segprint: %d attempts are read one by one; `segprint tables compact` makes this"
+                " fast",
+                len(unread),
+            )
+        for start in range(0, len(unread), READ_TOGETHER):
+            values = self.store.get_many(unread[start : start + READ_TOGETHER])
+            self._records |= {key: load_record(key, value) for key, value in values.items()}
         for record in (self._records[key] for key in chosen if key in self._records):
             if isinstance(record, DamagedError):
                 self._report(f"{record}; left out, see `segprint tables check`")
             elif name in record.tables:
                 records.append(record)
-        objects = self.store.get_many([record.tables[name].key for record in records])
-        for record in records:
-            stored = record.tables[name]
-            try:
-                labels = record.labels or self._labels(record)
-                tables.append(decode(stored, objects.get(stored.key), record, labels))
-            except DamagedError as error:
-                self._report(f"{error}; left out, see `segprint tables check`")
+        with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+            for start in range(0, len(records), READ_TOGETHER):
+                several = records[start : start + READ_TOGETHER]
+                objects = self.store.get_many([record.tables[name].key for record in several])
+                rows = pool.map(partial(self._rows, name, objects), several)
+                for found in rows:
+                    if isinstance(found, DamagedError):
+                        self._report(f"{found}; left out, see `segprint tables check`")
+                    else:
+                        tables.append(found)
         return pa.concat_tables(tables)
+
+    def _rows(
+        self, name: str, objects: dict[str, bytes], record: Record
+    ) -> pa.Table | DamagedError:
+        """Return an attempt's rows of a table, or the error if they are damaged."""
+        stored = record.tables[name]
+        try:
+            labels = record.labels or self._labels(record)
+            return decode(stored, objects.get(stored.key), record, labels)
+        except DamagedError as error:
+            return error
 
     def _labels(self, record: Record) -> Labels:
         """Return the labels of an attempt from before records had them, from its trial."""
