@@ -8,6 +8,7 @@ URL.
 from __future__ import annotations
 
 import contextlib
+import re
 import uuid
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
@@ -27,6 +28,8 @@ S3_CLIENT = {
     "retries": {"mode": "standard", "max_attempts": 2},
 }
 """Settings of botocore; s3fs makes five attempts on top, with exponential backoff."""
+AMBIGUOUS = re.compile(r"[\x00-\x1f\x7f]|%[0-9a-fA-F]{2}")
+"""What deltalake decodes once more than it encodes, or what no path can hold."""
 Result = TypeVar("Result")
 
 
@@ -57,6 +60,11 @@ class Store:
             raise ValueError(f"store {self.url!r} must be a directory or s3://BUCKET[/PREFIX]")
         if separator and "//" in rest:
             raise ValueError(f"store {self.url!r} has an empty folder name in it")
+        if AMBIGUOUS.search(self.url):
+            raise ValueError(
+                f"store {self.url!r} must not hold control characters, or % before two hexadecimal"
+                " digits: deltalake reads them as another path"
+            )
         if not separator:
             object.__setattr__(self, "url", str(Path(self.url).expanduser().absolute()))
 

@@ -230,6 +230,14 @@ def test_a_store_may_have_any_path(tmp_path: Path, inline: Segprint, name: str) 
     _walk(inline, url, tmp_path)
 
 
+@pytest.mark.parametrize("url", ["a%20b", "s3://bucket/a%2Fb", "a\nb"])
+def test_a_store_path_that_deltalake_misreads_is_refused(inline: Segprint, url: str) -> None:
+    said = inline("--store", url, "ls", "studies")
+    assert said.returncode == 2
+    assert said.stderr.count("\n") == 1
+    assert "control characters, or % before two" in said.stderr
+
+
 @pytest.mark.parametrize("name", ["a*b", "a?b", "a[1]b", "x=1", "a@b"])
 def test_an_s3_prefix_may_have_any_name(
     tmp_path: Path,
