@@ -41,6 +41,8 @@ CLUSTER_HELP = "name of a cluster (see ls clusters), or path of your own .py fil
 SPACE_HELP = "name of a space, or path of your own .py file"
 LONG_TABLES = ("ls", "plan", "status", "trials", "query", "compare", "tables")
 """Verbs whose tables can be longer than a terminal."""
+TABLE_FORMATS = ("table", "json", "csv", "parquet", "markdown", "md")
+"""The formats of one table, listed here because the code that writes them loads its libraries."""
 WITHOUT_JSON = {"report", "export", "up", "submit", "logs", "down"}
 """Verbs that write files or pass on the output of other tools."""
 Parsers = Mapping[str, argparse.ArgumentParser]
@@ -179,8 +181,6 @@ def _clusters(at: Parsers) -> None:
 
 def _results(at: Parsers) -> None:
     """Add the options of verbs that print rows."""
-    from orchestrator.commands.output import add_options
-
     at["query"].add_argument("sql", metavar="SQL")
     for name in ("query", "export"):
         at[name].add_argument(
@@ -194,7 +194,12 @@ def _results(at: Parsers) -> None:
     )
     at["compare"].add_argument("other", metavar="B", help="the same, to compare A with")
     for name in ("trials", "query", "compare"):
-        add_options(at[name])
+        at[name].add_argument(
+            "--format", choices=TABLE_FORMATS, help="default: by the suffix of FILE"
+        )
+        at[name].add_argument(
+            "-o", "--output", metavar="FILE", help="write to a file instead of printing"
+        )
     for name in ("trials", "fingerprint", "report", "export"):
         at[name].add_argument("studies", metavar="STUDY", nargs="*", help="default: all")
     _adapt(at["adapt"])

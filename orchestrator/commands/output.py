@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 import uuid
-from argparse import ArgumentParser, Namespace
+from argparse import Namespace
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
@@ -94,16 +94,6 @@ def emit(
 
 def _cell(value: Any) -> str:
     return "–" if value is None else cell(value)
-
-
-def add_options(parser: ArgumentParser) -> None:
-    """Add ``--format`` and ``-o`` to a verb that prints one table."""
-    parser.add_argument(
-        "--format", choices=("table", *FORMATS), help="default: by the suffix of FILE"
-    )
-    parser.add_argument(
-        "-o", "--output", metavar="FILE", help="write to a file instead of printing"
-    )
 
 
 def deliver(table: pa.Table, options: Namespace) -> None:

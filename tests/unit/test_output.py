@@ -26,6 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.analyses import catalog
+from orchestrator.cli import TABLE_FORMATS
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction
@@ -447,3 +448,16 @@ def _json_agrees(value: Any, kind: str, text: str | None) -> None:
         assert value == int(text)
     elif kind in ("VARCHAR", "INTERVAL", "UUID", "BIT"):
         assert value == text
+
+
+def test_every_format_of_a_table_is_an_option() -> None:
+    assert set(TABLE_FORMATS) == {"table", *FORMATS}
+
+
+def test_help_loads_no_library_that_it_does_not_print() -> None:
+    code = "import sys; from orchestrator.cli import parser; parser().format_help()\n"
+    code += "print(*sorted({'torch', 'ray', 'duckdb', 'pyarrow', 'rich'} & set(sys.modules)))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", code], check=True, capture_output=True, text=True
+    )
+    assert loaded.stdout == "\n"
