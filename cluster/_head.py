@@ -20,10 +20,17 @@ RAY_TIMEOUT = "RAY_gcs_rpc_server_reconnect_timeout_s"
 
 
 @contextmanager
-def watched(address: str) -> Generator[None]:
-    """End the process with one line and exit code 2 if the head stops listening at HOST:PORT."""
+def watched(address: str, patience: float | None = None) -> Generator[None]:
+    """End the process with one line and exit code 2 if the head stops listening at HOST:PORT.
+
+    ``patience`` is the number of seconds for which it may be away; None stands for half the time
+    after which Ray exits.
+    """
     ended = threading.Event()
-    thread = threading.Thread(target=_watch, args=[address, ended], name="head", daemon=True)
+    if patience is None:
+        patience = float(os.environ.get(RAY_TIMEOUT, "60")) / 2
+    arguments = (address, patience, ended)
+    thread = threading.Thread(target=_watch, args=arguments, name="head", daemon=True)
     thread.start()
     try:
         yield
@@ -31,16 +38,15 @@ def watched(address: str) -> Generator[None]:
         ended.set()
 
 
-def _watch(address: str, ended: threading.Event) -> None:
+def _watch(address: str, patience: float, ended: threading.Event) -> None:
     host, _, port = address.rpartition(":")
-    timeout = float(os.environ.get(RAY_TIMEOUT, "60")) / 2
     seen = time.monotonic()
     while not ended.wait(CHECK_SECONDS):
         try:
-            socket.create_connection((host, int(port)), timeout=timeout).close()
+            socket.create_connection((host, int(port)), timeout=patience).close()
             seen = time.monotonic()
         except OSError as error:
-            if time.monotonic() > seen + timeout and not ended.is_set():
+            if time.monotonic() > seen + patience and not ended.is_set():
                 print(
                     f"segprint: the head of the Ray cluster at {address} does not answer ({error});"
                     " committed trials are safe, and the same command continues",

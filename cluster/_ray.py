@@ -6,6 +6,9 @@ return. Ray is imported on first use, because a cluster sets its variables befor
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Generator
+from contextlib import contextmanager
 from typing import Any, NamedTuple
 
 
@@ -28,6 +31,26 @@ def ray() -> Any:
     import ray
 
     return ray
+
+
+@contextmanager
+def processes_in_groups_of_their_own() -> Generator[None]:
+    """Start each process of a new Ray in a process group of its own.
+
+    ``timeout``, batch systems and Ctrl-C signal the driver's whole process group. Ray would end
+    with it, before the driver could save its trials. Ray has no option for this. Its processes end
+    with the driver all the same: ``ray.shutdown`` ends each by its id, and the kernel ends them
+    when the driver dies.
+    """
+    from ray._private import services
+
+    untyped: Any = services
+    start = untyped.ConsolePopen
+    untyped.ConsolePopen = functools.partial(start, process_group=0)
+    try:
+        yield
+    finally:
+        untyped.ConsolePopen = start
 
 
 def alive_nodes() -> list[RayNode]:

@@ -40,6 +40,8 @@ LOOPBACK = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
 }
+LOST_SECONDS = 3.0
+"""A head on this machine that does not listen for this long has died, and nothing restarts it."""
 
 
 def _own_address() -> dict[str, str]:
@@ -72,16 +74,17 @@ class Local(Cluster):
         before = {k: os.environ.pop(k, None) for k in address}
         os.environ.update(address)
         try:
-            ray.init(
-                # "local" starts a new Ray, even if a file names a running cluster.
-                address="local",
-                num_cpus=self.cpus or usable_cpus(),
-                # Ray's cleaner of leaked placement groups needs the dashboard's State API.
-                include_dashboard=True,
-                dashboard_host="127.0.0.1",
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            with _ray.processes_in_groups_of_their_own():
+                ray.init(
+                    # "local" starts a new Ray, even if a file names a running cluster.
+                    address="local",
+                    num_cpus=self.cpus or usable_cpus(),
+                    # Ray's cleaner of leaked placement groups needs the dashboard's State API.
+                    include_dashboard=True,
+                    dashboard_host="127.0.0.1",
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
         except Exception as error:
             raise ConnectionError(f"Ray did not start on this machine: {error}") from error
         finally:
@@ -90,7 +93,7 @@ class Local(Cluster):
                 os.environ.update({name: value} if value is not None else {})
         try:
             offered = _ray.total_resources()
-            with _head.watched(_ray.head_address()):
+            with _head.watched(_ray.head_address(), LOST_SECONDS):
                 yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
         finally:
             ray.shutdown()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import signal
+import time
 from pathlib import Path
 
 import pytest
@@ -12,12 +14,33 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Search
-from tests.faults.drill import Drill, checkpoint_beside, commits
+from tests.faults.conftest import Drills
+from tests.faults.drill import Drill, checkpoint_beside, commits, paced, trained, trial
 from tests.faults.space_faults import SPACE
 from trainables.checkpoint import read_checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 WHOLE = {"search": 4, "final": 4}
+
+
+def children(pid: int) -> list[int]:
+    """The processes that any thread of a process started."""
+    lists = Path(f"/proc/{pid}/task").glob("*/children")
+    return [int(child) for path in lists for child in path.read_text().split()]
+
+
+def descendants(pid: int) -> list[int]:
+    """The children of a process, their children, and so on."""
+    return [d for child in children(pid) for d in (child, *descendants(child))]
+
+
+def assert_end(processes: list[int], patience: float = 20) -> None:
+    """All of some processes end by themselves."""
+    assert processes
+    deadline = time.monotonic() + patience
+    while left := [pid for pid in processes if Path(f"/proc/{pid}").exists()]:
+        assert time.monotonic() < deadline, f"still running: {left}"
+        time.sleep(0.1)
 
 
 def test_a_driver_killed_and_terminated_on_s3_completes_with_nothing_twice_and_no_secret(
@@ -42,7 +65,7 @@ def test_a_driver_killed_and_terminated_on_s3_completes_with_nothing_twice_and_n
     assert "the same command continues" in drill.said()
     drill.complete()
     drill.assert_whole({"search": 2, "final": 2})
-    for digest in reached:  # a resumed trial has every step once, those before the kill included
+    for digest in reached:  # a resumed trial has every step those before the kill included
         steps = sorted(
             r["step"] for r in Snapshot(ledger.store).table("steps", [digest]).to_pylist()
         )
@@ -75,3 +98,52 @@ def test_a_driver_killed_while_two_workers_train_completes(tmp_path: Path) -> No
     drill.assert_whole({"search": 4, "final": 2})
     worlds = Snapshot(drill.ledger.store).table("trials")["world_size"].to_pylist()
     assert sorted(worlds) == [1, 1, 1, 1, 1, 2]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_to_the_whole_process_group_keeps_checkpoints_and_leaves_no_process(
+    drill: Drills, sig: signal.Signals
+) -> None:
+    """`timeout`, batch systems and Ctrl-C signal the group of the driver, not only its process."""
+    slow = paced({"one": trial("one", 120, 100, seconds=0.1)}, replicates=1)
+    d = drill(f"{sig.name} to the process group", slow)
+    d.start()
+    d.until(trained(15))
+    processes = descendants(d.driver.pid)
+    d.hit(lambda: os.killpg(d.driver.pid, sig))
+    assert d.end(60) == 130, d.said()
+    d.noticed("stopping: trials keep a checkpoint", "the same command continues")
+    assert_end(processes)
+    assert len(d.ledger.store.list("checkpoints/")) == 1
+    d.complete()
+    d.assert_whole({"final": 1}, redone=0)
+
+
+@pytest.mark.slow
+def test_a_killed_process_group_leaves_no_process(drill: Drills) -> None:
+    d = drill(
+        "process group killed", paced({"one": trial("one", 60, 20, seconds=0.1)}, replicates=1)
+    )
+    d.start()
+    d.until(trained(25))
+    processes = descendants(d.driver.pid)
+    d.hit(lambda: os.killpg(d.driver.pid, signal.SIGKILL))
+    d.end(20)
+    assert_end(processes)
+    d.noticed()
+    d.complete()
+    d.assert_whole({"final": 1}, redone=20)
+
+
+@pytest.mark.slow
+def test_a_signal_ends_a_sweep_within_seconds_when_its_own_ray_has_died(drill: Drills) -> None:
+    d = drill("local Ray died", paced({"one": trial("one", 200, 100, seconds=0.1)}, replicates=1))
+    d.start()
+    d.until(trained(15))
+    ray = children(d.driver.pid)
+    assert ray
+    d.hit(lambda: [os.kill(pid, signal.SIGKILL) for pid in ray])
+    os.killpg(d.driver.pid, signal.SIGINT)
+    assert d.end(15) in (2, 130), d.said()
+    d.noticed("the same command continues")
