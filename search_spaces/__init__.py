@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from search_spaces._rules import paths
-from search_spaces._types import check_config, check_name, check_types
+from search_spaces._types import check_config, check_identifier, check_types
 from search_spaces._workers import Workers, check_workers_by_arm, most
 
 HERE = Path(__file__).parent
@@ -198,6 +198,8 @@ class Space:
     keep_gb: float | None = field(default=None, repr=False)
     """The largest total size of the weights in the store, in 10⁹ bytes. Once it is reached, no more
     weights are kept."""
+    name: str | None = field(default=None, repr=False)
+    """The study's name; None: the name of its file."""
 
     def __post_init__(self) -> None:
         check_types(self, but=("workers",))
@@ -225,10 +227,10 @@ class Space:
                 f"Space: gpus={self.gpus} must be 0 or a whole number with several workers per"
                 " trial, which cannot share a GPU"
             )
+        if self.name is not None:
+            check_identifier("Space: name", self.name)
         for name in self.arms:
-            if not name.isidentifier():
-                raise ValueError(f"Space: arm {name!r} must be a Python identifier")
-            check_name("Space: arm", name)
+            check_identifier("Space: arm", name)
         for rule in self.constraints:
             paths(rule)
 
@@ -309,15 +311,13 @@ def summary(name: str) -> str:
 
 
 def load(name_or_path: str) -> tuple[str, Space]:
-    """Return the name of a study, which is the name of its file, and its space.
+    """Return the name of a study, ``Space.name`` or else the name of its file, and its space.
 
     Raises:
         ValueError: there is no such space, or a file that does not define ``SPACE = Space(...)``.
     """
     path = file_of(name_or_path)
-    if not path.stem.isidentifier():
-        raise ValueError(f"space {path.name!r}: the file's name must be a Python identifier")
-    check_name("space: the file's name", path.stem)
+    check_identifier("space: the file's name", path.stem)
     spec = importlib.util.spec_from_file_location(f"segprint_space_{path.stem}", path)
     assert spec is not None
     assert spec.loader is not None
@@ -330,4 +330,4 @@ def load(name_or_path: str) -> tuple[str, Space]:
     space = getattr(module, "SPACE", None)
     if not isinstance(space, Space):
         raise ValueError(f"space {name_or_path!r} must define SPACE = Space(...), found {space!r}")
-    return path.stem, space
+    return space.name or path.stem, space

@@ -6,6 +6,7 @@ import dataclasses
 import reprlib
 import types
 import typing
+import unicodedata
 from collections.abc import Mapping
 from typing import Any, cast
 
@@ -34,16 +35,44 @@ def check_types(value: object, *, but: tuple[str, ...] = ()) -> None:
 
 
 def check_name(where: str, name: str) -> None:
-    """Check that a name fits into the file names and keys of a store.
+    """Check that a name fits into the file names, keys and tables of a store.
 
     Raises:
-        ValueError: it has more than :data:`LONGEST_NAME` bytes.
+        ValueError: it is ``.`` or ``..``, has control characters or those that change the
+            direction of text, or more than :data:`LONGEST_NAME` bytes.
     """
+    if name in (".", ".."):
+        raise ValueError(f"{where} {name!r} must not be '.' or '..'")
+    refused = next(filter(_acts_on_a_terminal, name), None)
+    if refused is not None:
+        raise ValueError(
+            f"{where} {reprlib.repr(name)} has the character {refused!a}; control characters"
+            " and those that change the direction of text are not allowed"
+        )
     size = len(name.encode())
     if size > LONGEST_NAME:
         raise ValueError(
             f"{where} {reprlib.repr(name)} has {size} bytes, at most {LONGEST_NAME} are allowed"
         )
+
+
+def _acts_on_a_terminal(character: str) -> bool:
+    """Whether a character is a control, a line end, half a pair, or changes the text direction."""
+    return unicodedata.category(character) in ("Cc", "Cs", "Zl", "Zp") or (
+        unicodedata.category(character) == "Cf" and unicodedata.bidirectional(character) != "BN"
+    )
+
+
+def check_identifier(where: str, name: str) -> None:
+    """Check the name of a study or an arm, which is part of keys, options and SQL.
+
+    Raises:
+        ValueError: it is no Python identifier, or too long (:func:`check_name`). An identifier has
+            no control or bidirectional character, path separator, dot or leading dash.
+    """
+    if not name.isidentifier():
+        raise ValueError(f"{where} {name!r} must be a Python identifier")
+    check_name(where, name)
 
 
 def check_config(value: Any, where: str, above: tuple[int, ...] = ()) -> None:

@@ -25,6 +25,7 @@ from orchestrator.planning.cost import (
 )
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.resources import workers_of
+from orchestrator.planning.same_name import check_same_study
 from orchestrator.planning.scored_pixels import warnings
 from orchestrator.planning.stale_configs import outdated
 from orchestrator.planning.trainings import shared_trainings
@@ -39,6 +40,7 @@ def main(options: Namespace) -> int:
     ledger = ledger_of(options)
     study, space = search_spaces.load(options.space)
     plan = make_plan(study, limited(space, options.most), ledger)
+    check_same_study(plan, ledger)
     left = remaining(plan, Estimator(ledger))
     cells = _cell_rows(plan, ledger, left)
     stale = None if plan.complete else outdated(plan, ledger)

@@ -90,7 +90,8 @@ def _study_status(options: Namespace) -> int:
         who = f"process {driver.process.pid} on {driver.process.host}" if driver else "nobody"
         say(f"\n{study}: {who} drives it now")
         sizes = ledger.weights.sizes()
-        mine = [n for t, n in sizes.items() if study in needed_weights(ledger).get(t, ())]
+        needed = needed_weights(ledger, strict=False)
+        mine = [n for t, n in sizes.items() if study in needed.get(t, ())]
         if mine:
             say(f"weights of {plural(len(mine), 'training')}: {size(sum(mine))}")
     return 0

@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import json
 import logging
+import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict, TypeVar, Unpack, cast
@@ -21,6 +22,7 @@ import pyarrow as pa
 from orchestrator.ledger import shared_declarations
 from orchestrator.ledger.shared_declarations import is_shared
 from orchestrator.storage.object_store import Store
+from search_spaces._types import LONGEST_NAME
 
 log = logging.getLogger("segprint.tables")
 T = TypeVar("T")
@@ -142,25 +144,71 @@ class Studies:
         keys = {*listed, *(str(key) for table in shared for key in table["key"].to_pylist())}
         return [slot for key in sorted(keys) if (slot := Declared.parse(key)) is not None]
 
-    def current(self, study: str | None = None) -> list[Declared]:
-        """Return the trials of a study's current revision, or of all studies not retired."""
+    def current(self, study: str | None = None, *, strict: bool = False) -> list[Declared]:
+        """Return the trials of a study's current revision, or of all studies not retired.
+
+        A study whose description is damaged is reported and left out unless ``strict`` is set.
+
+        Raises:
+            ValueError: a description is damaged, and ``strict`` is set.
+        """
         slots: list[Declared] = []
         for name in [study] if study else self.names():
             try:
-                description = self._read_json(f"studies/{name}/space.json")
+                slots += self.declared(name, self._revision(name))
             except KeyError:  # no sweep of this study has started
                 continue
-            slots += self.declared(name, description["revision"])
+            except ValueError as error:
+                if strict:
+                    raise
+                _warn_once(f"{error}; the trials of this study are left out")
         return slots
 
+    def _revision(self, study: str) -> str:
+        """Return a study's current revision.
+
+        Raises:
+            KeyError: no sweep of this study has started.
+            ValueError: the description is damaged.
+        """
+        key = f"studies/{study}/space.json"
+        revision = self._read_json(key).get("revision")
+        if not isinstance(revision, str) or not re.fullmatch(r"\w+", revision):
+            raise ValueError(f"{_shown(key)} in the store: revision={revision!r} must be a hash")
+        return revision
+
     def declarations(self, slots: Iterable[Declared]) -> dict[str, Declaration]:
-        """Return what is declared about each trial, by the key of its slot."""
+        """Return what is declared about each trial, by the key of its slot.
+
+        Raises:
+            ValueError: a declaration is damaged; names its key.
+        """
+        contents = self._contents(slots)
+        return {key: cast("Declaration", _parse(key, text)) for key, text in contents.items()}
+
+    def undamaged(self, slots: Iterable[Declared]) -> dict[str, Declaration]:
+        """Return what :meth:`declarations` does, without damaged ones, which are reported."""
+        declarations: dict[str, Declaration] = {}
+        for key, text in self._contents(slots).items():
+            try:
+                value = _parse(key, text)
+                absent = sorted(Declaration.__required_keys__ - value.keys())
+                if absent:
+                    raise ValueError(f"{_shown(key)} in the store lacks {', '.join(absent)}")
+            except ValueError as error:
+                _warn_once(f"{error}; its trial is left out, see `segprint tables check`")
+            else:
+                declarations[key] = cast("Declaration", value)
+        return declarations
+
+    def _contents(self, slots: Iterable[Declared]) -> dict[str, str | bytes]:
+        """Return the stored JSON text of each trial's declaration, by the key of its slot."""
         keys = {slot.key: (slot.study, slot.revision) for slot in slots}
         contents: dict[str, str | bytes] = {}
         for revision in sorted(set(keys.values())):
             contents |= self._together(*revision)
         contents |= self.store.get_many([key for key in keys if key not in contents])
-        return {key: json.loads(contents[key]) for key in keys}
+        return {key: contents[key] for key in keys if key in contents}
 
     def compact(self) -> None:
         """Copy the declarations of each study and revision into one object, for readers."""
@@ -172,7 +220,7 @@ class Studies:
             missing = [key for key in keys if key not in contents]
             if missing:
                 contents |= self.store.get_many(missing)
-                rows = {key: contents[key] for key in keys if key in contents}
+                rows = {key: contents[key] for key in keys if _is_text(contents.get(key))}
                 self.store.put(_compacted_key(*revision), shared_declarations.dump(rows))
 
     def _together(self, study: str, revision: str) -> dict[str, str | bytes]:
@@ -213,41 +261,85 @@ class Studies:
         self.store.put(f"studies/{study}/space.json", _json(description))
 
     def question(self, study: str) -> str:
-        """Return a study's question; empty if it is not known."""
+        """Return a study's question; empty if it is not known, or if its description is damaged."""
         try:
             return str(self._read_json(f"studies/{study}/space.json").get("question", ""))
         except KeyError:
             return ""
+        except ValueError as error:
+            _warn_once(f"{error}; the question of this study is left out")
+            return ""
 
     def note(self, study: str) -> Note:
-        """Return what people noted about a study; empty if nothing."""
+        """Return what people noted about a study; empty if nothing, or if it is damaged."""
         try:
-            return cast("Note", self._read_json(f"studies/{study}/note.json"))
+            return self._note(study)
+        except ValueError as error:
+            _warn_once(f"{error}; this note is left out")
+            return {}
+
+    def _note(self, study: str) -> Note:
+        """Return what people noted about a study; empty if nothing.
+
+        Raises:
+            ValueError: the note is damaged.
+        """
+        key = f"studies/{study}/note.json"
+        try:
+            note = self._read_json(key)
         except KeyError:
             return {}
+        tags = note.get("tags", [])
+        if not isinstance(tags, list) or not all(
+            isinstance(t, str) for t in cast("list[Any]", tags)
+        ):
+            raise ValueError(f"{_shown(key)} in the store: tags={tags!r} must be a list of text")
+        return cast("Note", note)
 
     def annotate(self, study: str, **changes: Unpack[Note]) -> None:
         """Change what is noted about a study; sweeps do not touch it."""
-        note: Note = {**self.note(study), **changes}
+        note: Note = {**self._note(study), **changes}
         self.store.put(f"studies/{study}/note.json", _json(note))
 
     def forget(self, study: str) -> int:
         """Delete a study's declarations, but no result; return how many objects there were."""
         keys = self.store.list(f"studies/{study}/")
-        copies = [k for k in self.store.list(COMPACTED) if k.startswith(f"{COMPACTED}{study}-")]
+        copy = _compacted_key(study, "").removesuffix(".parquet")
+        copies = [k for k in self.store.list(COMPACTED) if k.startswith(copy)]
         for key in [*keys, *copies]:
             self.store.delete(key)
         return len(keys)
 
     def _read_json(self, key: str) -> dict[str, Any]:
         """Read a small JSON object, which a person may have edited."""
-        try:
-            value = json.loads(self.store.get(key))
-        except ValueError as error:
-            raise ValueError(f"{key} in the store does not parse: {error}") from None
-        if not isinstance(value, dict):
-            raise ValueError(f"{key} in the store must be a JSON object")
-        return cast("dict[str, Any]", value)
+        return _parse(key, self.store.get(key))
+
+
+def _parse(key: str, text: str | bytes) -> dict[str, Any]:
+    """Read a JSON object of the store.
+
+    Raises:
+        ValueError: it is damaged; names its key.
+    """
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{_shown(key)} in the store does not parse: {error}") from None
+    if not isinstance(value, dict):
+        raise ValueError(f"{_shown(key)} in the store must be a JSON object")
+    return cast("dict[str, Any]", value)
+
+
+def _shown(key: str) -> str:
+    """Return a key for a message, escaped if it has characters that a terminal acts on."""
+    return key if key.isprintable() else repr(key)
+
+
+def _is_text(content: str | bytes | None) -> bool:
+    """Whether the content of a declaration is there and can be decoded."""
+    with contextlib.suppress(UnicodeDecodeError):
+        return content is not None and (isinstance(content, str) or content.decode() is not None)
+    return False
 
 
 @functools.cache
@@ -264,6 +356,9 @@ def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
 
 
 def _compacted_key(study: str, revision: str) -> str:
+    """Return the key of a copy; a name that would be too long for a file's name is hashed."""
+    if len(study.encode()) > LONGEST_NAME:
+        study = hashlib.sha256(study.encode()).hexdigest()
     return f"{COMPACTED}{study}-{revision}.parquet"
 
 

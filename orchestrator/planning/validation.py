@@ -11,6 +11,7 @@ from orchestrator.planning.resources import workers_of
 from search_spaces import Search, Space, walk
 from search_spaces._parameters import corners
 from search_spaces._rules import AbsentError, look_up, paths
+from search_spaces._types import check_name
 from search_spaces._workers import Workers, fewest, most
 from trainables.config import Config
 from trainables.evaluation.predict import passes_per_image
@@ -91,6 +92,9 @@ def check(space: Space) -> list[Cell]:
     locations: dict[str, str] = {}
     for cell in checked:
         task = cell.config(cell.example, {}, seed=0).task
+        check_name(f"cell {cell.name}: task", task.title)
+        if task.title.startswith("-"):
+            raise ValueError(f"cell {cell.name}: task {task.title!r} must not begin with a dash")
         known = locations.setdefault(task.title, task.where)
         if known != task.where:
             raise ValueError(

@@ -133,7 +133,8 @@ def _declared(ledger: Ledger, what: str) -> list[str]:
             f"{what!r} must be a digest or STUDY/ARM; the store has no study {study!r} with final"
             f" trials (choices: {', '.join(ledger.studies.names()) or 'none'})"
         )
-    details = ledger.studies.declarations(slots)
+    details = ledger.studies.undamaged(slots)
+    slots = [d for d in slots if d.key in details]
     arms: dict[str, Any] = {d.key: details[d.key]["arm"] for d in slots}
     chosen = [d.digest for d in slots if name in ("", d.cell, arms[d.key])]
     if not chosen:

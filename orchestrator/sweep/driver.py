@@ -11,6 +11,7 @@ from orchestrator.ledger.studies import Description
 from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.resources import ResourceRequest, workers_of
+from orchestrator.planning.same_name import check_same_study
 from orchestrator.planning.trainings import readings_first
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import unfinished_searches
@@ -79,6 +80,7 @@ def sweep(
 def _declared_plan(study: str, space: Space, ledger: Ledger, forgiven: Mapping[str, int]) -> Plan:
     """Return the plan after declaring the study and its known trials in the ledger."""
     plan = make_plan(study, space, ledger, forgiven)
+    check_same_study(plan, ledger)
     description = Description(
         question=space.question, arms=list(space.arms), revision=plan.revision
     )

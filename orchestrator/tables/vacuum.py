@@ -99,7 +99,7 @@ def _folders_of_lost(store: Store, commits: list[str]) -> set[str]:
 def _in_flight(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
     """Yield checkpoints and leases of ended runs, and old ones that no study wants."""
     ended = {d for d, c in ledger.commits().items() if c.outcome in ("finished", "diverged")}
-    wanted = {declared.digest for declared in ledger.studies.current()}
+    wanted = {declared.digest for declared in ledger.studies.current(strict=True)}
     for prefix in (CHECKPOINTS, LEASES):
         for entry in ledger.store.entries(prefix):
             digest = _digest(entry)

@@ -122,11 +122,13 @@ class Catalog:
         return {slot.digest for slot in self._declared()}
 
     def _declared(self) -> list[Declared]:
-        studies = self.studies or (None,)
-        return [slot for study in studies for slot in self.ledger.studies.current(study)]
+        if not self.studies:
+            return self.ledger.studies.current()
+        current = self.ledger.studies.current
+        return [slot for study in self.studies for slot in current(study, strict=True)]
 
     def _studies(self, slots: list[Declared]) -> pa.Table:
-        declarations = self.ledger.studies.declarations(slots)
+        declarations = self.ledger.studies.undamaged(slots)
         rows = [
             {
                 "study": slot.study,
@@ -139,5 +141,6 @@ class Catalog:
                 "searched": json.dumps(declarations[slot.key]["values"], sort_keys=True),
             }
             for slot in slots
+            if slot.key in declarations
         ]
         return pa.Table.from_pylist(rows, schema=STUDIES)
