@@ -29,6 +29,8 @@ T = TypeVar("T")
 
 COMPACTED = "tables/declared/"
 """Below it are copies of the declarations, one object per study and revision."""
+REQUIRED = ("arm", "config", "values")
+"""The fields that every declaration has."""
 LEAST_SHARED = 100
 """Fewer trials than this are declared by one object each."""
 MOST_SHARED = 5000
@@ -192,7 +194,7 @@ class Studies:
         for key, text in self._contents(slots).items():
             try:
                 value = _parse(key, text)
-                absent = sorted(Declaration.__required_keys__ - value.keys())
+                absent = [name for name in REQUIRED if name not in value]
                 if absent:
                     raise ValueError(f"{_shown(key)} in the store lacks {', '.join(absent)}")
             except ValueError as error:
@@ -289,10 +291,8 @@ class Studies:
             note = self._read_json(key)
         except KeyError:
             return {}
-        tags = note.get("tags", [])
-        if not isinstance(tags, list) or not all(
-            isinstance(t, str) for t in cast("list[Any]", tags)
-        ):
+        tags: Any = note.get("tags", [])
+        if not isinstance(tags, list) or {type(tag) for tag in cast("list[Any]", tags)} - {str}:
             raise ValueError(f"{_shown(key)} in the store: tags={tags!r} must be a list of text")
         return cast("Note", note)
 
@@ -337,9 +337,12 @@ def _shown(key: str) -> str:
 
 def _is_text(content: str | bytes | None) -> bool:
     """Whether the content of a declaration is there and can be decoded."""
-    with contextlib.suppress(UnicodeDecodeError):
-        return content is not None and (isinstance(content, str) or content.decode() is not None)
-    return False
+    if isinstance(content, bytes):
+        try:
+            content = content.decode()
+        except UnicodeDecodeError:
+            return False
+    return content is not None
 
 
 @functools.cache

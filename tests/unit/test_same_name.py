@@ -33,7 +33,7 @@ def commit_study(store: Path, file: str) -> None:
     name, space = load(file)
     plan = make_plan(name, space, ledger)
     for t in plan.trials:
-        commit(ledger, t.digest, "default", COUNTS, study=name, revision=plan.revision)
+        commit(ledger, t.digest, "default", COUNTS, study=name, revision=plan.revision, steps=4)
     key = f"studies/{name}/space.json"
     description = {"question": space.question, "arms": ["default"], "revision": plan.revision}
     ledger.store.put(key, json.dumps(description).encode())
