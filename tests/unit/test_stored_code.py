@@ -77,7 +77,7 @@ def test_run_runs_a_file_that_the_store_names_only_when_it_is_trusted(
     other = inline(*run, "--trust", evil + "x.py")
     assert other.returncode == 2
     assert f"--trust {evil}" in other.stderr
-    with pytest.raises(SystemExit, match="code from the store was run"):
+    with pytest.raises(ValueError, match="code from the store was run"):
         load_trial(ledger, "0" * 16, [evil])
 
 
