@@ -296,7 +296,7 @@ def _parse_scalar(scalar: Any, value: object, where: str) -> object:
         raise ValueError(f"{where}: {reprlib.repr(value)} must fit 64 bits")
     if isinstance(value, float) and value - value != 0.0:
         raise ValueError(f"{where}: {value!r} must be a finite number")
-    return value
+    return 0.0 if scalar is float and value == 0.0 else value  # -0.0 has the digest of 0.0
 
 
 def plain(value: Any) -> Any:

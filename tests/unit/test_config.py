@@ -38,9 +38,18 @@ def test_digest_changes_with_every_number(
     assert small(**change).digest() != small().digest()
 
 
+def test_both_zeros_are_one_digest(small: Callable[..., Config]) -> None:
+    def decayed(value: float) -> Config:
+        return small(train={**SMALL["train"], "weight_decay": value})  # type: ignore[dict-item]
+
+    positive, negative = decayed(0.0), decayed(-0.0)
+    assert negative.digest() == positive.digest()
+    assert str(negative.train.weight_decay) == "0.0"
+
+
 def test_digest_is_a_hash_of_the_whole_as_canonical_json(small: Callable[..., Config]) -> None:
     """Equal numbers that are written differently are different, also in configs made together."""
-    shifts = (0.0, -0.0, 1e-9)
+    shifts = (0.0, -1e-9, 1e-9)
     configs = [small(mode={"diffusion": {"schedule": {"cosine": {"shift": s}}}}) for s in shifts]
     configs += [small(mode="feedforward", seed=7), replace(small(), seed=True), small(seed=1)]
     for config in configs:
