@@ -40,7 +40,8 @@ def processes_in_groups_of_their_own() -> Generator[None]:
     ``timeout``, batch systems and Ctrl-C signal the driver's whole process group. Ray would end
     with it, before the driver could save its trials. Ray has no option for this. Its processes end
     with the driver all the same: ``ray.shutdown`` ends each by its id, and the kernel ends them
-    when the driver dies.
+    when the driver dies. After a SIGKILL of the driver, the raylet's two agents follow within about
+    a minute, the time for which they wait for the dead head.
     """
     from ray._private import services
 

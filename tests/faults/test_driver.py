@@ -34,8 +34,11 @@ def descendants(pid: int) -> list[int]:
     return [d for child in children(pid) for d in (child, *descendants(child))]
 
 
-def assert_end(processes: list[int], patience: float = 20) -> None:
-    """All of some processes end by themselves."""
+def assert_end(processes: list[int], patience: float = 90) -> None:
+    """All of some processes end by themselves.
+
+    Ray's two agents first report the death of their raylet, and wait 60 seconds for a dead head.
+    """
     assert processes
     deadline = time.monotonic() + patience
     while left := [pid for pid in processes if Path(f"/proc/{pid}").exists()]:
