@@ -104,6 +104,7 @@ def test_a_driver_killed_while_two_workers_train_completes(tmp_path: Path) -> No
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_whole_process_group_keeps_checkpoints_and_leaves_no_process(
     drill: Drills, sig: signal.Signals
@@ -124,6 +125,7 @@ def test_a_signal_to_the_whole_process_group_keeps_checkpoints_and_leaves_no_pro
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 def test_a_killed_process_group_leaves_no_process(drill: Drills) -> None:
     d = drill(
         "process group killed", paced({"one": trial("one", 60, 20, seconds=0.1)}, replicates=1)
@@ -140,6 +142,7 @@ def test_a_killed_process_group_leaves_no_process(drill: Drills) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 def test_a_signal_ends_a_sweep_within_seconds_when_its_own_ray_has_died(drill: Drills) -> None:
     d = drill("local Ray died", paced({"one": trial("one", 200, 100, seconds=0.1)}, replicates=1))
     d.start()
