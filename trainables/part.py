@@ -310,10 +310,17 @@ def plain(value: Any) -> Any:
         return {plain(value.file or value.name): fields} if isinstance(value, Part) else fields
     if isinstance(value, tuple):
         items = cast("tuple[Any, ...]", value)
-        if items and all(isinstance(item, tuple) for item in items):
+        if items and all(_is_named_number(item) for item in items):
             return {str(number): name for number, name in cast("Numbered", items)}
         return [plain(v) for v in items]
     return without_home(value) if isinstance(value, Location) else value
+
+
+def _is_named_number(item: object) -> bool:
+    """Whether an item is one of :data:`Numbered`, and not of another tuple of tuples."""
+    if not isinstance(item, tuple):
+        return False
+    return [type(value) for value in cast("tuple[object, ...]", item)] == [int, str]
 
 
 def without_home(text: str) -> str:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import sys
-import uuid
 from argparse import Namespace
 from collections.abc import Generator, Iterable, Mapping, Sequence
 from contextlib import contextmanager, redirect_stdout
@@ -17,6 +15,7 @@ from rich.table import Table
 from rich.text import Text
 
 from orchestrator.formatting import plural, printable
+from orchestrator.storage.local_files import place
 from orchestrator.views.table_formats import FORMATS, cell, json_text, rows
 
 WIDE = 10_000
@@ -136,13 +135,8 @@ def _format(options: Namespace, file: Path | None) -> str | None:
 
 
 def write_whole(file: Path, content: bytes) -> None:
-    """Write a file beside its place and rename it: it is there whole or not at all."""
+    """Write a file so that it is there whole or not at all."""
     if file.exists() and not file.is_file():  # a pipe, or /dev/stdout
         file.write_bytes(content)
         return
-    temporary = file.parent / f".{file.name[:100]}.tmp-{uuid.uuid4().hex[:8]}"
-    try:
-        temporary.write_bytes(content)
-        os.replace(temporary, file)
-    finally:
-        temporary.unlink(missing_ok=True)
+    place(file, content, replace=True)

@@ -12,7 +12,7 @@ import search_spaces
 from cluster.local import usable_cpus
 from orchestrator.commands.options import ledger_of, limited
 from orchestrator.commands.output import emit, print_json, say
-from orchestrator.formatting import clock, size
+from orchestrator.formatting import clock, plural, size
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import selection
 from orchestrator.planning.cells import Cell, left_out
@@ -143,8 +143,8 @@ def _readings(readings: int, trainings: int) -> str:
     >>> _readings(12, 1), _readings(1, 0)
     ('12 readings of 1 training', '1 reading of kept weights')
     """
-    of = f"{trainings} training{'s' * (trainings != 1)}" if trainings else "kept weights"
-    return f"{readings} reading{'s' * (readings != 1)} of {of}"
+    of = plural(trainings, "training") if trainings else "kept weights"
+    return f"{plural(readings, 'reading')} of {of}"
 
 
 def _trainings(plan: Plan) -> set[str]:

@@ -28,8 +28,7 @@ def main(options: Namespace) -> int:
     screen, began, ended = console(stderr=True), time.monotonic(), 0
     screen.print(
         f"{chosen.trial['task']}, {chosen.trial['mode']}, seed {chosen.trial['seed']}"
-        f" ({chosen.digest}): {len(files)} images on {', '.join(predictor.devices)}",
-        highlight=False,
+        f" ({chosen.digest}): {plural(len(files), 'image')} on {', '.join(predictor.devices)}"
     )
 
     def done(result: Predicted) -> None:
@@ -37,7 +36,7 @@ def main(options: Namespace) -> int:
         ended += 1
         left = (time.monotonic() - began) / ended * (len(files) - ended)
         for note in result.notes:
-            screen.print(printable(f"{result.name}: {note}"), markup=False, highlight=False)
+            screen.print(printable(f"{result.name}: {note}"))
         if result.problem is not None:
             text = f"skipped: {result.problem}"
         else:
@@ -45,7 +44,7 @@ def main(options: Namespace) -> int:
             text = f"{shares}{' (predicted before)' if result.known else ''}"
         line = f"{ended} of {len(files)}  {result.name}: {text}"
         remaining = f"; about {clock(left)} left" if ended < len(files) else ""
-        screen.print(printable(f"{line}{remaining}"), markup=False, highlight=False, soft_wrap=True)
+        screen.print(printable(f"{line}{remaining}"), soft_wrap=True)
 
     found = predictor.predict(files, done)
     skipped = [result for result in found if result.problem is not None]

@@ -91,7 +91,7 @@ def _study_status(options: Namespace) -> int:
         say(f"\n{study}: {who} drives it now")
         sizes = ledger.weights.sizes()
         needed = needed_weights(ledger, strict=False)
-        mine = [n for t, n in sizes.items() if study in needed.get(t, ())]
-        if mine:
-            say(f"weights of {plural(len(mine), 'training')}: {size(sum(mine))}")
+        kept = [n for training, n in sizes.items() if study in needed.get(training, ())]
+        if kept:
+            say(f"weights of {plural(len(kept), 'training')}: {size(sum(kept))}")
     return 0

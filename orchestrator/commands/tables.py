@@ -61,7 +61,7 @@ def check(store: Store, options: Namespace) -> int:
     """Check every object; print one line per finding, and the number of objects checked."""
     walk = Check(store, quick=options.quick)
     rows = [vars(finding) for finding in walk.run()]
-    restored = walk.restore() if options.restore else []
+    restored = walk.restore() if options.restore else {}
     moved = walk.quarantine() if options.quarantine else []
     if options.json or rows:
         emit(rows, None, options.json, every=options.all)
@@ -69,8 +69,9 @@ def check(store: Store, options: Namespace) -> int:
     remarks = console(stderr=True)
     checked = ", ".join(f"{count} {what}" for what, count in walk.counts.items())
     remarks.print(f"checked {checked or 'an empty store'}; {damaged} damaged")
-    for key in restored:
-        remarks.print(f"restored: {key}")
+    for key, record in restored.items():
+        failed = isinstance(record, DamagedError)
+        remarks.print(printable(f"not restored: {record}" if failed else f"restored: {key}"))
     for key in moved:
         remarks.print(f"set aside: {key}")
     return 1 if damaged else 0

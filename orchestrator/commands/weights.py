@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import emit, print_json, say
+from orchestrator.commands.output import emit, print_json, say, write_whole
 from orchestrator.formatting import plural, size
 from orchestrator.prediction.models import selected
 from orchestrator.tables.needed_weights import needed_weights
@@ -40,15 +40,14 @@ def _export(options: Namespace) -> int:
     require(options.output is not None, "weights export needs -o FILE.safetensors")
     chosen, output = selected(ledger_of(options), options.what), Path(options.output).expanduser()
     require(output.suffix == ".safetensors", f"-o {options.output!r} must be a file *.safetensors")
-    output.parent.mkdir(parents=True, exist_ok=True)
     rows: list[dict[str, Any]] = []
     for i, kept in enumerate(chosen.weights):
         number = f"-{i + 1}" if len(chosen.weights) > 1 else ""
         file = output.with_name(f"{output.stem}{number}{output.suffix}")
-        file.write_bytes(kept.tensors)
+        write_whole(file, kept.tensors)
         content = {"trial": chosen.digest, "reading": json.loads(chosen.trial["config"])}
         text = json.dumps(content | json.loads(kept.header()), indent=1, sort_keys=True)
-        file.with_suffix(".json").write_text(text, encoding="utf-8")
+        write_whole(file.with_suffix(".json"), text.encode())
         rows.append({"file": str(file), "weights": kept.sha256, "bytes": len(kept.tensors)})
         if not options.json:
             say(f"{file}: weights {kept.sha256[:16]}, {size(len(kept.tensors))}")

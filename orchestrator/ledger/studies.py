@@ -19,6 +19,7 @@ from typing import Any, NotRequired, TypedDict, TypeVar, Unpack, cast
 
 import pyarrow as pa
 
+from orchestrator.formatting import printable
 from orchestrator.ledger import shared_declarations
 from orchestrator.ledger.shared_declarations import is_shared
 from orchestrator.storage.object_store import Store
@@ -176,7 +177,7 @@ class Studies:
         key = f"studies/{study}/space.json"
         revision = self._read_json(key).get("revision")
         if not isinstance(revision, str) or not re.fullmatch(r"\w+", revision):
-            raise ValueError(f"{_shown(key)} in the store: revision={revision!r} must be a hash")
+            raise ValueError(f"{printable(key)} in the store: revision={revision!r} must be a hash")
         return revision
 
     def declarations(self, slots: Iterable[Declared]) -> dict[str, Declaration]:
@@ -196,7 +197,7 @@ class Studies:
                 value = _parse(key, text)
                 absent = [name for name in REQUIRED if name not in value]
                 if absent:
-                    raise ValueError(f"{_shown(key)} in the store lacks {', '.join(absent)}")
+                    raise ValueError(f"{printable(key)} in the store lacks {', '.join(absent)}")
             except ValueError as error:
                 _warn_once(f"{error}; its trial is left out, see `segprint tables check`")
             else:
@@ -293,7 +294,7 @@ class Studies:
             return {}
         tags: Any = note.get("tags", [])
         if not isinstance(tags, list) or {type(tag) for tag in cast("list[Any]", tags)} - {str}:
-            raise ValueError(f"{_shown(key)} in the store: tags={tags!r} must be a list of text")
+            raise ValueError(f"{printable(key)} in the store: tags={tags!r} must be a list of text")
         return cast("Note", note)
 
     def annotate(self, study: str, **changes: Unpack[Note]) -> None:
@@ -324,15 +325,10 @@ def _parse(key: str, text: str | bytes) -> dict[str, Any]:
     try:
         value = json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{_shown(key)} in the store does not parse: {error}") from None
+        raise ValueError(f"{printable(key)} in the store does not parse: {error}") from None
     if not isinstance(value, dict):
-        raise ValueError(f"{_shown(key)} in the store must be a JSON object")
+        raise ValueError(f"{printable(key)} in the store must be a JSON object")
     return cast("dict[str, Any]", value)
-
-
-def _shown(key: str) -> str:
-    """Return a key for a message, escaped if it has characters that a terminal acts on."""
-    return key if key.isprintable() else repr(key)
 
 
 def _is_text(content: str | bytes | None) -> bool:

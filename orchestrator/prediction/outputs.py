@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,13 +48,23 @@ class Outputs:
         mask = PIL.Image.fromarray(found.labels)
         mask.putpalette(self._palette())
         _saved(self.path("masks", name, ".png"), lambda p: mask.save(p, "PNG"))
-        for label, p_HW in zip(self.classes[1:], found.probabilities[1:], strict=True):
-            self._grey("probabilities", f"{name}_{_word(label)}", p_HW)
+        for word, p_HW in zip(self._words, found.probabilities[1:], strict=True):
+            self._grey("probabilities", f"{name}_{word}", p_HW)
         self._grey("uncertainty", name, found.uncertainty)
 
     def _grey(self, kind: str, name: str, values_HW: NDArray[np.float32]) -> None:
         grey = PIL.Image.fromarray((values_HW.clip(0, 1) * SIXTEEN_BIT).round().astype(np.uint16))
         _saved(self.path(kind, name, ".png"), lambda p: grey.save(p, "PNG"))
+
+    @property
+    def _words(self) -> list[str]:
+        """The names of the foreground classes as parts of file names, no two of them equal."""
+        words = ["".join(c if c.isalnum() else "-" for c in label) for label in self.classes[1:]]
+        several = {word for word, count in Counter(map(str.lower, words)).items() if count > 1}
+        return [
+            f"{word}-{k}" if word.lower() in several else word
+            for k, word in enumerate(words, start=1)
+        ]
 
     def _palette(self) -> list[int]:
         """Return the colours of the classes: black for the background."""
@@ -62,19 +73,17 @@ class Outputs:
 
     # -- volumes ------------------------------------------------------------------------------
 
-    def write_volume(
-        self, image: ImageFile, voxels: Voxels, volumes: Mapping[str, NDArray[Any]]
-    ) -> None:
+    def write_volume(self, image: ImageFile, voxels: Voxels, found: Segmentation) -> None:
         """Write NIfTI volumes on the grid of a file, in its own orientation.
 
-        ``volumes`` are the ``masks``, the ``uncertainty``, and the probabilities by class.
+        The arrays of ``found`` are those of an image with one more dimension, [X, Y, Z].
         """
-        for kind, values in volumes.items():
-            folder, suffix = kind, ".nii.gz"
-            if kind not in ("masks", "uncertainty"):
-                folder, suffix = "probabilities", f"_{_word(kind)}.nii.gz"
+        places = [("masks", "", found.labels), ("uncertainty", "", found.uncertainty)]
+        for word, p_XYZ in zip(self._words, found.probabilities[1:], strict=True):
+            places.append(("probabilities", f"_{word}", p_XYZ))
+        for folder, ending, values in places:
             written = _as_stored(image, voxels, values)
-            path = self.path(folder, image.name, suffix)
+            path = self.path(folder, image.name, f"{ending}.nii.gz")
             _saved(path, lambda p, v=written: nibabel.save(v, p))  # pyright: ignore
 
     # -- records ------------------------------------------------------------------------------
@@ -94,11 +103,6 @@ class Outputs:
 
     def _record(self, name: str) -> Path:
         return self.path("records", name, ".json")
-
-
-def _word(label: str) -> str:
-    """Return a class name as a part of a file name."""
-    return "".join(c if c.isalnum() else "-" for c in label)
 
 
 def _saved(path: Path, write: Callable[[str], object]) -> None:

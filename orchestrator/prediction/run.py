@@ -124,14 +124,15 @@ class Predictor:
         voxels = read_volume(image)
         planes = self._slicing.planes(image.name, voxels, model.facts["channels"])
         slices = list(self._slices(image.name, planes, model))
-        volumes: dict[str, NDArray[Any]] = {
-            "masks": self._slicing.volume([s.labels for s in slices]),
-            "uncertainty": self._slicing.volume([s.uncertainty for s in slices]),
-        }
-        for k, label in enumerate(self.classes[1:], start=1):
-            volumes[label] = self._slicing.volume([s.probabilities[k] for s in slices])
-        self._outputs.write_volume(image, voxels, volumes)
-        return volumes["masks"], voxels.notes
+        joined = self._slicing.volume
+        by_class = [joined([s.probabilities[k] for s in slices]) for k in range(len(self.classes))]
+        found = Segmentation(
+            labels=joined([s.labels for s in slices]),
+            probabilities=np.stack(by_class),
+            uncertainty=joined([s.uncertainty for s in slices]),
+        )
+        self._outputs.write_volume(image, voxels, found)
+        return found.labels, voxels.notes
 
     def _slices(
         self, name: str, planes: Iterator[Any], model: TrainedModel

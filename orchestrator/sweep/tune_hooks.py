@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
-import ray
 from ray import tune
 from ray.tune.execution import class_cache
 from ray.tune.experiment import Trial
 from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
+from cluster import alive_nodes
 from orchestrator.sweep.failures import failure, raised
 from orchestrator.sweep.watchdog import Watchdog
 
@@ -39,11 +38,6 @@ def keep_credentials() -> None:
 # Ray annotates neither of these values.
 
 
-def _nodes() -> list[Mapping[str, float]]:
-    nodes = cast("list[Any]", ray.nodes())
-    return [node["Resources"] for node in nodes if node["Alive"]]
-
-
 def _last_result(trial: Any) -> dict[str, Any]:
     return trial.last_result or {}
 
@@ -60,7 +54,9 @@ class RoundSearcher(Searcher):
             if self._round.exhausted:
                 return Searcher.FINISHED  # pyright: ignore[reportReturnType]
             one_worker = self._round.one_worker
-            trial = self._round.next(trial_id, one_worker.worker_slots(_nodes()))
+            trial = self._round.next(
+                trial_id, one_worker.worker_slots(n.resources for n in alive_nodes())
+            )
             if trial is None and self._round.exhausted:
                 return Searcher.FINISHED  # pyright: ignore[reportReturnType]
         if trial is None:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import ray
 from ray.tune.experiment import Trial
 
+from cluster import alive_nodes
 from orchestrator.sweep import timeouts
 from search_spaces._workers import fewest
 from trainables.worker import leaving_nodes
@@ -67,7 +68,7 @@ class Watchdog:
     def _without_resources(self, now: float) -> None:
         """Continue to wait if others use the cluster; else end the sweep."""
         request = self.run.least_request()
-        if request.worker_slots(_node_resources()) >= fewest(request.workers):
+        if request.worker_slots(n.resources for n in alive_nodes()) >= fewest(request.workers):
             self.run.display.note("waiting: others use the cluster")
             self._last_running = now
             return
@@ -126,11 +127,6 @@ _RAY: Any = ray
 def _cluster_resources() -> Mapping[str, float]:
     """Return the resources of all nodes together."""
     return _RAY.cluster_resources()
-
-
-def _node_resources() -> list[Mapping[str, float]]:
-    """Return the resources of each node that is alive."""
-    return [node["Resources"] for node in _RAY.nodes() if node["Alive"]]
 
 
 def _status(trial: Any) -> str:

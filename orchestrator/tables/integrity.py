@@ -92,17 +92,17 @@ class Check:
             yield from self._check_table(name, records)
         yield from self._check_declarations()
 
-    def restore(self) -> list[str]:
-        """Write lost commit records again where that is possible; return their keys.
+    def restore(self) -> dict[str, Record | DamagedError]:
+        """Write lost commit records again; return each, or what prevents it, by its key.
 
         Raises:
             DamagedError: a batch or a table that names the attempts cannot be read.
         """
         written = restore(self.store, self.lost)
-        restored = [key for key, record in written.items() if isinstance(record, Record)]
-        for key in restored:
-            del self.lost[key], self.broken[key]
-        return restored
+        for key, record in written.items():
+            if isinstance(record, Record):
+                del self.lost[key], self.broken[key]
+        return written
 
     def quarantine(self) -> list[str]:
         """Move the damaged commits that no table holds aside, so that they are trained again.

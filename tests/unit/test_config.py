@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from tests.conftest import SMALL
 from trainables.config import Config, parse
 from trainables.decoding.cache import load
-from trainables.part import identity, parts_in
+from trainables.part import identity, parts_in, plain
 from trainables.settings import Train
 
 
@@ -48,7 +48,7 @@ def test_both_zeros_are_one_digest(small: Callable[..., Config]) -> None:
 
 
 def test_digest_is_a_hash_of_the_whole_as_canonical_json(small: Callable[..., Config]) -> None:
-    """Equal numbers that are written differently are different, also in configs made together."""
+    """Equal numbers of different types are different, also in configs made together."""
     shifts = (0.0, -1e-9, 1e-9)
     configs = [small(mode={"diffusion": {"schedule": {"cosine": {"shift": s}}}}) for s in shifts]
     configs += [small(mode="feedforward", seed=7), replace(small(), seed=True), small(seed=1)]
@@ -123,3 +123,10 @@ def test_learning_rate_rises_then_falls_and_never_exceeds_its_peak(steps: int, w
     assert max(rates) <= 0.1
     peak = rates.index(max(rates))
     assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def test_only_names_by_number_become_a_mapping() -> None:
+    """Another tuple of pairs stays a list, in which a first item may occur twice."""
+    assert plain(((0, "background"), (255, "ignore"))) == {"0": "background", "255": "ignore"}
+    assert plain(((1, 2), (1, 3))) == [[1, 2], [1, 3]]
+    assert plain((("a", "b"), ("a", "c"))) == [["a", "b"], ["a", "c"]]

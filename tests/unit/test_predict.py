@@ -17,6 +17,7 @@ import orchestrator
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.sink import LedgerSink
 from orchestrator.ledger.weights import weights_key
+from orchestrator.prediction.outputs import Outputs
 from orchestrator.storage.object_store import Store
 from tests.conftest import Segprint
 from trainables.config import Config
@@ -25,6 +26,7 @@ from trainables.evaluation.predict import predictions
 from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.attempt import attempt, outcome_of
+from trainables.training.trained_model import Segmentation
 
 Small = Callable[..., Config]
 STEPS = {"steps": 2, "batch": 2, "validate_every": 2}
@@ -203,3 +205,20 @@ def test_what_cannot_predict_says_why(
     assert f"weights {kept.sha256[:16]}" in refused(config.digest())
     store.weights.delete(training)
     assert "are not kept; `segprint run" in refused(config.digest())
+
+
+def test_classes_whose_names_differ_in_signs_only_have_files_of_their_own(tmp_path: Path) -> None:
+    found = Segmentation(
+        labels=np.zeros((4, 4), np.uint8),
+        probabilities=np.stack([np.full((4, 4), p, np.float32) for p in (0.1, 0.2, 0.3, 0.4)]),
+        uncertainty=np.zeros((4, 4), np.float32),
+    )
+    Outputs(tmp_path, ["background", "HER2+", "HER2-", "masks"]).write_image("a", found)
+    written = {
+        path.name: opened(path).max() / 65535 for path in (tmp_path / "probabilities").iterdir()
+    }
+    assert written == {
+        "a_HER2--1.png": pytest.approx(0.2, abs=1e-4),
+        "a_HER2--2.png": pytest.approx(0.3, abs=1e-4),
+        "a_masks.png": pytest.approx(0.4, abs=1e-4),
+    }
