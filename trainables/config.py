@@ -17,16 +17,8 @@ from trainables.modes import Mode
 from trainables.modes.deep_ensemble import DeepEnsemble
 from trainables.modes.diffusion import Diffusion
 from trainables.modes.feedforward import FeedForward
-from trainables.part import (
-    Part,
-    as_validated,
-    identity,
-    parse_dataclass,
-    parts_in,
-    plain,
-    reading,
-    require,
-)
+from trainables.part import Part, identity, parse_dataclass, parts_in, plain, require
+from trainables.part_fields import as_validated, reading
 from trainables.runtime.seeding import generator
 from trainables.samplers.ddpm import DDPM
 from trainables.settings import Evaluation, Probe, Train

@@ -25,17 +25,15 @@ import sys
 import types
 import typing
 from collections.abc import Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
+
+from trainables.trusted_files import check_trusted
 
 HERE = Path(__file__).parent
 KINDS = ("datasets", "models", "modes", "schedules", "encodings", "weights", "samplers", "metrics")
 
 T = TypeVar("T")
-
-
 Numbered = tuple[tuple[int, str], ...]
 """Names by number, as pairs sorted by number; its plain form is a mapping."""
 
@@ -59,27 +57,6 @@ class Part(abc.ABC):
     def name(self) -> str:
         """The name of the file, which is the name of the part."""
         return type(self).__module__.rpartition(".")[2]
-
-
-class UntrustedError(ValueError):
-    """Stored text names a Python file that the user has not named."""
-
-
-_TRUSTED: ContextVar[frozenset[Path] | None] = ContextVar("trusted", default=None)
-"""The files that may be run; None: all, because the user wrote what is parsed."""
-
-
-@contextmanager
-def only_trusted(files: typing.Iterable[str] = ()) -> typing.Generator[None]:
-    """Run no other user's files than these while the block parses text from a store.
-
-    Parsing raises :class:`UntrustedError` for any other file.
-    """
-    token = _TRUSTED.set(frozenset(Path(file).expanduser().resolve() for file in files))
-    try:
-        yield
-    finally:
-        _TRUSTED.reset(token)
 
 
 def names(kind: str) -> list[str]:
@@ -130,12 +107,7 @@ def part_class(kind: str, name: str) -> type[Part]:
 def _class_in_file(kind: str, path: str) -> type[Part]:
     """Return the class in a user's file; its version is the hash of the file."""
     what, file = kind.removesuffix("s"), Path(path).expanduser().absolute()
-    trusted = _TRUSTED.get()
-    if trusted is not None and file.resolve() not in trusted:
-        raise UntrustedError(
-            f"{what} {path!r}: stored text names this file, and code that a store names is not"
-            f" run; `--trust {path}` allows it"
-        )
+    check_trusted(what, path)
     if not file.is_file():
         raise ValueError(f"{what} {path!r}: there is no such file")
     if not file.stem.isidentifier():
@@ -338,50 +310,6 @@ def identity(value: Any) -> Any:
         fields = {k: identity(v) for k, v in items.items() if not isinstance(v, Location)}
         return {value.name: fields} if isinstance(value, Part) else fields
     return plain(value)
-
-
-def later(default: Any) -> Any:
-    """Return a field that came after results were stored: its default means "as before".
-
-    With the default it does not enter the identity, so that those results are found.
-    """
-    return dataclasses.field(default=default, metadata={"later": True})
-
-
-def reading(
-    default: Any = dataclasses.MISSING,
-    *,
-    default_factory: Any = dataclasses.MISSING,
-    validation: Any = dataclasses.MISSING,
-    later: bool = False,
-) -> Any:
-    """Return a field that decides how a trained network is read, and not its weights.
-
-    Validation during training reads with the value ``validation``, by default the field's default,
-    so that the choice of the best weights is part of the training. For ``later`` see :func:`later`.
-    """
-    if validation is dataclasses.MISSING:
-        validation = default if default_factory is dataclasses.MISSING else default_factory()
-    metadata = {"reading": validation, "later": later}
-    if default_factory is not dataclasses.MISSING:
-        return dataclasses.field(default_factory=default_factory, metadata=metadata)
-    return dataclasses.field(default=default, metadata=metadata)
-
-
-def as_validated(value: T) -> T:
-    """Return a dataclass with every :func:`reading` field at its value during validation.
-
-    Two configs have the same weights if these forms of them are equal.
-    """
-    if not dataclasses.is_dataclass(value) or isinstance(value, type):
-        return value
-    changes: dict[str, Any] = {}
-    for f in dataclasses.fields(value):
-        old = getattr(value, f.name)
-        new = f.metadata["reading"] if "reading" in f.metadata else as_validated(old)
-        if repr(new) != repr(old):  # which distinguishes 1, 1.0 and True
-            changes[f.name] = new
-    return dataclasses.replace(value, **changes) if changes else value
 
 
 def _counts(field: dataclasses.Field[Any], value: Any) -> bool:

@@ -15,7 +15,8 @@ from trainables.augment import turned, unturned
 from trainables.controls import Control
 from trainables.interfaces.mode import Batch, Mode, Prediction
 from trainables.interfaces.network import Ensemble, Network, Output, Ports
-from trainables.part import reading, require
+from trainables.part import require
+from trainables.part_fields import reading
 
 VIEWS = (0, 4, 2, 6, 1, 3, 5, 7)
 """Symmetries of the square in the order of the members: the first 2, 4 and 8 form groups."""

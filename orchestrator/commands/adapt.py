@@ -16,7 +16,8 @@ from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
 from orchestrator.fingerprint.probes import ProbeCurves, probe_curves
 from orchestrator.report.adapted_schedule import schedule_figure
 from trainables.config import parse
-from trainables.part import only_trusted, unknown
+from trainables.part import unknown
+from trainables.trusted_files import only_trusted
 
 REPLICATES = 3
 PLAIN: dict[str, dict[str, Any]] = {"linear": {"linear": {}}, "cosine": {"cosine": {}}}

@@ -7,11 +7,9 @@ saves requests. Readers see no difference.
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import itertools
 import json
-import logging
 import re
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -22,10 +20,10 @@ import pyarrow as pa
 from orchestrator.formatting import printable
 from orchestrator.ledger import shared_declarations
 from orchestrator.ledger.shared_declarations import is_shared
+from orchestrator.ledger.stored_json import dump_object, is_text, parse_object, warn_once
 from orchestrator.storage.object_store import Store
 from search_spaces._types import LONGEST_NAME
 
-log = logging.getLogger("segprint.tables")
 T = TypeVar("T")
 
 COMPACTED = "tables/declared/"
@@ -112,7 +110,7 @@ class Studies:
 
     def declare(self, slot: Declared, declaration: Declaration) -> None:
         """Declare a trial; the first declaration of a slot wins."""
-        self.store.create(slot.key, _json(declaration))
+        self.store.create(slot.key, dump_object(declaration))
 
     def declare_all(self, trials: Iterable[tuple[Declared, Declaration]]) -> None:
         """Declare trials of one study and revision; many of them share an object.
@@ -164,7 +162,7 @@ class Studies:
             except ValueError as error:
                 if strict:
                     raise
-                _warn_once(f"{error}; the trials of this study are left out")
+                warn_once(f"{error}; the trials of this study are left out")
         return slots
 
     def _revision(self, study: str) -> str:
@@ -187,19 +185,19 @@ class Studies:
             ValueError: a declaration is damaged; names its key.
         """
         contents = self._contents(slots)
-        return {key: cast("Declaration", _parse(key, text)) for key, text in contents.items()}
+        return {key: cast("Declaration", parse_object(key, text)) for key, text in contents.items()}
 
     def undamaged(self, slots: Iterable[Declared]) -> dict[str, Declaration]:
         """Return what :meth:`declarations` does, without damaged ones, which are reported."""
         declarations: dict[str, Declaration] = {}
         for key, text in self._contents(slots).items():
             try:
-                value = _parse(key, text)
+                value = parse_object(key, text)
                 absent = [name for name in REQUIRED if name not in value]
                 if absent:
                     raise ValueError(f"{printable(key)} in the store lacks {', '.join(absent)}")
             except ValueError as error:
-                _warn_once(f"{error}; its trial is left out, see `segprint tables check`")
+                warn_once(f"{error}; its trial is left out, see `segprint tables check`")
             else:
                 declarations[key] = cast("Declaration", value)
         return declarations
@@ -223,7 +221,7 @@ class Studies:
             missing = [key for key in keys if key not in contents]
             if missing:
                 contents |= self.store.get_many(missing)
-                rows = {key: contents[key] for key in keys if _is_text(contents.get(key))}
+                rows = {key: contents[key] for key in keys if is_text(contents.get(key))}
                 self.store.put(_compacted_key(*revision), shared_declarations.dump(rows))
 
     def _together(self, study: str, revision: str) -> dict[str, str | bytes]:
@@ -248,7 +246,7 @@ class Studies:
             except ValueError as error:
                 if whole:
                     raise
-                _warn_once(f"{error}; its trials are left out, see `segprint tables check`")
+                warn_once(f"{error}; its trials are left out, see `segprint tables check`")
         return tables
 
     # -- studies ------------------------------------------------------------------------------
@@ -261,7 +259,7 @@ class Studies:
 
     def describe(self, study: str, description: Description) -> None:
         """Write a study's question and current revision."""
-        self.store.put(f"studies/{study}/space.json", _json(description))
+        self.store.put(f"studies/{study}/space.json", dump_object(description))
 
     def question(self, study: str) -> str:
         """Return a study's question; empty if it is not known, or if its description is damaged."""
@@ -270,7 +268,7 @@ class Studies:
         except KeyError:
             return ""
         except ValueError as error:
-            _warn_once(f"{error}; the question of this study is left out")
+            warn_once(f"{error}; the question of this study is left out")
             return ""
 
     def note(self, study: str) -> Note:
@@ -278,7 +276,7 @@ class Studies:
         try:
             return self._note(study)
         except ValueError as error:
-            _warn_once(f"{error}; this note is left out")
+            warn_once(f"{error}; this note is left out")
             return {}
 
     def _note(self, study: str) -> Note:
@@ -300,7 +298,7 @@ class Studies:
     def annotate(self, study: str, **changes: Unpack[Note]) -> None:
         """Change what is noted about a study; sweeps do not touch it."""
         note: Note = {**self._note(study), **changes}
-        self.store.put(f"studies/{study}/note.json", _json(note))
+        self.store.put(f"studies/{study}/note.json", dump_object(note))
 
     def forget(self, study: str) -> int:
         """Delete a study's declarations, but no result; return how many objects there were."""
@@ -313,38 +311,7 @@ class Studies:
 
     def _read_json(self, key: str) -> dict[str, Any]:
         """Read a small JSON object, which a person may have edited."""
-        return _parse(key, self.store.get(key))
-
-
-def _parse(key: str, text: str | bytes) -> dict[str, Any]:
-    """Read a JSON object of the store.
-
-    Raises:
-        ValueError: it is damaged; names its key.
-    """
-    try:
-        value = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        raise ValueError(f"{printable(key)} in the store does not parse: {error}") from None
-    if not isinstance(value, dict):
-        raise ValueError(f"{printable(key)} in the store must be a JSON object")
-    return cast("dict[str, Any]", value)
-
-
-def _is_text(content: str | bytes | None) -> bool:
-    """Whether the content of a declaration is there and can be decoded."""
-    if isinstance(content, bytes):
-        try:
-            content = content.decode()
-        except UnicodeDecodeError:
-            return False
-    return content is not None
-
-
-@functools.cache
-def _warn_once(problem: str) -> None:
-    """Log a problem once per process, however often the object is read."""
-    log.warning("segprint: %s", problem)
+        return parse_object(key, self.store.get(key))
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -359,7 +326,3 @@ def _compacted_key(study: str, revision: str) -> str:
     if len(study.encode()) > LONGEST_NAME:
         study = hashlib.sha256(study.encode()).hexdigest()
     return f"{COMPACTED}{study}-{revision}.parquet"
-
-
-def _json(content: Declaration | Description | Note) -> bytes:
-    return json.dumps(content, indent=1, sort_keys=True).encode()

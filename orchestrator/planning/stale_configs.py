@@ -9,7 +9,8 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import Plan
 from trainables.config import absent_paths, parse
-from trainables.part import UntrustedError, identity, only_trusted, parts_in
+from trainables.part import identity, parts_in
+from trainables.trusted_files import UntrustedError, only_trusted
 
 log = logging.getLogger("segprint.tables")
 

@@ -13,10 +13,11 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables.snapshot import Snapshot
 from trainables.config import parse
 from trainables.models import require_installed
-from trainables.part import UntrustedError, only_trusted, unknown
+from trainables.part import unknown
 from trainables.schemas import Row
 from trainables.training.trained import Trained, WeightsError
 from trainables.training.trained_model import TrainedModel
+from trainables.trusted_files import UntrustedError, only_trusted
 
 DIGEST = re.compile(r"[0-9a-f]{16}")
 

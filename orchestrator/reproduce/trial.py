@@ -12,13 +12,13 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.tables.snapshot import Snapshot
 from trainables.config import Config, absent_paths, parse
 from trainables.decoding.cache import load
-from trainables.part import UntrustedError, only_trusted
 from trainables.runtime.environment import environment_of
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMAS, Outcome, Row, Tables
 from trainables.training.attempt import attempt, commit_unfinished
 from trainables.training.loop import Progress
 from trainables.training.trained import Trained
+from trainables.trusted_files import UntrustedError, only_trusted
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,8 @@ from trainables.decoding.matching import paired
 from trainables.decoding.pairs import Pair, reader, sources
 from trainables.decoding.splits import with_split_file
 from trainables.decoding.tree import Tree
-from trainables.part import later, require
+from trainables.part import require
+from trainables.part_fields import later
 
 
 @dataclass(frozen=True)

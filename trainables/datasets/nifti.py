@@ -29,7 +29,8 @@ from trainables.decoding.splits import with_split_file
 from trainables.decoding.tree import File, Tree
 from trainables.decoding.volumes import AXES, SUFFIXES, length, on_one_grid, read_voxels
 from trainables.labels import IGNORE
-from trainables.part import later, require
+from trainables.part import require
+from trainables.part_fields import later
 
 
 @dataclass(frozen=True)

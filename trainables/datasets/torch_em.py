@@ -24,7 +24,8 @@ from trainables.decoding.mask_files import read_objects
 from trainables.decoding.pairs import Pair, mismatch, reader, sources
 from trainables.decoding.tree import File, in_a_line
 from trainables.interfaces.dataset import Split
-from trainables.part import later, require
+from trainables.part import require
+from trainables.part_fields import later
 
 Paths = Callable[..., Any]
 """``get_NAME_paths`` of torch_em: a folder and options to lists of images and of masks."""

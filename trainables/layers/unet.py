@@ -12,7 +12,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from trainables.interfaces.model import Model
-from trainables.part import later, require
+from trainables.part import require
+from trainables.part_fields import later
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,8 @@ from torch import Tensor
 from trainables.layers.rrdb import RRDBEncoder
 from trainables.layers.unet import UNet, UNetModel
 from trainables.models import Features, Network, Output, Ports
-from trainables.part import later, require
+from trainables.part import require
+from trainables.part_fields import later
 
 
 @dataclass(frozen=True)

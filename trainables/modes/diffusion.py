@@ -27,7 +27,8 @@ from trainables.encodings import Encoding
 from trainables.encodings.onehot import OneHot
 from trainables.models import Features, Network, Output, Ports
 from trainables.modes import Batch, Mode, Prediction
-from trainables.part import reading, require
+from trainables.part import require
+from trainables.part_fields import reading
 from trainables.runtime.seeding import generator
 from trainables.samplers import Estimate, Sampler
 from trainables.samplers.ddim import DDIM

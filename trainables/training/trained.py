@@ -16,8 +16,9 @@ from torch import Tensor
 from trainables.config import Config, parse
 from trainables.decoding.cache import load
 from trainables.models import Network
-from trainables.part import only_trusted, parts_in
+from trainables.part import parts_in
 from trainables.trainer import TrainingRecord
+from trainables.trusted_files import only_trusted
 
 
 class WeightsError(ValueError):

@@ -1,0 +1,52 @@
+"""Fields of parts and settings with a meaning for the identity of a run, and of its training."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, TypeVar
+
+T = TypeVar("T")
+
+
+def later(default: Any) -> Any:
+    """Return a field that came after results were stored: its default means "as before".
+
+    With the default it does not enter the identity, so that those results are found.
+    """
+    return dataclasses.field(default=default, metadata={"later": True})
+
+
+def reading(
+    default: Any = dataclasses.MISSING,
+    *,
+    default_factory: Any = dataclasses.MISSING,
+    validation: Any = dataclasses.MISSING,
+    later: bool = False,
+) -> Any:
+    """Return a field that decides how a trained network is read, and not its weights.
+
+    Validation during training reads with the value ``validation``, by default the field's default,
+    so that the choice of the best weights is part of the training. For ``later`` see :func:`later`.
+    """
+    if validation is dataclasses.MISSING:
+        validation = default if default_factory is dataclasses.MISSING else default_factory()
+    metadata = {"reading": validation, "later": later}
+    if default_factory is not dataclasses.MISSING:
+        return dataclasses.field(default_factory=default_factory, metadata=metadata)
+    return dataclasses.field(default=default, metadata=metadata)
+
+
+def as_validated(value: T) -> T:
+    """Return a dataclass with every :func:`reading` field at its value during validation.
+
+    Two configs have the same weights if these forms of them are equal.
+    """
+    if not dataclasses.is_dataclass(value) or isinstance(value, type):
+        return value
+    changes: dict[str, Any] = {}
+    for f in dataclasses.fields(value):
+        old = getattr(value, f.name)
+        new = f.metadata["reading"] if "reading" in f.metadata else as_validated(old)
+        if repr(new) != repr(old):  # which distinguishes 1, 1.0 and True
+            changes[f.name] = new
+    return dataclasses.replace(value, **changes) if changes else value
