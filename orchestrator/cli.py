@@ -25,7 +25,7 @@ VERBS = {
     "fingerprint": "print the timestep fingerprints of studies",
     "adapt": "derive a noise schedule from a model's fingerprint, and write a space that tests it",
     "predict": "segment images with the kept weights of a trial",
-    "weights": "list the kept weights, or export those of a trial",
+    "weights": "list the kept weights, export those of a trial, or import published ones",
     "report": "write the results of studies as one HTML page",
     "export": "write a Parquet tree for other programs, or a search for optuna-dashboard",
     "note": "write a note on a study, tag it, retire it or delete it",
@@ -114,7 +114,9 @@ def _configs(at: Parsers) -> None:
 def _weights(at: Parsers) -> None:
     """Add the options of verbs that read kept weights."""
     at["predict"].add_argument(
-        "what", metavar="DIGEST|STUDY/ARM", help="a finished trial; of several the best by score"
+        "what",
+        metavar="DIGEST|STUDY/ARM|FILE",
+        help="a finished trial; of several the best by score; or FILE.safetensors",
     )
     at["predict"].add_argument(
         "images", metavar="IMAGE", nargs="+", help="image files, volumes, or directories of them"
@@ -122,13 +124,33 @@ def _weights(at: Parsers) -> None:
     at["predict"].add_argument(
         "-o", "--output", required=True, metavar="DIRECTORY", help="where masks are written"
     )
-    at["weights"].add_argument("action", choices=("ls", "export"))
+    at["weights"].add_argument("action", choices=("ls", "export", "import"))
     at["weights"].add_argument(
-        "what", metavar="DIGEST|STUDY/ARM", nargs="?", help="export: a finished trial"
+        "what",
+        metavar="DIGEST|STUDY/ARM|FILE",
+        nargs="?",
+        help="export: a finished trial; import: the checkpoint of a published network",
     )
     at["weights"].add_argument(
-        "-o", "--output", metavar="FILE.safetensors", help="export: a JSON is written beside it"
+        "-o",
+        "--output",
+        metavar="FILE.safetensors",
+        help="export, import: a JSON is written beside it",
     )
+    at["weights"].add_argument(
+        "--config", metavar="SPACE", help="import: the space that describes the network"
+    )
+    at["weights"].add_argument("--cell", help="import: its cell (default: the first that trains)")
+    at["weights"].add_argument(
+        "--set", action="append", default=[], metavar="PATH=VALUE", help="import: replace a value"
+    )
+    for name in ("mean", "std"):
+        at["weights"].add_argument(
+            f"--{name}",
+            metavar="NUMBERS",
+            help=f"import: {name} of the images' stored values, for all channels or each"
+            " (default: as the published program normalises)",
+        )
     at["predict"].add_argument(
         "--threads", type=int, metavar="N", help="CPU threads (default: all)"
     )

@@ -38,7 +38,13 @@ class Residual(nn.Module):
 
 
 class SelfAttention(nn.Module):
-    """Scaled dot products, written out head by head."""
+    """Scaled dot products, written out head by head.
+
+    The rows of ``qkv`` are all queries, all keys and all values; with ``by_head``, as in the
+    published checkpoints, the query, key and value of the first head, then of the next.
+    """
+
+    by_head = False
 
     def __init__(self, channels: int, heads: int) -> None:
         super().__init__()
@@ -47,11 +53,14 @@ class SelfAttention(nn.Module):
         self.qkv, self.out = nn.Conv2d(channels, 3 * channels, 1), nn.Conv2d(channels, channels, 1)
 
     def forward(self, x: Tensor, time: Tensor) -> Tensor:
-        q, k, v = (
-            part.flatten(2).chunk(self.heads, 1) for part in self.qkv(self.norm(x)).chunk(3, 1)
-        )
+        rows = self.qkv(self.norm(x)).flatten(2)
+        if self.by_head:
+            triples = [head.chunk(3, 1) for head in rows.chunk(self.heads, 1)]
+        else:
+            parts = [part.chunk(self.heads, 1) for part in rows.chunk(3, 1)]
+            triples = list(zip(*parts, strict=True))
         mixed: list[Tensor] = []
-        for query, key, value in zip(q, k, v, strict=True):
+        for query, key, value in triples:
             weights = torch.einsum("bci,bcj->bij", query, key) / math.sqrt(query.shape[1])
             mixed.append(torch.einsum("bij,bcj->bci", weights.softmax(2), value))
         return x + self.out(torch.cat(mixed, 1).reshape(x.shape))

@@ -2,86 +2,49 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.prediction.selected import Selected
+from orchestrator.prediction.weight_files import SUFFIX, read_weights
+from orchestrator.storage.location import default_store
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.snapshot import Snapshot
-from trainables.config import parse
-from trainables.models import require_installed
 from trainables.part import unknown
 from trainables.schemas import Row
 from trainables.training.trained import Trained, WeightsError
 from trainables.training.trained_model import TrainedModel
-from trainables.trusted_files import UntrustedError, only_trusted
 
 DIGEST = re.compile(r"[0-9a-f]{16}")
 
 
-@dataclass(frozen=True)
-class Selected:
-    """A finished trial and its kept weights."""
-
-    trial: Row
-    """Its row of the view ``trials``."""
-    weights: tuple[Trained, ...]
-    """Those of each network that it reads."""
-
-    @property
-    def digest(self) -> str:
-        return self.trial["digest"]
-
-    @property
-    def hashes(self) -> list[str]:
-        """The hash of the weights of each network."""
-        return [each.sha256 for each in self.weights]
-
-    def model(self, trusted: Iterable[str] = ()) -> TrainedModel:
-        """Rebuild the model; of Python files, its config may name ``trusted``.
-
-        Raises:
-            ValueError: its code is not known here, or has changed since.
-        """
-        with only_trusted(trusted):
-            try:
-                config = parse(json.loads(self.trial["config"]))
-            except UntrustedError as error:
-                raise ValueError(f"{self.digest}: {error}") from None
-            except ValueError as error:
-                raise ValueError(
-                    f"{self.digest}: this code cannot parse its config: {error}; check out the"
-                    f" code it ran with, {self.trial['code']}"
-                ) from None
-            require_installed(config.model)
-            for kept in self.weights:
-                kept.check_versions(config)
-            networks = [kept.network(trusted) for kept in self.weights]
-        return TrainedModel(config, networks, self.weights[0].data)
-
-
-def load(digest: str, store: str = "results", trust: Sequence[str] = ()) -> TrainedModel:
+def load(digest: str, store: str | None = None, trust: Sequence[str] = ()) -> TrainedModel:
     """Return the trained model of a trial: a ``torch.nn.Module`` with ``predict(images)``.
 
-    ``digest`` may also be ``STUDY/ARM`` or ``STUDY/CELL``; ``store`` is a directory or
-    ``s3://BUCKET/PREFIX``; ``trust`` are Python files that the stored config may name.
+    ``digest`` may also be ``STUDY/ARM``, ``STUDY/CELL`` or an exported ``FILE.safetensors``.
+    ``store`` is a directory or ``s3://BUCKET/PREFIX``, by default ``$SEGPRINT_STORE`` or else
+    ``results``; ``trust`` are Python files that the stored config may name.
 
     Raises:
         ValueError: there is no such trial, its weights are not kept or damaged, or its code has
             changed since.
     """
-    return selected(Ledger(Store(store)), digest).model(trust)
+    return selected(Ledger(Store(store or default_store())), digest).model(trust)
 
 
 def selected(ledger: Ledger, what: str) -> Selected:
     """Return the trial of a digest, or the best trial by validation of a study's arm or cell.
 
+    ``what`` may also be a file of ``segprint weights export`` or ``import``.
+
     Raises:
         ValueError: there is no such trial, or its weights are not kept or damaged.
     """
+    if what.endswith(SUFFIX):
+        return read_weights(Path(what).expanduser())
     trial = _trial(ledger, what)
     trainings: list[str] = trial["trainings"] or []
     if not trial["weights"]:

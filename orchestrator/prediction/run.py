@@ -20,8 +20,8 @@ from orchestrator.prediction.inputs import (
     read_image,
     read_volume,
 )
-from orchestrator.prediction.models import Selected
 from orchestrator.prediction.outputs import MOST_SHOWN, Outputs, sheet
+from orchestrator.prediction.selected import Selected
 from trainables.runtime.worker_context import best_device
 from trainables.training.trained_model import Input, Segmentation, TrainedModel
 

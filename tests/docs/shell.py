@@ -78,6 +78,9 @@ class Shell:
             arguments = [*arguments, "--threads", "1"]
         if options.verb == "data" and options.action == "get":
             return ""  # it may need the network
+        if options.verb == "weights" and options.action == "import":
+            assert check(search_spaces.load(options.config)[1])  # its checkpoint is not here
+            return ""
         if options.verb in SLOW:
             cluster.load(options.on)
             if options.verb == "sweep":

@@ -81,7 +81,7 @@ class Trained:
         return Trained(
             training,
             config.plain(),
-            {f"{p.kind}/{p.name}": p.version for p in parts_in(config)},
+            versions_of(config),
             facts_of(config),
             dataclasses.asdict(record),
             hashlib.sha256(tensors).hexdigest(),
@@ -166,6 +166,11 @@ class Trained:
         network = config.model.build(config.ports)
         self.load_into(network)
         return network.eval().requires_grad_(False)
+
+
+def versions_of(config: Config) -> dict[str, int | str]:
+    """Return the formula version of every part, by kind and name."""
+    return {f"{p.kind}/{p.name}": p.version for p in parts_in(config)}
 
 
 def to_safetensors(network: Network) -> bytes:
