@@ -5,19 +5,20 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from orchestrator.analyses import open_store
-    from orchestrator.prediction.models import load
+    from orchestrator.notebook import Study, open_store, train
+    from orchestrator.prediction import load
 
-__all__ = ["load", "open_store"]
+__all__ = ["Study", "load", "open_store", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "open_store":  # imported late: every module of the package imports this file first
-        from orchestrator.analyses import open_store
-
-        return open_store
+    """Import the public API on first use: every module of the package imports this file first."""
     if name == "load":
-        from orchestrator.prediction.models import load
+        from orchestrator.prediction import load
 
         return load
+    if name in __all__:
+        from orchestrator import notebook
+
+        return getattr(notebook, name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -13,9 +13,9 @@ import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
-from orchestrator.views.catalog import Catalog
+from orchestrator.views.catalog import Analysis, Catalog
 
-__all__ = ["catalog", "names", "open_store"]
+__all__ = ["catalog", "functions", "names", "open_store"]
 
 HERE = Path(__file__).parent
 
@@ -27,8 +27,12 @@ def names() -> list[str]:
 
 def catalog(ledger: Ledger, studies: tuple[str, ...] = (), version: int | None = None) -> Catalog:
     """All views over the studies of a ledger, or over some of them."""
-    analyses = {name: partial(_rows, name) for name in names()}
-    return Catalog(ledger, analyses, studies, version)
+    return Catalog(ledger, functions(), studies, version)
+
+
+def functions() -> dict[str, Analysis]:
+    """The function of each analysis, by name; its file is imported when it is called."""
+    return {name: partial(_rows, name) for name in names()}
 
 
 def open_store(url: str, *studies: str, version: int | None = None) -> Catalog:

@@ -26,11 +26,11 @@ SUFFIXES = {".json": "json", ".csv": "csv", ".parquet": "parquet", ".md": "markd
 
 
 def console(*, stderr: bool = False) -> Console:
-    """Return a console that folds lines on a terminal only."""
-    terminal = Console(highlight=False, markup=False, stderr=stderr)
+    """Return a console that folds lines on a terminal only; a notebook gets plain lines."""
+    terminal = Console(highlight=False, markup=False, stderr=stderr, force_jupyter=False)
     if terminal.is_terminal:
         return terminal
-    return Console(highlight=False, markup=False, stderr=stderr, width=WIDE)
+    return Console(highlight=False, markup=False, stderr=stderr, width=WIDE, force_jupyter=False)
 
 
 def say(text: object = "") -> None:

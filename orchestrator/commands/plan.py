@@ -6,6 +6,7 @@ import dataclasses
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import search_spaces
@@ -35,12 +36,38 @@ from trainables.config import Config
 Remaining = Mapping[TrialKey, RemainingTrial]
 
 
+@dataclass(frozen=True)
+class PlanSummary:
+    """A plan in numbers and sentences."""
+
+    study: str
+    cells: list[dict[str, Any]]
+    """The counts and the cost of each cell."""
+    totals: dict[str, Any]
+    lines: list[str]
+    """The totals and everything that needs attention, as sentences."""
+
+
 def main(options: Namespace) -> int:
     """Print one line per cell, and the totals. Writes nothing to the store."""
     ledger = ledger_of(options)
     study, space = search_spaces.load(options.space)
     plan = make_plan(study, limited(space, options.most), ledger)
     check_same_study(plan, ledger)
+    summary = summarize(plan, ledger)
+    if options.json:
+        print_json({"study": study, "cells": summary.cells, **summary.totals})
+        return 0
+    columns = {k: k.replace("_", " ") for k in summary.cells[0]}
+    emit(summary.cells, columns, False, every=options.all)
+    say()
+    for line in summary.lines:
+        say(line)
+    return 0
+
+
+def summarize(plan: Plan, ledger: Ledger) -> PlanSummary:
+    """Return the counts and the estimated cost of a plan."""
     left = remaining(plan, Estimator(ledger))
     cells = _cell_rows(plan, ledger, left)
     stale = None if plan.complete else outdated(plan, ledger)
@@ -52,16 +79,9 @@ def main(options: Namespace) -> int:
         "outdated": dataclasses.asdict(stale) if stale is not None else None,
         "warnings": warnings(_untrained(plan)),
     }
-    if options.json:
-        print_json({"study": study, "cells": cells, **totals})
-        return 0
-    emit(cells, {k: k.replace("_", " ") for k in cells[0]}, False, every=options.all)
-    say(f"\n{study}: {_summary(totals)}")
-    if stale is not None:
-        say(stale)
-    for line in _remarks(plan, ledger, totals):
-        say(line)
-    return 0
+    lines = [f"{plan.study}: {_summary(totals)}"]
+    lines += [str(stale)] if stale is not None else []
+    return PlanSummary(plan.study, cells, totals, [*lines, *_remarks(plan, ledger, totals)])
 
 
 def _cell_rows(plan: Plan, ledger: Ledger, left: Remaining) -> list[dict[str, Any]]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import importlib.util
 import os
 import signal
-import sys
 from argparse import Namespace
 from collections.abc import Iterator
-from contextlib import nullcontext, redirect_stdout
+from dataclasses import dataclass
 from typing import Any
+
+from rich.console import Console
 
 import cluster
 import search_spaces
@@ -48,39 +49,80 @@ COLUMNS = {
 """Columns of the leaderboard."""
 
 
+@dataclass(frozen=True)
+class SweepOptions:
+    """How a sweep runs; nothing here changes a number."""
+
+    on: str | Cluster = "local"
+    silence: float | None = None
+    """The permitted seconds without a sign of life; None: the default."""
+    mirror: str | None = None
+    """The experiment tracker that is sent a copy."""
+    again: bool = False
+    """Retry trials that were given up."""
+
+    @property
+    def seconds(self) -> float:
+        """The permitted seconds without a sign of life."""
+        silence = timeouts.SILENCE_SECONDS if self.silence is None else self.silence
+        require(
+            silence >= timeouts.SHORTEST_SILENCE,
+            f"--silence={silence:g} must be at least {timeouts.SHORTEST_SILENCE:g} seconds",
+        )
+        return silence
+
+    def cluster(self, space: str) -> Cluster:
+        """Return the cluster, which must be reachable from here."""
+        where = cluster.load(self.on) if isinstance(self.on, str) else self.on
+        if not isinstance(where, Cluster):
+            raise ValueError(
+                f"cluster {self.on!r} cannot be reached from here: segprint submit {self.on}"
+                f" {space}"
+            )
+        return where
+
+
 def main(options: Namespace) -> int:
     """Sweep, then print the leaderboard."""
     study, space = search_spaces.load(options.space)
     space = limited(space, options.most)
-    silence = _silence(options)
-    ready(space)
-    _require_tracker(options.mirror)
-    where = _cluster(options)
+    how = SweepOptions(options.on, options.silence, options.mirror, options.again)
     ledger = ledger_of(options)
-    ledger.store.check()
-    ledger = Ledger(ledger.store.patient(timeouts.STORE_SECONDS))
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # before the sweep handles it
-    display = ProgressDisplay(console(stderr=options.json), Estimator(ledger), usable_cpus())
-    plan = _swept(study, space, ledger, where, display, silence, options)
+    # SIGTERM stops like Ctrl-C, also before the sweep handles it.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    screen = console(stderr=options.json)
+    plan, interrupted = run_sweep(study, space, ledger, how, screen, options.space)
     tables = catalog(ledger, (study,))
     if options.json:
         board = tables["leaderboard"].to_pylist()
         print_json({**summary(plan), "leaderboard": board})
     else:
         leaderboard(tables)
-        for line in _remarks(plan, options.space):
+        for line in remarks(plan, f"`segprint sweep {options.space} --again`"):
             say(line)
-    return 130 if display.interrupted else exit_code(plan)
+    return 130 if interrupted else exit_code(plan)
 
 
-def _silence(options: Namespace) -> float:
-    """Return the permitted seconds without a sign of life."""
-    silence = timeouts.SILENCE_SECONDS if options.silence is None else options.silence
-    require(
-        silence >= timeouts.SHORTEST_SILENCE,
-        f"--silence={silence:g} must be at least {timeouts.SHORTEST_SILENCE:g} seconds",
-    )
-    return silence
+def run_sweep(
+    study: str, space: Space, ledger: Ledger, how: SweepOptions, screen: Console, file: str
+) -> tuple[Plan, bool]:
+    """Train what a study lacks; return the plan afterwards and whether it was interrupted.
+
+    ``file`` is the space as the command line takes it, for messages.
+    """
+    silence = how.seconds
+    ready(space)
+    _require_tracker(how.mirror)
+    where = how.cluster(file)
+    ledger.store.check()
+    ledger = Ledger(ledger.store.patient(timeouts.STORE_SECONDS))
+    display = ProgressDisplay(screen, Estimator(ledger), usable_cpus())
+    # Ray reads its variables at its first import, which is that of the driver.
+    os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
+    from orchestrator.sweep.driver import sweep
+
+    plan = sweep(study, space, ledger, where, display, silence, how.mirror, again=how.again)
+    return plan, display.interrupted
 
 
 def _require_tracker(name: str | None) -> None:
@@ -88,37 +130,6 @@ def _require_tracker(name: str | None) -> None:
     if name is not None and importlib.util.find_spec(name) is None:
         raise ValueError(
             f"--mirror {name}: that package is not installed; pip install 'segprint[{name}]'"
-        )
-
-
-def _cluster(options: Namespace) -> Cluster:
-    """Return the cluster of ``--on``, which must be reachable from here."""
-    where = cluster.load(options.on)
-    if not isinstance(where, Cluster):
-        raise ValueError(
-            f"cluster {options.on!r} cannot be reached from here: segprint submit {options.on}"
-            f" {options.space}"
-        )
-    return where
-
-
-def _swept(
-    study: str,
-    space: Space,
-    ledger: Ledger,
-    where: Cluster,
-    display: ProgressDisplay,
-    silence: float,
-    options: Namespace,
-) -> Plan:
-    """Run the sweep; with ``--json``, Ray's own messages go to stderr."""
-    # Ray reads its variables at its first import, which is that of the driver.
-    os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
-    from orchestrator.sweep.driver import sweep
-
-    with redirect_stdout(sys.stderr) if options.json else nullcontext():
-        return sweep(
-            study, space, ledger, where, display, silence, options.mirror, again=options.again
         )
 
 
@@ -154,15 +165,15 @@ def left(plan: Plan) -> int:
     return len(plan.pending) + plan.unknown
 
 
-def _remarks(plan: Plan, space: str) -> Iterator[str]:
-    """Yield a line for everything that went wrong, with the remedy."""
+def remarks(plan: Plan, retry: str) -> Iterator[str]:
+    """Yield a line for everything that went wrong; ``retry`` is what retries given-up trials."""
     for trial in failed_or_diverged(plan):
         yield f"{trial.label} ({trial.digest}): {trial.outcome}, see `segprint show`"
     given_up = sum(t.state == "given up" for t in plan.trials)
     if given_up:
         yield (
             f"{plural(given_up, 'trial')} given up after {trial_state.MOST_FAILURES} failed"
-            f" attempts; `segprint sweep {space} --again` retries them"
+            f" attempts; {retry} retries them"
         )
     for name in plan.without_winner:
         yield f"{name}: no search trial finished within the limits, so none could be chosen"

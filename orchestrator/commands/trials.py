@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from argparse import Namespace
 
+import pyarrow as pa
+
 from orchestrator.commands.options import catalog_of
 from orchestrator.commands.output import deliver
+from orchestrator.views.catalog import Catalog
 from orchestrator.views.sql_sandbox import QueryError
 
 COLUMNS = (
@@ -29,11 +32,18 @@ SELECT {columns} FROM (
 
 def main(options: Namespace) -> int:
     """Print one line per trial and study."""
-    where = options.where or "true"
-    try:
-        query = LISTED.format(columns=COLUMNS, where=f"({where}\n)")
-        rows = catalog_of(options).sql(query, hard=True)
-    except QueryError as error:
-        raise QueryError(f"--where {where!r}: {error}") from None
-    deliver(rows, options)
+    deliver(listed(catalog_of(options), options.where, hard=True), options)
     return 0
+
+
+def listed(tables: Catalog, where: str | None, *, hard: bool = False) -> pa.Table:
+    """Return one row per trial and study that satisfies a condition in SQL.
+
+    Raises:
+        QueryError: the condition is wrong; names it.
+    """
+    query = LISTED.format(columns=COLUMNS, where=f"({where or 'true'}\n)")
+    try:
+        return tables.sql(query, hard=hard)
+    except QueryError as error:
+        raise QueryError(f"--where {where or 'true'!r}: {error}") from None

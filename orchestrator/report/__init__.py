@@ -1,6 +1,6 @@
 """The report of studies: one self-contained HTML page, and its charts and tables as files."""
 
 from orchestrator.report.adapted_schedule import schedule_figure
-from orchestrator.report.page import build_sections, render_page, write_report
+from orchestrator.report.page import build_sections, render_inline, render_page, write_report
 
-__all__ = ["build_sections", "render_page", "schedule_figure", "write_report"]
+__all__ = ["build_sections", "render_inline", "render_page", "schedule_figure", "write_report"]

@@ -6,12 +6,12 @@ import base64
 import importlib
 import itertools
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jinja2
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from orchestrator.formatting import printable
 from orchestrator.report import figure_files, rendering, summary
@@ -26,11 +26,14 @@ from orchestrator.report.blocks import (
     Table,
 )
 from orchestrator.report.cell_names import CellNames
+from trainables.part import unknown
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 HERE = Path(__file__).parent
+FRAME_PIXELS = 640
+"""The height of a frame in a notebook, which scrolls."""
 KINDS: dict[str, type] = {
     "chart": Chart,
     "table": Table,
@@ -41,11 +44,26 @@ KINDS: dict[str, type] = {
 """The template's tests for the kinds of blocks."""
 
 
-def build_sections(tables: Catalog) -> list[Section]:
-    """Return the sections for which the store holds data, in their order on the page."""
+def section_names() -> list[str]:
+    """Return the names of all sections, sorted."""
+    return sorted(f.stem for f in (HERE / "sections").glob("[!_]*.py"))
+
+
+def build_sections(tables: Catalog, chosen: Sequence[str] = ()) -> list[Section]:
+    """Return the sections for which the store holds data, in their order on the page.
+
+    ``chosen`` are their names; none stands for all.
+
+    Raises:
+        ValueError: there is no such section.
+    """
+    choices = section_names()
+    for name in chosen:
+        if name not in choices:
+            raise unknown("section", name, choices)
     names = CellNames(tables)
-    files = (HERE / "sections").glob("[!_]*.py")
-    modules = [importlib.import_module(f"orchestrator.report.sections.{f.stem}") for f in files]
+    listed = chosen or choices
+    modules = [importlib.import_module(f"orchestrator.report.sections.{name}") for name in listed]
     modules.sort(key=lambda module: module.PLACE)
     sections = (module.section(tables, names) for module in modules)
     return [section for section in sections if section is not None]
@@ -67,6 +85,20 @@ def render_page(tables: Catalog, sections: list[Section], refresh: int = 0) -> s
             js=_trusted((HERE / "page.js").read_text(encoding="utf-8")),
             scripts=_trusted(rendering.scripts()),
         )
+    )
+
+
+def render_inline(sections: list[Section], title: str) -> str:
+    """Return sections as an HTML element for a notebook: a frame without scripts.
+
+    The frame separates the page's styles from the notebook's, and its sandbox runs no script.
+    """
+    template = _environment().get_template("inline.html.j2")
+    css = _trusted((HERE / "page.css").read_text(encoding="utf-8"))
+    page = template.render(title=title, sections=sections, css=css)
+    return (
+        f'<iframe sandbox title="{escape(printable(title))}" srcdoc="{escape(page)}"'
+        f' style="width: 100%; height: {FRAME_PIXELS}px; border: 0"></iframe>'
     )
 
 

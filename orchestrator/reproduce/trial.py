@@ -37,12 +37,14 @@ class StoredTrial:
 
 
 class InMemorySink:
-    """A :class:`trainables.training.attempt.Sink` that keeps the last checkpoint and the rows."""
+    """A :class:`trainables.training.attempt.Sink` that keeps checkpoint, rows and weights."""
 
     def __init__(self, code: str) -> None:
         self.code = code
         self.outcome: Outcome | None = None
         self.tables: Tables = {}
+        self.trained: dict[str, Trained] = {}
+        """The weights of each network, by the digest of its training."""
         self._checkpoint: bytes | None = None
 
     def done(self, digest: str) -> Outcome | None:
@@ -60,10 +62,11 @@ class InMemorySink:
         """Do nothing: nobody watches the run."""
 
     def weights(self, training: str) -> Trained | None:
-        """Return None: the training is to be reproduced as well."""
+        """Return None: every network is trained."""
         return None
 
     def keep_weights(self, trained: Trained) -> Trained:
+        self.trained[trained.training] = trained
         return trained
 
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
