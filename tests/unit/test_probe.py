@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pytest
@@ -20,6 +21,7 @@ from trainables.models import Features, Model, Network, Output, Ports
 from trainables.modes.diffusion import Diffusion
 from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
+from trainables.samplers.ddpm import DDPM
 from trainables.schedules.cosine import Cosine
 from trainables.settings import Probe, ProbeControl, Train
 
@@ -186,6 +188,26 @@ def test_leaving_the_evidence_to_the_network_gives_the_same_denoiser() -> None:
         Exact(0.3, evidence=True), x, t, image
     )
     torch.testing.assert_close(ours.x0.double(), theirs.x0.double(), atol=1e-5, rtol=1e-4)
+
+
+def test_sampling_without_the_evidence_gives_the_mean_and_with_it_gives_samples() -> None:
+    """Pixels are independent: given the image, a pixel is foreground with probability 0.9 or 0.1.
+
+    With the evidence a member is a sample, whose pixels are decided; the mean over many members is
+    the probability. Without it every member is the probability.
+    """
+    image = case(16, 0.3).image[None]
+    p = torch.sigmoid(image[0, 0])
+
+    def predicted(**fields: Any) -> Tensor:
+        mode = Diffusion(schedule=SCHEDULE, sampler=DDPM(steps=40), **fields)
+        return mode.predict(Exact(0.5), image, 2, [0], "none").members[0, :, 0]
+
+    samples = predicted(members=200)
+    assert ((samples < 0.01) | (samples > 0.99)).float().mean() > 0.98
+    torch.testing.assert_close(samples.mean(0), p, atol=0.15, rtol=0)
+    for member in predicted(members=2, sample_evidence=False):
+        torch.testing.assert_close(member, p, atol=1e-5, rtol=0)
 
 
 def test_every_control_is_a_row_and_costs_what_it_takes_away() -> None:
