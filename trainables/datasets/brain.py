@@ -87,7 +87,7 @@ class Brain(InWheel):
         axis = list(AXES).index(self.plane)
         for split, first, last in SLABS[self.plane]:
             for at in range(first, last, STEP):
-                pixels, mask = (v.take(at // STEP, axis) for v in (t1, labels))
+                pixels, mask = t1.take(at // STEP, axis), labels.take(at // STEP, axis)
                 name = f"{AXES[self.plane]}{at:03d}"
                 yield Source.of(name, f"slab-{first:03d}", split, Raster(pixels[None], mask))
 
