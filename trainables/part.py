@@ -28,7 +28,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
-from trainables.trusted_files import check_trusted
+from trainables.part_fields import BEFORE
+from trainables.trusted_files import check_trusted, parsing_stored_text
 
 HERE = Path(__file__).parent
 KINDS = ("datasets", "models", "modes", "schedules", "encodings", "weights", "samplers", "metrics")
@@ -180,6 +181,9 @@ def parse_dataclass(cls: type[T], fields: object, where: str) -> T:
     if missing:
         raise ValueError(f"{where}: no value for {', '.join(missing)}")
     values = {k: _parse_value(hints[k], v, f"{where}.{k}") for k, v in given.items()}
+    if parsing_stored_text():  # a field that the text lacks was added after it was stored
+        absent = [f for f in known.values() if f.name not in given and BEFORE in f.metadata]
+        values |= {f.name: f.metadata[BEFORE] for f in absent}
     try:
         return cls(**values)
     except ValueError as error:
@@ -202,7 +206,7 @@ class _Spec:
 
 
 @functools.lru_cache(maxsize=4096)
-def _parse_once(hint: Any, spec: _Spec, where: str) -> object:
+def _parse_once(hint: Any, spec: _Spec, where: str, stored: bool) -> object:
     """Build a part or a nested dataclass, cached: configs of a study share most of them."""
     if issubclass(hint, Part):
         return parse_part(hint.kind, spec.value, where)
@@ -215,7 +219,7 @@ def _parse_value(hint: Any, value: object, where: str) -> object:
     if kind is not None and (issubclass(kind, Part) or dataclasses.is_dataclass(kind)):
         if isinstance(value, kind):
             return value
-        return _parse_once(hint, _Spec(repr(value), value), where)
+        return _parse_once(hint, _Spec(repr(value), value), where, parsing_stored_text())
     origin = typing.get_origin(hint)
     if origin is typing.Literal:
         choices = typing.get_args(hint)
@@ -314,7 +318,7 @@ def identity(value: Any) -> Any:
 
 def _counts(field: dataclasses.Field[Any], value: Any) -> bool:
     """Whether a field enters the identity of its part."""
-    return not field.metadata.get("later") or getattr(value, field.name) != field.default
+    return BEFORE not in field.metadata or getattr(value, field.name) != field.metadata[BEFORE]
 
 
 def parts_in(value: Any) -> list[Part]:

@@ -8,12 +8,16 @@ from typing import Any, TypeVar
 T = TypeVar("T")
 
 
+BEFORE = "before"
+"""The key in a field's metadata of the value that means "as before the field was added"."""
+
+
 def later(default: Any) -> Any:
     """Return a field that came after results were stored: its default means "as before".
 
-    With the default it does not enter the identity, so that those results are found.
+    With that value it does not enter the identity, so that those results are found.
     """
-    return dataclasses.field(default=default, metadata={"later": True})
+    return dataclasses.field(default=default, metadata={BEFORE: default})
 
 
 def reading(
@@ -21,16 +25,20 @@ def reading(
     *,
     default_factory: Any = dataclasses.MISSING,
     validation: Any = dataclasses.MISSING,
-    later: bool = False,
+    before: Any = dataclasses.MISSING,
 ) -> Any:
     """Return a field that decides how a trained network is read, and not its weights.
 
     Validation during training reads with the value ``validation``, by default the field's default,
-    so that the choice of the best weights is part of the training. For ``later`` see :func:`later`.
+    so that the choice of the best weights is part of the training. ``before`` is the value that
+    means "as before" of a field that came later, see :func:`later`; where it is not the default,
+    stored text without the field has it.
     """
     if validation is dataclasses.MISSING:
         validation = default if default_factory is dataclasses.MISSING else default_factory()
-    metadata = {"reading": validation, "later": later}
+    metadata = {"reading": validation}
+    if before is not dataclasses.MISSING:
+        metadata[BEFORE] = before
     if default_factory is not dataclasses.MISSING:
         return dataclasses.field(default_factory=default_factory, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)

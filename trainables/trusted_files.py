@@ -29,6 +29,11 @@ def only_trusted(files: Iterable[str] = ()) -> Generator[None]:
         _TRUSTED.reset(token)
 
 
+def parsing_stored_text() -> bool:
+    """Whether a block of :func:`only_trusted` parses text from a store."""
+    return _TRUSTED.get() is not None
+
+
 def check_trusted(what: str, path: str) -> None:
     """Check that the file of a part may be run; ``what`` is the part's kind, for the message.
 

@@ -28,7 +28,7 @@ VARIANTS: list[dict[str, Any]] = [
     {"start": "feedforward", "feedforward_share": 0.5, "t_start": 0.4, "members": 3},
     {"start": "auxiliary", "t_start": 0.6, "members": 2},
     {"evidence": False, "clip": False},
-    {"sample_evidence": False, "members": 2},
+    {"sample_evidence": True, "members": 2},
     {"sampler": {"ddpm": {"steps": 3, "variance": "learned"}}, "loss": "hybrid"},
     *({"sampler": {name: {"steps": 3, "spacing": "log_snr"}}} for name in names("samplers")),
 ]

@@ -4,7 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 from hypothesis import given
@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 from tests.conftest import SMALL
 from trainables.config import Config, parse
 from trainables.decoding.cache import load
+from trainables.modes.diffusion import Diffusion
 from trainables.part import identity, parts_in, plain
 from trainables.settings import Train
+from trainables.trusted_files import only_trusted
 
 
 def test_digest_does_not_depend_on_how_defaults_are_written(small: Callable[..., Config]) -> None:
@@ -130,3 +132,25 @@ def test_only_names_by_number_become_a_mapping() -> None:
     assert plain(((0, "background"), (255, "ignore"))) == {"0": "background", "255": "ignore"}
     assert plain(((1, 2), (1, 3))) == [[1, 2], [1, 3]]
     assert plain((("a", "b"), ("a", "c"))) == [["a", "b"], ["a", "c"]]
+
+
+def test_a_stored_config_without_a_field_has_the_value_from_before_the_field() -> None:
+    """A default may change: what is stored means what it meant when it was stored."""
+    spec = {**SMALL, "mode": "diffusion"}
+    new = parse(spec)
+    with only_trusted():
+        old = parse(spec)
+    assert not cast("Diffusion", new.mode).sample_evidence
+    assert cast("Diffusion", old.mode).sample_evidence
+    assert "sample_evidence" not in identity(old.mode)["diffusion"]
+    assert parse(plain(new)).digest() == new.digest() != old.digest() == parse(plain(old)).digest()
+    assert new.trainings == old.trainings
+
+
+@pytest.mark.parametrize("fields", [{"evidence": False}, {"loss": "mse"}])
+def test_a_field_without_effect_does_not_change_the_identity(fields: dict[str, Any]) -> None:
+    configs = [
+        parse({**SMALL, "mode": {"diffusion": {**fields, "sample_evidence": value}}})
+        for value in (True, False)
+    ]
+    assert configs[0].digest() == configs[1].digest()

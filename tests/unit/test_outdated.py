@@ -9,6 +9,7 @@ from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import make_plan
 from orchestrator.planning.stale_configs import Outdated, outdated
 from tests.unit.test_plan import finish, space
+from trainables.part_fields import BEFORE
 
 
 def test_what_was_committed_before_a_field_existed_is_said_to_be_trained_anew(
@@ -39,7 +40,7 @@ def test_a_later_field_at_its_default_is_no_reason_and_a_changed_formula_is_one(
     trial = make_plan("s", space(), ledger).pending[0]
     spec = trial.config.plain()
     ((name, fields),) = spec["model"].items()
-    later = [f.name for f in dataclasses.fields(trial.config.model) if f.metadata.get("later")]
+    later = [f.name for f in dataclasses.fields(trial.config.model) if BEFORE in f.metadata]
     assert later, f"{name} has such a field"
     for field in later:
         del fields[field]

@@ -85,11 +85,11 @@ class Brain(InWheel):
         other = (255 - grey - white).clip(min=0)
         labels = np.stack([other, grey, white]).argmax(0).astype(np.uint8)
         axis = list(AXES).index(self.plane)
+        pixels, masks = np.moveaxis(t1, axis, 0), np.moveaxis(labels, axis, 0)
         for split, first, last in SLABS[self.plane]:
             for at in range(first, last, STEP):
-                pixels, mask = t1.take(at // STEP, axis), labels.take(at // STEP, axis)
-                name = f"{AXES[self.plane]}{at:03d}"
-                yield Source.of(name, f"slab-{first:03d}", split, Raster(pixels[None], mask))
+                part = Raster(pixels[None, at // STEP], masks[at // STEP])
+                yield Source.of(f"{AXES[self.plane]}{at:03d}", f"slab-{first:03d}", split, part)
 
 
 def _volume(kind: str) -> NDArray[np.float32]:

@@ -56,9 +56,10 @@ class Diffusion(Mode):
 
     With ``evidence`` the log-odds from a pixel's own noisy value are added to the logits in closed
     form, so that the network learns only the information of the image and of the other pixels. The
-    estimate is then exact near the clean end, where the noisy mask decides. ``sample_evidence``
-    false leaves it out of sampling only: a sampler's noisy mask is the network's own guess, whose
-    errors the evidence keeps. ``clip`` clamps estimates of x0 to the range of an encoded mask.
+    estimate is then exact near the clean end, where the noisy mask decides, and is the one that is
+    probed. Samplers leave the evidence out unless ``sample_evidence``: their noisy mask is the
+    network's own guess, whose errors the evidence would keep. ``clip`` clamps estimates of x0 to
+    the range of an encoded mask.
 
     ``image_dropout`` is the share of cases trained without their image, which makes the network an
     unconditional denoiser as well. ``feedforward_share`` is the share trained as the feed-forward
@@ -90,9 +91,12 @@ class Diffusion(Mode):
     members: int = reading(1)
     start: Literal["noise", "one_step", "feedforward", "auxiliary"] = reading("noise")
     t_start: float = reading(1.0)
-    sample_evidence: bool = reading(True, later=True)
+    sample_evidence: bool = reading(False, validation=True, before=True)
 
     def __post_init__(self) -> None:
+        if not self.evidence or self.loss != "cross_entropy":
+            # Without effect, so that one meaning has one identity.
+            object.__setattr__(self, "sample_evidence", True)
         require(
             0 <= self.t_low < self.t_high <= 1,
             f"t_low={self.t_low}, t_high={self.t_high} must satisfy 0 <= t_low < t_high <= 1",
@@ -101,11 +105,6 @@ class Diffusion(Mode):
         require(self.dice_weight >= 0, f"dice_weight={self.dice_weight} must not be negative")
         require(self.vlb_weight >= 0, f"vlb_weight={self.vlb_weight} must not be negative")
         require(self.timesteps >= 2, f"timesteps={self.timesteps} must be at least 2")
-        require(
-            self.evidence or self.sample_evidence,
-            "sample_evidence=False leaves out of sampling what evidence=False does not train;"
-            " set evidence=True, or leave sample_evidence out",
-        )
         require(
             0 <= self.image_dropout < 1, f"image_dropout={self.image_dropout} must lie in [0, 1)"
         )
@@ -279,9 +278,7 @@ class Diffusion(Mode):
             generator(seed, member) for seed in seeds for member in range(self.members)
         ]  # per case and member: a sample does not depend on what else is in the batch
         side_branch: list[Tensor | None] = []
-        reader = (
-            self if self.sample_evidence else replace(self, evidence=False, sample_evidence=True)
-        )
+        reader = self if self.sample_evidence else replace(self, evidence=False)
 
         def noise() -> Tensor:
             return torch.stack([torch.randn(shape, generator=g) for g in draws]).to(images.device)

@@ -17,13 +17,24 @@ SPACE = Space(
         "feedforward": {"mode": "feedforward"},
         "ensemble": {"mode": {"deep_ensemble": {"networks": 2}}},
         "image_only": {"mode": "image_only"},
-        "fixed": {"mode": {"diffusion": {"sampler": {"ddim": {"steps": 2}}}}},
-        "reread": {"mode": {"diffusion": {"sampler": {"ddpm": {"steps": 3}}, "members": 2}}},
+        "fixed": {
+            "mode": {"diffusion": {"sample_evidence": True, "sampler": {"ddim": {"steps": 2}}}}
+        },
+        "reread": {
+            "mode": {
+                "diffusion": {
+                    "sample_evidence": True,
+                    "sampler": {"ddpm": {"steps": 3}},
+                    "members": 2,
+                }
+            }
+        },
         "diverging": {"mode": "feedforward", "train.learning_rate": 1e30, "train.clip": 1e30},
         "searched": {
             "mode": {
                 "diffusion": {
                     "schedule": Choice({"linear": {}, "cosine": {"shift": Uniform(-2.0, 1.0)}}),
+                    "sample_evidence": True,
                     "t_high": Uniform(0.8, 1.0),
                     "sampler": {"ddim": {"steps": 2}},
                 }
