@@ -1,9 +1,11 @@
 """Queries of a store of 10,000 trials, against DuckDB on one sorted file per table, and MLflow.
 
 The store is synthetic and local, with ten million rows of probes and calibration. Each trial is
-committed separately; then the attempts are compacted and small files merged, as by a driver. DuckDB
-reads the same rows from one sorted Parquet file per table, which it wrote itself, over a connection
-that stays open: a lower bound for a store that never receives new rows. The answers must agree.
+committed separately; then the attempts are compacted and small files merged, as by a driver. A
+count and ``segprint status`` are timed before that, after half of the attempts, and after all.
+DuckDB reads the same rows from one sorted Parquet file per table, which it wrote itself, over a
+connection that stays open: a lower bound for a store that never receives new rows. The answers must
+agree.
 
 Each side runs in its own process, and the two alternate. The files are not in the page cache at the
 start: the first answer to a query is cold, the median of the next five is warm.
@@ -12,7 +14,9 @@ start: the first answer to a query is cold, the median of the next five is warm.
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
+import io
 import multiprocessing
 import os
 import statistics
@@ -31,10 +35,12 @@ import pandas as pd
 import pyarrow as pa
 
 from bench import _mlflow, _store
+from orchestrator import cli
 from orchestrator.analyses import open_store
 from orchestrator.ledger.commits import PREFIX
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import compaction, delta_log, log_seal
+from orchestrator.tables import batch_selection, compaction, delta_log, log_seal
+from orchestrator.tables.compaction_log import TABLES
 from orchestrator.views.catalog import Catalog
 from trainables.schemas import SCHEMAS
 
@@ -73,9 +79,19 @@ def main() -> None:
         _store.generate(Path(url), TRIALS)
         print(f"queries: {TRIALS} trials: {listed(f'{url}/commits', f'{url}/trials')}")
         compactor = Side(partial(compactor_of, url))
-        for name in ("compacting", "merging"):
+        took = {0: from_shell(folder, url)}
+        for name, share in (("compacting half", 50), ("compacting the rest", 100)):
             seconds, _ = compactor.ask(name)
             print(f"queries: {name}: {seconds:.0f} s, at most {compactor.peak():.0f} MiB in memory")
+            took[share] = from_shell(folder, url)
+        for name in took[100]:
+            seconds = {share: of_share[name] for share, of_share in took.items()}
+            ratios = [
+                f"{s:.2f} s at {n} % (ratio {s / seconds[100]:.1f})" for n, s in seconds.items()
+            ]
+            print(f"queries: {name}, by the share that is compacted: {', '.join(ratios)}")
+        seconds, _ = compactor.ask("merging")
+        print(f"queries: merging: {seconds:.0f} s, at most {compactor.peak():.0f} MiB in memory")
         tables = listed(*(f"{url}/{file.key}" for file in files_of(url)))
         print(f"queries: tables: {tables}; below tables/, {listed(f'{url}/tables')}")
         one_file_each(url, plain)
@@ -160,13 +176,48 @@ def listed(*places: str) -> str:
     return f"{len(files)} files of {sum(p.stat().st_size for p in files) / 2**20:.0f} MiB"
 
 
+def from_shell(folder: str, url: str) -> dict[str, float]:
+    """Return the seconds of a count and of a study's status, as a new process answers them."""
+    forget(folder)
+    side = Side(partial(shell_questions, url))
+    took = {name: side.ask(name) for name in ("opening", "count of all cases", "status")}
+    (cases,) = took["count of all cases"][1]["cases"]
+    assert cases == (TRIALS - TRIALS // 50) * (_store.TEST + _store.VAL), cases
+    return {name: seconds for name, (seconds, _) in took.items()}
+
+
+def shell_questions(url: str) -> Questions:
+    """Return what a user asks of a store that may not be compacted."""
+
+    def status() -> None:
+        with contextlib.redirect_stdout(io.StringIO()):
+            assert cli.main(["--store", url, "status", STUDY]) == 0
+
+    return {
+        "opening": lambda: open_store(url),
+        "count of all cases": lambda: open_store(url).sql("SELECT count(*) AS cases FROM cases"),
+        "status": status,
+    }
+
+
 def compactor_of(url: str) -> Questions:
     """Return what a driver does after each round, here for all attempts at once."""
     store = Store(url)
     return {
-        "compacting": partial(compaction.compact_committed, store),
+        "compacting half": partial(compact_half, store),
+        "compacting the rest": partial(compaction.compact_committed, store),
         "merging": partial(compaction.merge_small_files, store),
     }
+
+
+def compact_half(store: Store) -> None:
+    """Append batches until the tables have half of the trials."""
+    attempts = 0
+    while attempts < TRIALS // 2 and (found := batch_selection.next_batch(store)) is not None:
+        batch, rows = found
+        for name in TABLES:
+            compaction.append(store, name, batch, rows)
+        attempts += len(batch.members)
 
 
 def files_of(url: str) -> list[log_seal.DataFile]:

@@ -90,8 +90,8 @@ def _study_status(options: Namespace) -> int:
         who = f"process {driver.process.pid} on {driver.process.host}" if driver else "nobody"
         say(f"\n{study}: {who} drives it now")
         sizes = ledger.weights.sizes()
-        needed = needed_weights(ledger, strict=False)
-        kept = [n for training, n in sizes.items() if study in needed.get(training, ())]
+        needed = needed_weights(ledger, study, strict=False) if sizes else {}
+        kept = [n for training, n in sizes.items() if training in needed]
         if kept:
             say(f"weights of {plural(len(kept), 'training')}: {size(sum(kept))}")
     return 0

@@ -26,7 +26,8 @@ def main(options: Namespace) -> int:
 def _list(options: Namespace) -> int:
     """Print the kept weights, and who needs them."""
     ledger = ledger_of(options)
-    sizes, needed = ledger.weights.sizes(), needed_weights(ledger, strict=False)
+    sizes = ledger.weights.sizes()
+    needed = needed_weights(ledger, strict=False) if sizes else {}
     rows = [
         {"training": training, "bytes": count, "studies": ", ".join(needed.get(training, ()))}
         for training, count in sorted(sizes.items())

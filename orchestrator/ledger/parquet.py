@@ -128,6 +128,28 @@ def fields(schema: pa.Schema) -> list[pa.Field[Any]]:
     return list(cast("Any", schema))
 
 
+def with_dictionaries(name: str, tables: Sequence[pa.Table]) -> pa.Table:
+    """Return rows of one table together, with dictionary columns for texts.
+
+    These take a fifth of the memory. Many small tables are joined first: a conversion takes about
+    the same time for each table, whatever its rows.
+    """
+    schema = pa.schema(
+        f.with_type(pa.dictionary(pa.int32(), f.type)) if pa.types.is_string(f.type) else f
+        for f in fields(SCHEMAS[name])
+    )
+    if not tables:
+        return schema.empty_table()
+    kinds: dict[pa.Schema, list[pa.Table]] = {}
+    for table in tables:
+        kinds.setdefault(table.schema, []).append(table)
+    joined = [
+        pa.concat_tables(same).unify_dictionaries().combine_chunks() for same in kinds.values()
+    ]
+    whole = pa.concat_tables([table.cast(schema) for table in joined])
+    return whole.unify_dictionaries().combine_chunks()
+
+
 def coded(column: pa.ChunkedArray[Any]) -> tuple[list[str], NDArray[np.int64]]:
     """Return a text column's distinct values, sorted, and each row's index into them.
 

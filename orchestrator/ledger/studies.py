@@ -6,7 +6,6 @@ saves requests. Readers see no difference.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import itertools
 import json
@@ -15,19 +14,14 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, NotRequired, TypedDict, TypeVar, Unpack, cast
 
-import pyarrow as pa
-
 from orchestrator.formatting import printable
-from orchestrator.ledger import shared_declarations
+from orchestrator.ledger import declared_texts, shared_declarations
 from orchestrator.ledger.shared_declarations import is_shared
-from orchestrator.ledger.stored_json import dump_object, is_text, parse_object, warn_once
+from orchestrator.ledger.stored_json import dump_object, parse_object, warn_once
 from orchestrator.storage.object_store import Store
-from search_spaces._types import LONGEST_NAME
 
 T = TypeVar("T")
 
-COMPACTED = "tables/declared/"
-"""Below it are copies of the declarations, one object per study and revision."""
 REQUIRED = ("arm", "config", "values")
 """The fields that every declaration has."""
 LEAST_SHARED = 100
@@ -140,23 +134,32 @@ class Studies:
             ValueError: an object is damaged, and ``whole`` is set.
         """
         prefix = "/".join(["studies", *filter(None, (study, revision)), ""])
-        listed = self.store.list(prefix)
-        shared = self._shared([key for key in listed if is_shared(key)], ["key"], whole=whole)
+        return self._slots(self.store.list(prefix), whole=whole)
+
+    def _slots(self, listed: list[str], *, whole: bool) -> list[Declared]:
+        """Return the trials that listed objects declare, sorted by key."""
+        shared = declared_texts.shared(self.store, filter(is_shared, listed), ["key"], whole=whole)
         keys = {*listed, *(str(key) for table in shared for key in table["key"].to_pylist())}
         return [slot for key in sorted(keys) if (slot := Declared.parse(key)) is not None]
 
     def current(self, study: str | None = None, *, strict: bool = False) -> list[Declared]:
         """Return the trials of a study's current revision, or of all studies not retired.
 
-        A study whose description is damaged is reported and left out unless ``strict`` is set.
+        One listing. A study whose description is damaged is reported and left out unless
+        ``strict`` is set.
 
         Raises:
             ValueError: a description is damaged, and ``strict`` is set.
         """
+        keys = self.store.list(f"studies/{study}/" if study else "studies/")
+        revisions: dict[tuple[str, str], list[str]] = {}
+        for key in keys:
+            name, revision = (*key.split("/"), "")[1:3]
+            revisions.setdefault((name, revision), []).append(key)
         slots: list[Declared] = []
-        for name in [study] if study else self.names():
+        for name in [study] if study else self._names(keys, retired=False):
             try:
-                slots += self.declared(name, self._revision(name))
+                slots += self._slots(revisions.get((name, self._revision(name)), []), whole=False)
             except KeyError:  # no sweep of this study has started
                 continue
             except ValueError as error:
@@ -204,58 +207,32 @@ class Studies:
 
     def _contents(self, slots: Iterable[Declared]) -> dict[str, str | bytes]:
         """Return the stored JSON text of each trial's declaration, by the key of its slot."""
-        keys = {slot.key: (slot.study, slot.revision) for slot in slots}
-        contents: dict[str, str | bytes] = {}
-        for revision in sorted(set(keys.values())):
-            contents |= self._together(*revision)
-        contents |= self.store.get_many([key for key in keys if key not in contents])
-        return {key: contents[key] for key in keys if key in contents}
+        revisions: dict[declared_texts.Revision, list[str]] = {}
+        for slot in slots:
+            revisions.setdefault((slot.study, slot.revision), []).append(slot.key)
+        return declared_texts.read(self.store, revisions)
 
     def compact(self) -> None:
         """Copy the declarations of each study and revision into one object, for readers."""
-        revisions: dict[tuple[str, str], list[str]] = {}
-        for slot in self.declared():
-            revisions.setdefault((slot.study, slot.revision), []).append(slot.key)
-        for revision, keys in revisions.items():
-            contents = self._together(*revision)
-            missing = [key for key in keys if key not in contents]
-            if missing:
-                contents |= self.store.get_many(missing)
-                rows = {key: contents[key] for key in keys if is_text(contents.get(key))}
-                self.store.put(_compacted_key(*revision), shared_declarations.dump(rows))
-
-    def _together(self, study: str, revision: str) -> dict[str, str | bytes]:
-        """Return the declarations that shared and compacted objects hold, by slot key."""
-        listed = self.store.list(f"studies/{study}/{revision}/")
-        columns = shared_declarations.SCHEMA.names
-        tables = self._shared([key for key in listed if is_shared(key)], columns, whole=False)
-        with contextlib.suppress(ValueError):  # a damaged copy is made again from the originals
-            tables += self._shared([_compacted_key(study, revision)], columns, whole=True)
-        return {
-            key: content
-            for table in tables
-            for key, content in zip(*(table[c].to_pylist() for c in columns), strict=True)
-        }
-
-    def _shared(self, keys: list[str], columns: list[str], *, whole: bool) -> list[pa.Table]:
-        """Read objects that many declarations share; see :meth:`declared` for ``whole``."""
-        tables: list[pa.Table] = []
-        for key, value in self.store.get_many(keys).items():
-            try:
-                tables.append(shared_declarations.load(key, value, columns))
-            except ValueError as error:
-                if whole:
-                    raise
-                warn_once(f"{error}; its trials are left out, see `segprint tables check`")
-        return tables
+        revisions: dict[declared_texts.Revision, list[str]] = {}
+        for key in self.store.list("studies/"):
+            slot = Declared.parse(key)  # None for an object that trials share already
+            if slot is not None:
+                revisions.setdefault((slot.study, slot.revision), []).append(key)
+        declared_texts.compact(self.store, revisions)
 
     # -- studies ------------------------------------------------------------------------------
 
     def names(self, *, retired: bool = False) -> list[str]:
         """Return the names of the studies that declared a trial, with retired ones if asked."""
-        keys = self.store.list("studies/")
+        return self._names(self.store.list("studies/"), retired=retired)
+
+    def _names(self, keys: list[str], *, retired: bool) -> list[str]:
+        """Return the names of the studies that declared a trial by an object in a listing."""
+        noted = {key.split("/")[1] for key in keys if key.endswith("/note.json")}
         names = {key.split("/")[1] for key in keys if is_shared(key) or Declared.parse(key)}
-        return [name for name in sorted(names) if retired or not self.note(name).get("retired")]
+        aside = {n for n in noted & names if not retired and self.note(n).get("retired")}
+        return sorted(names - aside)
 
     def describe(self, study: str, description: Description) -> None:
         """Write a study's question and current revision."""
@@ -303,8 +280,8 @@ class Studies:
     def forget(self, study: str) -> int:
         """Delete a study's declarations, but no result; return how many objects there were."""
         keys = self.store.list(f"studies/{study}/")
-        copy = _compacted_key(study, "").removesuffix(".parquet")
-        copies = [k for k in self.store.list(COMPACTED) if k.startswith(copy)]
+        copy = declared_texts.copy_key(study, "").removesuffix(".parquet")
+        copies = [k for k in self.store.list(declared_texts.COMPACTED) if k.startswith(copy)]
         for key in [*keys, *copies]:
             self.store.delete(key)
         return len(keys)
@@ -319,10 +296,3 @@ def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:
     left = iter(items)
     while batch := list(itertools.islice(left, size)):
         yield batch
-
-
-def _compacted_key(study: str, revision: str) -> str:
-    """Return the key of a copy; a name that would be too long for a file's name is hashed."""
-    if len(study.encode()) > LONGEST_NAME:
-        study = hashlib.sha256(study.encode()).hexdigest()
-    return f"{COMPACTED}{study}-{revision}.parquet"

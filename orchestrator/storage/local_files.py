@@ -26,29 +26,34 @@ class Entry:
     modified: datetime
 
 
-def files_below(folder: Path, root: str) -> list[Entry]:
-    """Return the files below a folder, with unfinished ones, sorted by key.
+def keys_below(folder: Path, root: str) -> list[str]:
+    """Return the files below a folder, with unfinished ones, sorted and relative to ``root``.
 
-    Keys are relative to ``root``. A folder that does not exist is empty; one that cannot be read
-    is an error.
+    A folder that does not exist is empty; one that cannot be read is an error.
     """
-    entries: list[Entry] = []
     if not folder.exists():
-        return entries
-    for directory, folders, files in os.walk(folder, onerror=_raise):
-        folders.sort()
-        for name in files:
-            path = os.path.join(directory, name)
-            with contextlib.suppress(FileNotFoundError):  # deleted since
-                status = os.stat(path)
-                modified = datetime.fromtimestamp(status.st_mtime, UTC)
-                entries.append(Entry(path[len(root) + 1 :], status.st_size, modified))
-    return sorted(entries, key=lambda entry: entry.key)
+        return []
+    return sorted(
+        os.path.join(directory, name)[len(root) + 1 :]
+        for directory, _, files in os.walk(folder, onerror=_raise)
+        for name in files
+    )
 
 
-def unfinished(entry: Entry) -> bool:
+def files_below(folder: Path, root: str) -> list[Entry]:
+    """Return what :func:`keys_below` does, with sizes and times, which take one look per file."""
+    entries: list[Entry] = []
+    for key in keys_below(folder, root):
+        with contextlib.suppress(FileNotFoundError):  # deleted since
+            status = os.stat(f"{root}/{key}")
+            modified = datetime.fromtimestamp(status.st_mtime, UTC)
+            entries.append(Entry(key, status.st_size, modified))
+    return entries
+
+
+def unfinished(key: str) -> bool:
     """Whether a file is not complete: its writer is still at work, or was killed."""
-    return entry.key.rpartition("/")[2].startswith(TEMPORARY)
+    return key.rpartition("/")[2].startswith(TEMPORARY)
 
 
 def _raise(error: OSError) -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar, cast
 
 import fsspec
 
-from orchestrator.storage.local_files import Entry, files_below, place, unfinished
+from orchestrator.storage.local_files import Entry, files_below, keys_below, place, unfinished
 from orchestrator.storage.retry import FAILURES, s3_code, with_retries
 
 S3_CLIENT = {
@@ -168,24 +168,21 @@ class Store:
 
     def list(self, prefix: str) -> list[str]:
         """Return the keys below a prefix that ends in ``/``, sorted."""
-        return [entry.key for entry in self.entries(prefix)]
+        if self.remote:
+            return [entry.key for entry in self.entries(prefix)]
+        folder = Path(self._path(prefix))
+        keys = self._listed(prefix, lambda: keys_below(folder, self._root), [])
+        return [key for key in keys if not unfinished(key)]
 
     def entries(self, prefix: str) -> list[Entry]:
         """Return the objects below a prefix that ends in ``/``, sorted by key."""
         path = self._path(prefix)
-        try:
-            if not self.remote:
-                files = self.with_retries(
-                    "list", prefix, lambda: files_below(Path(path), self._root)
-                )
-                return [entry for entry in files if not unfinished(entry)]
-            listing: dict[str, dict[str, Any]] = self.with_retries(
-                "list", prefix, lambda: self._files.find(path, detail=True)
-            )
-        except FileNotFoundError:
-            return []
-        except FAILURES as error:
-            raise self.error("list", prefix, error) from error
+        if not self.remote:
+            files = self._listed(prefix, lambda: files_below(Path(path), self._root), [])
+            return [entry for entry in files if not unfinished(entry.key)]
+        listing: dict[str, dict[str, Any]] = self._listed(
+            prefix, lambda: self._files.find(path, detail=True), {}
+        )
         start = len(self._root) + 1
         entries = [
             Entry(path[start:], int(info["size"]), info["LastModified"])
@@ -197,7 +194,16 @@ class Store:
     def unfinished(self) -> list[Entry]:
         """Return the files that killed writers left in a directory; S3 drops its own."""
         files = [] if self.remote else files_below(Path(self.url), self._root)
-        return [entry for entry in files if unfinished(entry)]
+        return [entry for entry in files if unfinished(entry.key)]
+
+    def _listed(self, prefix: str, call: Callable[[], Result], empty: Result) -> Result:
+        """Return a listing; ``empty`` if there is no such folder."""
+        try:
+            return self.with_retries("list", prefix, call)
+        except FileNotFoundError:
+            return empty
+        except FAILURES as error:
+            raise self.error("list", prefix, error) from error
 
     def _exists(self, key: str) -> bool:
         if not self.remote:

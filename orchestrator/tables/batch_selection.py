@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from functools import partial
 
 import pyarrow as pa
 
@@ -15,7 +18,7 @@ from orchestrator.ledger.commits import (
     labels_of,
     load_record,
 )
-from orchestrator.ledger.parquet import decode
+from orchestrator.ledger.parquet import decode, with_dictionaries
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log
 from orchestrator.tables.compaction_log import TABLES, Batch, compacted_attempts
@@ -104,46 +107,51 @@ def _readable(
     hashes: dict[str, str] = {}
     rows: Rows = {}
     size = 0
-    for start in range(0, len(keys), READ_TOGETHER):
-        if wanted is None and (size > MOST_BYTES or len(members) >= MOST_COMMITS):
-            break
-        renew()
-        values = store.get_many(keys[start : start + READ_TOGETHER])
-        loaded = [load_record(key, value) for key, value in values.items()]
-        records = [record for record in loaded if isinstance(record, Record)]
-        objects = store.get_many([t.key for record in records for t in record.tables.values()])
-        for record in loaded:
-            try:
-                if isinstance(record, DamagedError):
-                    raise record
-                if Commit.key_of(record.digest, record.outcome, record.attempt) != record.key:
-                    raise DamagedError(f"{record.key}: it holds {record.digest} {record.outcome}")
+    with ThreadPoolExecutor(os.cpu_count() or 1) as pool:
+        for start in range(0, len(keys), READ_TOGETHER):
+            if wanted is None and (size > MOST_BYTES or len(members) >= MOST_COMMITS):
+                break
+            renew()
+            values = store.get_many(keys[start : start + READ_TOGETHER])
+            loaded = [load_record(key, value) for key, value in values.items()]
+            records = [record for record in loaded if isinstance(record, Record)]
+            objects = store.get_many([t.key for record in records for t in record.tables.values()])
+            together: Rows = {}
+            for record, tables in zip(
+                loaded, pool.map(partial(_rows, objects), loaded), strict=True
+            ):
+                if isinstance(record, DamagedError) or isinstance(tables, DamagedError):
+                    notice(f"{tables}; left out, see `segprint tables check`")
+                    continue
                 if wanted is not None and wanted[record.key] != record.attempt:
                     continue
-                tables = _rows(record, objects)
-            except DamagedError as error:
-                notice(f"{error}; left out, see `segprint tables check`")
-                continue
-            size += sum(stored.size for stored in record.tables.values())
-            members[record.key] = record.attempt
-            hashes[record.key] = record.objects
-            for name, table in tables.items():
-                rows.setdefault(name, []).append(table)
+                size += sum(stored.size for stored in record.tables.values())
+                members[record.key] = record.attempt
+                hashes[record.key] = record.objects
+                for name, table in tables.items():
+                    together.setdefault(name, []).append(table)
+            for name, several in together.items():
+                rows.setdefault(name, []).append(with_dictionaries(name, several))
     return members, rows, hashes
 
 
-def _rows(record: Record, objects: Mapping[str, bytes]) -> dict[str, pa.Table]:
-    """Return an attempt's rows by table.
-
-    Raises:
-        DamagedError: an object is missing or is not what was committed.
-    """
+def _rows(
+    objects: Mapping[str, bytes], record: Record | DamagedError
+) -> dict[str, pa.Table] | DamagedError:
+    """Return an attempt's rows by table; the error if an object is not what was committed."""
+    if isinstance(record, DamagedError):
+        return record
+    if Commit.key_of(record.digest, record.outcome, record.attempt) != record.key:
+        return DamagedError(f"{record.key}: it holds {record.digest} {record.outcome}")
     labels = record.labels
     tables: dict[str, pa.Table] = {}
-    for name in reversed(TABLES):  # trials first: older rows take their labels from it
-        stored = record.tables.get(name)
-        if stored is not None:
-            tables[name] = decode(stored, objects.get(stored.key), record, labels)
-            if name == "trials":
-                labels = labels_of(tables[name].to_pylist()[0])
+    try:
+        for name in reversed(TABLES):  # trials first: older rows take their labels from it
+            stored = record.tables.get(name)
+            if stored is not None:
+                tables[name] = decode(stored, objects.get(stored.key), record, labels)
+                if name == "trials":
+                    labels = labels_of(tables[name].to_pylist()[0])
+    except DamagedError as error:
+        return error
     return tables

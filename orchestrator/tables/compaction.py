@@ -18,7 +18,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.ledger.commits import DamagedError
-from orchestrator.ledger.parquet import coded, fields
+from orchestrator.ledger.parquet import coded, with_dictionaries
 from orchestrator.ledger.studies import Studies
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log, file_cache
@@ -29,7 +29,6 @@ from orchestrator.tables.compaction_log import TABLES, Batch
 from orchestrator.tables.delta_commit import Change, ConflictError, commit
 from orchestrator.tables.delta_log import TableVersion
 from orchestrator.tables.log_seal import DataFile
-from trainables.schemas import SCHEMAS
 
 SORT_COLUMNS = ("task", "model", "mode", "schedule", "digest")
 TARGET_BYTES = 64 << 20
@@ -127,13 +126,8 @@ def rebuild(store: Store, notice: Notice = no_notice) -> int:
 
 
 def _sorted(name: str, tables: Sequence[pa.Table]) -> pa.Table:
-    """Return rows of one table sorted; dictionary columns take a fifth of the memory."""
-    schema = pa.schema(
-        f.with_type(pa.dictionary(pa.int32(), f.type)) if pa.types.is_string(f.type) else f
-        for f in fields(SCHEMAS[name])
-    )
-    whole = pa.concat_tables([schema.empty_table(), *(table.cast(schema) for table in tables)])
-    whole = whole.unify_dictionaries().combine_chunks()
+    """Return rows of one table sorted, with dictionary columns for texts."""
+    whole = with_dictionaries(name, tables)
     return whole.take(np.lexsort([coded(whole[column])[1] for column in reversed(SORT_COLUMNS)]))
 
 

@@ -6,19 +6,23 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.tables.snapshot import Snapshot
 
 
-def needed_weights(ledger: Ledger, *, strict: bool = True) -> dict[str, list[str]]:
+def needed_weights(
+    ledger: Ledger, study: str | None = None, *, strict: bool = True
+) -> dict[str, list[str]]:
     """Return the studies, without retired ones, that need each training, by its digest.
 
+    Only one ``study`` is looked at if it is given.
+
     Raises:
-        ValueError: a declaration is damaged, and ``strict`` is set; otherwise it is left out, so
-            the answer must not decide what is deleted.
+        ValueError: a declaration is damaged, and ``strict`` is set; otherwise it is left out, and
+            committed rows are read only for declarations that name no trainings, so the answer
+            must not decide what is deleted.
     """
-    slots = ledger.studies.current(strict=strict)
+    slots = ledger.studies.current(study, strict=strict)
     studies = ledger.studies
     declarations = studies.declarations(slots) if strict else studies.undamaged(slots)
-    read: dict[str, list[str]] = {}
-    for row in Snapshot(ledger.store).table("trials").select(["digest", "trainings"]).to_pylist():
-        read[row["digest"]] = row["trainings"] or []
+    unknown = {s.digest for s in slots if strict or "trainings" not in declarations.get(s.key, ())}
+    read = _read_trainings(ledger, unknown) if unknown else dict[str, list[str]]()
     needed: dict[str, set[str]] = {}
     for slot in slots:
         declaration = declarations.get(slot.key)
@@ -27,3 +31,9 @@ def needed_weights(ledger: Ledger, *, strict: bool = True) -> dict[str, list[str
         for training in trainings:
             needed.setdefault(training, set()).add(slot.study)
     return {training: sorted(studies) for training, studies in needed.items()}
+
+
+def _read_trainings(ledger: Ledger, digests: set[str]) -> dict[str, list[str]]:
+    """Return the trainings that committed trials read, by the trial's digest."""
+    trials = Snapshot(ledger.store).table("trials", digests).select(["digest", "trainings"])
+    return {row["digest"]: row["trainings"] or [] for row in trials.to_pylist()}

@@ -111,8 +111,11 @@ def _in_flight(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
 
 def _weights(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
     """Yield weights that no study needs, and weights without a record; each record first."""
+    entries = ledger.store.entries(WEIGHTS)
+    if not entries:
+        return
     needed, kept = needed_weights(ledger), ledger.weights.sizes()
-    for entry in sorted(ledger.store.entries(WEIGHTS), key=lambda e: not e.key.endswith(".json")):
+    for entry in sorted(entries, key=lambda e: not e.key.endswith(".json")):
         training = entry.key.removeprefix(WEIGHTS).partition("/")[0].removesuffix(".json")
         if training in needed or entry.modified >= before:
             continue
