@@ -114,6 +114,7 @@ def _store(ledger: Ledger) -> Checks:
         risk = "several racing writers win and the last is kept: run one driver per study"
         yield CheckResult("store", "warning", f"{found}; {risk}")
     yield from preflight.store_times(ledger.store)
+    yield from preflight.conditional_writes(ledger.store)
 
 
 def _cache() -> Checks:

@@ -15,7 +15,7 @@ from orchestrator.commands.options import ledger_of, limited
 from orchestrator.commands.output import emit, print_json, say
 from orchestrator.formatting import clock, plural, size
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.planning import selection
+from orchestrator.planning import selection, store_load
 from orchestrator.planning.cells import Cell, left_out
 from orchestrator.planning.cost import (
     Estimator,
@@ -71,13 +71,17 @@ def summarize(plan: Plan, ledger: Ledger) -> PlanSummary:
     left = remaining(plan, Estimator(ledger))
     cells = _cell_rows(plan, ledger, left)
     stale = None if plan.complete else outdated(plan, ledger)
+    sizes = _totals(plan, left)
     totals = {
-        **_totals(plan, left),
+        **sizes,
         "done": sum(row["done"] for row in cells),
         "from_other_studies": sum(row["from_others"] for row in cells),
         "fronts": fronts(plan),
         "outdated": dataclasses.asdict(stale) if stale is not None else None,
-        "warnings": warnings(_untrained(plan)),
+        "warnings": [
+            *warnings(_untrained(plan)),
+            *store_load.warnings(ledger.store, sizes["to_run"], sizes["wall_seconds"]),
+        ],
     }
     lines = [f"{plan.study}: {_summary(totals)}"]
     lines += [str(stale)] if stale is not None else []

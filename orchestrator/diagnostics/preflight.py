@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 from packaging.requirements import Requirement
 
+from orchestrator.ledger import write_rate
 from orchestrator.storage.object_store import Store, StoreError
 
 ROUNDS = 5
@@ -103,6 +104,17 @@ def store_times(store: Store) -> Checks:
         remedy = ": set this machine's clock (NTP), or leases of live trials seem to have expired"
     found = f"{requests.skew:+.1f} s from the store's{remedy}"
     yield CheckResult("clock", "warning" if is_skewed else "ok", found)
+
+
+def conditional_writes(store: Store) -> Checks:
+    """Measure the writes that commits and compactions make, and remember their rate."""
+    try:
+        rate = write_rate.measure(store, socket.gethostname())
+    except StoreError as error:
+        yield CheckResult("conditional writes", "failure", str(error))
+        return
+    found = f"{rate.per_second:g} per second, one after another: `segprint plan` compares with it"
+    yield CheckResult("conditional writes", "ok", found)
 
 
 class _Requests(NamedTuple):

@@ -13,6 +13,7 @@ Keys below the store's root::
     checkpoints/DIGEST.pt, leases/DIGEST.json           of a run in flight
     drivers/STUDY/NUMBER.json                           which process drives a study
     quarantine/                                         damaged commits that were set aside
+    doctor.json                                         the measured rate of conditional writes
     tables/                                             the committed rows, compacted for speed
 
 :meth:`Ledger.commit` writes rows. ``tables/`` is derived from the other keys

@@ -17,6 +17,7 @@ from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.resources import ResourceRequest, workers_of
 from orchestrator.planning.selection import Standing
+from orchestrator.planning.store_load import COMPACT_EVERY
 from orchestrator.provenance import code_version
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import CellSearch
@@ -33,8 +34,6 @@ from trainables.training.attempt import commit_unfinished
 
 LEAST_SHARE = 0.05
 """The duration of a trial is extrapolated once this fraction of its steps is done."""
-COMPACT_EVERY = 500
-"""The tables are compacted each time this many trials have ended."""
 
 TuneResult = Mapping[str, Any]
 """A report of a trial to Tune (:func:`trainables.worker.report_of`); at its end, its outcome."""

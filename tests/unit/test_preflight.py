@@ -15,6 +15,8 @@ import torch
 
 from orchestrator.diagnostics import node_checks, preflight
 from orchestrator.diagnostics.preflight import CheckResult
+from orchestrator.ledger import write_rate
+from orchestrator.ledger.write_rate import WriteRate
 from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
 
@@ -50,6 +52,41 @@ def test_an_odd_store_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     assert "nearer" in said
     assert "4 of 5 reads" in said
     assert "+3600.0 s" in said
+
+
+class Paced(Store):
+    """A store that takes 50 ms for each new object, and counts them."""
+
+    created = 0
+
+    def create(self, key: str, value: bytes) -> bool:
+        type(self).created += 1
+        time.sleep(0.05)
+        return super().create(key, value)
+
+
+def test_conditional_writes_are_measured_remembered_and_cleaned_up(tmp_path: Path) -> None:
+    store = Paced(str(tmp_path / "store"))
+    assert WriteRate.remembered(store) is None
+    assert states(preflight.conditional_writes(store)) == {"conditional writes": "ok"}
+    assert Paced.created >= 5
+    rate = WriteRate.remembered(store)
+    assert rate is not None
+    assert 0 < rate.per_second <= 20
+    assert store.list("checks/") == []
+
+
+@pytest.mark.parametrize("content", [b"{", b"[]", b"{}", b'{"per_second": "fast"}', b"\xff"])
+def test_a_damaged_rate_is_none(tmp_path: Path, content: bytes) -> None:
+    store = Store(str(tmp_path / "store"))
+    store.put(write_rate.KEY, content)
+    assert WriteRate.remembered(store) is None
+
+
+def test_a_store_that_cannot_be_written_has_no_rate(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    (found,) = preflight.conditional_writes(Store(str(tmp_path / "file")))
+    assert found.state == "failure"
 
 
 def test_two_processes_reach_each_other() -> None:
