@@ -21,7 +21,7 @@ from orchestrator.ledger.commits import DamagedError
 from orchestrator.ledger.parquet import read_parquet
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.log_seal import DataFile
-from trainables.decoding.tree import cache_dir
+from trainables.decoding.tree import cache_dir, stamp_of
 
 PATTERN = re.compile(r"[*?[]")
 """Characters that DuckDB takes for a pattern: files of such a store are copied to the cache."""
@@ -109,8 +109,9 @@ def _fetched(store: Store, files: Sequence[DataFile]) -> list[Path]:
             verify(key, values.get(key))
             _replace(copies[key], values[key])
             _mark_verified(copies[key])
-    for path in copies.values():  # the time of access says when a copy was last used
-        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+    for path in copies.values():  # the mark's time says when a copy was last used
+        with contextlib.suppress(OSError):
+            os.utime(_mark(path))
     if missing:
         _delete_least_recent(folder)
     return list(copies.values())
@@ -127,7 +128,7 @@ def _delete_least_recent(folder: Path) -> None:
     """Delete the copies that were not used for longest, until the rest fit the cache."""
     from trainables.decoding.cache import cache_bytes  # it imports the data sets
 
-    copies = sorted((p.stat().st_atime, p.stat().st_size, p) for p in folder.glob("*.parquet"))
+    copies = sorted((_last_used(p), p.stat().st_size, p) for p in folder.glob("*.parquet"))
     excess = sum(size for _, size, _ in copies) - cache_bytes()
     for used, size, path in copies:
         if excess <= 0 or used > time.time() - IN_USE_SECONDS:
@@ -135,6 +136,12 @@ def _delete_least_recent(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):  # another process deleted it
             path.unlink()
         excess -= size
+
+
+def _last_used(path: Path) -> float:
+    """Return when a copy was last used; when it was written, if it has no mark."""
+    mark = _mark(path)
+    return (mark if mark.exists() else path).stat().st_mtime
 
 
 # -- marks of verified files ----------------------------------------------------------------------
@@ -161,6 +168,6 @@ def _mark(path: Path) -> Path:
 
 
 def _fingerprint(path: Path) -> str:
-    """Return what changes when somebody rewrites a file."""
+    """Return what changes when somebody rewrites a file, even if its size and times are kept."""
     status = path.stat()
-    return f"{status.st_size} {status.st_mtime_ns} {status.st_ino}"
+    return f"{status.st_size} {stamp_of(status)}"

@@ -116,6 +116,25 @@ def test_a_changed_mask_changes_the_hash(folder: Path) -> None:
     assert load(made("folder", folder)).content_hash != before
 
 
+@pytest.mark.parametrize("replaced", [False, True])
+def test_a_change_that_keeps_size_and_time_of_modification_is_noticed(
+    folder: Path, replaced: bool
+) -> None:
+    noise = [np.random.default_rng(i).integers(0, 256, (48, 56, 3), np.uint8) for i in range(2)]
+    old, new = (trees.png(values) for values in noise)
+    assert (old == new, len(old) == len(new)) == (False, True)
+    image = folder / "images" / "case7.png"
+    image.write_bytes(old)
+    before, status = load(made("folder", folder)).content_hash, image.stat()
+    target = folder / "other" if replaced else image
+    target.write_bytes(new)
+    os.utime(target, ns=(status.st_atime_ns, status.st_mtime_ns))
+    os.replace(target, image)
+    assert (image.stat().st_size, image.stat().st_mtime_ns) == (len(old), status.st_mtime_ns)
+    forget()
+    assert load(made("folder", folder)).content_hash != before
+
+
 def test_the_same_files_elsewhere_are_the_same_data(
     folder: Path, tmp_path: Path, small: Callable[..., Config]
 ) -> None:

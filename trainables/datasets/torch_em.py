@@ -22,7 +22,7 @@ from trainables.decoding.labels import Legend, check_values, classes_of, ignores
 from trainables.decoding.layout import SPLIT_WORDS
 from trainables.decoding.mask_files import read_objects
 from trainables.decoding.pairs import Pair, mismatch, reader, sources
-from trainables.decoding.tree import File, in_a_line
+from trainables.decoding.tree import File, in_a_line, stamp_of
 from trainables.interfaces.dataset import Split
 from trainables.part import require
 from trainables.part_fields import later
@@ -239,6 +239,6 @@ def _file(folder: Path, path: str) -> File:
     return File(
         below.as_posix(),
         status.st_size,
-        f"{status.st_mtime_ns}",
+        stamp_of(status),
         functools.partial(Path.read_bytes, place),
     )

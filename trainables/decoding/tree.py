@@ -112,7 +112,7 @@ class Tree:
 
     @property
     def stamp(self) -> str:
-        """Changes when any file's path, size or time of change does."""
+        """Changes when any file's path, size or stamp does."""
         listing = "\n".join(f"{f.path}|{f.size}|{f.stamp}" for f in self.files)
         return hashlib.sha256(listing.encode()).hexdigest()
 
@@ -221,10 +221,18 @@ def _local(
         if stat.S_ISDIR(mode.st_mode):
             yield from _local(root, path, (*above, here))
         elif stat.S_ISREG(mode.st_mode):
-            stamp = f"{mode.st_mtime_ns}"
-            yield File(_below(root, path), mode.st_size, stamp, path.read_bytes)
+            yield File(_below(root, path), mode.st_size, stamp_of(mode), path.read_bytes)
         else:
             yield Problem(_below(root, path), "is neither a file nor a folder")
+
+
+def stamp_of(status: os.stat_result) -> str:
+    """Return a text that changes when somebody writes or replaces a local file.
+
+    Tools can set the time of modification, as ``cp -p`` does, but not the time of change of the
+    status; a file that is put in the place of another has another inode.
+    """
+    return f"{status.st_mtime_ns} {status.st_ctime_ns} {status.st_ino}"
 
 
 def _below(root: Path, path: Path) -> str:
