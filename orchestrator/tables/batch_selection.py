@@ -23,6 +23,7 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log
 from orchestrator.tables.compaction_log import TABLES, Batch, compacted_attempts
 from orchestrator.tables.lost_records import lost
+from orchestrator.tables.retrained import note_checked, retrained
 
 MOST_COMMITS, MOST_BYTES = 2000, 32 << 20
 """Limits of a batch, which is held in memory; rows take about ten times their Parquet bytes."""
@@ -52,14 +53,18 @@ def next_batch(
     """
     trials = delta_log.load(store, "trials")
     known = compacted_attempts(store, trials) if trials is not None else {}
+    entries = store.entries(PREFIX)
+    replaced = retrained(store, known, entries, whole=True)
+    known = {k: attempt for k, attempt in known.items() if k not in replaced}
     number = (trials.batch if trials else 0) + 1
     key = Batch.key(number)
     try:
         batch = Batch.load(key, store.get(key))
     except KeyError:
-        listed = [k for k in store.list(PREFIX) if k not in known and Commit.parse(k)]
+        listed = [e.key for e in entries if e.key not in known and Commit.parse(e.key)]
         members, rows, objects = _readable(store, listed, notice, renew)
         if not members:
+            note_checked(store, entries)
             return None
         at = datetime.now(UTC).isoformat(timespec="seconds")
         store.create(key, Batch(number, at, members, objects).dump())

@@ -76,6 +76,7 @@ class Check:
                 records.append(record)
                 yield from self._check_place(record)
                 yield from self._check_objects(record, objects)
+                yield from self._check_current(record)
             elif isinstance(record, NewerError):
                 yield Finding("note", key, str(record), "update Segprint")
             else:
@@ -145,6 +146,16 @@ class Check:
         if Commit.key_of(record.digest, record.outcome, record.attempt) != record.key:
             error = DamagedError(f"it holds {record.digest} {record.outcome}")
             yield self._damaged(record.key, record.attempt, error)
+
+    def _check_current(self, record: Record) -> Iterator[Finding]:
+        """The tables must not hold another attempt than the record names."""
+        compacted = self.compacted.get(record.key, record.attempt)
+        if compacted != record.attempt:
+            what = (
+                f"the tables hold attempt {compacted} and the record names {record.attempt}, which"
+                " counts: the first record was lost, and the trial was trained again"
+            )
+            yield Finding("damage", record.key, what, REBUILD)
 
     def _check_objects(self, record: Record, objects: dict[str, Entry]) -> Iterator[Finding]:
         """The objects of a record must be those that were committed."""

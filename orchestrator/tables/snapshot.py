@@ -14,13 +14,13 @@ import duckdb
 import pyarrow as pa
 
 from orchestrator.ledger.commits import (
+    PREFIX,
     Commit,
     DamagedError,
     Labels,
     Record,
     counted,
     labels_of,
-    list_commits,
     load_record,
 )
 from orchestrator.ledger.parquet import decode
@@ -30,6 +30,7 @@ from orchestrator.tables.compaction_log import batches, compacted_attempts
 from orchestrator.tables.delta_log import TableVersion
 from orchestrator.tables.log_seal import ROOT
 from orchestrator.tables.lost_records import lost
+from orchestrator.tables.retrained import retrained
 from trainables.schemas import SCHEMAS
 
 log = logging.getLogger("segprint.tables")
@@ -94,7 +95,12 @@ class Snapshot:
         self._compacted: dict[str, str] = {}
         self._records: dict[str, Record | DamagedError] = {}
         self._trials = self._open_trials()
-        self._commits = {commit.key: commit for commit in list_commits(store)}
+        listed = store.entries(PREFIX)
+        commits = (Commit.parse(entry.key) for entry in listed)
+        self._commits = {commit.key: commit for commit in commits if commit is not None}
+        for key, record in retrained(store, self._compacted, listed).items():
+            self._records[key] = record
+            del self._compacted[key]  # its rows are read from the attempt's objects
         self._add_lost()
         if version is not None:
             self._go_back_to(version)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 
@@ -10,7 +11,7 @@ from orchestrator.analyses import open_store
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import compaction
+from orchestrator.tables import compaction, retrained
 from tests.conftest import Segprint
 from tests.faults.hands import commit
 from tests.faults.proxy import Proxy
@@ -19,8 +20,9 @@ FEW, MANY = 3, 30
 
 
 @pytest.fixture
-def stores(remote: Store) -> list[Store]:
-    """A store with few trials of one study, and one with many."""
+def stores(remote: Store, monkeypatch: pytest.MonkeyPatch) -> list[Store]:
+    """A store with few trials of one study, and one with many; no record counts as recent."""
+    monkeypatch.setattr(retrained, "MARGIN", timedelta(hours=-1))
     stores = [Store(f"{remote.url}/{count}") for count in (FEW, MANY)]
     for store, count in zip(stores, (FEW, MANY), strict=True):
         ledger = Ledger(store)
