@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.weights import Retention
 from trainables.schemas import Outcome, Tables
-from trainables.training.trained import Trained, WeightsError
+
+if TYPE_CHECKING:  # it imports torch, which commands that only read the store do without
+    from trainables.training.trained import Trained
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,8 @@ class LedgerSink:
         replace(self.ledger, store=self.ledger.store.patient(0)).leases.renew(digest)
 
     def weights(self, training: str) -> Trained | None:
+        from trainables.training.trained import WeightsError
+
         try:
             return self.ledger.weights.load(training)
         except WeightsError as error:

@@ -10,10 +10,12 @@ from __future__ import annotations
 import json
 import logging
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from orchestrator.storage.object_store import Store
-from trainables.training.trained import Trained, WeightsError
+
+if TYPE_CHECKING:  # it imports torch, which commands that only list weights do without
+    from trainables.training.trained import Trained
 
 PREFIX = "weights/"
 Keep = Literal["none", "final"]
@@ -58,6 +60,8 @@ class WeightsStore:
         Raises:
             WeightsError: they are damaged; names them by their hash.
         """
+        from trainables.training.trained import Trained, WeightsError
+
         try:
             header = self.store.get(record_key(training))
         except KeyError:
@@ -80,6 +84,8 @@ class WeightsStore:
 
         Damaged weights of the same training are replaced.
         """
+        from trainables.training.trained import WeightsError
+
         if retention.keep == "none" or not self._affordable(trained, retention):
             return trained
         key = record_key(trained.training)
