@@ -5,12 +5,12 @@ from __future__ import annotations
 import ast
 import difflib
 import importlib
-import importlib.util
-import sys
+import reprlib
 from pathlib import Path
 from types import ModuleType
 
 from cluster._kinds import Cluster, Remote
+from trainables import user_files
 
 HERE = Path(__file__).parent
 
@@ -74,19 +74,11 @@ def _described(given: str) -> Cluster | Remote:
     path = Path(given)
     if not path.is_file():
         raise ValueError(f"cluster {given!r}: there is no such file")
-    spec = importlib.util.spec_from_file_location(f"segprint_cluster_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # dataclasses look up annotations here
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"cluster {given!r}: {type(error).__name__}: {error}") from error
+    module = user_files.load(path, f"cluster {given!r}")
     defined = getattr(module, "CLUSTER", None)
     if not isinstance(defined, (Cluster, Remote)):
         raise ValueError(
             f"cluster {given!r} must define CLUSTER = Slurm(...) or another kind of"
-            f" {', '.join(names())}; found {defined!r}"
+            f" {', '.join(names())}; found {reprlib.repr(defined)}"
         )
     return defined

@@ -338,8 +338,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
-    except KeyboardInterrupt:
-        return stopped()
+    except KeyboardInterrupt as error:
+        return stopped(f" at {error}" if str(error) else "")
     except RuntimeError as error:
         if str(error) == "Query interrupted":  # DuckDB's error after Ctrl-C
             return stopped()
@@ -355,9 +355,9 @@ def _json_alone() -> AbstractContextManager[None]:
     return only_json()
 
 
-def stopped() -> int:
+def stopped(where: str = "") -> int:
     """Print how to continue, and return the exit code."""
-    print("segprint: stopped; the same command continues", file=sys.stderr)
+    print(printable(f"segprint: stopped{where}; the same command continues"), file=sys.stderr)
     return 130
 
 

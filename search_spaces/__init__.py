@@ -7,8 +7,7 @@ from __future__ import annotations
 
 import ast
 import difflib
-import importlib.util
-import sys
+import reprlib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +16,7 @@ from typing import Any, cast
 from search_spaces._rules import paths
 from search_spaces._types import check_config, check_identifier, check_types
 from search_spaces._workers import Workers, check_workers_by_arm, most
+from trainables import user_files
 
 HERE = Path(__file__).parent
 
@@ -318,16 +318,10 @@ def load(name_or_path: str) -> tuple[str, Space]:
     """
     path = file_of(name_or_path)
     check_identifier("space: the file's name", path.stem)
-    spec = importlib.util.spec_from_file_location(f"segprint_space_{path.stem}", path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # dataclasses look up annotations here
-    try:
-        spec.loader.exec_module(module)
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"space {name_or_path!r}: {type(error).__name__}: {error}") from error
+    module = user_files.load(path, f"space {name_or_path!r}")
     space = getattr(module, "SPACE", None)
     if not isinstance(space, Space):
-        raise ValueError(f"space {name_or_path!r} must define SPACE = Space(...), found {space!r}")
+        raise ValueError(
+            f"space {name_or_path!r} must define SPACE = Space(...), found {reprlib.repr(space)}"
+        )
     return space.name or path.stem, space

@@ -16,18 +16,16 @@ import ast
 import dataclasses
 import difflib
 import functools
-import hashlib
 import importlib
-import importlib.util
 import re
 import reprlib
-import sys
 import types
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, ClassVar, TypeVar, cast
 
+from trainables import user_files
 from trainables.part_fields import BEFORE
 from trainables.trusted_files import check_trusted, parsing_stored_text
 
@@ -102,7 +100,8 @@ def part_class(kind: str, name: str) -> type[Part]:
         return _class_in_file(kind, name)
     if name not in names(kind):
         raise unknown(kind.removesuffix("s"), name, names(kind))
-    return _only_class(importlib.import_module(f"trainables.{kind}.{name}"))
+    module = importlib.import_module(f"trainables.{kind}.{name}")
+    return _only_class(module, module.__name__)
 
 
 def _class_in_file(kind: str, path: str) -> type[Part]:
@@ -113,27 +112,17 @@ def _class_in_file(kind: str, path: str) -> type[Part]:
         raise ValueError(f"{what} {path!r}: there is no such file")
     if not file.stem.isidentifier():
         raise ValueError(f"{what} {path!r}: the file's name must be a Python identifier")
-    source = file.read_bytes()
-    path_hash = hashlib.sha256(str(file).encode()).hexdigest()[:8]
-    spec = importlib.util.spec_from_file_location(f"user_{path_hash}.{file.stem}", file)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[module.__name__] = module  # dataclasses look up annotations here
-    try:
-        spec.loader.exec_module(module)
-        part = _only_class(module)
-        if part.kind != kind:
-            raise TypeError(f"it defines one of {part.kind}, not of {kind}")
-    except (Exception, SystemExit) as error:
-        raise ValueError(f"{what} {path!r}: {type(error).__name__}: {error}") from error
+    module = user_files.load(file, f"{what} {path!r}")
+    part = _only_class(module, f"{what} {path!r}")
+    if part.kind != kind:
+        raise ValueError(f"{what} {path!r} defines one of {part.kind}, not of {kind}")
     part.file = Location(file)
     if kind != "datasets":  # the content of a data set is hashed, not its reader
-        part.version = hashlib.sha256(source).hexdigest()[:12]
+        part.version = user_files.version(module)
     return part
 
 
-def _only_class(module: types.ModuleType) -> type[Part]:
+def _only_class(module: types.ModuleType, where: str) -> type[Part]:
     found = [
         member
         for member in vars(module).values()
@@ -142,7 +131,7 @@ def _only_class(module: types.ModuleType) -> type[Part]:
         and member.__module__ == module.__name__
     ]
     if len(found) != 1:
-        raise TypeError(f"{module.__name__} must define exactly one Part, it defines {len(found)}")
+        raise ValueError(f"{where} must define exactly one Part, it defines {len(found)}")
     return found[0]
 
 

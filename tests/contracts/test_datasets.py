@@ -220,7 +220,7 @@ def test_a_data_set_in_a_file_of_the_users_own_works_by_its_path(tmp_path: Path)
         (
             "from dataclasses import dataclass\nfrom trainables.weights import Weight\n"
             "@dataclass(frozen=True)\nclass W(Weight):\n    pass\n",
-            "it defines one of weights, not of datasets",
+            "defines one of weights, not of datasets",
         ),
     ],
 )

@@ -65,6 +65,6 @@ def test_two_parts_in_one_file_are_refused(monkeypatch: pytest.MonkeyPatch) -> N
     Second.__module__ = module.__name__
     monkeypatch.setattr(module, "Second", Second, raising=False)
     part.part_class.cache_clear()
-    with pytest.raises(TypeError, match="exactly one Part"):
+    with pytest.raises(ValueError, match="exactly one Part"):
         part_class("schedules", "linear")
     part.part_class.cache_clear()

@@ -19,8 +19,11 @@ MINE = f"from search_spaces import *\nSPACE = Space(question='?', config={SMALL!
     [
         (["plan", "quickstrat"], "unknown space 'quickstrat'; did you mean 'quickstart'?"),
         (["sweep", "./nothing.py"], "there is no such file"),
-        (["plan", "./leaves.py"], "space './leaves.py': SystemExit: 0"),
-        (["sweep", "./mine.py", "--on", "./leaves.py"], "cluster './leaves.py': SystemExit: 0"),
+        (["plan", "./leaves.py"], "space './leaves.py', line 2: SystemExit: 0"),
+        (
+            ["sweep", "./mine.py", "--on", "./leaves.py"],
+            "cluster './leaves.py', line 2: SystemExit: 0",
+        ),
         (["plan", f"./{'n' * 201}.py"], "has 201 bytes, at most 200 are allowed"),
         (["plan", "./huge.py"], "train.steps: 100000"),
         (["sweep", "./bad_part.py"], "unknown config.mode.diffusion.schedule 'cosin'"),

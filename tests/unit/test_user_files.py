@@ -1,0 +1,228 @@
+"""A user's file, of any kind, is loaded as Python loads a module, and fails with one line."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+from pathlib import Path
+
+import pytest
+import torch
+
+from tests.conftest import SMALL, Segprint
+from trainables.part import parse_part, part_class
+from trainables.schedules import Schedule
+
+SPACE = f"from search_spaces import *\nSPACE = Space('?', {SMALL!r})\n"
+CLUSTER = "from cluster.local import Local\nCLUSTER = Local(cpus=2)\n"
+DATASET = """
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+import numpy as np
+
+from trainables.datasets import SPLITS, Dataset, Raster, Source
+
+
+@dataclass(frozen=True)
+class Squares(Dataset):
+    licence: ClassVar[str] = "none needed"
+    citation: ClassVar[str] = "generated"
+    classes: ClassVar = ("background", "square")
+    channels: ClassVar = 1
+    size: int = 16
+
+    def scan(self) -> Iterator[Source]:
+        for split in SPLITS:
+            labels = np.zeros((16, 16), np.uint8)
+            labels[4:9, 4:9] = 1
+            yield Source.of(split, split, split, Raster(labels[None] * 100, labels))
+"""
+SCHEDULE = """
+from dataclasses import dataclass
+from torch import Tensor
+from trainables.schedules import Schedule
+
+@dataclass(frozen=True)
+class Line(Schedule):
+    def log_snr(self, t: Tensor) -> Tensor:
+        return TOP - 2 * TOP * t
+"""
+KINDS = {
+    "space": (SPACE, ["plan", "./mine.py", "--json"]),
+    "cluster": (CLUSTER, ["doctor", "--on", "./mine.py", "--json"]),
+    "dataset": (DATASET, ["data", "check", "./mine.py", "--json"]),
+}
+"""The source of a sound file of each kind, and a command that loads it."""
+
+
+def use(call: Segprint, folder: Path, kind: str, before: str, **env: str) -> tuple[int, str, str]:
+    """Run a command on a file of a kind that begins with ``before``; return code and outputs."""
+    source, command = KINDS[kind]
+    (folder / "mine.py").write_text(before + source, encoding="utf-8")
+    part_class.cache_clear()
+    done = call(*command, **env)
+    return done.returncode, done.stdout, done.stderr
+
+
+@pytest.mark.parametrize("kind", KINDS)
+@pytest.mark.parametrize(
+    ("before", "message"),
+    [
+        ("import sys\nsys.exit(0)\n", "line 2: SystemExit: 0"),
+        ("x = 1\nx.y\n", "line 2: AttributeError: 'int' object has no attribute 'y'"),
+        ("import numbers_that_lack\n", "line 1: ModuleNotFoundError: No module named 'numbers_"),
+        ("\nx = (1,\ny = 2\n", "line 2: SyntaxError: '(' was never closed"),
+        ("def f():\n    raise ValueError('a\\nb')\n\nf()\n", "line 2: ValueError: a b"),
+        ("import json\n\njson.loads('{')\n", "line 3: JSONDecodeError: Expecting property"),
+        ("raise BaseException\n", "line 1: BaseException"),
+        ("import my_blocks\n", "/my_blocks.py, line 2): ZeroDivisionError: division by zero"),
+    ],
+)
+def test_an_error_is_one_line_with_its_line_number(
+    inline: Segprint, tmp_path: Path, kind: str, before: str, message: str
+) -> None:
+    (tmp_path / "my_blocks.py").write_text("\n1 / 0\n")
+    code, output, errors = use(inline, tmp_path, kind, before)
+    assert (code, output) == (2, "")
+    (line,) = errors.splitlines()
+    assert line.startswith(f"segprint: {kind} './mine.py'")
+    assert message in line
+    assert not [name for name in sys.modules if name.endswith((".mine", ".my_blocks"))]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_interrupt_is_one_line_and_130(inline: Segprint, tmp_path: Path, kind: str) -> None:
+    code, output, errors = use(inline, tmp_path, kind, "raise KeyboardInterrupt\n")
+    assert (code, output) == (130, "")
+    (line,) = errors.splitlines()
+    assert line.startswith(f"segprint: stopped at {kind} './mine.py', line 1: KeyboardInterrupt")
+
+
+NOISY = """\ufefffrom __future__ import annotations
+import os, warnings
+from dataclasses import dataclass, fields, KW_ONLY
+print("a line for people")
+warnings.warn("old\\nnews", UserWarning)
+os.chdir("/")
+
+@dataclass
+class Mine:
+    x: int
+    _: KW_ONLY
+    y: int = 2
+
+Mine(1, y=3)
+"""
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_output_stays_json_whatever_a_file_prints_warns_or_changes(
+    inline: Segprint, tmp_path: Path, kind: str, recwarn: pytest.WarningsRecorder
+) -> None:
+    _, output, errors = use(inline, tmp_path, kind, NOISY)
+    json.loads(output)
+    lines = errors.splitlines()
+    assert "a line for people" in lines
+    assert f"segprint: {kind} './mine.py', line 5: UserWarning: old news" in lines
+    assert Path.cwd() == tmp_path
+    assert not (tmp_path / "__pycache__").exists()
+
+
+def test_an_edit_within_a_second_that_keeps_the_size_is_seen(
+    inline: Segprint, tmp_path: Path
+) -> None:
+    """Python's compiled copies would hide it."""
+    for question in ("a?", "b?"):
+        file = tmp_path / "mine.py"
+        file.write_text(SPACE.replace("'?'", repr(question)))
+        os.utime(file, (1e9, 1e9))
+        assert json.loads(inline("show", "./mine.py", "--json").stdout)["question"] == question
+
+
+NEIGHBOUR = "from my_blocks import TOP\n" + SCHEDULE
+
+
+def schedule(folder: Path, top: float, source: str = NEIGHBOUR) -> str:
+    """Write a schedule that takes a number from its neighbour, and return its path."""
+    folder.mkdir(exist_ok=True)
+    (folder / "line.py").write_text(source)
+    (folder / "my_blocks.py").write_text(f"TOP = {top}\n")
+    part_class.cache_clear()
+    return str(folder / "line.py")
+
+
+def start(path: str) -> float:
+    """Return the log-SNR at t = 0 of a schedule in a file."""
+    part = parse_part("schedules", path)
+    assert isinstance(part, Schedule)
+    return float(part.log_snr(torch.zeros(1)))
+
+
+def test_neighbours_of_one_name_in_two_folders_are_two_modules(tmp_path: Path) -> None:
+    paths = [schedule(tmp_path / name, top) for name, top in (("a", 4.0), ("b", 7.0))]
+    assert [start(path) for path in paths] == [4.0, 7.0]
+    assert "my_blocks" not in sys.modules
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "import my_blocks\nTOP = my_blocks.TOP\n",
+        "from . import my_blocks\nTOP = my_blocks.TOP\n",
+        "from .my_blocks import TOP\n",
+        "import blocks.deep\nTOP = blocks.deep.TOP\n",
+        "from blocks import deep\nTOP = deep.TOP\n",
+        "import plain.deep as d\nTOP = d.TOP\n",
+        "import json\nassert json.loads\nfrom my_blocks import *\n",
+    ],
+)
+def test_neighbours_are_imported_as_in_a_script(tmp_path: Path, lines: str) -> None:
+    (tmp_path / "blocks").mkdir()
+    (tmp_path / "blocks/__init__.py").write_text("import my_blocks\n")
+    (tmp_path / "blocks/deep.py").write_text("from my_blocks import TOP\nfrom . import my_name\n")
+    (tmp_path / "blocks/my_name.py").write_text("")
+    (tmp_path / "plain").mkdir()
+    (tmp_path / "plain/deep.py").write_text("from my_blocks import TOP\n")
+    (tmp_path / "json.py").write_text("raise ImportError('the standard library has this name')\n")
+    assert start(schedule(tmp_path, 3.0, lines + SCHEDULE)) == 3.0
+
+
+def test_a_file_with_the_name_of_a_library_imports_the_library(tmp_path: Path) -> None:
+    path = tmp_path / "yaml.py"
+    path.write_text("import yaml\nTOP = yaml.safe_load('5.0')\n" + SCHEDULE)
+    assert start(str(path)) == 5.0
+
+
+def test_a_neighbour_enters_the_version_and_nothing_else_does(tmp_path: Path) -> None:
+    def version(top: float, source: str = NEIGHBOUR) -> int | str:
+        return part_class("schedules", schedule(tmp_path, top, source)).version
+
+    first = version(3.0)
+    (tmp_path / "other.py").write_text("x = 1\n")
+    assert version(3.0) == first
+    assert version(4.0) != first
+    alone = "TOP = 3.0\n" + SCHEDULE
+    expected = hashlib.sha256(alone.encode()).hexdigest()[:12]
+    assert (version(3.0, alone), version(4.0, alone)) == (expected, expected)
+
+
+def test_a_neighbour_that_is_imported_late_is_refused_with_the_cure(tmp_path: Path) -> None:
+    """The version of the part does not include it."""
+    late = SCHEDULE.replace("        return", "        from my_blocks import TOP\n        return")
+    with pytest.raises(ImportError, match=r"my_blocks.py must be imported at the top of line.py"):
+        start(schedule(tmp_path, 3.0, late))
+
+
+def test_a_neighbour_is_found_by_a_run_from_another_directory(
+    inline: Segprint, tmp_path: Path
+) -> None:
+    (tmp_path / "mine.py").write_text(SPACE)
+    path = schedule(tmp_path / "lib", 5.0)
+    run = ("run", "./mine.py", "--set", f"mode.diffusion.schedule={path}", "--json")
+    row = json.loads(inline(*run).stdout)
+    assert row["outcome"] == "finished"
+    assert row["config"]["mode"]["diffusion"]["schedule"] == {path: {}}
