@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import importlib
 import reprlib
@@ -10,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 
 from cluster._kinds import Cluster, Remote
+from search_spaces._types import check_types
 from trainables import user_files
 
 HERE = Path(__file__).parent
@@ -81,4 +83,6 @@ def _described(given: str) -> Cluster | Remote:
             f"cluster {given!r} must define CLUSTER = Slurm(...) or another kind of"
             f" {', '.join(names())}; found {reprlib.repr(defined)}"
         )
+    if dataclasses.is_dataclass(defined):
+        check_types(defined)
     return defined

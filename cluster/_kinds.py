@@ -9,6 +9,8 @@ from collections.abc import Generator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
+from search_spaces._types import check_types
+
 CREDENTIAL = re.compile(
     r"secret|password|passwd|token|credential|access_?key|api_?key", re.IGNORECASE
 )
@@ -46,7 +48,11 @@ class Cluster(abc.ABC):
 
     @abc.abstractmethod
     def expected(self) -> Resources | None:
-        """Return its resources if they are known without a connection."""
+        """Return its resources if they are known without a connection.
+
+        Raises:
+            ConnectionError: this machine or the environment does not permit a connection.
+        """
 
     @abc.abstractmethod
     @contextmanager
@@ -108,6 +114,7 @@ class Remote(abc.ABC):
     """Variables of all processes, e.g. ``{"SEGPRINT_DATA": "/data"}``; no credentials."""
 
     def __post_init__(self) -> None:
+        check_types(self)
         kind = type(self).__name__
         if not NAME.fullmatch(self.name):
             raise ValueError(

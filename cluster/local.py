@@ -9,6 +9,7 @@ import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from pathlib import Path
 
 from cluster import _head, _ray
 from cluster._kinds import Cluster, Resources
@@ -40,6 +41,9 @@ LOOPBACK = {
     "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",
     "GLOO_SOCKET_IFNAME": "lo0" if sys.platform == "darwin" else "lo",
 }
+LONGEST_SOCKET = "/ray/session_2000-01-01_00-00-00_000000_4194304/sockets/plasma_store"
+"""The path of Ray's socket below its temporary directory, with the largest process id of Linux."""
+MAX_SOCKET_BYTES = 103 if sys.platform == "darwin" else 107
 LOST_SECONDS = 3.0
 """A head on this machine that does not listen for this long has died, and nothing restarts it."""
 
@@ -55,6 +59,30 @@ def _own_address() -> dict[str, str]:
     return {"RAY_GCS_SERVER_PORT": str(port), "RAY_ADDRESS": f"127.0.0.1:{port}"}
 
 
+def _check_directories() -> None:
+    """Check that Ray can create its sockets and the folder ``~/.ray``.
+
+    Raises:
+        ConnectionError: it cannot; names the variable of the directory.
+    """
+    name = "RAY_TMPDIR" if "RAY_TMPDIR" in os.environ else "TMPDIR"
+    place = os.environ.get(name, "/tmp")  # noqa: S108
+    size = len(f"{place}{LONGEST_SOCKET}".encode())
+    if size > MAX_SOCKET_BYTES:
+        raise ConnectionError(
+            f"{name}={place}: the paths of Ray's sockets would have {size} bytes, at most"
+            f" {MAX_SOCKET_BYTES} are possible; set RAY_TMPDIR to a shorter path, e.g. /tmp"
+        )
+    folder = Path.home() / ".ray"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConnectionError(
+            f"HOME={Path.home()}: Ray cannot create {folder} ({error.strerror}); set HOME to a"
+            " directory that can be written"
+        ) from error
+
+
 @dataclass(frozen=True)
 class Local(Cluster):
     """Ray on this machine; ``cpus=None`` uses all CPUs that the process may use."""
@@ -65,13 +93,15 @@ class Local(Cluster):
         return QUIET | LOOPBACK
 
     def expected(self) -> Resources | None:
+        _check_directories()
         return Resources(self.cpus or usable_cpus(), 0)
 
     @contextmanager
     def connect(self) -> Generator[Resources]:
         ray = _ray.ray()  # imported before its address is set
         address = _own_address()
-        before = {k: os.environ.pop(k, None) for k in address}
+        # Ray's dashboard imports libraries that warn; it would not start with PYTHONWARNINGS=error.
+        before = {k: os.environ.pop(k, None) for k in (*address, "PYTHONWARNINGS")}
         os.environ.update(address)
         try:
             with _ray.processes_in_groups_of_their_own():
@@ -89,7 +119,7 @@ class Local(Cluster):
             raise ConnectionError(f"Ray did not start on this machine: {error}") from error
         finally:
             for name, value in before.items():  # the processes of Ray keep their copies
-                os.environ.pop(name)
+                os.environ.pop(name, None)
                 os.environ.update({name: value} if value is not None else {})
         try:
             offered = _ray.total_resources()

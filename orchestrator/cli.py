@@ -165,6 +165,13 @@ def _sweeps(at: Parsers) -> None:
             metavar="N",
             help="largest permitted number of trials of the space (default: 1000)",
         )
+    for name in ("plan", "sweep", "submit", "logs", "export"):
+        at[name].add_argument(
+            "--as",
+            dest="study",
+            metavar="NAME",
+            help="name of the study (default: Space.name, else the name of the file)",
+        )
     at["sweep"].add_argument("--on", default="local", metavar="CLUSTER", help="default: local")
     at["sweep"].add_argument(
         "--silence",
@@ -341,12 +348,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as error:
         return stopped(f" at {error}" if str(error) else "")
     except RuntimeError as error:
-        if str(error) == "Query interrupted":  # DuckDB's error after Ctrl-C
-            return stopped()
-        raise
+        return _explained(error)
     except (ValueError, OSError) as error:
         print(printable(f"segprint: {error}", keep="\n"), file=sys.stderr)
         return 2
+
+
+def _explained(error: RuntimeError) -> int:
+    """Print the reason of an error that a library raises without a type; return the exit code."""
+    if str(error) == "Query interrupted":  # DuckDB's error after Ctrl-C
+        return stopped()
+    if str(error) != "Could not determine home directory.":  # pathlib's error
+        raise error
+    print("segprint: no home directory: set HOME to one that can be written", file=sys.stderr)
+    return 2
 
 
 def _json_alone() -> AbstractContextManager[None]:

@@ -97,14 +97,14 @@ def _matches(value: Any, hint: Any) -> bool:
         return any(_matches(value, option) for option in arguments)
     if origin is tuple:
         return isinstance(value, (tuple, list)) and _match(cast("list[Any]", value), arguments)
-    if origin is not None and issubclass(origin, Mapping):
+    if isinstance(origin, type) and issubclass(origin, Mapping):
         if not isinstance(value, Mapping):
             return False
         items = cast("Mapping[Any, Any]", value).items()
         return all(_matches(k, arguments[0]) and _matches(v, arguments[1]) for k, v in items)
     if hint in (int, float):
         return _is_number(value, hint)
-    return hint is Any or isinstance(value, hint)
+    return not isinstance(hint, type) or isinstance(value, hint)  # Any, or a rule of typing
 
 
 def _match(items: list[Any], hints: tuple[Any, ...]) -> bool:

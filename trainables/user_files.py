@@ -48,20 +48,22 @@ def load(path: Path, what: str) -> ModuleType:
         raise kind(f"{what}{package.line_of(error)}: {package.text_of(error)}") from error
 
 
-def version(module: ModuleType) -> str:
-    """Return the hash of a user's file and of the files that it imported from its folder.
+def content(module: ModuleType) -> bytes:
+    """Return the source of a module; after a user's one the hashes of the neighbours it imported.
 
-    Without such files, it is the hash of the file. No further ones can be imported after it.
+    No further neighbours of a user's file can be imported after it.
     """
-    package = sys.modules[module.__name__.partition(".")[0]]
-    assert isinstance(package, _Package)
-    package.has_version = True
+    package = sys.modules.get(module.__name__.partition(".")[0])
+    if not isinstance(package, _Package):
+        return Path(str(module.__file__)).read_bytes()
+    package.is_hashed = True
     sources = dict(package.sources)
-    content = sources.pop(package.file)
-    for file in sorted(sources):
-        name = file.relative_to(package.file.parent).as_posix()
-        content += f"\0{name}\0{hashlib.sha256(sources[file]).hexdigest()}".encode()
-    return hashlib.sha256(content).hexdigest()[:12]
+    main = sources.pop(package.file)
+    hashes = {
+        file.relative_to(package.file.parent).as_posix(): hashlib.sha256(source).hexdigest()
+        for file, source in sorted(sources.items())
+    }
+    return main + "".join(f"\0{name}\0{value}" for name, value in hashes.items()).encode()
 
 
 @contextmanager
@@ -93,7 +95,8 @@ class _Package(ModuleType):
         self.file = file
         self.sources: dict[Path, bytes] = {}
         """The executed files, with the content that was executed."""
-        self.has_version = False
+        self.is_hashed = False
+        """Whether :func:`content` has been read, so that no further neighbour may be imported."""
         self.builtins = {**vars(builtins), "__import__": self._import}
         self._is_neighbour: dict[str, bool] = {}
 
@@ -184,10 +187,10 @@ class _Source(SourceFileLoader):
     def get_code(self, fullname: str) -> CodeType:
         package = sys.modules[fullname.partition(".")[0]]
         assert isinstance(package, _Package)
-        if package.has_version:
+        if package.is_hashed:
             raise ImportError(
-                f"{Path(self.path).name} must be imported at the top of {package.file.name}, whose"
-                " version includes it"
+                f"{Path(self.path).name} must be imported at the top of {package.file.name}, in"
+                " whose hash it enters"
             )
         source = self.get_data(self.path)
         package.sources[Path(self.path)] = source

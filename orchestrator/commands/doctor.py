@@ -145,6 +145,7 @@ def _ray() -> Checks:
     where = Local()
     _set_environment(where)
     try:
+        where.expected()
         with where.connect() as resources:
             yield CheckResult(
                 "ray", "ok", f"started and stopped, {resources.cpus} CPUs, {resources.gpus} GPUs"

@@ -7,8 +7,7 @@ import uuid
 from argparse import Namespace
 from pathlib import Path
 
-import search_spaces
-from orchestrator.commands.options import catalog_of, ledger_of
+from orchestrator.commands.options import catalog_of, ledger_of, study_of
 from orchestrator.commands.output import say
 from orchestrator.formatting import plural
 from orchestrator.planning.plan import make_plan
@@ -20,6 +19,8 @@ def main(options: Namespace) -> int:
     """Write a Parquet tree, or the searches of a space as an Optuna database; print its size."""
     if options.format == "optuna":
         return _optuna(options)
+    if options.study is not None:
+        raise ValueError("export --as NAME names the study of a space, which --format optuna takes")
     files, rows = export_tables(catalog_of(options), options.output)
     say(f"{plural(rows, 'row')} in {plural(files, 'file')} below {options.output}")
     return 0
@@ -32,7 +33,7 @@ def _optuna(options: Namespace) -> int:
     file = Path(options.output)
     if file.exists():
         raise ValueError(f"{file} exists already; export to a new file")
-    ledger, (study, space) = ledger_of(options), search_spaces.load(options.studies[0])
+    ledger, (study, space) = ledger_of(options), study_of(options, options.studies[0])
     plan = make_plan(study, space, ledger)
     if not any(cell.searched for cell in plan.cells):
         raise ValueError(f"space {study!r} has no searched parameter (Choice, Uniform, Integer)")

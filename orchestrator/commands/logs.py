@@ -7,21 +7,21 @@ from argparse import Namespace
 import cluster
 from cluster import _jobs
 from cluster.existing import Existing
+from orchestrator.commands.submit import job_for
 from orchestrator.remote.launcher import described, launch, shown
-from orchestrator.remote.package import job_of
 
 
 def main(options: Namespace) -> int:
     """Print the output until the study ends; return its exit code."""
     where = cluster.load(options.cluster)
     if isinstance(where, Existing):
-        job = job_of(options.space, where, options.cluster, options.store, options.most)
+        job = job_for(where, options)
         if options.dry_run:
             print(f"# from {where.jobs()}: the output of submission {_jobs.identity(job)}")
             return 0
         return _jobs.logs(where.jobs(), job)
     where = described(options.cluster, "logs")
-    job = job_of(options.space, where, options.cluster, options.store, options.most)
+    job = job_for(where, options)
     if options.dry_run:
         print(shown(where, job, where.logs(job)))
         return 0

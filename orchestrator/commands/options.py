@@ -7,11 +7,13 @@ import json
 from argparse import Namespace
 from typing import Any
 
+import search_spaces
 from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from orchestrator.views.catalog import Catalog
 from search_spaces import Space
+from search_spaces._types import check_identifier
 from trainables.part import unknown
 
 
@@ -43,9 +45,20 @@ def require_study(ledger: Ledger, study: str) -> None:
         raise unknown("study", study, known)
 
 
-def limited(space: Space, most: int | None) -> Space:
-    """Return the space with the limit on trials that ``--most`` gives."""
-    return space if most is None else dataclasses.replace(space, most=most)
+def study_of(options: Namespace, name_or_path: str) -> tuple[str, Space]:
+    """Return a study's name and space with the changes of the options ``--as`` and ``--most``.
+
+    Raises:
+        ValueError: there is no such space, or a bad one.
+    """
+    study, space = search_spaces.load(name_or_path)
+    if options.study is not None:
+        check_identifier("--as", options.study)
+        space = dataclasses.replace(space, name=options.study)
+    most: int | None = getattr(options, "most", None)
+    if most is not None:
+        space = dataclasses.replace(space, most=most)
+    return space.name or study, space
 
 
 def setting(text: str) -> tuple[str, Any]:

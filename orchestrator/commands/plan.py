@@ -9,9 +9,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import search_spaces
 from cluster.local import usable_cpus
-from orchestrator.commands.options import ledger_of, limited
+from orchestrator.commands.options import ledger_of, study_of
 from orchestrator.commands.output import emit, print_json, say
 from orchestrator.formatting import clock, plural, size
 from orchestrator.ledger.ledger import Ledger
@@ -51,8 +50,8 @@ class PlanSummary:
 def main(options: Namespace) -> int:
     """Print one line per cell, and the totals. Writes nothing to the store."""
     ledger = ledger_of(options)
-    study, space = search_spaces.load(options.space)
-    plan = make_plan(study, limited(space, options.most), ledger)
+    plan = make_plan(*study_of(options, options.space), ledger)
+    study = plan.study
     check_same_study(plan, ledger)
     summary = summarize(plan, ledger)
     if options.json:

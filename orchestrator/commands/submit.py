@@ -7,10 +7,9 @@ from argparse import Namespace
 from pathlib import Path
 
 import cluster
-import search_spaces
-from cluster import Job, _jobs
+from cluster import Cluster, Job, Remote, _jobs
 from cluster.existing import Existing
-from orchestrator.commands.options import limited
+from orchestrator.commands.options import study_of
 from orchestrator.planning.validation import check
 from orchestrator.remote.launcher import described, launch, shown
 from orchestrator.remote.package import job_of, sources, stage
@@ -19,17 +18,23 @@ from orchestrator.remote.package import job_of, sources, stage
 def main(options: Namespace) -> int:
     """Submit the study, or with ``--dry-run`` print everything that would be sent."""
     where = cluster.load(options.cluster)
-    _, space = search_spaces.load(options.space)
-    check(limited(space, options.most))
+    check(study_of(options, options.space)[1])
     if isinstance(where, Existing):
-        job = job_of(options.space, where, options.cluster, options.store, options.most)
-        return _to_jobs(where.jobs(), job, options)
+        return _to_jobs(where.jobs(), job_for(where, options), options)
     where = described(options.cluster, "submit")
-    job = job_of(options.space, where, options.cluster, options.store, options.most)
+    job = job_for(where, options)
     if options.dry_run:
         print(shown(where, job, where.submit(job)))
         return 0
     return launch(where, job, where.submit(job))
+
+
+def job_for(where: Cluster | Remote, options: Namespace) -> Job:
+    """Return the job that the options name, for a cluster."""
+    study, _ = study_of(options, options.space)
+    given = {"--as": options.study, "--most": options.most}
+    changes = [text for k, v in given.items() if v is not None for text in (k, str(v))]
+    return job_of(study, options.space, where, options.cluster, options.store, changes)
 
 
 def _to_jobs(url: str, job: Job, options: Namespace) -> int:
@@ -42,7 +47,6 @@ def _to_jobs(url: str, job: Job, options: Namespace) -> int:
         stage(job, Path(folder))
         new = _jobs.submit(url, job, Path(folder))
     print(f"{job.name}: {'submitted' if new else 'runs there already'} as {name}")
-    print(
-        f"segprint logs {options.cluster} {options.space} follows it; ray job stop {name} ends it"
-    )
+    named = f"{options.space} --as {options.study}" if options.study else options.space
+    print(f"segprint logs {options.cluster} {named} follows it; ray job stop {name} ends it")
     return 0

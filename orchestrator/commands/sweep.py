@@ -13,11 +13,10 @@ from typing import Any
 from rich.console import Console
 
 import cluster
-import search_spaces
 from cluster import Cluster
 from cluster.local import usable_cpus
 from orchestrator.analyses import catalog
-from orchestrator.commands.options import ledger_of, limited
+from orchestrator.commands.options import ledger_of, study_of
 from orchestrator.commands.output import console, emit, print_json, say
 from orchestrator.formatting import memory, plural
 from orchestrator.ledger.ledger import Ledger
@@ -84,8 +83,7 @@ class SweepOptions:
 
 def main(options: Namespace) -> int:
     """Sweep, then print the leaderboard."""
-    study, space = search_spaces.load(options.space)
-    space = limited(space, options.most)
+    study, space = study_of(options, options.space)
     how = SweepOptions(options.on, options.silence, options.mirror, options.again)
     ledger = ledger_of(options)
     # SIGTERM stops like Ctrl-C, also before the sweep handles it.
@@ -98,7 +96,8 @@ def main(options: Namespace) -> int:
         print_json({**summary(plan), "leaderboard": board})
     else:
         leaderboard(tables)
-        for line in remarks(plan, f"`segprint sweep {options.space} --again`"):
+        named = f"{options.space} --as {options.study}" if options.study else options.space
+        for line in remarks(plan, f"`segprint sweep {named} --again`"):
             say(line)
     return 130 if interrupted else exit_code(plan)
 

@@ -28,7 +28,7 @@ def check_same_study(plan: Plan, ledger: Ledger) -> None:
         log.warning(
             "segprint: study %r: none of its %d committed trials is a trial of this file; they stay"
             " in the store as an earlier revision. If this file is another study, give it another"
-            " name with Space(name=...)",
+            " name with --as NAME or Space(name=...)",
             plan.study,
             committed,
         )
@@ -36,5 +36,5 @@ def check_same_study(plan: Plan, ledger: Ledger) -> None:
     raise ValueError(
         f"study {plan.study!r} is in {ledger.store.url} with another question, {question!r}, and"
         f" none of its {committed} committed trials is a trial of this file: give this file"
-        " another name with Space(name=...)"
+        " another name with --as NAME or Space(name=...)"
     )

@@ -8,10 +8,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-import search_spaces
 from cluster import Cluster, Job, Remote
 from cluster.kuberay import Kuberay
 from cluster.slurm import Slurm
@@ -58,23 +57,31 @@ def _write(path: Path, content: bytes) -> int:
     return path.write_bytes(content)
 
 
-def job_of(space: str, where: Cluster | Remote, on: str, store: str, most: int | None) -> Job:
-    """Return the sweep of a space as a job; ``on`` is the cluster's name or path.
+def job_of(
+    study: str,
+    space: str,
+    where: Cluster | Remote,
+    on: str,
+    store: str,
+    changes: Sequence[str] = (),
+) -> Job:
+    """Return the sweep of a study as a job.
+
+    ``space`` is the space's name or path, ``on`` the cluster's, ``changes`` are options that change
+    the space.
 
     Raises:
-        ValueError: there is no such space, or the cluster could not reach the store.
+        ValueError: the cluster could not reach the store.
     """
-    study, _ = search_spaces.load(space)
     store = _reachable(getattr(where, "store", "") or store, where, on)
     files = dict(_python_files(Path(space))) if space.endswith(".py") else {}
     argument = _path_in_package(Path(space)) if files else space
     cli = ("-m", "orchestrator.cli", "--store", store)
-    limit = () if most is None else ("--most", str(most))
     return Job(
         name=study,
-        run=(*cli, "sweep", argument, "--on", "existing", *limit),
-        submit=(*cli, "submit", "existing", argument, *limit),
-        logs=(*cli, "logs", "existing", argument, *limit),
+        run=(*cli, "sweep", argument, "--on", "existing", *changes),
+        submit=(*cli, "submit", "existing", argument, *changes),
+        logs=(*cli, "logs", "existing", argument, *changes),
         files=files,
     )
 

@@ -58,7 +58,7 @@ def sweep(
     delta_commit.check_types(ledger.store)
     forgiven = ledger.failed_attempts.counts() if again else {}
     plan = make_plan(study, space, ledger, forgiven)
-    expected = cluster.expected()
+    expected = None if plan.complete else cluster.expected()
     if expected is not None:
         check_feasible(plan, expected)
     with locked(ledger.store, study, display.waiting) as lock:

@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import SMALL, Segprint
+from trainables.decoding.cache import forget
 from trainables.part import parse_part, part_class
 from trainables.schedules import Schedule
 
@@ -226,3 +227,96 @@ def test_a_neighbour_is_found_by_a_run_from_another_directory(
     row = json.loads(inline(*run).stdout)
     assert row["outcome"] == "finished"
     assert row["config"]["mode"]["diffusion"]["schedule"] == {path: {}}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("CLUSTER = Slurm\n", "must define CLUSTER = Slurm(...)"),
+        ("CLUSTER = 'slurm'\n", "must define CLUSTER = Slurm(...)"),
+        ("CLUSTER = Slurm(nodes='2')\n", "line 3: ValueError: Slurm: nodes='2' must be a whole"),
+        ("CLUSTER = Slurm(env=3)\n", "Slurm: env=3 must be a mapping from text to text"),
+        ("CLUSTER = Slurm(hours=float('nan'))\n", "Slurm: hours=nan must be a finite number"),
+        ("CLUSTER = Local(cpus='2')\n", "Local: cpus='2' must be a whole number"),
+        ("class Mine(Slurm, Local):\n    pass\nCLUSTER = Mine(1, 2)\n", "line 5: TypeError: Mine."),
+        ("class Mine(Remote):\n    pass\nCLUSTER = Mine()\n", "line 5: TypeError: Can't instant"),
+    ],
+)
+def test_a_bad_cluster_of_the_users_own_is_one_line(
+    inline: Segprint, tmp_path: Path, text: str, message: str
+) -> None:
+    imports = "from cluster.local import Local\nfrom cluster.slurm import Remote, Slurm\n"
+    (tmp_path / "mine.py").write_text(imports + text)
+    (tmp_path / "space.py").write_text(SPACE)
+    done = inline("sweep", "./space.py", "--on", "./mine.py")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert message in line
+
+
+def test_a_cluster_may_have_fields_of_any_type(inline: Segprint, tmp_path: Path) -> None:
+    (tmp_path / "space.py").write_text(SPACE)
+    (tmp_path / "mine.py").write_text(
+        """
+from __future__ import annotations
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal, Optional
+from cluster.slurm import Slurm
+
+@dataclass(frozen=True)
+class Mine(Slurm):
+    a: list[str] | None = None
+    b: Literal["x"] = "x"
+    c: Optional[int] = None
+    d: Callable[[int], int] = abs
+
+CLUSTER = Mine()
+"""
+    )
+    done = inline("--store", "s3://b/x", "submit", "./mine.py", "./space.py", "--dry-run")
+    assert done.returncode == 0, done.stderr
+
+
+def test_as_names_the_study_of_a_file_wherever_it_is_used(inline: Segprint, tmp_path: Path) -> None:
+    (tmp_path / "mine.py").write_text(SPACE)
+    planned = json.loads(inline("plan", "./mine.py", "--as", "other", "--json").stdout)
+    assert planned["study"] == "other"
+    to = ("--store", "s3://b/x", "submit", "slurm", "./mine.py", "--most", "9")
+    sent = inline(*to, "--as", "other", "--dry-run").stdout
+    assert "sweep mine.py --on existing --as other --most 9" in sent
+    assert "segprint-other" in sent
+    refused = inline("plan", "./mine.py", "--as", "a-b")
+    assert refused.returncode == 2
+    assert refused.stderr == "segprint: --as 'a-b' must be a Python identifier\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "message"),
+    [
+        ({"TMPDIR": "/tmp/" + "n" * 100}, "TMPDIR=/tmp/nnn"),
+        ({"RAY_TMPDIR": "/tmp/" + "ü" * 25}, "at most 107 are possible; set RAY_TMPDIR to a"),
+        ({"HOME": "/proc"}, "HOME=/proc: Ray cannot create /proc/.ray"),
+    ],
+)
+def test_a_directory_that_ray_cannot_use_is_named_before_anything_starts(
+    inline: Segprint, tmp_path: Path, variables: dict[str, str], message: str
+) -> None:
+    (tmp_path / "mine.py").write_text(SPACE.replace("})\n", "}, gpus=0)\n"))
+    done = inline("sweep", "./mine.py", **variables)
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert message in line
+    assert "; set " in line
+    assert not (tmp_path / "results/studies").exists()
+
+
+def test_a_cache_that_cannot_be_written_is_named_with_its_variable(
+    inline: Segprint, tmp_path: Path
+) -> None:
+    forget()
+    done = inline("plan", "quickstart", SEGPRINT_CACHE="/proc/cache")
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("segprint: /proc/cache/")
+    assert "set SEGPRINT_CACHE to a directory that can be written" in line

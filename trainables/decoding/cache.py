@@ -13,15 +13,16 @@ import sys
 import time
 from collections.abc import Generator
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO, Any
 
 import filelock
 import numpy as np
 from numpy.typing import NDArray
 
+from trainables import user_files
 from trainables.decoding.loaded import Image, Loaded, Tally
 from trainables.decoding.rules import accepted, checked
-from trainables.decoding.tree import cache_dir
+from trainables.decoding.tree import cache_folder
 from trainables.interfaces.dataset import Dataset
 from trainables.part import HERE, identity
 from trainables.runtime.heartbeat import beat
@@ -68,8 +69,7 @@ def load(dataset: Dataset) -> Loaded:
             images.append(tally.add(source, raster))
             beat()
         return tally.loaded(images)
-    folder = cache_dir() / "decoded" / f"{dataset.name}-{_key(dataset, stamp)}"
-    folder.parent.mkdir(parents=True, exist_ok=True)
+    folder = cache_folder("decoded") / f"{dataset.name}-{_key(dataset, stamp)}"
     with _alone(folder, dataset.title):
         if not all((folder / name).exists() for name in ("index.json", "arrays")):
             _build(dataset, folder)
@@ -111,8 +111,9 @@ def _key(dataset: Dataset, stamp: str) -> str:
     """Return a name for the files, the settings, and the code that reads them."""
     code = hashlib.sha256()
     modules = [sys.modules[c.__module__] for c in type(dataset).__mro__ if issubclass(c, Dataset)]
-    readers = [Path(cast("str", module.__file__)) for module in modules]
-    for file in (*readers, *sorted((HERE / "decoding").glob("*.py"))):
+    for module in modules:
+        code.update(user_files.content(module))
+    for file in sorted((HERE / "decoding").glob("*.py")):
         code.update(file.read_bytes())
     fields = dict[str, Any](identity(dataset)[dataset.name])
     fields.pop("size", None)  # of tiles, not of what is decoded

