@@ -104,7 +104,8 @@ def _matches(value: Any, hint: Any) -> bool:
         return all(_matches(k, arguments[0]) and _matches(v, arguments[1]) for k, v in items)
     if hint in (int, float):
         return _is_number(value, hint)
-    return not isinstance(hint, type) or isinstance(value, hint)  # Any, or a rule of typing
+    # Not all type hints are types that a value can be compared with: Literal, Callable[[int], int].
+    return hint is Any or not isinstance(hint, type) or isinstance(value, hint)
 
 
 def _match(items: list[Any], hints: tuple[Any, ...]) -> bool:
