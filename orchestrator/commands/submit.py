@@ -20,7 +20,8 @@ def main(options: Namespace) -> int:
     where = cluster.load(options.cluster)
     check(study_of(options, options.space)[1])
     if isinstance(where, Existing):
-        return _to_jobs(where.jobs(), job_for(where, options), options)
+        job = job_for(where, options)
+        return _to_jobs(where.jobs(), job, options)
     where = described(options.cluster, "submit")
     job = job_for(where, options)
     if options.dry_run:
