@@ -238,7 +238,10 @@ def test_a_neighbour_is_found_by_a_run_from_another_directory(
         ("CLUSTER = Slurm(env=3)\n", "Slurm: env=3 must be a mapping from text to text"),
         ("CLUSTER = Slurm(hours=float('nan'))\n", "Slurm: hours=nan must be a finite number"),
         ("CLUSTER = Local(cpus='2')\n", "Local: cpus='2' must be a whole number"),
-        ("class Mine(Slurm, Local):\n    pass\nCLUSTER = Mine(1, 2)\n", "line 5: TypeError: Mine."),
+        (
+            "class Mine(Slurm, Local):\n    pass\nCLUSTER = Mine(1, 2)\n",
+            "line 5: ValueError: Mine: name=1 must be text",
+        ),
         ("class Mine(Remote):\n    pass\nCLUSTER = Mine()\n", "line 5: TypeError: Can't instant"),
     ],
 )
