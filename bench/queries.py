@@ -212,6 +212,7 @@ def compactor_of(url: str) -> Questions:
 
 def compact_half(store: Store) -> None:
     """Append batches until the tables have half of the trials."""
+    batch_selection.MOST_COMMITS = TRIALS // 10
     attempts = 0
     while attempts < TRIALS // 2 and (found := batch_selection.next_batch(store)) is not None:
         batch, rows = found

@@ -7,6 +7,7 @@ return. Ray is imported on first use, because a cluster sets its variables befor
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -52,6 +53,17 @@ def processes_in_groups_of_their_own() -> Generator[None]:
         yield
     finally:
         untyped.ConsolePopen = start
+
+
+def make_session_private() -> None:
+    """Close the session directory of a Ray that this process started to other users.
+
+    Ray makes it, with its logs and sockets, writable for everybody, whatever the umask.
+    """
+    from ray._private import worker
+
+    untyped: Any = worker
+    os.chmod(untyped.global_worker.node.get_session_dir_path(), 0o700)
 
 
 def alive_nodes() -> list[RayNode]:

@@ -115,6 +115,7 @@ class Local(Cluster):
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                 )
+            _ray.make_session_private()
         except Exception as error:
             raise ConnectionError(f"Ray did not start on this machine: {error}") from error
         finally:
