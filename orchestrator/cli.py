@@ -78,8 +78,17 @@ def _configs(at: Parsers) -> None:
     at["ls"].add_argument(
         "kind",
         nargs="?",
-        help="datasets, models, modes, schedules, samplers, metrics, spaces, clusters, analyses,"
-        " views or studies (default: the kinds)",
+        help="datasets, models, modes, schedules, samplers, metrics, fields, spaces, clusters,"
+        " analyses, views or studies (default: the kinds)",
+    )
+    at["ls"].add_argument(
+        "part",
+        nargs="?",
+        metavar="PART",
+        help="fields: a block (train, test, probe), a kind or a part, e.g. diffusion",
+    )
+    at["show"].add_argument(
+        "--config", metavar="CELL", help="print the complete config of a cell of the space"
     )
     at["show"].add_argument("what", metavar="SPACE|DIGEST")
     for name in ("plan", "sweep"):

@@ -34,12 +34,19 @@ class Config:
     """The config of one run, without workers, devices and paths, which change no number."""
 
     task: Dataset
+    """The data set."""
     model: Model
+    """The network."""
     mode: Mode
+    """How the network is trained and how it predicts."""
     train: Train = field(default_factory=Train)
+    """The training settings."""
     test: Evaluation = reading(default_factory=Evaluation, validation=Evaluation(pictures=0))
+    """The settings of the evaluation on held-out data."""
     probe: Probe = reading(default_factory=Probe, validation=Probe(bins=0))
+    """The settings of the timestep fingerprint."""
     seed: int = 0
+    """The seed of the weights, the batches and the noise. A space sets it for each replicate."""
 
     def __post_init__(self) -> None:
         require(

@@ -36,8 +36,11 @@ class Segmenter(Mode):
     """
 
     loss: Literal["cross_entropy", "mse"] = "cross_entropy"
+    """``cross_entropy``, or the squared error of an x0-diffusion network (``mse``)."""
     dice_weight: float = 1.0
+    """Weight of (1 − soft Dice)."""
     members: int = reading(1)
+    """Symmetries of the square that the image is seen in; their mean is the prediction."""
 
     def __post_init__(self) -> None:
         require(self.dice_weight >= 0, f"dice_weight={self.dice_weight} must not be negative")

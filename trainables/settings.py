@@ -15,15 +15,19 @@ class Train:
     """The training settings. Batches are global: they do not depend on the number of workers."""
 
     steps: int = 200
+    """Optimiser steps."""
     batch: int = 16
+    """Tiles per step, over all workers."""
     accumulate: int = 1
     """Microbatches into which each worker's share of a batch is divided."""
     learning_rate: float = 1e-3
+    """The peak learning rate of AdamW."""
     warmup: int = 0
     """Steps over which the learning rate rises linearly from 0."""
     decay: Literal["none", "linear"] = "none"
     """Whether the learning rate then falls linearly to 0 at the last step."""
     weight_decay: float = 0.0
+    """The weight decay of AdamW."""
     ema: float = 0.99
     """Decay of the averaged weights: min(ema, (1 + step)/(10 + step))."""
     clip: float = 1.0
@@ -36,6 +40,7 @@ class Train:
     """Share of the training images that is used, rounded up; a smaller share is a subset of a
     larger one with the same seed. All training images are used for normalisation."""
     augment: Augment = field(default_factory=Augment)
+    """Random changes of the training tiles."""
     foreground: float = 0.0
     """Share of the crops that are centred near a foreground pixel, with equal frequency per class;
     useful where most random crops contain no foreground."""

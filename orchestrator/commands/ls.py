@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 from argparse import Namespace
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,11 +17,13 @@ from orchestrator.ledger.ledger import Ledger
 from trainables import part
 from trainables.schemas import SCHEMAS
 
-KINDS = (*part.KINDS, "spaces", "clusters", "analyses", "views", "studies")
+KINDS = (*part.KINDS, "fields", "spaces", "clusters", "analyses", "views", "studies")
 
 
 def main(options: Namespace) -> int:
     """Print the kinds, or the choices of one."""
+    if options.part is not None and options.kind != "fields":
+        raise ValueError(f"ls {options.kind} {options.part}: only `ls fields` takes a second name")
     kinds = [{"name": k} for k in KINDS]
     rows = kinds if options.kind is None else choices(options.kind, options)
     emit(rows, None, options.json, every=options.all)
@@ -30,24 +33,43 @@ def main(options: Namespace) -> int:
 def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
     """Return the choices of a kind, each with the first line of its docstring."""
     if kind in part.KINDS:
-        published = _published() if kind == "models" else {}
-        return [
-            {"name": n, **published.get(n, {}), "about": part.summary(kind, n)}
-            for n in part.names(kind)
-        ]
-    if kind == "spaces":
-        return [{"name": n, "about": search_spaces.summary(n)} for n in search_spaces.names()]
-    if kind == "clusters":
-        return [{"name": n, "about": _doc(cluster.source_file(n))} for n in cluster.names()]
-    if kind == "analyses":
-        return [{"name": n, "about": _doc(analyses.HERE / f"{n}.py")} for n in analyses.names()]
-    if kind == "views":
-        columns = {name: ", ".join(schema.names) for name, schema in SCHEMAS.items()}
-        columns |= dict.fromkeys(["studies", *analyses.names()], "")
-        return [{"name": n, "columns": c} for n, c in columns.items()]
-    if kind == "studies":
-        return _studies(ledger_of(options))
-    raise part.unknown("kind", kind, KINDS)
+        return _parts(kind)
+    listings = {
+        "fields": lambda: _fields(options.part),
+        "spaces": lambda: _about(search_spaces.names(), search_spaces.summary),
+        "clusters": lambda: _about(cluster.names(), lambda n: _doc(cluster.source_file(n))),
+        "analyses": lambda: _about(analyses.names(), lambda n: _doc(analyses.HERE / f"{n}.py")),
+        "views": _views,
+        "studies": lambda: _studies(ledger_of(options)),
+    }
+    if kind not in listings:
+        raise part.unknown("kind", kind, KINDS)
+    return listings[kind]()
+
+
+def _about(names: Iterable[str], text: Callable[[str], str]) -> list[dict[str, Any]]:
+    return [{"name": name, "about": text(name)} for name in names]
+
+
+def _parts(kind: str) -> list[dict[str, Any]]:
+    published = _published() if kind == "models" else {}
+    return [
+        {"name": n, **published.get(n, {}), "about": part.summary(kind, n)}
+        for n in part.names(kind)
+    ]
+
+
+def _fields(of: str | None) -> list[dict[str, Any]]:
+    """Return the fields of a block or part of configs; this imports torch."""
+    from trainables.field_docs import fields_of
+
+    return [row._asdict() for row in fields_of(of)]
+
+
+def _views() -> list[dict[str, Any]]:
+    columns = {name: ", ".join(schema.names) for name, schema in SCHEMAS.items()}
+    columns |= dict.fromkeys(["studies", *analyses.names()], "")
+    return [{"name": n, "columns": c} for n, c in columns.items()]
 
 
 def _studies(ledger: Ledger) -> list[dict[str, Any]]:

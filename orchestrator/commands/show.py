@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import sys
 from argparse import Namespace
 from typing import Any, cast
 
@@ -15,6 +16,7 @@ from orchestrator.planning.cells import left_out, templates
 from orchestrator.planning.validation import check
 from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Choice, Each, Integer, Parameter, Space, Uniform, walk
+from trainables.part import unknown
 
 
 def main(options: Namespace) -> int:
@@ -22,6 +24,9 @@ def main(options: Namespace) -> int:
     if re.fullmatch(r"[0-9a-f]{16}", options.what):
         return _trial(options)
     name, space = search_spaces.load(options.what)
+    if options.config is not None:
+        print_json(_config(space, options.config))
+        return 0
     description = describe(name, search_spaces.docstring(options.what), space)
     if options.json:
         print_json(description)
@@ -39,6 +44,18 @@ def main(options: Namespace) -> int:
     emit(description["cells"], columns, False)
     say(f"\n{description['counts']}")
     return 0
+
+
+def _config(space: Space, name: str) -> dict[str, Any]:
+    """Return the complete config of a cell; searched parameters have one valid value each."""
+    cells = {cell.name: cell for cell in check(space)}
+    if name not in cells:
+        raise unknown("cell", name, cells)
+    cell = cells[name]
+    if cell.searched:
+        paths = ", ".join(path for path, _ in walk(cell.template))
+        print(f"segprint: {paths}: searched, shown with one valid value", file=sys.stderr)
+    return cell.config(cell.example, {}, seed=0).plain()
 
 
 def describe(name: str, docstring: str, space: Space) -> dict[str, Any]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
+import os
 import re
 import tomllib
 from typing import Any, cast
@@ -25,8 +26,10 @@ from orchestrator.sweep import timeouts
 from orchestrator.views import sql_sandbox
 from search_spaces import Budget, Search, Space
 from tests.conftest import ROOT
+from tests.docs.fields_page import page
 from tests.docs.pages import blocks, pages, read, sections, table_rows
 from trainables.augment import Augment
+from trainables.field_docs import fields_of as fields_of_configs
 from trainables.models import Model, published_parameters
 from trainables.modes.diffusion import Diffusion
 from trainables.part import names, parse_part, part_class, plain
@@ -68,6 +71,17 @@ def written(value: Any) -> str:
     if isinstance(spec, dict):
         return str(next(iter(cast("dict[str, Any]", spec))))
     return json.dumps(spec) if isinstance(spec, bool | int) else str(spec)
+
+
+def test_the_page_of_fields_is_that_of_the_code() -> None:
+    """``SEGPRINT_GOLDEN=write`` writes it anew."""
+    if os.environ.get("SEGPRINT_GOLDEN") == "write":
+        (ROOT / "docs/fields.md").write_text(page(), encoding="utf-8")
+    assert read("docs/fields.md") == page()
+
+
+def test_every_field_of_a_config_has_a_meaning() -> None:
+    assert [f"{row.of}.{row.field}" for row in fields_of_configs() if not row.meaning] == []
 
 
 @pytest.mark.parametrize(

@@ -162,3 +162,20 @@ def test_the_help_of_silence_names_the_default(
     with pytest.raises(SystemExit):
         inline("sweep", "--help")
     assert f"(default: {SILENCE_SECONDS:g})" in " ".join(capsys.readouterr().out.split())
+
+
+def test_ls_fields_and_show_config_give_every_field(inline: Segprint) -> None:
+    """``ls fields`` names each field of a part, ``show --config`` its value in a cell."""
+    listed = inline("ls", "fields", "modes/diffusion", "--json")
+    rows = json.loads(listed.stdout)
+    shown = json.loads(inline("show", "quickstart", "--config", "nuclei_diffusion").stdout)
+    assert {row["field"] for row in rows} == set(shown["mode"]["diffusion"])
+    assert {row["field"] for row in rows if row["decides"] == "reading"} >= {"sampler", "members"}
+    assert all(row["meaning"] for row in rows)
+    refused = inline("show", "quickstart", "--config", "nuclei_diffusio")
+    assert refused.returncode == 2
+    assert "unknown cell 'nuclei_diffusio'; did you mean 'nuclei_diffusion'?" in refused.stderr
+    assert "only `ls fields` takes a second name" in inline("ls", "models", "unet").stderr
+    assert inline("ls", "fields", "moods").stderr.startswith(
+        "segprint: unknown block or part 'moods'"
+    )

@@ -93,6 +93,8 @@ class Located(Dataset):
     downloads: ClassVar[tuple[Download, ...]] = ()
 
     at: Location = DEFAULT_LOCATION
+    """A path below ``$SEGPRINT_DATA``, an absolute path, or an s3:// URL; empty: the data set's
+    name."""
     size: int = 128
     longest: int = 0
 

@@ -64,6 +64,7 @@ class Brain(InWheel):
 
     size: int = 64
     plane: Literal["axial", "coronal", "sagittal"] = later("axial")
+    """The plane of the slices."""
 
     def __post_init__(self) -> None:
         require(0 < self.size <= 64, f"size={self.size} must lie in 1..64, the slice at 3 mm")

@@ -35,6 +35,7 @@ class Folder(Located):
     foreground: tuple[str, ...] = ("foreground",)
     """Names of the classes 1, 2, ...; a mask's 0 is background."""
     background: str = "background"
+    """The name of class 0."""
     colour: bool = True
     """Three channels, or one; images in grey and in colour are converted."""
     values: tuple[tuple[int, str], ...] = later(())

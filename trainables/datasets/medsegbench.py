@@ -48,7 +48,9 @@ class MedSegBench(Located):
 
     at: Location = FOLDER
     flag: str = "busi"
+    """The name of one of the 35 sets."""
     resolution: Literal[128, 256, 512] = 256
+    """The side of its stored images, in pixels."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

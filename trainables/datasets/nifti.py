@@ -49,8 +49,11 @@ class NIfTI(Located):
     obtain: ClassVar[str] = "put images/ and masks/ there; nothing is downloaded"
 
     foreground: tuple[str, ...] = ("foreground",)
+    """The names of the classes 1 and up."""
     modalities: int = 1
+    """Volumes per patient, which become channels."""
     axis: int = 2
+    """The axis that slices are perpendicular to."""
     every: int = 1
     """Take one slice of so many."""
     empty: bool = True
@@ -58,6 +61,7 @@ class NIfTI(Located):
     window_low: float | None = None
     """Values below are raised to it, such as -160 HU of a soft-tissue window."""
     window_high: float | None = None
+    """Values above are lowered to it; null: none are."""
     values: tuple[tuple[int, str], ...] = later(())
     """The class of each number in the masks, as of a folder of images, instead of ``foreground``;
     empty: 0, 1, ...."""

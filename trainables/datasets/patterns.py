@@ -32,11 +32,14 @@ class Patterns(Dataset):
     citation: ClassVar[str] = "generated"
 
     shape: Literal["lesion", "nuclei", "stripes"] = "lesion"
+    """The kind of pattern."""
     size: int = 64
     cases: int = 16
     """Images per split."""
     scale: float = 0.125
+    """The size of its objects, as a share of the side."""
     noise: float = 1.0
+    """Standard deviation of the noise of the images."""
 
     def __post_init__(self) -> None:
         require(

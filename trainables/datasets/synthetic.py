@@ -25,9 +25,13 @@ class Synthetic(Dataset):
 
     size: int = 32
     cases: int = 8
+    """Images per split."""
     discs: int = 3
+    """Discs per image."""
     radius: float = 5.0
+    """Radius of the discs, in pixels."""
     noise: float = 0.5
+    """Standard deviation of the noise of the images."""
 
     def __post_init__(self) -> None:
         require(self.size >= 4, f"size={self.size} must be at least 4")

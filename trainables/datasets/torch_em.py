@@ -45,7 +45,9 @@ class TorchEm(Located):
     citation: ClassVar[str] = "Archit & Pape, torch-em; the work that the set's module names"
 
     source: str = "kvasir"
+    """The name of the set in torch_em."""
     options: tuple[str, ...] = ()
+    """Arguments of its reader, as ``name=value``."""
     objects: bool = False
     """The masks hold a number per object, not per class."""
     foreground: tuple[str, ...] = ("foreground",)

@@ -78,6 +78,7 @@ class Dataset(Part):
     """How to obtain files that cannot be fetched without a registration or a licence."""
 
     size: int
+    """Side of the networks' square tiles, in pixels."""
     longest: int = 0
     """Images are reduced to this many pixels on their longer side, and masks predicted from them
     are scored at native size; 0: never."""

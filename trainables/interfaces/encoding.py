@@ -23,7 +23,9 @@ class Encoding(Part):
     kind: ClassVar[str] = "encodings"
 
     scale: float = 1.0
+    """Half the distance between the two values of a channel."""
     offset: float = 0.0
+    """The middle of the two values of a channel."""
 
     def __post_init__(self) -> None:
         require(self.scale > 0, f"scale={self.scale} must be positive")

@@ -52,7 +52,9 @@ class Sampler(Part):
     kind: ClassVar[str] = "samplers"
 
     steps: int = 10
+    """Sampling steps."""
     spacing: Literal["t", "log_snr"] = "t"
+    """Whether the steps are evenly spaced in t or in the log-SNR."""
 
     def __post_init__(self) -> None:
         require(self.steps >= 1, f"steps={self.steps} must be at least 1")

@@ -26,11 +26,17 @@ class UNetModel(Model):
     """
 
     channels: int = 128
+    """Channels at full resolution."""
     multipliers: tuple[int, ...] = (1, 1, 2, 2, 4, 4)
+    """Channels of each resolution level, as a multiple of ``channels``."""
     blocks: int = 2
+    """Residual blocks per level."""
     attention: tuple[int, ...] = (16,)
+    """Downsampling factors at which there is self-attention."""
     heads: int = 1
+    """Heads of the self-attention."""
     timesteps: int = later(1000)
+    """The network sees the time t as (timesteps − 1) · t."""
 
     def __post_init__(self) -> None:
         require(

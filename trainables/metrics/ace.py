@@ -25,6 +25,7 @@ class ACE(Metric):
     pooled: ClassVar = True
 
     bins: int = 15
+    """Bins of the probability."""
 
     def __post_init__(self) -> None:
         require(self.bins >= 1, f"bins={self.bins} must be at least 1")

@@ -23,7 +23,9 @@ class ECE(Metric):
     pooled: ClassVar = True
 
     bins: int = 15
+    """Bins of the probability."""
     binning: Binning = "width"
+    """Bins of equal width, or of equal numbers of pixels."""
 
     def __post_init__(self) -> None:
         require(self.bins >= 1, f"bins={self.bins} must be at least 1")

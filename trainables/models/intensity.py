@@ -25,6 +25,7 @@ class Intensity(Model):
     denoises: ClassVar = False
 
     levels: int = 64
+    """Quantiles of the grey level, each with its own class frequencies; 1: the majority class."""
 
     def __post_init__(self) -> None:
         require(self.levels >= 1, f"levels={self.levels} must be at least 1")

@@ -29,6 +29,7 @@ class MedSegDiffNew(UNetModel):
     auxiliary: ClassVar[bool] = True
 
     auxiliary_weight: float = 10.0
+    """Weight of the loss of the auxiliary output."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -32,8 +32,11 @@ class MedSegDiffV1(UNetModel):
     auxiliary: ClassVar[bool] = True
 
     map_size: int = 256
+    """Side of the images that the FF-Parser's spectral maps are stored for, in pixels."""
     bottleneck: Literal["fixed", "learned"] = "fixed"
+    """Whether the 1 × 1 convolution of the bottleneck keeps its initial weights or learns."""
     auxiliary_weight: float = 10.0
+    """Weight of the loss of the auxiliary output."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

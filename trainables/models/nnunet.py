@@ -30,6 +30,7 @@ class NNUNet(Model):
     planner: Literal[
         "ExperimentPlanner", "nnUNetPlannerResEncM", "nnUNetPlannerResEncL", "nnUNetPlannerResEncXL"
     ] = "ExperimentPlanner"
+    """The planner of nnU-Net."""
     memory: float | None = None
     """GPU memory in GB that patch and batch are planned for; None: the planner's own, 8 except
     for ResEncL and ResEncXL."""

@@ -26,13 +26,21 @@ class SegDiff(UNetModel):
     published: ClassVar = Ports(image=3, mask=1, out=1)
 
     multipliers: tuple[int, ...] = (1, 1, 1, 2, 2, 4, 4)
+    """Channels of each resolution level, as a multiple of ``channels``."""
     blocks: int = 3
+    """Residual blocks per level."""
     attention: tuple[int, ...] = (16, 32)
+    """Downsampling factors at which there is self-attention."""
     heads: int = 4
+    """Heads of the self-attention."""
     timesteps: int = later(100)
+    """The network sees the time t as (timesteps − 1) · t."""
     dense_blocks: int = 12
+    """Residual-in-residual dense blocks of the image encoder."""
     dense_features: int = 64
+    """Channels of these blocks."""
     dense_growth: int = 32
+    """Channels that each of their convolutions adds."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

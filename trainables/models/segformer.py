@@ -56,7 +56,9 @@ class SegFormer(Model):
     package: ClassVar = "transformers"
 
     variant: Literal["b0", "b1", "b2", "b3", "b4", "b5"] = "b0"
+    """The size of the encoder, MiT-B0 to B5."""
     pretrained: Location | None = None
+    """The directory of pretrained weights; null: random weights."""
     pretrained_hash: str = ""
     """SHA-256 of the file of the pretrained weights."""
     drop_path: float = 0.1

@@ -27,7 +27,9 @@ class UNet(Model):
     denoises: ClassVar = False
 
     parameters: int = 31_000_000
+    """The largest number of parameters; the channels are as many as it allows."""
     levels: int = 5
+    """Resolution levels."""
 
     def __post_init__(self) -> None:
         require(self.levels >= 2, f"levels={self.levels} must be at least 2")

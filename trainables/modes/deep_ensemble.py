@@ -20,6 +20,7 @@ class DeepEnsemble(Segmenter):
     """
 
     networks: int = 5
+    """Networks that are trained, each from its own seed."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -74,24 +74,44 @@ class Diffusion(Mode):
     denoises: ClassVar[bool] = True
 
     schedule: Schedule = field(default_factory=Linear)
+    """The noise schedule."""
     t_low: float = 0.0
+    """The lowest time that is trained and sampled."""
     t_high: float = 1.0
+    """The highest time that is trained and sampled."""
     encoding: Encoding = field(default_factory=OneHot)
+    """How classes become the channels that are noised."""
     target: Target = "x0"
+    """What the network predicts."""
     loss: Literal["cross_entropy", "mse", "hybrid"] = "cross_entropy"
+    """``cross_entropy`` of mask logits (the target must be x0), ``mse`` of the target, or
+    ``hybrid``, which adds the variational bound."""
     weight: Weight = field(default_factory=Unweighted)
+    """Weight of each noise level in the loss."""
     dice_weight: float = 0.0
+    """Weight of (1 − soft Dice) of the estimated mask."""
     vlb_weight: float = 1.0
+    """Weight of the variational bound in ``hybrid``."""
     timesteps: int = 1000
+    """Steps of the process whose bound ``hybrid`` adds."""
     evidence: bool = True
+    """Whether the log-odds of the pixel's own noisy value are added to the logits."""
     clip: bool = True
+    """Whether estimates of x0 are clamped to the range of an encoded mask."""
     image_dropout: float = 0.1
+    """Share of cases trained without their image; fingerprints need it above 0."""
     feedforward_share: float = 0.0
+    """Share of cases trained as the feed-forward twin."""
     sampler: Sampler = reading(default_factory=DDIM, validation=VALIDATION)
+    """How masks are sampled."""
     members: int = reading(1)
+    """Samples per image; their mean is the prediction."""
     start: Literal["noise", "one_step", "feedforward", "auxiliary"] = reading("noise")
+    """Where sampling starts: at noise, or at a guess that is noised to ``t_start``."""
     t_start: float = reading(1.0)
+    """The time at which sampling from a guess starts."""
     sample_evidence: bool = reading(False, validation=True, before=True)
+    """Whether ``evidence`` is added in sampling too; stored as true where it has no effect."""
 
     def __post_init__(self) -> None:
         if not self.evidence or self.loss != "cross_entropy":

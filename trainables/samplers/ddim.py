@@ -17,6 +17,7 @@ class DDIM(Sampler):
     """Song et al. 2021 (arXiv 2010.02502, eq. 12 and 16)."""
 
     eta: float = 0.0
+    """The share of DDPM's noise that is added: 0 is deterministic."""
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -23,6 +23,7 @@ class DDPM(Sampler):
     """
 
     variance: Literal["posterior", "forward", "learned"] = "posterior"
+    """The variance of a step: of the posterior, of the forward process, or learned."""
 
     def advance(
         self, x: Tensor, here: Visit, before: Visit | None, there: Tensor, noise: Noise

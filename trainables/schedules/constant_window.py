@@ -20,7 +20,9 @@ class ConstantWindow(Schedule):
     """
 
     log_snr_high: float = 5.0
+    """λ at t = 0."""
     log_snr_low: float = -5.0
+    """λ at t = 1."""
 
     def __post_init__(self) -> None:
         require(

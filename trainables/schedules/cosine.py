@@ -21,7 +21,9 @@ class Cosine(Schedule):
     """
 
     shift: float = 0.0
+    """Added to λ; negative values add noise."""
     span: float = 10.0
+    """λ runs from span to −span before the shift."""
 
     def __post_init__(self) -> None:
         require(0 < self.span <= 60, f"span={self.span} must lie in (0, 60]")

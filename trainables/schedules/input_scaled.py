@@ -24,7 +24,9 @@ class InputScaled(Schedule):
     base: Schedule = field(
         default_factory=lambda: cast("Schedule", parse_part("schedules", "cosine"))
     )
+    """The schedule that is changed."""
     scale: float = 0.5
+    """The factor b of the input: λ changes by 2 ln b."""
 
     def __post_init__(self) -> None:
         require(self.scale > 0, f"scale={self.scale} must be positive")

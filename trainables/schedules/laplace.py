@@ -20,8 +20,11 @@ class Laplace(Schedule):
     """
 
     location: float = 0.0
+    """The log-SNR at which the density is largest."""
     scale: float = 0.5
+    """The width of the density in log-SNR."""
     span: float = 10.0
+    """λ runs from location + span to location − span."""
 
     def __post_init__(self) -> None:
         require(0.01 <= self.scale <= 100, f"scale={self.scale} must lie in [0.01, 100]")

@@ -21,8 +21,11 @@ class Linear(Schedule):
     """
 
     beta_first: float = 1e-4
+    """β of the first step."""
     beta_last: float = 0.02
+    """β of the last step."""
     timesteps: int = 1000
+    """Steps of the process."""
 
     def __post_init__(self) -> None:
         require(self.timesteps >= 2, f"timesteps={self.timesteps} must be at least 2")

@@ -24,9 +24,13 @@ class LogNormal(Schedule):
     """
 
     mean: float = -1.2
+    """Mean of ln σ."""
     std: float = 1.2
+    """Standard deviation of ln σ."""
     sigma_data: float = 0.5
+    """Standard deviation of the data."""
     span: float = 10.0
+    """λ is cut to ±span around its median."""
 
     def __post_init__(self) -> None:
         require(self.sigma_data > 0, f"sigma_data={self.sigma_data} must be positive")

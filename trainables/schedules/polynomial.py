@@ -21,7 +21,9 @@ class Polynomial(Schedule):
     """
 
     power: float = 0.5
+    """The exponent."""
     span: float = 10.0
+    """λ runs from span to −span."""
 
     def __post_init__(self) -> None:
         require(

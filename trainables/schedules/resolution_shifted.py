@@ -23,8 +23,11 @@ class ResolutionShifted(Schedule):
     base: Schedule = field(
         default_factory=lambda: cast("Schedule", parse_part("schedules", "cosine"))
     )
+    """The schedule that is changed."""
     size: int = 128
+    """The side of the images, in pixels."""
     reference: int = 64
+    """The side of the images that the base is made for, in pixels."""
 
     def __post_init__(self) -> None:
         require(self.size >= 1, f"size={self.size} must be at least 1")

@@ -20,9 +20,13 @@ class Sigmoid(Schedule):
     """
 
     start: float = -3.0
+    """The argument of the sigmoid at t = 0."""
     end: float = 3.0
+    """The argument of the sigmoid at t = 1."""
     temperature: float = 1.0
+    """The sigmoid's argument is divided by it."""
     span: float = 10.0
+    """λ runs from span to −span."""
 
     def __post_init__(self) -> None:
         require(self.start < self.end, f"start={self.start} must be below end={self.end}")

@@ -22,7 +22,9 @@ class Tabulated(Schedule):
     """
 
     times: tuple[float, ...] = (0.0, 1.0)
+    """Times from 0 to 1, rising."""
     log_snrs: tuple[float, ...] = (10.0, -10.0)
+    """λ at these times, falling."""
 
     def __post_init__(self) -> None:
         require(

@@ -19,6 +19,7 @@ class MinSNR(Weight):
     """
 
     gamma: float = 5.0
+    """The SNR above which the weight is capped."""
 
     def __post_init__(self) -> None:
         require(self.gamma > 0, f"gamma={self.gamma} must be positive")

@@ -16,7 +16,9 @@ class P2(Weight):
     """1/(k + SNR)^γ on ε (Choi et al. 2022, arXiv 2204.00227); γ = 0 is the simple loss on ε."""
 
     k: float = 1.0
+    """Added to the SNR."""
     gamma: float = 1.0
+    """The exponent."""
 
     def __post_init__(self) -> None:
         require(0 < self.k <= 1000, f"k={self.k} must lie in (0, 1000]")

@@ -21,6 +21,7 @@ class SigmoidWeight(Weight):
     """
 
     bias: float = 0.0
+    """The weight is sigmoid(bias − λ)."""
 
     def __post_init__(self) -> None:
         require(-100 <= self.bias <= 100, f"bias={self.bias} must lie in [-100, 100]")
