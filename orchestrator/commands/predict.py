@@ -26,10 +26,9 @@ def main(options: Namespace) -> int:
     folder.mkdir(parents=True, exist_ok=True)
     predictor = Predictor(chosen, folder, options.trust)
     screen, began, ended = console(stderr=True), time.monotonic(), 0
-    screen.print(
-        f"{chosen.trial['task']}, {chosen.trial['mode']}, seed {chosen.trial['seed']}"
-        f" ({chosen.digest}): {plural(len(files), 'image')} on {', '.join(predictor.devices)}"
-    )
+    task, mode, seed = (chosen.trial[name] for name in ("task", "mode", "seed"))
+    images = f"{plural(len(files), 'image')} on {', '.join(predictor.devices)}"
+    screen.print(printable(f"{task}, {mode}, seed {seed} ({chosen.digest}): {images}"))
 
     def done(result: Predicted) -> None:
         nonlocal ended

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 from orchestrator.prediction.selected import Selected
 from orchestrator.provenance import code_version
@@ -19,6 +20,10 @@ from trainables.training.trained import Trained, WeightsError
 SUFFIX = ".safetensors"
 MOST_JSON = 1 << 26
 """Bytes of the largest JSON that is read."""
+RECORD = ("training", "config", "versions", "data", "record", "sha256")
+"""Fields of the record of weights in the JSON."""
+TRIAL = re.compile(r"(imported-)?[0-9a-f]{16}")
+"""The name of a trial."""
 
 
 class WrittenFile(NamedTuple):
@@ -86,14 +91,16 @@ def _read(file: Path) -> tuple[Row, Trained]:
         )
     require(about.stat().st_size <= MOST_JSON, f"{about}: larger than {MOST_JSON} bytes")
     try:
-        content = cast("dict[str, Any]", json.loads(about.read_bytes()))
+        content: dict[str, Any] = json.loads(about.read_bytes())
         reading: dict[str, Any] = content["reading"]
+        if not TRIAL.fullmatch(content["trial"]) or not isinstance(content["config"], dict):
+            raise TypeError("its trial must be a digest, and its config an object")
         row = {
-            "digest": str(content["trial"]),
+            "digest": content["trial"],
             "config": json.dumps(reading),
             "code": str(content.get("code", "unknown")),
             "task": str(content["data"]["task"]),
-            "mode": next(iter(reading["mode"])),
+            "mode": next(iter(reading["mode"]), ""),
             "seed": reading["seed"],
         }
         fields = {name: content[name] for name in RECORD}
@@ -106,10 +113,6 @@ def _read(file: Path) -> tuple[Row, Trained]:
             f" {error}"
         ) from None
     return row, trained
-
-
-RECORD = ("training", "config", "versions", "data", "record", "sha256")
-"""Fields of the record of weights in the JSON."""
 
 
 def selected_import(found: Imported) -> Selected:

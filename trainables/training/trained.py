@@ -55,6 +55,20 @@ def facts_of(config: Config) -> DataFacts:
     )
 
 
+def _check_facts(facts: Mapping[str, Any]) -> None:
+    """Raise ``TypeError`` unless stored facts are complete and of their types."""
+    if facts.keys() != DataFacts.__annotations__.keys():
+        raise TypeError("its facts of the training data are not complete")
+    texts = [facts["task"], facts["content_hash"], *facts["classes"], *facts["types"]]
+    numbers = [facts["channels"], *facts["mean"], *facts["std"]]
+    if not all(isinstance(text, str) for text in texts):
+        raise TypeError("the names in its facts of the training data must be texts")
+    if not all(isinstance(number, (int, float)) for number in numbers):
+        raise TypeError("the numbers in its facts of the training data must be numbers")
+    if not len(facts["mean"]) == len(facts["std"]) == facts["channels"]:
+        raise TypeError("its facts of the training data must have a mean and a std per channel")
+
+
 @dataclass(frozen=True)
 class Trained:
     """The weights of a training with the best validation, and the record of the training."""
@@ -107,8 +121,7 @@ class Trained:
             content.pop("size", None)
             trained = Trained(**content, tensors=tensors)
             TrainingRecord(**trained.record)
-            if trained.data.keys() != DataFacts.__annotations__.keys():
-                raise TypeError("its facts of the training data are not complete")
+            _check_facts(trained.data)
         except (ValueError, TypeError, AttributeError) as error:
             raise WeightsError(f"the record of weights does not parse: {error}") from None
         if tensors:
