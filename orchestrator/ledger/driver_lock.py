@@ -3,9 +3,11 @@
 A driver creates ``drivers/STUDY/NUMBER.json``, only if it is absent, and renews it while it runs.
 The lock of a process of this machine is valid while that process lives; the lock of another
 machine lapses when the next driver, on its own clock, has not seen it change for a while. The next
-driver then takes the next number. A driver that sees a higher number than its own, or not its own
-lock under its number, has lost the study and stops. Commits do not depend on the lock: it prevents
-work from being done twice, and lets one search see all trials of its study.
+driver then takes the next number, and waits until the one before it must have noticed. A driver
+that sees the next number, or not its own lock under its number, has lost the study and stops. A
+driver that ends leaves a mark under its number, so that a number is never used twice. Commits do
+not depend on the lock: it prevents work from being done twice, and lets one search see all trials
+of its study.
 """
 
 from __future__ import annotations
@@ -28,6 +30,9 @@ LAPSE_SECONDS = 60.0
 """The lock of another machine lapses after it was seen unchanged for so long."""
 POLL_SECONDS = 1.0
 """Pause of a driver that waits for another one."""
+
+
+RELEASED = json.dumps({"released": True}).encode()
 
 
 class LostError(ValueError):
@@ -103,7 +108,7 @@ class DriverLock:
         """Set ``lost`` if another driver has taken the study over, or had and is done."""
         driver = _load(self.store, self.study, self.number)
         mine = driver is not None and driver.claim == self.claim
-        if not mine or max(_numbers(self.store, self.study), default=0) > self.number:
+        if not mine or self.store.get_many([_key(self.study, self.number + 1)]):
             self.lost.set()
 
     def renew(self) -> None:
@@ -123,11 +128,15 @@ class DriverLock:
                 self.renew()
 
     def release(self) -> None:
-        """Delete the lock and those before it, but no lock of another driver that came since."""
+        """Mark the lock as released unless another driver came since; delete those before it."""
+        numbers = _numbers(self.store, self.study)
         driver = _load(self.store, self.study, self.number)
         mine = driver is not None and driver.claim == self.claim
-        for number in _numbers(self.store, self.study):
-            if number < self.number or (mine and number == self.number):
+        last = self.number == max(numbers, default=0)
+        if mine and last:
+            self.store.put(self.key, RELEASED)
+        for number in numbers:
+            if number < self.number or (mine and not last and number == self.number):
                 self.store.delete(_key(self.study, number))
 
 
@@ -162,6 +171,7 @@ def acquire(store: Store, study: str, on_wait: Callable[[str], None]) -> DriverL
         if driver is None or driver.gone(seen.unchanged((last, driver))):
             lock = DriverLock(store, study, last + 1, signs_of_life.now())
             if store.create(lock.key, lock.dump()):
+                _wait_until_noticed(lock)
                 lock.look()  # where a store lets several creators win, the last one has the lock
                 if not lock.lost.is_set():
                     return lock
@@ -170,6 +180,18 @@ def acquire(store: Store, study: str, on_wait: Callable[[str], None]) -> DriverL
             on_wait(f"process {driver.process.pid} on {driver.process.host}")
             waiting = True
         signs_of_life.pause(POLL_SECONDS)
+
+
+def _wait_until_noticed(lock: DriverLock) -> None:
+    """Wait until no driver before this one can act without having seen its lock.
+
+    A driver that slept may have looked for the next lock just before that was created.
+    """
+    before = [_load(lock.store, lock.study, n) for n in _numbers(lock.store, lock.study)]
+    others = [d for d in before if d is not None and d.claim != lock.claim]
+    if not all(driver.process.dead() for driver in others):
+        signs_of_life.pause(LAPSE_SECONDS / 2 + POLL_SECONDS)
+        lock.renew()
 
 
 def current_driver(store: Store, study: str) -> Driver | None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from orchestrator.cli import main
+from orchestrator.ledger.driver_lock import current_driver
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Space
@@ -246,8 +247,9 @@ class Drill:
         status = self.status()
         assert (status["running"], status["pending"], status["given up"]) == (0, 0, given_up)
         # What is given up keeps its checkpoint: whoever mends the cause continues from there.
-        for prefix in ("leases/", "drivers/", *(() if given_up else ("checkpoints/",))):
+        for prefix in ("leases/", *(() if given_up else ("checkpoints/",))):
             assert self.ledger.store.list(prefix) == []
+        assert current_driver(self.ledger.store, self.file.stem) is None
 
 
 Moment = Callable[[Drill], bool]

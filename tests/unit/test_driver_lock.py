@@ -35,7 +35,9 @@ def test_a_study_has_a_driver_inside_the_block_and_none_after_it(store: Store) -
         with locked(store, "other", silent):
             pass
     assert current_driver(store, "s") is None
-    assert store.list("drivers/") == []
+    with locked(store, "s", silent):
+        pass
+    assert len(store.list("drivers/s/")) == 1, "locks that are released do not accumulate"
 
 
 def test_the_second_driver_waits_and_then_drives(
@@ -69,7 +71,7 @@ def test_a_killed_drivers_study_is_free_at_once(store: Store) -> None:
     assert current_driver(store, "s") is None
     with locked(store, "s", silent):
         assert current_driver(store, "s") is not None
-    assert store.list("drivers/s/") == []
+    assert current_driver(store, "s") is None
 
 
 def elsewhere(store: Store, number: int, at: float) -> None:
@@ -93,7 +95,8 @@ def test_another_machines_claim_lapses_when_it_is_not_renewed(
     monkeypatch.setattr(signs_of_life, "pause", pause)
     with locked(store, "s", lambda _: None) as claim:
         assert claim.number == 2
-    assert hour + driver_lock.LAPSE_SECONDS - 2 < sum(waited) < hour + driver_lock.LAPSE_SECONDS + 2
+    least = hour + 1.5 * driver_lock.LAPSE_SECONDS  # the other driver needs time to notice
+    assert least - 2 < sum(waited) < least + 3
 
 
 def test_a_driver_that_slept_through_its_lease_notices_before_it_acts(
