@@ -114,7 +114,9 @@ def rebuild(store: Store, notice: Notice = no_notice) -> int:
         BusyError: another process writes to the tables.
     """
     with committer(store):
-        for name in reversed(TABLES):
+        # ``trials`` first, so that it never has what another table lacks, and again at the end: a
+        # committer that took over the lease meanwhile may have written it.
+        for name in (*reversed(TABLES), "trials"):
             delta_log.drop(store, name)
         for key in store.list(BATCHES):
             try:

@@ -121,10 +121,15 @@ def unreferenced(store: Store, name: str) -> list[Entry]:
 
 
 def drop(store: Store, name: str) -> None:
-    """Delete a table's log; readers then use the attempts' objects. ``tables gc`` deletes files."""
+    """Delete a table's log; readers then use the attempts' objects. ``tables gc`` deletes files.
+
+    The seal and the newest entries go first: a log that was deleted in part is an earlier version.
+    """
     store.delete(log_seal.key(name))
-    for key in store.list(f"{log_key(name)}/"):
-        store.delete(key)
+    while keys := store.list(f"{log_key(name)}/"):
+        for key in reversed(keys):
+            store.delete(key)
+        store.delete(log_seal.key(name))  # another committer may have written it meanwhile
 
 
 def open_version(store: Store, name: str, sealed: Seal | None = None) -> TableVersion | None:
