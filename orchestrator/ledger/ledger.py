@@ -29,6 +29,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
 
+from orchestrator.ledger import signs_of_life
 from orchestrator.ledger.checkpoints import PREFIX as CHECKPOINTS
 from orchestrator.ledger.checkpoints import Checkpoints
 from orchestrator.ledger.commits import (
@@ -47,6 +48,9 @@ from orchestrator.ledger.studies import Studies
 from orchestrator.ledger.weights import WeightsStore
 from orchestrator.storage.object_store import Store
 from trainables.schemas import SCHEMA_VERSION, Outcome, Tables
+
+SLEPT_SECONDS = 3600.0
+"""A process that took longer for a commit slept meanwhile, perhaps for days."""
 
 
 @dataclass(frozen=True)
@@ -107,6 +111,7 @@ class Ledger:
         labels = labels_of(tables["trials"][0])
         key = {"digest": digest, "attempt": attempt, **labels}
         encoded = [encode(name, rows, key) for name, rows in tables.items() if rows]
+        started = signs_of_life.now()
         for table, value in encoded:
             self.store.put(table.key, value)
         record = Record(
@@ -120,6 +125,9 @@ class Ledger:
             tables={table.table: table for table, _ in encoded},
         )
         counts = self.store.create(record.key, record.dump())
+        if counts and signs_of_life.now() - started > SLEPT_SECONDS:
+            for table, value in encoded:  # a vacuum may have taken them for those of a dead writer
+                self.store.put(table.key, value)
         if outcome != "failed":
             self.checkpoints.delete(digest)
         self.leases.release(digest)
