@@ -12,7 +12,7 @@ from orchestrator.formatting import plural, printable
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction, delta_log, vacuum
-from orchestrator.tables.committer_lease import BusyError, committer
+from orchestrator.tables.committer_lease import BusyError
 from orchestrator.tables.compaction_log import TABLES, batches
 from orchestrator.tables.integrity import Check
 
@@ -110,13 +110,10 @@ def gc(store: Store, options: Namespace) -> int:
     """Delete objects that nothing needs, or only print them with ``--dry-run``."""
     keep = timedelta(days=min(max(options.keep_days, 0.0), 36500.0))
     counted, size = Counter[str](), Counter[str]()
-    with committer(store):  # files that are committed meanwhile are not garbage
-        found = list(vacuum.garbage(ledger_of(options), keep))
-        for item in found:
-            counted[item.why] += 1
-            size[item.why] += item.size
-            if not options.dry_run:
-                store.delete(item.key)
+    found = vacuum.collect(ledger_of(options), keep, dry_run=options.dry_run)
+    for item in found:
+        counted[item.why] += 1
+        size[item.why] += item.size
     if options.json:
         emit([vars(item) for item in found], None, as_json=True)
         return 0

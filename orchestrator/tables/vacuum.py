@@ -21,6 +21,7 @@ from orchestrator.ledger.weights import PREFIX as WEIGHTS
 from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log
+from orchestrator.tables.committer_lease import committer
 from orchestrator.tables.compaction_log import batches, compacted_attempts
 from orchestrator.tables.lost_records import lost
 from orchestrator.tables.needed_weights import needed_weights
@@ -37,6 +38,20 @@ class Garbage:
     key: str
     size: int
     why: str
+
+
+def collect(ledger: Ledger, keep: timedelta, *, dry_run: bool = False) -> list[Garbage]:
+    """Delete everything that :func:`garbage` yields, unless it is a ``dry_run``; return it.
+
+    Raises:
+        BusyError: another process writes to the tables.
+        DamagedError: see :func:`garbage`.
+    """
+    with committer(ledger.store):  # files that are committed meanwhile are not garbage
+        found = list(garbage(ledger, keep))
+        for item in [] if dry_run else found:
+            ledger.store.delete(item.key)
+    return found
 
 
 def garbage(ledger: Ledger, keep: timedelta) -> Iterator[Garbage]:
