@@ -5,7 +5,7 @@ STORE ?= results
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test properties browser drills survival check format bench baselines lock clean
+.PHONY: demo test properties simulate mutants browser drills survival check format bench baselines lock clean
 
 demo: .venv/ready
 	$(BIN)/segprint --store $(STORE) sweep quickstart
@@ -25,6 +25,14 @@ test: .venv/ready browser
 properties: .venv/ready
 	HYPOTHESIS_PROFILE=new OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) --timeout 3600 \
 	  -m "hypothesis and not slow"
+
+# Random sequences of processes and faults over the ledger and its tables; and planted faults that
+# such sequences must find.
+simulate: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.simulation 10000
+
+mutants: .venv/ready
+	OMP_NUM_THREADS=1 $(BIN)/python -m tests.simulation.mutants
 
 # Tests open the report in a real browser. No Python package contains one, so Debian's Chromium is
 # installed where possible; elsewhere these tests are skipped.
