@@ -37,7 +37,7 @@ SPACE = Space(
             {"medsegdiff_new": UNET},
         ),
         "train": {"steps": 80, "batch": 8, "learning_rate": 2e-3, "validate_every": 40},
-        "test": {"controls": ["shuffled_image"]},
+        "test": {"unit": "tiles", "controls": ["shuffled_image"]},
         "probe": {"bins": 8, "draws": 1},
     },
     arms={

@@ -29,6 +29,7 @@ SPACE = Space(
         },
         "mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}, "members": 2}},
         "train": {"steps": 80, "batch": 8, "learning_rate": 2e-3, "validate_every": 40},
+        "test": {"unit": "tiles"},
         "probe": {"bins": 8, "draws": 1},
     },
     arms={

@@ -35,6 +35,7 @@ SPACE = Space(
             "ensemdiff": {"channels": 16, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
         },
         "train": {"steps": 60, "batch": 8, "learning_rate": 2e-3, "validate_every": 60},
+        "test": {"unit": "tiles"},
         "probe": {"bins": 0},
     },
     arms={

@@ -27,7 +27,7 @@ SPACE = Space(
         },
         "train": {"steps": 200, "batch": 8, "learning_rate": 2e-3, "validate_every": 50},
         "probe": {"bins": 16, "draws": 2, "controls": ["shuffled_image"]},
-        "test": {"controls": ["shuffled_image"]},
+        "test": {"unit": "tiles", "controls": ["shuffled_image"]},
     },
     arms={
         "grey_level": {

@@ -30,6 +30,7 @@ SPACE = Space(
         },
         "mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}}},
         "train": {"steps": 150, "batch": 8, "learning_rate": 2e-3, "validate_every": 75},
+        "test": {"unit": "tiles"},
         "probe": {"bins": 16, "draws": 2},
     },
     arms={"diffusion": {}},

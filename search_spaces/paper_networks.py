@@ -36,6 +36,7 @@ SPACE = Space(
             {"ensemdiff": UNET}, {"segdiff": {**UNET, **DENSE}}, {"medsegdiff_new": UNET}
         ),
         "train": {"steps": 80, "batch": 8, "learning_rate": 2e-3, "validate_every": 40},
+        "test": {"unit": "tiles"},
         "probe": {"bins": 8, "draws": 1},
     },
     arms={

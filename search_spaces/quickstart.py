@@ -25,6 +25,7 @@ SPACE = Space(
             "ensemdiff": {"channels": 16, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
         },
         "train": {"steps": 150, "batch": 8, "learning_rate": 2e-3, "validate_every": 30},
+        "test": {"unit": "tiles"},
         "probe": {"bins": 12, "draws": 1},
     },
     arms={

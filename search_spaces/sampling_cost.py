@@ -23,6 +23,7 @@ SPACE = Space(
         },
         "mode": {"diffusion": {"schedule": "cosine"}},
         "train": {"steps": 600, "batch": 8, "learning_rate": 2e-3, "validate_every": 100},
+        "test": {"unit": "tiles"},
         "probe": {"bins": 0},
     },
     arms={

@@ -41,7 +41,7 @@ class Config:
     """How the network is trained and how it predicts."""
     train: Train = field(default_factory=Train)
     """The training settings."""
-    test: Evaluation = reading(default_factory=Evaluation, validation=Evaluation(pictures=0))
+    test: Evaluation = reading(default_factory=Evaluation, validation=Evaluation.validation)
     """The settings of the evaluation on held-out data."""
     probe: Probe = reading(default_factory=Probe, validation=Probe(bins=0))
     """The settings of the timestep fingerprint."""

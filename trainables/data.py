@@ -1,11 +1,11 @@
-"""Prepared data: normalised training images, and held-out cases as tiles or whole images."""
+"""Prepared data: normalised training images, and held-out images, slices of volumes, or tiles."""
 
 from __future__ import annotations
 
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -40,7 +40,7 @@ class Norm:
 
 @dataclass(frozen=True)
 class Case:
-    """An image or a tile of one; each held-out case has rows of its own."""
+    """An image, a slice of a volume, or a tile of an image."""
 
     name: str
     group: str
@@ -58,6 +58,15 @@ class Case:
     """int32 [N, 3], (class, row, column) of some foreground pixels."""
     complete: bool = True
     """Whether the data set has no pixel that is to be ignored."""
+    volume: str = ""
+    """The volume that the image is a slice of and is measured with; empty: it is a case alone."""
+    spacing: tuple[float, ...] | None = None
+    """Millimetres between slices, rows and columns, where they are known."""
+
+    @property
+    def whole(self) -> str:
+        """The name of the held-out case that it is a part of."""
+        return self.volume or self.name
 
     @property
     def image(self) -> Tensor:
@@ -140,7 +149,10 @@ def prepared(config: Config) -> Prepared:
 
 
 def prepare(dataset: Dataset, unit: str) -> Prepared:
-    """Return a data set, normalised by the training images; held-out cases are tiles or images."""
+    """Return a data set, normalised by the training images.
+
+    ``unit`` is that of the held-out cases (:attr:`trainables.settings.Evaluation.unit`).
+    """
     loaded = load(dataset)
     norm = Norm(*(from_array(v).float()[:, None, None] for v in (loaded.mean, loaded.std)))
 
@@ -149,8 +161,13 @@ def prepare(dataset: Dataset, unit: str) -> Prepared:
         return [_case(i, norm, complete) for i in loaded.images if i.split == name]
 
     def held_out(name: Split) -> list[Case]:
-        cases = tiles(split(name), dataset.size) if unit == "tiles" else split(name)
-        return [case for case in cases if case.counts]
+        if unit == "tiles":
+            return tiles(split(name), dataset.size)
+        cases = split(name)
+        if unit == "images":
+            cases = [dataclasses.replace(case, volume="") for case in cases]
+        counting = {case.whole for case in cases if case.counts}
+        return [case for case in cases if case.whole in counting]
 
     with warnings.catch_warnings():
         # The mapped cache is read only; nothing here writes in context.
@@ -169,7 +186,14 @@ def _case(image: Image, norm: Norm, complete: bool) -> Case:
         None if image.targets is image.labels else from_array(image.targets),
         from_array(image.points),
         complete,
+        image.volume,
+        image.spacing,
     )
+
+
+def wholes(cases: Iterable[Case]) -> list[str]:
+    """Return the names of the held-out cases that some images and slices make up, in order."""
+    return list(dict.fromkeys(case.whole for case in cases))
 
 
 def tiles(cases: list[Case], size: int) -> list[Case]:
@@ -196,6 +220,7 @@ def _cut(case: Case, size: int) -> Iterator[Case]:
                 instances=None if instances is None else _part(instances[None], window)[0],
                 norm=case.norm,
                 complete=case.complete,
+                spacing=case.spacing if case.reduced is None else None,
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
 
@@ -30,9 +30,9 @@ def reading(
     """Return a field that decides how a trained network is read, and not its weights.
 
     Validation during training reads with the value ``validation``, by default the field's default,
-    so that the choice of the best weights is part of the training. ``before`` is the value that
-    means "as before" of a field that came later, see :func:`later`; where it is not the default,
-    stored text without the field has it.
+    so that the choice of the best weights is part of the training; a function returns it for the
+    value of the test. ``before`` is the value that means "as before" of a field that came later,
+    see :func:`later`; where it is not the default, stored text without the field has it.
     """
     if validation is dataclasses.MISSING:
         validation = default if default_factory is dataclasses.MISSING else default_factory()
@@ -55,6 +55,8 @@ def as_validated(value: T) -> T:
     for f in dataclasses.fields(value):
         old = getattr(value, f.name)
         new = f.metadata["reading"] if "reading" in f.metadata else as_validated(old)
+        if callable(new):
+            new = cast("Any", new(old))
         if repr(new) != repr(old):  # which distinguishes 1, 1.0 and True
             changes[f.name] = new
     return dataclasses.replace(value, **changes) if changes else value

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from trainables.config import Config
-from trainables.data import Case, Prepared
+from trainables.data import Case, Prepared, wholes
 from trainables.runtime.worker_context import WorkerContext
 
 
@@ -19,9 +19,10 @@ class Run:
     context: WorkerContext
     data: Prepared
 
-    def share(self, cases: Sequence[Case]) -> range:
-        """Return the indices of the cases that this worker evaluates."""
-        return range(self.context.rank, len(cases), self.context.world)
+    def share(self, cases: Sequence[Case]) -> list[int]:
+        """Return the indices of the cases that this worker evaluates; it has all slices of one."""
+        mine = set(wholes(cases)[self.context.rank :: self.context.world])
+        return [i for i, case in enumerate(cases) if case.whole in mine]
 
     def without_microbatches(self) -> Run:
         """Return the run with a microbatch factor of 1."""

@@ -87,8 +87,11 @@ Reading = Literal["shuffled_image", "dropped_image", "temperature"]
 class Evaluation:
     """The settings of the evaluation on held-out data."""
 
-    unit: Literal["tiles", "images"] = "tiles"
-    """Tiles of the training size side by side, or whole images at native size."""
+    unit: Literal["cases", "images", "tiles"] = "cases"
+    """The held-out case: ``cases`` are whole volumes, joined from their slices, and whole images
+    that are no slices, at native size; ``images`` are whole images and slices; ``tiles`` have the
+    training size and lie side by side, so that a remainder at the right and lower side is left out.
+    Validation during training reads ``cases`` with windows that hardly overlap, else tiles."""
     overlap: float = 0.5
     """Share of its side that a patch has in common with the next patch of a larger image."""
     controls: tuple[Reading, ...] = ()
@@ -100,6 +103,12 @@ class Evaluation:
     def __post_init__(self) -> None:
         require(self.pictures >= 0, f"pictures={self.pictures} must not be negative")
         require(0 <= self.overlap < 1, f"overlap={self.overlap} must lie in [0, 1)")
+
+    def validation(self) -> Evaluation:
+        """Return the settings of validation during training."""
+        if self.unit == "cases":
+            return Evaluation(overlap=0.0, pictures=0)
+        return Evaluation(unit="tiles", pictures=0)
 
 
 ProbeControl = Literal["shuffled_image", "random_mask", "shuffled_mask"]

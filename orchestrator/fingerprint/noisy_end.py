@@ -57,8 +57,11 @@ def left_edge(probe: ProbeCurves, other: FinalCell, tables: Catalog) -> Estimate
     runs: list[int] = probe.runs.tolist()
     cases: list[int] = probe.cases.tolist()
     for row, (run, case) in enumerate(zip(runs, cases, strict=True)):
-        name, _, _ = probe.case_names[case].rpartition("/")  # the case that the tile is a part of
-        tiles.setdefault((seed_of[probe.digests[run]], name), []).append(row)
+        seed = seed_of[probe.digests[run]]
+        name, _, _ = probe.case_names[case].rpartition("/")  # the image that the tile is a part of
+        if (seed, name) not in briers:
+            name, _, _ = name.rpartition("/")  # the volume that the image is a slice of
+        tiles.setdefault((seed, name), []).append(row)
     common = sorted(tiles.keys() & briers.keys())
     if not common:
         return UNKNOWN

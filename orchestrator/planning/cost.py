@@ -23,7 +23,7 @@ from orchestrator.tables.snapshot import Snapshot
 from search_spaces._workers import most
 from trainables import batches
 from trainables.config import Config, parse
-from trainables.data import prepare, prepared, tiles
+from trainables.data import prepare, prepared, tiles, wholes
 from trainables.evaluation import evaluate, predict, probe
 from trainables.part import parts_in
 from trainables.run import Run
@@ -150,7 +150,7 @@ class Estimator:
 def reading_passes(config: Config) -> int:
     """Return the network passes of the test and of the probe of a trial."""
     test = prepare(config.task, config.test.unit).test
-    images = predict.passes_per_image(config) * len(test)
+    images = predict.passes_per_image(config) * len(wholes(test))
     return images + probe.passes(config, len(tiles(test, config.task.size)))
 
 

@@ -27,7 +27,7 @@ from trainables.decoding.matching import by_case, matched, unread
 from trainables.decoding.pairs import Pair, settled
 from trainables.decoding.splits import with_split_file
 from trainables.decoding.tree import File, Tree
-from trainables.decoding.volumes import AXES, SUFFIXES, length, on_one_grid, read_voxels
+from trainables.decoding.volumes import AXES, SUFFIXES, length, on_one_grid, read_voxels, sides
 from trainables.labels import IGNORE
 from trainables.part import require
 from trainables.part_fields import later
@@ -114,7 +114,7 @@ class NIfTI(Located):
             for i in wanted:
                 name = f"{pair.name}/{AXES[self.axis]}{i:04d}"
                 read = functools.partial(self._raster, load, volume, i)
-                yield Source(name, group, split, read, pair.image.path)
+                yield Source(name, group, split, read, pair.image.path, pair.name)
 
     def _slices(self, volume: Volume, load: Latest[Volume, Arrays]) -> list[int]:
         """The places of the slices to take, from the header alone where that is enough."""
@@ -136,7 +136,14 @@ class NIfTI(Located):
         seen = compact(np.ascontiguousarray(upright(arrays.pixels, self.axis + 1)))
         labels = np.ascontiguousarray(upright(arrays.labels, self.axis))
         white = arrays.white if (labels == 1).any() else None
-        return Raster(seen, labels, notes=arrays.notes, white=white)
+        return Raster(
+            seen, labels, notes=arrays.notes, white=white, spacing=self._spacing(arrays.sides)
+        )
+
+    def _spacing(self, sides: tuple[float, ...]) -> tuple[float, float, float]:
+        """The distances of slices, of rows and of columns; slices without foreground may lack."""
+        column, row = (side for k, side in enumerate(sides) if k != self.axis)
+        return (sides[self.axis] * self.every if self.empty else 0.0, row, column)
 
     def _arrays(self, volume: Volume) -> Arrays:
         """A volume's channels within the window, and its mask.
@@ -165,7 +172,8 @@ class NIfTI(Located):
             raise ValueError(f"has {len(images)} channels, must have modalities={self.modalities}")
         pixels = np.stack(images)
         windowed = _windowed(pixels, self.window_low, self.window_high)
-        return Arrays(windowed, labels, tuple(notes), is_white(mask.values, labels, legend))
+        white = is_white(mask.values, labels, legend)
+        return Arrays(windowed, labels, tuple(notes), white, sides(first))
 
 
 @dataclass(frozen=True)
@@ -186,6 +194,8 @@ class Arrays(NamedTuple):
     """[X, Y, Z], 0..K−1 or :data:`~trainables.labels.IGNORE`."""
     notes: tuple[str, ...]
     white: bool | None
+    sides: tuple[float, ...]
+    """The millimetres of a voxel along x, y and z."""
 
 
 def _windowed(pixels: NDArray[Any], low: float | None, high: float | None) -> NDArray[Any]:

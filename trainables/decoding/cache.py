@@ -30,6 +30,7 @@ from trainables.runtime.heartbeat import beat
 ALIGN = 64
 """Every array begins at a multiple of so many bytes."""
 ARRAYS = ("pixels", "labels", "instances", "targets", "points")
+FACTS = ("name", "group", "split", "volume", "spacing")
 NEW = ".new-"
 """Prefix of the name of a folder that is not complete."""
 PATIENCE = 2.0
@@ -148,7 +149,7 @@ def _write(dataset: Dataset, new: Path, bound: int) -> int:
     with (new / "arrays").open("wb") as arrays:
         for source, raster in checked(dataset, sources):
             image = tally.add(source, raster)
-            entry: dict[str, Any] = {k: getattr(image, k) for k in ("name", "group", "split")}
+            entry: dict[str, Any] = {k: getattr(image, k) for k in FACTS}
             for name in ARRAYS:
                 if name != "targets" or image.targets is not image.labels:
                     entry[name] = _append(arrays, getattr(image, name))
@@ -204,7 +205,8 @@ def _opened(folder: Path) -> Loaded:
     for entry in facts["images"]:
         parts = {name: view(entry[name]) for name in ARRAYS if name in entry}
         parts.setdefault("targets", parts["labels"])
-        images.append(Image(entry["name"], entry["group"], entry["split"], **parts))
+        spacing = None if entry["spacing"] is None else tuple(entry["spacing"])
+        images.append(Image(**{k: entry[k] for k in FACTS} | {"spacing": spacing}, **parts))
     return Loaded(
         images,
         np.array(facts["mean"]),

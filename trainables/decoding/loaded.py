@@ -36,6 +36,10 @@ class Image:
     """[h, w], the labels at the size of the pixels: the same array where nothing was reduced."""
     points: NDArray[np.int32]
     """[N, 3] (class, row, column) of some foreground pixels of the targets."""
+    volume: str = ""
+    """The volume that it is a slice of; empty: none."""
+    spacing: tuple[float, float, float] | None = None
+    """Millimetres between slices, rows and columns (:class:`Raster`)."""
 
 
 @dataclass(frozen=True)
@@ -82,7 +86,9 @@ class Tally:
             self.learnable |= set(np.flatnonzero(counts).tolist())
         points = _points(source.name, targets)
         return Image(
-            source.name, source.group, source.split, pixels, labels, instances, targets, points
+            *(source.name, source.group, source.split),
+            *(pixels, labels, instances, targets, points),
+            *(source.volume, raster.spacing),
         )
 
     def _statistics(self, pixels: Array) -> None:

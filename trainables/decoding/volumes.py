@@ -176,6 +176,11 @@ def length(file: File, axis: int) -> int:
     return int(shape[int(along[0])])
 
 
+def sides(voxels: Voxels) -> tuple[float, ...]:
+    """Return the millimetres of a voxel along each canonical axis."""
+    return tuple(float(n) for n in np.linalg.norm(voxels.affine[:3, :3], axis=0))
+
+
 def on_one_grid(first: Voxels, other: Voxels, what: str) -> tuple[str, ...]:
     """Whether voxels of equal index lie at one place; says so where only the origins differ.
 

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
 
 from trainables.rows import PairSums
+
+EXACT = 1 << 22
+"""Pixels at once, far below 2²⁴, the integers that float32 holds."""
 
 
 def row(members: Tensor, annotations: Tensor) -> PairSums:
@@ -38,9 +42,19 @@ def row(members: Tensor, annotations: Tensor) -> PairSums:
 def ious(left: Tensor, right: Tensor) -> Tensor:
     """Return the IoU of each mask [L, ...] with each mask [R, ...], bool: float64 [L, R].
 
-    Two empty masks have IoU 1. Counts are exact up to 2²⁴ pixels, float32's integers.
+    Two empty masks have IoU 1.
     """
-    one, other = left.flatten(1).float(), right.flatten(1).float()
-    overlap = one @ other.T
-    union = (one.sum(1)[:, None] + other.sum(1) - overlap).double()
+    overlap = torch.zeros(len(left), len(right), dtype=torch.float64)
+    union = torch.zeros_like(overlap)
+    for one, other in zip(_parts(left), _parts(right), strict=True):
+        both = (one @ other.T).double()
+        overlap += both
+        union += one.sum(1)[:, None].double() + other.sum(1) - both
     return torch.where(union > 0, overlap / union.clamp(min=1), 1.0)
+
+
+def _parts(masks: Tensor) -> Iterator[Tensor]:
+    """Yield masks [N, ...] as float32 [N, n], in parts whose counts float32 holds exactly."""
+    flat = masks.flatten(1)
+    for first in range(0, flat.shape[1], EXACT):
+        yield flat[:, first : first + EXACT].float()

@@ -15,10 +15,11 @@ from trainables.torch_calls import from_array
 
 
 def components(mask: Tensor) -> Tensor:
-    """Return the connected components of a bool mask [H, W] as int32 labels 1.., 0 is background.
+    """Return the connected components of a bool mask as int32 labels 1.., 0 is background.
 
-    Pixels are connected by their sides: objects that touch at a corner stay two. Nuclei do touch,
-    and a merger loses both of them, while a small fragment costs a few pixels only.
+    The mask is [H, W] or [D, H, W]. Pixels are connected by their sides: objects that touch at a
+    corner stay two. Nuclei do touch, and a merger loses both of them, while a small fragment costs
+    a few pixels only.
     """
     labels = np.empty(mask.shape, np.int32)
     ndimage.label(mask.numpy(), output=labels)
@@ -40,12 +41,17 @@ def shape(
     down, right = which[1:] & which[:-1], which[:, 1:] & which[:, :-1]
     edges = (down & (truth[1:] != truth[:-1])).sum()
     edges += (right & (truth[:, 1:] != truth[:, :-1])).sum()
-    labels = components(truth) if instances is None else instances * truth
     return {
         "edges": int(edges),
         "pairs": int(down.sum() + right.sum()),
-        "objects": len(np.unique(labels[labels > 0].numpy())),
+        "objects": objects(truth, instances),
     }
+
+
+def objects(truth: Tensor, instances: Tensor | None = None) -> int:
+    """Return the number of instances of a mask's pixels, or of its components, in 2-D or 3-D."""
+    labels = components(truth) if instances is None else instances * truth
+    return len(np.unique(labels[labels > 0].numpy()))
 
 
 def boundary_band(truth: Tensor, counted: Tensor | None = None, width: int = BAND) -> Tensor:
@@ -65,7 +71,7 @@ def boundary_band(truth: Tensor, counted: Tensor | None = None, width: int = BAN
 
 
 def row(predicted: Tensor, truth: Tensor) -> InstanceSums:
-    """Return counts and overlaps of predicted and true instances, int32 [H, W], 0 is background.
+    """Return counts and overlaps of predicted and true instances, int32, 0 is background.
 
     Two instances are matched where IoU > ½, which at most one pair per instance can reach
     (Kirillov et al. 2019, arXiv 1801.00868). For the aggregated Jaccard index (Kumar et al. 2017,

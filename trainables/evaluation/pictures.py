@@ -14,7 +14,7 @@ Ignored pixels of a true mask are mid-grey with two classes, and black with more
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import PIL.Image
@@ -42,18 +42,30 @@ PERCENTILES = (0.5, 99.5)
 def measure(run: Run, network: Network) -> Rows:
     """Return the rows of this worker's share of the first ``test.pictures`` test cases.
 
-    Every case is predicted alone, so its pictures do not depend on the other cases in a batch, and
-    therefore not on the number of workers.
+    A volume is shown by its slice with most foreground. Every case is predicted alone, so its
+    pictures do not depend on the other cases in a batch, and therefore not on the number of
+    workers.
     """
     config, cases = run.config, run.data.test
     rows: list[PictureRow] = []
-    for i in run.share(cases[: config.test.pictures]):
+    shown_of_each = _shown(cases)[: config.test.pictures]
+    for i in shown_of_each[run.context.rank :: run.context.world]:
         for case, p in predictions(run, network, cases, [i], config.train.control):
             shown = [*_prediction(case, p.members[0], config.classes)]
             if isinstance(config.mode, Diffusion):
                 shown += _strip(run, config.mode, network, case)
             rows.extend({"case": case.name, "group": case.group, **each} for each in shown)
     return Rows(pictures=rows)
+
+
+def _shown(cases: Sequence[Case]) -> list[int]:
+    """Return the index of the slice of each case that has most foreground."""
+    most: dict[str, tuple[int, int]] = {}
+    for i, case in enumerate(cases):
+        foreground = int((masks.known(case.labels) > 0).sum()) if case.volume else 0
+        if foreground > most.get(case.whole, (-1, 0))[0]:
+            most[case.whole] = (foreground, i)
+    return [i for _, i in most.values()]
 
 
 def _prediction(case: Case, p_NMHW: Tensor, classes: int) -> Iterator[Picture]:

@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables import controls
 from trainables.config import Config
 from trainables.controls import Control
-from trainables.data import Case, prepare
+from trainables.data import Case, prepare, wholes
 from trainables.datasets import Dataset
 from trainables.models import ImagePredictor, Network
 from trainables.modes import Prediction
@@ -55,7 +55,7 @@ def patches(config: Config, cases: Sequence[Case]) -> int:
 def passes_per_image(config: Config) -> int:
     """Return the network passes per test case: those per patch times the mean number of patches.
 
-    The number is known before training: it depends on the sizes of the images, not on a network.
+    The number is known before training: it depends on the sizes of the cases, not on a network.
     """
     passes = config.mode.passes * config.model.views
     return round(passes * _patches_per_case(config.task, config.test))
@@ -65,7 +65,7 @@ def passes_per_image(config: Config) -> int:
 def _patches_per_case(task: Dataset, test: Evaluation) -> float:
     cases = prepare(task, test.unit).test
     counts = (len(windows(*case.shape, task.size, test.overlap)) for case in cases)
-    return sum(counts) / len(cases)
+    return sum(counts) / len(wholes(cases))
 
 
 class _Tiled(NamedTuple):

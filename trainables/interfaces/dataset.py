@@ -33,6 +33,9 @@ class Raster(NamedTuple):
     """Oddities of the files that were corrected."""
     white: bool | None = None
     """Whether the foreground of two classes is stored as white, not as 1; None where unknown."""
+    spacing: tuple[float, float, float] | None = None
+    """Millimetres between slices, rows and columns of a volume; the first is 0 where slices do not
+    lie at equal distances. None where unknown."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,9 @@ class Source:
     """Decodes the image; raises ValueError or OSError where a file is bad."""
     file: str = ""
     """The file that problems are reported for; empty: the image's name is used."""
+    volume: str = ""
+    """The name of the volume that the image is a slice of; empty: it is no slice. The slices of a
+    volume follow each other in their order."""
 
     @staticmethod
     def of(name: str, group: str, split: Split, raster: Raster) -> Source:

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 import numpy as np
 import torch
 
-from trainables.data import tiles
+from trainables.data import tiles, wholes
 from trainables.evaluation import evaluate, pictures, probe, temperature
 from trainables.metrics.dice import Dice
 from trainables.models import multiply_adds
@@ -75,9 +75,9 @@ def final_test(run: Run, trainer: Trainer) -> RunResult:
         microbatch_factor=trainer.run.context.microbatch_factor,
         parameters=sum(p.numel() for p in network.parameters()),
         macs_per_pass=multiply_adds(network, run.config.ports, run.config.task.size),
-        passes_per_image=round(passes / len(test)) if passes else None,
+        passes_per_image=round(passes / len(wholes(test))) if passes else None,
         probe_passes=probe.passes(run.config, len(tiles(test, run.data.size))),
-        test_images=len(test),
+        test_images=len(wholes(test)),
         test_seconds=tested - began,
         probe_seconds=probed - probing,
         further_seconds=probing - tested,

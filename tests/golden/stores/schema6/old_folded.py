@@ -12,6 +12,7 @@ SPACE = Space(
         ),
         "model": {"ensemdiff": UNET},
         "train": {"steps": 20, "batch": 4, "validate_every": 5},
+        "test": {"unit": "tiles"},
         "probe": {"bins": 4, "draws": 1},
     },
     arms={

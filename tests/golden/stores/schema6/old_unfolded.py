@@ -10,6 +10,7 @@ SPACE = Space(
             "ensemdiff": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention": []}
         },
         "train": {"steps": 10, "batch": 4, "validate_every": 5},
+        "test": {"unit": "tiles"},
         "probe": {"bins": 4, "draws": 1},
     },
     arms={

@@ -10,6 +10,7 @@ SPACE = Space(
         "task": {"synthetic": {"size": 8, "cases": 3}},
         "model": {"ensemdiff": UNET},
         "train": {"steps": 20, "batch": 4, "validate_every": 5},
+        "test": {"unit": "tiles"},
         "probe": {"bins": 4, "draws": 1},
     },
     arms={
