@@ -15,6 +15,7 @@ from orchestrator.commands.output import emit, print_json, say
 from orchestrator.formatting import clock, plural, size
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import selection, store_load
+from orchestrator.planning.ceilings import ceilings
 from orchestrator.planning.cells import Cell, left_out
 from orchestrator.planning.cost import (
     Estimator,
@@ -195,6 +196,7 @@ def _remarks(plan: Plan, ledger: Ledger, totals: Mapping[str, Any]) -> Iterable[
         yield f"the budget is spent: {used}" if used else "the budget is not spent"
     for name in plan.without_winner:
         yield f"{name}: no search trial finished within the limits, so none can be chosen"
+    yield from ceilings(plan)
     for front in totals["fronts"]:
         chosen = ", chosen" if front["chosen"] else ""
         yield f"{front['cell']}: on the Pareto front {front['digest']} {front['values']}{chosen}"

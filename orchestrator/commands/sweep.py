@@ -21,6 +21,7 @@ from orchestrator.commands.output import console, emit, print_json, say
 from orchestrator.formatting import memory, plural
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import trial_state
+from orchestrator.planning.ceilings import ceilings
 from orchestrator.planning.cost import Estimator
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.validation import ready
@@ -176,6 +177,7 @@ def remarks(plan: Plan, retry: str) -> Iterator[str]:
         )
     for name in plan.without_winner:
         yield f"{name}: no search trial finished within the limits, so none could be chosen"
+    yield from ceilings(plan)
     if plan.budget_spent is not None:
         spent = f"the budget is spent, {plan.budget_spent}"
         yield f"{plan.study}: {spent}; {plural(left(plan), 'trial')} left"

@@ -44,7 +44,7 @@ def too_few(
             yield Problem(split, rule, fatal=False)
         elif total and covered < FEW:
             rule = (
-                f"tiles of {size} pixels cover {covered} of the {total} pixels of {name}: use a"
-                " size that divides the images, or another split"
+                f"tiles of {size} pixels cover {covered} of the {total} pixels of {name}: do not"
+                " use test.unit tiles, or use a size that divides the images"
             )
             yield Problem(split, rule, fatal=False)

@@ -1,13 +1,18 @@
-"""Warnings where validation has too little foreground to choose a checkpoint or a config."""
+"""Warnings where held-out cases have too little foreground, or pixels that no tile covers."""
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator
 
 from trainables.config import Config
-from trainables.data import prepare
+from trainables.data import Case, prepare
 from trainables.datasets import Dataset
 from trainables.labels import FEW
+from trainables.masks import counted
+
+LEFT_OUT = 0.01
+"""The largest share of held-out pixels in no tile that is not worth a warning."""
 
 
 def warnings(configs: Iterable[Config]) -> list[str]:
@@ -17,9 +22,10 @@ def warnings(configs: Iterable[Config]) -> list[str]:
 
 
 def _of_task(task: Dataset, unit: str) -> Iterator[str]:
-    cases = prepare(task, unit).val
+    slices = prepare(task, unit).val
+    cases = [list(of_one) for _, of_one in itertools.groupby(slices, key=lambda c: c.whole)]
     for k, name in enumerate(task.classes[1:], start=1):
-        counts = [int((case.labels == k).sum()) for case in cases]
+        counts = [sum(int((case.labels == k).sum()) for case in of_one) for of_one in cases]
         if sum(counts) < FEW:
             empty = sum(count == 0 for count in counts)
             yield (
@@ -27,3 +33,22 @@ def _of_task(task: Dataset, unit: str) -> Iterator[str]:
                 f" {sum(counts)} pixels of {name}, {empty} cases have none: a network that predicts"
                 " nothing may have the best score; use another split or size"
             )
+    if unit == "tiles" and (share := _left_out(task)) > LEFT_OUT:
+        yield (
+            f"warning: {task.title}: {share:.0%} of the held-out pixels lie in no tile and are"
+            ' never scored: use "test": {"unit": "cases"}, or a size that divides the images'
+        )
+
+
+def _left_out(task: Dataset) -> float:
+    """Return the share of the held-out pixels that lie in no tile of the training size."""
+    whole, tiled = prepare(task, "images"), prepare(task, "tiles")
+    total = _pixels([*whole.val, *whole.test])
+    return 1 - _pixels([*tiled.val, *tiled.test]) / total
+
+
+def _pixels(cases: Iterable[Case]) -> int:
+    return sum(
+        case.targets.numel() if case.complete else int(counted(case.targets).sum())
+        for case in cases
+    )

@@ -24,6 +24,8 @@ class Outdated:
     fields: list[str]
     changed: int = 0
     """Trials whose data or formulas changed, so that their configs have another digest."""
+    tiled: int = 0
+    """Trials that were tested on tiles, the default before whole cases."""
 
     def __str__(self) -> str:
         lines: list[str] = []
@@ -37,6 +39,12 @@ class Outdated:
             lines.append(
                 f"{self.changed} trials were committed before their data or a formula changed:"
                 " they stay readable, count as other configs and are trained again"
+            )
+        if self.tiled:
+            lines.append(
+                f"{self.tiled} trials were tested on tiles, an earlier default: they stay readable"
+                ' and count as other configs; with "test": {"unit": "tiles"} in the config they'
+                " are used"
             )
         return "\n".join(lines)
 
@@ -55,7 +63,10 @@ def outdated(plan: Plan, ledger: Ledger) -> Outdated | None:
     details = ledger.studies.declarations(group[0] for group in groups.values())
     examples = [config for pair in plan.examples.values() for config in pair]
     own_files = {part.file for config in examples for part in parts_in(config) if part.file}
-    lacking, changed, fields = set[str](), set[str](), dict[str, None]()
+    whole = {name: pair.final.test.unit == "cases" for name, pair in plan.examples.items()}
+    whole |= {t.cell.name: t.config.test.unit == "cases" for t in plan.pending}
+    lacking, changed, tiled = set[str](), set[str](), set[str]()
+    fields = dict[str, None]()
     for group in groups.values():
         spec, digests = details[group[0].key]["config"], {d.digest for d in group}
         try:
@@ -73,6 +84,8 @@ def outdated(plan: Plan, ledger: Ledger) -> Outdated | None:
             fields |= dict.fromkeys(missing)
         elif current != group[0].digest:
             changed |= digests
-    if not lacking and not changed:
+        elif config.test.unit == "tiles" and whole.get(group[0].cell):
+            tiled |= digests
+    if not lacking and not changed and not tiled:
         return None
-    return Outdated(len(lacking), list(fields), len(changed))
+    return Outdated(len(lacking), list(fields), len(changed), len(tiled))

@@ -68,7 +68,7 @@ def test_it_predicts_the_mean_of_networks_that_were_trained_apart(small: Small) 
     assert len(set(mine)) == NETWORKS
     assert mine[0] == config.seed
     networks = [alone(small(mode="feedforward", train=TRAIN), seed) for seed in mine]
-    data = prepare(config.task, "tiles")
+    data = prepare(config.task, config.test.unit)
     rows = evaluate.measure(Run(config, WorkerContext(), data), Ensemble(networks), "test")
     measured, _, _ = finish(train(config, WorkerContext()))
     assert [r for r in measured.rows.cases if r["split"] == "test"] == rows.cases

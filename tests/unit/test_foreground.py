@@ -1,4 +1,4 @@
-"""Held-out images whose foreground no tile contains, or hardly any: said before anything trains."""
+"""Held-out images whose foreground no tile contains, or hardly any: a warning before training."""
 
 from __future__ import annotations
 
@@ -52,22 +52,29 @@ def test_a_handful_of_pixels_is_a_warning_and_a_whole_lesion_is_none(tmp_path: P
     assert rules(tmp_path / "b", *IN_A_TILE) == []
 
 
-def of(small: Callable[..., Config], dataset: Folder) -> Config:
+def of(small: Callable[..., Config], dataset: Folder, unit: str = "tiles") -> Config:
     fields = {"at": dataset.at, "size": dataset.size}
-    return small(task={"folder": fields})
+    return small(task={"folder": fields}, test={"unit": unit})
 
 
 def test_a_config_whose_validation_has_no_foreground_is_warned_about(
     tmp_path: Path, small: Callable[..., Config]
 ) -> None:
-    without = of(small, folder(write(tmp_path / "a", *IN_THE_REMAINDER), size=32))
-    (line,) = warnings([without, without])
-    assert "have 0 pixels of foreground" in line
-    assert warnings([of(small, folder(write(tmp_path / "b", *IN_A_TILE), size=32))]) == []
+    remainder = folder(write(tmp_path / "a", *IN_THE_REMAINDER), size=32)
+    without = of(small, remainder)
+    none, left_out = warnings([without, without])
+    assert "have 0 pixels of foreground" in none
+    share = 1 - 32**2 / SIDE**2
+    assert f"{share:.0%} of the held-out pixels lie in no tile" in left_out
+    assert warnings([of(small, remainder, "cases")]) == []
+    (line,) = warnings([of(small, folder(write(tmp_path / "b", *IN_A_TILE), size=32))])
+    assert "in no tile" in line
+    (line,) = warnings([of(small, folder(write(tmp_path / "c", *ONE_PIXEL), size=32), "cases")])
+    assert "validation cases (cases) have" in line
 
 
 def test_the_plan_warns_before_anything_trains(tmp_path: Path, inline: Segprint) -> None:
-    root = write(tmp_path / "data", *IN_THE_REMAINDER)
+    root = write(tmp_path / "data", *ONE_PIXEL)
     config = {**SMALL, "task": {"folder": {"at": str(root), "size": 32}}}
     space = tmp_path / "lesions.py"
     text = f"from search_spaces import Space\nSPACE = Space(question='?', config={config!r})\n"
@@ -75,4 +82,5 @@ def test_the_plan_warns_before_anything_trains(tmp_path: Path, inline: Segprint)
     planned = inline("plan", str(space), "--json")
     assert planned.returncode == 0, planned.stderr
     (line,) = json.loads(planned.stdout)["warnings"]
+    assert "pixels of foreground" in line
     assert line in inline("plan", str(space)).stdout

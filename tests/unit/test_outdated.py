@@ -10,6 +10,7 @@ from orchestrator.planning.plan import make_plan
 from orchestrator.planning.stale_configs import Outdated, outdated
 from tests.unit.test_plan import finish, space
 from trainables.part_fields import BEFORE
+from trainables.settings import Evaluation
 
 
 def test_what_was_committed_before_a_field_existed_is_said_to_be_trained_anew(
@@ -31,6 +32,24 @@ def test_what_was_committed_before_a_field_existed_is_said_to_be_trained_anew(
     finish(ledger, "0" * 16)
     assert found() == Outdated(1, ["train.fraction"])
     assert "before train.fraction existed" in str(found())
+
+
+def test_trials_on_tiles_are_named_where_the_config_names_no_unit(ledger: Ledger) -> None:
+    """They were committed when tiles were the default, and are used once the config says so."""
+    trial = make_plan("s", space(), ledger).pending[0]
+    tiled = dataclasses.replace(trial.config, test=Evaluation(unit="tiles"))
+    place = Declared("s", "r1", trial.cell.name, "final", 0, tiled.digest())
+    about = {"arm": trial.cell.arm, "config": tiled.plain(), "values": {}}
+    ledger.studies.declare(place, about)
+    finish(ledger, tiled.digest())
+    found = outdated(make_plan("s", space(), ledger), ledger)
+    assert found == Outdated(0, [], tiled=1)
+    assert '"test": {"unit": "tiles"}' in str(found)
+    named = space()
+    named = dataclasses.replace(named, config={**named.config, "test": {"unit": "tiles"}})
+    plan = make_plan("s", named, ledger)
+    assert [t.digest for t in plan.trials if t.state == "done"] == [tiled.digest()]
+    assert outdated(plan, ledger) is None
 
 
 def test_a_later_field_at_its_default_is_no_reason_and_a_changed_formula_is_one(

@@ -40,7 +40,7 @@ READING: list[dict[str, Any]] = [
     {"mode": DDPM},
     {"mode": {"diffusion": {"sampler": {"ddim": {"steps": 2, "spacing": "log_snr"}}}}},
     {"mode": {"diffusion": {"start": "one_step", "t_start": 0.5}}},
-    {"test": {"unit": "images", "overlap": 0.25, "controls": ["shuffled_image"], "pictures": 0}},
+    {"test": {"overlap": 0.25, "controls": ["shuffled_image"], "pictures": 0}},
     {"probe": {"bins": 2, "draws": 3, "controls": ["random_mask"]}},
 ]
 TRAINING: list[dict[str, Any]] = [
@@ -50,6 +50,7 @@ TRAINING: list[dict[str, Any]] = [
     {"mode": {"diffusion": {"schedule": "cosine"}}},
     {"mode": {"diffusion": {"t_high": 0.9}}},
     {"task": {"synthetic": {"size": 16, "cases": 5}}},
+    {"test": {"unit": "tiles"}},  # which validation reads as well
 ]
 UNTIMED = ("seconds", "attempt", "digest")
 
@@ -92,6 +93,11 @@ def test_a_reading_field_does_not_enter_the_identity_of_the_training(
 ) -> None:
     assert small(**change).training_digests == small().training_digests
     assert small(**change).digest() != small().digest()
+
+
+def test_tiles_and_images_are_readings_of_one_training(small: Small) -> None:
+    images = {"unit": "images", "overlap": 0.25, "controls": ["shuffled_image"], "pictures": 0}
+    assert small(test=images).training_digests == small(test={"unit": "tiles"}).training_digests
 
 
 @pytest.mark.parametrize("change", TRAINING, ids=str)
