@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from orchestrator.commands.sweep import _remarks as sweep_remarks
+from orchestrator.commands.sweep import remarks
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.ceilings import ceilings
 from orchestrator.planning.plan import make_plan
@@ -19,7 +19,7 @@ def test_trials_that_share_the_best_value_are_counted(ledger: Ledger) -> None:
     plan = make_plan("s", space(), ledger)
     (line,) = ceilings(plan)
     assert "2 of 3 searched trials reach the best value 1 of dice" in line
-    assert line in list(sweep_remarks(plan, "s"))
+    assert line in list(remarks(plan, "again"))
 
 
 def test_a_single_best_trial_is_no_reason_for_a_warning(ledger: Ledger) -> None:
