@@ -78,6 +78,24 @@ class InstanceSums(TypedDict):
     aji_union: int
 
 
+class SurfaceSums(TypedDict):
+    """Surface pixels of both masks in one bin of their distance to the other surface."""
+
+    bin: int
+    predicted_count: int
+    predicted_distance_sum: float
+    predicted_area: float
+    true_count: int
+    true_distance_sum: float
+    true_area: float
+
+
+class SurfaceRow(CaseKey, SurfaceSums):
+    """A row of ``surfaces``."""
+
+    unit: str
+
+
 class InstanceRow(CaseKey, InstanceSums):
     """A row of ``instances``."""
 
@@ -204,6 +222,7 @@ class Rows:
     calibration: list[CalibrationRow] = field(default_factory=list[CalibrationRow])
     samples: list[SampleRow] = field(default_factory=list[SampleRow])
     instances: list[InstanceRow] = field(default_factory=list[InstanceRow])
+    surfaces: list[SurfaceRow] = field(default_factory=list[SurfaceRow])
     pictures: list[PictureRow] = field(default_factory=list[PictureRow])
 
     def extend(self, other: Rows) -> None:

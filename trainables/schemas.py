@@ -1,4 +1,4 @@
-"""Arrow schemas of the result tables: additive rows in seven tables, pictures and logs.
+"""Arrow schemas of the result tables: additive rows in eight tables, pictures and logs.
 
 A row holds sums and counts; ratios, means and intervals are computed from Parquet. Rows are
 additive: the sum over tiles, ranks or members is the row of the union. A number that was not
@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 7
+SCHEMA_VERSION = 8
 
 BINS = 1200
 """Fine bins of the stored probability histogram, a multiple of 10, 15 and 20."""
@@ -143,6 +143,22 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("matched_iou_sum", pa.float64()),
             ("aji_intersection", pa.int64()),
             ("aji_union", pa.int64()),
+        ]
+    ),
+    # One row per case, foreground class, unit and non-empty bin of the surface distance
+    # (trainables.evaluation.surfaces, trainables.distance_bins).
+    "surfaces": pa.schema(
+        [
+            *_KEY,
+            *_CASE,
+            ("unit", pa.string()),
+            ("bin", pa.int64()),
+            ("predicted_count", pa.int64()),
+            ("predicted_distance_sum", pa.float64()),
+            ("predicted_area", pa.float64()),
+            ("true_count", pa.int64()),
+            ("true_distance_sum", pa.float64()),
+            ("true_area", pa.float64()),
         ]
     ),
     # One row per case, foreground class, reading and non-empty bin of the probability.

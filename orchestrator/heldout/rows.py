@@ -14,11 +14,14 @@ from numpy.typing import NDArray
 
 from orchestrator.ledger.parquet import coded
 from orchestrator.statistics import bootstrap
+from trainables import distance_bins
 from trainables.metrics import Array, Metric, ratio
 from trainables.schemas import BINS, SCHEMAS
 
 Indices = NDArray[np.int64]
 
+STORED_BINS = {"calibration": BINS, "surfaces": distance_bins.BINS}
+"""The number of bins in each table that has some."""
 SAMPLE = "sample"
 """The reading by which an arm is judged."""
 BOUNDARY = "boundary"
@@ -26,11 +29,11 @@ BOUNDARY = "boundary"
 
 
 class HeldOutRows:
-    """Rows of the table ``cases`` or ``calibration`` for one split, as arrays.
+    """Rows of a table of held-out cases for one split, as arrays; surface distances in pixels.
 
     ``names`` are the distinct values of each text column, ``codes`` the place of each row's value
-    among them, ``numbers`` the numeric columns as floats, ``bins`` the fine bin of each row of
-    ``calibration`` (None for ``cases``). All arrays have one entry per row.
+    among them, ``numbers`` the numeric columns as floats, ``bins`` the fine bin of each row (None
+    for tables without bins). All arrays have one entry per row.
     """
 
     TEXTS = ("digest", "case", "group", "class", "reading")
@@ -38,12 +41,15 @@ class HeldOutRows:
     def __init__(self, name: str, table: pa.Table, digests: set[str], split: str = "test") -> None:
         digest: Any = pc.field("digest")
         wanted = (pc.field("split") == split) & digest.isin(list(digests))
+        if name == "surfaces":
+            wanted &= pc.field("unit") == "px"
         schema: Any = SCHEMAS[name]
         kept: Any = table.filter(wanted)
         coding = {key: coded(kept[key]) for key in self.TEXTS if key in kept.column_names}
         self.names = {key: names for key, (names, _) in coding.items()}
         self.codes = {key: codes for key, (_, codes) in coding.items()}
-        self.bins = kept["bin"].to_numpy() if name == "calibration" else None
+        self.bins = kept["bin"].to_numpy() if name in STORED_BINS else None
+        self.most_bins = STORED_BINS.get(name, 0)
         self.numbers: dict[str, Array] = {
             column.name: kept[column.name].cast(pa.float64()).to_numpy()
             for column in schema
@@ -145,8 +151,9 @@ class Cases:
         """Sums by column, [rows] or [rows, bins]; ``resolution`` limits the number of bins."""
         place, shape = self._at, (len(self.cases),)
         if self._table.bins is not None:
-            bins = resolution if resolution and BINS % resolution == 0 else BINS
-            place = place * bins + self._table.bins[self._rows] // (BINS // bins)
+            most = self._table.most_bins
+            bins = resolution if resolution and most % resolution == 0 else most
+            place = place * bins + self._table.bins[self._rows] // (most // bins)
             shape = (len(self.cases), bins)
         return {
             name: cast("Array", np.bincount(place, values[self._rows], math.prod(shape))).reshape(

@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from trainables.evaluation import diversity, instances
+from trainables import distance_bins
+from trainables.evaluation import diversity, instances, surfaces
 from trainables.evaluation.counts import counts, histogram
 from trainables.metrics import Array, Metric
 from trainables.part import names, parse_part
@@ -21,6 +22,7 @@ from trainables.schemas import BINS, SCHEMAS
 ALL = names("metrics")
 OF_FOREGROUND = [name for name in ALL if name != "empty_kept"]
 """The metrics that have a value for a case with foreground."""
+SURFACES = [f"{side}_{k}" for side in ("predicted", "true") for k in ("count", "distance_sum")]
 CALIBRATION = ("count", "p_sum", "y_sum", "square_sum", "nll_sum")
 
 
@@ -41,6 +43,12 @@ def sums_of(p: Tensor, truth: Tensor, table: str) -> dict[str, Array]:
     found = p > 0.5
     if table == "calibration":
         return histogram_sums(p, truth)
+    if table == "surfaces":
+        dense = {k: np.zeros((1, distance_bins.BINS)) for k in SURFACES}
+        for bins in surfaces.rows(found.numpy(), truth.numpy(), np.ones(truth.shape, bool)):
+            for k, values in dense.items():
+                values[0, bins["bin"]] = bins[k]
+        return dense
     row = {
         "cases": lambda: counts(found, truth),
         "samples": lambda: diversity.row(torch.stack([found, found]), truth[None]),

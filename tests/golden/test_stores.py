@@ -58,6 +58,7 @@ ADDED = {
     for metric in (
         *("dice_foreground", "empty_kept"),
         *("detection_precision", "detection_recall", "detection_f1"),
+        *("assd", "hd95", "nsd"),
     )
     for end in ("", "_low", "_high")
 }

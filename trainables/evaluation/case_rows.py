@@ -16,7 +16,7 @@ from trainables import masks
 from trainables.config import Config
 from trainables.data import Case
 from trainables.datasets import Split
-from trainables.evaluation import diversity, instances
+from trainables.evaluation import diversity, instances, surfaces
 from trainables.evaluation.counts import counts, histogram
 from trainables.rows import CaseKey, Rows
 
@@ -57,6 +57,7 @@ class CaseRows:
         if self._members:
             self._add_diversity(rows)
             self._add_instances(rows)
+            self._add_surfaces(rows)
         return rows
 
     def _keys(self) -> Iterator[tuple[int, CaseKey]]:
@@ -107,6 +108,25 @@ class CaseRows:
         for k, key in self._keys():
             found = instances.components((predicted == k) & which)
             rows.instances.append({**key, **instances.row(found, true * (labels == k))})
+
+    def _add_surfaces(self, rows: Rows) -> None:
+        """Add the surface distances in pixels, and in millimetres where the spacing is known.
+
+        Slices that do not lie at equal distances have none.
+        """
+        labels, predicted = self._labels(), _joined(self._predicted, 0)
+        spacing = self._slices[0].spacing
+        units: dict[str, tuple[float, ...]] = {"px": ()}
+        if spacing is not None:
+            units["mm"] = tuple(spacing)[-labels.ndim :]
+        if 0 in units.get("mm", ()):
+            return
+        which = masks.counted(labels).numpy()
+        for k, key in self._keys():
+            found, true = (predicted == k).numpy(), (labels == k).numpy()
+            for unit, sides in units.items():
+                bins = surfaces.rows(found, true, which, sides)
+                rows.surfaces.extend({**key, "unit": unit, **sums} for sums in bins)
 
     def _labels(self) -> Tensor:
         """Return the true labels, uint8 [H, W] or [D, H, W]."""

@@ -21,7 +21,7 @@ class Metric(Part):
     """
 
     kind: ClassVar[str] = "metrics"
-    table: ClassVar[Literal["cases", "calibration", "samples", "instances"]]
+    table: ClassVar[Literal["cases", "calibration", "samples", "instances", "surfaces"]]
     better: ClassVar[Literal["higher", "lower"]]
     pooled: ClassVar[bool]
     """Whether the value is computed over the pixels of all cases at once; else it is the mean over
@@ -34,4 +34,4 @@ class Metric(Part):
 
     @abc.abstractmethod
     def value(self, sums: Mapping[str, Array]) -> Array:
-        """Return one value per case: sums are [N, bins] for ``calibration``, else [N]."""
+        """Return one value per case: sums are [N, bins] for ``calibration`` and ``surfaces``."""

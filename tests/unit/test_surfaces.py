@@ -1,0 +1,129 @@
+"""Surface distances: HD95, ASSD and NSD from stored bins, against brute force over pixels."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+from scipy.spatial.distance import cdist
+
+from trainables.distance_bins import BINS, FINE, UPPER
+from trainables.evaluation import surfaces
+from trainables.metrics import Array, Metric
+from trainables.part import parse_part
+
+Mask = NDArray[np.bool_]
+BIN = 1 / FINE
+
+
+def surface(mask: Mask) -> NDArray[np.int64]:
+    """The pixels with a neighbour outside, one by one: [N, dimensions]."""
+    found = []
+    for place in np.argwhere(mask):
+        for axis in range(mask.ndim):
+            for step in (-1, 1):
+                other = place.copy()
+                other[axis] += step
+                inside = (other >= 0).all() and (other < mask.shape).all()
+                if not inside or not mask[tuple(other)]:
+                    found.append(tuple(place))
+    return np.array(sorted(set(found)), np.int64).reshape(-1, mask.ndim)
+
+
+def directed(predicted: Mask, truth: Mask, sides: tuple[float, ...]) -> tuple[Array, Array]:
+    """The distances of both surfaces, from every pixel to every other."""
+    between = cdist(surface(predicted) * sides, surface(truth) * sides)
+    return between.min(1), between.min(0)
+
+
+def sums(predicted: Mask, truth: Mask, sides: tuple[float, ...] = ()) -> dict[str, Array]:
+    rows = surfaces.rows(predicted, truth, np.ones_like(truth), sides)
+    dense: dict[str, Array] = {}
+    for row in rows:
+        for name, value in cast("dict[str, float]", row).items():
+            if name != "bin":
+                dense.setdefault(name, np.zeros((1, BINS)))[0, row["bin"]] = value
+    return dense
+
+
+def value(name: str, found: dict[str, Array], **fields: Any) -> float:
+    return float(cast("Metric", parse_part("metrics", {name: fields})).value(found)[0])
+
+
+@settings(deadline=None, max_examples=30)
+@given(st.integers(0, 2**31), st.sampled_from([(9, 12), (4, 6, 7)]), st.booleans())
+def test_distances_are_those_of_brute_force(
+    seed: int, shape: tuple[int, ...], in_millimetres: bool
+) -> None:
+    draws = np.random.default_rng(seed)
+    predicted, truth = (draws.random(shape) < draws.uniform(0.05, 0.8) for _ in range(2))
+    if not predicted.any() or not truth.any():
+        return
+    sides = (2.5, 0.75, 0.6)[-len(shape) :] if in_millimetres else (1.0,) * len(shape)
+    found = sums(predicted, truth, sides)
+    there, back = directed(predicted, truth, sides)
+    both = np.concatenate([there, back])
+    assert value("assd", found) == pytest.approx(both.mean())
+    expected = max(np.quantile(there, 0.95), np.quantile(back, 0.95))
+    assert value("hd95", found) == pytest.approx(expected, abs=BIN)
+    for tolerance in (0.0, 0.5, 1.0, 2.0, 3.0, 20.0):
+        share = (both <= tolerance + 1e-9).mean()
+        assert value("nsd", found, tolerance=tolerance) == pytest.approx(share)
+
+
+def test_a_square_that_is_moved_by_three_pixels_has_distances_known_by_hand() -> None:
+    truth, moved = np.zeros((20, 20), bool), np.zeros((20, 20), bool)
+    truth[4:8, 4], moved[4:8, 7] = True, True
+    found = sums(moved, truth)
+    assert value("hd95", found) == value("assd", found) == 3.0
+    assert value("nsd", found, tolerance=3.0) == 1.0
+    assert value("nsd", found, tolerance=2.95) == 0.0
+    apart = sums(moved, truth, (1.0, 0.5))
+    assert value("hd95", apart) == 1.5
+
+
+def test_areas_are_those_of_the_faces_to_the_outside() -> None:
+    """A box of 2 × 3 × 4 voxels of 3 × 1 × 0.5 mm at a corner of the image."""
+    box = np.zeros((5, 6, 7), bool)
+    box[:2, :3, :4] = True
+    found = sums(box, box, (3.0, 1.0, 0.5))
+    height, width, depth = 2 * 3.0, 3 * 1.0, 4 * 0.5
+    area = 2 * (height * width + height * depth + width * depth)
+    assert found["true_area"].sum() == pytest.approx(area)
+    assert found["predicted_area"][0, 0] == pytest.approx(area)
+
+
+def test_two_empty_masks_have_no_rows_and_one_empty_mask_the_diagonal() -> None:
+    """As BraTS counts a missed lesion: its distance is the largest that the image has."""
+    nothing, lesion = np.zeros((30, 40), bool), np.zeros((30, 40), bool)
+    lesion[3:9, 5:8] = True
+    assert surfaces.rows(nothing, nothing, np.ones_like(nothing)) == []
+    for found in (sums(nothing, lesion), sums(lesion, nothing)):
+        assert value("hd95", found) == value("assd", found) == 50.0
+        assert value("nsd", found) == 0.0
+
+
+def test_a_border_to_ignored_pixels_is_no_surface() -> None:
+    """The right half is ignored: a mask that goes on into it has no surface there."""
+    truth, counted = np.zeros((8, 8), bool), np.ones((8, 8), bool)
+    truth[2:6, 1:7] = True
+    counted[:, 4:] = False
+    rows = surfaces.rows(truth, truth, counted)
+    expected = surface(truth)
+    assert sum(r["true_count"] for r in rows) == (expected[:, 1] < 4).sum()
+
+
+def test_bins_rise_and_an_edge_belongs_to_its_bin() -> None:
+    assert (np.diff(UPPER) > 0).all()
+    assert UPPER[[0, 1, FINE, 20 * FINE, 20 * FINE + 1]].tolist() == [0, 0.05, 1, 20, 20.5]
+    assert len(UPPER) == BINS
+
+
+@pytest.mark.parametrize("tolerance", [-1.0, 0.01, 21.0])
+def test_a_tolerance_between_two_bins_is_refused(tolerance: float) -> None:
+    with pytest.raises(ValueError, match=r"tolerance=.* must be a multiple of 0.05"):
+        parse_part("metrics", {"nsd": {"tolerance": tolerance}})
