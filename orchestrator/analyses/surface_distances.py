@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+from numpy.typing import NDArray
 
 from orchestrator.heldout.metrics import load_metrics
 from trainables.distance_bins import BINS
@@ -45,7 +46,7 @@ def rows(tables: Catalog) -> pa.Table:
     if bins.empty:
         return schema().empty_table()
     key = bins.groupby([*KEYS, "unit"], sort=False, dropna=False)
-    number = key.ngroup().to_numpy()
+    number = key.ngroup().to_numpy().astype(np.int64)
     frame = bins.loc[~bins.duplicated([*KEYS, "unit"]), [*KEYS, "unit"]].reset_index(drop=True)
     parts = [
         _values(bins, number, first, min(first + AT_ONCE, len(frame)))
@@ -56,13 +57,13 @@ def rows(tables: Catalog) -> pa.Table:
     return pa.Table.from_pandas(found, schema=schema(), preserve_index=False)
 
 
-def _values(bins: pd.DataFrame, number: Array, first: int, last: int) -> pd.DataFrame:
+def _values(bins: pd.DataFrame, number: NDArray[np.int64], first: int, last: int) -> pd.DataFrame:
     """Return the metrics of the cases from ``first`` up to ``last``."""
     some = (number >= first) & (number < last)
     place = (number[some] - first) * BINS + bins["bin"].to_numpy()[some]
     size = (last - first) * BINS
     sums: dict[str, Array] = {
-        name: np.bincount(place, bins[name].to_numpy()[some], size).reshape(-1, BINS)
+        name: cast("Array", np.bincount(place, bins[name].to_numpy()[some], size)).reshape(-1, BINS)
         for name in SUMS
     }
     hd95, assd = load_metrics(("hd95", "assd"))

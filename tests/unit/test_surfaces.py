@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any, cast
 
 import numpy as np
@@ -11,6 +12,10 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from scipy.spatial.distance import cdist
 
+from orchestrator.analyses import catalog
+from orchestrator.ledger.ledger import Ledger
+from tests.cells import commit
+from tests.docs.pages import read
 from trainables.distance_bins import BINS, FINE, UPPER
 from trainables.evaluation import surfaces
 from trainables.metrics import Array, Metric
@@ -22,7 +27,7 @@ BIN = 1 / FINE
 
 def surface(mask: Mask) -> NDArray[np.int64]:
     """The pixels with a neighbour outside, one by one: [N, dimensions]."""
-    found = []
+    found: list[tuple[int, ...]] = []
     for place in np.argwhere(mask):
         for axis in range(mask.ndim):
             for step in (-1, 1):
@@ -30,7 +35,7 @@ def surface(mask: Mask) -> NDArray[np.int64]:
                 other[axis] += step
                 inside = (other >= 0).all() and (other < mask.shape).all()
                 if not inside or not mask[tuple(other)]:
-                    found.append(tuple(place))
+                    found.append(tuple(int(n) for n in place))
     return np.array(sorted(set(found)), np.int64).reshape(-1, mask.ndim)
 
 
@@ -115,6 +120,45 @@ def test_a_border_to_ignored_pixels_is_no_surface() -> None:
     rows = surfaces.rows(truth, truth, counted)
     expected = surface(truth)
     assert sum(r["true_count"] for r in rows) == (expected[:, 1] < 4).sum()
+
+
+def test_the_sums_of_two_cases_give_the_value_over_the_surface_pixels_of_both() -> None:
+    draws = np.random.default_rng(1)
+    pairs = [(draws.random((9, 9)) < 0.4, draws.random((9, 9)) < 0.4) for _ in range(2)]
+    one, other = (sums(*pair) for pair in pairs)
+    added = {name: one[name] + other[name] for name in one}
+    both = np.concatenate([d for pair in pairs for d in directed(*pair, (1.0, 1.0))])
+    assert value("assd", added) == pytest.approx(both.mean())
+    assert value("nsd", added, tolerance=1.0) == pytest.approx((both <= 1).mean())
+
+
+def test_the_view_has_every_case_in_both_units(ledger: Ledger) -> None:
+    """A line that is moved by three pixels of half a millimetre, and a missed lesion."""
+    line, moved = np.zeros((30, 40), bool), np.zeros((30, 40), bool)
+    line[4:8, 4], moved[4:8, 7] = True, True
+    sides = {"px": (1.0, 1.0), "mm": (0.5, 0.5)}
+    key = {"split": "test", "group": "g", "class": "x"}
+    stored = [
+        {**key, "case": case, "unit": unit, **bins}
+        for case, found in (("c0", moved), ("c1", np.zeros_like(line)))
+        for unit, spacing in sides.items()
+        for bins in surfaces.rows(found, line, np.ones_like(line), spacing)
+    ]
+    commit(ledger, "0" * 16, "arm", [(0, 4, 4), (0, 0, 4)], more={"surfaces": stored})
+    tables = catalog(ledger)
+    rows = {(r["case"], r["unit"]): r for r in tables["surface_distances"].to_pylist()}
+    assert rows.keys() == {(case, unit) for case in ("c0", "c1") for unit in sides}
+    near, missed = rows["c0", "mm"], rows["c1", "mm"]
+    assert near["hd95"] == near["assd"] == near["assd_by_area"] == 1.5
+    assert (near["nsd_1"], near["nsd_2"]) == (0.0, 1.0)
+    assert missed["hd95"] == missed["assd"] == 25.0
+    assert (missed["predicted_pixels"], missed["true_pixels"]) == (0, 4)
+    (board,) = tables["leaderboard"].to_pylist()
+    assert board["hd95"] == board["assd"] == pytest.approx((3 + 50) / 2)
+    assert board["nsd"] == 0.0
+    (block,) = re.findall(r"```sql\n(.+?)```", read("docs/statistics.md"), re.DOTALL)
+    shares = {r["case"]: r["nsd_3"] for r in tables.sql(block).to_pylist()}
+    assert shares == {"c0": 1.0, "c1": 0.0}
 
 
 def test_bins_rise_and_an_edge_belongs_to_its_bin() -> None:

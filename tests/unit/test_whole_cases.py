@@ -100,6 +100,22 @@ def test_the_diversity_of_a_volume_is_that_of_its_voxels(small: Small, volumes: 
         assert sample["truth_iou_sum"] == pytest.approx(case["tp"] / union)
 
 
+def test_the_surfaces_of_a_volume_are_measured_in_voxels_and_in_millimetres(
+    small: Small, volumes: Path
+) -> None:
+    whole = config(small, volumes)
+    data, network = fitted(whole)
+    rows = evaluate.measure(Run(whole, WorkerContext(), data), network, "test").surfaces
+    assert {r["case"] for r in rows} == set(wholes(data.test))
+    for name in wholes(data.test):
+        for unit in ("px", "mm"):
+            mine = [r for r in rows if (r["case"], r["unit"]) == (name, unit)]
+            assert sum(r["true_count"] for r in mine) == 5 * 10 * 2  # two slices: all is surface
+            faces = np.ones(3) if unit == "px" else np.prod(SIDES) / np.array(SIDES)
+            area = 2 * np.dot((10 * 2, 5 * 2, 5 * 10), faces)
+            assert sum(r["true_area"] for r in mine) == pytest.approx(area)
+
+
 def test_two_workers_share_whole_volumes(small: Small, volumes: Path) -> None:
     whole = config(small, volumes)
     data, network = fitted(whole)

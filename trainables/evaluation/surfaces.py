@@ -48,8 +48,8 @@ def rows(
         distance = _distances(surface[other] > 0, sides, diagonal)[on]
         at = np.searchsorted(UPPER + ROUNDING, distance).clip(max=BINS - 1)
         binned[f"{name}_count"] = np.bincount(at, minlength=BINS).astype(np.float64)
-        binned[f"{name}_distance_sum"] = np.bincount(at, distance, BINS)
-        binned[f"{name}_area"] = np.bincount(at, surface[name][on], BINS)
+        binned[f"{name}_distance_sum"] = cast("Array", np.bincount(at, distance, BINS))
+        binned[f"{name}_area"] = cast("Array", np.bincount(at, surface[name][on], BINS))
     filled = np.flatnonzero(binned["predicted_count"] + binned["true_count"])
     return [_row(int(b), binned) for b in filled]
 
