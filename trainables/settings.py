@@ -91,7 +91,8 @@ class Evaluation:
     """The held-out case: ``cases`` are whole volumes, joined from their slices, and whole images
     that are no slices, at native size; ``images`` are whole images and slices; ``tiles`` have the
     training size and lie side by side, so that a remainder at the right and lower side is left out.
-    Validation during training reads ``cases`` with windows that hardly overlap, else tiles."""
+    Validation during training reads ``cases`` with windows that hardly overlap, else tiles, so this
+    choice may select other weights."""
     overlap: float = 0.5
     """Share of its side that a patch has in common with the next patch of a larger image."""
     controls: tuple[Reading, ...] = ()
