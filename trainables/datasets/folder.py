@@ -11,7 +11,7 @@ from trainables.decoding.images import channels_of
 from trainables.decoding.labels import Legend, check_values, classes_of, ignores
 from trainables.decoding.layout import by_patient
 from trainables.decoding.matching import paired
-from trainables.decoding.pairs import Pair, reader, sources
+from trainables.decoding.pairs import Pair, object_reader, reader, sources
 from trainables.decoding.splits import with_split_file
 from trainables.decoding.tree import Tree
 from trainables.part import require
@@ -48,8 +48,15 @@ class Folder(Located):
     """Whether images of one patient or scan, as folders (``patient07/images``) or names
     (``patient07_z012``) give it, stay in one split; a split file says more."""
 
+    objects: bool = later(False)
+    """Whether a mask holds a number per object, 0 for none, and not one per class."""
+
     def __post_init__(self) -> None:
         super().__post_init__()
+        require(
+            not self.objects or (len(self.foreground) == 1 and not self.values),
+            f"objects=true needs one class of objects, not {list(self.foreground)} or values=",
+        )
         check_values(
             self.values,
             foreground=self.foreground == Folder.foreground,
@@ -90,5 +97,5 @@ class Folder(Located):
         pairs = paired(tree, legend)
         if self.patients:
             pairs = by_patient(pairs)
-        read = reader(self.channels, legend)
+        read = object_reader(self.channels) if self.objects else reader(self.channels, legend)
         yield from sources(with_split_file(pairs, tree), read)

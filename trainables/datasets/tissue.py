@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
-from trainables.datasets import Source
-from trainables.datasets.histology import PATCHES, Histology, in_bands, read
+from trainables.datasets import InWheel, Source
+from trainables.decoding.patches import CITATION, LICENCE, PATCHES, WHEEL, in_bands, read
+from trainables.decoding.wheel import Wheel
 
 KINDS = {1: "stroma", 2: "neoplastic epithelium", 4: "epithelium"}
 """The kinds by their value in the files, which do not name them: the names follow the types of the
@@ -16,12 +18,20 @@ nuclei inside. Two of the patches hold one kind each."""
 
 
 @dataclass(frozen=True)
-class Tissue(Histology):
+class Tissue(InWheel):
     """Stroma, neoplastic epithelium and epithelium."""
+
+    licence: ClassVar[str] = LICENCE
+    wheel: ClassVar[Wheel] = WHEEL
+    citation: ClassVar[str] = CITATION
 
     @property
     def classes(self) -> tuple[str, ...]:
         return tuple(KINDS.values())
+
+    @property
+    def channels(self) -> int:
+        return 3
 
     def scan(self) -> Iterator[Source]:
         for patch in PATCHES:

@@ -14,14 +14,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar, cast
 
-import numpy as np
-
-from trainables.datasets import DownloadProgress, Located, Problem, Raster, Source, check_names
-from trainables.decoding.images import SUFFIXES, read_pixels
+from trainables.datasets import DownloadProgress, Located, Problem, Source, check_names
+from trainables.decoding.images import SUFFIXES
 from trainables.decoding.labels import Legend, check_values, classes_of, ignores
 from trainables.decoding.layout import SPLIT_WORDS
-from trainables.decoding.mask_files import read_objects
-from trainables.decoding.pairs import Pair, mismatch, reader, sources
+from trainables.decoding.pairs import Pair, object_reader, reader, sources
 from trainables.decoding.tree import File, in_a_line, stamp_of
 from trainables.interfaces.dataset import Split
 from trainables.part import require
@@ -104,7 +101,7 @@ class TorchEm(Located):
         items = [
             item for split, images, masks in listed for item in _pairs(folder, split, images, masks)
         ]
-        read = self._objects if self.objects else reader(self.channels, self._legend)
+        read = object_reader(self.channels) if self.objects else reader(self.channels, self._legend)
         yield from sources(items, read)
 
     @property
@@ -115,19 +112,6 @@ class TorchEm(Located):
         if "://" in self.where:
             raise ValueError(f"{self.where}: torch_em reads a directory; set SEGPRINT_DATA or at=")
         return Path(self.where)
-
-    def _objects(self, pair: Pair) -> Raster:
-        picture = read_pixels(pair.image, self.channels)
-        try:
-            mask = read_objects(pair.mask)
-        except ValueError as error:
-            raise ValueError(f"its mask {pair.mask.path} {error}") from error
-        wrong = mismatch(picture, mask)
-        if wrong is not None:
-            raise ValueError(wrong)
-        labels = (mask.values > 0).astype(np.uint8)
-        notes = (*picture.notes, *(f"its mask {pair.mask.path} {note}" for note in mask.notes))
-        return Raster(picture.pixels, labels, mask.values, notes)
 
     def _listed(
         self, folder: Path, *, download: bool

@@ -117,7 +117,9 @@ def to_labels(values: Array, legend: Legend, *, most: int = 0) -> NDArray[np.uin
     undeclared = np.array([v for v in found.tolist() if v not in legend.labels])
     if len(undeclared):
         rule = f"has mask values {listed(undeclared)} that stand for no class"
-        raise ValueError(f"{rule}; the classes are {legend}")
+        cure = "; if each number is an object, set objects=true (of folder and torch_em)"
+        numbered = legend.two and not legend.values and len(undeclared) > 1
+        raise ValueError(f"{rule}; the classes are {legend}{cure if numbered else ''}")
     if not legend.values:
         return values.astype(np.uint8)
     labels = np.zeros(values.shape, np.uint8)

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 
 from trainables.decoding.images import ChannelsError, Picture, read_pixels
 from trainables.decoding.labels import Legend
-from trainables.decoding.mask_files import Labels, read_labels
+from trainables.decoding.mask_files import Labels, read_labels, read_objects
 from trainables.decoding.tree import File
 from trainables.interfaces.dataset import Problem, Raster, Source, Split
 
@@ -51,6 +51,27 @@ Read = Callable[[Pair], Raster]
 def reader(channels: int, legend: Legend) -> Read:
     """Reads the files of a pair, of one size; a bad mask is named, a bad image not."""
     return functools.partial(_raster, channels=channels, legend=legend)
+
+
+def object_reader(channels: int) -> Read:
+    """Reads an image and its mask of one number per object; every object is foreground."""
+    return functools.partial(_numbered, channels=channels)
+
+
+def _numbered(pair: Pair, channels: int) -> Raster:
+    if pair.more:
+        raise ValueError("has several masks, so their numbers are no objects of one mask")
+    picture = _picture(pair, channels)
+    try:
+        mask = read_objects(pair.mask)
+    except ValueError as error:
+        raise ValueError(f"its mask {pair.mask.path} {error}") from error
+    wrong = mismatch(picture, mask)
+    if wrong is not None:
+        raise ValueError(wrong)
+    labels = (mask.values > 0).astype(np.uint8)
+    notes = (*picture.notes, *(f"its mask {pair.mask.path} {note}" for note in mask.notes))
+    return Raster(picture.pixels, labels, mask.values, notes)
 
 
 def _raster(pair: Pair, channels: int, legend: Legend) -> Raster:

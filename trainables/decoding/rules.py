@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -70,6 +71,24 @@ def of_other_channels(
         others += " (modalities=)" if hasattr(dataset, "modalities") else ""
     first = next(iter(wrong.values()))[0]
     return Problem(first, f"images must have one number of channels: {'; '.join(parts)}{others}")
+
+
+def alike(problems: Iterable[Problem]) -> list[Problem]:
+    """Return problems whose rules differ in files and numbers only as one, with its files."""
+    groups: dict[tuple[bool, str], list[Problem]] = {}
+    for problem in problems:
+        shape = re.sub(r"\S*[/\d]\S*( \S*[/\d]\S*)*", "#", problem.rule)
+        groups.setdefault((problem.fatal, shape), []).append(problem)
+    return [p for group in groups.values() for p in _joined(group)]
+
+
+def _joined(group: list[Problem]) -> list[Problem]:
+    files = list(dict.fromkeys(problem.file for problem in group))
+    if len(files) <= NAMED:
+        return group
+    first = group[0]
+    rule = f"{first.rule}; so do {len(files) - 1} more files: {_names(files[1:])}"
+    return [Problem(first.file, rule, first.fatal)]
 
 
 def _names(files: Sequence[str]) -> str:

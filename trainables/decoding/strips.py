@@ -10,8 +10,8 @@ import numpy as np
 import tifffile
 from numpy.typing import NDArray
 
-from trainables.datasets import Raster, Source, Split
 from trainables.decoding.wheel import Wheel
+from trainables.interfaces.dataset import Raster, Source, Split
 
 
 class Strip(NamedTuple):
