@@ -8,88 +8,38 @@ from __future__ import annotations
 import ast
 import difflib
 import reprlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, cast
 
+from search_spaces._domains import Choice, Each, Integer, LogUniform, Parameter, Uniform, walk
 from search_spaces._rules import paths
 from search_spaces._types import check_config, check_identifier, check_types
 from search_spaces._workers import Workers, check_workers_by_arm, most
 from trainables import user_files
 
+__all__ = [
+    "Budget",
+    "Choice",
+    "Each",
+    "Integer",
+    "LogUniform",
+    "Parameter",
+    "Search",
+    "Space",
+    "Uniform",
+    "Workers",
+    "docstring",
+    "file_of",
+    "load",
+    "names",
+    "put",
+    "summary",
+    "walk",
+]
+
 HERE = Path(__file__).parent
-
-
-class Parameter:
-    """A value of a config that the study varies."""
-
-
-@dataclass(frozen=True)
-class Each(Parameter):
-    """A grid axis: every one of these values is a cell of its own."""
-
-    values: tuple[Any, ...]
-
-    def __init__(self, *values: Any) -> None:
-        if not values:
-            raise ValueError("Each() needs at least one value")
-        object.__setattr__(self, "values", values)
-
-
-@dataclass(frozen=True)
-class Choice(Parameter):
-    """A searched choice by name; parameters inside a choice are active only if it is taken."""
-
-    values: Mapping[str, Any]
-
-    def __init__(self, values: Mapping[str, Any] | list[str] | tuple[str, ...]) -> None:
-        if isinstance(values, Mapping):
-            named = dict(values)
-        else:
-            named = {name: dict[str, Any]() for name in values}
-        if not named:
-            raise ValueError("Choice() needs at least one value")
-        object.__setattr__(self, "values", named)
-
-
-@dataclass(frozen=True)
-class Uniform(Parameter):
-    """A searched real number in [low, high]."""
-
-    low: float
-    high: float
-    log = False
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        if not self.low < self.high:
-            raise ValueError(f"{type(self).__name__}: low={self.low} must be below {self.high}")
-
-
-@dataclass(frozen=True)
-class LogUniform(Uniform):
-    """A searched positive number in [low, high], on a logarithmic scale."""
-
-    log = True
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        if self.low <= 0:
-            raise ValueError(f"LogUniform: low={self.low} must be positive")
-
-
-@dataclass(frozen=True)
-class Integer(Parameter):
-    """A searched whole number in low..high, both included."""
-
-    low: int
-    high: int
-
-    def __post_init__(self) -> None:
-        check_types(self)
-        if not self.low < self.high:
-            raise ValueError(f"Integer: low={self.low} must be below high={self.high}")
 
 
 KEEP = ("none", "final")
@@ -239,18 +189,6 @@ class Space:
         if stage == "search" and self.search is not None and self.search.workers is not None:
             return self.search.workers
         return self.workers if isinstance(self.workers, int | tuple) else self.workers.get(arm, 1)
-
-
-def walk(value: Any, path: str = "") -> Iterator[tuple[str, Parameter]]:
-    """Yield all parameters of a config by path, conditional ones after their choice."""
-    if isinstance(value, Parameter):
-        yield path, value
-    if isinstance(value, Choice):
-        for name, inner in value.values.items():
-            yield from walk(inner, f"{path}.{name}")
-    elif isinstance(value, Mapping):
-        for key, inner in cast("Mapping[str, Any]", value).items():
-            yield from walk(inner, f"{path}.{key}" if path else key)
 
 
 def put(config: Mapping[str, Any], path: str, value: Any) -> dict[str, Any]:

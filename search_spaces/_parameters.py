@@ -6,10 +6,10 @@ import random
 from collections.abc import Iterator, Mapping
 from typing import Any, cast
 
-from search_spaces import Choice, Integer, Parameter, Uniform, walk
+from search_spaces._domains import Choice, Integer, Searched, Uniform, walk
 
 Values = dict[str, Any]
-"""Values of the searched parameters, by path; the value of a Choice is one of its names."""
+"""Values of the searched parameters, by path; the value of a Choice is one of its options."""
 
 DRAWS = 200
 """The number of random draws that :func:`drawn` yields."""
@@ -18,9 +18,10 @@ DRAWS = 200
 def fill(template: Any, values: Values, path: str = "") -> Any:
     """Return the template with every searched parameter replaced by its value."""
     if isinstance(template, Choice):
-        name = values[path]
-        return {name: fill(template.values[name], values, f"{path}.{name}")}
-    if isinstance(template, Parameter):
+        option = values[path]
+        fields = template.fields(option)
+        return option if fields == {} else {option: fill(fields, values, f"{path}.{option}")}
+    if isinstance(template, Searched):
         return values[path]
     if isinstance(template, Mapping):
         items = cast("Mapping[str, Any]", template)
@@ -36,13 +37,12 @@ def fits(template: Any, values: Values) -> bool:
     active: set[str] = set()
 
     def visit(value: Any, path: str) -> bool:
+        if isinstance(value, Searched):
+            active.add(path)
+            if path not in values or not value.contains(values[path]):
+                return False
         if isinstance(value, Choice):
-            active.add(path)
-            name = str(values.get(path))
-            return name in value.values and visit(value.values[name], f"{path}.{name}")
-        if isinstance(value, (Uniform, Integer)):
-            active.add(path)
-            return path in values and value.low <= values[path] <= value.high
+            return visit(value.fields(values[path]), f"{path}.{values[path]}")
         if isinstance(value, Mapping):
             items = cast("Mapping[str, Any]", value)
             return all(visit(v, f"{path}.{k}" if path else k) for k, v in items.items())
@@ -53,28 +53,34 @@ def fits(template: Any, values: Values) -> bool:
 
 def corners(template: Mapping[str, Any]) -> Iterator[Values]:
     """Yield values that together use every choice and both ends of every range."""
-    parameters = list(walk(template))
-    choices = [(path, p) for path, p in parameters if isinstance(p, Choice)]
-    ranges = {path: p for path, p in parameters if isinstance(p, (Uniform, Integer))}
+    ranges = {path: p for path, p in walk(template) if isinstance(p, (Uniform, Integer))}
+    choices = list(_choices(template))
+    first = {path: choice.options[0] for path, choice, _ in choices}
     for end in ("low", "high") if ranges else ("low",):
         ends = {path: getattr(p, end) for path, p in ranges.items()}
-        first = {path: next(iter(p.values)) for path, p in choices}
         yield {**ends, **first}
-        for path, parameter in choices:
-            for name in list(parameter.values)[1:]:
-                yield {**ends, **first, path: name}
+        for path, choice, outer in choices:
+            for option in choice.options[1:]:
+                yield {**ends, **first, **outer, path: option}
+
+
+def _choices(
+    template: Any, path: str = "", outer: Values | None = None
+) -> Iterator[tuple[str, Choice, Values]]:
+    """Yield every choice with the values of the outer choices that make it active."""
+    outer = outer or {}
+    if isinstance(template, Choice):
+        yield path, template, outer
+        for option in template.options:
+            inner = {**outer, path: option}
+            yield from _choices(template.fields(option), f"{path}.{option}", inner)
+    elif isinstance(template, Mapping):
+        for key, value in cast("Mapping[str, Any]", template).items():
+            yield from _choices(value, f"{path}.{key}" if path else key, outer)
 
 
 def drawn(template: Mapping[str, Any]) -> Iterator[Values]:
     """Yield :data:`DRAWS` random draws from the domains, the same ones at every call."""
     rng, parameters = random.Random(0), list(walk(template))
     for _ in range(DRAWS):
-        values: Values = {}
-        for path, parameter in parameters:
-            if isinstance(parameter, Choice):
-                values[path] = rng.choice(list(parameter.values))
-            elif isinstance(parameter, Uniform):
-                values[path] = rng.uniform(parameter.low, parameter.high)
-            elif isinstance(parameter, Integer):
-                values[path] = rng.randint(parameter.low, parameter.high)
-        yield values
+        yield {path: p.draw(rng) for path, p in parameters if isinstance(p, Searched)}

@@ -109,7 +109,7 @@ def _paths(node: ast.expr, rule: str) -> set[str]:
     path = _path(node)
     if path is not None:
         return {path}
-    if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str):
+    if isinstance(node, ast.Constant) and isinstance(node.value, int | float | str | None):
         return set()
     operators: Sequence[ast.AST] = ()
     if isinstance(node, ast.BoolOp):

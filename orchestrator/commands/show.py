@@ -7,6 +7,7 @@ import json
 import re
 import sys
 from argparse import Namespace
+from collections.abc import Mapping
 from typing import Any, cast
 
 import search_spaces
@@ -111,11 +112,14 @@ def _domain(parameter: Parameter) -> str:
     if isinstance(parameter, Each):
         return " | ".join(_short(value) for value in parameter.values)
     if isinstance(parameter, Choice):
-        return " | ".join(parameter.values)
+        named = isinstance(parameter.values, Mapping)
+        return " | ".join(str(o) if named else repr(o) for o in parameter.options)
+    assert isinstance(parameter, Uniform | Integer)
+    step = "" if parameter.step is None else f", step {parameter.step:g}"
     if isinstance(parameter, Integer):
-        return f"{parameter.low}..{parameter.high}"
-    assert isinstance(parameter, Uniform)
-    return f"{parameter.low:g} to {parameter.high:g}{', logarithmic' if parameter.log else ''}"
+        return f"{parameter.low}..{parameter.high}{step}"
+    scale = ", logarithmic" if parameter.log else step
+    return f"{parameter.low:g} to {parameter.high:g}{scale}"
 
 
 def _short(value: Any) -> str:

@@ -182,13 +182,14 @@ def suggest(trial: optuna.trial.BaseTrial, template: Any, path: str = "") -> Non
     if isinstance(template, Parameter):
         distribution = _distribution(template)
         if isinstance(distribution, CategoricalDistribution):
-            name = str(trial.suggest_categorical(path, distribution.choices))
+            option = trial.suggest_categorical(path, distribution.choices)
             assert isinstance(template, Choice)
-            suggest(trial, template.values[name], f"{path}.{name}")
+            suggest(trial, template.fields(option), f"{path}.{option}")
         elif isinstance(distribution, FloatDistribution):
-            trial.suggest_float(path, distribution.low, distribution.high, log=distribution.log)
+            low, high, step = distribution.low, distribution.high, distribution.step
+            trial.suggest_float(path, low, high, step=step, log=distribution.log)
         elif isinstance(distribution, IntDistribution):
-            trial.suggest_int(path, distribution.low, distribution.high)
+            trial.suggest_int(path, distribution.low, distribution.high, step=distribution.step)
     elif isinstance(template, Mapping):
         items = cast("Mapping[str, Any]", template)
         for key, inner in items.items():
@@ -197,9 +198,10 @@ def suggest(trial: optuna.trial.BaseTrial, template: Any, path: str = "") -> Non
 
 def _distribution(parameter: Parameter) -> BaseDistribution:
     if isinstance(parameter, Choice):
-        return CategoricalDistribution(list(parameter.values))
+        return CategoricalDistribution(parameter.options)
     if isinstance(parameter, Uniform):
-        return FloatDistribution(parameter.low, parameter.high, log=parameter.log)
+        low, high = parameter.low, parameter.high
+        return FloatDistribution(low, high, log=parameter.log, step=parameter.step)
     if isinstance(parameter, Integer):
-        return IntDistribution(parameter.low, parameter.high)
+        return IntDistribution(parameter.low, parameter.high, step=parameter.step or 1)
     raise TypeError(f"{type(parameter).__name__} is enumerated, not searched")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from orchestrator.planning.cells import left_out
+from orchestrator.planning.cells import cells, left_out
 from orchestrator.planning.validation import check
 from search_spaces import Choice, Each, Search, Uniform
 from tests.conftest import SMALL
@@ -43,6 +43,14 @@ def test_a_constraint_sees_defaults_and_parts_and_spares_what_has_neither() -> N
 def test_a_constraint_that_means_nothing_is_refused(rule: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         check(space(constraints=(rule,)))
+
+
+def test_a_constraint_compares_with_none() -> None:
+    low = {"nifti": {"at": "/nowhere", "window_low": Choice([None, -100.0, 0.0])}}
+    rule = "task.nifti.window_low == None or task.nifti.window_low < 0"
+    made = space(config={**SMALL, "task": low}, search=Search(trials=1), constraints=(rule,))
+    (cell,) = cells(made)
+    assert [v["task.nifti.window_low"] for v in cell.corners] == [None, -100.0]
 
 
 def test_corners_that_break_a_constraint_need_not_be_configs() -> None:

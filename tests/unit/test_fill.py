@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from collections.abc import Mapping
 
 import pytest
@@ -101,6 +102,42 @@ def test_the_search_learns_from_committed_results() -> None:
 
 def states(search: CellSearch) -> list[str]:
     return [trial.state.name for trial in search.study.trials]
+
+
+LISTED = Cell(
+    "cell",
+    "arm",
+    {
+        **SMALL,
+        "mode": {
+            "diffusion": {
+                "schedule": Choice(["linear", "cosine"]),
+                "evidence": Choice([True, False]),
+                "members": Integer(1, 5, step=2),
+            }
+        },
+        "train": {
+            "batch": Choice([1, 2, 4]),
+            "ema": Uniform(0.1, 0.9, step=0.1),
+            "weight_decay": Choice([0.0, 1]),
+        },
+    },
+)
+
+
+def test_listed_values_and_steps_are_suggested_with_their_types_and_survive_the_store() -> None:
+    """A sampler that learnt from stored values suggests the same as one that never stopped."""
+    whole = drive([], trials=16, cell=LISTED)
+    seen = {path: {repr(values[path]) for values in whole} for path in whole[0]}
+    assert seen["mode.diffusion.evidence"] == {"True", "False"}
+    assert seen["train.batch"] == {"1", "2", "4"}
+    assert seen["train.weight_decay"] == {"0.0", "1"}
+    assert seen["mode.diffusion.members"] <= {"1", "3", "5"}
+    assert seen["train.ema"] <= {repr(0.1 + k * 0.1) for k in range(9)}
+    stored = [json.loads(json.dumps(values)) for values in whole]
+    assert all(map(LISTED.accepts, stored))
+    rest = drive([told(values) for values in stored[:12]], trials=16, cell=LISTED)
+    assert repr(whole[:12] + rest) == repr(whole)
 
 
 def test_failed_and_pruned_trials_are_told_and_do_not_count_as_results() -> None:

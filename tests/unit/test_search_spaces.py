@@ -48,7 +48,7 @@ def test_holes_are_named_by_their_path() -> None:
 def test_a_choice_brings_only_its_own_holes() -> None:
     values = {"mode.diffusion.schedule": "linear", "mode.diffusion.t_high": 0.9}
     filled = fill({"mode": SEARCHED}, values)
-    assert filled == {"mode": {"diffusion": {"schedule": {"linear": {}}, "t_high": 0.9}}}
+    assert filled == {"mode": {"diffusion": {"schedule": "linear", "t_high": 0.9}}}
 
 
 def test_corners_use_every_choice_and_both_ends() -> None:
