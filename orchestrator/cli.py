@@ -25,6 +25,9 @@ VERBS = {
     "fingerprint": "print the timestep fingerprints of studies",
     "adapt": "derive a noise schedule from a model's fingerprint, and write a space that tests it",
     "predict": "segment images with the kept weights of a trial",
+    "evaluate": "test the kept networks of a study on another data set, without training",
+    "probe": "measure a finer fingerprint of the kept networks of a study, without training",
+    "read": "measure a study's kept networks again where newer code measures more",
     "weights": "list the kept weights, export those of a trial, or import published ones",
     "report": "write the results of studies as one HTML page",
     "export": "write a Parquet tree for other programs, or a search for optuna-dashboard",
@@ -45,6 +48,8 @@ TABLE_FORMATS = ("table", "json", "csv", "parquet", "markdown", "md")
 """The formats of one table, listed here because the code that writes them loads its libraries."""
 WITHOUT_JSON = {"report", "export", "up", "submit", "logs", "down"}
 """Verbs that write files or pass on the output of other tools."""
+READERS = ("evaluate", "probe", "read")
+"""Verbs that derive a study of readings from another study, and run it."""
 Parsers = Mapping[str, argparse.ArgumentParser]
 """The parser of each verb, by name."""
 
@@ -68,7 +73,7 @@ def parser() -> argparse.ArgumentParser:
         at[name].add_argument(
             "--all", action="store_true", help="print every row, not only those that fit the screen"
         )
-    for add in (_configs, _weights, _sweeps, _clusters, _results, _reports, _stores):
+    for add in (_configs, _weights, _readings, _sweeps, _clusters, _results, _reports, _stores):
         add(at)
     return root
 
@@ -110,7 +115,7 @@ def _configs(at: Parsers) -> None:
         metavar="N",
         help="CPU threads (default: all; for a committed trial as many as it had)",
     )
-    for name in ("run", "adapt", "predict"):
+    for name in ("run", "adapt", "predict", *READERS):
         at[name].add_argument(
             "--trust",
             action="append",
@@ -165,9 +170,47 @@ def _weights(at: Parsers) -> None:
     )
 
 
+def _readings(at: Parsers) -> None:
+    """Add the options of verbs that read the networks of a study in another way."""
+    for name in READERS:
+        at[name].add_argument(
+            "what", metavar="STUDY[/ARM]", help="a study, or one of its arms or cells"
+        )
+        at[name].add_argument(
+            "--train", action="store_true", help="train again the networks that are not kept"
+        )
+        at[name].add_argument("--as", dest="study", metavar="NAME", help="name of the new study")
+        at[name].add_argument(
+            "-o",
+            "--output",
+            metavar="FILE.py",
+            help="write the space instead of running it",
+        )
+    at["evaluate"].add_argument(
+        "--on",
+        dest="dataset",
+        required=True,
+        metavar="DATASET",
+        help="a name, a directory, an s3:// URL, your own .py file, or JSON: NAME with its fields",
+    )
+    at["evaluate"].add_argument(
+        "--cases",
+        default="all",
+        choices=("all", "test"),
+        help="the whole data set (default), or its test split",
+    )
+    at["probe"].add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of probe, e.g. bins=64, draws=8, t_low=0.2",
+    )
+
+
 def _sweeps(at: Parsers) -> None:
     """Add the options of verbs that plan or run a study."""
-    for name in ("plan", "sweep", "submit", "logs"):
+    for name in ("plan", "sweep", "submit", "logs", *READERS):
         at[name].add_argument(
             "--most",
             type=int,
@@ -182,18 +225,21 @@ def _sweeps(at: Parsers) -> None:
             help="name of the study (default: Space.name, else the name of the file)",
         )
     at["sweep"].add_argument("--on", default="local", metavar="CLUSTER", help="default: local")
-    at["sweep"].add_argument(
-        "--silence",
-        type=float,
-        metavar="SECONDS",
-        help="kill and retry a trial without a sign of life for so long (default: 900)",
-    )
-    at["sweep"].add_argument(
-        "--again", action="store_true", help="retry trials that were given up after three failures"
-    )
-    at["sweep"].add_argument(
-        "--mirror", choices=("mlflow", "wandb"), help="send a copy of the results there as well"
-    )
+    for name in ("sweep", *READERS):
+        at[name].add_argument(
+            "--silence",
+            type=float,
+            metavar="SECONDS",
+            help="kill and retry a trial without a sign of life for so long (default: 900)",
+        )
+        at[name].add_argument(
+            "--again",
+            action="store_true",
+            help="retry trials that were given up after three failures",
+        )
+        at[name].add_argument(
+            "--mirror", choices=("mlflow", "wandb"), help="send a copy of the results there as well"
+        )
 
 
 def _clusters(at: Parsers) -> None:

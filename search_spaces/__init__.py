@@ -42,7 +42,7 @@ __all__ = [
 HERE = Path(__file__).parent
 
 
-KEEP = ("none", "final")
+KEEP = ("none", "final", "all")
 PRUNERS = ("halving", "hyperband", "wilcoxon", "none")
 
 
@@ -143,11 +143,14 @@ class Space:
     most: int = field(default=1000, repr=False)
     """The largest permitted number of trials; a larger space is refused."""
     keep: str = field(default="final", repr=False)
-    """Which weights the store keeps: ``final``, those of the best validation; or ``none``, and then
-    every trial trains."""
+    """Which weights the store keeps, each those of the best validation: ``final``, those of final
+    trials, and until a search is over of its trials; ``all``, of search trials for good; or
+    ``none``, and then every trial trains."""
     keep_gb: float | None = field(default=None, repr=False)
     """The largest total size of the weights in the store, in 10⁹ bytes. Once it is reached, no more
     weights are kept."""
+    read_only: bool = field(default=False, repr=False)
+    """Whether trials only read: a trial whose weights are not kept is left out."""
     name: str | None = field(default=None, repr=False)
     """The study's name; None: the name of its file."""
 

@@ -236,6 +236,15 @@ def folder(root: Path, cases: int = 10) -> None:
         put(root / "masks" / f"{name}.png", png(mask * 255))
 
 
+def dim(root: Path, cases: int = 4) -> None:
+    """``images/`` and ``masks/`` of grey images with values from 0 to 3."""
+    for i in range(cases):
+        mask = (blobs(32, 32, 2, i) > 0).astype(np.uint8)
+        noise = np.random.default_rng(i).integers(0, 3, mask.shape, np.uint8)
+        put(root / "images" / f"{i}.png", png(mask + noise))
+        put(root / "masks" / f"{i}.png", png(mask * 255))
+
+
 def medsegbench(root: Path) -> None:
     """``busi_256.npz`` with the six plain arrays, and the per-class ones beside them."""
     arrays: dict[str, Array] = {}

@@ -68,10 +68,22 @@ class Config:
             f"model {self.model.name} sees no noisy mask: mode {self.mode.name} must be feedforward"
             " or image_only",
         )
+        if self.test.on is not None:
+            self._check_external(self.test.on)
         if self.model.trains_itself:
             library_rules.check(self.model, self.mode, self.train, self.test)
         if isinstance(self.mode, Diffusion):
             self._check_diffusion(self.mode)
+
+    def _check_external(self, on: Dataset) -> None:
+        """Check that the network can read the data set of an external test."""
+        for name in ("channels", "classes", "size"):
+            given, trained = plain(getattr(on, name)), plain(getattr(self.task, name))
+            require(
+                given == trained,
+                f"test.on: {on.title} has {name}={given}, the network is trained on"
+                f" {self.task.title} with {name}={trained}",
+            )
 
     def _check_diffusion(self, mode: Diffusion) -> None:
         learned = isinstance(mode.sampler, DDPM) and mode.sampler.variance == "learned"
@@ -86,6 +98,11 @@ class Config:
             " saw its image is no unconditional denoiser",
         )
         require(
+            max(self.probe.t_low, mode.t_low) < min(self.probe.t_high, mode.t_high),
+            f"probe.t_low={self.probe.t_low}, probe.t_high={self.probe.t_high} must overlap the"
+            f" times that are trained, {mode.t_low} to {mode.t_high}",
+        )
+        require(
             mode.start != "auxiliary" or self.model.auxiliary,
             f"start='auxiliary' needs a model with an auxiliary output, {self.model.name} has none",
         )
@@ -94,6 +111,11 @@ class Config:
             f"train.control={self.train.control!r} needs evidence=false: the evidence of another"
             " mask misleads",
         )
+
+    @property
+    def tested(self) -> Dataset:
+        """The data set whose cases are tested: the task, or that of an external test."""
+        return self.task if self.test.on is None else self.test.on
 
     @property
     def classes(self) -> int:
@@ -153,8 +175,10 @@ class Config:
         parts = [part for value in values.values() for part in _parts(value)]
         versions = {f"{p.kind}/{p.name}": p.version for p in parts}
         inner = ",".join(f'"{name}":{_canonical(values[name])}' for name in sorted(values))
+        external = self.test.on
+        tested = "" if external is None else f',"test_data":{_json(content_hash(external))}'
         whole = (
-            f'{{"config":{{{inner}}},"data":{_json(content_hash(self.task))}'
+            f'{{"config":{{{inner}}},"data":{_json(content_hash(self.task))}{tested}'
             f',"version":{self.version},"versions":{_json(versions)}}}{level}'
         )
         return hashlib.sha256(whole.encode()).hexdigest()[:16]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import warnings
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -14,10 +14,11 @@ from torch import Tensor
 
 from trainables import masks
 from trainables.config import Config
-from trainables.datasets import Dataset, Split
+from trainables.datasets import SPLITS, Dataset, Split
 from trainables.decoding.cache import load
 from trainables.decoding.loaded import Image
 from trainables.runtime.seeding import generator
+from trainables.settings import Evaluation
 from trainables.tiling import Window
 from trainables.torch_calls import distinct, from_array
 
@@ -142,6 +143,8 @@ def prepared(config: Config) -> Prepared:
     The rank of an image depends on the seed and its name only, so shares are nested.
     """
     data = prepare(config.task, config.test.unit)
+    if config.test.on is not None:
+        data = dataclasses.replace(data, test=test_cases(config.task, config.test))
     keep = math.ceil(config.train.fraction * len(data.train) - 1e-9)
     ranks = {c.name: generator(config.seed, c.name, "fraction").initial_seed() for c in data.train}
     chosen = set(sorted(ranks, key=lambda name: ranks[name])[:keep])
@@ -153,26 +156,47 @@ def prepare(dataset: Dataset, unit: str) -> Prepared:
 
     ``unit`` is that of the held-out cases (:attr:`trainables.settings.Evaluation.unit`).
     """
+    norm = _norm(dataset)
+    return Prepared(
+        _images(dataset, norm, ("train",)),
+        _held_out(dataset, norm, unit, ("val",)),
+        _held_out(dataset, norm, unit, ("test",)),
+        dataset.size,
+    )
+
+
+def test_cases(task: Dataset, test: Evaluation) -> list[Case]:
+    """Return the cases that are tested, normalised by the training images of the task.
+
+    They are the task's test split, or the cases of an external test (``test.on``).
+    """
+    if test.on is None:
+        return _held_out(task, _norm(task), test.unit, ("test",))
+    splits = SPLITS if test.cases == "all" else ("test",)
+    return _held_out(test.on, _norm(task), test.unit, splits)
+
+
+def _norm(dataset: Dataset) -> Norm:
     loaded = load(dataset)
-    norm = Norm(*(from_array(v).float()[:, None, None] for v in (loaded.mean, loaded.std)))
+    return Norm(*(from_array(v).float()[:, None, None] for v in (loaded.mean, loaded.std)))
 
-    def split(name: Split) -> list[Case]:
-        complete = not dataset.ignores
-        return [_case(i, norm, complete) for i in loaded.images if i.split == name]
 
-    def held_out(name: Split) -> list[Case]:
-        if unit == "tiles":
-            return tiles(split(name), dataset.size)
-        cases = split(name)
-        if unit == "images":
-            cases = [dataclasses.replace(case, volume="") for case in cases]
-        counting = {case.whole for case in cases if case.counts}
-        return [case for case in cases if case.whole in counting]
-
+def _images(dataset: Dataset, norm: Norm, splits: Sequence[Split]) -> list[Case]:
     with warnings.catch_warnings():
         # The mapped cache is read only; nothing here writes in context.
         warnings.filterwarnings("ignore", "The given NumPy array is not writable")
-        return Prepared(split("train"), held_out("val"), held_out("test"), dataset.size)
+        complete = not dataset.ignores
+        return [_case(i, norm, complete) for i in load(dataset).images if i.split in splits]
+
+
+def _held_out(dataset: Dataset, norm: Norm, unit: str, splits: Sequence[Split]) -> list[Case]:
+    cases = _images(dataset, norm, splits)
+    if unit == "tiles":
+        return tiles(cases, dataset.size)
+    if unit == "images":
+        cases = [dataclasses.replace(case, volume="") for case in cases]
+    counting = {case.whole for case in cases if case.counts}
+    return [case for case in cases if case.whole in counting]
 
 
 def _case(image: Image, norm: Norm, complete: bool) -> Case:

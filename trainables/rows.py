@@ -212,6 +212,7 @@ class TrialRow(Environment, total=False):
     code: str
     trainings: list[str]
     weights: list[str]
+    trained_on: str
 
 
 @dataclass

@@ -86,6 +86,7 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("reading_seconds", pa.float64()),
             ("trainings", pa.list_(pa.string())),
             ("weights", pa.list_(pa.string())),
+            ("trained_on", pa.string()),
         ]
     ),
     # One row per validation: the training loss since the last one, the validation score, and the

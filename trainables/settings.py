@@ -7,7 +7,10 @@ from typing import Literal
 
 from trainables.augment import Augment
 from trainables.controls import Control
+from trainables.datasets import Dataset
 from trainables.part import require
+from trainables.part_fields import later
+from trainables.schemas import SCHEMA_VERSION
 
 
 @dataclass(frozen=True)
@@ -100,8 +103,22 @@ class Evaluation:
     the temperature that is fitted to the validation cases."""
     pictures: int = 2
     """The number of test cases whose pictures are stored with the results; 0 stores no pixels."""
+    on: Dataset | None = later(None)
+    """The data set of an external test; None: the test split of the task itself."""
+    cases: Literal["all", "test"] = later("all")
+    """The cases of an external test: the whole data set, or its test split."""
+    schema: int = later(0)
+    """The version of the result tables for which the cases are measured again; 0: any version."""
 
     def __post_init__(self) -> None:
+        require(
+            self.cases == "all" or self.on is not None,
+            f"cases={self.cases!r} needs on=, the data set of an external test",
+        )
+        require(
+            0 <= self.schema <= SCHEMA_VERSION,
+            f"schema={self.schema} must lie in 0..{SCHEMA_VERSION}",
+        )
         require(self.pictures >= 0, f"pictures={self.pictures} must not be negative")
         require(0 <= self.overlap < 1, f"overlap={self.overlap} must lie in [0, 1)")
 
@@ -125,7 +142,15 @@ class Probe:
     """Noise draws per case and stratum; pairs of them are antithetic in the noise level."""
     controls: tuple[ProbeControl, ...] = ()
     """Controls that are measured in addition to ``image`` and ``dropped``, one pass each."""
+    t_low: float = later(0.0)
+    """The lowest time of the strata, within the times that the mode trains on."""
+    t_high: float = later(1.0)
+    """The highest time of the strata, within the times that the mode trains on."""
 
     def __post_init__(self) -> None:
+        require(
+            0 <= self.t_low < self.t_high <= 1,
+            f"t_low={self.t_low}, t_high={self.t_high} must satisfy 0 <= t_low < t_high <= 1",
+        )
         require(self.bins >= 0, f"bins={self.bins} must not be negative")
         require(self.draws >= 1, f"draws={self.draws} must be at least 1")

@@ -28,8 +28,9 @@ def schema() -> pa.Schema:
     keys = [(k, pa.string()) for k in IDENTITY]
     counts = [(k, pa.int64()) for k in ("seeds", "images", "groups", "passes_per_image")]
     costs = [(k, pa.float64()) for k in ("seconds_per_image", "train_device_seconds", *COSTS)]
+    last = [("settings", pa.string()), ("trained_on", pa.string())]
     values = interval_columns(load_metrics())
-    return pa.schema([*keys, *counts, *values, *costs, ("settings", pa.string())])
+    return pa.schema([*keys, *counts, *values, *costs, *last])
 
 
 def rows(tables: Catalog) -> pa.Table:
@@ -46,7 +47,8 @@ def rows(tables: Catalog) -> pa.Table:
     training on all workers; ``device_seconds``, all that a trial took; ``parameters``;
     ``macs_per_pass``, multiply-adds of one network pass; ``peak_host_bytes`` and
     ``peak_device_bytes``; ``probe_passes``, network passes for probing. ``settings`` is the config
-    of the first trial as JSON.
+    of the first trial as JSON. ``trained_on`` is the data set of the training, which differs from
+    ``task`` in an external test.
     """
     held_out = HeldOut(tables, load_metrics())
     found: list[dict[str, Any]] = []
@@ -66,6 +68,7 @@ def rows(tables: Catalog) -> pa.Table:
                 "train_device_seconds": _known((trials["train_seconds"] * workers).mean()),
                 **{cost: _known(trials[cost].mean()) for cost in COSTS},
                 "settings": first["config"],
+                "trained_on": cell.trained_on,
             }
         )
     found.sort(key=lambda r: (r["study"], r["task"], -r.get("dice", -1.0)))

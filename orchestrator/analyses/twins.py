@@ -60,8 +60,8 @@ def rows(tables: Catalog) -> pa.Table:
 
 
 def _twins(one: FinalCell, other: FinalCell) -> bool:
-    same = (one.study, one.task, one.model) == (other.study, other.task, other.model)
-    return same and one.mode == "diffusion" != other.mode
+    ours, theirs = ((c.study, c.task, c.model, c.training_task) for c in (one, other))
+    return ours == theirs and one.mode == "diffusion" != other.mode
 
 
 def _costs(row: dict[str, Any]) -> dict[str, float | None]:

@@ -35,6 +35,7 @@ from trainables.part import require
 COLUMNS = {
     "task": "task",
     "model": "model",
+    "trained_on": "trained on",
     "arm": "arm",
     "cell": "cell",
     "dice": "Dice [95 %]",
@@ -86,19 +87,27 @@ def main(options: Namespace) -> int:
     """Sweep, then print the leaderboard."""
     study, space = study_of(options, options.space)
     how = SweepOptions(options.on, options.silence, options.mirror, options.again)
+    named = f"{options.space} --as {options.study}" if options.study else options.space
+    command = f"segprint sweep {named}"
+    return run_study(study, space, how, options, command, file=options.space)
+
+
+def run_study(
+    study: str, space: Space, how: SweepOptions, options: Namespace, command: str, file: str = ""
+) -> int:
+    """Run a study and print its leaderboard; ``command`` and ``file`` are named in messages."""
     ledger = ledger_of(options)
     # SIGTERM stops like Ctrl-C, also before the sweep handles it.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     screen = console(stderr=options.json)
-    plan, interrupted = run_sweep(study, space, ledger, how, screen, options.space)
+    plan, interrupted = run_sweep(study, space, ledger, how, screen, file)
     tables = catalog(ledger, (study,))
     if options.json:
         board = tables["leaderboard"].to_pylist()
         print_json({**summary(plan), "leaderboard": board})
     else:
         leaderboard(tables)
-        named = f"{options.space} --as {options.study}" if options.study else options.space
-        for line in remarks(plan, f"`segprint sweep {named} --again`"):
+        for line in remarks(plan, f"`{command} --again`"):
             say(line)
     return 130 if interrupted else exit_code(plan)
 
@@ -175,6 +184,9 @@ def remarks(plan: Plan, retry: str) -> Iterator[str]:
             f"{plural(given_up, 'trial')} given up after {trial_state.MOST_FAILURES} failed"
             f" attempts; {retry} retries them"
         )
+    if plan.without_weights:
+        left_out = plural(len(plan.without_weights), "trial")
+        yield f"{left_out} left out, whose weights the store does not keep"
     for name in plan.without_winner:
         yield f"{name}: no search trial finished within the limits, so none could be chosen"
     yield from ceilings(plan)
@@ -200,7 +212,9 @@ def leaderboard(tables: Catalog) -> None:
         for row in tables["leaderboard"].to_pylist()
     ]
     repeated = len({(r["task"], r["model"], r["arm"]) for r in rows}) < len(rows)
-    columns = {k: v for k, v in COLUMNS.items() if k != "cell" or repeated}
+    external = any(row["trained_on"] != row["task"] for row in rows)
+    absent = {name for name, shown in (("cell", repeated), ("trained_on", external)) if not shown}
+    columns = {k: v for k, v in COLUMNS.items() if k not in absent}
     say()
     emit(rows, columns, False)
 

@@ -33,8 +33,11 @@ def twin(cell: FinalCell, cells: list[FinalCell]) -> FinalCell | None:
     whose output estimates E[x0 | image]; then the one with the fewest passes, because the mean of
     an ensemble is not the estimate of a single pass.
     """
-    same = (cell.study, cell.task, cell.model)
-    twins = [c for c in cells if c.mode == TWIN and (c.study, c.task, c.model) == same]
+
+    def key(one: FinalCell) -> tuple[str, ...]:
+        return one.study, one.task, one.model, one.training_task
+
+    twins = [c for c in cells if c.mode == TWIN and key(c) == key(cell)]
     rest = _without_mode(cell)
 
     def rank(other: FinalCell) -> tuple[bool, bool, float, str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -45,6 +45,28 @@ class FinalCell:
         """The hash of the data of all trials; empty if it is not known."""
         return str(self.trials["data_hash"].fillna("").iloc[0])
 
+    @cached_property
+    def trained_on(self) -> str:
+        """The name of the data set of the training, which differs from ``task`` in external tests.
+
+        Of two data sets with one name, the settings that differ are added.
+        """
+        if not self.external:
+            return self.task
+        name = str(self.trials["trained_on"].iloc[0])
+        both = (self.config["task"], tested(self.config))
+        return labels(both)[0] if name == self.trials["task"].iloc[0] else name
+
+    @property
+    def external(self) -> bool:
+        """Whether the trials are tested on other data than their training's."""
+        return tested(self.config) != self.config.get("task")
+
+    @property
+    def training_task(self) -> str:
+        """The data set of the training and its settings, as JSON; empty but for external tests."""
+        return json.dumps(self.config.get("task"), sort_keys=True) if self.external else ""
+
     @property
     def identity(self) -> dict[str, str]:
         """The columns of :data:`IDENTITY`."""
@@ -72,6 +94,12 @@ class FinalCell:
         """The config of the first trial; others differ in the seed, or in what a search found."""
         config = self.trials.iloc[0]["config"]
         return json.loads(config) if isinstance(config, str) and config else {}
+
+
+def tested(config: Mapping[str, Any]) -> Any:
+    """Return the data set that is tested, in plain form: the task, or that of an external test."""
+    test: dict[str, Any] = config.get("test") or {}
+    return test.get("on") or config.get("task")
 
 
 def final_cells(tables: Catalog, declared: pa.Table | None = None) -> Iterator[FinalCell]:
@@ -126,7 +154,7 @@ def task_names(cells: Sequence[tuple[str, str, str]]) -> list[str]:
     It is the data set's name. Where one study uses a data set with several settings, the settings
     that differ are appended.
     """
-    parsed = [json.loads(config).get("task") for _, _, config in cells]
+    parsed = [tested(json.loads(config)) for _, _, config in cells]
     settings = [json.dumps(task, sort_keys=True) for task in parsed]
     used: dict[tuple[str, str], dict[str, None]] = {}
     for (study, title, _), setting in zip(cells, settings, strict=True):
@@ -148,7 +176,7 @@ def common_prefixes(tables: Catalog) -> dict[tuple[str, str], str]:
     parts: dict[tuple[str, str], dict[str, list[str]]] = {}
     for row in tables["studies"].select(["study", "stage", "cell", "config"]).to_pylist():
         if row["stage"] == "final":
-            task = json.dumps(json.loads(row["config"]).get("task"), sort_keys=True)
+            task = json.dumps(tested(json.loads(row["config"])), sort_keys=True)
             parts.setdefault((row["study"], task), {})[row["cell"]] = row["cell"].split("_")
     prefixes: dict[tuple[str, str], str] = {}
     for (study, _), by_cell in parts.items():

@@ -23,6 +23,8 @@ class LedgerSink:
     """The version of the code that runs (:func:`orchestrator.provenance.code_version`)."""
     retention: Retention = field(default_factory=Retention)
     """Which weights are kept."""
+    trains: bool = True
+    """Whether networks are trained whose weights are not kept; else their trials fail."""
 
     def done(self, digest: str) -> Outcome | None:
         return self.ledger.done(digest)
@@ -46,8 +48,13 @@ class LedgerSink:
         from trainables.training.trained import WeightsError
 
         try:
-            return self.ledger.weights.load(training)
+            trained = self.ledger.weights.load(training)
+            if trained is None and not self.trains:
+                raise WeightsError(f"weights of training {training} are not kept")
+            return trained
         except WeightsError as error:
+            if not self.trains:
+                raise
             warnings.warn(f"{error}; training again", stacklevel=2)
             return None
 

@@ -41,6 +41,8 @@ class Declaration(TypedDict):
     workers: NotRequired[Any]
     trainings: NotRequired[list[str]]
     """The digests of the trainings that the trial reads."""
+    keep: NotRequired[str]
+    """Which weights the study keeps (``Space.keep``); earlier declarations keep those of all."""
     committed_before: NotRequired[bool]
     """Whether another study had trained it when it was declared."""
 

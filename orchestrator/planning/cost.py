@@ -23,7 +23,7 @@ from orchestrator.tables.snapshot import Snapshot
 from search_spaces._workers import most
 from trainables import batches
 from trainables.config import Config, parse
-from trainables.data import prepare, prepared, tiles, wholes
+from trainables.data import prepared, test_cases, tiles, wholes
 from trainables.evaluation import evaluate, predict, probe
 from trainables.part import parts_in
 from trainables.run import Run
@@ -125,7 +125,7 @@ class Estimator:
         ``networks`` is the number of networks that it trains, by default all that it reads.
         """
         networks = config.mode.runs if networks is None else networks
-        kind = TrialKind(config.task.title, config.model.name, config.mode.name)
+        kind = self._kind(config)
         if kind in self._per_step:
             steps = max(1, config.train.steps) * networks
             read = self._per_pass.get(kind, (0.0, 0.0, 0.0))
@@ -146,10 +146,16 @@ class Estimator:
         low, middle, high = (SETUP_SECONDS + factor * seconds for factor in (0.5, 1.0, 2.0))
         return Cost(middle, "timing a step here", low, high, local_device())
 
+    def _kind(self, config: Config) -> TrialKind:
+        """Return the kind of a trial; that of its training if its external test set is new."""
+        model, mode = config.model.name, config.mode.name
+        kind = TrialKind(config.tested.title, model, mode)
+        return kind if kind in self._per_step else TrialKind(config.task.title, model, mode)
+
 
 def reading_passes(config: Config) -> int:
     """Return the network passes of the test and of the probe of a trial."""
-    test = prepare(config.task, config.test.unit).test
+    test = test_cases(config.task, config.test)
     images = predict.passes_per_image(config) * len(wholes(test))
     return images + probe.passes(config, len(tiles(test, config.task.size)))
 

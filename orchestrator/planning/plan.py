@@ -16,7 +16,7 @@ from orchestrator.planning.cells import Cell
 from orchestrator.planning.objectives import Objectives
 from orchestrator.planning.resources import workers_of
 from orchestrator.planning.selection import Standing
-from orchestrator.planning.trainings import networks_to_train
+from orchestrator.planning.trainings import networks_to_train, readable
 from orchestrator.planning.validation import check
 from search_spaces import Search, Space
 from search_spaces._parameters import Values
@@ -90,6 +90,8 @@ class Plan:
         default_factory=dict[str, "dict[str, Standing]"]
     )
     """Per cell whose search is over, the standing of each of its trials, by digest."""
+    without_weights: list[Trial] = field(default_factory=list[Trial])
+    """Trials of a read-only space that are left out, because their weights are not kept."""
     kept: dict[str, int] = field(default_factory=dict[str, int])
     """The bytes of the weights in the store, by digest of the training."""
     budget_spent: str | None = None
@@ -144,6 +146,10 @@ def make_plan(
         else:
             workers = workers_of(space, cell, "final")
             plan.trials += records.final_trials(cell, {}, space.replicates, workers)
+    if space.read_only:
+        plan.without_weights = [t for t in plan.pending if not readable(t.config, plan.kept)]
+        left_out = {t.digest for t in plan.without_weights}
+        plan.trials = [t for t in plan.trials if t.digest not in left_out]
     plan.failures = {t.digest: records.failures.get(t.digest, 0) for t in plan.trials}
     return plan
 

@@ -19,6 +19,12 @@ def shared_trainings(config: Config) -> tuple[str, ...]:
     return () if config.model.trains_itself else config.training_digests
 
 
+def readable(config: Config, kept: Collection[str]) -> bool:
+    """Whether a trial finds the weights of all its networks among the ``kept`` trainings."""
+    needed = shared_trainings(config)
+    return bool(needed) and set(needed) <= set(kept)
+
+
 def networks_to_train(
     trials: Iterable[Trial], kept: Collection[str], *, keeps: bool
 ) -> Iterator[tuple[Trial, int]]:

@@ -162,7 +162,18 @@ class Slicing:
         return Slicing()
 
     def planes(self, name: str, voxels: Voxels, channels: int) -> Iterator[Plane]:
-        """Yield all slices of a volume, with its channels.
+        """Yield all slices of a volume, with its channels and within the window.
+
+        Raises:
+            ValueError: it has another number of channels.
+        """
+        for plane in self.cut(name, voxels, channels, windowed=True):
+            yield plane._replace(pixels=compact(plane.pixels))
+
+    def cut(
+        self, name: str, voxels: Voxels, channels: int, *, windowed: bool = False
+    ) -> Iterator[Plane]:
+        """Yield all slices of a volume with the stored values.
 
         Raises:
             ValueError: it has another number of channels.
@@ -171,10 +182,11 @@ class Slicing:
         stacked = values[None] if values.ndim == 3 else np.moveaxis(values, 3, 0)
         if len(stacked) != channels:
             raise ValueError(f"has {len(stacked)} channels, must have {channels}")
-        cut = stacked if self.low is None and self.high is None else self._windowed(stacked)
+        whole = not windowed or (self.low is None and self.high is None)
+        cut = stacked if whole else self._windowed(stacked)
         for i in range(cut.shape[self.axis + 1]):
             plane = np.rot90(cut.take(i, self.axis + 1), axes=(-2, -1))
-            yield Plane(f"{name}/{i}", compact(np.ascontiguousarray(plane)))
+            yield Plane(f"{name}/{i}", np.ascontiguousarray(plane))
 
     def _windowed(self, values: NDArray[Any]) -> NDArray[Any]:
         low = values.min() if self.low is None else self.low

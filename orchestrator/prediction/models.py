@@ -5,15 +5,14 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning.named_trials import named_trials
 from orchestrator.prediction.selected import Selected
 from orchestrator.prediction.weight_files import SUFFIX, read_weights
 from orchestrator.storage.location import default_store
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.snapshot import Snapshot
-from trainables.part import unknown
 from trainables.schemas import Row
 from trainables.training.trained import Trained, WeightsError
 from trainables.training.trained_model import TrainedModel
@@ -71,7 +70,11 @@ def selected(ledger: Ledger, what: str) -> Selected:
 
 def _trial(ledger: Ledger, what: str) -> Row:
     """Return the row of the trial that is named."""
-    digests = [what] if DIGEST.fullmatch(what) else _declared(ledger, what)
+    if DIGEST.fullmatch(what):
+        digests = [what]
+    else:
+        choices = "a digest or STUDY/ARM"
+        digests = [trial.slot.digest for trial in named_trials(ledger, what, choices)]
     rows = [
         row
         for row in Snapshot(ledger.store).table("trials", digests).to_pylist()
@@ -86,21 +89,3 @@ def _trial(ledger: Ledger, what: str) -> Row:
             " (STUDY/CELL) or a digest"
         )
     return max(rows, key=lambda row: (row["score"] or -1.0, row["digest"]))
-
-
-def _declared(ledger: Ledger, what: str) -> list[str]:
-    """Return the digests of the final trials of ``STUDY/ARM`` or ``STUDY/CELL``."""
-    study, _, name = what.partition("/")
-    slots = [d for d in ledger.studies.current(study) if d.stage == "final"]
-    if not slots:
-        raise ValueError(
-            f"{what!r} must be a digest or STUDY/ARM; the store has no study {study!r} with final"
-            f" trials (choices: {', '.join(ledger.studies.names()) or 'none'})"
-        )
-    details = ledger.studies.undamaged(slots)
-    slots = [d for d in slots if d.key in details]
-    arms: dict[str, Any] = {d.key: details[d.key]["arm"] for d in slots}
-    chosen = [d.digest for d in slots if name in ("", d.cell, arms[d.key])]
-    if not chosen:
-        raise unknown(f"arm of {study}", name, sorted({*arms.values(), *(d.cell for d in slots)}))
-    return chosen

@@ -86,6 +86,21 @@ class Outputs:
             path = self.path(folder, image.name, f"{ending}.nii.gz")
             _saved(path, lambda p, v=written: nibabel.save(v, p))  # pyright: ignore
 
+    # -- masks of earlier calls ---------------------------------------------------------------
+
+    def image_mask(self, name: str) -> NDArray[np.uint8]:
+        """Return the mask of an image, [H, W].
+
+        Raises:
+            OSError: there is none that can be read.
+        """
+        with PIL.Image.open(self.path("masks", name, ".png")) as mask:
+            return np.asarray(mask)
+
+    def volume_mask(self, name: str) -> ImageFile:
+        """Return the file of the mask of a volume."""
+        return ImageFile(self.path("masks", name, ".nii.gz"), name)
+
     # -- records ------------------------------------------------------------------------------
 
     def record(self, name: str) -> dict[str, Any] | None:

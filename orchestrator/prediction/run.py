@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import queue
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -60,6 +62,7 @@ class Predictor:
             model: Any = chosen.model(trusted)
             self._models.put(model.to(device))
             self.config, self.classes = model.config, model.classes
+            self._channels = model.facts["channels"]
         self._outputs = Outputs(folder, self.classes)
         self._slicing = Slicing.of(self.config)
         self._shown: dict[str, Shown] = {}
@@ -94,6 +97,7 @@ class Predictor:
         }
         record = self._outputs.record(image.name)
         if record is not None and all(record.get(k) == v for k, v in identity.items()):
+            self._show_known(image)
             return Predicted(image.name, known=True, shares=record.get("shares", {}))
         model = self._models.get()
         try:
@@ -115,7 +119,7 @@ class Predictor:
         plane, notes = read_image(image, model.facts["channels"])
         found = model.segment(Input(plane.name, plane.pixels))
         self._outputs.write_image(image.name, found)
-        self._show(image.name, plane.pixels, found)
+        self._show(image.name, plane.pixels, found.labels)
         return found.labels, notes
 
     def _volume(
@@ -146,9 +150,25 @@ class Predictor:
             found = model.segment(Input(plane.name, pixels))
             if int((found.labels > 0).sum()) > most:
                 most = int((found.labels > 0).sum())
-                self._show(name, pixels, found)
+                self._show(name, pixels, found.labels)
             yield found
 
-    def _show(self, name: str, pixels: NDArray[Any], found: Segmentation) -> None:
+    def _show_known(self, image: ImageFile | DatasetImage) -> None:
+        """Show an image with the mask of an earlier call; not if that mask cannot be read."""
+        if len(self._shown) >= MOST_SHOWN:
+            return
+        with contextlib.suppress(OSError, ValueError):
+            if not isinstance(image, ImageFile) or not image.volume:
+                plane, _ = read_image(image, self._channels)
+                self._show(image.name, plane.pixels, self._outputs.image_mask(image.name))
+                return
+            mask = read_volume(self._outputs.volume_mask(image.name))
+            labels = [p.pixels[0] for p in self._slicing.cut(image.name, mask, 1)]
+            most = int(np.argmax([(plane > 0).sum() for plane in labels]))
+            planes = self._slicing.planes(image.name, read_volume(image), self._channels)
+            pixels = next(itertools.islice(planes, most, None)).pixels
+            self._show(image.name, pixels, labels[most].astype(np.uint8))
+
+    def _show(self, name: str, pixels: NDArray[Any], labels: NDArray[np.uint8]) -> None:
         if name in self._shown or len(self._shown) < MOST_SHOWN:
-            self._shown[name] = pixels, found.labels
+            self._shown[name] = pixels, labels

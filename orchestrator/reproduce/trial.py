@@ -39,6 +39,8 @@ class StoredTrial:
 class InMemorySink:
     """A :class:`trainables.training.attempt.Sink` that keeps checkpoint, rows and weights."""
 
+    trains = True
+
     def __init__(self, code: str) -> None:
         self.code = code
         self.outcome: Outcome | None = None
@@ -110,11 +112,11 @@ def _config(digest: str, trial: Row) -> Config:
             f"{digest}: stored before there was {', '.join(new_fields)}, and a digest covers every"
             f" field with its default: the same config is {config.digest()} now; {remedy}"
         )
-    data_hash = load(config.task).content_hash
+    data_hash = load(config.tested).content_hash
     if data_hash != trial["data_hash"]:
         raise ValueError(
-            f"{digest}: the data of {config.task.title} have changed: their hash is {data_hash}, it"
-            f" was {trial['data_hash']}"
+            f"{digest}: the data of {config.tested.title} have changed: their hash is {data_hash},"
+            f" it was {trial['data_hash']}"
         )
     if config.digest() != digest:
         raise ValueError(

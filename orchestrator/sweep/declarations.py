@@ -13,13 +13,13 @@ def declare(plan: Plan, ledger: Ledger) -> None:
     """Declare every known trial of the plan that is not declared yet."""
     known = {d.key for d in ledger.studies.declared(plan.study, plan.revision, whole=True)}
     declared = ((_declared(plan, trial), trial) for trial in plan.trials)
-    new = ((d, _details(trial)) for d, trial in declared if d.key not in known)
+    new = ((d, _details(plan, trial)) for d, trial in declared if d.key not in known)
     ledger.studies.declare_all(new)
 
 
 def declare_trial(plan: Plan, trial: Trial, ledger: Ledger) -> None:
     """Declare one trial."""
-    ledger.studies.declare(_declared(plan, trial), _details(trial))
+    ledger.studies.declare(_declared(plan, trial), _details(plan, trial))
 
 
 def _declared(plan: Plan, trial: Trial) -> Declared:
@@ -29,7 +29,7 @@ def _declared(plan: Plan, trial: Trial) -> Declared:
     )
 
 
-def _details(trial: Trial) -> Declaration:
+def _details(plan: Plan, trial: Trial) -> Declaration:
     """Return the content of a declaration."""
     return {
         "arm": trial.cell.arm,
@@ -37,5 +37,6 @@ def _details(trial: Trial) -> Declaration:
         "values": trial.values,
         "workers": trial.workers,
         "trainings": list(shared_trainings(trial.config)),
+        "keep": plan.space.keep,
         "committed_before": trial_state.counts_as_done(trial.outcome, trial.stage),
     }

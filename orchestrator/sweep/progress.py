@@ -128,7 +128,7 @@ class ProgressDisplay:
             self._planned = max(0.0, self._planned - wall_seconds([cost], self.cpus))
             self._work_done += cost[0]
         self._tally[outcome] += 1
-        task = trial.config.task.title
+        task = trial.config.tested.title
         if best is not None and best > self._best.get(task, (-1.0, ""))[0]:
             self._best[task] = best, trial.label
         score = f", best validation Dice {best:.3f}" if best is not None else ""

@@ -96,7 +96,8 @@ class Round:
         self.queue = Queue(plan, list(queue), searches, self._weights, context.display.estimator)
         self.ledger, self.display, self.retries = context.ledger, context.display, context.retries
         retention = Retention("final" if plan.keeps else "none", plan.space.keep_gb)
-        self.sink = LedgerSink(context.ledger, code_version(), retention)
+        trains = not plan.space.read_only
+        self.sink = LedgerSink(context.ledger, code_version(), retention, trains)
         self.running: dict[str, RunningTrial] = {}
         """The running trials, by Tune's trial id."""
         self.error: Exception | None = None

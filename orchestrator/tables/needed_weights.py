@@ -11,7 +11,9 @@ def needed_weights(
 ) -> dict[str, list[str]]:
     """Return the studies, without retired ones, that need each training, by its digest.
 
-    Only one ``study`` is looked at if it is given.
+    Only one ``study`` is looked at if it is given. A study that keeps the weights of final trials
+    needs those of search trials until the search of their cell is over, and its final trials are
+    declared.
 
     Raises:
         ValueError: a declaration is damaged, and ``strict`` is set; otherwise it is left out, and
@@ -24,8 +26,12 @@ def needed_weights(
     unknown = {s.digest for s in slots if strict or "trainings" not in declarations.get(s.key, ())}
     read = _read_trainings(ledger, unknown) if unknown else dict[str, list[str]]()
     needed: dict[str, set[str]] = {}
+    decided = {(slot.study, slot.cell) for slot in slots if slot.stage == "final"}
     for slot in slots:
         declaration = declarations.get(slot.key)
+        keep = declaration.get("keep") if declaration is not None else None
+        if slot.stage == "search" and keep == "final" and (slot.study, slot.cell) in decided:
+            continue
         declared = declaration.get("trainings", ()) if declaration is not None else ()
         trainings = [*declared, *read.get(slot.digest, ())]
         for training in trainings:

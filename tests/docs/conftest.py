@@ -35,6 +35,7 @@ def shell(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Itera
     """A directory of its own, with a copy of the store, as a reader of a page has it."""
     shutil.copytree(study / "results", tmp_path / "results")
     trees.folder(tmp_path / "data" / "photos")
+    trees.dim(tmp_path / "data" / "clinic")
     before = dict(os.environ)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(search_spaces, "HERE", study / "spaces")

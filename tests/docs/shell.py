@@ -1,7 +1,8 @@
 """Runs the command lines of a page: all that this machine can do in seconds, else a dry run.
 
 A sweep is not run here (``test_sweep.py`` runs the README's with Ray): its command line is parsed,
-its space is checked and its cluster is loaded. What would reach another machine gets ``--dry-run``.
+its space is checked and its cluster is loaded. A study of readings is written as a space, and its
+trials are run in this process. What would reach another machine gets ``--dry-run``.
 """
 
 from __future__ import annotations
@@ -19,9 +20,12 @@ from pathlib import Path
 
 import cluster
 import search_spaces
-from orchestrator.cli import main, parser
+from orchestrator.cli import READERS, main, parser
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.validation import check
+from orchestrator.storage.object_store import Store
 from tests.conftest import ROOT
+from tests.docs.training import trained
 
 ELSEWHERE = {"up", "submit", "logs", "down"}
 SLOW = {"sweep", "doctor"}
@@ -81,6 +85,8 @@ class Shell:
         if options.verb == "weights" and options.action == "import":
             assert check(search_spaces.load(options.config)[1])  # its checkpoint is not here
             return ""
+        if options.verb in READERS and options.output is None:
+            return self._read(arguments)
         if options.verb in SLOW:
             cluster.load(options.on)
             if options.verb == "sweep":
@@ -93,6 +99,15 @@ class Shell:
             code = main(arguments)
         assert code == 0, f"segprint {shlex.join(arguments)}\n{out.getvalue()}{err.getvalue()}"
         return out.getvalue()
+
+    def _read(self, arguments: list[str]) -> str:
+        file = self.folder / "derived.py"
+        file.unlink(missing_ok=True)
+        printed = self._segprint([*arguments, "-o", str(file)])
+        if file.exists():
+            study, space = search_spaces.load(str(file))
+            assert trained(study, space, Ledger(Store("results"))).complete
+        return printed
 
     def _make(self, arguments: list[str]) -> str:
         makefile = (ROOT / "Makefile").read_text(encoding="utf-8")

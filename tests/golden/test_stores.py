@@ -61,7 +61,7 @@ ADDED = {
         *("assd", "hd95", "nsd"),
     )
     for end in ("", "_low", "_high")
-}
+} | {"trained_on"}
 """The columns of the leaderboard that are younger than every store."""
 WEIGHTS = {"schema6": 0, "schema7": 7}
 """Per store, the trainings whose weights it keeps."""

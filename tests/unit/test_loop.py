@@ -24,6 +24,8 @@ from trainables.worker import Inline, report_of
 class Memory:
     """A sink that keeps everything in this process."""
 
+    trains = True
+
     code = "test"
 
     def __init__(self) -> None:

@@ -204,6 +204,7 @@ def test_a_retired_study_is_left_out_unless_it_is_named(filled: Ledger, inline: 
         "name": "study",
         "trials": 4,
         "committed": 4,
+        "weights_bytes": 0,
         "tags": "old, retired",
         "note": "too few steps",
     }

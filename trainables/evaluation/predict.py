@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables import controls
 from trainables.config import Config
 from trainables.controls import Control
-from trainables.data import Case, prepare, wholes
+from trainables.data import Case, test_cases, wholes
 from trainables.datasets import Dataset
 from trainables.models import ImagePredictor, Network
 from trainables.modes import Prediction
@@ -63,7 +63,7 @@ def passes_per_image(config: Config) -> int:
 
 @functools.lru_cache(maxsize=64)
 def _patches_per_case(task: Dataset, test: Evaluation) -> float:
-    cases = prepare(task, test.unit).test
+    cases = test_cases(task, test)
     counts = (len(windows(*case.shape, task.size, test.overlap)) for case in cases)
     return sum(counts) / len(wholes(cases))
 

@@ -66,7 +66,7 @@ def measure(run: Run, network: Network) -> list[ProbeRow]:
     cut = tiles(run.data.test, config.task.size)
     rows: list[ProbeRow] = []
     for axis in ("log_snr", "t"):
-        edges = strata(mode, axis, bins)
+        edges = strata(mode, axis, bins, (config.probe.t_low, config.probe.t_high))
         for i in run.share(cut):
             case = cut[i]
             other = cut[controls.partner(i, len(cut))] if len(cut) > 1 else case
@@ -107,12 +107,15 @@ def strip(
         }
 
 
-def strata(mode: Diffusion, axis: str, bins: int) -> Tensor:
+def strata(
+    mode: Diffusion, axis: str, bins: int, times: tuple[float, float] = (0.0, 1.0)
+) -> Tensor:
     """Return the edges of the strata over the mode's range of λ or t: [bins + 1], rising, float64.
 
-    ``axis`` is ``log_snr`` or ``t``.
+    ``axis`` is ``log_snr`` or ``t``. Only the part of the range within ``times`` is covered.
     """
-    t = torch.tensor([mode.t_low, mode.t_high], dtype=torch.float64)
+    covered = [max(mode.t_low, times[0]), min(mode.t_high, times[1])]
+    t = torch.tensor(covered, dtype=torch.float64)
     ends = t if axis == "t" else mode.schedule.log_snr(t).flip(0)
     return torch.linspace(float(ends[0]), float(ends[1]), bins + 1, dtype=torch.float64)
 

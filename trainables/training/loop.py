@@ -66,7 +66,7 @@ def train(
     """Train one config on this worker, in step with the others; the result is the same on all.
 
     Rank 0 keeps the weights of each network on the ``shelf``. A network whose weights are there is
-    not trained.
+    not trained; on a shelf that does not train, no other network is.
 
     Raises:
         DivergedError: a NaN or inf, with its step.
@@ -158,6 +158,8 @@ def _adopt_kept(trainer: Trainer, training: str, shelf: Shelf | None) -> bool:
     try:
         trained.load_into(trainer.best)
     except WeightsError as error:
+        if shelf is not None and not shelf.trains:
+            raise
         warnings.warn(f"{error}; training again", stacklevel=2)
         return False
     trainer.step = trainer.record.adopt(trained.training_record)

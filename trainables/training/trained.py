@@ -201,8 +201,17 @@ def weights_hash(network: Network) -> str:
 class Shelf(Protocol):
     """Where weights are kept."""
 
+    @property
+    def trains(self) -> bool:
+        """Whether networks are trained whose weights are not kept."""
+        ...
+
     def weights(self, training: str) -> Trained | None:
-        """Return the kept weights of a training; None if there are none that can be used."""
+        """Return the kept weights of a training; None if there are none that can be used.
+
+        Raises:
+            WeightsError: there are none, and nothing is trained.
+        """
         ...
 
     def keep_weights(self, trained: Trained) -> Trained:

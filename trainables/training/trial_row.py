@@ -19,13 +19,14 @@ def trial_row(config: Config, code: str, began: datetime, environment: Environme
     """Return the columns that are known before training, and the time of the end."""
     return {
         **environment,
-        "task": config.task.title,
+        "task": config.tested.title,
         "model": config.model.name,
         "mode": config.mode.name,
         "schedule": config.mode.schedule_name,
         "seed": config.seed,
         "config": json.dumps(config.plain(), sort_keys=True),
-        "data_hash": load(config.task).content_hash,
+        "data_hash": load(config.tested).content_hash,
+        "trained_on": config.task.title,
         "trainings": list(config.training_digests),
         "passes_per_image": passes_per_image(config),
         "started_at": began,

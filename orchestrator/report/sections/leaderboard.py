@@ -47,6 +47,8 @@ COLUMNS = (
     Column("parameters", "Parameters", decimals(0)),
     Column("model", "Model"),
 )
+EXTERNAL = (COLUMNS[0], Column("trained_on", "Trained on"), *COLUMNS[1:])
+"""The columns where a row is an external test."""
 MAX_ARMS = 20
 """Arms per chart; the table has all."""
 METRICS = (("dice", "Dice, higher is better"), ("ece", "ECE, lower is better"))
@@ -75,7 +77,8 @@ def section(tables: Catalog, names: CellNames) -> Section:
     charts = [
         _chart(names, board, task, *metric, source) for task in names.tasks for metric in METRICS
     ]
-    blocks: list[Block] = [Note([NOTE]), Table("leaderboard", COLUMNS, rows, source), *charts]
+    columns = EXTERNAL if any(row["trained_on"] != row["task"] for row in rows) else COLUMNS
+    blocks: list[Block] = [Note([NOTE]), Table("leaderboard", columns, rows, source), *charts]
     sentences = baseline_comparisons(tables, board)
     if sentences:
         blocks.append(Heading("Comparison with the grey-level baselines"))
