@@ -18,19 +18,24 @@ import orchestrator
 import search_spaces
 from orchestrator.analyses import open_store
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.sink import LedgerSink
+from orchestrator.ledger.weights import weights_key
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Space
 from tests.conftest import SMALL_UNET, Segprint
 from tests.docs.training import trained
 from tests.golden.test_stores import STORES
-from trainables.config import Config
+from trainables.config import Config, parse
 from trainables.data import prepared
 from trainables.datasets import Dataset
 from trainables.decoding.cache import load
 from trainables.part import parse_part
+from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMA_VERSION, SCHEMAS
+from trainables.settings import Probe
 from trainables.training import loop
+from trainables.training.attempt import attempt, outcome_of
 
 Small = Callable[..., Config]
 DIFFUSION = {"diffusion": {"sampler": {"ddim": {"steps": 2}}}}
@@ -219,6 +224,22 @@ def test_networks_that_are_gone_are_named_and_trained_again_only_if_that_is_want
     derived(inline, store, "evaluate", "tiny", "--on", OTHER, "--train")
     assert len(steps) == 4
     assert store.weights.has(training)
+
+
+def test_tampered_weights_are_never_trained_again_by_a_study_that_only_reads(
+    store: Ledger, steps: list[int], inline: Segprint
+) -> None:
+    row = trials("tiny")["twin"]
+    key = weights_key(row["trainings"][0], row["weights"][0])
+    tensors = store.store.get(key)
+    store.store.put(key, tensors[:-1] + bytes([tensors[-1] ^ 1]))
+    config = dataclasses.replace(parse(json.loads(row["config"])), probe=Probe(bins=0))
+    sink = LedgerSink(store, "code", trains=False)
+    assert outcome_of(attempt(config, sink, WorkerContext())) == "failed"
+    assert steps == []
+    (reason,) = Snapshot(store.store).table("trials", [config.digest()])["reason"].to_pylist()
+    assert row["weights"][0][:16] in reason
+    assert "damaged" in reason
 
 
 def test_a_read_only_space_leaves_out_trials_without_weights(

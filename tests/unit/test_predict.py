@@ -125,6 +125,22 @@ def test_a_second_call_predicts_only_what_is_missing_or_changed(
     assert opened(masks / "nuclei" / "dsb-test.png").shape == (512, 128)
 
 
+def test_the_contact_sheet_of_a_second_call_shows_the_images_of_the_first(
+    small: Small, store: Ledger, inline: Segprint, tmp_path: Path
+) -> None:
+    config = trained(small, store)
+    for i, name in enumerate("abc"):
+        PIL.Image.fromarray(square(40, corner=8 + i)).save(tmp_path / f"{name}.png")
+    volume = np.stack([square(40, corner=8 + z) for z in range(3)], 2)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "scan.nii.gz")  # pyright: ignore
+    files = ["a.png", "b.png", "scan.nii.gz", "c.png"]
+    inline("predict", config.digest(), *files, "-o", "whole")
+    inline("predict", config.digest(), *files[:3], "-o", "out")
+    again = inline("predict", config.digest(), *files, "-o", "out")
+    assert again.stderr.count("predicted before") == 3
+    assert np.array_equal(opened(tmp_path / "out/sheet.png"), opened(tmp_path / "whole/sheet.png"))
+
+
 def test_bad_images_are_named_and_skipped(
     small: Small, store: Ledger, inline: Segprint, tmp_path: Path
 ) -> None:

@@ -19,13 +19,14 @@ import search_spaces
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.sink import LedgerSink
 from orchestrator.ledger.weights import Retention, weights_key
-from orchestrator.planning.plan import make_plan
+from orchestrator.planning.plan import Trial, make_plan
 from orchestrator.planning.validation import check
 from orchestrator.storage.object_store import Store
-from orchestrator.sweep.declarations import declare
+from orchestrator.sweep.declarations import declare, declare_trial
+from orchestrator.tables.needed_weights import needed_weights
 from orchestrator.tables.snapshot import Snapshot
 from orchestrator.tables.vacuum import garbage
-from search_spaces import Space
+from search_spaces import Search, Space, Uniform, walk
 from tests.conftest import Segprint
 from trainables.config import Config, parse
 from trainables.runtime.worker_context import WorkerContext
@@ -281,6 +282,33 @@ def test_gc_spares_the_weights_that_a_declared_study_needs(
     ledger.studies.annotate("s", retired=True)
     found = [g.key for g in garbage(ledger, timedelta(days=7)) if g.key.startswith("weights/")]
     assert any(needed in key for key in found)
+
+
+@pytest.mark.parametrize("keep", ["final", "all"])
+def test_weights_of_search_trials_are_needed_until_the_search_is_over_or_for_good(
+    small: Small, ledger: Ledger, keep: str
+) -> None:
+    config = {k: v for k, v in small().plain().items() if k != "seed"}
+    config["train"] = {"steps": 2, "batch": 4, "validate_every": 1, "clip": Uniform(0.5, 1.0)}
+    search = Search(trials=2, overrides={"train.steps": 1})
+    space = Space("?", config, search=search, keep=keep)
+
+    def of_stage(stage: str) -> set[str]:
+        slots = [slot for slot in ledger.studies.current("s") if slot.stage == stage]
+        declared = ledger.studies.declarations(slots).values()
+        return {training for about in declared for training in about.get("trainings", ())}
+
+    plan = make_plan("s", space, ledger)
+    ledger.studies.describe("s", {"question": "", "arms": [], "revision": plan.revision})
+    (cell,) = plan.cells
+    values = {path: 0.75 for path, _ in walk(cell.template)}
+    searched = cell.config(values, search.overrides, search.seed)
+    declare_trial(plan, Trial(cell, "search", 0, searched, values, 1, None, "pending"), ledger)
+    assert set(needed_weights(ledger)) == of_stage("search") != set()
+    final = cell.config(values, {}, 0)
+    declare_trial(plan, Trial(cell, "final", 0, final, values, 1, None, "pending"), ledger)
+    for_good = of_stage("search") if keep == "all" else set[str]()
+    assert set(needed_weights(ledger)) == of_stage("final") | for_good
 
 
 def test_exported_weights_rebuild_the_network_without_the_store(
