@@ -112,3 +112,15 @@ def plural(count: int, noun: str) -> str:
     if count == 1:
         return f"{count} {noun}"
     return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
+
+
+def with_interval(row: Mapping[str, Any], name: str) -> str:
+    """Return a number of a row with its interval, whose ends may be unknown.
+
+    >>> with_interval({"dice": 0.9, "dice_low": 0.85, "dice_high": 0.94}, "dice")
+    '0.900 [0.850, 0.940]'
+    """
+    ends = [row[f"{name}{end}"] for end in ("_low", "_high")]
+    if None in ends:
+        return f"{row[name]:.3f}"
+    return f"{row[name]:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"

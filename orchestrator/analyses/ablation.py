@@ -19,8 +19,7 @@ METRICS = ("dice", "iou", "ece")
 SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in ("study", "task", "metric", "cell", "against")),
-        *((k, pa.int64()) for k in paired.COUNTS),
-        *((k, pa.float64()) for k in paired.NUMBERS),
+        *paired.COLUMNS,
     ]
 )
 

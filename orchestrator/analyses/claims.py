@@ -8,20 +8,22 @@ import pyarrow as pa
 
 from orchestrator.claims.evaluator import claim_rows
 from orchestrator.heldout.final_cells import FinalCell, final_cells
+from orchestrator.heldout.metrics import interval_columns
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 TEXTS = ("statement", "metric", "task", "model", "cell", "against")
 COUNTS = ("tasks", "seeds", "images", "groups", "units", "passes", "passes_against")
-NUMBERS = ("value", "value_against", "difference", "difference_low", "difference_high")
 SCHEMA = pa.schema(
     [
         ("study", pa.string()),
         ("claim", pa.int64()),
         *((k, pa.string()) for k in TEXTS),
         *((k, pa.string()) for k in ("verdict", "as_trained", "why")),
-        *((k, pa.float64()) for k in (*NUMBERS, "p", "p_holm")),
+        *((k, pa.float64()) for k in ("value", "value_against")),
+        *interval_columns(["difference"]),
+        *((k, pa.float64()) for k in ("p", "p_holm")),
         *((k, pa.int64()) for k in COUNTS),
         ("source", pa.string()),
     ]

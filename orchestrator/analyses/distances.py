@@ -9,8 +9,9 @@ import pyarrow as pa
 
 from orchestrator.fingerprint.task_distances import area_between, jensen_shannon, wasserstein
 from orchestrator.fingerprint.task_groups import ALIKE, TaskGroup, task_groups
+from orchestrator.heldout.metrics import interval_columns
 from orchestrator.statistics.bootstrap import Array
-from orchestrator.statistics.estimates import Estimate
+from orchestrator.statistics.estimates import Columns, Estimate
 from orchestrator.statistics.shape_test import unit_area
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ SCHEMA = pa.schema(
         *((k, pa.string()) for k in ("task", "against", "cell", "against_cell", "normalisation")),
         *((k, pa.int64()) for k in ("images", "groups", "images_against", "groups_against")),
         *((k, pa.float64()) for k in ("log_snr_low", "log_snr_high")),
-        *((f"{k}{end}", pa.float64()) for k in DISTANCES for end in ("", "_low", "_high")),
+        *interval_columns(DISTANCES),
         *((k, pa.float64()) for k in ("wasserstein_seeds", "p", "p_holm")),
     ]
 )
@@ -90,7 +91,7 @@ def _key(group: TaskGroup, i: int, k: int) -> dict[str, Any]:
 
 def _shape_distances(
     group: TaskGroup, means: tuple[Array, Array], resampled: tuple[Array, Array]
-) -> dict[str, float | None]:
+) -> Columns:
     """The distances between the densities of two tasks, scaled to unit area."""
     one, other = (unit_area(areas) for areas in means)
     ones, others = (unit_area(areas) for areas in resampled)
@@ -102,7 +103,7 @@ def _shape_distances(
         "jensen_shannon": (jensen_shannon(one, other), jensen_shannon(ones, others)),
         "area_between": (area_between(one, other), area_between(ones, others)),
     }
-    columns: dict[str, float | None] = {}
+    columns: Columns = {}
     for name, (value, values) in estimates.items():
         columns |= Estimate.from_resamples(float(value), values).columns(name)
     return columns

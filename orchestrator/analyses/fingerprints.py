@@ -11,8 +11,8 @@ import pyarrow as pa
 
 from orchestrator.fingerprint.probe_layout import CONTROLS
 from orchestrator.fingerprint.probes import MEASURED, ProbeCurves, probe_curves
-from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array
+from orchestrator.statistics.small_samples import mean_interval
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -23,6 +23,7 @@ SCHEMA = pa.schema(
         *((k, pa.string()) for k in ("study", "task", "cell", "schedule", "axis", "curve")),
         *((k, pa.int64()) for k in ("seeds", "images", "groups", "bin")),
         *((k, pa.float64()) for k in ("bin_low", "bin_high", "at", "value", "low", "high")),
+        ("method", pa.string()),
     ]
 )
 
@@ -33,7 +34,8 @@ def rows(tables: Catalog) -> pa.Table:
     ``axis`` is ``log_snr`` or ``t``; a stratum is the interval from ``bin_low`` to ``bin_high`` on
     it, number ``bin``, and ``at`` the mean position of the noise levels that were drawn in it.
     ``value`` is the mean of the curve over probed tiles and seeds, ``low`` and ``high`` its 95 %
-    interval over groups or cases (:func:`orchestrator.statistics.bootstrap.units`) nested in seeds.
+    interval over groups or cases (:func:`orchestrator.statistics.bootstrap.units`) and
+    seeds, and ``method`` the method of it.
     ``seeds``, ``images`` and ``groups`` count what it is computed from.
 
     Curves are per pixel. ``eps_error`` and ``eps_error_dropped``: the mean squared ε-error with and
@@ -65,7 +67,7 @@ def _rows(probe: ProbeCurves) -> Iterator[dict[str, Any]]:
         **{"images": len(probe.runs) // seeds, "groups": probe.counts["groups"]},
     }
     curves = _known_curves(probe)
-    numbers = bootstrap.mean_interval(np.stack(list(curves.values()), 1), probe.weights)
+    numbers = mean_interval(probe.rows(np.stack(list(curves.values()), 1)))
     at = probe.at.mean(0)
     for i, stratum in enumerate(probe.bins):
         place = {
@@ -74,7 +76,9 @@ def _rows(probe: ProbeCurves) -> Iterator[dict[str, Any]]:
         }
         for k, curve in enumerate(curves):
             value, low, high = (float(number[k, i]) for number in numbers)
-            yield {**shared, **place, "curve": curve, "value": value, "low": low, "high": high}
+            ends = {"low": low, "high": high, "method": "bootstrap-t"}
+            known = {} if np.isnan(low) else ends
+            yield {**shared, **place, "curve": curve, "value": value, **known}
 
 
 def _known_curves(probe: ProbeCurves) -> dict[str, Array]:

@@ -10,13 +10,14 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.fingerprint import density, failure_signs
-from orchestrator.fingerprint.noisy_end import UNKNOWN, left_edge, twin
+from orchestrator.fingerprint.noisy_end import left_edge, twin
 from orchestrator.fingerprint.probes import ProbeCurves, probe_curves
 from orchestrator.fingerprint.timestep_tests import Finding, Statement, findings
 from orchestrator.heldout.final_cells import FinalCell, final_cells
-from orchestrator.heldout.metrics import HeldOut, load_metrics
+from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
 from orchestrator.statistics.bootstrap import Array
-from orchestrator.statistics.estimates import Curves, Estimate, columns, of_means
+from orchestrator.statistics.estimates import UNKNOWN, Curves, Estimate, columns, of_means
+from orchestrator.statistics.small_samples import mean_estimate
 from trainables.metrics import ratio
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ SCHEMA = pa.schema(
         *((k, pa.string()) for k in ("study", "task", "cell", "arm", "model", "schedule")),
         *((k, pa.int64()) for k in ("seeds", "images", "groups", "pixels")),
         *((k, pa.float64()) for k in ("log_snr_low", "log_snr_high")),
-        *((f"{k}{end}", pa.float64()) for k in NUMBERS for end in ("", "_low", "_high")),
+        *interval_columns(NUMBERS),
         *((k, pa.string()) for k in ("twin", "signatures")),
     ]
 )
@@ -47,8 +48,9 @@ def rows(tables: Catalog) -> pa.Table:
 
     ``seeds``, ``images`` and ``groups`` count training runs, probed tiles and the patients, slides
     or slabs that these are from; ``pixels`` is the mean number of pixels per tile. Every number has
-    its 95 % interval in ``_low`` and ``_high``, by bootstrap over groups or cases
-    (:func:`orchestrator.statistics.bootstrap.units`) nested in seeds. Areas are over the range of λ
+    its 95 % interval in ``_low`` and ``_high``, over groups or cases
+    (:func:`orchestrator.statistics.bootstrap.units`) and seeds, and the method of the interval in
+    ``_method``. Areas are over the range of λ
     that the network was trained on, ``log_snr_low`` to ``log_snr_high``, of rows that have every
     stratum.
 
@@ -157,41 +159,38 @@ def _along_log_snr(probe: ProbeCurves) -> dict[str, Estimate]:
     """The numbers that are computed from curves over λ."""
     edges, pixels = probe.edges, probe.pixels.mean()
     widths = np.diff(edges)
-    values = {**probe.curves}
-    if probe.pixelwise is not None:
-        below, above = (-np.inf, edges[0]), (edges[-1], np.inf)
-        lows, highs = np.transpose([below, above])
-        values["tails"] = probe.pixelwise.areas(lows, highs)
-        values["prevalence"] = probe.pixelwise.foreground
 
-    def numbers(mean: Curves) -> dict[str, Array]:
-        bits = widths / (2 * np.log(2))
+    def locations(mean: Curves) -> dict[str, Array]:
         orthogonal = mean["information_orthogonal"]
-        totals = {
-            "entropy": mean["eps_error_dropped"] @ bits,
-            "entropy_given_image": mean["eps_error"] @ bits,
-            "information": mean["information"] @ widths,
-            "information_orthogonal": orthogonal @ widths,
-        }
         live_from, live_to, dead = density.live(orthogonal, edges)
-        numbers = {
-            **totals,
-            **{f"{name}_per_image": value * pixels for name, value in totals.items()},
-            "disagreement": totals["information"] - totals["information_orthogonal"],
+        return {
             "half": density.quantile(orthogonal * widths, edges),
             "width": density.width(orthogonal * widths, edges),
             "live_from": live_from,
             "live_to": live_to,
             "dead": dead,
-            "one_step_dice_noisy": mean["one_step_dice"][..., 0],
-            "one_step_dice_clean": mean["one_step_dice"][..., -1],
         }
-        if "tails" in mean:
-            numbers["tail_below"], numbers["tail_above"] = np.moveaxis(mean["tails"], -1, 0)
-            numbers["prevalence"] = mean["prevalence"]
-        return numbers
 
-    return of_means(values, probe.weights, numbers)
+    curves, bits = probe.curves, widths / (2 * np.log(2))
+    totals = {
+        "entropy": curves["eps_error_dropped"] @ bits,
+        "entropy_given_image": curves["eps_error"] @ bits,
+        "information": curves["information"] @ widths,
+        "information_orthogonal": curves["information_orthogonal"] @ widths,
+    }
+    means = {
+        **totals,
+        **{f"{name}_per_image": values * pixels for name, values in totals.items()},
+        "disagreement": totals["information"] - totals["information_orthogonal"],
+        "one_step_dice_noisy": curves["one_step_dice"][:, 0],
+        "one_step_dice_clean": curves["one_step_dice"][:, -1],
+    }
+    if probe.pixelwise is not None:
+        lows, highs = np.transpose([(-np.inf, edges[0]), (edges[-1], np.inf)])
+        means["tail_below"], means["tail_above"] = probe.pixelwise.areas(lows, highs).T
+        means["prevalence"] = probe.pixelwise.foreground
+    estimates = {name: mean_estimate([probe.rows(values)]) for name, values in means.items()}
+    return estimates | of_means(curves, probe.weights, locations)
 
 
 def _along_t(probe: ProbeCurves) -> dict[str, Estimate]:

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from orchestrator.heldout import paired
 from orchestrator.heldout.final_cells import FinalCell
-from orchestrator.heldout.metrics import HeldOut, load_metrics
+from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -29,7 +29,7 @@ SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in ("study", "task", "metric", *AXES, *CELLS)),
         *((k, pa.int64()) for k in paired.COUNTS),
-        *((f"interaction{end}", pa.float64()) for end in ("", "_low", "_high")),
+        *interval_columns(["interaction"]),
     ]
 )
 

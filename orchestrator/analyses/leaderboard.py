@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from orchestrator.heldout.final_cells import IDENTITY
 from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
+from orchestrator.statistics.estimates import columns
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -29,7 +30,7 @@ def schema() -> pa.Schema:
     counts = [(k, pa.int64()) for k in ("seeds", "images", "groups", "passes_per_image")]
     costs = [(k, pa.float64()) for k in ("seconds_per_image", "train_device_seconds", *COSTS)]
     last = [("settings", pa.string()), ("trained_on", pa.string())]
-    values = interval_columns(load_metrics())
+    values = interval_columns(metric.name for metric in load_metrics())
     return pa.schema([*keys, *counts, *values, *costs, *last])
 
 
@@ -37,10 +38,10 @@ def rows(tables: Catalog) -> pa.Table:
     """One row per study and cell, over its finished final trials, on test cases only.
 
     Every metric is that of the reading ``sample``; other readings are in the view ``readings``.
-    ``METRIC_low`` and ``METRIC_high`` are the ends of its 95 % interval. ``groups`` are the
-    patients, slides or slabs of the ``images``; intervals are resampled over groups if there are
-    six or more, else over images (:func:`orchestrator.statistics.bootstrap.units`), nested in
-    ``seeds``.
+    ``METRIC_low`` and ``METRIC_high`` are the ends of its 95 % interval, ``METRIC_method`` is the
+    method of it. ``groups`` are the patients, slides or slabs of the ``images``; intervals are over
+    groups if there are six or more, else over images
+    (:func:`orchestrator.statistics.bootstrap.units`), and over ``seeds``.
 
     Costs are means over seeds: ``passes_per_image``, network passes per test image;
     ``seconds_per_image``, device-seconds to predict one test image; ``train_device_seconds``, the
@@ -63,7 +64,7 @@ def rows(tables: Catalog) -> pa.Table:
                 "images": int(first["test_images"]),
                 "groups": held_out.groups(cell),
                 "passes_per_image": int(first["passes_per_image"]),
-                **held_out.measure(cell),
+                **columns(held_out.measure(cell)),
                 "seconds_per_image": _known(testing),
                 "train_device_seconds": _known((trials["train_seconds"] * workers).mean()),
                 **{cost: _known(trials[cost].mean()) for cost in COSTS},

@@ -27,7 +27,7 @@ COSTS = {
 SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in IDENTITY),
-        *interval_columns(load_metrics(METRICS)),
+        *interval_columns(METRICS),
         *((k, pa.float64()) for k in COSTS.values()),
         *((f"{metric}_{cost}", pa.bool_()) for metric in METRICS for cost in COSTS),
     ]

@@ -10,6 +10,7 @@ import pyarrow as pa
 from orchestrator.heldout.final_cells import IDENTITY, FinalCell
 from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
 from orchestrator.heldout.rows import BOUNDARY, SAMPLE, HeldOutRows
+from orchestrator.statistics.estimates import columns
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -22,7 +23,7 @@ def schema() -> pa.Schema:
     """The columns of the view."""
     keys = [(k, pa.string()) for k in (*IDENTITY, "reading")]
     counts = [(k, pa.int64()) for k in ("seeds", "images", "groups")]
-    return pa.schema([*keys, *counts, *interval_columns(load_metrics(METRICS))])
+    return pa.schema([*keys, *counts, *interval_columns(METRICS)])
 
 
 def rows(tables: Catalog) -> pa.Table:
@@ -45,7 +46,7 @@ def rows(tables: Catalog) -> pa.Table:
             counted = {**_counted(table, cell), **counted}
         for reading in sorted(counted, key=_place):
             key = {**cell.identity, "reading": reading, **counted[reading]}
-            found.append({**key, **held_out.measure(cell, reading)})
+            found.append(key | columns(held_out.measure(cell, reading)))
     return pa.Table.from_pylist(found, schema=schema())
 
 

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.heldout.final_cells import IDENTITY
-from orchestrator.heldout.metrics import HeldOut
+from orchestrator.heldout.metrics import HeldOut, interval_columns
 from orchestrator.heldout.rows import BOUNDARY, SAMPLE, Cases
 from orchestrator.statistics import bootstrap
 from trainables.metrics import ratio
@@ -19,13 +19,13 @@ if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 REGIONS = {"image": SAMPLE, "boundary": BOUNDARY}
-VALUES = ("low", "high", "confidence", "accuracy", "accuracy_low", "accuracy_high")
 SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in (*IDENTITY, "class", "region")),
         ("bin", pa.int64()),
         ("count", pa.int64()),
-        *((k, pa.float64()) for k in VALUES),
+        *((k, pa.float64()) for k in ("low", "high", "confidence")),
+        *interval_columns(["accuracy"]),
     ]
 )
 
@@ -38,7 +38,7 @@ def rows(tables: Catalog) -> pa.Table:
     (:func:`trainables.evaluation.instances.boundary_band`). ``count`` is the number of pixels of
     all cases and seeds together, ``confidence`` their mean probability of the class, and
     ``accuracy`` the share of them that belongs to the class, with its 95 % interval over groups or
-    cases (:func:`orchestrator.statistics.bootstrap.units`) nested in seeds; the interval is null
+    cases (:func:`orchestrator.statistics.bootstrap.units`) and seeds; the interval is null
     where fewer than six units have a pixel in the bin. Over the bins of one class and region,
     Σ count·|accuracy − confidence| / Σ count is the ECE of the class; the mean over classes is that
     of the view ``leaderboard``, or for the boundary of ``readings``.
@@ -49,7 +49,8 @@ def rows(tables: Catalog) -> pa.Table:
     for cell in held_out.cells:
         table = held_out.tables[metric.table]
         for region, reading in REGIONS.items():
-            for name, cases in table.by_class(table.indices(cell.digests, reading)).items():
+            some, runs = table.indices(cell.digests, reading), table.runs(cell.seed_of)
+            for name, cases in table.by_class(some, runs).items():
                 key = {**cell.identity, "class": name, "region": region}
                 found += [key | row for row in _bins(cases, metric.bins)]
     return pa.Table.from_pylist(found, schema=SCHEMA)
@@ -72,4 +73,5 @@ def _bins(cases: Cases, bins: int) -> Iterator[dict[str, Any]]:
             "accuracy": float(sums["y_sum"][b] / sums["count"][b]),
             "accuracy_low": low if enough else None,
             "accuracy_high": high if enough else None,
+            "accuracy_method": "percentile" if enough else None,
         }

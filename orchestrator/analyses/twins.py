@@ -21,8 +21,7 @@ COSTS = ("passes", "device_seconds", "train_device_seconds")
 SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in ("study", "task", "model", "metric", "cell", "against")),
-        *((k, pa.int64()) for k in paired.COUNTS),
-        *((k, pa.float64()) for k in paired.NUMBERS),
+        *paired.COLUMNS,
         *((f"{k}{side}", pa.float64()) for k in COSTS for side in ("", "_against")),
         *((k, pa.bool_()) for k in ("equal_passes", "equal_seconds")),
     ]

@@ -6,14 +6,10 @@ import math
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-
 from orchestrator.claims.statements import Claim
-from orchestrator.statistics.estimates import Estimate
+from orchestrator.statistics.estimates import UNKNOWN, Estimate
 from orchestrator.statistics.paired_tests import TestResult
 from orchestrator.statistics.verdicts import Verdict
-
-UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 
 
 @dataclass(frozen=True)

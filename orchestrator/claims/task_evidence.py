@@ -60,7 +60,7 @@ def _row(
     if between_seeds is None:
         missing = "one training run per task: the distance between training runs is unknown"
         return replace(row, missing=missing)
-    ends = (pair[f"wasserstein{end}"] - between_seeds for end in ("", "_low", "_high"))
+    value, low, high = (pair[f"wasserstein{end}"] - between_seeds for end in ("", "_low", "_high"))
     seeds = min(arm.trials["seed"].nunique() for _, arm in (one, other))
     trusts = [study.trust(task, seeds, sizes, arm) for task, arm in (one, other)]
     caveats = [caveat for trust in trusts for caveat in trust.caveats]
@@ -68,7 +68,7 @@ def _row(
         caveats.append("the distance between two training runs is a rough estimate")
     return replace(
         row,
-        difference=Estimate(*ends),
+        difference=Estimate(value, low, high, "percentile"),
         seeds=seeds,
         doubts=tuple(dict.fromkeys(doubt for trust in trusts for doubt in trust.doubts)),
         caveats=tuple(dict.fromkeys(caveats)),

@@ -77,7 +77,7 @@ def over_tasks(rows: Sequence[ClaimRow], source: str) -> ClaimRow:
         row,
         tasks=len(differences),
         units=len(differences),
-        difference=Estimate(float(differences.mean()), *t_interval(differences)),
+        difference=Estimate(float(differences.mean()), *t_interval(differences), "t"),
         test=signed_rank(differences),
         doubts=tuple(dict.fromkeys(doubt for r in rows for doubt in r.doubts)),
         caveats=(summary,),

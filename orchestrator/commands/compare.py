@@ -22,8 +22,7 @@ from orchestrator.views.catalog import Catalog
 SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in ("task", "metric", "one", "other")),
-        *((k, pa.int64()) for k in paired.COUNTS),
-        *((k, pa.float64()) for k in paired.NUMBERS),
+        *paired.COLUMNS,
         ("verdict", pa.string()),
     ]
 )

@@ -7,6 +7,7 @@ from typing import Any
 
 from orchestrator.commands.options import catalog_of
 from orchestrator.commands.output import emit, say
+from orchestrator.formatting import with_interval
 from orchestrator.statistics.bootstrap import FEWEST
 
 BARS = " ▁▂▃▄▅▆▇█"
@@ -40,7 +41,7 @@ def main(options: Namespace) -> int:
     emit(rows if options.json else map(_short, rows), COLUMNS, options.json)
     if not options.json:
         print(
-            "\nBits per pixel within the measured range of λ; 95 % bootstrap over groups,"
+            "\nBits per pixel within the measured range of λ; 95 % intervals over groups,"
             f" or over tiles where there are fewer than {FEWEST} groups."
         )
         for row in rows:
@@ -51,11 +52,7 @@ def main(options: Namespace) -> int:
 
 def _short(row: dict[str, Any]) -> dict[str, Any]:
     """Return the row with numbers as short texts."""
-    texts = {
-        name: f"{row[name]:.3f} [{row[f'{name}_low']:.3f}, {row[f'{name}_high']:.3f}]"
-        for name in WITH_INTERVAL
-        if row[name] is not None
-    }
+    texts = {name: with_interval(row, name) for name in WITH_INTERVAL if row[name] is not None}
     ends = f"{row['log_snr_high']:.1f} to {row['log_snr_low']:.1f}"
     plain = {k: f"{row[k]:.3f}" for k in ("entropy", "entropy_given_image") if row[k] is not None}
     wide = {} if row["width"] is None else {"width": f"{row['width']:.2f}"}

@@ -18,7 +18,7 @@ from cluster.local import usable_cpus
 from orchestrator.analyses import catalog
 from orchestrator.commands.options import ledger_of, study_of
 from orchestrator.commands.output import console, emit, print_json, say
-from orchestrator.formatting import memory, plural
+from orchestrator.formatting import memory, plural, with_interval
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import trial_state
 from orchestrator.planning.ceilings import ceilings
@@ -221,6 +221,4 @@ def leaderboard(tables: Catalog) -> None:
 
 def _interval(row: dict[str, Any], metric: str) -> str | None:
     """Return a metric and its confidence interval as text."""
-    if row[metric] is None:
-        return None
-    return f"{row[metric]:.3f} [{row[f'{metric}_low']:.3f}, {row[f'{metric}_high']:.3f}]"
+    return None if row[metric] is None else with_interval(row, metric)

@@ -9,10 +9,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-import numpy as np
-
 from orchestrator.fingerprint.timestep_tests import Finding, Statement
-from orchestrator.statistics.estimates import Estimate
+from orchestrator.statistics.estimates import UNKNOWN, Estimate
 
 GOOD_DICE, HIGH_ECE = 0.8, 0.02
 """Masks are good from this Dice on; the ECE of a calibrated model is below this value."""
@@ -29,7 +27,7 @@ def _line(finding: Finding) -> str:
     if finding.statement == "loss not monotone":
         return f"{finding.statement}: {finding.where} is {finding.value:.3g}"
     taken = 100 * finding.value
-    low, high = (100 * (finding.threshold + end) for end in finding.difference[1:])
+    low, high = (100 * (finding.threshold + end) for end in finding.difference.ends)
     return (
         f"{finding.statement}: at {finding.where} it takes away {taken:.1f} %"
         f" [{low:.1f}, {high:.1f}] of the error"
@@ -49,13 +47,12 @@ def of_estimators(estimates: Mapping[str, Estimate]) -> Iterator[str]:
 def of_noisy_end(left_edge: Estimate) -> Iterator[str]:
     """An error at the noisy end that exceeds the twin's by more than chance and the tolerance."""
     if left_edge.low > 1 + TOLERANCE:
-        value, low, high = left_edge
-        ends = f"[{low:.2f}, {high:.2f}]"
+        value, ends = left_edge.value, f"[{left_edge.low:.2f}, {left_edge.high:.2f}]"
         yield f"image used less well than by the twin: {value:.2f} {ends} of its error"
 
 
-def of_calibration(metrics: Mapping[str, float]) -> Iterator[str]:
+def of_calibration(metrics: Mapping[str, Estimate]) -> Iterator[str]:
     """Good masks with probabilities that are not calibrated."""
-    dice, ece = (metrics.get(name, np.nan) for name in ("dice", "ece"))
-    if dice >= GOOD_DICE and metrics.get("ece_low", np.nan) >= HIGH_ECE:
-        yield f"high ECE in spite of good Dice: {ece:.3f} at {dice:.3f}"
+    dice, ece = (metrics.get(name, UNKNOWN) for name in ("dice", "ece"))
+    if dice.value >= GOOD_DICE and ece.low >= HIGH_ECE:
+        yield f"high ECE in spite of good Dice: {ece.value:.3f} at {dice.value:.3f}"

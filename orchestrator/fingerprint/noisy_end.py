@@ -16,13 +16,12 @@ from orchestrator.heldout.final_cells import FinalCell
 from orchestrator.heldout.rows import SAMPLE, HeldOutRows
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array
-from orchestrator.statistics.estimates import Curves, Estimate, of_means
+from orchestrator.statistics.estimates import UNKNOWN, Curves, Estimate, of_means
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 TWIN = "feedforward"
-UNKNOWN = Estimate(np.nan, np.nan, np.nan)
 SeedAndCase = tuple[int, str]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from functools import cached_property
 from typing import Any, cast
 
@@ -26,12 +27,17 @@ COLUMNS = (
 
 
 class Layout:
-    """The probe rows of one cell along one axis as arrays, [rows, strata]."""
+    """The probe rows of one cell along one axis as arrays, [rows, strata].
 
-    def __init__(self, probes: pa.Table) -> None:
+    ``seeds`` are the training seeds by digest; runs are numbered in their order.
+    """
+
+    def __init__(self, probes: pa.Table, seeds: Mapping[str, int]) -> None:
         self._probes = probes
         self.case_names, case = coded(probes["case"])
-        self.digests, run = coded(probes["digest"])
+        digests, code = coded(probes["digest"])
+        self.digests = sorted(digests, key=lambda digest: (seeds[digest], digest))
+        run = np.array([self.digests.index(digest) for digest in digests], np.int64)[code]
         _, group = coded(probes["group"])
         count = len(self.case_names)
         keys, first, self._row = np.unique(

@@ -19,6 +19,7 @@ from orchestrator.heldout.rows import HeldOutRows, Indices
 from orchestrator.ledger.parquet import coded
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array
+from orchestrator.statistics.small_samples import Rows
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -74,6 +75,10 @@ class ProbeCurves:
     def weights(self) -> Array:
         """How often each row counts in each bootstrap resample: [resamples, rows]."""
         return bootstrap.weights(self.runs, self.units)
+
+    def rows(self, values: Array) -> Rows:
+        """Numbers of the rows, [rows, ...], for the interval of their mean."""
+        return Rows(values, self.runs, self.units)
 
     @property
     def units(self) -> Indices:
@@ -155,7 +160,7 @@ def probe_curves(tables: Catalog) -> Iterator[ProbeCurves]:
 
 def _curves(cell: FinalCell, axis: str, probes: pa.Table, tested: HeldOutRows) -> ProbeCurves:
     """The curves in the probe rows of one cell along one axis."""
-    layout = probe_layout.Layout(probes)
+    layout = probe_layout.Layout(probes, cell.seed_of)
     fields: Mapping[str, Any] = layout.axes
     return ProbeCurves(
         final=cell,

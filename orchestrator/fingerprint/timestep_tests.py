@@ -17,13 +17,13 @@ import numpy as np
 
 from orchestrator.fingerprint.probes import ProbeCurves
 from orchestrator.heldout.rows import Indices
-from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.estimates import Estimate, of_means
 from orchestrator.statistics.levels import ALPHA
 from orchestrator.statistics.multiple_testing import holm
 from orchestrator.statistics.paired_tests import TestResult, least_p
 from orchestrator.statistics.sign_flip import all_above, some_above, unit_means
+from orchestrator.statistics.small_samples import mean_estimate, mean_interval
 from orchestrator.statistics.verdicts import Evidence, Sign, Verdict, judge
 from trainables.metrics import ratio
 
@@ -49,7 +49,7 @@ class Finding:
     value: float
     threshold: float
     difference: Estimate
-    """``value`` − ``threshold``, with its interval over units nested in seeds."""
+    """``value`` − ``threshold``, with its interval over units and seeds."""
     test: TestResult
     """Two-sided: twice the smaller p-value of the statement and of its opposite."""
     units: int
@@ -104,7 +104,7 @@ def image_hardly_helps(probe: ProbeCurves) -> Finding:
     dice = probe.curves["one_step_dice"]
     gain = dice - dice[:, -1:]
     informative = np.flatnonzero(some_above(unit_means(gain, probe.units)) <= ALPHA / 2)
-    _, _, highest = bootstrap.mean_interval(gain, probe.weights)
+    _, _, highest = mean_interval(probe.rows(gain))
     possible = np.flatnonzero(highest > 0)
     possible = possible if len(possible) else np.arange(len(probe.bins))
     if len(informative):
@@ -179,17 +179,16 @@ def not_monotone(probe: ProbeCurves) -> Finding:
     true, _, k, sign = max(ways)  # the less clear way
     rises, falls = all_above(steps), all_above(-steps)
     false = min(rises, falls)
-    estimate = bootstrap.mean_interval(sign * changes[:, k], probe.weights)
-    value, low, high = (float(number) for number in estimate)
+    estimate = mean_estimate([probe.rows(sign * changes[:, k])])
     first, last = probe.middles[pairs[k]].tolist()
     where = f"the {'rise' if sign > 0 else 'fall'} from t {first:.2f} to {last:.2f}"
     if false < true:
         where = "it only rises" if rises < falls else "it only falls"
     return Finding(
         "loss not monotone",
-        value,
+        estimate.value,
         0.0,
-        Estimate(value, low, high),
+        estimate,
         _two_sided(true, false, len(means)),
         len(means),
         where,

@@ -1,4 +1,4 @@
-"""Metrics of final cells on held-out cases, each with a 95 % bootstrap interval."""
+"""Metrics of final cells on held-out cases, each with a 95 % interval."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
+from orchestrator.heldout.contrasts import contrast
 from orchestrator.heldout.final_cells import FinalCell, final_cells
-from orchestrator.heldout.rows import SAMPLE, Cases, HeldOutRows, mean_of_classes
-from orchestrator.statistics import bootstrap
+from orchestrator.heldout.rows import SAMPLE, HeldOutRows, mean_of_classes
+from orchestrator.statistics.estimates import Estimate
 from trainables.metrics import Metric
 from trainables.part import names, parse_part
 
@@ -25,9 +26,10 @@ def load_metrics(chosen: Iterable[str] | None = None) -> list[Metric]:
     return [cast("Metric", parse_part("metrics", name)) for name in listed]
 
 
-def interval_columns(metrics: Iterable[Metric]) -> list[tuple[str, pa.DataType]]:
-    """The columns of each metric: its value and the ends of its interval; null if not measured."""
-    return [(f"{m.name}{end}", pa.float64()) for m in metrics for end in ("", "_low", "_high")]
+def interval_columns(numbers: Iterable[str]) -> list[tuple[str, pa.DataType]]:
+    """The columns of each number: its value, and the ends and the method of its interval."""
+    kinds = {"": pa.float64(), "_low": pa.float64(), "_high": pa.float64(), "_method": pa.string()}
+    return [(f"{name}{end}", kind) for name in numbers for end, kind in kinds.items()]
 
 
 class HeldOut:
@@ -56,18 +58,20 @@ class HeldOut:
         runs = [len(np.unique(table.codes["digest"][some])) for table, some in rows]
         return min((count for count in runs if count), default=len(cell.digests))
 
-    def measure(self, cell: FinalCell, reading: str = SAMPLE) -> dict[str, float]:
-        """``NAME``, ``NAME_low`` and ``NAME_high`` of every metric of one reading of a cell.
+    def measure(self, cell: FinalCell, reading: str = SAMPLE) -> dict[str, Estimate]:
+        """Every metric of one reading of a cell, by name.
 
         A value is the mean over classes of the metric over cases and training runs. A case or a
         class for which the metric is NaN is left out; a metric that is NaN for all is absent.
         """
-        values: dict[str, float] = {}
+        estimates: dict[str, Estimate] = {}
         for name, table in self.tables.items():
-            by_class = table.by_class(table.indices(cell.digests, reading)).values()
+            rows, runs = table.indices(cell.digests, reading), table.runs(cell.seed_of)
+            sides = [(cases,) for cases in table.by_class(rows, runs).values()]
             for metric in (m for m in self.metrics if m.table == name):
-                values |= _with_interval(metric, by_class)
-        return values
+                if (found := contrast(metric, sides, (1,))) is not None:
+                    estimates[metric.name] = found.estimate
+        return estimates
 
     def per_case(self, metric: Metric, cell: FinalCell) -> pd.Series[float]:
         """The metric of each test case, indexed by the numbers of its group and case.
@@ -85,14 +89,3 @@ class HeldOut:
         }
         index = [(group[case], case) for case in cases.tolist()]
         return pd.Series(values, pd.MultiIndex.from_tuples(index, names=["group", "case"]))
-
-
-def _with_interval(metric: Metric, classes: Iterable[Cases]) -> dict[str, float]:
-    estimates = [cases.estimate(metric) for cases in classes]
-    known = [(value, resampled) for value, resampled in estimates if not np.isnan(value)]
-    if not known:
-        return {}
-    low, high = bootstrap.interval(np.mean([resampled for _, resampled in known], axis=0))
-    value = float(np.mean([value for value, _ in known]))
-    name = metric.name
-    return {name: value, f"{name}_low": float(low), f"{name}_high": float(high)}

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
 import numpy as np
+import pyarrow as pa
 from numpy.typing import NDArray
 
+from orchestrator.heldout.contrasts import Contrast, Sides, contrast
 from orchestrator.heldout.final_cells import FinalCell
-from orchestrator.heldout.metrics import HeldOut
+from orchestrator.heldout.metrics import HeldOut, interval_columns
 from orchestrator.heldout.rows import SAMPLE, Cases, HeldOutRows, Indices, mean_of_classes
 from orchestrator.statistics.estimates import Estimate
 from orchestrator.statistics.multiple_testing import holm
@@ -27,12 +29,14 @@ from trainables.metrics import Array, Metric
 from trainables.part import parse_part
 
 COUNTS = ("seeds", "images", "groups", "units")
-NUMBERS = (
-    *("value", "value_against", "difference", "difference_low", "difference_high"),
-    *("better", "wilcoxon_p", "permutation_p", "p_holm"),
-)
-Sides = tuple[Cases, ...]
-"""The shared cases of one class, as each of the compared cells predicted them."""
+COLUMNS = [
+    *((name, pa.int64()) for name in COUNTS),
+    *((name, pa.float64()) for name in ("value", "value_against")),
+    *interval_columns(["difference"]),
+    *((name, pa.float64()) for name in ("better", "false_outperformance")),
+    *((name, pa.float64()) for name in ("wilcoxon_p", "permutation_p", "p_holm")),
+]
+"""The columns of a paired difference, without those that identify it."""
 
 
 class Counts(NamedTuple):
@@ -56,13 +60,15 @@ class PairedDifference:
     difference: Estimate
     better: float | None
     """The share of units on which the first cell is better; a tie counts half."""
+    false_outperformance: float
+    """The probability that the cell with the better value is not better; NaN if unknown."""
     test: TestResult
     """The test of no difference over units, conditional on the trained networks."""
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The columns ``metric``, :data:`COUNTS`, and :data:`NUMBERS` without ``p_holm``."""
-        p = None if np.isnan(self.test.p) else self.test.p
+        """The columns ``metric`` and :data:`COLUMNS`, without ``p_holm``."""
+        p = _known(self.test.p)
         return {
             "metric": self.metric.name,
             **self.counts._asdict(),
@@ -70,6 +76,7 @@ class PairedDifference:
             "value_against": self.value_against,
             **self.difference.columns("difference"),
             "better": self.better,
+            "false_outperformance": _known(self.false_outperformance),
             "wilcoxon_p": p if self.test.name == "signed-rank" else None,
             "permutation_p": p if self.test.name == "permutation" else None,
         }
@@ -96,16 +103,16 @@ class Pairs:
     def differences(self, one: FinalCell, other: FinalCell) -> Iterator[PairedDifference]:
         """The difference of the two cells in each metric.
 
-        Only what both cells have is compared: the same training seed and the same case. Seeds and
-        units, which are groups of cases or cases (:mod:`orchestrator.statistics.bootstrap`), are
-        resampled together, so that variation which both share cancels. The test is the signed-rank
+        Only what both cells have is compared: the same training seed and the same case, so that
+        variation which both share cancels. Units are groups of cases or cases
+        (:func:`orchestrator.statistics.bootstrap.units`). The test is the signed-rank
         test over units, each the mean over cases and seeds; for a pooled metric, whose value is
         not a mean over cases, it is the permutation test that exchanges the cells within units.
         """
         for metric, counts, by_class in self._shared((one, other)):
-            estimates = _estimates(metric, by_class)
-            if estimates:
-                yield _difference(metric, counts, by_class, estimates, self._draws)
+            found = contrast(metric, by_class, (1, -1))
+            if found is not None:
+                yield _difference(metric, counts, by_class, found, self._draws)
 
     def interactions(
         self, base: FinalCell, one: FinalCell, other: FinalCell, both: FinalCell
@@ -116,9 +123,9 @@ class Pairs:
         four cells have.
         """
         for metric, counts, by_class in self._shared((base, one, other, both)):
-            estimates = _estimates(metric, by_class)
-            if estimates:
-                yield metric, counts, _contrast(estimates, (1, -1, -1, 1))
+            found = contrast(metric, by_class, (1, -1, -1, 1))
+            if found is not None:
+                yield metric, counts, found.estimate
 
     def _shared(self, cells: tuple[FinalCell, ...]) -> Iterator[tuple[Metric, Counts, list[Sides]]]:
         """Each metric with the rows that all cells have, class by class; none of other data."""
@@ -168,16 +175,16 @@ def adjusted(rows: Iterable[dict[str, Any]], *family: str) -> list[dict[str, Any
 def advantage(row: Mapping[str, Any]) -> Sign:
     """1 where the first cell is significantly better, −1 where it is significantly worse, else 0.
 
-    ``row`` has the columns ``metric`` and :data:`NUMBERS`, as in the views ``ablation`` and
+    ``row`` has the columns ``metric`` and :data:`COLUMNS`, as in the views ``ablation`` and
     ``twins``. Significant means that interval, adjusted test and most units agree
     (:mod:`orchestrator.statistics.verdicts`).
     """
     ends = [row[f"difference{end}"] for end in ("", "_low", "_high")]
     value, low, high = (math.nan if end is None else float(end) for end in ends)
     metric = cast("Metric", parse_part("metrics", row["metric"]))
-    gain = (
-        Estimate(value, low, high) if metric.better == "higher" else Estimate(-value, -high, -low)
-    )
+    if metric.better == "lower":
+        value, low, high = -value, -high, -low
+    gain = Estimate(value, low, high, row["difference_method"])
     p = math.nan if row["p_holm"] is None else float(row["p_holm"])
     return Evidence(gain, p, units=0, share_above=row["better"]).sign
 
@@ -186,10 +193,11 @@ class Side:
     """The rows of one cell in a table, identified by class, seed and case."""
 
     def __init__(self, table: HeldOutRows, rows: Indices, seeds: Indices) -> None:
-        self._table, self._rows, self._runs = table, rows, seeds[table.codes["digest"]]
-        codes = (table.codes["class"], self._runs, table.codes["case"])
+        self._table, self._rows, self._runs = table, rows, seeds
+        runs = seeds[table.codes["digest"][rows]]
+        codes = (table.codes["class"][rows], runs, table.codes["case"][rows])
         sizes = (len(table.names["class"]), int(seeds.max(initial=0)) + 1, len(table.names["case"]))
-        key = np.ravel_multi_index([code[rows] for code in codes], sizes)
+        key = np.ravel_multi_index(codes, sizes)
         self.keys, self._key = np.unique(key, return_inverse=True)
         self._among: dict[bytes, list[Cases]] = {}
 
@@ -212,14 +220,10 @@ def _distinct(by_class: Iterable[NDArray[np.int64]]) -> int:
     return len(np.unique(np.concatenate(list(by_class))))
 
 
-Estimates = list[tuple[tuple[float, Array], ...]]
-"""The value of a metric and its values over the resamples, per class and side."""
-
-
 def _difference(
-    metric: Metric, counts: Counts, by_class: list[Sides], estimates: Estimates, draws: int
+    metric: Metric, counts: Counts, by_class: list[Sides], found: Contrast, draws: int
 ) -> PairedDifference:
-    value, against = (float(np.mean([sides[i][0] for sides in estimates])) for i in (0, 1))
+    value, against = found.sides
     per_unit = _unit_differences(metric, by_class)
     gains = per_unit if metric.better == "higher" else -per_unit
     return PairedDifference(
@@ -227,8 +231,9 @@ def _difference(
         counts,
         value,
         against,
-        difference=_contrast(estimates, (1, -1)),
+        difference=found.estimate,
         better=_share_above_zero(gains),
+        false_outperformance=found.false_outperformance,
         test=_exchanged(metric, by_class, draws) if metric.pooled else signed_rank(per_unit),
     )
 
@@ -240,28 +245,8 @@ def _share_above_zero(gains: Array) -> float | None:
     return float(np.where(gains > 0, 1.0, np.where(gains == 0, 0.5, 0.0)).mean())
 
 
-def _contrast(estimates: Estimates, signs: Sequence[int]) -> Estimate:
-    """The mean over classes of the signed sum over sides."""
-    weights = np.array(signs, np.float64)
-    value = np.mean([weights @ np.array([value for value, _ in sides]) for sides in estimates])
-    resampled = [weights @ np.stack([values for _, values in sides]) for sides in estimates]
-    return Estimate.from_resamples(float(value), np.mean(resampled, axis=0))
-
-
-def _estimates(metric: Metric, by_class: list[Sides]) -> Estimates:
-    """The estimates of the classes for which the metric is defined on every side."""
-    estimates = [_values(metric, sides) for sides in by_class]
-    return [sides for sides in estimates if not any(np.isnan(value) for value, _ in sides)]
-
-
-def _values(metric: Metric, sides: Sides) -> tuple[tuple[float, Array], ...]:
-    """The estimate of each side over the cases for which the metric is defined on all sides."""
-    if not metric.pooled:
-        known = [~np.isnan(side.per_case(metric)) for side in sides]
-        everywhere = np.logical_and.reduce(known)
-        if any(not np.array_equal(everywhere, one) for one in known):
-            return tuple(side.estimate(metric, everywhere) for side in sides)
-    return tuple(side.estimate(metric) for side in sides)
+def _known(number: float) -> float | None:
+    return None if np.isnan(number) else number
 
 
 def _unit_differences(metric: Metric, by_class: list[Sides]) -> Array:

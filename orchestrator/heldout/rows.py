@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 import numpy as np
@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from orchestrator.ledger.parquet import coded
 from orchestrator.statistics import bootstrap
+from orchestrator.statistics.small_samples import Rows
 from trainables import distance_bins
-from trainables.metrics import Array, Metric, ratio
+from trainables.metrics import Array, Metric
 from trainables.schemas import BINS, SCHEMAS
 
 Indices = NDArray[np.int64]
@@ -70,30 +71,41 @@ class HeldOutRows:
         code = names.index(reading) if reading in names else -1
         return rows[self.codes["reading"][rows] == code]
 
+    def runs(self, seeds: Mapping[str, int]) -> Indices:
+        """Number the training run of each digest, in the order of the seeds: [digests].
+
+        The number depends on the order of the seeds only, so that equal results of two cells are
+        resampled alike. Digests that have no seed have the number −1.
+        """
+        place = {d: i for i, d in enumerate(sorted(seeds, key=lambda d: (seeds[d], d)))}
+        return np.array([place.get(digest, -1) for digest in self.names["digest"]], np.int64)
+
     def by_class(self, rows: Indices, runs: Indices | None = None) -> dict[str, Cases]:
         """The cases among some rows, by the name of their class.
 
-        ``runs`` numbers the training run of every row of the table; by default each trial is one.
+        ``runs`` numbers the training run of each digest, [digests]; by default each is one.
         """
-        runs = self.codes["digest"] if runs is None else runs
-        classes = self.codes["class"][rows]
+        digests, classes = self.codes["digest"][rows], self.codes["class"][rows]
+        of_row = digests if runs is None else runs[digests]
         return {
-            self.names["class"][code]: Cases(self, rows[classes == code], runs)
+            self.names["class"][code]: Cases(self, rows[chosen], of_row[chosen])
             for code in np.unique(classes)
+            for chosen in [classes == code]
         }
 
 
 class Cases:
     """The cases of one class: sums per case and training run, and over bootstrap resamples.
 
-    ``runs``, ``cases`` and ``groups`` are numbers of training runs, cases and groups, one entry per
-    pair of run and case, called a row here; ``units`` are what is resampled
+    ``runs`` numbers the training run of each row of the table in ``rows``.
+    The attributes ``runs``, ``cases`` and ``groups`` are numbers of training runs, cases and
+    groups, one entry per pair of run and case, called a row here; ``units`` are what is resampled
     (:func:`orchestrator.statistics.bootstrap.units`).
     """
 
     def __init__(self, table: HeldOutRows, rows: Indices, runs: Indices) -> None:
         count = len(table.names["case"])
-        key = runs[rows] * count + table.codes["case"][rows]
+        key = runs * count + table.codes["case"][rows]
         keys, first, at = np.unique(key, return_index=True, return_inverse=True)
         self.runs, self.cases = keys // count, keys % count
         self.groups = table.codes["group"][rows[first]]
@@ -101,7 +113,7 @@ class Cases:
         self._table, self._rows, self._at = table, rows, at
         self.sums = functools.cache(self._sums)
         self.resampled_sums = functools.cache(self._resampled_sums)
-        self._estimates: dict[Metric, tuple[float, Array]] = {}
+        self.resampled = functools.cache(self._resampled)
 
     @property
     def weights(self) -> Array:
@@ -112,20 +124,9 @@ class Cases:
         """The metric of each row alone: [rows]; NaN where it is undefined."""
         return metric.value(self.sums(metric.resolution))
 
-    def estimate(
-        self, metric: Metric, among: NDArray[np.bool_] | None = None
-    ) -> tuple[float, Array]:
-        """The metric over all rows, or those ``among``, and over each resample: [resamples].
-
-        A pooled metric is computed from the sums over all rows; any other is the mean over the rows
-        where it is defined.
-        """
-        if among is not None:
-            return self._mean(metric, among)
-        if metric not in self._estimates:
-            pooled = self._pooled if metric.pooled else self._mean
-            self._estimates[metric] = pooled(metric)
-        return self._estimates[metric]
+    def rows(self, values: Array, known: NDArray[np.bool_]) -> Rows:
+        """The rows whose values are known, for the interval of their mean."""
+        return Rows(values[known], self.runs[known], self.units[known])
 
     def point(self, metric: Metric) -> float:
         """The metric over all rows, without resampling; NaN where it is undefined for all."""
@@ -137,15 +138,9 @@ class Cases:
         known = values[~np.isnan(values)]
         return float(known.mean()) if len(known) else np.nan
 
-    def _pooled(self, metric: Metric) -> tuple[float, Array]:
-        return self.point(metric), metric.value(self.resampled_sums(metric.resolution))
-
-    def _mean(self, metric: Metric, among: NDArray[np.bool_] | None = None) -> tuple[float, Array]:
-        values = self.per_case(metric)
-        known = ~np.isnan(values) if among is None else among
-        values, weights = values[known], self.weights[:, known]
-        mean = float(values.mean()) if len(values) else np.nan
-        return mean, ratio(weights @ values, weights.sum(1))
+    def _resampled(self, metric: Metric) -> Array:
+        """A pooled metric over each bootstrap resample: [resamples]."""
+        return metric.value(self.resampled_sums(metric.resolution))
 
     def _sums(self, resolution: int | None) -> dict[str, Array]:
         """Sums by column, [rows] or [rows, bins]; ``resolution`` limits the number of bins."""

@@ -12,7 +12,7 @@ from orchestrator.formatting import plural
 from orchestrator.report import rendering, vega
 from orchestrator.report.blocks import CurveRow
 from orchestrator.report.cell_names import distinct, sample_size
-from orchestrator.statistics import bootstrap
+from orchestrator.statistics.small_samples import mean_interval
 
 LOG_SNR = vega.quantitative("log-SNR λ, from clean to noise", reverse=True)
 
@@ -41,7 +41,7 @@ def schedule_figure(adapted: Adapted, schedules: Mapping[str, dict[str, Any]]) -
 def _information(adapted: Adapted) -> vega.Spec:
     probe = adapted.probe
     curve = probe.curves["information_orthogonal"]
-    estimates = bootstrap.mean_interval(curve, probe.weights)
+    estimates = mean_interval(probe.rows(curve))
     seeds = plural(probe.counts["seeds"], "seed")
     series = f"information, 95 % interval over {sample_size(probe.counts, 'tile')} and {seeds}"
     columns = zip(_midpoints(adapted), *map(np.ndarray.tolist, estimates), strict=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from orchestrator.formatting import printable
@@ -63,11 +63,26 @@ def p_equals(value: Any) -> str:
     return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
-def signed(value: float, digits: int = 3) -> str:
-    """Return a number with its sign, with the typographic minus."""
+def signed(value: float | None, digits: int = 3) -> str:
+    """Return a number with its sign, with the typographic minus; a dash where it is not known."""
+    if as_text(value) == MISSING:
+        return MISSING
     return f"{value:+.{digits}f}".replace("-", "−")
 
 
 def latex(text: str) -> str:
     """Return a text with the characters escaped that LaTeX interprets."""
     return "".join(LATEX.get(c, c) for c in printable(text))
+
+
+METHODS = {"bootstrap-t": "bootstrap-t", "percentile": "percentile bootstrap", "t": "Student's t"}
+
+
+def interval_name(rows: Iterable[Mapping[str, Any]], column: str) -> str:
+    """Return the kind of the intervals of a column of a view, for a caption.
+
+    >>> interval_name([{"dice_method": None}, {"dice_method": "bootstrap-t"}], "dice")
+    '95 % bootstrap-t intervals'
+    """
+    methods = dict.fromkeys(row[f"{column}_method"] for row in rows)
+    return f"95 % {' and '.join(METHODS[m] for m in methods if m) or 'confidence'} intervals"

@@ -73,12 +73,3 @@ def interval(resampled: Array) -> tuple[Array, Array]:
     percentile = np.nanpercentile if np.isnan(resampled).any() else np.percentile
     low, high = percentile(resampled, [tail, 100 - tail], axis=0)
     return low, high
-
-
-def mean_interval(values: Array, weights: Array) -> tuple[Array, Array, Array]:
-    """Mean over rows, with the ends of its interval; ``values`` is [rows, ...]."""
-    flat = values.reshape(len(values), -1)
-    resampled = weights @ flat / weights.sum(1, keepdims=True)
-    low, high = interval(resampled)
-    shape = values.shape[1:]
-    return flat.mean(0).reshape(shape), low.reshape(shape), high.reshape(shape)

@@ -1,9 +1,9 @@
-"""Numbers with their 95 % bootstrap intervals, and how they are computed from mean curves."""
+"""Numbers with their 95 % intervals, and how they are computed from mean curves."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import numpy as np
 
@@ -12,33 +12,61 @@ from orchestrator.statistics.bootstrap import Array
 
 Curves = Mapping[str, Array]
 """Mean curves by name: [..., strata]; axes before the last are resamples."""
+Method = Literal["bootstrap-t", "percentile", "t"]
+"""How an interval is computed: ``bootstrap-t`` of a mean
+(:mod:`orchestrator.statistics.small_samples`), ``percentile`` of any other number
+(:mod:`orchestrator.statistics.bootstrap`), ``t`` for Student's of a mean over tasks."""
+Columns = dict[str, float | str | None]
 
 
 class Estimate(NamedTuple):
-    """A number with the ends of its 95 % interval; all three are NaN where it is undefined."""
+    """A number with the ends of its 95 % interval; all three are NaN where it is undefined.
+
+    The ends alone are NaN where there is too little data for an interval.
+    """
 
     value: float
     low: float
     high: float
+    method: Method
 
     @staticmethod
     def from_resamples(value: float, resampled: Array) -> Estimate:
         """Return the value with the percentile interval of its finite resamples: [resamples]."""
         known = resampled[np.isfinite(resampled)]
         if not np.isfinite(value) or not len(known):
-            return Estimate(np.nan, np.nan, np.nan)
+            return UNKNOWN
         low, high = bootstrap.interval(known)
-        return Estimate(float(value), float(low), float(high))
+        return Estimate(float(value), float(low), float(high), "percentile")
+
+    def within(self, least: float, most: float) -> Estimate:
+        """The estimate with the ends of its interval limited to the values that are possible."""
+        low, high = np.clip([self.low, self.high], least, most)
+        return self._replace(low=float(low), high=float(high))
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The lower and the upper end of the interval."""
+        return self.low, self.high
 
     @property
     def known(self) -> bool:
         """Whether the number is defined."""
         return not np.isnan(self.value)
 
-    def columns(self, name: str) -> dict[str, float | None]:
-        """``NAME``, ``NAME_low`` and ``NAME_high``; None where the number is undefined."""
-        ends = zip(("", "_low", "_high"), self, strict=True)
-        return {f"{name}{end}": number if self.known else None for end, number in ends}
+    def columns(self, name: str) -> Columns:
+        """``NAME``, ``NAME_low``, ``NAME_high`` and ``NAME_method``; None where undefined."""
+        known = not np.isnan(self.low)
+        return {
+            name: self.value if self.known else None,
+            f"{name}_low": self.low if known else None,
+            f"{name}_high": self.high if known else None,
+            f"{name}_method": self.method if known else None,
+        }
+
+
+UNKNOWN = Estimate(np.nan, np.nan, np.nan, "percentile")
+"""A number that is undefined."""
 
 
 def of_means(
@@ -66,7 +94,7 @@ def of_means(
     }
 
 
-def columns(estimates: Mapping[str, Estimate]) -> dict[str, float | None]:
+def columns(estimates: Mapping[str, Estimate]) -> Columns:
     """The columns of several estimates together."""
     return {
         column: value

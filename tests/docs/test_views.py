@@ -13,10 +13,10 @@ SHARED = "Shared columns"
 
 
 def columns(cell: str) -> list[str]:
-    """The columns that the first cell of a row names; ± adds the ends of the interval."""
+    """The columns that the first cell of a row names; ± adds the ends and the method."""
     found: list[str] = []
     for name, with_interval in re.findall(r"`(\w+)`( ±)?", cell):
-        ends = ("", "_low", "_high") if with_interval else ("",)
+        ends = ("", "_low", "_high", "_method") if with_interval else ("",)
         found += [f"{name}{end}" for end in ends]
     return found
 

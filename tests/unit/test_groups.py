@@ -12,9 +12,11 @@ from scipy import stats
 from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.statistics import bootstrap
+from orchestrator.statistics.small_samples import Rows, mean_interval
 from tests.cells import as_counts, commit
 from tests.fingerprints import commit as commit_probes
 from tests.fingerprints import of_density
+from tests.intervals import mean_with_interval
 
 Array = np.ndarray[Any, Any]
 SIZES = (1, 2, 3, 1, 2, 4, 2)
@@ -33,23 +35,16 @@ def by_patient(of_cases: Array) -> Array:
     return np.array([of_cases[np.array(GROUPS) == g].mean() for g in dict.fromkeys(GROUPS)])
 
 
-def test_intervals_resample_whole_patients(ledger: Ledger) -> None:
-    """The ends are those of a plain loop that draws patients, each with all of its cases."""
+def test_intervals_are_over_whole_patients(ledger: Ledger) -> None:
+    """The ends are those of a plain loop over patients, each with all of its cases."""
     dice = values(0)
     commit(ledger, "a" * 16, "net", as_counts(dice), groups=GROUPS)
     (row,) = catalog(ledger)["leaderboard"].to_pylist()
     assert (row["images"], row["groups"]) == (15, 7)
-    draws, drawn = np.random.default_rng(0), list[float]()
-    for times in draws.multinomial(7, np.full(7, 1 / 7), bootstrap.RESAMPLES):
-        cases = np.concatenate([dice[np.array(GROUPS) == f"patient{g}"] for g in _named(times)])
-        drawn.append(float(cases.mean()))
-    assert row["dice"] == pytest.approx(dice.mean(), abs=1e-5)
-    ends = [row["dice_low"], row["dice_high"]]
-    assert ends == pytest.approx(np.percentile(drawn, [2.5, 97.5]), abs=1e-5)
-
-
-def _named(times: Array) -> list[int]:
-    return [g for g, n in enumerate(times.tolist()) for _ in range(n)]
+    expected = mean_with_interval([(0, g, v) for g, v in zip(GROUPS, dice.tolist(), strict=True)])
+    found = [row[f"dice{end}"] for end in ("", "_low", "_high")]
+    assert found == pytest.approx(expected, abs=1e-4)
+    assert row["dice_method"] == "bootstrap-t"
 
 
 def test_five_patients_are_too_few_to_resample_and_cases_are_instead(ledger: Ledger) -> None:
@@ -132,7 +127,9 @@ def test_fingerprints_resample_patients_and_tasks_exchange_them(ledger: Ledger) 
     key = "information_orthogonal"
     assert wide[key] == narrow[key]
     width = [r[f"{key}_high"] - r[f"{key}_low"] for r in (wide, narrow)]
-    assert width[0] / width[1] == pytest.approx(np.sqrt(3), rel=0.12)
+    quantiles = [float(stats.t.ppf(0.975, units - 1)) for units in (12, 36)]
+    expected = np.sqrt(3) * quantiles[0] / quantiles[1]
+    assert width[0] / width[1] == pytest.approx(expected, rel=0.12)
     row = next(r for r in catalog(ledger)["distances"].to_pylist() if r["normalisation"] == "unit")
     assert {row["groups"], row["groups_against"]} == {12, 1}
     assert row["wasserstein"] == pytest.approx(0, abs=1e-9)
@@ -146,8 +143,7 @@ def test_intervals_over_patients_cover_where_those_over_cases_do_not() -> None:
     covered: list[float] = []
     for groups in (patient, np.zeros(200, np.int64)):
         units = bootstrap.units(np.arange(200), groups)
-        counted = bootstrap.weights(["run"] * 200, units)
-        low, high = bootstrap.interval(counted @ found.T / counted.sum(1, keepdims=True))
+        _, low, high = mean_interval(Rows(found.T, np.zeros(200, np.int64), units))
         covered.append(float(((low <= 0) & (high >= 0)).mean()))
-    assert covered[0] == pytest.approx(0.925, abs=0.03)
+    assert covered[0] == pytest.approx(0.95, abs=0.02)
     assert covered[1] < 0.65

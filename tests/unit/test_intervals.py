@@ -1,7 +1,4 @@
-"""Views are the numbers, to the last bit, of a plain loop over resamples, strata and cases.
-
-All sums here are of multiples of powers of two, which floats add exactly in any order.
-"""
+"""Views have the numbers of plain loops over resamples, strata and cases."""
 
 from __future__ import annotations
 
@@ -18,13 +15,12 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.statistics.levels import CONFIDENCE
 from orchestrator.views.catalog import Catalog
+from tests.intervals import mean_with_interval
 from tests.unit.test_tables import commit_final
 from trainables.schemas import BINS
 
 DIGESTS = {"a": ["a0" * 8, "a1" * 8, "a2" * 8], "b": ["b0" * 8, "b1" * 8, "b2" * 8]}
 CASES = ["c0", "c1", "c2", "c3", "c4"]
-Weighed = list[tuple[float, float]]
-"""Of each row, how often it counts, and its value."""
 
 
 def counts(arm: str, seed: int) -> list[tuple[int, int, int]]:
@@ -75,11 +71,6 @@ def ends(values: list[float]) -> list[float]:
     return [float(v) for v in np.nanpercentile(values, [tail, 100 - tail])]
 
 
-def mean(rows: Weighed) -> float:
-    times = sum(w for w, _ in rows)
-    return sum(w * value for w, value in rows) / times if times else math.nan
-
-
 def with_ends(rows: dict[tuple[str, str], Any], of: Callable[[Any], float]) -> list[float]:
     """A number of rows by run and case, and the ends of its interval over resamples of them."""
     drawn = resamples([run for run, _ in rows], [case for _, case in rows])
@@ -112,9 +103,15 @@ def dice(arm: str, names: list[str]) -> dict[tuple[str, str], float]:
     }
 
 
+def with_small_sample_ends(rows: dict[tuple[str, str], float]) -> Any:
+    listed = [(run, case, value) for (run, case), value in rows.items()]
+    return pytest.approx(mean_with_interval(listed))
+
+
 def test_the_leaderboard_is_that_of_a_loop_over_resamples(tables: Catalog) -> None:
     row = {r["arm"]: r for r in tables["leaderboard"].to_pylist()}["a"]
-    assert of_metric(row, "dice") == with_ends(dice("a", DIGESTS["a"]), mean)
+    assert of_metric(row, "dice") == with_small_sample_ends(dice("a", DIGESTS["a"]))
+    assert (row["dice_method"], row["ece_method"]) == ("bootstrap-t", "percentile")
     full = {"bin": BINS - 1, "count": 10, "p_sum": 10.0, "y_sum": 8.0}  # commit_final's own
     binned = {
         (digest, case): [full, *(b for b in bins("a", seed) if b["case"] == case)]
@@ -129,13 +126,9 @@ def test_the_ablation_is_that_of_a_loop_over_resamples_of_what_both_arms_have(
 ) -> None:
     (row,) = [r for r in tables["ablation"].to_pylist() if r["metric"] == "dice"]
     one, other = (dice(arm, ["0", "1", "2"]) for arm in (row["cell"][-1], row["against"][-1]))
-    both = {key: (one[key], other[key]) for key in one if key != ("2", "c4")}
-
-    def apart(rows: list[tuple[float, tuple[float, float]]]) -> float:
-        here, there = (mean([(times, pair[side]) for times, pair in rows]) for side in (0, 1))
-        return here - there
-
-    assert [row[f"difference{end}"] for end in ("", "_low", "_high")] == with_ends(both, apart)
+    both = {key: one[key] - other[key] for key in one if key != ("2", "c4")}
+    assert of_metric(row, "difference") == with_small_sample_ends(both)
+    assert row["difference_method"] == "bootstrap-t"
     assert (row["seeds"], row["images"]) == (3, 5)
 
 
@@ -170,7 +163,7 @@ def test_fingerprints_are_those_of_a_loop_over_strata(ledger: Ledger) -> None:
             for (stratum, run, case, control), error in errors.items()
             if (stratum, control) == (row["bin"], "image")
         }
-        assert [row["value"], row["low"], row["high"]] == with_ends(mine, mean)
+        assert [row["value"], row["low"], row["high"]] == with_small_sample_ends(mine)
         assert (row["at"], row["seeds"], row["images"]) == (row["bin"], 3, len(mine) // 3)
 
 
@@ -190,3 +183,16 @@ def test_half_of_the_information_lies_where_interpolation_finds_it() -> None:
         cumulative = np.concatenate([[0.0], np.cumsum(row)])
         assert found == np.interp(cumulative[-1] / 2, cumulative, edges)
     assert np.isnan(quantile(np.zeros(6), edges))
+
+
+@pytest.mark.parametrize("metric", ["dice", "ece", "brier"])
+def test_arms_of_equal_results_have_equal_intervals(ledger: Ledger, metric: str) -> None:
+    """Whatever the order of their digests, which is that of the seeds for one of them only."""
+    for arm, digests in (("a", "123"), ("b", "987")):
+        for seed, digest in enumerate(digests):
+            of_a = counts("a", seed), bins("a", seed)
+            commit_final(ledger, digest * 16, arm, of_a[0], seed, calibration=of_a[1])
+    one, other = catalog(ledger)["leaderboard"].to_pylist()
+    assert one["arm"] != other["arm"]
+    assert of_metric(one, metric) == of_metric(other, metric)
+    assert one[f"{metric}_low"] < one[metric] < one[f"{metric}_high"]

@@ -28,7 +28,8 @@ def pairs(draw: st.DrawFn) -> dict[str, Any]:
         **{"study": "study", "task": "task", "cell": "net", "against": "grey"},
         **{"metric": draw(st.sampled_from(["dice", "ece"])), "p_holm": draw(P)},
         **{"difference": value, "difference_low": low, "difference_high": high},
-        "better": draw(SHARE),
+        **{"difference_method": "bootstrap-t", "better": draw(SHARE)},
+        "false_outperformance": draw(SHARE),
     }
 
 
@@ -62,7 +63,7 @@ def test_claims_and_comparisons_never_disagree(row: dict[str, Any], claimed: Any
     better = row["better"]
     if better is not None and row["metric"] == "ece":
         better = 1 - better
-    verdict, _ = judge(Evidence(Estimate(*ends), p, 12, share_above=better), claimed)
+    verdict, _ = judge(Evidence(Estimate(*ends, "bootstrap-t"), p, 12, share_above=better), claimed)
     sign = advantage(row) * (1 if row["metric"] == "dice" else -1)
     assert verdict == {0: "inconclusive", claimed: "holds", -claimed: "does not hold"}[sign]
     assert (comparison(sign) == "not significantly different") == (verdict == "inconclusive")
@@ -98,6 +99,8 @@ def test_the_leaderboard_calls_higher_only_what_is_significantly_higher(
 
 @pytest.mark.parametrize(("units", "why"), [(5, "too few"), (6, "may be chance")])
 def test_too_few_units_are_named_as_the_reason(units: int, why: str) -> None:
-    evidence = Evidence(Estimate(0.2, 0.1, 0.3), 0.1, units, least_p=2.0 ** (1 - units))
+    evidence = Evidence(
+        Estimate(0.2, 0.1, 0.3, "bootstrap-t"), 0.1, units, least_p=2.0 ** (1 - units)
+    )
     assert judge(evidence, 1)[0] == "inconclusive"
     assert why in evidence.objection

@@ -26,6 +26,8 @@ class Metric(Part):
     pooled: ClassVar[bool]
     """Whether the value is computed over the pixels of all cases at once; else it is the mean over
     cases."""
+    limit: ClassVar[float] = 1.0
+    """The largest value that is possible; the smallest is 0."""
 
     @property
     def resolution(self) -> int | None:

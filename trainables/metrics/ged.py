@@ -21,6 +21,7 @@ class GED(Metric):
     table: ClassVar = "samples"
     better: ClassVar = "lower"
     pooled: ClassVar = False
+    limit: ClassVar = 2.0
 
     def value(self, sums: Mapping[str, Array]) -> Array:
         across, within, between = (

@@ -25,7 +25,7 @@ from orchestrator.report.cell_names import (
     readable,
     sample_size,
 )
-from orchestrator.report.formats import as_text, decimals, p_equals, p_value, signed
+from orchestrator.report.formats import as_text, decimals, interval_name, p_equals, p_value, signed
 from orchestrator.statistics.bootstrap import FEWEST
 
 if TYPE_CHECKING:
@@ -63,7 +63,8 @@ SIGNIFICANT, NOT_SIGNIFICANT = (
 )
 NOTE = (
     "Each pair of arms is compared over the cases and seeds that both have, so that the variation"
-    " they share cancels. Intervals are 95 % bootstrap intervals over units and seeds. A unit is a"
+    " they share cancels. Intervals are 95 % intervals over units and seeds: bootstrap-t for means"
+    " over cases, percentile bootstrap for metrics pooled over pixels. A unit is a"
     " group of cases (a patient, slide or slab), or a single case where there are fewer than"
     f" {FEWEST} groups; in the latter case, cases of one patient are treated as independent and p"
     " is too small. The p value is from Wilcoxon's signed-rank test over units, each the mean over"
@@ -121,7 +122,7 @@ def _forest(tables: Catalog, rows: list[dict[str, Any]], task: str) -> Chart:
         f"comparison-{task}-dice",
         f"{readable(task)}: differences in Dice",
         "; ".join(f"{r['name']} {signed(r['value'])}" for r in shown[:4]),
-        f"Bars are 95 % bootstrap intervals over {size}.{omitted}",
+        f"Bars are {interval_name(pairs, 'difference')} over {size}.{omitted}",
         query(tables, "ablation", f"task = '{task}'", "metric = 'dice'"),
         vega.forest(
             vega.styles([SIGNIFICANT, NOT_SIGNIFICANT]),

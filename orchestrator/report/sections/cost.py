@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from orchestrator.report import vega
 from orchestrator.report.blocks import Block, Chart, Note, Section
 from orchestrator.report.cell_names import CellNames, query, readable
+from orchestrator.report.formats import interval_name
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -85,7 +86,8 @@ def _chart(
         f"cost-{task}-{column}-{cost.column}",
         f"{readable(task)}: {title} against {cost.title}",
         f"On the Pareto front, by increasing cost: {listed}",
-        f"Bars are 95 % bootstrap intervals as in the leaderboard. On the Pareto front: {listed}.",
+        f"Bars are {interval_name(arms, column)} as in the leaderboard. On the Pareto front:"
+        f" {listed}.",
         query(
             tables,
             "pareto",

@@ -31,8 +31,8 @@ NOTE = (
     " errors (by difference). Where they disagree, the network is not the optimal denoiser. Errors"
     " are per pixel and summed over the channels of the mask: one channel for two classes, else one"
     " per class. All results are within the range of λ that the network was trained on. Bands are"
-    f" 95 % bootstrap intervals over groups and seeds. With fewer than {FEWEST} groups the"
-    " bootstrap resamples tiles; tiles of one image are dependent, so these bands are too narrow."
+    f" 95 % bootstrap-t intervals over groups and seeds. With fewer than {FEWEST} groups the"
+    " intervals are over tiles; tiles of one image are dependent, so these bands are too narrow."
 )
 TABLE_NOTE = (
     "Information in bits per pixel, within the range of λ that the network was trained on. The"

@@ -18,7 +18,7 @@ from orchestrator.report.blocks import (
     interval_row,
 )
 from orchestrator.report.cell_names import CellNames, query, readable, sample_size
-from orchestrator.report.formats import as_text, decimals, p_equals, signed
+from orchestrator.report.formats import as_text, decimals, interval_name, p_equals, signed
 from orchestrator.statistics.bootstrap import FEWEST
 from orchestrator.statistics.verdicts import comparison
 
@@ -54,10 +54,10 @@ MAX_ARMS = 20
 METRICS = (("dice", "Dice, higher is better"), ("ece", "ECE, lower is better"))
 NOTE = (
     "Results on the test cases (tiles or whole images), ordered by Dice within a task. Brackets are"
-    " 95 % bootstrap intervals over groups (patients, slides or slabs) and training seeds. For a"
-    f" task with fewer than {FEWEST} groups the bootstrap resamples cases instead, and the interval"
-    " does not extend to other patients. ECE (15 bins of equal width) and the Brier score are"
-    " pooled over pixels. Times are device-seconds."
+    " 95 % intervals over groups (patients, slides or slabs) and training seeds: bootstrap-t for"
+    " means over cases such as Dice, percentile bootstrap for ECE (15 bins of equal width) and the"
+    f" Brier score, which are pooled over pixels. For a task with fewer than {FEWEST} groups the"
+    " intervals are over cases and do not extend to other patients. Times are device-seconds."
 )
 BASELINE_NOTE = (
     "Each network is compared with the baselines that use grey levels only, paired over cases and"
@@ -98,7 +98,7 @@ def _chart(
         f"leaderboard-{task}-{metric}",
         f"{readable(task)}: {title}",
         "; ".join(f"{r['name']} {r['value']:.3f}" for r in rows[:6]),
-        f"Bars are 95 % bootstrap intervals over {size}.{omitted}",
+        f"Bars are {interval_name(arms, metric)} over {size}.{omitted}",
         source,
         vega.forest(names.styles(rows), vega.quantitative(title, zero=False), len(rows)),
         rows,

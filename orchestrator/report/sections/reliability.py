@@ -19,7 +19,7 @@ from orchestrator.report.cell_names import (
     readable,
     sample_size,
 )
-from orchestrator.report.formats import as_text, decimals
+from orchestrator.report.formats import as_text, decimals, interval_name
 from trainables.schemas import BAND
 
 if TYPE_CHECKING:
@@ -29,14 +29,14 @@ PLACE = 60
 NOTE = (
     "A reliability diagram shows, per bin of the predicted probability of a class, the share of"
     " pixels that belong to the class; perfect calibration lies on the diagonal. The pixels of all"
-    " cases and seeds are pooled in 15 bins of equal width. Bands are 95 % bootstrap intervals as"
-    " in the leaderboard; a bin has none if its pixels come from fewer than six groups (or cases,"
-    " where these are resampled)."
+    " cases and seeds are pooled in 15 bins of equal width. Bands are 95 % percentile bootstrap"
+    " intervals; a bin has none if its pixels come from fewer than six groups (or cases, where"
+    " these are resampled)."
 )
 BOUNDARY_NOTE = (
     f"ECE of all pixels, and of those at most {BAND} pixels from the boundary of the true mask."
     " Nearly all errors are near the boundary, and the many easy pixels far from it lower the ECE"
-    " of all pixels. Brackets are 95 % bootstrap intervals over groups (or cases) and seeds."
+    " of all pixels. Brackets are 95 % percentile bootstrap intervals."
 )
 ENDS = ("", "_low", "_high")
 COLUMNS = (
@@ -171,8 +171,8 @@ def _over_members(
         f"members-{task}-{metric}",
         f"{readable(task)}: {title.partition(',')[0]} over ensemble size",
         "; ".join(f"{r['series']} of {r['at']}: {r['value']:.3f}" for r in rows),
-        f"Bands are 95 % bootstrap intervals over {sample_size(first)} and"
-        f" {plural(first['seeds'], 'seed')}. The arms of a curve differ in the ensemble size only.",
+        f"Bands are {interval_name([m.row for m in varying[0]], metric)} over"
+        f" {sample_size(first)} and {plural(first['seeds'], 'seed')}. The arms of a curve differ in the ensemble size only.",
         query(
             tables,
             "leaderboard",

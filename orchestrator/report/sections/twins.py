@@ -14,7 +14,7 @@ from orchestrator.report.cell_names import (
     readable,
     sample_size,
 )
-from orchestrator.report.formats import as_text, decimals, p_value, signed
+from orchestrator.report.formats import as_text, decimals, interval_name, p_value, signed
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -108,7 +108,7 @@ def _forest(rows: list[dict[str, Any]], metric: str, title: str, source: str) ->
         f"twins-{metric}",
         title,
         "; ".join(f"{r['name']} {signed(r['value'])}" for r in shown[:6]),
-        f"Bars are 95 % bootstrap intervals, {_sizes(pairs)}.",
+        f"Bars are {interval_name(pairs, 'difference')}, {_sizes(pairs)}.",
         source,
         vega.forest(
             vega.styles(present),
