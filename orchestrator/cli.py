@@ -276,7 +276,12 @@ def _results(at: Parsers) -> None:
     at["compare"].add_argument(
         "one", metavar="A", help="STUDY, STUDY/ARM, STUDY/CELL, DIGEST, or STUDY@CODE"
     )
-    at["compare"].add_argument("other", metavar="B", help="the same, to compare A with")
+    at["compare"].add_argument(
+        "other", metavar="B", nargs="?", help="the same, to compare A with (default: the baseline)"
+    )
+    at["compare"].add_argument(
+        "--against", metavar="ARM", help="compare each other arm of A with this arm or grid value"
+    )
     for name in ("trials", "query", "compare"):
         at[name].add_argument(
             "--format", choices=TABLE_FORMATS, help="default: by the suffix of FILE"

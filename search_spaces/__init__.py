@@ -153,6 +153,9 @@ class Space:
     """Whether trials only read: a trial whose weights are not kept is left out."""
     name: str | None = field(default=None, repr=False)
     """The study's name; None: the name of its file."""
+    baseline: str | None = field(default=None, repr=False)
+    """The arm, or the label of the grid value, that all others are compared with; None: every pair
+    is compared."""
 
     def __post_init__(self) -> None:
         check_types(self, but=("workers",))

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from itertools import combinations, islice
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 
 from orchestrator.heldout import paired
+from orchestrator.heldout.baselines import fields
 from orchestrator.heldout.final_cells import FinalCell
 from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
 
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 METRICS = ("dice", "ece")
-NO_AXIS = ("task", "seed")
-"""Fields of a config that are not an axis: tasks are separate, seeds are paired."""
 MOST = 100
 """The most blocks per study and task; those of the first cells are taken."""
 AXES = ("axis", "axis_from", "axis_to", "other_axis", "other_from", "other_to")
@@ -70,34 +68,13 @@ def rows(tables: Catalog) -> pa.Table:
 
 def _settings(configs: list[dict[str, Any]]) -> list[Settings]:
     """The values of each config on the fields that vary; a field that it lacks is empty."""
-    values = [
-        dict(_fields("", {k: v for k, v in config.items() if k not in NO_AXIS}))
-        for config in configs
-    ]
+    values = [dict(fields(config)) for config in configs]
     axes = [
         path
-        for path in dict.fromkeys(path for fields in values for path in fields)
-        if len({fields[path] for fields in values if path in fields}) > 1
+        for path in dict.fromkeys(path for each in values for path in each)
+        if len({each[path] for each in values if path in each}) > 1
     ]
-    return [{path: fields.get(path, "") for path in axes} for fields in values]
-
-
-def _fields(path: str, value: Any) -> Iterator[tuple[str, str]]:
-    """The path and the value of every field below.
-
-    The name of a part is the value at the part's path and not in the paths of its fields, so that
-    a field that two parts share is one axis.
-    """
-    if not isinstance(value, dict):
-        yield path, value if isinstance(value, str) else json.dumps(value)
-        return
-    fields = cast("dict[str, Any]", value)
-    name, inner = next(iter(fields.items()), ("", None))
-    if path and len(fields) == 1 and isinstance(inner, dict):
-        yield path, name
-        fields = cast("dict[str, Any]", inner)
-    for k, v in fields.items():
-        yield from _fields(f"{path}.{k}" if path else k, v)
+    return [{path: each.get(path, "") for path in axes} for each in values]
 
 
 def _blocks(settings: list[Settings]) -> Iterator[tuple[int, int, int, int]]:

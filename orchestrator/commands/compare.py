@@ -1,4 +1,7 @@
-"""``segprint compare``: two studies, arms or trials, paired over their common test cases."""
+"""``segprint compare``: studies, arms or trials, paired over their common test cases.
+
+Two of them are compared with each other, or the arms of one with its baseline.
+"""
 
 from __future__ import annotations
 
@@ -14,10 +17,12 @@ from orchestrator.analyses import catalog
 from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import console, deliver
 from orchestrator.heldout import paired
+from orchestrator.heldout.baselines import against_baseline, called
 from orchestrator.heldout.final_cells import IDENTITY, FinalCell, final_cells, without_data
 from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.statistics.verdicts import comparison
 from orchestrator.views.catalog import Catalog
+from trainables.part import unknown
 
 SCHEMA = pa.schema(
     [
@@ -27,35 +32,80 @@ SCHEMA = pa.schema(
     ]
 )
 
+HEADINGS = {"difference_method": "method", "false_outperformance": "P(false)"}
+
 
 def main(options: Namespace) -> int:
     """Print one line per task, metric and pair; return 1 if there is no common test case."""
     tables = catalog(ledger_of(options))
     finals = list(final_cells(tables))
-    one, other = (_chosen(tables, finals, name) for name in (options.one, options.other))
-    if all(len(cell.trials) == 1 for cell in (*one, *other)):  # single trials: of any seed
-        one, other = (
-            [replace(cell, trials=cell.trials.assign(seed=0)) for cell in side]
-            for side in (one, other)
-        )
-    pairs = paired.Pairs(HeldOut(tables, load_metrics(), [*one, *other]))
-    compared = list(_pairs(one, other))
-    for left, right in compared:
-        if left.data_hash != right.data_hash:
-            console(stderr=True).print(
-                f"segprint: {_label(left)} and {_label(right)} are not compared: the data of"
-                f" {without_data(left)} differ ({left.data_hash or 'unknown'} and"
-                f" {right.data_hash or 'unknown'})"
-            )
+    one = _chosen(tables, finals, options.one)
+    if options.other is None:
+        compared, family = _with_baseline(finals, one, options), ("task", "metric")
+    else:
+        other = _chosen(tables, finals, options.other)
+        compared, family = _with_other(one, other, options), ("metric",)
+    cells = [cell for pair in compared for cell in pair]
+    pairs = paired.Pairs(HeldOut(tables, load_metrics(), cells))
     found = [
         {"task": left.task, "one": _label(left), "other": _label(right), **pair.columns}
         for left, right in compared
         for pair in pairs.differences(left, right)
     ]
-    found = paired.adjusted(found, "metric")
+    found = paired.adjusted(found, *family)
     found = [{**row, "verdict": comparison(paired.advantage(row))} for row in found]
-    deliver(pa.Table.from_pylist(found, schema=SCHEMA), options)
+    deliver(pa.Table.from_pylist(found, schema=SCHEMA), options, HEADINGS)
     return 0 if found else 1
+
+
+def _with_baseline(
+    finals: list[FinalCell], one: list[FinalCell], options: Namespace
+) -> list[tuple[FinalCell, FinalCell]]:
+    """Return each cell with the baseline of its task; report the cells that have none."""
+    study = one[0].study
+    name = options.against or one[0].baseline
+    if name is None:
+        raise ValueError(
+            f"compare {options.one}: {study or 'a trial'} names no baseline; name B, or an arm with"
+            " --against"
+        )
+    cells = list({cell.key: cell for cell in (*finals, *one) if cell.study == study}.values())
+    known = [(cell.cell, cell.arm) for cell in cells]
+    if not called(name, known):
+        raise unknown("compare: baseline", name, [arm for _, arm in known])
+    chosen = {cell.key for cell in one} - {(study, cell) for cell in called(name, known)}
+    compared = [pair for pair in against_baseline(cells, name) if pair[0].key in chosen]
+    for _, cell in sorted(chosen - {left.key for left, _ in compared}):
+        _say(f"{study}/{cell} is not compared: its task has no finished trial of {name}")
+    return compared
+
+
+def _with_other(
+    one: list[FinalCell], other: list[FinalCell], options: Namespace
+) -> list[tuple[FinalCell, FinalCell]]:
+    """Return the pairs of two choices; report those whose data differ."""
+    if options.against is not None:
+        raise ValueError(
+            f"--against {options.against}: name B or --against, not both (B: {options.other})"
+        )
+    if all(len(cell.trials) == 1 for cell in (*one, *other)):  # single trials: of any seed
+        one, other = (
+            [replace(cell, trials=cell.trials.assign(seed=0)) for cell in side]
+            for side in (one, other)
+        )
+    compared = list(_pairs(one, other))
+    for left, right in compared:
+        if left.data_hash != right.data_hash:
+            _say(
+                f"{_label(left)} and {_label(right)} are not compared: the data of"
+                f" {without_data(left)} differ ({left.data_hash or 'unknown'} and"
+                f" {right.data_hash or 'unknown'})"
+            )
+    return compared
+
+
+def _say(text: str) -> None:
+    console(stderr=True).print(f"segprint: {text}")
 
 
 def _chosen(tables: Catalog, finals: list[FinalCell], selector: str) -> list[FinalCell]:

@@ -95,8 +95,12 @@ def _cell(value: Any) -> str:
     return "–" if value is None else cell(value)
 
 
-def deliver(table: pa.Table, options: Namespace) -> None:
+def deliver(
+    table: pa.Table, options: Namespace, headings: Mapping[str, str] | None = None
+) -> None:
     """Print a table, or write it to the file of ``-o``.
+
+    ``headings`` are shorter names of columns for the printed table.
 
     Raises:
         ValueError: a binary format has no file, or the format of the file is unknown.
@@ -104,7 +108,8 @@ def deliver(table: pa.Table, options: Namespace) -> None:
     file = Path(options.output) if options.output else None
     kind = _format(options, file)
     if kind is None:
-        emit(rows(table), {n: n for n in table.column_names}, as_json=False, every=options.all)
+        names = {n: n for n in table.column_names} | dict(headings or {})
+        emit(rows(table), names, as_json=False, every=options.all)
         return
     content = FORMATS[kind](table)
     if file is not None:

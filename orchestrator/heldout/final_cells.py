@@ -68,6 +68,12 @@ class FinalCell:
         return json.dumps(self.config.get("task"), sort_keys=True) if self.external else ""
 
     @property
+    def baseline(self) -> str | None:
+        """The arm or grid value that the study compares all others with; None if it names none."""
+        known = self.trials["baseline"].dropna() if "baseline" in self.trials else []
+        return str(known.iloc[0]) if len(known) else None
+
+    @property
     def identity(self) -> dict[str, str]:
         """The columns of :data:`IDENTITY`."""
         return {column: getattr(self, column) for column in IDENTITY}

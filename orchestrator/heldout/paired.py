@@ -35,6 +35,7 @@ COLUMNS = [
     *interval_columns(["difference"]),
     *((name, pa.float64()) for name in ("better", "false_outperformance")),
     *((name, pa.float64()) for name in ("wilcoxon_p", "permutation_p", "p_holm")),
+    ("family", pa.int64()),
 ]
 """The columns of a paired difference, without those that identify it."""
 
@@ -67,7 +68,7 @@ class PairedDifference:
 
     @property
     def columns(self) -> dict[str, Any]:
-        """The columns ``metric`` and :data:`COLUMNS`, without ``p_holm``."""
+        """The columns ``metric`` and :data:`COLUMNS`, without ``p_holm`` and ``family``."""
         p = _known(self.test.p)
         return {
             "metric": self.metric.name,
@@ -158,7 +159,8 @@ class Pairs:
 def adjusted(rows: Iterable[dict[str, Any]], *family: str) -> list[dict[str, Any]]:
     """The rows with ``p_holm``: their p-value adjusted by Holm over all rows of their family.
 
-    Rows with equal values in the columns ``family`` are one family.
+    Rows with equal values in the columns ``family`` are one family; its size is added as
+    ``family``.
     """
     listed = list(rows)
     families: dict[tuple[Any, ...], list[dict[str, Any]]] = {}
@@ -167,8 +169,9 @@ def adjusted(rows: Iterable[dict[str, Any]], *family: str) -> list[dict[str, Any
     for members in families.values():
         tests = [(row["wilcoxon_p"], row["permutation_p"]) for row in members]
         p = [next((p for p in either if p is not None), np.nan) for either in tests]
+        size = int(np.isfinite(np.array(p, np.float64)).sum())
         for row, value in zip(members, holm(np.array(p, np.float64)).tolist(), strict=True):
-            row["p_holm"] = None if np.isnan(value) else value
+            row |= {"p_holm": _known(value), "family": size}
     return listed
 
 

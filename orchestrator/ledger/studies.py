@@ -54,6 +54,8 @@ class Description(TypedDict):
     arms: list[str]
     revision: str
     """The current revision."""
+    baseline: NotRequired[str | None]
+    """The arm or grid value that all others are compared with."""
 
 
 class Note(TypedDict, total=False):
@@ -242,13 +244,22 @@ class Studies:
 
     def question(self, study: str) -> str:
         """Return a study's question; empty if it is not known, or if its description is damaged."""
+        return str(self._described(study, "question") or "")
+
+    def baseline(self, study: str) -> str | None:
+        """Return the name of a study's baseline; None if it names none or is not known."""
+        name = self._described(study, "baseline")
+        return None if name is None else str(name)
+
+    def _described(self, study: str, name: str) -> Any:
+        """Return a field of a study's description; None if it is not known."""
         try:
-            return str(self._read_json(f"studies/{study}/space.json").get("question", ""))
+            return self._read_json(f"studies/{study}/space.json").get(name)
         except KeyError:
-            return ""
+            return None
         except ValueError as error:
-            warn_once(f"{error}; the question of this study is left out")
-            return ""
+            warn_once(f"{error}; the {name} of this study is left out")
+            return None
 
     def note(self, study: str) -> Note:
         """Return what people noted about a study; empty if nothing, or if it is damaged."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from orchestrator.heldout.baselines import called, grid_labels
 from orchestrator.planning.cells import Cell, cells, unconstrained
 from orchestrator.planning.objectives import Objectives
 from orchestrator.planning.resources import workers_of
@@ -16,6 +17,7 @@ from search_spaces._workers import Workers, fewest, most
 from trainables.config import Config
 from trainables.evaluation.predict import passes_per_image
 from trainables.models import require_installed
+from trainables.part import unknown
 
 
 def check_shares(name: str, config: Config, workers: Workers) -> None:
@@ -89,6 +91,7 @@ def check(space: Space) -> list[Cell]:
     """
     checked = cells(space)
     _check_constraints(space)
+    _check_baseline(space, checked)
     locations: dict[str, str] = {}
     for cell in checked:
         task = cell.config(cell.example, {}, seed=0).task
@@ -144,6 +147,14 @@ def _check_constraints(space: Space) -> None:
         for path in paths(rule):
             if not any(_has(c.plain(v), path) for c in every for v in corners(c.template)):
                 raise ValueError(f"constraint {rule!r}: no cell has {path}")
+
+
+def _check_baseline(space: Space, checked: list[Cell]) -> None:
+    """Refuse a baseline that no cell has."""
+    known = [(cell.name, cell.arm) for cell in checked]
+    if space.baseline is not None and not called(space.baseline, known):
+        labels = (label for cell in known for label in grid_labels(*cell))
+        raise unknown("Space: baseline", space.baseline, [*space.arms, *dict.fromkeys(labels)])
 
 
 def _has(config: Mapping[str, Any], path: str) -> bool:

@@ -82,7 +82,10 @@ def _declared_plan(study: str, space: Space, ledger: Ledger, forgiven: Mapping[s
     plan = make_plan(study, space, ledger, forgiven)
     check_same_study(plan, ledger)
     description = Description(
-        question=space.question, arms=list(space.arms), revision=plan.revision
+        question=space.question,
+        arms=list(space.arms),
+        revision=plan.revision,
+        baseline=space.baseline,
     )
     ledger.studies.describe(study, description)
     declare(plan, ledger)

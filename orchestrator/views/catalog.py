@@ -27,6 +27,7 @@ STUDIES = pa.schema(
         ("digest", pa.string()),
         ("config", pa.string()),
         ("searched", pa.string()),
+        ("baseline", pa.string()),
     ]
 )
 """The view ``studies``: one row per declared trial, with its slot in its study."""
@@ -129,6 +130,8 @@ class Catalog:
 
     def _studies(self, slots: list[Declared]) -> pa.Table:
         declarations = self.ledger.studies.undamaged(slots)
+        names = {slot.study for slot in slots}
+        baselines = {study: self.ledger.studies.baseline(study) for study in names}
         rows = [
             {
                 "study": slot.study,
@@ -139,6 +142,7 @@ class Catalog:
                 "digest": slot.digest,
                 "config": json.dumps(declarations[slot.key]["config"], sort_keys=True),
                 "searched": json.dumps(declarations[slot.key]["values"], sort_keys=True),
+                "baseline": baselines[slot.study],
             }
             for slot in slots
             if slot.key in declarations

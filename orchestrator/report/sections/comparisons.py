@@ -38,6 +38,7 @@ COLUMNS = (
     Column("name", "Arm − other arm"),
     Column("difference", "Difference", decimals(3), interval=True),
     Column("better", "Share of units better", decimals(2)),
+    Column("false_outperformance", "P(false outperformance)", p_value),
     Column("p", "p", p_value),
     Column("p_holm", "p (Holm)", p_value),
     Column("seeds", "Seeds", as_text),
@@ -70,7 +71,9 @@ NOTE = (
     " is too small. The p value is from Wilcoxon's signed-rank test over units, each the mean over"
     " its seeds; for metrics pooled over pixels (ECE and Brier score) it is from a permutation test"
     " that exchanges the two arms within units. It is adjusted by Holm's method over all pairs of a"
-    " study, task and metric."
+    " study, task and metric, or over the comparisons with the baseline where the study names one."
+    " P(false outperformance) is the probability that the arm with the better value is not better"
+    " (Christodoulou et al. 2025); it is not adjusted for the number of comparisons."
 )
 INTERACTION_NOTE = (
     "Where a study crosses two changes, the interaction is the effect of both together minus the"
@@ -109,6 +112,7 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
 
 def _forest(tables: Catalog, rows: list[dict[str, Any]], task: str) -> Chart:
     pairs = [r for r in rows if r["task"] == task and r["metric"] == "dice"]
+    pairs = [r for r in pairs if r["baseline"]] or pairs
     pairs.sort(key=lambda r: -abs(r["difference"]))
     largest = sorted(pairs[:MAX_PAIRS], key=lambda r: -r["difference"])
     shown = [interval_row(row["name"], _significance(row), row, "difference") for row in largest]

@@ -18,7 +18,7 @@ from orchestrator.report.blocks import (
     interval_row,
 )
 from orchestrator.report.cell_names import CellNames, query, readable, sample_size
-from orchestrator.report.formats import as_text, decimals, interval_name, p_equals, signed
+from orchestrator.report.formats import as_text, decimals, interval_name, p_equals, p_value, signed
 from orchestrator.statistics.bootstrap import FEWEST
 from orchestrator.statistics.verdicts import comparison
 
@@ -125,7 +125,8 @@ def _sentence(pair: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) 
     network, baseline = one, other
     if one["model"] == BASELINE:
         network, baseline = other, one
-        sign, difference, low, high = -sign, -difference, -high, -low
+        ends = (None if end is None else -end for end in (difference, high, low))
+        sign, (difference, low, high) = -sign, ends
     verb = comparison(
         sign,
         "has a higher Dice than",
@@ -136,5 +137,6 @@ def _sentence(pair: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) 
         f"{readable(network['task'])}: {network['model']} {network['series']}"
         f" {verb} {baseline['series']}"
         f" (difference {signed(difference)} [{signed(low)}, {signed(high)}],"
-        f" {p_equals(pair['p_holm'])})."
+        f" {p_equals(pair['p_holm'])}, P(false outperformance)"
+        f" {p_value(pair['false_outperformance'])})."
     )

@@ -172,7 +172,8 @@ def _over_members(
         f"{readable(task)}: {title.partition(',')[0]} over ensemble size",
         "; ".join(f"{r['series']} of {r['at']}: {r['value']:.3f}" for r in rows),
         f"Bands are {interval_name([m.row for m in varying[0]], metric)} over"
-        f" {sample_size(first)} and {plural(first['seeds'], 'seed')}. The arms of a curve differ in the ensemble size only.",
+        f" {sample_size(first)} and {plural(first['seeds'], 'seed')}. The arms of a curve differ in"
+        " the ensemble size only.",
         query(
             tables,
             "leaderboard",
