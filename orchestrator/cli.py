@@ -224,6 +224,12 @@ def _sweeps(at: Parsers) -> None:
             metavar="NAME",
             help="name of the study (default: Space.name, else the name of the file)",
         )
+    at["plan"].add_argument(
+        "--spread",
+        metavar="UNITS[,SEEDS[,NOISE]]",
+        help="standard deviations of a paired difference in Dice, for the detectable difference"
+        " (default: those of past studies in the store)",
+    )
     at["sweep"].add_argument("--on", default="local", metavar="CLUSTER", help="default: local")
     for name in ("sweep", *READERS):
         at[name].add_argument(

@@ -95,9 +95,7 @@ def _cell(value: Any) -> str:
     return "–" if value is None else cell(value)
 
 
-def deliver(
-    table: pa.Table, options: Namespace, headings: Mapping[str, str] | None = None
-) -> None:
+def deliver(table: pa.Table, options: Namespace, headings: Mapping[str, str] | None = None) -> None:
     """Print a table, or write it to the file of ``-o``.
 
     ``headings`` are shorter names of columns for the printed table.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -24,12 +25,14 @@ from orchestrator.planning.cost import (
     remaining,
     wall_seconds,
 )
+from orchestrator.planning.detectable import detectable_differences
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.resources import workers_of
 from orchestrator.planning.same_name import check_same_study
 from orchestrator.planning.scored_pixels import warnings
 from orchestrator.planning.stale_configs import outdated
 from orchestrator.planning.trainings import shared_trainings
+from orchestrator.statistics.power import Spread
 from orchestrator.sweep.budget import HOUR, exhausted, own_digests, price, spent
 from trainables.config import Config
 
@@ -54,7 +57,8 @@ def main(options: Namespace) -> int:
     plan = make_plan(*study_of(options, options.space), ledger)
     study = plan.study
     check_same_study(plan, ledger)
-    summary = summarize(plan, ledger)
+    spread = None if options.spread is None else stated_spread(options.spread)
+    summary = summarize(plan, ledger, spread)
     if options.json:
         print_json({"study": study, "cells": summary.cells, **summary.totals})
         return 0
@@ -66,10 +70,14 @@ def main(options: Namespace) -> int:
     return 0
 
 
-def summarize(plan: Plan, ledger: Ledger) -> PlanSummary:
-    """Return the counts and the estimated cost of a plan."""
+def summarize(plan: Plan, ledger: Ledger, spread: Spread | None = None) -> PlanSummary:
+    """Return the counts, the estimated cost and the detectable differences of a plan.
+
+    ``spread`` is that of paired differences; None: that of past ones.
+    """
     left = remaining(plan, Estimator(ledger))
     cells = _cell_rows(plan, ledger, left)
+    found = [] if plan.complete else list(detectable_differences(plan, ledger, spread))
     stale = None if plan.complete else outdated(plan, ledger)
     sizes = _totals(plan, left)
     totals = {
@@ -82,10 +90,30 @@ def summarize(plan: Plan, ledger: Ledger) -> PlanSummary:
             *warnings(_untrained(plan)),
             *store_load.warnings(ledger.store, sizes["to_run"], sizes["wall_seconds"]),
         ],
+        "detectable": [each.columns for each in found],
     }
     lines = [f"{plan.study}: {_summary(totals)}"]
     lines += [str(stale)] if stale is not None else []
-    return PlanSummary(plan.study, cells, totals, [*lines, *_remarks(plan, ledger, totals)])
+    return PlanSummary(plan.study, cells, totals, [*lines, *_remarks(plan, ledger, totals), *map(str, found)])
+
+
+def stated_spread(text: str) -> Spread:
+    """Return the spread that ``--spread`` states: of units, and of seeds and noise if given.
+
+    Raises:
+        ValueError: it is not one to three numbers of which the first is positive.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    valid = all(0 <= number < math.inf for number in numbers)
+    if not (1 <= len(numbers) <= 3 and valid and numbers[0] > 0):
+        raise ValueError(
+            f"--spread {text!r} must be UNITS[,SEEDS[,NOISE]], standard deviations of a paired"
+            " difference in Dice, e.g. 0.05,0.01"
+        )
+    return Spread(*numbers)
 
 
 def _cell_rows(plan: Plan, ledger: Ledger, left: Remaining) -> list[dict[str, Any]]:

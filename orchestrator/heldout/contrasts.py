@@ -31,6 +31,8 @@ class Contrast:
     """The signed sum with its interval."""
     false_outperformance: float
     """The probability that the sum does not have the sign that was observed; NaN if unknown."""
+    by_seed_and_unit: Array | None = None
+    """The sum of each seed and unit, [seeds, units], for a metric that is a mean over cases."""
 
 
 def contrast(metric: Metric, by_class: Sequence[Sides], signs: Sequence[int]) -> Contrast | None:
@@ -57,8 +59,8 @@ def _of_means(metric: Metric, by_class: Sequence[Sides], signs: Array) -> Contra
     estimate = mean_estimate(classes)
     if len(signs) == 1:
         estimate = estimate.within(0.0, metric.limit)
-    chance = false_outperformance(by_seed_and_unit(classes))
-    return Contrast(_mean(means), estimate, chance)
+    values = by_seed_and_unit(classes)
+    return Contrast(_mean(means), estimate, false_outperformance(values), values)
 
 
 def _of_pooled(metric: Metric, by_class: Sequence[Sides], signs: Array) -> Contrast | None:

@@ -63,6 +63,8 @@ class PairedDifference:
     """The share of units on which the first cell is better; a tie counts half."""
     false_outperformance: float
     """The probability that the cell with the better value is not better; NaN if unknown."""
+    by_seed_and_unit: Array | None
+    """The difference of each seed and unit, [seeds, units]; None for a pooled metric."""
     test: TestResult
     """The test of no difference over units, conditional on the trained networks."""
 
@@ -237,6 +239,7 @@ def _difference(
         difference=found.estimate,
         better=_share_above_zero(gains),
         false_outperformance=found.false_outperformance,
+        by_seed_and_unit=found.by_seed_and_unit,
         test=_exchanged(metric, by_class, draws) if metric.pooled else signed_rank(per_unit),
     )
 

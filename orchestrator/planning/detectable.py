@@ -1,0 +1,170 @@
+"""The smallest difference in Dice that a planned study detects, from the spread of past ones."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from itertools import combinations, islice
+
+import numpy as np
+
+from orchestrator.heldout.baselines import called
+from orchestrator.heldout.final_cells import FinalCell, final_cells
+from orchestrator.heldout.metrics import HeldOut, load_metrics
+from orchestrator.heldout.paired import Pairs
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning.plan import Plan
+from orchestrator.statistics.bootstrap import count_units
+from orchestrator.statistics.power import POWER, Design, Spread, detectable, spread_of
+from orchestrator.views.catalog import Catalog
+from trainables.config import Config
+from trainables.data import prepare
+
+METRIC = "dice"
+MOST_PAIRS = 100
+"""The most pairs of one study and task whose spread is read."""
+
+
+@dataclass(frozen=True)
+class Detectable:
+    """What a study detects on one task; differences are None where no difference is detected."""
+
+    task: str
+    units: int
+    seeds: int
+    comparisons: int
+    difference: float | None
+    with_twice_the_seeds: float | None
+    with_twice_the_units: float | None
+    spread_units: float
+    spread_seeds: float
+    spread_noise: float
+    source: str
+    """Where the spread is from."""
+
+    @property
+    def columns(self) -> dict[str, str | float | None]:
+        """The fields by name."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        what = (
+            f"{self.task}: {self.comparisons} comparisons over {self.units} test units and"
+            f" {self.seeds} seeds detect"
+        )
+        more = (
+            f"{_text(self.with_twice_the_seeds)} with twice the seeds,"
+            f" {_text(self.with_twice_the_units)} with twice the units"
+        )
+        return (
+            f"{what} a difference in Dice of {_text(self.difference)} with {POWER:.0%} power"
+            f" ({self.source}); {more}"
+        )
+
+
+@dataclass(frozen=True)
+class PastSpread:
+    """The spread of paired differences in a store."""
+
+    spread: Spread
+    pairs: int
+
+
+def detectable_differences(
+    plan: Plan, ledger: Ledger, stated: Spread | None = None
+) -> Iterator[Detectable]:
+    """Yield what the study detects on each task with several cells and a known spread.
+
+    The spread is that of past pairs of trained arms on the same data, or on all data; or as
+    ``stated``.
+    """
+    by_task: dict[str, list[tuple[str, str]]] = {}
+    configs: dict[str, Config] = {}
+    for cell in plan.cells:
+        config = cell.config(cell.example, {}, seed=0)
+        by_task.setdefault(config.task.title, []).append((cell.name, cell.arm))
+        configs.setdefault(config.task.title, config)
+    several = {task: cells for task, cells in by_task.items() if len(cells) > 1}
+    past = {} if stated is not None or not several else past_spreads(ledger)
+    for task, cells in several.items():
+        comparisons = _comparisons(cells, plan.space.baseline)
+        known = (stated, "stated") if stated is not None else _known(past, task)
+        if known is not None and comparisons:
+            yield _of_task(configs[task], Design(0, plan.space.replicates, comparisons), *known)
+
+
+def past_spreads(ledger: Ledger) -> dict[str, PastSpread]:
+    """The median spread of the differences in Dice between trained arms, by data set."""
+    by_task: dict[tuple[str, str], list[FinalCell]] = {}
+    tables = Catalog(ledger, {})
+    for cell in final_cells(tables):
+        if cell.config.get("train", {}).get("steps") != 0:  # a network
+            by_task.setdefault((cell.study, cell.task), []).append(cell)
+    chosen = [cells for cells in by_task.values() if len(cells) > 1]
+    held_out = HeldOut(tables, load_metrics([METRIC]), [c for cells in chosen for c in cells])
+    pairs = Pairs(held_out)
+    found: dict[str, list[Spread]] = {}
+    for cells in chosen:
+        for one, other in islice(combinations(cells, 2), MOST_PAIRS):
+            name = str(one.trials["task"].iloc[0])
+            found.setdefault(name, []).extend(
+                spread_of(pair.by_seed_and_unit)
+                for pair in pairs.differences(one, other)
+                if pair.by_seed_and_unit is not None and pair.counts.units > 1
+            )
+    return {task: _median(spreads) for task, spreads in found.items() if spreads}
+
+
+def _median(spreads: list[Spread]) -> PastSpread:
+    """The median of each part; of seeds and noise, over the pairs with several seeds."""
+    several = [spread for spread in spreads if spread.noise > 0] or spreads
+    units = float(np.median([spread.units for spread in several]))
+    seeds, noise = (float(np.median([s[i] for s in several])) for i in (1, 2))
+    return PastSpread(Spread(units, seeds, noise), len(spreads))
+
+
+def _known(past: Mapping[str, PastSpread], task: str) -> tuple[Spread, str] | None:
+    """The spread of a task and its source: that of other data where the task has no past."""
+    if task in past:
+        return past[task].spread, f"spread of {past[task].pairs} past pairs on {task}"
+    if not past:
+        return None
+    widest = max(past, key=lambda name: past[name].spread.units)
+    pairs = past[widest].pairs
+    return past[widest].spread, f"spread of {pairs} past pairs on {widest}, the widest in the store"
+
+
+def _comparisons(cells: list[tuple[str, str]], baseline: str | None) -> int:
+    """The number of comparisons on one task: with the baseline, or of every pair."""
+    if baseline is None:
+        return math.comb(len(cells), 2)
+    return len(cells) - len(called(baseline, cells))
+
+
+def _of_task(config: Config, design: Design, spread: Spread, source: str) -> Detectable:
+    test = prepare(config.task, config.test.unit).test
+    groups = Counter(case.group for case in test)
+    units = count_units(len(test), len(groups))
+    design = design._replace(units=units)
+    sizes = (
+        design,
+        design._replace(seeds=2 * design.seeds),
+        design._replace(units=2 * units),
+    )
+    found = [detectable(spread, size) for size in sizes]
+    difference, more_seeds, more_units = (None if math.isinf(d) else round(d, 4) for d in found)
+    return Detectable(
+        config.task.title,
+        *design,
+        difference,
+        more_seeds,
+        more_units,
+        *(round(part, 4) for part in spread),
+        source,
+    )
+
+
+def _text(difference: float | None) -> str:
+    return "no size" if difference is None else f"{difference:.3f}"
