@@ -21,6 +21,7 @@ MOST = 100
 """The most blocks per study and task; those of the first cells are taken."""
 AXES = ("axis", "axis_from", "axis_to", "other_axis", "other_from", "other_to")
 CELLS = ("base", "one", "other", "both")
+SIGNS = (1, -1, -1, 1)
 Settings = dict[str, str]
 """The value of a cell on each axis."""
 SCHEMA = pa.schema(
@@ -38,7 +39,7 @@ def rows(tables: Catalog) -> pa.Table:
     A block consists of ``base``, ``one`` with one change, ``other`` with another change, and
     ``both``. ``interaction`` is (both − other) − (one − base) in the unit of the metric, with its
     95 % interval, paired by seed and case
-    (:meth:`orchestrator.heldout.paired.Pairs.interactions`); it is 0 if the effects are additive.
+    (:meth:`orchestrator.heldout.paired.Pairs.contrasts`); it is 0 if the effects are additive.
     ``axis``, ``axis_from`` and ``axis_to`` describe the first change, ``other_axis``,
     ``other_from`` and ``other_to`` the second.
 
@@ -60,8 +61,10 @@ def rows(tables: Catalog) -> pa.Table:
             key |= {k: cells[i].cell for k, i in zip(CELLS, block, strict=True)}
             key |= _changed(*(settings[i] for i in block[:3]))
             found += [
-                key | {"metric": metric.name} | counts._asdict() | effect.columns("interaction")
-                for metric, counts, effect in pairs.interactions(*(cells[i] for i in block))
+                key
+                | {"metric": metric.name, **counts._asdict()}
+                | effect.estimate.columns("interaction")
+                for metric, counts, effect in pairs.contrasts([cells[i] for i in block], SIGNS)
             ]
     return pa.Table.from_pylist(found, schema=SCHEMA)
 

@@ -1,4 +1,4 @@
-"""Sums and differences of a metric over cells that were tested on the same cases."""
+"""Weighted sums of a metric over cells that were tested on the same cases."""
 
 from __future__ import annotations
 
@@ -23,29 +23,33 @@ Sides = tuple[Cases, ...]
 
 @dataclass(frozen=True)
 class Contrast:
-    """A signed sum of the values of a metric, one value per side."""
+    """A weighted sum of the values of a metric, one value per side."""
 
     sides: tuple[float, ...]
     """The value of each side: the mean over the classes that have a value on all sides."""
     estimate: Estimate
-    """The signed sum with its interval."""
+    """The weighted sum with its interval."""
     false_outperformance: float
     """The probability that the sum does not have the sign that was observed; NaN if unknown."""
     by_seed_and_unit: Array | None = None
     """The sum of each seed and unit, [seeds, units], for a metric that is a mean over cases."""
 
 
-def contrast(metric: Metric, by_class: Sequence[Sides], signs: Sequence[int]) -> Contrast | None:
-    """The mean over classes of the signed sum over sides; None where no class has a value.
+def contrast(
+    metric: Metric, by_class: Sequence[Sides], weights: Sequence[float]
+) -> Contrast | None:
+    """The mean over classes of the weighted sum over sides; None where no class has a value.
 
     All sides have the same cases and runs. A metric that is a mean over cases has the interval of
     small samples (:mod:`orchestrator.statistics.small_samples`); it is computed from the cases for
     which it is defined on all sides. A pooled metric has the percentile bootstrap.
     """
-    return (_of_pooled if metric.pooled else _of_means)(metric, by_class, np.array(signs, float))
+    return (_of_pooled if metric.pooled else _of_means)(
+        metric, by_class, np.array(weights, np.float64)
+    )
 
 
-def _of_means(metric: Metric, by_class: Sequence[Sides], signs: Array) -> Contrast | None:
+def _of_means(metric: Metric, by_class: Sequence[Sides], weights: Array) -> Contrast | None:
     means: list[Array] = []
     classes: list[Rows] = []
     for sides in by_class:
@@ -53,25 +57,25 @@ def _of_means(metric: Metric, by_class: Sequence[Sides], signs: Array) -> Contra
         known = np.isfinite(values.sum(0))
         if known.any():
             means.append(values[:, known].mean(1))
-            classes.append(sides[0].rows(signs @ values, known))
+            classes.append(sides[0].rows(weights @ values, known))
     if not classes:
         return None
     estimate = mean_estimate(classes)
-    if len(signs) == 1:
+    if (weights > 0).all():  # a mean over sides
         estimate = estimate.within(0.0, metric.limit)
     values = by_seed_and_unit(classes)
     return Contrast(_mean(means), estimate, false_outperformance(values), values)
 
 
-def _of_pooled(metric: Metric, by_class: Sequence[Sides], signs: Array) -> Contrast | None:
+def _of_pooled(metric: Metric, by_class: Sequence[Sides], weights: Array) -> Contrast | None:
     points = [np.array([side.point(metric) for side in sides]) for sides in by_class]
     known = [i for i, values in enumerate(points) if not np.isnan(values).any()]
     if not known:
         return None
-    sums = [signs @ np.stack([side.resampled(metric) for side in by_class[i]]) for i in known]
+    sums = [weights @ np.stack([side.resampled(metric) for side in by_class[i]]) for i in known]
     resampled = np.mean(sums, axis=0)
     sides = _mean([points[i] for i in known])
-    value = float(signs @ np.array(sides))
+    value = float(weights @ np.array(sides))
     estimate = Estimate.from_resamples(value, resampled)
     return Contrast(sides, estimate, _share_beyond_zero(value, resampled))
 

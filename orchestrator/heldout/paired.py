@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, cast
 
@@ -71,7 +71,7 @@ class PairedDifference:
     @property
     def columns(self) -> dict[str, Any]:
         """The columns ``metric`` and :data:`COLUMNS`, without ``p_holm`` and ``family``."""
-        p = _known(self.test.p)
+        p = known(self.test.p)
         return {
             "metric": self.metric.name,
             **self.counts._asdict(),
@@ -79,7 +79,7 @@ class PairedDifference:
             "value_against": self.value_against,
             **self.difference.columns("difference"),
             "better": self.better,
-            "false_outperformance": _known(self.false_outperformance),
+            "false_outperformance": known(self.false_outperformance),
             "wilcoxon_p": p if self.test.name == "signed-rank" else None,
             "permutation_p": p if self.test.name == "permutation" else None,
         }
@@ -117,18 +117,14 @@ class Pairs:
             if found is not None:
                 yield _difference(metric, counts, by_class, found, self._draws)
 
-    def interactions(
-        self, base: FinalCell, one: FinalCell, other: FinalCell, both: FinalCell
-    ) -> Iterator[tuple[Metric, Counts, Estimate]]:
-        """The effect of two changes together beyond the sum of their separate effects.
-
-        That is (both − other) − (one − base) in each metric, over the seeds and cases that all
-        four cells have.
-        """
-        for metric, counts, by_class in self._shared((base, one, other, both)):
-            found = contrast(metric, by_class, (1, -1, -1, 1))
+    def contrasts(
+        self, cells: Sequence[FinalCell], weights: Sequence[float]
+    ) -> Iterator[tuple[Metric, Counts, Contrast]]:
+        """The weighted sum over cells of each metric, over the seeds and cases that all have."""
+        for metric, counts, by_class in self._shared(tuple(cells)):
+            found = contrast(metric, by_class, weights)
             if found is not None:
-                yield metric, counts, found.estimate
+                yield metric, counts, found
 
     def _shared(self, cells: tuple[FinalCell, ...]) -> Iterator[tuple[Metric, Counts, list[Sides]]]:
         """Each metric with the rows that all cells have, class by class; none of other data."""
@@ -173,7 +169,7 @@ def adjusted(rows: Iterable[dict[str, Any]], *family: str) -> list[dict[str, Any
         p = [next((p for p in either if p is not None), np.nan) for either in tests]
         size = int(np.isfinite(np.array(p, np.float64)).sum())
         for row, value in zip(members, holm(np.array(p, np.float64)).tolist(), strict=True):
-            row |= {"p_holm": _known(value), "family": size}
+            row |= {"p_holm": known(value), "family": size}
     return listed
 
 
@@ -251,7 +247,8 @@ def _share_above_zero(gains: Array) -> float | None:
     return float(np.where(gains > 0, 1.0, np.where(gains == 0, 0.5, 0.0)).mean())
 
 
-def _known(number: float) -> float | None:
+def known(number: float) -> float | None:
+    """The number, or None where it is NaN."""
     return None if np.isnan(number) else number
 
 
