@@ -94,7 +94,8 @@ def summarize(plan: Plan, ledger: Ledger, spread: Spread | None = None) -> PlanS
     }
     lines = [f"{plan.study}: {_summary(totals)}"]
     lines += [str(stale)] if stale is not None else []
-    return PlanSummary(plan.study, cells, totals, [*lines, *_remarks(plan, ledger, totals), *map(str, found)])
+    lines += [*_remarks(plan, ledger, totals), *map(str, found)]
+    return PlanSummary(plan.study, cells, totals, lines)
 
 
 def stated_spread(text: str) -> Spread:
