@@ -22,6 +22,7 @@ from orchestrator.prediction.models import selected
 from orchestrator.prediction.selected import Selected
 from orchestrator.provenance import code_version
 from orchestrator.reproduce import InMemorySink
+from orchestrator.statistics.estimates import columns
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.snapshot import Snapshot
 from trainables.config import Config, parse
@@ -91,17 +92,18 @@ class TrainingResult:
         return pd.DataFrame(columns).reset_index(drop=True)
 
     @cached_property
-    def metrics(self) -> dict[str, float]:
-        """``NAME``, ``NAME_low`` and ``NAME_high`` of every metric of the test cases.
+    def metrics(self) -> dict[str, float | str]:
+        """``NAME``, ``NAME_low``, ``NAME_high`` and ``NAME_method`` of every known metric.
 
-        They are those of the view ``leaderboard``, for this training alone; empty unless it
-        finished.
+        They are those of the view ``leaderboard`` on the test cases, for this training alone; empty
+        unless it finished.
         """
         if self.outcome != "finished":
             return {}
         task, model, mode = (self.trial[name] for name in ("task", "model", "mode"))
         cell = FinalCell("", task, "", model, mode, "", frame(self.tables["trials"]))
-        return HeldOut(cast("Any", self.tables), load_metrics(), [cell]).measure(cell)
+        measured = HeldOut(cast("Any", self.tables), load_metrics(), [cell]).measure(cell)
+        return {name: value for name, value in columns(measured).items() if value is not None}
 
     @cached_property
     def model(self) -> TrainedModel:
