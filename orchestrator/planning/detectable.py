@@ -10,6 +10,7 @@ from itertools import combinations, islice
 
 import numpy as np
 
+from orchestrator.formatting import plural
 from orchestrator.heldout.baselines import called
 from orchestrator.heldout.final_cells import FinalCell, final_cells
 from orchestrator.heldout.metrics import HeldOut, load_metrics
@@ -51,15 +52,15 @@ class Detectable:
 
     def __str__(self) -> str:
         what = (
-            f"{self.task}: {self.comparisons} comparisons over {self.units} test units and"
-            f" {self.seeds} seeds detect"
+            f"{self.task}: {plural(self.comparisons, 'comparison')} over {self.units} test units and"
+            f" {plural(self.seeds, 'seed')} detect"
         )
         more = (
             f"{_text(self.with_twice_the_seeds)} with twice the seeds,"
             f" {_text(self.with_twice_the_units)} with twice the units"
         )
         return (
-            f"{what} a difference in Dice of {_text(self.difference)} with {POWER:.0%} power"
+            f"{what} a difference in Dice of {_text(self.difference)} with {100 * POWER:.0f} % power"
             f" ({self.source}); {more}"
         )
 
@@ -70,6 +71,10 @@ class PastSpread:
 
     spread: Spread
     pairs: int
+
+    def __str__(self) -> str:
+        seeds = "" if self.spread.noise else " of one seed, so that seeds count as equal"
+        return f"{plural(self.pairs, 'past pair')}{seeds}"
 
 
 def detectable_differences(
@@ -128,12 +133,12 @@ def _median(spreads: list[Spread]) -> PastSpread:
 def _known(past: Mapping[str, PastSpread], task: str) -> tuple[Spread, str] | None:
     """The spread of a task and its source: that of other data where the task has no past."""
     if task in past:
-        return past[task].spread, f"spread of {past[task].pairs} past pairs on {task}"
+        return past[task].spread, f"spread of {past[task]} on {task}"
     if not past:
         return None
     widest = max(past, key=lambda name: past[name].spread.units)
-    pairs = past[widest].pairs
-    return past[widest].spread, f"spread of {pairs} past pairs on {widest}, the widest in the store"
+    source = f"spread of {past[widest]} on {widest}, the widest in the store"
+    return past[widest].spread, source
 
 
 def _comparisons(cells: list[tuple[str, str]], baseline: str | None) -> int:

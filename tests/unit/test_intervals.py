@@ -103,14 +103,14 @@ def dice(arm: str, names: list[str]) -> dict[tuple[str, str], float]:
     }
 
 
-def with_small_sample_ends(rows: dict[tuple[str, str], float]) -> Any:
-    listed = [(run, case, value) for (run, case), value in rows.items()]
-    return pytest.approx(mean_with_interval(listed))
+def small_sample_ends(rows: dict[tuple[str, str], float]) -> list[float]:
+    return mean_with_interval([(run, case, value) for (run, case), value in rows.items()])
 
 
 def test_the_leaderboard_is_that_of_a_loop_over_resamples(tables: Catalog) -> None:
     row = {r["arm"]: r for r in tables["leaderboard"].to_pylist()}["a"]
-    assert of_metric(row, "dice") == with_small_sample_ends(dice("a", DIGESTS["a"]))
+    within = np.clip(small_sample_ends(dice("a", DIGESTS["a"])), 0, 1)  # no Dice is outside
+    assert of_metric(row, "dice") == pytest.approx(within.tolist())
     assert (row["dice_method"], row["ece_method"]) == ("bootstrap-t", "percentile")
     full = {"bin": BINS - 1, "count": 10, "p_sum": 10.0, "y_sum": 8.0}  # commit_final's own
     binned = {
@@ -127,7 +127,7 @@ def test_the_ablation_is_that_of_a_loop_over_resamples_of_what_both_arms_have(
     (row,) = [r for r in tables["ablation"].to_pylist() if r["metric"] == "dice"]
     one, other = (dice(arm, ["0", "1", "2"]) for arm in (row["cell"][-1], row["against"][-1]))
     both = {key: one[key] - other[key] for key in one if key != ("2", "c4")}
-    assert of_metric(row, "difference") == with_small_sample_ends(both)
+    assert of_metric(row, "difference") == pytest.approx(small_sample_ends(both))
     assert row["difference_method"] == "bootstrap-t"
     assert (row["seeds"], row["images"]) == (3, 5)
 
@@ -163,7 +163,7 @@ def test_fingerprints_are_those_of_a_loop_over_strata(ledger: Ledger) -> None:
             for (stratum, run, case, control), error in errors.items()
             if (stratum, control) == (row["bin"], "image")
         }
-        assert [row["value"], row["low"], row["high"]] == with_small_sample_ends(mine)
+        assert [row["value"], row["low"], row["high"]] == pytest.approx(small_sample_ends(mine))
         assert (row["at"], row["seeds"], row["images"]) == (row["bin"], 3, len(mine) // 3)
 
 
@@ -185,7 +185,7 @@ def test_half_of_the_information_lies_where_interpolation_finds_it() -> None:
     assert np.isnan(quantile(np.zeros(6), edges))
 
 
-@pytest.mark.parametrize("metric", ["dice", "ece", "brier"])
+@pytest.mark.parametrize("metric", ["dice", "ece", "mce"])
 def test_arms_of_equal_results_have_equal_intervals(ledger: Ledger, metric: str) -> None:
     """Whatever the order of their digests, which is that of the seeds for one of them only."""
     for arm, digests in (("a", "123"), ("b", "987")):
@@ -195,4 +195,4 @@ def test_arms_of_equal_results_have_equal_intervals(ledger: Ledger, metric: str)
     one, other = catalog(ledger)["leaderboard"].to_pylist()
     assert one["arm"] != other["arm"]
     assert of_metric(one, metric) == of_metric(other, metric)
-    assert one[f"{metric}_low"] < one[metric] < one[f"{metric}_high"]
+    assert one[f"{metric}_low"] < one[f"{metric}_high"]
