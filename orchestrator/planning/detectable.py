@@ -51,17 +51,15 @@ class Detectable:
         return asdict(self)
 
     def __str__(self) -> str:
-        what = (
-            f"{self.task}: {plural(self.comparisons, 'comparison')} over {self.units} test units and"
-            f" {plural(self.seeds, 'seed')} detect"
-        )
+        size = f"{self.units} test units and {plural(self.seeds, 'seed')}"
         more = (
             f"{_text(self.with_twice_the_seeds)} with twice the seeds,"
             f" {_text(self.with_twice_the_units)} with twice the units"
         )
         return (
-            f"{what} a difference in Dice of {_text(self.difference)} with {100 * POWER:.0f} % power"
-            f" ({self.source}); {more}"
+            f"{self.task}: {plural(self.comparisons, 'comparison')} over {size} detect a difference"
+            f" in Dice of {_text(self.difference)} with {100 * POWER:.0f} % power ({self.source});"
+            f" {more}"
         )
 
 
