@@ -70,8 +70,10 @@ class FinalCell:
     @property
     def baseline(self) -> str | None:
         """The arm or grid value that the study compares all others with; None if it names none."""
-        known = self.trials["baseline"].dropna() if "baseline" in self.trials else []
-        return str(known.iloc[0]) if len(known) else None
+        if "baseline" not in self.trials:
+            return None
+        known = cast("list[str]", self.trials["baseline"].dropna().tolist())
+        return known[0] if known else None
 
     @property
     def identity(self) -> dict[str, str]:

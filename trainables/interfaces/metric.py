@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import abc
+import math
 from collections.abc import Mapping
 from typing import ClassVar, Literal
 
@@ -26,7 +27,7 @@ class Metric(Part):
     pooled: ClassVar[bool]
     """Whether the value is computed over the pixels of all cases at once; else it is the mean over
     cases."""
-    limit: ClassVar[float] = 1.0
+    limit: ClassVar[float] = math.inf
     """The largest value that is possible; the smallest is 0."""
 
     @property

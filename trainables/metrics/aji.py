@@ -20,6 +20,7 @@ class AJI(Metric):
     table: ClassVar = "instances"
     better: ClassVar = "higher"
     pooled: ClassVar = False
+    limit: ClassVar = 1.0
 
     def value(self, sums: Mapping[str, Array]) -> Array:
         return ratio(sums["aji_intersection"], sums["aji_union"])

@@ -19,6 +19,7 @@ class DetectionF1(Metric):
     table: ClassVar = "instances"
     better: ClassVar = "higher"
     pooled: ClassVar = False
+    limit: ClassVar = 1.0
 
     def value(self, sums: Mapping[str, Array]) -> Array:
         return ratio(2 * sums["matched"], sums["true_instances"] + sums["predicted_instances"])

@@ -16,6 +16,7 @@ class DetectionRecall(Metric):
     table: ClassVar = "instances"
     better: ClassVar = "higher"
     pooled: ClassVar = False
+    limit: ClassVar = 1.0
 
     def value(self, sums: Mapping[str, Array]) -> Array:
         return ratio(sums["matched"], sums["true_instances"])

@@ -18,6 +18,7 @@ class Dice(Metric):
     table: ClassVar = "cases"
     better: ClassVar = "higher"
     pooled: ClassVar = False
+    limit: ClassVar = 1.0
 
     def value(self, sums: Mapping[str, Array]) -> Array:
         """Return the Dice; an empty prediction of an empty mask is correct and counts as 1."""

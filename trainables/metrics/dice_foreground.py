@@ -23,6 +23,7 @@ class DiceForeground(Metric):
     table: ClassVar = "cases"
     better: ClassVar = "higher"
     pooled: ClassVar = False
+    limit: ClassVar = 1.0
 
     def value(self, sums: Mapping[str, Array]) -> Array:
         tp, fp, fn = sums["tp"], sums["fp"], sums["fn"]

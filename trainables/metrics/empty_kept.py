@@ -21,6 +21,7 @@ class EmptyKept(Metric):
     table: ClassVar = "cases"
     better: ClassVar = "higher"
     pooled: ClassVar = False
+    limit: ClassVar = 1.0
 
     def value(self, sums: Mapping[str, Array]) -> Array:
         return np.where(sums["tp"] + sums["fn"] > 0, np.nan, (sums["fp"] == 0).astype(np.float64))

@@ -20,6 +20,7 @@ class HungarianIoU(Metric):
     table: ClassVar = "samples"
     better: ClassVar = "higher"
     pooled: ClassVar = False
+    limit: ClassVar = 1.0
 
     def value(self, sums: Mapping[str, Array]) -> Array:
         return ratio(sums["matched_iou_sum"], sums["matched"])

@@ -21,7 +21,6 @@ class NLL(Metric):
     table: ClassVar = "calibration"
     better: ClassVar = "lower"
     pooled: ClassVar = True
-    limit: ClassVar = float("inf")
 
     @property
     def resolution(self) -> int:

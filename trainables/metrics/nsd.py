@@ -22,6 +22,7 @@ class NSD(Metric):
     table: ClassVar = "surfaces"
     better: ClassVar = "higher"
     pooled: ClassVar = False
+    limit: ClassVar = 1.0
 
     tolerance: float = 2.0
     """A multiple of 1/20 pixel, the width of the stored bins."""

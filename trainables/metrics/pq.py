@@ -20,6 +20,7 @@ class PQ(Metric):
     table: ClassVar = "instances"
     better: ClassVar = "higher"
     pooled: ClassVar = False
+    limit: ClassVar = 1.0
 
     def value(self, sums: Mapping[str, Array]) -> Array:
         instances = sums["true_instances"] + sums["predicted_instances"]
