@@ -96,7 +96,9 @@ def factors(settings: Sequence[Mapping[str, str]]) -> list[Factor]:
 def _base(cells: Sequence[FinalCell]) -> int:
     """The place of the first cell that is the named baseline, or else of the first cell."""
     name = cells[0].baseline
-    names = called(name, [(cell.cell, cell.arm) for cell in cells]) if name is not None else set()
+    if name is None:
+        return 0
+    names = called(name, [(cell.cell, cell.arm) for cell in cells])
     return next((i for i, cell in enumerate(cells) if cell.cell in names), 0)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from itertools import combinations, islice
@@ -148,8 +147,7 @@ def _comparisons(cells: list[tuple[str, str]], baseline: str | None) -> int:
 
 def _of_task(config: Config, design: Design, spread: Spread, source: str) -> Detectable:
     test = prepare(config.task, config.test.unit).test
-    groups = Counter(case.group for case in test)
-    units = count_units(len(test), len(groups))
+    units = count_units(len({c.whole for c in test}), len({c.group for c in test}))
     design = design._replace(units=units)
     sizes = (
         design,
@@ -159,13 +157,17 @@ def _of_task(config: Config, design: Design, spread: Spread, source: str) -> Det
     found = [detectable(spread, size) for size in sizes]
     difference, more_seeds, more_units = (None if math.isinf(d) else round(d, 4) for d in found)
     return Detectable(
-        config.task.title,
-        *design,
-        difference,
-        more_seeds,
-        more_units,
-        *(round(part, 4) for part in spread),
-        source,
+        task=config.task.title,
+        units=units,
+        seeds=design.seeds,
+        comparisons=design.comparisons,
+        difference=difference,
+        with_twice_the_seeds=more_seeds,
+        with_twice_the_units=more_units,
+        spread_units=round(spread.units, 4),
+        spread_seeds=round(spread.seeds, 4),
+        spread_noise=round(spread.noise, 4),
+        source=source,
     )
 
 

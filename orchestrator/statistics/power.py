@@ -82,7 +82,9 @@ def needed(spread: Spread, design: Design) -> Array:
     values = scale * spread.units * draws.normal(size=(1, *shape[1:]))
     values = values + spread.seeds * draws.normal(size=(shape[0], 1, STUDIES))
     values = values + scale * spread.noise * draws.normal(size=shape)
-    return np.maximum(_of_interval(values), _of_test(values.mean(0), design.comparisons))
+    of_test = _of_test(values.mean(0), design.comparisons)
+    of_both: Array = np.maximum(_of_interval(values), of_test)
+    return of_both
 
 
 def _of_interval(values: Array) -> Array:
@@ -109,14 +111,15 @@ def _of_test(values: Array, comparisons: int) -> Array:
     level = ALPHA / comparisons / 2
     if units > MOST_EXACT:
         quantile = float(stats.t.ppf(1 - level, units - 1))
-        error = values.std(0, ddof=1) / np.sqrt(units * EFFICIENCY)
+        error: Array = values.std(0, ddof=1) / np.sqrt(units * EFFICIENCY)
         return quantile * error - values.mean(0)
     k = int(np.searchsorted(np.cumsum(_signed_rank(units)), level, side="right"))
     if k == 0:
         return np.full(values.shape[1], np.inf)
     first, second = np.triu_indices(units)
     means = (values[first] + values[second]) / 2
-    return -np.partition(means, k - 1, axis=0)[k - 1]
+    smallest: Array = np.partition(means, k - 1, axis=0)[k - 1]
+    return -smallest
 
 
 def _signed_rank(units: int) -> Array:
