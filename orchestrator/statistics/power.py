@@ -8,7 +8,7 @@ Both are simulated for normal differences between units, between seeds, and of s
 from __future__ import annotations
 
 import functools
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 
@@ -83,8 +83,7 @@ def needed(spread: Spread, design: Design) -> Array:
     values = values + spread.seeds * draws.normal(size=(shape[0], 1, STUDIES))
     values = values + scale * spread.noise * draws.normal(size=shape)
     of_test = _of_test(values.mean(0), design.comparisons)
-    of_both: Array = np.maximum(_of_interval(values), of_test)
-    return of_both
+    return cast("Array", np.maximum(_of_interval(values), of_test))
 
 
 def _of_interval(values: Array) -> Array:
@@ -118,8 +117,7 @@ def _of_test(values: Array, comparisons: int) -> Array:
         return np.full(values.shape[1], np.inf)
     first, second = np.triu_indices(units)
     means = (values[first] + values[second]) / 2
-    smallest: Array = np.partition(means, k - 1, axis=0)[k - 1]
-    return -smallest
+    return cast("Array", -np.partition(means, k - 1, axis=0)[k - 1])
 
 
 def _signed_rank(units: int) -> Array:
