@@ -60,9 +60,11 @@ YOUNGER = (
     *("assd", "hd95", "nsd"),
 )
 """The metrics that are younger than every store."""
-ADDED = {f"{name}{end}" for name in YOUNGER for end in ("", "_low", "_high")} | {
-    f"{name}_method" for name in names("metrics")
-} | {"trained_on"}
+ADDED = (
+    {f"{name}{end}" for name in YOUNGER for end in ("", "_low", "_high")}
+    | {f"{name}_method" for name in names("metrics")}
+    | {"trained_on"}
+)
 """The columns of the leaderboard that are younger than every store."""
 WEIGHTS = {"schema6": 0, "schema7": 7}
 """Per store, the trainings whose weights it keeps."""
