@@ -90,7 +90,7 @@ def _of_interval(values: Array) -> Array:
     """The difference above which the interval excludes zero; ``values`` have mean zero."""
     seeds, units, _ = values.shape
     if units < 2:
-        return np.full(values.shape[-1], np.inf)
+        return np.full((values.shape[-1],), np.inf)
     of_units, of_seeds = variances(values)
     half = student(units - 1) * np.sqrt(of_units)
     if seeds > 1:
@@ -114,7 +114,7 @@ def _of_test(values: Array, comparisons: int) -> Array:
         return quantile * error - values.mean(0)
     k = int(np.searchsorted(np.cumsum(_signed_rank(units)), level, side="right"))
     if k == 0:
-        return np.full(values.shape[1], np.inf)
+        return np.full((values.shape[1],), np.inf)
     first, second = np.triu_indices(units)
     means = (values[first] + values[second]) / 2
     return cast("Array", -np.partition(means, k - 1, axis=0)[k - 1])
