@@ -15,7 +15,7 @@ from typing import Any, cast
 
 from search_spaces._domains import Choice, Each, Integer, LogUniform, Parameter, Uniform, walk
 from search_spaces._rules import paths
-from search_spaces._types import check_config, check_identifier, check_types
+from search_spaces._types import check_config, check_identifier, check_overrides, check_types
 from search_spaces._workers import Workers, check_workers_by_arm, most
 from trainables import user_files
 
@@ -83,6 +83,9 @@ class Search:
             raise ValueError(f"Search: unknown pruner {self.pruner!r} (choices: {choices})")
         if not self.objectives:
             raise ValueError("Search: objectives must name at least one, e.g. ('dice', '-ece')")
+        if list(self.rungs) != sorted({rung for rung in self.rungs if rung >= 1}):
+            raise ValueError(f"Search: rungs={self.rungs} must be increasing steps of at least 1")
+        check_overrides("Search: overrides", self.overrides)
 
 
 @dataclass(frozen=True)
@@ -185,8 +188,9 @@ class Space:
             )
         if self.name is not None:
             check_identifier("Space: name", self.name)
-        for name in self.arms:
+        for name, overrides in self.arms.items():
             check_identifier("Space: arm", name)
+            check_overrides(f"Space: arm {name!r}", overrides)
         for rule in self.constraints:
             paths(rule)
 

@@ -91,6 +91,22 @@ def check_config(value: Any, where: str, above: tuple[int, ...] = ()) -> None:
         check_config(inner, f"{where}.{key}", (*above, id(cast("object", value))))
 
 
+def check_overrides(where: str, overrides: Mapping[str, Any]) -> None:
+    """Check that no override of a config is replaced by a later one.
+
+    Raises:
+        ValueError: a path comes before one that contains it, e.g. ``train.steps`` before ``train``.
+    """
+    paths = list(overrides)
+    for i, later in enumerate(paths):
+        replaced = next((path for path in paths[:i] if path.startswith(f"{later}.")), None)
+        if replaced is not None:
+            raise ValueError(
+                f"{where} sets {replaced!r}, and then {later!r}, which replaces it; write"
+                f" {later!r} first, or only one of them"
+            )
+
+
 def _matches(value: Any, hint: Any) -> bool:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if origin is types.UnionType:

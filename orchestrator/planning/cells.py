@@ -131,6 +131,7 @@ def cells(space: Space) -> list[Cell]:
             the message then gives the factor that each parameter contributes.
     """
     by_key: dict[tuple[str, ...], Cell] = {}
+    names = set[str]()
     trials = 0
     for arm, template in templates(space):
         grid = _grid(template)
@@ -142,8 +143,9 @@ def cells(space: Space) -> list[Cell]:
             check_name("space: the cell's name", cell.name)
             if space.constraints and cell.ruled_out:
                 continue
-            if (*words, arm) in by_key:
+            if cell.name in names:  # arms may have grids of different lengths
                 raise ValueError(f"space: cells must differ in name, two are called {cell.name}")
+            names.add(cell.name)
             by_key[*words, arm] = cell
             trials += space.replicates
             if cell.searched:

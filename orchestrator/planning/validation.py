@@ -113,7 +113,23 @@ def check(space: Space) -> list[Cell]:
             workers = _workers(space, cell, stage)
             for config in configs if most(workers) > 1 else []:
                 check_shares(cell.name, config, workers)
+    _check_rungs_are_reached(space, checked)
     return checked
+
+
+def _check_rungs_are_reached(space: Space, checked: list[Cell]) -> None:
+    """Refuse a rung above the steps of every search trial; nothing would be stopped there."""
+    search, searched = space.search, [cell for cell in checked if cell.searched]
+    if search is None or any(
+        path == "train.steps" for c in searched for path, _ in walk(c.template)
+    ):
+        return
+    steps = [c.config(c.example, search.overrides, 0).train.steps for c in searched]
+    for rung in search.rungs if steps else ():
+        if rung > max(steps):
+            raise ValueError(
+                f"Search: no search trial reaches rung {rung} (train.steps is at most {max(steps)})"
+            )
 
 
 def _workers(space: Space, cell: Cell, stage: str) -> Workers:

@@ -125,6 +125,17 @@ def _endless() -> dict[str, object]:
             lambda: space(arms=["a"]),
             r"Space: arms=\['a'\] must be a mapping from text to a mapping",
         ),
+        (
+            lambda: space(arms={"a": {"train.steps": 20, "train": {"steps": 10}}}),
+            "arm 'a' sets 'train.steps', and then 'train', which replaces it; write 'train' first",
+        ),
+        (
+            lambda: Search(1, overrides={"task.synthetic.size": 8, "task": "synthetic"}),
+            "Search: overrides sets 'task.synthetic.size', and then 'task', which replaces it",
+        ),
+        (lambda: Search(2, rungs=(0, 5)), r"rungs=\(0, 5\) must be increasing steps of at least"),
+        (lambda: Search(2, rungs=(5, 5)), r"rungs=\(5, 5\) must be increasing steps of at least"),
+        (lambda: Search(2, rungs=(8, 4)), r"rungs=\(8, 4\) must be increasing steps of at least"),
         (lambda: space(config=None), "config=None must be a mapping from text to any value"),
         (lambda: space(config={"train": {1: 2}}), r"Space: config\.train: key 1 must be text"),
         (lambda: space(config=_endless()), r"Space: config\.again must not hold itself"),
@@ -206,6 +217,32 @@ def test_cells_of_one_reader_are_named_by_what_differs() -> None:
         "nuclei_default",
         "squares_default",
     ]
+
+
+def test_cells_of_one_name_are_refused_whatever_the_arms_grids() -> None:
+    """Results are stored by the cell's name, and would be averaged as seeds of one config."""
+    arms = {"twin": {"train.decay": Each("none", "linear")}, "linear_twin": {"train.steps": 20}}
+    with pytest.raises(ValueError, match="two are called linear_twin"):
+        cells(space(arms=arms))
+
+
+def test_an_arm_may_refine_what_it_sets() -> None:
+    arms = {"a": {"train": {"batch": 2}, "train.steps": 20}}
+    (cell,) = cells(space(arms=arms))
+    config = cell.config({}, {}, seed=0)
+    assert (config.train.batch, config.train.steps) == (2, 20)
+
+
+def test_a_rung_that_no_search_trial_reaches_is_refused() -> None:
+    """Nothing would ever be stopped at it."""
+    config = {**SMALL, "mode": SEARCHED}
+    steps = {"train.steps": 20, "train.validate_every": 10}
+    check(space(config=config, search=Search(2, steps, rungs=(10, 20))))
+    message = r"Search: no search trial reaches rung 30 \(train.steps is at most 20\)"
+    with pytest.raises(ValueError, match=message):
+        check(space(config=config, search=Search(2, steps, rungs=(10, 30))))
+    longer = {**config, "train": {"steps": Integer(10, 40), "validate_every": 10}}
+    check(space(config=longer, search=Search(2, rungs=(30,))))
 
 
 def test_two_data_sets_of_one_name_are_refused() -> None:
