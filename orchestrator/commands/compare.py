@@ -16,6 +16,7 @@ import pyarrow as pa
 from orchestrator.analyses import catalog
 from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import console, deliver
+from orchestrator.formatting import plural
 from orchestrator.heldout import paired
 from orchestrator.heldout.baselines import against_baseline, called
 from orchestrator.heldout.final_cells import IDENTITY, FinalCell, final_cells, without_data
@@ -45,6 +46,7 @@ def main(options: Namespace) -> int:
     else:
         other = _chosen(tables, finals, options.other)
         compared, family = _with_other(one, other, options), ("metric",)
+    _name_shared_trials(compared)
     cells = [cell for pair in compared for cell in pair]
     pairs = paired.Pairs(HeldOut(tables, load_metrics(), cells))
     found = [
@@ -106,6 +108,17 @@ def _with_other(
 
 def _say(text: str) -> None:
     console(stderr=True).print(f"segprint: {text}")
+
+
+def _name_shared_trials(compared: list[tuple[FinalCell, FinalCell]]) -> None:
+    """Print the pairs of cells that have trials in common."""
+    for left, right in compared:
+        shared = set(left.digests) & set(right.digests)
+        if shared:
+            console(stderr=True).print(
+                f"segprint: {_label(left)} and {_label(right)} share"
+                f" {plural(len(shared), 'trial')}, which cannot differ"
+            )
 
 
 def _chosen(tables: Catalog, finals: list[FinalCell], selector: str) -> list[FinalCell]:

@@ -29,6 +29,7 @@ from orchestrator.planning.detectable import detectable_differences
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.resources import workers_of
 from orchestrator.planning.same_name import check_same_study
+from orchestrator.planning.same_trials import same_trials
 from orchestrator.planning.scored_pixels import warnings
 from orchestrator.planning.stale_configs import outdated
 from orchestrator.planning.trainings import shared_trainings
@@ -87,6 +88,7 @@ def summarize(plan: Plan, ledger: Ledger, spread: Spread | None = None) -> PlanS
         "fronts": fronts(plan),
         "outdated": dataclasses.asdict(stale) if stale is not None else None,
         "warnings": [
+            *same_trials(plan),
             *warnings(_untrained(plan)),
             *store_load.warnings(ledger.store, sizes["to_run"], sizes["wall_seconds"]),
         ],

@@ -24,6 +24,7 @@ from orchestrator.planning import trial_state
 from orchestrator.planning.ceilings import ceilings
 from orchestrator.planning.cost import Estimator
 from orchestrator.planning.plan import Plan, Trial
+from orchestrator.planning.same_trials import same_trials
 from orchestrator.planning.validation import ready
 from orchestrator.report.cell_names import CellNames
 from orchestrator.sweep import timeouts
@@ -189,6 +190,7 @@ def remarks(plan: Plan, retry: str) -> Iterator[str]:
         yield f"{left_out} left out, whose weights the store does not keep"
     for name in plan.without_winner:
         yield f"{name}: no search trial finished within the limits, so none could be chosen"
+    yield from same_trials(plan)
     yield from ceilings(plan)
     if plan.budget_spent is not None:
         spent = f"the budget is spent, {plan.budget_spent}"

@@ -195,11 +195,16 @@ def wall_seconds(costs: Iterable[tuple[float, int]], cpus: int) -> float:
 def remaining(plan: Plan, estimator: Estimator) -> dict[TrialKey, RemainingTrial]:
     """Return the cost of every trial that the plan still lacks.
 
-    Trials whose configs are not known yet cost as much as the cell's example config.
+    Trials whose configs are not known yet cost as much as the cell's example config. Trials of one
+    config run once, and the others cost nothing.
     """
     trials: dict[TrialKey, RemainingTrial] = {}
+    digests = set[str]()
     for t, networks in networks_to_train(plan.pending, plan.kept, keeps=plan.keeps):
         cost = estimator.cost(t.config, networks)
+        if t.digest in digests:
+            cost = _nothing(cost)
+        digests.add(t.digest)
         key = TrialKey(t.cell.name, t.stage, t.index)
         trials[key] = RemainingTrial(cost, most(t.workers), networks)
     cells = {cell.name: cell for cell in plan.cells}
@@ -210,9 +215,15 @@ def remaining(plan: Plan, estimator: Estimator) -> dict[TrialKey, RemainingTrial
             cost = estimator.cost(example.search)
             trials[TrialKey(name, "search", index)] = RemainingTrial(cost, searching)
         for index in range(plan.finals_waiting.get(name, 0)):
-            cost = estimator.cost(example.final)
-            trials[TrialKey(name, "final", index)] = RemainingTrial(cost, final)
+            cost, networks = estimator.cost(example.final), 1
+            if dataclasses.replace(example.final, seed=index).digest() == example.search.digest():
+                cost, networks = _nothing(cost), 0  # the best search trial is this final trial
+            trials[TrialKey(name, "final", index)] = RemainingTrial(cost, final, networks)
     return trials
+
+
+def _nothing(cost: Cost) -> Cost:
+    return dataclasses.replace(cost, device_seconds=0.0, low=0.0, high=0.0)
 
 
 _timed: dict[object, Seconds | None] = {}

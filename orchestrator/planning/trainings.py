@@ -30,10 +30,15 @@ def networks_to_train(
 ) -> Iterator[tuple[Trial, int]]:
     """Yield each trial with the number of networks that it trains, if they run in this order.
 
-    ``kept`` are the trainings whose weights exist, ``keeps`` whether the trials keep theirs.
+    ``kept`` are the trainings whose weights exist, ``keeps`` whether the trials keep theirs. Trials
+    of one config run once.
     """
-    known = set(kept)
+    known, digests = set(kept), set[str]()
     for trial in trials:
+        if trial.digest in digests:
+            yield trial, 0
+            continue
+        digests.add(trial.digest)
         shared = shared_trainings(trial.config)
         left = [training for training in shared if training not in known]
         yield trial, len(left) if shared else trial.config.mode.runs

@@ -119,6 +119,7 @@ def _rounds(plan: Plan, context: SweepContext) -> Plan:
         if context.display.interrupted:
             break
         declare(plan, context.ledger)
+        context.display.renew(plan)
         context.budget.renew(plan, context.ledger)
         after = _progress(plan, context.retries)
         if not another_round(before, after) and context.budget.exhausted() is None:

@@ -47,6 +47,8 @@ class ProgressDisplay:
         default_factory=dict[TrialKey, "tuple[float, int]"]
     )
     """Device-seconds and workers of the trials that are left."""
+    _same: dict[str, list[TrialKey]] = field(default_factory=dict[str, list[TrialKey]])
+    """The trials of each config that is left, by digest; a config runs once."""
     _running: dict[str, Running] = field(default_factory=dict[str, Running])
     _tally: Counter[str] = field(default_factory=Counter[str])
     _best: dict[str, tuple[float, str]] = field(default_factory=dict[str, "tuple[float, str]"])
@@ -60,11 +62,9 @@ class ProgressDisplay:
     def begin(self, plan: Plan) -> None:
         """Start the clock, and print what is left to run."""
         self._began = time.monotonic()
-        left = remaining(plan, self.estimator)
-        self._left = {k: (t.cost.device_seconds, t.workers) for k, t in left.items()}
+        self.renew(plan)
         done = sum(t.state == "done" for t in plan.trials)
         self._tally = Counter({"committed before": done} if done else {})
-        self._planned = wall_seconds(self._left.values(), self.cpus)
         self.console.print(
             f"{plan.study}: {plural(len(self._left), 'trial')} to run, {done} committed,"
             f" about {clock(self._planned)} on {self.cpus} CPUs"
@@ -74,6 +74,15 @@ class ProgressDisplay:
                 get_renderable=self._table, console=self.console, refresh_per_second=2
             )
             self._live.start()
+
+    def renew(self, plan: Plan) -> None:
+        """Take over what is left after a round, in which the configs of final trials got known."""
+        left = remaining(plan, self.estimator)
+        self._left = {k: (t.cost.device_seconds, t.workers) for k, t in left.items()}
+        self._planned = wall_seconds(self._left.values(), self.cpus)
+        self._same = {}
+        for trial in plan.pending:
+            self._same.setdefault(trial.digest, []).append(_key(trial))
 
     def end(self) -> None:
         """Remove the table from the terminal."""
@@ -123,10 +132,10 @@ class ProgressDisplay:
         running = self._running.pop(tune_id, Running(trial))
         self._device_seconds += running.device_seconds
         if outcome != "failed" or given_up:
-            key = TrialKey(trial.cell.name, trial.stage, trial.index)
-            cost = self._left.pop(key, (0.0, 1))
-            self._planned = max(0.0, self._planned - wall_seconds([cost], self.cpus))
-            self._work_done += cost[0]
+            for key in dict.fromkeys([_key(trial), *self._same.get(trial.digest, [])]):
+                cost = self._left.pop(key, (0.0, 1))
+                self._planned = max(0.0, self._planned - wall_seconds([cost], self.cpus))
+                self._work_done += cost[0]
         self._tally[outcome] += 1
         task = trial.config.tested.title
         if best is not None and best > self._best.get(task, (-1.0, ""))[0]:
@@ -172,3 +181,7 @@ class ProgressDisplay:
                 "best", Text(f"{printable(task)}: validation Dice {score:.3f}, {printable(label)}")
             )
         return table
+
+
+def _key(trial: Trial) -> TrialKey:
+    return TrialKey(trial.cell.name, trial.stage, trial.index)
