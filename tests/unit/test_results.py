@@ -84,7 +84,7 @@ def test_pairing_is_sharper_than_two_intervals_where_cases_differ_more_than_arms
 def test_an_arm_compared_with_itself_differs_by_nothing(filled: Ledger, inline: Segprint) -> None:
     url = filled.store.url
     said = inline("--store", url, "compare", "study/good", "study/good", "--json")
-    assert "study/good and study/good share " in said.stderr
+    assert "study/task_good and study/task_good share 2 trials" in said.stderr
     assert said.returncode == 0
     for row in json.loads(said.stdout):
         assert row["difference"] == row["difference_low"] == row["difference_high"] == 0
