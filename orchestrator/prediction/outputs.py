@@ -21,6 +21,7 @@ from trainables.datasets import Raster
 from trainables.decoding.volumes import NIFTI, Voxels
 from trainables.training.trained_model import Segmentation
 
+MASK_SUFFIXES = (".png", ".nii.gz")
 SIXTEEN_BIT = 2**16 - 1
 SHEET_COLUMNS = 4
 SHEET_SIDE = 320
@@ -104,7 +105,9 @@ class Outputs:
     # -- records ------------------------------------------------------------------------------
 
     def record(self, name: str) -> dict[str, Any] | None:
-        """Return the record of an image that was predicted before; None without a valid one."""
+        """Return the record of an image that was predicted before; None without one or a mask."""
+        if not any((self.folder / "masks" / f"{name}{end}").is_file() for end in MASK_SUFFIXES):
+            return None
         try:
             content = json.loads(self._record(name).read_text(encoding="utf-8"))
         except (OSError, ValueError):

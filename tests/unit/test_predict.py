@@ -120,6 +120,10 @@ def test_a_second_call_predicts_only_what_is_missing_or_changed(
     PIL.Image.fromarray(square(41)).save(tmp_path / "a.png")
     inline("predict", config.digest(), "a.png", "-o", "out")
     assert opened(masks / "a.png").shape == (41, 41)
+    (masks / "a.png").unlink()
+    once_more = inline("predict", config.digest(), "a.png", "-o", "out")
+    assert "predicted before" not in once_more.stderr
+    assert opened(masks / "a.png").shape == (41, 41)
     tested = inline("predict", config.digest(), "nuclei", "-o", "out")
     assert tested.returncode == 0, tested.stderr
     assert opened(masks / "nuclei" / "dsb-test.png").shape == (512, 128)
