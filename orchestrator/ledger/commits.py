@@ -32,6 +32,14 @@ class NewerError(DamagedError):
     """A newer Segprint wrote the object, so that this one cannot read it; it is not damaged."""
 
 
+class MisplacedError(DamagedError):
+    """A commit record is under the key of another commit."""
+
+    def __init__(self, record: Record) -> None:
+        super().__init__(f"{record.key}: it holds {record.digest} {record.outcome}")
+        self.record = record
+
+
 @dataclass(frozen=True)
 class Commit:
     """A committed attempt, as far as the key of its record shows it."""
@@ -135,8 +143,8 @@ class Record:
         """Read a record.
 
         Raises:
-            DamagedError: it does not parse, does not match its hash, or comes from a newer
-                Segprint.
+            DamagedError: it does not parse, does not match its hash, is under the key of another
+                commit, or comes from a newer Segprint.
         """
         try:
             content: dict[str, Any] = json.loads(value)
@@ -158,6 +166,8 @@ class Record:
                 f"{key}: written with schema {record.schema}, this Segprint knows"
                 f" {SCHEMA_VERSION}: update it"
             )
+        if Commit.key_of(record.digest, record.outcome, record.attempt) != key:
+            raise MisplacedError(record)
         return record
 
 

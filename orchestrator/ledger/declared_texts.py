@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from orchestrator.ledger import shared_declarations
 from orchestrator.ledger.shared_declarations import is_shared
-from orchestrator.ledger.stored_json import is_text, warn_once
+from orchestrator.ledger.stored_json import is_object, warn_once
 from orchestrator.storage.object_store import Store
 from search_spaces._types import LONGEST_NAME
 
@@ -40,12 +40,12 @@ def read(store: Store, revisions: Mapping[Revision, Sequence[str]]) -> Texts:
 def compact(store: Store, revisions: Mapping[Revision, Sequence[str]]) -> None:
     """Copy declarations that have an object each and no copy yet, and all of their revision."""
     for revision, keys in revisions.items():
-        texts = _copied(store, revision)
-        missing = [key for key in keys if key not in texts]
+        copied = _readable(_copied(store, revision))
+        missing = [key for key in keys if key not in copied]
         if missing:
-            texts = _shared_texts(store, revision) | texts | store.get_many(missing)
-            readable = {key: text for key, text in sorted(texts.items()) if is_text(text)}
-            store.put(copy_key(*revision), shared_declarations.dump(readable))
+            texts = _readable(_shared_texts(store, revision) | copied | store.get_many(missing))
+            if texts.keys() != copied.keys():
+                store.put(copy_key(*revision), shared_declarations.dump(texts))
 
 
 def shared(
@@ -82,6 +82,11 @@ def _copied(store: Store, revision: Revision) -> Texts:
         return _texts(store, [copy_key(*revision)], whole=True)
     except ValueError:
         return {}
+
+
+def _readable(texts: Texts) -> Texts:
+    """Return the texts that parse, sorted by key; a damaged one may be replaced by its owner."""
+    return {key: text for key, text in sorted(texts.items()) if is_object(text)}
 
 
 def _shared_texts(store: Store, revision: Revision) -> Texts:

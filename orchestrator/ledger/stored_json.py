@@ -33,14 +33,13 @@ def dump_object(content: Mapping[str, Any]) -> bytes:
     return json.dumps(content, indent=1, sort_keys=True).encode()
 
 
-def is_text(content: str | bytes | None) -> bool:
-    """Whether a stored content is there and can be decoded."""
-    if isinstance(content, bytes):
-        try:
-            content = content.decode()
-        except UnicodeDecodeError:
-            return False
-    return content is not None
+def is_object(text: str | bytes) -> bool:
+    """Whether a stored text is a JSON object in UTF-8."""
+    try:
+        value = json.loads(text.decode() if isinstance(text, bytes) else text)
+    except (ValueError, RecursionError):
+        return False
+    return isinstance(value, dict)
 
 
 @functools.cache

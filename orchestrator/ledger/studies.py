@@ -295,7 +295,9 @@ class Studies:
         keys = self.store.list(f"studies/{study}/")
         copy = declared_texts.copy_key(study, "").removesuffix(".parquet")
         copies = [k for k in self.store.list(declared_texts.COMPACTED) if k.startswith(copy)]
-        for key in [*keys, *copies]:
+        description = f"studies/{study}/space.json"
+        # Without its description, what is left after a kill is no study.
+        for key in [description, *copies, *(key for key in keys if key != description)]:
             self.store.delete(key)
         return len(keys)
 

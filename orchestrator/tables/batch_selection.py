@@ -21,8 +21,9 @@ from orchestrator.ledger.commits import (
 from orchestrator.ledger.parquet import decode, with_dictionaries
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log
+from orchestrator.tables.compaction_log import PREFIX as BATCHES
 from orchestrator.tables.compaction_log import TABLES, Batch, compacted_attempts
-from orchestrator.tables.lost_records import lost
+from orchestrator.tables.lost_records import lost, readmit
 from orchestrator.tables.retrained import note_checked, retrained
 
 MOST_COMMITS, MOST_BYTES = 2000, 32 << 20
@@ -56,14 +57,17 @@ def next_batch(
     entries = store.entries(PREFIX)
     replaced = retrained(store, known, entries, whole=True)
     known = {k: attempt for k, attempt in known.items() if k not in replaced}
+    readmit(store, known.keys() & {entry.key for entry in entries})
     number = (trials.batch if trials else 0) + 1
     key = Batch.key(number)
     try:
         batch = Batch.load(key, store.get(key))
     except KeyError:
-        listed = [e.key for e in entries if e.key not in known and Commit.parse(e.key)]
+        later = _members_after(store, key)  # a rebuild comes here if a batch is lost
+        new = (e.key for e in entries if e.key not in known and Commit.parse(e.key))
+        listed = [k for k in new if k not in later]
         members, rows, objects = _readable(store, listed, notice, renew)
-        if not members:
+        if not members and not later:
             note_checked(store, entries)
             return None
         at = datetime.now(UTC).isoformat(timespec="seconds")
@@ -89,6 +93,12 @@ def next_batch(
         batch = Batch(number, batch.at, members, objects)
         store.put(key, batch.dump())
     return batch, rows
+
+
+def _members_after(store: Store, key: str) -> set[str]:
+    """Return the commits of the batches after the one of a key."""
+    keys = [k for k in store.list(BATCHES) if k > key]
+    return {m for k, v in store.get_many(keys).items() for m in Batch.load(k, v).members}
 
 
 def _has(store: Store, name: str, number: int) -> bool:
@@ -146,8 +156,6 @@ def _rows(
     """Return an attempt's rows by table; the error if an object is not what was committed."""
     if isinstance(record, DamagedError):
         return record
-    if Commit.key_of(record.digest, record.outcome, record.attempt) != record.key:
-        return DamagedError(f"{record.key}: it holds {record.digest} {record.outcome}")
     labels = record.labels
     tables: dict[str, pa.Table] = {}
     try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -57,6 +57,8 @@ class Batch:
             if content.pop("sha256") != _hash(content):
                 raise ValueError("its content and its hash differ")
             number, at = int(content["number"]), str(content["at"])
+            if Batch.key(number) != key:
+                raise ValueError(f"it is batch {number}")
             return Batch(number, at, dict(content["members"]), dict(content.get("objects", {})))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise DamagedError(
@@ -76,6 +78,12 @@ def batches(store: Store) -> list[Batch]:
     """
     values = store.get_many(store.list(PREFIX))
     return [Batch.load(key, values[key]) for key in sorted(values)]
+
+
+def missing_numbers(known: Sequence[Batch]) -> list[int]:
+    """Return the numbers of the batches that are lost: a later one is there."""
+    numbers = {batch.number for batch in known}
+    return [n for n in range(1, max(numbers, default=0)) if n not in numbers]
 
 
 def compacted_attempts(store: Store, trials: TableVersion) -> dict[str, str]:

@@ -13,7 +13,6 @@ import pyarrow as pa
 from orchestrator.ledger import shared_declarations
 from orchestrator.ledger.commits import (
     PREFIX,
-    Commit,
     DamagedError,
     NewerError,
     Record,
@@ -23,7 +22,7 @@ from orchestrator.ledger.parquet import read_parquet, verify
 from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log, file_cache
-from orchestrator.tables.compaction_log import Batch, batches, compacted_attempts
+from orchestrator.tables.compaction_log import Batch, batches, compacted_attempts, missing_numbers
 from orchestrator.tables.delta_log import TableVersion
 from orchestrator.tables.log_seal import ROOT, DataFile
 from orchestrator.tables.lost_records import QUARANTINE, lost, restore
@@ -74,7 +73,6 @@ class Check:
             self.counts["commits"] += 1
             if isinstance(record, Record):
                 records.append(record)
-                yield from self._check_place(record)
                 yield from self._check_objects(record, objects)
                 yield from self._check_current(record)
             elif isinstance(record, NewerError):
@@ -87,6 +85,9 @@ class Check:
             self.counts["batches"] = len(known)
         except DamagedError as error:
             yield Finding("damage", ROOT, str(error), REBUILD)
+        for number in missing_numbers(known):
+            what = "is lost: which attempts the versions from it on had is unknown"
+            yield Finding("note", Batch.key(number), what, "none; no row is lost")
         yield from self._check_lost(keys, known)
         yield from self._check_uncommitted(records, objects)
         for name in SCHEMAS:
@@ -140,12 +141,6 @@ class Check:
             return error
 
     # -- commits ------------------------------------------------------------------------------
-
-    def _check_place(self, record: Record) -> Iterator[Finding]:
-        """The key of a record must agree with its content."""
-        if Commit.key_of(record.digest, record.outcome, record.attempt) != record.key:
-            error = DamagedError(f"it holds {record.digest} {record.outcome}")
-            yield self._damaged(record.key, record.attempt, error)
 
     def _check_current(self, record: Record) -> Iterator[Finding]:
         """The tables must not hold another attempt than the record names."""

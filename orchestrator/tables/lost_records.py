@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
@@ -39,6 +39,18 @@ def lost(store: Store, attempts: Mapping[str, str], listed: Iterable[str]) -> di
     present = store.get_many(missing)
     aside = {PREFIX + key.removeprefix(QUARANTINE) for key in store.list(QUARANTINE)}
     return {key: attempts[key] for key in missing if key not in present and key not in aside}
+
+
+def readmit(store: Store, keys: Collection[str]) -> None:
+    """Move the quarantined records of commits that have a record again below ``replaced/``.
+
+    Where they were, they would hide the loss of the new record.
+    """
+    for aside in store.list(QUARANTINE):
+        name = aside.removeprefix(QUARANTINE)
+        if PREFIX + name in keys:
+            store.put(f"{QUARANTINE}replaced/{name}", store.get(aside))
+            store.delete(aside)
 
 
 def restore(store: Store, attempts: Mapping[str, str]) -> dict[str, Record | DamagedError]:

@@ -26,7 +26,7 @@ from orchestrator.ledger.commits import (
 from orchestrator.ledger.parquet import decode
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log, file_cache
-from orchestrator.tables.compaction_log import batches, compacted_attempts
+from orchestrator.tables.compaction_log import Batch, batches, compacted_attempts, missing_numbers
 from orchestrator.tables.delta_log import TableVersion
 from orchestrator.tables.log_seal import ROOT
 from orchestrator.tables.lost_records import lost
@@ -98,6 +98,9 @@ class Snapshot:
         listed = store.entries(PREFIX)
         commits = (Commit.parse(entry.key) for entry in listed)
         self._commits = {commit.key: commit for commit in commits if commit is not None}
+        for entry in listed:
+            if Commit.parse(entry.key) is None:
+                self._report(f"{entry.key}: not the name of a commit record; not read")
         for key, record in retrained(store, self._compacted, listed).items():
             self._records[key] = record
             del self._compacted[key]  # its rows are read from the attempt's objects
@@ -176,8 +179,15 @@ class Snapshot:
 
     def _go_back_to(self, version: int) -> None:
         known = batches(self.store)
-        if not 1 <= version <= len(known):
-            raise ValueError(f"version {version} is none of the store's (choices: 1..{len(known)})")
+        last = known[-1].number if known else 0
+        if not 1 <= version <= last:
+            raise ValueError(f"version {version} is none of the store's (choices: 1..{last})")
+        gone = [number for number in missing_numbers(known) if number <= version]
+        if gone:
+            raise ValueError(
+                f"version {version} is unknown: {Batch.key(gone[0])}, which names its attempts, is"
+                " lost; read without --version"
+            )
         keys = {key for batch in known if batch.number <= version for key in batch.members}
         self._commits = {key: c for key, c in self._commits.items() if key in keys}
 

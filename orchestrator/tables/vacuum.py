@@ -11,6 +11,7 @@ from orchestrator.ledger.commits import (
     PREFIX,
     Commit,
     DamagedError,
+    MisplacedError,
     NewerError,
     Record,
     load_record,
@@ -89,8 +90,9 @@ def _uncommitted(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
         record = load_record(key, value)
         if isinstance(record, NewerError):
             raise record
-        if isinstance(record, Record):
-            named |= {stored.key for stored in record.tables.values()}
+        kept = record.record if isinstance(record, MisplacedError) else record
+        if isinstance(kept, Record):
+            named |= {stored.key for stored in kept.tables.values()}
         else:  # a damaged record may need any object of its digest
             spared.add(key.removeprefix(PREFIX).partition(".")[0])
     for entry in written:
