@@ -1,4 +1,4 @@
-"""Records, batches and declarations under a wrong name or gone: no row is doubled or lost unnamed."""
+"""Records, batches and declarations under a wrong name or gone: no row is doubled or hidden."""
 
 from __future__ import annotations
 
