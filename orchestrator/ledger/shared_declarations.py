@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import io
-import json
 from collections.abc import Mapping, Sequence
 
 import pyarrow as pa
 
+from orchestrator.ledger.declared_slots import parse_declaration
 from orchestrator.ledger.parquet import read_parquet, to_parquet
 
 SCHEMA = pa.schema([("key", pa.string()), ("about", pa.string())])
@@ -37,8 +37,8 @@ def load(key: str, value: bytes, columns: Sequence[str]) -> pa.Table:
 
 
 def verify(key: str, value: bytes) -> None:
-    """Raise ``ValueError`` unless an object below ``studies/`` parses."""
+    """Raise ``ValueError`` unless an object below ``studies/`` parses and is of its key."""
     if is_shared(key):
         load(key, value, SCHEMA.names)
     else:
-        json.loads(value)
+        parse_declaration(key, value)

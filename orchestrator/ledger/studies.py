@@ -16,6 +16,7 @@ from typing import Any, NotRequired, TypedDict, TypeVar, Unpack, cast
 
 from orchestrator.formatting import printable
 from orchestrator.ledger import declared_texts, shared_declarations
+from orchestrator.ledger.declared_slots import parse_declaration, with_slot
 from orchestrator.ledger.shared_declarations import is_shared
 from orchestrator.ledger.stored_json import dump_object, parse_object, warn_once
 from orchestrator.storage.object_store import Store
@@ -108,7 +109,7 @@ class Studies:
 
     def declare(self, slot: Declared, declaration: Declaration) -> None:
         """Declare a trial; the first declaration of a slot wins."""
-        self.store.create(slot.key, dump_object(declaration))
+        self.store.create(slot.key, dump_object(with_slot(slot.key, declaration)))
 
     def declare_all(self, trials: Iterable[tuple[Declared, Declaration]]) -> None:
         """Declare trials of one study and revision; many of them share an object.
@@ -191,15 +192,15 @@ class Studies:
         Raises:
             ValueError: a declaration is damaged; names its key.
         """
-        contents = self._contents(slots)
-        return {key: cast("Declaration", parse_object(key, text)) for key, text in contents.items()}
+        texts = self._contents(slots).items()
+        return {key: cast("Declaration", parse_declaration(key, text)) for key, text in texts}
 
     def undamaged(self, slots: Iterable[Declared]) -> dict[str, Declaration]:
         """Return what :meth:`declarations` does, without damaged ones, which are reported."""
         declarations: dict[str, Declaration] = {}
         for key, text in self._contents(slots).items():
             try:
-                value = parse_object(key, text)
+                value = parse_declaration(key, text)
                 absent = [name for name in REQUIRED if name not in value]
                 if absent:
                     raise ValueError(f"{printable(key)} in the store lacks {', '.join(absent)}")

@@ -260,11 +260,11 @@ class Check:
     # -- declarations -------------------------------------------------------------------------
 
     def _check_declarations(self) -> Iterator[Finding]:
-        """Every object below ``studies/`` must parse."""
+        """Every object below ``studies/`` must parse, and declare what its key names."""
         for key, value in self._values(self.store.list("studies/")):
             self.counts["declarations"] += 1
             try:
                 shared_declarations.verify(key, value)
             except ValueError as error:
                 cure = "delete it, then sweep again: it is declared again"
-                yield Finding("damage", key, f"does not parse: {error}", cure)
+                yield Finding("damage", key, str(error), cure)

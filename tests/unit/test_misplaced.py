@@ -32,7 +32,7 @@ def ledger(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
 def digests(ledger: Ledger) -> tuple[list[str], str]:
     """The digests of the rows in ``trials``, and the problems that reading them names."""
     snapshot = Snapshot(ledger.store)
-    rows = snapshot.table("trials")["digest"].to_pylist()
+    rows = [str(digest) for digest in snapshot.table("trials")["digest"].to_pylist()]
     return sorted(rows), " ".join(snapshot.problems)
 
 
@@ -44,7 +44,8 @@ def collect_old_garbage(ledger: Ledger) -> None:
 
 def versions(ledger: Ledger, count: int) -> list[list[str]]:
     snapshots = [Snapshot(ledger.store, n + 1) for n in range(count)]
-    return [sorted(s.table("trials")["digest"].to_pylist()) for s in snapshots]
+    columns = [s.table("trials")["digest"].to_pylist() for s in snapshots]
+    return [sorted(map(str, column)) for column in columns]
 
 
 @pytest.mark.parametrize("copy", [D2, "commits/d3.finished.json", "commits/D1.finished.json"])
@@ -135,6 +136,22 @@ def test_a_damaged_declaration_that_was_copied_is_declared_again(ledger: Ledger)
     ledger.studies.declare(slot, {"arm": "a", "config": {}, "values": {}})
     ledger.studies.compact()
     assert ledger.studies.undamaged([slot])[slot.key]["arm"] == "a"
+
+
+@pytest.mark.parametrize("other", ["cell/final-0001-d1", "other/final-0000-d1"])
+def test_a_declaration_under_the_key_of_another_slot_is_named_and_left_out(
+    ledger: Ledger, other: str
+) -> None:
+    slot = Declared("s", "r1", "cell", "final", 0, "d1")
+    ledger.studies.declare(slot, {"arm": "a", "config": {}, "values": {}})
+    moved = Declared.parse(f"studies/s/r1/{other}.json")
+    assert moved is not None
+    ledger.store.put(moved.key, ledger.store.get(slot.key))
+    assert ledger.studies.undamaged([slot, moved]) == ledger.studies.declarations([slot])
+    with pytest.raises(ValueError, match=f"{moved.key} in the store declares cell/final-0000-d1"):
+        ledger.studies.declarations([moved])
+    (finding,) = [f for f in Check(ledger.store).run() if f.kind == "damage"]
+    assert finding.where == moved.key
 
 
 class KilledError(Exception):
