@@ -188,8 +188,19 @@ class Snapshot:
                 f"version {version} is unknown: {Batch.key(gone[0])}, which names its attempts, is"
                 " lost; read without --version"
             )
-        keys = {key for batch in known if batch.number <= version for key in batch.members}
-        self._commits = {key: c for key, c in self._commits.items() if key in keys}
+        had = {k: a for batch in known if batch.number <= version for k, a in batch.members.items()}
+        for key in had.keys() & self._commits:
+            if self._attempt(key, had[key]) != had[key]:
+                self._report(
+                    f"{key}: its trial was trained again since version {version}; left out"
+                )
+                del had[key]
+        self._commits = {key: c for key, c in self._commits.items() if key in had}
+
+    def _attempt(self, key: str, unread: str) -> str:
+        """Return the attempt of a commit that is read; ``unread`` if its record was not needed."""
+        record = self._records.get(key)
+        return record.attempt if isinstance(record, Record) else self._compacted.get(key, unread)
 
     def _read_objects(self, name: str, keys: set[str], digests: set[str] | None) -> pa.Table:
         """Return the rows of some commits from the attempts' own objects, verified.

@@ -120,6 +120,18 @@ def test_a_version_whose_batches_are_lost_is_refused_and_a_rebuild_fills_the_gap
     assert list(Check(ledger.store).run()) == []
 
 
+def test_a_version_never_shows_an_attempt_that_was_trained_after_it(ledger: Ledger) -> None:
+    compaction.compact_committed(ledger.store)
+    ledger.store.delete(D1)
+    commit(ledger, "d1", rows=5)
+    for attempts in (1, 0):  # before and after the new attempt is compacted
+        snapshot = Snapshot(ledger.store, 1)
+        assert snapshot.table("steps")["digest"].to_pylist() == ["d2"] * 3
+        assert f"{D1}: its trial was trained again since version 1" in " ".join(snapshot.problems)
+        assert compaction.compact_committed(ledger.store) == attempts
+    assert versions(ledger, 2)[1] == ["d1", "d2"]
+
+
 def test_a_batch_under_the_number_of_another_is_damage(ledger: Ledger) -> None:
     compaction.compact_committed(ledger.store)
     commit(ledger, "d3")
