@@ -165,8 +165,12 @@ class Studies:
         for name in [study] if study else self._names(keys, retired=False):
             try:
                 slots += self._slots(revisions.get((name, self._revision(name)), []), whole=False)
-            except KeyError:  # no sweep of this study has started
-                continue
+            except KeyError:
+                if name in self._names(keys, retired=True):  # else no sweep of it has started
+                    warn_once(
+                        f"studies/{name}/space.json is gone; the trials of this study are left out"
+                        f" until it is swept again (or deleted: `segprint note {name} --delete`)"
+                    )
             except ValueError as error:
                 if strict:
                     raise

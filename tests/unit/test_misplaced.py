@@ -171,7 +171,7 @@ class KilledError(Exception):
 
 
 def test_a_killed_deletion_of_a_study_leaves_no_part_of_it(
-    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     studies = ledger.studies
     for i in range(3):
@@ -191,4 +191,8 @@ def test_a_killed_deletion_of_a_study_leaves_no_part_of_it(
     with pytest.raises(KilledError):
         studies.forget("s")
     assert studies.current() == []
-    assert "s" in studies.names()
+    assert "studies/s/space.json is gone" in caplog.text
+    assert "s" in studies.names(), "it can be deleted again"
+    monkeypatch.undo()
+    studies.forget("s")
+    assert studies.names() == ledger.store.list("studies/") == []
