@@ -83,9 +83,12 @@ def test_a_plan_is_that_of_the_command_line(url: str, inline: Segprint, tmp_path
 def test_a_complete_study_runs_nothing_and_has_the_rows_of_the_views(
     study: Study, url: str, inline: Segprint
 ) -> None:
-    before = Store(url).list("")
+    def results() -> list[str]:
+        return [key for key in Store(url).list("") if not key.startswith("drivers/")]
+
+    before = results()
     assert study.run().complete
-    assert Store(url).list("") == before
+    assert results() == before
     sql = "SELECT cell, dice, dice_low, seeds FROM leaderboard ORDER BY cell"
     expected = json.loads(inline("--store", url, "query", sql, "--json").stdout)
     columns = ["cell", "dice", "dice_low", "seeds"]
