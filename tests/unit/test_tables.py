@@ -148,7 +148,8 @@ def test_seeds_are_counted_together(ledger: Ledger) -> None:
     (row,) = catalog(ledger)["leaderboard"].to_pylist()
     assert row["seeds"] == 2
     assert row["dice"] == pytest.approx(0.75)
-    assert (row["dice_low"], row["dice_high"]) == (0.5, 1.0)
+    # Student's t of two seeds, 0.5 and 1, is 12.7 standard errors of 0.25 wide: beyond both limits.
+    assert (row["dice_low"], row["dice_high"]) == (0.0, 1.0)
 
 
 def test_sql_reads_every_view(tables: Catalog) -> None:
@@ -209,7 +210,7 @@ def test_bootstrap_intervals_cover_the_truth_about_as_often_as_they_say() -> Non
     for i in range(200):
         values = draws.normal(0.0, 1.0, 40)
         counted = bootstrap.weights(["run"] * 40, list(map(str, range(40))), 400, i)
-        _, low, high = bootstrap.mean_interval(values, counted)
+        low, high = bootstrap.interval(counted @ values / counted.sum(1))
         covered += int(low <= 0 <= high)
     assert 0.89 <= covered / 200 <= 0.98  # 95 % within Monte-Carlo error, a little low at n = 40
 
