@@ -42,6 +42,8 @@ class Bucket:
     conditional: bool = True
     """Whether ``If-None-Match`` is respected; else several creators of an object win."""
     objects: dict[str, Object] = field(default_factory=dict[str, Object])
+    changes: int = 0
+    """How often an object was written or deleted."""
 
     # -- without faults -----------------------------------------------------------------------
 
@@ -50,7 +52,12 @@ class Bucket:
         if create and self.conditional and key in self.objects:
             return False
         self.objects[key] = Object(value, self.network.now)
+        self.changes += 1
         return True
+
+    def remove(self, key: str) -> None:
+        """Delete an object."""
+        self.changes += self.objects.pop(key, None) is not None
 
     def keys(self, prefix: str) -> list[str]:
         """List keys; a stale listing lacks what was written in the last seconds."""
@@ -93,7 +100,7 @@ class Bucket:
 
     def rm_file(self, path: str) -> None:
         key = path.removeprefix(ROOT)
-        self.network.request("delete", key, lambda: self.objects.pop(key, None))
+        self.network.request("delete", key, lambda: self.remove(key))
 
     def call_s3(self, call: str, *, Bucket: str, Key: str) -> None:
         assert call == "head_object"

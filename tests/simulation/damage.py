@@ -46,6 +46,7 @@ def overlay(world: World) -> None:
 def _replace(world: World, objects: dict[str, Object]) -> None:
     world.bucket.objects.clear()
     world.bucket.objects.update(objects)
+    world.bucket.changes += 1
     world.late.clear()
     world.sleep(HOUR)
 
@@ -81,6 +82,7 @@ def strike(world: World, kind: str, which: int, *, lost: bool) -> None:
         return
     key = keys[which % len(keys)]
     before = world.bucket.objects.pop(key)
+    world.bucket.changes += 1
     if not lost:
         value = bytearray(before.value)
         value[len(value) // 2] ^= 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -12,6 +13,7 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
+    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -30,7 +32,7 @@ from tests.simulation.actions import (
     Renew,
     Vacuum,
 )
-from tests.simulation.world import FAULTS, Pause, World
+from tests.simulation.world import DEATHS, FAULTS, Pause, World
 
 DAY = 86400.0
 MACHINES = st.integers(0, 2)
@@ -59,12 +61,11 @@ def plans(
 ) -> Any:
     """Return plans of a process that makes about so many requests, and perhaps ``later`` ones."""
     numbers = st.integers(0, requests - 1)
+    numbers = numbers if later is None else numbers | later
     pauses = st.builds(Pause, SECONDS, st.none() | meanwhile)
-    return st.dictionaries(
-        numbers if later is None else numbers | later,
-        st.sampled_from(FAULTS) | pauses,
-        max_size=2,
-    )
+    event = st.one_of(st.sampled_from(DEATHS), st.sampled_from(FAULTS), pauses)
+    one = st.builds(lambda number, event: {number: event}, numbers, event)
+    return st.one_of(st.just({}), one, st.builds(operator.or_, one, one))
 
 
 class Sequences(RuleBasedStateMachine):
@@ -87,6 +88,11 @@ class Sequences(RuleBasedStateMachine):
         self.world.close()
 
 
+def has_rows(sequences: Sequences) -> bool:
+    """Whether a process committed an attempt, or tried to."""
+    return sequences.world.attempts > 0
+
+
 class Rows(Sequences):
     """Writers, committers, vacuums and readers."""
 
@@ -98,7 +104,7 @@ class Rows(Sequences):
     def commit(self, action: Commit) -> None:
         action(self.world)
 
-    @rule(action=st.builds(Compact, machine=MACHINES, plan=plans(50)))
+    @rule(action=st.builds(Compact, machine=MACHINES, plan=plans(35)))
     def compact(self, action: Compact) -> None:
         action(self.world)
 
@@ -107,14 +113,17 @@ class Rows(Sequences):
         first(self.world)
         then(self.world)
 
-    @rule(action=st.builds(Merge, machine=MACHINES, plan=plans(40)))
+    @precondition(has_rows)
+    @rule(action=st.builds(Merge, machine=MACHINES, plan=plans(25)))
     def merge(self, action: Merge) -> None:
         action(self.world)
 
-    @rule(action=st.builds(Rebuild, machine=MACHINES, plan=plans(80)))
+    @precondition(has_rows)
+    @rule(action=st.builds(Rebuild, machine=MACHINES, plan=plans(60)))
     def rebuild(self, action: Rebuild) -> None:
         action(self.world)
 
+    @precondition(has_rows)
     @rule(action=st.builds(Vacuum, machine=MACHINES, plan=plans(50)))
     def vacuum(self, action: Vacuum) -> None:
         action(self.world)
@@ -124,6 +133,7 @@ class Rows(Sequences):
         self.world.step()
         change(self.world)
 
+    @precondition(has_rows)
     @rule(kind=st.sampled_from(sorted(damage.KINDS)), which=st.integers(0, 5), lost=st.booleans())
     def damage(self, kind: str, which: int, lost: bool) -> None:
         self.world.step()
@@ -184,6 +194,7 @@ def simulate(
         stateful_step_count=steps,
         deadline=None,
         derandomize=seed is None,
+        report_multiple_bugs=False,
         database=None,
         phases=[Phase.generate, *([Phase.shrink] if shrink else [])],
         verbosity=Verbosity.normal,

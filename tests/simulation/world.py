@@ -43,6 +43,7 @@ FAULTS: tuple[Fault, ...] = (
     "stale",
     "repeated late",
 )
+DEATHS = FAULTS[:2]
 TABLES = ("steps", "trials")
 COLUMNS = {
     "steps": ("step", "loss_sum"),
@@ -50,6 +51,7 @@ COLUMNS = {
 }
 """The tables and columns of the simulation; the others are treated the same, and take time."""
 REQUEST_SECONDS = 0.01
+MOST_REQUESTS = 3000
 MOST_PATIENCE = 400.0
 """Seconds after which a process that waits for another one is stopped by its user."""
 Result = TypeVar("Result")
@@ -106,7 +108,7 @@ class World:
         self.late: list[Callable[[], object]] = []
         self.processes: dict[int, Process] = {}
         self.drivers: list[Driver] = []
-        self.attempts = 0
+        self.attempts = self.checked = 0
         self.steps = 0
         self.process = self.start(0)
         memory = "/dev/shm" if Path("/dev/shm").is_dir() else None
@@ -201,6 +203,7 @@ class World:
             raise DeathError
         event = process.plan.get(process.requests)
         process.requests += 1
+        assert process.requests < MOST_REQUESTS, "a process does not end"
         self.now += REQUEST_SECONDS
         if isinstance(event, Pause):
             self.now += event.seconds
@@ -245,5 +248,7 @@ class World:
         self.steps += 1
 
     def check(self) -> None:
-        """Let a reader of another machine check the history."""
-        self.history.check(self.store)
+        """Let a reader of another machine check the history, unless nothing was written since."""
+        if self.bucket.changes != self.checked:
+            self.history.check(self.store)
+            self.checked = self.bucket.changes
