@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
@@ -84,6 +85,19 @@ def missing_numbers(known: Sequence[Batch]) -> list[int]:
     """Return the numbers of the batches that are lost: a later one is there."""
     numbers = {batch.number for batch in known}
     return [n for n in range(1, max(numbers, default=0)) if n not in numbers]
+
+
+def pending_attempts(store: Store, last: int) -> dict[str, str]:
+    """Return the attempts of the batches after ``last``, which a committer began and did not end.
+
+    A damaged batch is left out: ``segprint tables check`` names it.
+    """
+    keys = [key for key in store.list(PREFIX) if key > Batch.key(last)]
+    attempts: dict[str, str] = {}
+    for key, value in store.get_many(keys).items():
+        with contextlib.suppress(DamagedError):
+            attempts |= Batch.load(key, value).members
+    return attempts
 
 
 def compacted_attempts(store: Store, trials: TableVersion) -> dict[str, str]:

@@ -26,7 +26,13 @@ from orchestrator.ledger.commits import (
 from orchestrator.ledger.parquet import decode
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log, file_cache
-from orchestrator.tables.compaction_log import Batch, batches, compacted_attempts, missing_numbers
+from orchestrator.tables.compaction_log import (
+    Batch,
+    batches,
+    compacted_attempts,
+    missing_numbers,
+    pending_attempts,
+)
 from orchestrator.tables.delta_log import TableVersion
 from orchestrator.tables.log_seal import ROOT
 from orchestrator.tables.lost_records import lost
@@ -157,7 +163,7 @@ class Snapshot:
         return trials
 
     def _add_lost(self) -> None:
-        """Add the compacted attempts whose commit record is lost, and report them."""
+        """Report the attempts whose commit record is lost, and add the compacted ones."""
         for key in lost(self.store, self._compacted, self._commits):
             self._report(
                 f"{key}: the commit record is lost, its rows are read from the tables; run"
@@ -166,6 +172,13 @@ class Snapshot:
             commit = Commit.parse(key)
             if commit is not None:
                 self._commits[key] = commit
+        batch = self._trials.batch if self._trials is not None else 0
+        for key in lost(self.store, pending_attempts(self.store, batch), self._commits):
+            if key not in self._compacted:
+                self._report(
+                    f"{key}: the commit record is lost, its rows are left out; run"
+                    " `segprint tables check --restore`"
+                )
 
     def _report(self, problem: str) -> None:
         if problem not in self.problems:

@@ -17,6 +17,7 @@ from deltalake.exceptions import CommitFailedError
 from deltalake.transaction import AddAction, RemoveAction
 
 from orchestrator.ledger.ledger import Ledger
+from tests.simulation import damage
 from tests.simulation.actions import (
     Commit,
     Compact,
@@ -79,6 +80,15 @@ def test_tables_are_whole_after_a_rebuild_is_killed(world: World, request_number
     world.check()
     Compact(machine=0)(world)
     world.check()
+
+
+@pytest.mark.parametrize("request_number", range(5, 25))
+def test_the_lost_record_of_a_batch_that_was_begun_is_named_by_readers(
+    world: World, request_number: int
+) -> None:
+    FIRST(world)
+    Compact(machine=0, plan={request_number: "dies after"})(world)
+    damage.strike(world, "record", 0, lost=True)
 
 
 def test_a_study_that_is_released_and_taken_meanwhile_is_not_driven_twice(world: World) -> None:
