@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import operator
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -32,7 +31,7 @@ from tests.simulation.actions import (
     Renew,
     Vacuum,
 )
-from tests.simulation.world import DEATHS, FAULTS, Pause, World
+from tests.simulation.world import DEATHS, FAULTS, Fault, Pause, World
 
 DAY = 86400.0
 MACHINES = st.integers(0, 2)
@@ -53,6 +52,11 @@ TAKE_OVER = st.integers(115, 135)
 """The requests of a driver around the time at which it takes over from one that it watched."""
 
 
+def strikes(events: list[tuple[int, Fault | Pause]]) -> dict[int, Fault | Pause]:
+    """Return the plan in which these events happen."""
+    return dict(events)
+
+
 def plans(
     requests: int,
     meanwhile: st.SearchStrategy[Any] = MEANWHILE,
@@ -64,8 +68,8 @@ def plans(
     numbers = numbers if later is None else numbers | later
     pauses = st.builds(Pause, SECONDS, st.none() | meanwhile)
     event = st.one_of(st.sampled_from(DEATHS), st.sampled_from(FAULTS), pauses)
-    one = st.builds(lambda number, event: {number: event}, numbers, event)
-    return st.one_of(st.just({}), one, st.builds(operator.or_, one, one))
+    struck = st.builds(strikes, st.lists(st.tuples(numbers, event), min_size=1, max_size=2))
+    return st.just(strikes([])) | struck
 
 
 class Sequences(RuleBasedStateMachine):
