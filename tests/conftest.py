@@ -28,6 +28,8 @@ settings.register_profile("new", UNTIMED, max_examples=1000, print_blob=True)
 settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE", "fixed"))
 
 ROOT = Path(__file__).parent.parent
+collect_ignore_glob = ["golden/stores/*"]
+"""Spaces of stored studies are no tests; their names are those of the studies."""
 SMALL_UNET = {"ensemdiff": {"channels": 8, "multipliers": [1, 2], "blocks": 1, "attention": []}}
 SMALL = {
     "task": {"synthetic": {"size": 16, "cases": 4}},

@@ -156,7 +156,7 @@ def test_the_view_has_every_case_in_both_units(ledger: Ledger) -> None:
     (board,) = tables["leaderboard"].to_pylist()
     assert board["hd95"] == board["assd"] == pytest.approx((3 + 50) / 2)
     assert board["nsd"] == 0.0
-    (block,) = re.findall(r"```sql\n(.+?)```", read("docs/statistics.md"), re.DOTALL)
+    (block,) = re.findall(r'sql\("""\n(.+?)"""\)', read("docs/statistics.md"), re.DOTALL)
     shares = {r["case"]: r["nsd_3"] for r in tables.sql(block).to_pylist()}
     assert shares == {"c0": 1.0, "c1": 0.0}
 
