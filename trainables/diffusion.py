@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from trainables.torch_calls import normal_cdf
 
-Target = Literal["x0", "eps", "v"]
+Target = Literal["x0", "eps", "v", "flow"]
 
 
 def alpha_sigma(log_snr: Tensor) -> tuple[Tensor, Tensor]:
@@ -29,14 +29,27 @@ def add_noise(x0_BCHW: Tensor, log_snr_B: Tensor, eps_BCHW: Tensor) -> Tensor:
     return as_images(alpha) * x0_BCHW + as_images(sigma) * eps_BCHW
 
 
+def flow_time(log_snr: Tensor) -> Tensor:
+    """Return the s at which the linear path (1 − s)·x0 + s·ε has this λ = 2·log((1 − s)/s).
+
+    Lipman et al. 2023 (arXiv 2210.02747), with the ends named as in diffusion: noise at s = 1.
+    """
+    return torch.sigmoid(-log_snr / 2)
+
+
 def to_x0(output: Tensor, x_BCHW: Tensor, log_snr_B: Tensor, target: Target) -> Tensor:
     """Convert the output of a network to x0.
 
     For ε, x0 = (x − σε)/α (Ho et al. 2020, eq. 15). For v = αε − σx0, x0 = αx − σv (Salimans & Ho
-    2022, arXiv 2202.00512, appendix D).
+    2022, arXiv 2202.00512, appendix D). For the velocity of flow matching, u = ε − x0 at the s of
+    :func:`flow_time`, x0 = x·√((1 − s)² + s²) − s·u: the root scales x to the linear path.
     """
     if target == "x0":
         return output
+    if target == "flow":
+        s = flow_time(log_snr_B)
+        norm = as_images(torch.hypot(1 - s, s))
+        return norm * x_BCHW - as_images(s) * output
     alpha, sigma = map(as_images, alpha_sigma(log_snr_B))
     if target == "eps":
         return (x_BCHW - sigma * output) / alpha
@@ -49,17 +62,22 @@ def target_of(x0: Tensor, eps: Tensor, log_snr_B: Tensor, target: Target) -> Ten
         return x0
     if target == "eps":
         return eps
+    if target == "flow":
+        return eps - x0
     alpha, sigma = map(as_images, alpha_sigma(log_snr_B))
     return alpha * eps - sigma * x0
 
 
 def error_ratio(log_snr: Tensor, target: Target) -> Tensor:
-    """Return the ratio of a target's squared error to that of x0: SNR for ε, 1 + SNR for v.
+    """Return the ratio of a target's squared error to that of x0.
 
-    Salimans & Ho 2022 (arXiv 2202.00512, section 4), variance preserving.
+    It is SNR for ε, 1 + SNR for v (Salimans & Ho 2022, arXiv 2202.00512, section 4, variance
+    preserving), and 1/s² for the velocity of flow matching.
     """
     if target == "x0":
         return torch.ones_like(log_snr)
+    if target == "flow":
+        return flow_time(log_snr) ** -2
     return log_snr.exp() + (target == "v")
 
 

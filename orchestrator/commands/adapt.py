@@ -139,11 +139,22 @@ def sentences(numbers: dict[str, Any]) -> list[str]:
     ]
 
 
+def _equal_information(adapted: Adapted) -> dict[str, Any]:
+    """Return the fields of an arm whose sampler makes steps of equal image information."""
+    from trainables.part import parse_part, plain  # torch takes a second to import
+
+    given = adapted.probe.final.mode_settings.get("sampler", "ddim")
+    ((name, fields),) = plain(parse_part("samplers", given)).items()
+    spacing = {"spacing": "information", "quantiles": adapted.quantiles}
+    return {"mode.diffusion.sampler": {name: {**fields, **spacing}}}
+
+
 def space(adapted: Adapted) -> str:
     """Return the file of a space: the model's config with adapted, linear and cosine schedules."""
     cell, config = adapted.probe.final, dict(adapted.probe.final.config)
     config.pop("seed", None)
-    diffusion = {**config["mode"]["diffusion"], "t_low": 0.0, "t_high": 1.0}
+    trained = config["mode"]["diffusion"]
+    diffusion = {**trained, "t_low": 0.0, "t_high": 1.0}
     diffusion.pop("schedule", None)
     config["mode"] = {"diffusion": diffusion}
     begin, end = adapted.times
@@ -152,6 +163,7 @@ def space(adapted: Adapted) -> str:
         for name, schedule in {
             "adapted": adapted.schedule,
             "adapted_root": adapted.root_schedule,
+            "mask_information": adapted.mask_schedule,
             **PLAIN,
         }.items()
     }
@@ -160,6 +172,13 @@ def space(adapted: Adapted) -> str:
         "mode.diffusion.t_low": begin,
         "mode.diffusion.t_high": end,
     }
+    arms["trained"] = {
+        "mode.diffusion.schedule": adapted.trained,
+        **{
+            f"mode.diffusion.{key}": trained.get(key, diffusion[key]) for key in ("t_low", "t_high")
+        },
+    }
+    arms["equal_information"] = {**arms["trained"], **_equal_information(adapted)}
     steps = config.get("train", {}).get("steps")
     paragraphs = [
         f"Does a schedule from its fingerprint help {cell.task}? Compared in pairs.",
@@ -167,9 +186,12 @@ def space(adapted: Adapted) -> str:
         f" --cell {cell.cell}`. {' '.join(sentences(reasons(adapted)))}",
         "`adapted`: nine tenths of the timesteps follow the density of the information over λ, the"
         " others are spread evenly. `adapted_root`: the same with the root of its second moment"
-        " over cases. `trained_range`: the schedule of the model, cut to that range; its sampler"
-        " starts from pure noise, although a trace of the mask is left at that level. All arms have"
-        " the model's network, training and seeds.",
+        " over cases. `mask_information`: the same with all information about the mask, as"
+        " InfoNoise (arXiv 2602.18647) allocates it. `trained_range`: the schedule of the model,"
+        " cut to that range; its sampler starts from pure noise, although a trace of the mask is"
+        " left at that level. `trained`: the model itself. `equal_information`: the same weights,"
+        " sampled at steps of equal image information. All arms have the model's network, training"
+        " and seeds.",
         f"Cost: {len(arms) * REPLICATES} trials of {steps or 'as many'} steps, each as expensive as"
         " the model's. Expect either answer: information at a noise level does not imply that more"
         " training there helps. The view `ablation` has the pairs.",

@@ -21,6 +21,8 @@ INSIDE = 0.99
 """Share of the image's information within the range; half of the rest lies on either side."""
 FLOOR = 0.1
 """Share of the timesteps that is spread evenly over λ, so that no level is left out."""
+SHARES = 16
+"""Equal shares of the information whose limits are the quantiles for sampling."""
 
 
 @dataclass(frozen=True)
@@ -74,6 +76,28 @@ class Adapted:
         """
         square = (self.probe.curves["information_orthogonal"] ** 2).mean(0)
         return tabulated(np.sqrt(square) * np.diff(self.probe.edges), self.probe.edges)
+
+    @property
+    def mask_schedule(self) -> dict[str, Any]:
+        """A tabulated schedule with the density of all information about the mask over λ.
+
+        That density is half the error of ε under the image: the information of the noisy mask about
+        the mask (I-MMSE). InfoNoise (arXiv 2602.18647) follows it during training; here it is that
+        of the trained network.
+        """
+        widths = np.diff(self.probe.edges)
+        return tabulated(self.probe.curves["eps_error"].mean(0) * widths, self.probe.edges)
+
+    @property
+    def quantiles(self) -> list[float]:
+        """The λ between :data:`SHARES` equal shares of the information, rising.
+
+        Strata without information are passed at once, so limits may be arbitrarily close.
+        """
+        edges: Array = self.probe.edges
+        areas = self.bits + 1e-9 * self.bits.sum()
+        shares = np.arange(SHARES + 1) / SHARES
+        return [round(float(density.quantile(areas, edges, share)), 6) for share in shares.tolist()]
 
     def spent(self, schedule: dict[str, Any]) -> float:
         """The share of the timesteps of a schedule that lies within :attr:`log_snr`."""

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
+from orchestrator.fingerprint.probe_layout import TWO_VALUED
 from orchestrator.fingerprint.probes import ProbeCurves
 from orchestrator.heldout.final_cells import FinalCell
 from orchestrator.heldout.rows import SAMPLE, HeldOutRows
@@ -51,8 +52,12 @@ def left_edge(probe: ProbeCurves, other: FinalCell, tables: Catalog) -> Estimate
 
     It is computed over the seeds and cases that both have, resampled together. It is 1 where the
     two agree; below 1 the noisy mask is still informative, above 1 the diffusion model uses its
-    image less well. Unknown for more than two classes, whose background has no Brier score.
+    image less well. Unknown for more than two classes, whose background has no Brier score, and for
+    encodings whose channels have more than two values.
     """
+    encoding, scale, _ = probe.encoding
+    if encoding not in TWO_VALUED:
+        return UNKNOWN
     briers = _brier(other, tables)
     seed_of = probe.final.seed_of
     tiles: dict[SeedAndCase, list[int]] = {}
@@ -67,7 +72,6 @@ def left_edge(probe: ProbeCurves, other: FinalCell, tables: Catalog) -> Estimate
     common = sorted(tiles.keys() & briers.keys())
     if not common:
         return UNKNOWN
-    _, scale, _ = probe.encoding
     errors = probe.curves["x0_error"][:, 0] / (4 * scale**2)
     error = np.array([errors[tiles[key]].mean() for key in common])
     brier = np.array([briers[key] for key in common])

@@ -18,6 +18,8 @@ from orchestrator.statistics.bootstrap import Array
 
 CONTROLS = ("shuffled_image", "random_mask", "shuffled_mask")
 """Controls beyond ``image`` and ``dropped`` (:mod:`trainables.controls`)."""
+TWO_VALUED = ("onehot", "bits")
+"""The encodings whose channels have two values, ±scale around the offset."""
 COLUMNS = (
     *("digest", "task", "model", "schedule", "case", "group", "axis", "bin", "low", "high"),
     *("control", "pixels", "draws", "t_sum", "log_snr_sum", "x0_error_sum", "eps_error_sum"),
@@ -100,9 +102,12 @@ class Layout:
         """The shares of ones per channel, for the pixelwise bound.
 
         With two classes there is one channel, whose ones the probes count. With more, the shares
-        are those of the test cases; None if the encoding is not one-hot or the cases differ.
+        are those of the test cases; None if the encoding is not one-hot or the cases differ, and
+        for encodings whose channels have more than two values.
         """
         name, scale, _ = encoding(cell)
+        if name not in TWO_VALUED:
+            return None
         # A probed tile is named CASE/PLACE after the test case that it is a part of.
         names = [case.rpartition("/")[0] for case in self.case_names]
         runs: list[int] = self.runs.tolist()

@@ -31,6 +31,9 @@ VARIANTS: list[dict[str, Any]] = [
     {"sample_evidence": True, "members": 2},
     {"sampler": {"ddpm": {"steps": 3, "variance": "learned"}}, "loss": "hybrid"},
     *({"sampler": {name: {"steps": 3, "spacing": "log_snr"}}} for name in names("samplers")),
+    {"sampler": {"ddim": {"spacing": "information", "quantiles": [-3.0, 0.0, 1.0]}}},
+    {"target": "flow", "loss": "mse", "encoding": "sdf", "schedule": "rectified_flow"},
+    {"start": "auxiliary", "t_start": 0.6, "encoding": {"sdf": {"scale": 0.5}}, "loss": "mse"},
 ]
 TWINS: list[dict[str, Any]] = [{"members": 8}, {"members": 3, "loss": "mse"}]
 SPECS: list[Any] = [

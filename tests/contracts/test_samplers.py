@@ -6,9 +6,10 @@ import math
 from collections.abc import Callable
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import assume, given
 from hypothesis import strategies as st
 from scipy import stats
 from torch import Tensor
@@ -18,6 +19,7 @@ from trainables.part import names, parse_part
 from trainables.samplers import Denoise, Estimate, Noise, Sampler, Visit
 from trainables.schedules.cosine import Cosine
 from trainables.schedules.linear import Linear
+from trainables.schedules.rectified_flow import RectifiedFlow
 
 Spec = dict[str, dict[str, object]]
 ALL = names("samplers")
@@ -105,6 +107,77 @@ def test_makes_one_pass_at_each_of_evenly_spaced_levels(
     first, last = scale(torch.tensor([0.9, 0.1], dtype=torch.float64)).tolist()
     expected = torch.tensor([first + (last - first) * i / steps for i in range(steps)]).double()
     torch.testing.assert_close(scale(grid), expected, atol=1e-6, rtol=0)
+
+
+@given(
+    shares=st.lists(st.floats(0.05, 5), min_size=1, max_size=16),
+    lowest=st.floats(-15, 5),
+    steps=st.integers(1, 12),
+)
+def test_steps_of_equal_information_follow_the_quantiles_of_a_fingerprint(
+    shares: list[float], lowest: float, steps: int
+) -> None:
+    """The levels are quantiles of the density that is even between the given ones."""
+    quantiles = np.cumsum([lowest, *shares])
+    assume(quantiles[0] < 10 and quantiles[-1] > -10)  # the range of the schedule
+    sampler = made({"ddim": {}}, steps=steps, spacing="information", quantiles=quantiles.tolist())
+    levels = SCHEDULE.log_snr(sampler.grid(SCHEDULE, 1.0, 0.0)).numpy()
+    first, last = SCHEDULE.log_snr(torch.tensor([1.0, 0.0]).double()).tolist()
+    assert levels[0] == pytest.approx(first)
+    share = stats.rv_histogram((np.ones(len(shares)), quantiles), density=False)
+    begin, end = share.cdf([first, last])
+    expected = share.ppf(begin + (end - begin) * np.arange(steps) / steps)
+    np.testing.assert_allclose(levels[1:], expected[1:], atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fields", "rule"),
+    [
+        ({"spacing": "information"}, "must be given with spacing='information'"),
+        ({"quantiles": [-1.0, 1.0]}, "with no other spacing .it is 't'."),
+        ({"spacing": "information", "quantiles": [1.0]}, "at least two λ that rise"),
+        ({"spacing": "information", "quantiles": [1.0, 1.0]}, "at least two λ that rise"),
+    ],
+)
+def test_quantiles_without_a_meaning_are_refused(fields: dict[str, object], rule: str) -> None:
+    with pytest.raises(ValueError, match=rule):
+        made({"ddim": {}}, **fields)
+
+
+def test_quantiles_beyond_the_sampled_range_are_refused() -> None:
+    sampler = {"ddim": {"spacing": "information", "quantiles": [20.0, 30.0]}}
+    with pytest.raises(ValueError, match=r"from λ = 20 to 30 must overlap the sampled range"):
+        parse_part("modes", {"diffusion": {"sampler": sampler}})
+
+
+@pytest.mark.parametrize("steps", [1, 4, 25])
+def test_ddim_on_rectified_flow_is_the_euler_method_on_the_linear_path(steps: int) -> None:
+    """dx/ds = u = ε − x0 on (1 − s)·x0 + s·ε (Lipman et al. 2023), from s = 1 − margin down."""
+    schedule = RectifiedFlow(margin=0.01)
+    s = np.linspace(0.99, 0.01, steps + 1)[:-1]
+
+    def estimate(x: Tensor, log_snr: float) -> Tensor:  # any function of both will do
+        return torch.tanh(x * math.exp(log_snr / 4))
+
+    x = normal(3, 2, 1, 4, 4)()
+    path, x0 = x * math.hypot(1 - s[0], s[0]), x
+    for i, here in enumerate(s):
+        norm = math.hypot(1 - here, here)
+        x0 = estimate(path / norm, 2 * math.log((1 - here) / here))
+        velocity = (path - x0) / here
+        torch.testing.assert_close(
+            to_x0(velocity, path / norm, 2 * torch.logit(torch.tensor([1 - here] * 2)), "flow"), x0
+        )
+        if i + 1 < steps:
+            path = path + (s[i + 1] - here) * velocity
+    found = made({"ddim": {}}).sample(
+        lambda x, t: Estimate(estimate(x, float(schedule.log_snr(t)[0]))),
+        x,
+        normal(0, 1),
+        schedule,
+        made({"ddim": {}}, steps=steps).grid(schedule, 1.0, 0.0),
+    )
+    torch.testing.assert_close(found, x0, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ALL)

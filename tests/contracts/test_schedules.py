@@ -177,6 +177,14 @@ def test_the_narrowest_and_widest_densities_are_still_strictly_decreasing(
     assert log_snr[0] - log_snr[-1] == pytest.approx(2 * span, rel=1e-9)
 
 
+@given(margin=st.floats(1e-5, 0.4))
+def test_rectified_flow_has_the_ratio_of_the_linear_path(margin: float) -> None:
+    s = margin + (1 - 2 * margin) * T
+    signal_to_noise = ((1 - s) / s) ** 2
+    log_snr = made({"rectified_flow": {"margin": margin}}).log_snr(T)
+    torch.testing.assert_close(log_snr.exp(), signal_to_noise)
+
+
 @given(prevalence=st.floats(0.01, 0.5))
 def test_lognormal_keeps_the_noise_relative_to_the_spread_of_the_masks(prevalence: float) -> None:
     masks = np.array([1.0, -1.0])
@@ -240,6 +248,7 @@ def test_tabulated_is_linear_between_its_points(inner: list[float], falls: list[
         ("resolution_shifted", {"size": 0}, "size=0 must be at least 1"),
         ("resolution_shifted", {"reference": 0}, "reference=0 must be at least 1"),
         ("resolution_shifted", {"base": "cosin"}, "base.*did you mean 'cosine'"),
+        ("rectified_flow", {"margin": 0.0}, r"margin=0.0 must lie in \[1e-6, 0.5\)"),
         ("input_scaled", {"scale": 0.0}, "scale=0.0 must be positive"),
         ("constant_window", {"log_snr_low": 5.0}, "log_snr_low=5.0 must be below"),
         ("tabulated", {"times": [0.0, 0.5, 1.0]}, "3 and log_snrs 2"),

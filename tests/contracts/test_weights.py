@@ -18,7 +18,7 @@ from trainables.weights import Weight
 ALL = names("weights")
 ONE_LOSS = [name for name in ALL if name != "none"]
 """``none`` is another loss for another target, by its definition."""
-TARGETS: tuple[Target, ...] = ("x0", "eps", "v")
+TARGETS: tuple[Target, ...] = ("x0", "eps", "v", "flow")
 LOG_SNR = torch.linspace(-12, 12, 97, dtype=torch.float64)
 EXTREMES: tuple[object, ...] = (
     {"min_snr": {"gamma": 1e-6}},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import re
@@ -102,7 +103,8 @@ def test_the_space_pairs_schedules_under_the_models_own_training(
     assert "99 % of it lies" in " ".join(search_spaces.docstring(str(tmp_path / "mine.py")).split())
     trained = parse(config())
     made = {cell.arm: cell.config({}, {}, seed=0) for cell in check(space)}
-    assert set(made) == {"adapted", "adapted_root", "linear", "cosine", "trained_range"}
+    schedules = {"adapted", "adapted_root", "mask_information", "linear", "cosine"}
+    assert set(made) == schedules | {"trained_range", "trained", "equal_information"}
     for arm, found in made.items():
         assert (found.task, found.model, found.train) == (
             trained.task,
@@ -113,11 +115,32 @@ def test_the_space_pairs_schedules_under_the_models_own_training(
         if arm == "trained_range":
             assert diffusion["schedule"] == WINDOW
             assert 0 < diffusion["t_low"] < diffusion["t_high"] < 1
+        elif arm in ("trained", "equal_information"):  # which read the weights of the model
+            assert found.training_digests == dataclasses.replace(trained, seed=0).training_digests
         else:
             assert (diffusion["t_low"], diffusion["t_high"]) == (0, 1)
     planned = inline("--store", store, "plan", "mine.py")
     assert planned.returncode == 0, planned.stderr
-    assert "15 trials, 0 done" in planned.stdout
+    assert "24 trials, 0 done" in planned.stdout
+    sampler = made["equal_information"].plain()["mode"]["diffusion"]["sampler"]["ddim"]
+    assert sampler["spacing"] == "information"
+    bell = stats.norm(CENTRE, SPREAD)
+    np.testing.assert_allclose(
+        bell.cdf(sampler["quantiles"][1:-1]), np.arange(1, 16) / 16, atol=2e-3
+    )
+
+
+def test_the_schedule_of_the_masks_information_follows_the_error_under_the_image(
+    ledger: Ledger,
+) -> None:
+    from orchestrator.fingerprint.probes import probe_curves
+
+    density = np.array([[3.0, 5.0]])
+    commit(ledger, "1" * 16, of_density(np.array([-4.0, 0.0, 4.0]), density))
+    (probe,) = probe_curves(catalog(ledger))
+    low, high = probe.curves["eps_error"].mean(0)
+    times = adapted_schedule.Adapted(probe).mask_schedule["tabulated"]["times"]
+    assert times == pytest.approx([0, 0.9 * high / (low + high) + 0.05, 1])
 
 
 def test_where_the_image_tells_nothing_a_schedule_still_falls_strictly() -> None:

@@ -22,7 +22,7 @@ from trainables.diffusion import (
     to_x0,
 )
 
-TARGETS: list[Target] = ["x0", "eps", "v"]
+TARGETS: list[Target] = ["x0", "eps", "v", "flow"]
 
 
 @given(log_snr=st.floats(-9, 9), seed=st.integers(0, 50))

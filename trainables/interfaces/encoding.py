@@ -21,6 +21,8 @@ class Encoding(Part):
     """
 
     kind: ClassVar[str] = "encodings"
+    pixelwise: ClassVar[bool] = True
+    """Whether a pixel of x0 depends on the label of this pixel only."""
 
     scale: float = 1.0
     """Half the distance between the two values of a channel."""

@@ -5,13 +5,16 @@ from __future__ import annotations
 import abc
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import ClassVar, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from trainables.interfaces.schedule import Schedule
 from trainables.part import Part, require
+from trainables.part_fields import later
 from trainables.torch_calls import floats
 
 
@@ -45,19 +48,32 @@ Noise = Callable[[], Tensor]
 class Sampler(Part):
     """A walk down a grid of times that returns its last estimate of x0.
 
-    The grid has ``steps`` times, evenly spaced in t or in λ from the noisiest one. It does not
-    contain the clean end: the estimate made one step before it is the sample.
+    The grid has ``steps`` times, evenly spaced from the noisiest one: in t, in λ, or in the
+    information of the image, whose λ at equal shares are the ``quantiles`` of a fingerprint
+    (compare the entropic time of arXiv 2504.13612). It does not contain the clean end: the estimate
+    made one step before it is the sample.
     """
 
     kind: ClassVar[str] = "samplers"
 
     steps: int = 10
     """Sampling steps."""
-    spacing: Literal["t", "log_snr"] = "t"
-    """Whether the steps are evenly spaced in t or in the log-SNR."""
+    spacing: Literal["t", "log_snr", "information"] = "t"
+    """Whether the steps are evenly spaced in t, in the log-SNR, or in ``quantiles``."""
+    quantiles: tuple[float, ...] = later(())
+    """λ between equal shares of the image's information, rising, for ``spacing: information``."""
 
     def __post_init__(self) -> None:
         require(self.steps >= 1, f"steps={self.steps} must be at least 1")
+        require(
+            (self.spacing == "information") == (len(self.quantiles) > 0),
+            f"quantiles={self.quantiles} must be given with spacing='information' and with no other"
+            f" spacing (it is {self.spacing!r}); `segprint adapt` prints those of a fingerprint",
+        )
+        require(
+            len(self.quantiles) != 1 and all(a < b for a, b in pairwise(self.quantiles)),
+            f"quantiles={self.quantiles} must be at least two λ that rise strictly",
+        )
 
     @property
     def passes(self) -> int:
@@ -70,8 +86,24 @@ class Sampler(Part):
         if self.spacing == "t":
             return torch.linspace(t_high, t_low, self.steps + 1, dtype=torch.float64)[:-1]
         first, last = floats(schedule.log_snr(ends))
-        levels = torch.linspace(first, last, self.steps + 1, dtype=torch.float64)[:-1]
-        return torch.cat([ends[:1], schedule.time(levels[1:])])
+        levels = torch.linspace(first, last, self.steps + 1, dtype=torch.float64)
+        if self.spacing == "information":
+            shares = np.linspace(0, 1, len(self.quantiles))
+            begin, end = np.interp([first, last], self.quantiles, shares)
+            at = np.linspace(begin, end, self.steps + 1)
+            levels = torch.as_tensor(np.interp(at, shares, self.quantiles))
+        return torch.cat([ends[:1], schedule.time(levels[1:-1])])
+
+    def check_range(self, schedule: Schedule, t_high: float, t_low: float) -> None:
+        """Refuse quantiles that do not overlap the range of λ that is sampled."""
+        if not self.quantiles:
+            return
+        first, last = floats(schedule.log_snr(torch.tensor([t_high, t_low], dtype=torch.float64)))
+        require(
+            self.quantiles[0] < last and self.quantiles[-1] > first,
+            f"quantiles from λ = {self.quantiles[0]:g} to {self.quantiles[-1]:g} must overlap the"
+            f" sampled range, {first:g} to {last:g}",
+        )
 
     def sample(
         self, denoise: Denoise, x: Tensor, noise: Noise, schedule: Schedule, times: Tensor

@@ -138,6 +138,11 @@ class Diffusion(Mode):
             f"{self.target!r} must be 'x0'",
         )
         require(
+            self.loss != "cross_entropy" or self.encoding.pixelwise,
+            f"loss='cross_entropy' needs an encoding of each pixel by bits, not"
+            f" {self.encoding.name!r} (choices of loss: mse, hybrid)",
+        )
+        require(
             self.feedforward_share == 0 or self.loss == "cross_entropy",
             f"feedforward_share={self.feedforward_share} needs loss='cross_entropy', not"
             f" {self.loss!r}: the head of the twin gives mask logits",
@@ -152,6 +157,7 @@ class Diffusion(Mode):
             "start='feedforward' needs a network that is also trained as the twin:"
             " feedforward_share=0.0 must be positive",
         )
+        self.sampler.check_range(self.schedule, min(self.t_start, self.t_high), self.t_low)
         require(self.t_low < self.t_start <= 1, f"t_start={self.t_start} must lie in (t_low, 1]")
         require(
             self.start != "noise" or self.t_start == 1,
