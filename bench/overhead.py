@@ -19,6 +19,7 @@ from typing import Any
 from cluster.local import Local
 from trainables.config import parse
 from trainables.schemas import Outcome, Tables
+from trainables.training.run_status import RunStatus
 
 TRIALS = {"defaults 1": 3, "ours 1": 20, "defaults 2": 3, "ours 2": 4}
 CONFIG = {
@@ -43,9 +44,9 @@ class Committed:
     def checkpoint(self, digest: str) -> bytes | None:
         return None
 
-    def keep(self, digest: str, checkpoint: bytes) -> None: ...
+    def keep(self, digest: str, checkpoint: bytes, status: RunStatus | None = None) -> None: ...
 
-    def alive(self, digest: str) -> None: ...
+    def alive(self, digest: str, status: RunStatus | None = None) -> None: ...
 
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None: ...
 

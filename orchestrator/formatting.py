@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import unicodedata
 from collections.abc import Mapping
 from typing import Any, cast
@@ -19,6 +20,18 @@ def clock(seconds: float) -> str:
     if whole < 3600:
         return f"{whole // 60} min {whole % 60:02d} s" if whole % 60 else f"{whole // 60} min"
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
+
+
+def significant(number: float | None, digits: int = 3) -> str | None:
+    """Return a number with so many significant digits and no exponent; None stays.
+
+    >>> significant(1234.5), significant(12.345), significant(0.01234), significant(None)
+    ('1234', '12.3', '0.0123', None)
+    """
+    if number is None:
+        return None
+    exponent = math.floor(math.log10(abs(number))) if number else 0
+    return f"{number:.{max(0, digits - 1 - exponent)}f}"
 
 
 def size(count: int) -> str:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from argparse import Namespace
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import cluster
 import search_spaces
@@ -10,13 +13,21 @@ from cluster import Remote, _jobs
 from cluster.existing import Existing
 from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import emit, say
-from orchestrator.formatting import plural, size
+from orchestrator.formatting import clock, plural, significant, size
+from orchestrator.ledger.commits import Commit, list_commits
 from orchestrator.ledger.commits import counted as counted_commits
-from orchestrator.ledger.commits import list_commits
-from orchestrator.ledger.driver_lock import current_driver
+from orchestrator.ledger.driver_lock import Driver, last_driver
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Declared
 from orchestrator.planning import trial_state
+from orchestrator.planning.running_trials import RunningTrial, running_trials
 from orchestrator.remote.launcher import launch, shown, studies
 from orchestrator.tables.needed_weights import needed_weights
+from orchestrator.views.table_formats import cell
+from trainables.training.run_status import RunStatus
+
+COLUMNS = ("finished", "pruned", "diverged", "given up", "running", "pending")
+"""The states in which trials are counted."""
 
 
 def main(options: Namespace) -> int:
@@ -58,7 +69,7 @@ def _cluster_status(options: Namespace) -> int:
 
 
 def _study_status(options: Namespace) -> int:
-    """Print the number of trials in each state, per cell and stage."""
+    """Print the number of trials in each state, per cell and stage, and the running trials."""
     study = options.what
     if study.endswith(".py") or study in search_spaces.names():
         study, _ = search_spaces.load(study)
@@ -69,29 +80,106 @@ def _study_status(options: Namespace) -> int:
     listed = list_commits(ledger.store)
     commits, failures = counted_commits(listed), ledger.failed_attempts.counts(listed)
     leases = ledger.leases.ages()
-    counted: dict[tuple[str, str], dict[str, int]] = {}
+    states = {d.key: _state(d, commits, failures, leases) for d in declared}
+    counted: dict[tuple[str, str], Counter[str]] = {}
     for d in declared:
-        commit = commits.get(d.digest)
-        outcome = commit.outcome if commit is not None else None
-        if outcome == "pruned" and not trial_state.counts_as_done(outcome, d.stage):
-            outcome = None
-        state = trial_state.state(outcome, failures.get(d.digest, 0), leases.get(d.digest))
-        column = outcome if state == "done" and outcome is not None else state
-        row = counted.setdefault((d.cell, d.stage), {})
-        row[column] = row.get(column, 0) + 1
-    columns = ("finished", "pruned", "diverged", "given up", "running", "pending")
-    rows = [
-        {"cell": cell, "stage": stage, **{c: row.get(c, 0) for c in columns}}
-        for (cell, stage), row in counted.items()
+        counted.setdefault((d.cell, d.stage), Counter())[states[d.key]] += 1
+    over = {d.digest for d in declared if states[d.key] not in ("running", "pending")}
+    trials = running_trials(ledger, declared, over)
+    rows: list[dict[str, Any]] = [
+        {"cell": cell, "stage": stage, **{c: count[c] for c in COLUMNS}}
+        for (cell, stage), count in counted.items()
     ]
-    emit(rows, None, options.json, every=options.all)
-    if not options.json:
-        driver = current_driver(ledger.store, study)
-        who = f"process {driver.process.pid} on {driver.process.host}" if driver else "nobody"
-        say(f"\n{study}: {who} drives it now")
-        sizes = ledger.weights.sizes()
-        needed = needed_weights(ledger, study, strict=False) if sizes else {}
-        kept = [n for training, n in sizes.items() if training in needed]
-        if kept:
-            say(f"weights of {plural(len(kept), 'training')}: {size(sum(kept))}")
+    if options.json:
+        for row in rows:
+            slot = (row["cell"], row["stage"])
+            row["in_flight"] = [
+                t.row for t in trials if (t.declared.cell, t.declared.stage) == slot
+            ]
+        emit(rows, None, True)
+        return 0
+    emit(rows, None, False, every=options.all)
+    _print_running([t for t in trials if t.alive], every=options.all)
+    say()
+    for line in _remarks(ledger, study, [t for t in trials if not t.alive]):
+        say(line)
     return 0
+
+
+def _state(
+    slot: Declared,
+    commits: Mapping[str, Commit],
+    failures: Mapping[str, int],
+    leases: Mapping[str, float],
+) -> str:
+    """Return the column in which a trial is counted."""
+    commit = commits.get(slot.digest)
+    outcome = commit.outcome if commit is not None else None
+    if outcome == "pruned" and not trial_state.counts_as_done(outcome, slot.stage):
+        outcome = None
+    state = trial_state.state(outcome, failures.get(slot.digest, 0), leases.get(slot.digest))
+    return outcome if state == "done" and outcome is not None else state
+
+
+def _print_running(trials: Sequence[RunningTrial], *, every: bool) -> None:
+    """Print how far each running trial is, where it runs, and how fast."""
+    if not trials:
+        return
+    searched = any(trial.values for trial in trials)
+    rows = [
+        {
+            "running": trial.name,
+            **({"values": _values(trial.values)} if searched else {}),
+            "step": _step(trial.status),
+            "Dice": None if trial.status.score is None else f"{trial.status.score:.3f}",
+            "time left": trial.time_left,
+            "steps/s": significant(trial.status.steps_per_second),
+            "device": _device(trial.status),
+            "node": trial.status.host,
+            "last sign": f"{clock(trial.age)} ago",
+        }
+        for trial in trials
+    ]
+    say()
+    emit(rows, None, False, every=every)
+
+
+def _step(status: RunStatus) -> str | None:
+    return None if status.steps is None else f"{status.step} of {status.steps}"
+
+
+def _device(status: RunStatus) -> str | None:
+    """Return the name of the device without its instruction set, and how many there are."""
+    name = status.device.partition(" (")[0]
+    return f"{status.workers} x {name}" if status.workers > 1 else name or None
+
+
+def _values(values: Mapping[str, Any]) -> str:
+    """Return suggested values in one line, each under the last part of its name."""
+    return ", ".join(f"{name.rpartition('.')[2]}={cell(value)}" for name, value in values.items())
+
+
+def _remarks(ledger: Ledger, study: str, interrupted: Sequence[RunningTrial]) -> Iterator[str]:
+    """Yield who drives the study, which trials were interrupted, and the size of the weights."""
+    yield f"{study}: {_driver(last_driver(ledger.store, study))}"
+    for trial in interrupted:
+        at = _step(trial.status)
+        yield (
+            f"{trial.name}: interrupted{f' at step {at}' if at else ''}, its last sign of life was"
+            f" {clock(trial.age)} ago on {trial.status.host}; the next sweep resumes it"
+        )
+    sizes = ledger.weights.sizes()
+    needed = needed_weights(ledger, study, strict=False) if sizes else {}
+    kept = [n for training, n in sizes.items() if training in needed]
+    if kept:
+        yield f"weights of {plural(len(kept), 'training')}: {size(sum(kept))}"
+
+
+def _driver(driver: Driver | None) -> str:
+    """Return who drives the study, as text; a driver that was killed leaves its lock behind."""
+    if driver is None:
+        return "nobody drives it now"
+    who, age = f"process {driver.process.pid} on {driver.process.host}", clock(driver.age)
+    if not driver.gone(driver.age):
+        return f"{who} drives it now (last sign {age} ago)"
+    return f"nobody drives it now: {who} ended without a sign {age} ago; the same sweep continues"

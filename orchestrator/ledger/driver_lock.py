@@ -59,6 +59,11 @@ class Driver:
         except (KeyError, ValueError, TypeError, AttributeError):
             return None
 
+    @property
+    def age(self) -> float:
+        """Seconds since it was last renewed, by the clocks of both machines."""
+        return abs(time.time() - self.at)
+
     def gone(self, unchanged: float) -> bool:
         """Whether the lock is free: its process is dead, or lives elsewhere and has let it lapse.
 
@@ -194,14 +199,19 @@ def _wait_until_noticed(lock: DriverLock) -> None:
         lock.renew()
 
 
+def last_driver(store: Store, study: str) -> Driver | None:
+    """Return who drives a study, or drove it last and has not ended in order; None if nobody."""
+    last = max(_numbers(store, study), default=0)
+    return _load(store, study, last) if last else None
+
+
 def current_driver(store: Store, study: str) -> Driver | None:
     """Return who drives a study, if anybody does; decides at once, by the clocks of both machines.
 
     For messages only: of a driver elsewhere, whose clock may differ, only :func:`acquire` can know.
     """
-    last = max(_numbers(store, study), default=0)
-    driver = _load(store, study, last) if last else None
-    return None if driver is None or driver.gone(abs(time.time() - driver.at)) else driver
+    driver = last_driver(store, study)
+    return None if driver is None or driver.gone(driver.age) else driver
 
 
 def _key(study: str, number: int) -> str:

@@ -1,10 +1,11 @@
 """Leases: which process trains a digest, and when it last renewed its lease.
 
 ``leases/DIGEST.json`` is written when a process starts or resumes a run, renewed while the run
-makes progress, and deleted when the run is committed. A lease does not exclude anybody: a second
-process that trains the same digest wastes work, and its commit is not counted. Displays take a run
-whose lease is old, or whose process is known to be dead, as interrupted. A sweep kills a run only
-when it has not seen the lease change for long on its own clock.
+makes progress, and deleted when the run is committed; it says how far the run is. A lease does not
+exclude anybody: a second process that trains the same digest wastes work, and its commit is not
+counted. Displays take a run whose lease is old, or whose process is known to be dead, as
+interrupted. A sweep kills a run only when it has not seen the lease change for long on its own
+clock.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from datetime import UTC, datetime
 from orchestrator.ledger.commits import outcome_of
 from orchestrator.ledger.process_identity import ProcessIdentity
 from orchestrator.storage.object_store import Store
+from trainables.training.run_status import RunStatus
 
 PREFIX = "leases/"
 
@@ -29,10 +31,14 @@ class Lease:
     """The :class:`orchestrator.ledger.ledger.Ledger` that the run commits to."""
     at: float
     """When it was last renewed, in seconds since 1970."""
+    status: RunStatus | None = None
+    """How far the run was then."""
 
     def dump(self) -> bytes:
         """Return the lease as it is stored."""
         content = {**self.process.fields(), "holder": self.holder, "at": self.at}
+        if self.status is not None:
+            content["status"] = self.status.plain()
         return json.dumps(content).encode()
 
     @staticmethod
@@ -41,7 +47,8 @@ class Lease:
         try:
             content = json.loads(value)
             process = ProcessIdentity.parse(content)
-            return Lease(process, content.get("holder"), float(content["at"]))
+            status = RunStatus.parse(content.get("status"))
+            return Lease(process, content.get("holder"), float(content["at"]), status)
         except (ValueError, KeyError, TypeError, AttributeError):
             return None
 
@@ -63,12 +70,12 @@ class Leases:
         """Return where the lease of a digest is stored."""
         return f"{PREFIX}{digest}.json"
 
-    def acquire(self, digest: str) -> None:
+    def acquire(self, digest: str, status: RunStatus | None = None) -> None:
         """Write a lease of the calling process, whoever had one before."""
-        lease = Lease(ProcessIdentity.current(), self.holder, _now())
+        lease = Lease(ProcessIdentity.current(), self.holder, _now(), status)
         self.store.put(self.key(digest), lease.dump())
 
-    def renew(self, digest: str) -> None:
+    def renew(self, digest: str, status: RunStatus | None = None) -> None:
         """Renew the lease of the calling process, unless the run ended or another one took it over.
 
         A worker that was cut off from the cluster may still run after another worker took over its
@@ -81,7 +88,7 @@ class Leases:
             process = ProcessIdentity.current()
             wanted = (lease.process, lease.holder) == (process, self.holder)
         if wanted:
-            self.acquire(digest)
+            self.acquire(digest, status)
 
     def release(self, digest: str) -> None:
         """Delete the lease of this holder or of a dead process.
@@ -94,16 +101,16 @@ class Leases:
 
     def ages(self) -> dict[str, float]:
         """Return the age in seconds of the lease of each run that may be in flight, by digest."""
+        return {d: lease.age for d, lease in self.all().items() if not lease.process.dead()}
+
+    def all(self) -> dict[str, Lease]:
+        """Return every lease by digest, also those of runs whose process is dead."""
         values = self.store.get_many(self.store.list(PREFIX))
         leases = {
             key.removeprefix(PREFIX).removesuffix(".json"): Lease.load(value)
             for key, value in values.items()
         }
-        return {
-            digest: lease.age
-            for digest, lease in leases.items()
-            if lease is not None and not lease.process.dead()
-        }
+        return {digest: lease for digest, lease in leases.items() if lease is not None}
 
     def held(self, digest: str) -> Lease | None:
         """Return the lease of a run; None if there is none, or its process is dead."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.weights import Retention
 from trainables.schemas import Outcome, Tables
+from trainables.training.run_status import RunStatus
 
 if TYPE_CHECKING:  # it imports torch, which commands that only read the store do without
     from trainables.training.trained import Trained
@@ -36,13 +37,13 @@ class LedgerSink:
     def checkpoint(self, digest: str) -> bytes | None:
         return self.ledger.checkpoints.load(digest)
 
-    def keep(self, digest: str, checkpoint: bytes) -> None:
+    def keep(self, digest: str, checkpoint: bytes, status: RunStatus | None = None) -> None:
         self.ledger.checkpoints.save(digest, checkpoint)
-        self.ledger.leases.acquire(digest)
+        self.ledger.leases.acquire(digest, status)
 
-    def alive(self, digest: str) -> None:
+    def alive(self, digest: str, status: RunStatus | None = None) -> None:
         """Renew the lease without retries: the next heartbeat comes soon."""
-        replace(self.ledger, store=self.ledger.store.patient(0)).leases.renew(digest)
+        replace(self.ledger, store=self.ledger.store.patient(0)).leases.renew(digest, status)
 
     def weights(self, training: str) -> Trained | None:
         from trainables.training.trained import WeightsError

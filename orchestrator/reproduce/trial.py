@@ -17,6 +17,7 @@ from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMAS, Outcome, Row, Tables
 from trainables.training.attempt import attempt, commit_unfinished
 from trainables.training.loop import Progress
+from trainables.training.run_status import RunStatus
 from trainables.training.trained import Trained
 from trainables.trusted_files import UntrustedError, only_trusted
 
@@ -57,10 +58,10 @@ class InMemorySink:
 
     checkpoint = resume
 
-    def keep(self, digest: str, checkpoint: bytes) -> None:
+    def keep(self, digest: str, checkpoint: bytes, status: RunStatus | None = None) -> None:
         self._checkpoint = checkpoint
 
-    def alive(self, digest: str) -> None:
+    def alive(self, digest: str, status: RunStatus | None = None) -> None:
         """Do nothing: nobody watches the run."""
 
     def weights(self, training: str) -> Trained | None:

@@ -14,6 +14,7 @@ from rich.text import Text
 from orchestrator.formatting import clock, plural, printable
 from orchestrator.planning.cost import Estimator, TrialKey, remaining, wall_seconds
 from orchestrator.planning.plan import Plan, Trial
+from orchestrator.planning.short_names import short_names
 from search_spaces._workers import most
 
 SHOWN = 8
@@ -47,6 +48,8 @@ class ProgressDisplay:
         default_factory=dict[TrialKey, "tuple[float, int]"]
     )
     """Device-seconds and workers of the trials that are left."""
+    _names: dict[str, str] = field(default_factory=dict[str, str])
+    """The words in which each cell differs from the others, by its name."""
     _same: dict[str, list[TrialKey]] = field(default_factory=dict[str, list[TrialKey]])
     """The trials of each config that is left, by digest; a config runs once."""
     _running: dict[str, Running] = field(default_factory=dict[str, Running])
@@ -80,6 +83,7 @@ class ProgressDisplay:
         left = remaining(plan, self.estimator)
         self._left = {k: (t.cost.device_seconds, t.workers) for k, t in left.items()}
         self._planned = wall_seconds(self._left.values(), self.cpus)
+        self._names = short_names(cell.name for cell in plan.cells)
         self._same = {}
         for trial in plan.pending:
             self._same.setdefault(trial.digest, []).append(_key(trial))
@@ -106,12 +110,14 @@ class ProgressDisplay:
         """Print a validation of a running trial."""
         self._running.setdefault(tune_id, Running(trial)).share = step / max(1, steps)
         if step < steps:
-            self._line(f"  {trial.label}: step {step} of {steps}, validation Dice {score:.3f}")
+            self._line(
+                f"  {self._label(trial)}: step {step} of {steps}, validation Dice {score:.3f}"
+            )
 
     def lost(self, tune_id: str, trial: Trial, reason: str) -> None:
         """Print that a trial lost its node and will be resumed."""
         self._device_seconds += self._running.pop(tune_id, Running(trial)).device_seconds
-        self._line(f"{trial.label}: {reason}; it will be resumed")
+        self._line(f"{self._label(trial)}: {reason}; it will be resumed")
 
     def stopped(self) -> None:
         """Note that the sweep was interrupted; the next one resumes the running trials."""
@@ -139,12 +145,19 @@ class ProgressDisplay:
         self._tally[outcome] += 1
         task = trial.config.tested.title
         if best is not None and best > self._best.get(task, (-1.0, ""))[0]:
-            self._best[task] = best, trial.label
+            self._best[task] = best, self._label(trial)
         score = f", best validation Dice {best:.3f}" if best is not None else ""
         why = f" ({reason})" if reason and outcome in ("failed", "diverged") else ""
         duration = clock(time.monotonic() - running.began)
         ending = f"{outcome}, given up" if given_up else outcome
-        self._line(f"{trial.label}: {ending} in {duration}{score}{why}; {self._summary()}")
+        self._line(f"{self._label(trial)}: {ending} in {duration}{score}{why}; {self._summary()}")
+
+    def _label(self, trial: Trial) -> str:
+        """Return the name of a trial: what differs between cells; the only cell by its parts."""
+        name, config = trial.cell.name, trial.config
+        if len(self._names) == 1:
+            name = f"{config.tested.title} {config.model.name} {config.mode.name}"
+        return f"{self._names.get(name, name)} {trial.stage} {trial.index}"
 
     def _summary(self) -> str:
         counts = ", ".join(f"{n} {outcome}" for outcome, n in self._tally.items())
@@ -173,7 +186,9 @@ class ProgressDisplay:
         running = sorted(self._running.values(), key=lambda r: r.began)
         for r in running[:SHOWN]:
             bar = "█" * round(20 * r.share)
-            table.add_row("running", Text(f"{bar:░<20} {r.share:4.0%}  {printable(r.trial.label)}"))
+            table.add_row(
+                "running", Text(f"{bar:░<20} {r.share:4.0%}  {printable(self._label(r.trial))}")
+            )
         if len(running) > SHOWN:
             table.add_row("running", f"and {len(running) - SHOWN} more")
         for task, (score, label) in sorted(self._best.items()):

@@ -17,6 +17,7 @@ from trainables.training import loop
 from trainables.training.attempt import attempt, outcome_of
 from trainables.training.final_test import RunResult
 from trainables.training.loop import Progress, train
+from trainables.training.run_status import RunStatus
 from trainables.training.trained import Trained
 from trainables.worker import Inline, report_of
 
@@ -41,10 +42,10 @@ class Memory:
 
     checkpoint = resume
 
-    def keep(self, digest: str, checkpoint: bytes) -> None:
+    def keep(self, digest: str, checkpoint: bytes, status: RunStatus | None = None) -> None:
         self.kept = checkpoint
 
-    def alive(self, digest: str) -> None:
+    def alive(self, digest: str, status: RunStatus | None = None) -> None:
         pass
 
     def weights(self, training: str) -> Trained | None:

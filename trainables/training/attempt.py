@@ -7,7 +7,6 @@ import traceback
 import warnings
 from collections.abc import Generator, Mapping
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any, NamedTuple, cast
 
 from trainables.checkpoint import read_checkpoint
@@ -21,6 +20,7 @@ from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import DivergedError, Outcome, Tables
 from trainables.training.final_test import RunResult
 from trainables.training.loop import Progress, train
+from trainables.training.run_status import StatusMeter
 from trainables.training.sink import Sink
 from trainables.training.trial_row import finished, trial_row, unfinished
 
@@ -62,7 +62,9 @@ def attempt(
             checkpoint, history = _usable(sink.resume(digest), digest)
         checkpoint = context.broadcast(checkpoint)
         # Where another worker hangs, rank 0 waits for it: one heartbeat is enough.
-        report = partial(sink.alive, digest) if leads else lambda: None
+        meter = StatusMeter()
+        meter.begin(environment)
+        report = (lambda: sink.alive(digest, meter.status)) if leads else lambda: None
         with Heartbeat(report) as heartbeat:
             _check_digest(config, digest)
             beating = dataclasses.replace(context, beat=heartbeat.beat)
@@ -74,8 +76,9 @@ def attempt(
                     result: RunResult = end.value
                     break
                 history = progress.history
+                meter.update(progress)
                 if progress.score is not None and leads:
-                    sink.keep(digest, progress.save())
+                    sink.keep(digest, progress.save(), meter.status)
                 yield dataclasses.replace(progress, environment=environment)
     except Exception as error:
         outcome: Outcome = "diverged" if isinstance(error, DivergedError) else "failed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from trainables.schemas import Outcome, Tables
+from trainables.training.run_status import RunStatus
 from trainables.training.trained import Shelf
 
 
@@ -28,12 +29,12 @@ class Sink(Shelf, Protocol):
         """Return the newest checkpoint of this config without taking over the work on it."""
         ...
 
-    def keep(self, digest: str, checkpoint: bytes) -> None:
-        """Replace the checkpoint of this config."""
+    def keep(self, digest: str, checkpoint: bytes, status: RunStatus | None = None) -> None:
+        """Replace the checkpoint of this config, and record how far its run is."""
         ...
 
-    def alive(self, digest: str) -> None:
-        """Record that the run of this config makes progress."""
+    def alive(self, digest: str, status: RunStatus | None = None) -> None:
+        """Record that the run of this config makes progress, and how far it is."""
         ...
 
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
