@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import pyarrow.compute as pc
-
 from orchestrator.formatting import clock
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declaration, Declared
@@ -131,9 +129,9 @@ def _test_seconds(ledger: Ledger, slots: list[Declared], cells: set[str]) -> dic
     """Return the median duration of the final test per cell, of its committed trials."""
     cell_of = {slot.digest: slot.cell for slot in slots if slot.cell in cells}
     table = Snapshot(ledger.store).table("trials").select(["digest", "outcome", "reading_seconds"])
-    table = table.filter(pc.equal(table["outcome"], "finished"))
     seconds: dict[str, list[float]] = {}
     for row in table.to_pylist():
-        if row["digest"] in cell_of and row["reading_seconds"] is not None:
+        finished = row["outcome"] == "finished" and row["reading_seconds"] is not None
+        if finished and row["digest"] in cell_of:
             seconds.setdefault(cell_of[row["digest"]], []).append(row["reading_seconds"])
     return {cell: statistics.median(values) for cell, values in seconds.items()}
