@@ -131,7 +131,7 @@ def _test_seconds(ledger: Ledger, slots: list[Declared], cells: set[str]) -> dic
     table = Snapshot(ledger.store).table("trials").select(["digest", "outcome", "reading_seconds"])
     seconds: dict[str, list[float]] = {}
     for row in table.to_pylist():
-        finished = row["outcome"] == "finished" and row["reading_seconds"] is not None
-        if finished and row["digest"] in cell_of:
-            seconds.setdefault(cell_of[row["digest"]], []).append(row["reading_seconds"])
+        digest, reading = row["digest"], row["reading_seconds"]
+        if digest in cell_of and row["outcome"] == "finished" and reading is not None:
+            seconds.setdefault(cell_of[digest], []).append(float(reading))
     return {cell: statistics.median(values) for cell, values in seconds.items()}
