@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -12,7 +11,6 @@ import pyarrow as pa
 
 from orchestrator.heldout import paired
 from orchestrator.heldout.baselines import called, fields
-from orchestrator.heldout.contrasts import Contrast
 from orchestrator.heldout.final_cells import FinalCell
 from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
 
@@ -20,12 +18,17 @@ if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 METRICS = ("dice", "ece")
+TESTED = (
+    *(f"difference{end}" for end in ("", "_low", "_high", "_method")),
+    *("better", "false_outperformance", "wilcoxon_p", "permutation_p", "p_holm", "family"),
+)
+"""The columns of a paired difference that a level has."""
 SCHEMA = pa.schema(
     [
         *((k, pa.string()) for k in ("study", "task", "metric", "factor", "level", "baseline")),
         *((k, pa.int64()) for k in ("cells", "pairs", *paired.COUNTS)),
-        *interval_columns(["value", "difference"]),
-        ("false_outperformance", pa.float64()),
+        *interval_columns(["value"]),
+        *(column for column in paired.COLUMNS if column[0] in TESTED),
     ]
 )
 Level = tuple[str, ...]
@@ -49,22 +52,26 @@ def rows(tables: Catalog) -> pa.Table:
     that all of them have. ``difference`` is the mean over ``pairs`` of cells that are equal in all
     other fields that both have, of the one at this level minus the one at the level ``baseline``,
     paired by seed and case. It is null at the baseline itself, and where no pair is equal
-    otherwise. Both have 95 % intervals (:class:`orchestrator.heldout.paired.Pairs`);
-    ``false_outperformance`` is the probability that the difference has the other sign. ``baseline``
-    is the level of the study's named baseline, or else of its first cell. Factors without any pair
-    are left out. ``seeds``, ``images``, ``groups`` and ``units`` count what ``difference`` is
-    computed from, at the baseline ``value``.
+    otherwise. Both have 95 % intervals. The difference is tested as in the view ``ablation``
+    (:meth:`orchestrator.heldout.paired.Pairs.mean_differences`), and ``p_holm`` is adjusted over
+    all ``family`` differences of one study, task and metric. ``baseline`` is the level of the
+    study's named baseline, or else of its first cell. Factors without any pair are left out.
+    ``seeds``, ``images``, ``groups`` and ``units`` count what ``difference`` is computed from, at
+    the baseline ``value``.
     """
     held_out = HeldOut(tables, load_metrics(METRICS))
-    pairs = paired.Pairs(held_out)
     by_task: dict[tuple[str, str], list[FinalCell]] = {}
     for cell in held_out.cells:
         by_task.setdefault((cell.study, cell.task), []).append(cell)
+    settings_of = {key: [dict(fields(c.config)) for c in cells] for key, cells in by_task.items()}
+    factors_of = {key: factors(settings) for key, settings in settings_of.items()}
+    sizes = [sum(len(set(f.levels.values())) for f in listed) for listed in factors_of.values()]
+    pairs = paired.Pairs(held_out, max(sizes, default=1))
     found: list[dict[str, Any]] = []
     for (study, task), cells in by_task.items():
-        settings = [dict(fields(cell.config)) for cell in cells]
+        settings = settings_of[study, task]
         base = _base(cells)
-        for factor in factors(settings):
+        for factor in factors_of[study, task]:
             level = factor.levels.get(base, next(iter(factor.levels.values())))
             against = {
                 other: _matches(settings, factor, other, level)
@@ -74,7 +81,7 @@ def rows(tables: Catalog) -> pa.Table:
             for other, matched in against.items() if any(against.values()) else ():
                 names = {"level": ", ".join(other), "baseline": ", ".join(level)}
                 found += (key | names | row for row in _level(pairs, cells, factor, other, matched))
-    return pa.Table.from_pylist(found, schema=SCHEMA)
+    return pa.Table.from_pylist(paired.adjusted(found, "study", "task", "metric"), schema=SCHEMA)
 
 
 def factors(settings: Sequence[Mapping[str, str]]) -> list[Factor]:
@@ -130,33 +137,17 @@ def _level(
 ) -> Iterator[dict[str, Any]]:
     """The rows of one level, by metric."""
     places = [i for i, found in factor.levels.items() if found == level]
-    means = _weighted(pairs, cells, {i: 1 / len(places) for i in places})
-    weights = Counter[int]()
-    for one, other in matched:
-        weights[one] += 1
-        weights[other] -= 1
-    shares = {i: weight / len(matched) for i, weight in weights.items()}
-    differences = _weighted(pairs, cells, shares) if matched else {}
-    for metric, mean in means.items():
-        found = differences.get(metric)
-        counts, effect = mean[0], {}
-        if found is not None:
-            counts, effect = found[0], found[1].estimate.columns("difference")
-            effect |= {"false_outperformance": paired.known(found[1].false_outperformance)}
+    at_level = [cells[i] for i in places]
+    between = [(cells[one], cells[other]) for one, other in matched]
+    differences = pairs.mean_differences(between) if between else ()
+    tested = {found.metric.name: found.columns for found in differences}
+    for metric, counts, mean in pairs.contrasts(at_level, [1 / len(places)] * len(places)):
+        difference = tested.get(metric.name, {})
         yield {
-            "metric": metric,
+            "metric": metric.name,
             "cells": len(places),
             "pairs": len(matched),
-            **counts._asdict(),
-            **mean[1].estimate.columns("value"),
-            **effect,
+            **{name: difference.get(name, count) for name, count in counts._asdict().items()},
+            **mean.estimate.columns("value"),
+            **{name: difference.get(name) for name in TESTED},
         }
-
-
-def _weighted(
-    pairs: paired.Pairs, cells: Sequence[FinalCell], weights: Mapping[int, float]
-) -> dict[str, tuple[paired.Counts, Contrast]]:
-    """The weighted sum over cells of each metric that all have, by name."""
-    chosen = {i: weight for i, weight in weights.items() if weight}
-    found = pairs.contrasts([cells[i] for i in chosen], list(chosen.values()))
-    return {metric.name: (counts, sums) for metric, counts, sums in found}

@@ -112,10 +112,29 @@ class Pairs:
         test over units, each the mean over cases and seeds; for a pooled metric, whose value is
         not a mean over cases, it is the permutation test that exchanges the cells within units.
         """
-        for metric, counts, by_class in self._shared((one, other)):
-            found = contrast(metric, by_class, (1, -1))
+        yield from self.mean_differences([(one, other)])
+
+    def mean_differences(
+        self, matched: Sequence[tuple[FinalCell, FinalCell]]
+    ) -> Iterator[PairedDifference]:
+        """The mean over pairs of cells of the first minus the second, in each metric.
+
+        It is computed and tested as :meth:`differences`, over what all cells have. No cell may be
+        first in one pair and second in another.
+        """
+        cells = {cell.key: cell for pair in matched for cell in pair}
+        place = {key: i for i, key in enumerate(cells)}
+        pairs = [(place[one.key], place[other.key]) for one, other in matched]
+        weights = np.zeros(len(cells))
+        for one, other in pairs:
+            weights[one] += 1 / len(pairs)
+            weights[other] -= 1 / len(pairs)
+        for metric, counts, by_class in self._shared(tuple(cells.values())):
+            found = contrast(metric, by_class, weights.tolist())
             if found is not None:
-                yield _difference(metric, counts, by_class, found, self._draws)
+                yield _difference(
+                    metric, counts, _Matched(by_class, pairs, weights), found, self._draws
+                )
 
     def contrasts(
         self, cells: Sequence[FinalCell], weights: Sequence[float]
@@ -221,22 +240,32 @@ def _distinct(by_class: Iterable[NDArray[np.int64]]) -> int:
     return len(np.unique(np.concatenate(list(by_class))))
 
 
+class _Matched(NamedTuple):
+    """Pairs of cells with the rows that all of them have."""
+
+    by_class: list[Sides]
+    pairs: list[tuple[int, int]]
+    """The places of the two cells of each pair among the sides."""
+    weights: Array
+    """Of each side in the mean difference of the pairs: [sides]."""
+
+
 def _difference(
-    metric: Metric, counts: Counts, by_class: list[Sides], found: Contrast, draws: int
+    metric: Metric, counts: Counts, matched: _Matched, found: Contrast, draws: int
 ) -> PairedDifference:
-    value, against = found.sides
-    per_unit = _unit_differences(metric, by_class)
+    weights, sides = matched.weights, np.array(found.sides)
+    per_unit = _unit_differences(metric, matched)
     gains = per_unit if metric.better == "higher" else -per_unit
     return PairedDifference(
         metric,
         counts,
-        value,
-        against,
+        value=float(weights.clip(0) @ sides),
+        value_against=float((-weights).clip(0) @ sides),
         difference=found.estimate,
         better=_share_above_zero(gains),
         false_outperformance=found.false_outperformance,
         by_seed_and_unit=found.by_seed_and_unit,
-        test=_exchanged(metric, by_class, draws) if metric.pooled else signed_rank(per_unit),
+        test=_exchanged(metric, matched, draws) if metric.pooled else signed_rank(per_unit),
     )
 
 
@@ -252,24 +281,34 @@ def known(number: float) -> float | None:
     return None if np.isnan(number) else number
 
 
-def _unit_differences(metric: Metric, by_class: list[Sides]) -> Array:
+def _unit_differences(metric: Metric, matched: _Matched) -> Array:
     """The difference of each unit: the mean over cases and seeds, then over classes."""
     differences = [
-        (one.units, one.per_case(metric) - other.per_case(metric)) for one, other in by_class
+        (sides[0].units, matched.weights @ np.stack([side.per_case(metric) for side in sides]))
+        for sides in matched.by_class
     ]
     return mean_of_classes(differences)[1]
 
 
-def _exchanged(metric: Metric, by_class: list[Sides], draws: int) -> TestResult:
+def _exchanged(metric: Metric, matched: _Matched, draws: int) -> TestResult:
     """The permutation test of a pooled metric.
 
-    All cases, seeds and classes of a unit are exchanged together. A class that has no value in some
-    draw is left out; if none is left, p is NaN.
+    All cases, seeds, classes and pairs of a unit are exchanged together. A class that has no value
+    in some draw is left out; if none is left, p is NaN.
     """
-    units = np.unique(np.concatenate([one.units for one, _ in by_class]))
+    units = np.unique(np.concatenate([sides[0].units for sides in matched.by_class]))
 
     def difference(exchanges: Array) -> Array:
-        by_draw = [_exchanged_difference(metric, s, exchanges, units) for s in by_class]
+        by_draw = [
+            np.mean(
+                [
+                    _exchanged_difference(metric, (sides[one], sides[other]), exchanges, units)
+                    for one, other in matched.pairs
+                ],
+                axis=0,
+            )
+            for sides in matched.by_class
+        ]
         known = [values for values in by_draw if not np.isnan(values).any()]
         return np.mean(known, axis=0) if known else np.full(len(exchanges), np.nan)
 

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
@@ -80,6 +81,57 @@ def test_a_level_is_compared_over_the_levels_of_the_other_factors(ledger: Ledger
     assert base["value"] == pytest.approx(np.mean(means[2:]), abs=1e-4)
     assert found[ends, "0.2, 0.8"]["difference"] == pytest.approx(0.03, abs=0.01)
     assert (cosine["seeds"], cosine["images"], cosine["units"]) == (2, CASES, CASES)
+
+
+def test_a_difference_of_levels_is_tested_over_units_and_adjusted(ledger: Ledger) -> None:
+    """The test is SciPy's, of the mean over the pairs; two schedules and one range are a family."""
+    train(ledger, *((schedule, low) for schedule in SCHEDULE for low in LOW))
+    rows = effects(ledger)
+    levels = sorted({name for name, _ in rows})
+    assert levels == ["mode.schedule", "mode.t_low, mode.t_high"]
+    tested = {key: row for key, row in rows.items() if row["pairs"]}
+    p: dict[tuple[str, str], float] = {}
+    for (factor, level), row in tested.items():
+        if factor == "mode.schedule":
+            ones = [(level, low) for low in LOW]
+            others = [(row["baseline"], low) for low in LOW]
+        else:
+            ones, others = ([(s, float(x[:3])) for s in SCHEDULE] for x in (level, row["baseline"]))
+        means = [
+            np.mean([dice(*cell, seed) for cell in side for seed in (0, 1)], axis=0)
+            for side in (ones, others)
+        ]
+        per_case = means[0] - means[1]
+        p[factor, level] = stats.wilcoxon(per_case).pvalue
+        assert row["wilcoxon_p"] == pytest.approx(p[factor, level]), level
+        assert row["better"] == (per_case > 0).mean()
+    running = 0.0
+    for i, key in enumerate(sorted(p, key=lambda k: p[k])):
+        running = max(running, min(1.0, (len(p) - i) * p[key]))
+        assert (rows[key]["p_holm"], rows[key]["family"]) == (pytest.approx(running), 3)
+    base = next(row for row in rows.values() if not row["pairs"])
+    assert base["wilcoxon_p"] is base["p_holm"] is base["better"] is None
+
+
+def test_levels_that_calibrate_alike_differ_by_chance(ledger: Ledger) -> None:
+    """Exchanging levels within units: equal pixels have p = 1, all worse has the least p."""
+    for i, schedule in enumerate(SCHEDULE):
+        pixels = {f"c{k}": [(0.7, 100, 70 - 30 * (schedule == "laplace"))] for k in range(CASES)}
+        commit(
+            ledger,
+            f"{i}" * 16,
+            schedule,
+            as_counts(OF_CASE),
+            pixels,
+            config=config(schedule, 0.0),
+        )
+    rows = [r for r in catalog(ledger)["effects"].to_pylist() if r["metric"] == "ece"]
+    found = {r["level"]: r for r in rows}
+    assert found["linear"]["permutation_p"] == 1
+    # 2 of 2^8 assignments are as extreme; the draws estimate that
+    assert 0 < found["laplace"]["permutation_p"] < 0.02
+    assert found["laplace"]["p_holm"] == pytest.approx(2 * found["laplace"]["permutation_p"])
+    assert found["laplace"]["wilcoxon_p"] is None
 
 
 def test_only_cells_that_are_equal_otherwise_are_compared(ledger: Ledger) -> None:
