@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, NotRequired, TypedDict
 
@@ -83,6 +83,8 @@ class Chart:
     key: str = ""
     """The meaning of dash patterns or marks; it precedes the caption."""
     wide: bool = False
+    small: bool = False
+    """Whether three such charts fit next to each other."""
 
     @property
     def full(self) -> Spec:
@@ -135,8 +137,6 @@ class Table:
     rows: Sequence[Row]
     source: str
     caption: str = ""
-    summary: str = ""
-    """The line that opens a table that is collapsed at first."""
 
     @property
     def shown(self) -> Sequence[Row]:
@@ -180,7 +180,7 @@ class Strip:
 
     title: str
     pictures: Sequence[Picture]
-    source: str
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -205,7 +205,16 @@ class Commands:
     lines: Sequence[tuple[str, str]]
 
 
-Block = Chart | Table | Strip | Heading | Note | Commands
+@dataclass(frozen=True)
+class Fold:
+    """Blocks that are collapsed at first; a print shows them."""
+
+    summary: str
+    """The line that opens them."""
+    blocks: Sequence[Block]
+
+
+Block = Chart | Table | Strip | Heading | Note | Commands | Fold
 
 
 @dataclass(frozen=True)
@@ -218,6 +227,29 @@ class Section:
     blocks: Sequence[Block]
     series: Sequence[str] = field(default=())
     """The series that a reader can hide in all charts of the section."""
+
+    @property
+    def all_blocks(self) -> list[Block]:
+        """The blocks on the page in their order, with those of folds in place of the folds."""
+        return list(_unfolded(self.blocks))
+
+
+def _unfolded(blocks: Iterable[Block]) -> Iterator[Block]:
+    for block in blocks:
+        if isinstance(block, Fold):
+            yield from _unfolded(block.blocks)
+        else:
+            yield block
+
+
+def folded(summary: str, blocks: Sequence[Block]) -> list[Block]:
+    """Return the blocks as one fold; an empty list if there are none."""
+    return [Fold(summary, blocks)] if blocks else []
+
+
+def first_charts(charts: Sequence[Chart], most: int, summary: str) -> list[Block]:
+    """Return the first charts, and a fold with the others."""
+    return [*charts[:most], *folded(summary, charts[most:])]
 
 
 def _csv(rows: Sequence[Row]) -> str:

@@ -20,6 +20,9 @@ JAVASCRIPT_PROPERTIES = {
 """Properties of every JavaScript object: Vega would look up such a property in place of a series
 of the same name."""
 
+GREY_LEVEL = "intensity"
+"""The model that predicts a pixel's class from its grey level alone."""
+
 
 class CellNames:
     """Names each cell by its arm if that is unique within its task, and by its cell name otherwise.
@@ -28,7 +31,8 @@ class CellNames:
     """
 
     def __init__(self, tables: Catalog) -> None:
-        board = tables["leaderboard"].select(["study", "task", "arm", "cell"]).to_pylist()
+        columns = ["study", "task", "arm", "cell", "model"]
+        board = tables["leaderboard"].select(columns).to_pylist()
         self.tasks = list(dict.fromkeys(row["task"] for row in board))
         self._has_several_studies = len({row["study"] for row in board}) > 1
         count = Counter((row["study"], row["task"], row["arm"]) for row in board)
@@ -38,6 +42,7 @@ class CellNames:
             if count[row["study"], row["task"], row["arm"]] == 1
             and row["arm"] not in JAVASCRIPT_PROPERTIES
         }
+        self._trivial = {(row["study"], row["cell"]) for row in board if row["model"] == GREY_LEVEL}
         self._prefixes = common_prefixes(tables) if board else {}
 
         names = (self(row["study"], row["cell"]) for row in board)
@@ -50,6 +55,13 @@ class CellNames:
             without_task = cell
         name = readable(self._arms.get((study, cell), without_task))
         return f"{study}: {name}" if self._has_several_studies else name
+
+    def is_trivial(self, row: Mapping[str, Any], *keys: str) -> bool:
+        """Return whether a cell of a view's row predicts from the grey level alone.
+
+        ``keys`` are the columns of the cells, by default ``cell``.
+        """
+        return any((row["study"], row[key]) in self._trivial for key in keys or ("cell",))
 
     def add_series(self, rows: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
         """Return the rows of a view, each with the name of its cell as ``series``."""

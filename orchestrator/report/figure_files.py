@@ -21,10 +21,10 @@ def write_figures(sections: Sequence[Section], folder: Path) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
     for section in sections:
-        charts = [block for block in section.blocks if isinstance(block, Chart) and block.rows]
+        charts = [block for block in section.all_blocks if isinstance(block, Chart) and block.rows]
         for chart in charts:
             written += _write(folder, chart.name, {**_images(chart.full), "csv": chart.csv()})
-        for table in (block for block in section.blocks if isinstance(block, Table)):
+        for table in (block for block in section.all_blocks if isinstance(block, Table)):
             files: dict[str, str | bytes] = {"tex": table.latex(), "csv": table.csv()}
             written += _write(folder, table.name, files)
         row = [chart for chart in charts if chart.name in IN_ONE_ROW]

@@ -19,6 +19,7 @@ from orchestrator.report.blocks import (
     Block,
     Chart,
     Commands,
+    Fold,
     Heading,
     Picture,
     Section,
@@ -40,6 +41,7 @@ KINDS: dict[str, type] = {
     "strip": Strip,
     "heading": Heading,
     "commands": Commands,
+    "fold": Fold,
 }
 """The template's tests for the kinds of blocks."""
 
@@ -78,6 +80,7 @@ def render_page(tables: Catalog, sections: list[Section], refresh: int = 0) -> s
         .render(
             studies=tables.studies,
             findings=summary.findings(tables, CellNames(tables)),
+            progress=summary.progress(tables),
             questions=[question for question in questions if question],
             sections=sections,
             refresh=refresh,
@@ -141,16 +144,23 @@ def _is_a(kind: type) -> Callable[[Block], bool]:
 
 
 class _Run(NamedTuple):
-    """Consecutive blocks that are all charts, or all other blocks."""
+    """Consecutive blocks that are all charts of one size, or all other blocks."""
 
-    charts: bool
+    grid: str
+    """The class of the charts' grid; empty for other blocks."""
     blocks: list[Block]
 
 
-def _runs(section: Section) -> Iterator[_Run]:
-    """Group consecutive charts, which share a grid on the page."""
-    for charts, blocks in itertools.groupby(section.blocks, lambda b: isinstance(b, Chart)):
-        yield _Run(charts, list(blocks))
+def _runs(section: Section | Fold) -> Iterator[_Run]:
+    """Group consecutive charts of one size, which share a grid on the page."""
+    for grid, blocks in itertools.groupby(section.blocks, _grid):
+        yield _Run(grid, list(blocks))
+
+
+def _grid(block: Block) -> str:
+    if not isinstance(block, Chart):
+        return ""
+    return "small grid" if block.small else "grid"
 
 
 def _trusted(text: str) -> Markup:

@@ -29,6 +29,15 @@ SHAPE_MARKS = ("●", "■", "▲", "◆")
 """The first four shapes as characters, for a caption."""
 
 
+SMALL_LABEL = 26
+"""Characters of a label that leave enough of a small chart for the plot."""
+
+
+def fits_small(labels: Iterable[str]) -> bool:
+    """Return whether charts with these labels fit three in a row."""
+    return max(map(len, labels), default=0) <= SMALL_LABEL
+
+
 class SeriesStyle(NamedTuple):
     """The appearance of a series in all charts."""
 
@@ -229,7 +238,7 @@ def pareto_front(series: Styles, x: Spec, y_title: str) -> Spec:
             "color": colour(series),
         },
     }
-    return {**plain, "layer": [stairs, rule, *plain["layer"]]}
+    return {**plain, "height": 210, "layer": [stairs, rule, *plain["layer"]]}
 
 
 def labelled_scatter(series: Styles, x_title: str, y_title: str) -> Spec:
@@ -264,7 +273,7 @@ def reliability(series: Styles) -> Spec:
     }
     band, *others = spec["layer"]
     layers = [band, *others] if len(series) <= MAX_BANDS else others
-    return {**spec, "height": 320, "layer": [*layers, diagonal]}
+    return {**spec, "height": 260, "layer": [*layers, diagonal]}
 
 
 def with_data(spec: Spec, title: str, alt: str, rows: Sequence[Mapping[str, Any]]) -> Spec:

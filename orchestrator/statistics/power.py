@@ -24,6 +24,8 @@ MOST_UNITS = 200
 """The most units that are simulated; more are replaced by so many of the same standard error."""
 MOST_EXACT = 40
 """The most units for which the signed-rank test is exact; beyond, its t-approximation is used."""
+MOST_TIMES = 32
+"""The most times as many units that are looked for."""
 EFFICIENCY = 3 / np.pi
 """The efficiency of the signed-rank test relative to Student's t (Hodges & Lehmann 1956)."""
 
@@ -71,6 +73,19 @@ def detectable(spread: Spread, design: Design) -> float:
     It is infinite where the units are too few for any significant test.
     """
     return float(np.quantile(needed(spread, design), POWER, method="higher"))
+
+
+def more_units(spread: Spread, design: Design, difference: float) -> int | None:
+    """The number of units, in steps of a quarter, from which on a difference is detectable.
+
+    It is at least that of the design, and None if :data:`MOST_TIMES` as many do not suffice.
+    """
+    units = design.units
+    while units <= MOST_TIMES * design.units:
+        if detectable(spread, design._replace(units=units)) <= abs(difference):
+            return units
+        units += max(1, units // 4)
+    return None
 
 
 @functools.lru_cache(maxsize=64)

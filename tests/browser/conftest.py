@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, Page, sync_playwright
 NAMES = ("chromium", "chromium-browser", "google-chrome")
 QUIET = ("--no-sandbox", "--disable-gpu", "--disable-background-networking")
 DRAWN = """() => {
+  for (const fold of document.querySelectorAll("details.fold")) fold.open = true;
   const chart = document.querySelector(".chart:not(.vega-embed)");
   if (chart) chart.scrollIntoView();
   return !chart;

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.claims.convergence import BELOW, LEARNING
-from orchestrator.report.blocks import Block, Column, Heading, Note, Section, Table
+from orchestrator.report.blocks import Block, Column, Fold, Heading, Note, Section, Table
 from orchestrator.report.cell_names import CellNames, distinct, query, readable
 from orchestrator.report.formats import as_text, decimals, p_equals, p_value, signed
 
@@ -74,13 +74,28 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
     rows = [{**row, **_texts(row, names)} for row in tables["claims"].to_pylist()]
     if not rows:
         return None
-    blocks: list[Block] = [Note([NOTE])]
+    details: list[Block] = [Note([NOTE])]
     for claim, title in TITLES.items():
         verdicts = _sentences([row for row in rows if row["claim"] == claim])
-        blocks += [Heading(title), Note(list(verdicts), bullets=True)]
-    source = query(tables, "claims")
-    table = Table("claims", COLUMNS, rows, source, summary=f"Evidence: all {len(rows)} comparisons")
-    return Section("claims", "Claims of the source study", [*blocks, table])
+        details += [Heading(title), Note(list(verdicts), bullets=True)]
+    table = Table("claims", COLUMNS, rows, query(tables, "claims"))
+    blocks: list[Block] = [
+        Note([_brief(rows, claim) for claim in TITLES], bullets=True),
+        Fold("Verdicts with their reasons and method", details),
+        Fold(f"Evidence: all {len(rows)} comparisons", [table]),
+    ]
+    return Section("claims", "Claims of the source study", blocks)
+
+
+def _brief(rows: list[dict[str, Any]], claim: int) -> str:
+    """Return the verdict on all statements of a claim, or the count of each verdict."""
+    count = Counter(row["verdict"] for row in rows if row["claim"] == claim)
+    verdicts = [verdict for verdict in VERDICTS if count[verdict]]
+    if len(verdicts) < 2:
+        verdict = verdicts[0] if verdicts else "not tested"
+    else:
+        verdict = ", ".join(f"{verdict} in {count[verdict]} comparisons" for verdict in verdicts)
+    return f"{TITLES[claim]}: {verdict}."
 
 
 def _texts(row: dict[str, Any], names: CellNames) -> dict[str, str]:

@@ -10,11 +10,13 @@ from orchestrator.report.blocks import (
     Block,
     Chart,
     Column,
-    Heading,
+    Fold,
     IntervalRow,
     Note,
     Section,
     Table,
+    first_charts,
+    folded,
     interval_row,
 )
 from orchestrator.report.cell_names import (
@@ -58,9 +60,17 @@ INTERACTIONS = (
 RANKED = {"dice": "Dice", "ece": "ECE"}
 MAX_PAIRS = 15
 """Pairs per chart: those with the largest differences."""
+MOST_CHARTS = 6
+"""Charts that are not folded."""
 SIGNIFICANT, NOT_SIGNIFICANT = (
-    "significant (the interval, the adjusted p and most units agree)",
+    "significant",
     "not significant",
+)
+BRIEF = (
+    "Differences of two arms over the same cases and seeds: with the study's baseline where it"
+    " names one, else of every two trained networks. A difference is significant if its 95 %"
+    " interval excludes zero, its p value adjusted by Holm's method is at most 0.05, and most"
+    " units agree in sign with the mean."
 )
 NOTE = (
     "Each pair of arms is compared over the cases and seeds that both have, so that the variation"
@@ -93,26 +103,23 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
     ]
     if not rows:
         return None
-    table = Table(
-        "comparisons",
-        COLUMNS,
-        rows,
-        query(tables, "ablation"),
-        summary=f"All {len(rows)} comparisons",
-    )
+    table = Table("comparisons", COLUMNS, rows, query(tables, "ablation"))
+    forests = [
+        _forest(tables, names, [row for row in rows if row["task"] == task], task)
+        for task in distinct(rows, "task")
+    ]
     blocks: list[Block] = [
-        Note([NOTE]),
-        *(_forest(tables, rows, task) for task in distinct(rows, "task")),
-        *_rank_charts(tables),
-        table,
+        Note([BRIEF]),
+        *first_charts(forests, MOST_CHARTS, f"{len(forests) - MOST_CHARTS} more tasks"),
+        Fold(f"Method, and all {len(rows)} comparisons", [Note([NOTE]), table]),
+        *folded("Mean ranks over tasks", _rank_charts(tables)),
         *_interactions(tables),
     ]
     return Section("comparisons", "Paired comparisons", blocks)
 
 
-def _forest(tables: Catalog, rows: list[dict[str, Any]], task: str) -> Chart:
-    pairs = [r for r in rows if r["task"] == task and r["metric"] == "dice"]
-    pairs = [r for r in pairs if r["baseline"]] or pairs
+def _forest(tables: Catalog, names: CellNames, rows: list[dict[str, Any]], task: str) -> Chart:
+    pairs = of_interest(names, [row for row in rows if row["metric"] == "dice"])
     pairs.sort(key=lambda r: -abs(r["difference"]))
     largest = sorted(pairs[:MAX_PAIRS], key=lambda r: -r["difference"])
     shown = [interval_row(row["name"], _significance(row), row, "difference") for row in largest]
@@ -136,7 +143,15 @@ def _forest(tables: Catalog, rows: list[dict[str, Any]], task: str) -> Chart:
         ),
         shown,
         key=f"● {SIGNIFICANT}; ■ {NOT_SIGNIFICANT}.",
+        small=vega.fits_small(r["name"] for r in rows),
     )
+
+
+def of_interest(names: CellNames, pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the pairs that the study asks for; without any, those of trained networks, or all."""
+    asked = [row for row in pairs if row["baseline"]]
+    networks = [row for row in pairs if not names.is_trivial(row, "cell", "against")]
+    return asked or networks or pairs
 
 
 def _significance(row: dict[str, Any]) -> str:
@@ -200,7 +215,5 @@ def _interactions(tables: Catalog) -> list[Block]:
     ]
     if not rows:
         return []
-    summary = f"All {len(rows)} interactions"
-    source = query(tables, "interactions")
-    table = Table("interactions", INTERACTIONS, rows, source, summary=summary)
-    return [Heading("Interactions"), Note([INTERACTION_NOTE]), table]
+    table = Table("interactions", INTERACTIONS, rows, query(tables, "interactions"))
+    return [Fold(f"All {len(rows)} interactions of two changes", [Note([INTERACTION_NOTE]), table])]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.report import vega
-from orchestrator.report.blocks import Block, Chart, Note, Section
+from orchestrator.report.blocks import Block, Chart, Note, Section, first_charts
 from orchestrator.report.cell_names import CellNames, query, readable
 from orchestrator.report.formats import interval_name
 
@@ -27,33 +27,35 @@ class Cost(NamedTuple):
 
 
 COSTS = (
-    Cost("passes_per_image", "passes", "network passes per image", 4),
+    Cost("passes_per_image", "passes", "passes per image", 4),
     Cost("train_device_seconds", "training", "device-seconds of training", 2),
 )
+MOST_CHARTS = 3
+"""Charts that are not folded: a row of the page."""
 METRICS = (("dice", "Dice"), ("ece", "ECE"))
 NOTE = (
-    "The line joins the Pareto front: the arms to which no other arm is superior in metric or cost"
-    " without being inferior in the other. There is no line where one arm is both best and"
-    " cheapest. Costs have a logarithmic axis; arms below 1/10,000 of the largest number of"
-    " passes, or below 1/100 of the longest training, lie on its left edge."
+    "The line joins the Pareto front: the arms that no other arm exceeds in metric and cost at"
+    " once. Costs have a logarithmic axis; arms below 1/10,000 of the largest number of passes,"
+    " or below 1/100 of the longest training, lie on its left edge."
 )
 
 
 def section(tables: Catalog, names: CellNames) -> Section | None:
     """Return Dice and ECE against each cost per task, where arms differ in the cost."""
     rows = names.add_series(tables["pareto"].to_pylist())
-    charts: list[Chart] = []
-    for task in names.tasks:
-        arms = [r for r in rows if r["task"] == task]
-        charts += [
-            _chart(tables, names, arms, metric, cost)
-            for metric in METRICS
-            for cost in COSTS
-            if len({r[cost.column] for r in arms if r[cost.column]}) > 1
-        ]
+    charts = [
+        _chart(tables, names, arms, metric, cost)
+        for metric in METRICS
+        for cost in COSTS
+        for arms in ([r for r in rows if r["task"] == task] for task in names.tasks)
+        if len({r[cost.column] for r in arms if r[cost.column]}) > 1
+    ]
     if not charts:
         return None
-    blocks: list[Block] = [Note([NOTE]), *charts]
+    blocks: list[Block] = [
+        Note([NOTE]),
+        *first_charts(charts, MOST_CHARTS, f"{len(charts) - MOST_CHARTS} more charts"),
+    ]
     return Section("cost", "Accuracy and calibration against cost", blocks, [*names.styles(rows)])
 
 
@@ -98,4 +100,5 @@ def _chart(
             names.styles(rows), vega.logarithmic(cost.title, costs, cost.decades), title
         ),
         rows,
+        small=True,
     )

@@ -6,7 +6,17 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from orchestrator.report import vega
-from orchestrator.report.blocks import Block, Chart, Column, CurveRow, Heading, Note, Section, Table
+from orchestrator.report.blocks import (
+    Block,
+    Chart,
+    Column,
+    CurveRow,
+    Fold,
+    Note,
+    Section,
+    Table,
+    folded,
+)
 from orchestrator.report.cell_names import (
     CellNames,
     distinct,
@@ -34,6 +44,14 @@ NOTE = (
     f" 95 % bootstrap-t intervals over groups and seeds. With fewer than {FEWEST} groups the"
     " intervals are over tiles; tiles of one image are dependent, so these bands are too narrow."
 )
+BRIEF = (
+    "How much the image reduces the denoising error at each noise level: the area between the"
+    " errors without and with the image is the mutual information of mask and image. λ is"
+    " log-SNR: noise on the right."
+)
+SHOWN = ("-error", "-information")
+MOST_CHARTS = 4
+MOST_OBSERVATIONS = 8
 TABLE_NOTE = (
     "Information in bits per pixel, within the range of λ that the network was trained on. The"
     " entropies H are upper bounds: the network's code length. A dash marks a quantity that is not"
@@ -159,7 +177,15 @@ def section(tables: Catalog, names: CellNames) -> Section:
         for task in (distinct(curves, "task") if per_task else [""])
         for panel in panels
     ]
-    blocks = [Note([NOTE]), *charts, *_tables(tables, names)]
+    shown = [chart for chart in charts if chart.name.endswith(SHOWN)][:MOST_CHARTS]
+    others = [chart for chart in charts if chart not in shown]
+    blocks = [
+        Note([BRIEF]),
+        *shown,
+        *_tables(tables, names),
+        *folded("Further charts: loss over timesteps, one-step Dice, controls", others),
+        Fold("Method", [Note([NOTE])]),
+    ]
     return Section("fingerprints", "Timestep fingerprints", blocks, list(styles))
 
 
@@ -167,11 +193,12 @@ def _tables(tables: Catalog, names: CellNames) -> list[Block]:
     """Return the totals, their details, and the observations about single arms."""
     totals = names.add_series(tables["information"].to_pylist())
     source = query(tables, "information")
-    details = "Location of the information, the ends of the range, and bounds on the tails"
-    blocks: list[Block] = [
+    details = "Totals in bits per pixel: information, entropies, location, bounds on the tails"
+    both: list[Block] = [
         Table("information", COLUMNS, totals, source, caption=TABLE_NOTE),
-        Table("information-more", DETAILS, totals, source, summary=details),
+        Table("information-more", DETAILS, totals, source),
     ]
+    blocks: list[Block] = [Fold(details, both)]
     observations = [
         f"{readable(row['task'])}, {row['series']}: {signature}"
         for row in totals
@@ -179,7 +206,10 @@ def _tables(tables: Catalog, names: CellNames) -> list[Block]:
     ]
     if observations:
         note = Note(["Phenomena that the source study describes, and deviations from theory:"])
-        blocks += [Heading("Observations"), note, Note(observations, bullets=True)]
+        listed = Note(observations[:MOST_OBSERVATIONS], bullets=True)
+        more = [Note(observations[MOST_OBSERVATIONS:], bullets=True)]
+        further = len(observations) - MOST_OBSERVATIONS
+        blocks = [note, listed, *folded(f"{further} more", more if further > 0 else []), *blocks]
     return blocks
 
 

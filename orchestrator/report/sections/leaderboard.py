@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.formatting import clock, memory, plural
@@ -11,34 +12,47 @@ from orchestrator.report.blocks import (
     Block,
     Chart,
     Column,
-    Heading,
+    Fold,
     Note,
     Section,
     Table,
+    first_charts,
+    folded,
     interval_row,
 )
-from orchestrator.report.cell_names import CellNames, query, readable, sample_size
+from orchestrator.report.cell_names import (
+    GREY_LEVEL,
+    CellNames,
+    query,
+    readable,
+    sample_size,
+)
 from orchestrator.report.formats import as_text, decimals, interval_name, p_equals, p_value, signed
 from orchestrator.statistics.bootstrap import FEWEST
+from orchestrator.statistics.small_samples import student
 from orchestrator.statistics.verdicts import comparison
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 PLACE = 10
-BASELINE = "intensity"
-"""The model that predicts a pixel's class from its grey level alone."""
+TASK, ARM = Column("task", "Task"), Column("series", "Arm")
+TRAINED_ON = Column("trained_on", "Trained on")
+"""A column where a row is an external test."""
 COLUMNS = (
-    Column("task", "Task"),
-    Column("series", "Arm"),
     Column("dice", "Dice ↑", decimals(3), interval=True),
-    Column("iou", "IoU ↑", decimals(3), interval=True),
+    Column("hd95", "HD95, pixels ↓", decimals(1), interval=True),
     Column("ece", "ECE ↓", decimals(3), interval=True),
-    Column("brier", "Brier ↓", decimals(3)),
     Column("seeds", "Seeds", as_text),
+    Column("size", "Test cases"),
+    Column("passes_per_image", "Passes per case", as_text),
+)
+MORE = (
+    Column("iou", "IoU ↑", decimals(3), interval=True),
+    Column("nsd", "NSD at 2 pixels ↑", decimals(3), interval=True),
+    Column("brier", "Brier ↓", decimals(3)),
     Column("images", "Cases", as_text),
     Column("groups", "Groups", as_text),
-    Column("passes_per_image", "Passes per case", as_text),
     Column("seconds_per_image", "Seconds per case", decimals(3)),
     Column(
         "train_device_seconds", "Training time", lambda v: as_text(v) if v is None else clock(v)
@@ -47,17 +61,25 @@ COLUMNS = (
     Column("parameters", "Parameters", decimals(0)),
     Column("model", "Model"),
 )
-EXTERNAL = (COLUMNS[0], Column("trained_on", "Trained on"), *COLUMNS[1:])
-"""The columns where a row is an external test."""
+MOST_CHARTS = 6
+"""Charts that are not folded."""
+FEW_SEEDS = 4
+"""The most seeds for which the quantile of Student's t is explained."""
 MAX_ARMS = 20
 """Arms per chart; the table has all."""
 METRICS = (("dice", "Dice, higher is better"), ("ece", "ECE, lower is better"))
 NOTE = (
-    "Results on the test cases (tiles or whole images), ordered by Dice within a task. Brackets are"
-    " 95 % intervals over groups (patients, slides or slabs) and training seeds: bootstrap-t for"
-    " means over cases such as Dice, percentile bootstrap for ECE (15 bins of equal width) and the"
-    f" Brier score, which are pooled over pixels. For a task with fewer than {FEWEST} groups the"
-    " intervals are over cases and do not extend to other patients. Times are device-seconds."
+    "Means over the test cases. Brackets are 95 % intervals over {units} and training seeds. Dice"
+    " is the overlap of predicted and true mask; HD95 the 95 % quantile of the distance between"
+    " their surfaces; ECE the expected calibration error, which is the mean over all pixels of"
+    " the gap between the predicted probability of a class and the share of pixels that belong to"
+    " it, in 15 bins of equal width."
+)
+METHOD = (
+    "Dice and HD95 are computed per case and class, and have bootstrap-t intervals; ECE and the"
+    " Brier score are pooled over the pixels of all cases, and have percentile bootstrap"
+    " intervals, which are too narrow for few units. Units are groups (patients, slides or"
+    f" slabs), or cases for a task with fewer than {FEWEST} groups. Times are device-seconds."
 )
 BASELINE_NOTE = (
     "Each network is compared with the baselines that use grey levels only, paired over cases and"
@@ -73,17 +95,61 @@ def section(tables: Catalog, names: CellNames) -> Section:
         note = Note(["No final trial has finished, so there are no results to rank."])
         return Section("leaderboard", "Leaderboard", [note])
     source = query(tables, "leaderboard")
-    rows = [{**row, "memory": memory(row)} for row in board]
-    charts = [
-        _chart(names, board, task, *metric, source) for task in names.tasks for metric in METRICS
+    rows = [{**row, "memory": memory(row), "size": sample_size(row)} for row in board]
+    external = any(row["trained_on"] != row["task"] for row in rows)
+    first = (TASK, TRAINED_ON, ARM) if external else (TASK, ARM)
+    of_dice, of_ece = (
+        [_chart(names, board, task, *metric, source) for task in names.tasks] for metric in METRICS
+    )
+    blocks: list[Block] = [
+        Note([NOTE.format(units=_units(board))]),
+        Table("leaderboard", (*first, *COLUMNS), rows, source),
+        Note(caveats(board), bullets=True),
+        *first_charts(of_dice, MOST_CHARTS, f"Dice of {len(of_dice) - MOST_CHARTS} more tasks"),
+        *folded("ECE of every arm", of_ece),
+        Fold("Further metrics, cost and method", [Note([METHOD]), _further(rows, first, source)]),
     ]
-    columns = EXTERNAL if any(row["trained_on"] != row["task"] for row in rows) else COLUMNS
-    blocks: list[Block] = [Note([NOTE]), Table("leaderboard", columns, rows, source), *charts]
     sentences = baseline_comparisons(tables, board)
+    note = Note([BASELINE_NOTE])
+    title = "Every network against the baselines that use grey levels only"
     if sentences:
-        blocks.append(Heading("Comparison with the grey-level baselines"))
-        blocks += [Note([BASELINE_NOTE]), Note(sentences, bullets=True)]
+        blocks.append(Fold(title, [note, Note(sentences, bullets=True)]))
     return Section("leaderboard", "Leaderboard", blocks, list(names.styles(board)))
+
+
+def _further(rows: list[dict[str, Any]], first: Sequence[Column], source: str) -> Table:
+    return Table("leaderboard-more", (*first, *MORE), rows, source)
+
+
+def _units(board: list[dict[str, Any]]) -> str:
+    """Return the name of what the intervals of all tasks are over."""
+    few = [row["groups"] < FEWEST for row in board]
+    return "cases" if all(few) else "cases or groups" if any(few) else "groups"
+
+
+def caveats(board: Sequence[Mapping[str, Any]]) -> list[str]:
+    """Return what the intervals do not cover, and why they are wide: seeds and groups."""
+    sentences: list[str] = []
+    fewest = min(row["seeds"] for row in board)
+    if fewest == 1:
+        sentences.append(
+            "With one training seed, an interval is that of the trained network: nothing is known"
+            " about how much another training would differ."
+        )
+    elif fewest <= FEW_SEEDS:
+        sentences.append(
+            f"With {fewest} training seeds, the spread between seeds enters the interval of Dice"
+            f" {student(fewest - 1):.1f}-fold (Student's t; 2-fold with many seeds), so that it can"
+            " be wide."
+        )
+    few = {row["task"]: row["groups"] for row in board if row["groups"] < FEWEST}
+    if few:
+        listed = ", ".join(f"{readable(task)} ({plural(n, 'group')})" for task, n in few.items())
+        sentences.append(
+            f"Intervals and tests do not extend to other patients: {listed}. Fewer than {FEWEST}"
+            " groups allow no statement at 95 %, so cases are treated as independent."
+        )
+    return sentences
 
 
 def _chart(
@@ -102,6 +168,7 @@ def _chart(
         source,
         vega.forest(names.styles(rows), vega.quantitative(title, zero=False), len(rows)),
         rows,
+        small=vega.fits_small(r["series"] for r in board),
     )
 
 
@@ -113,7 +180,7 @@ def baseline_comparisons(tables: Catalog, board: list[dict[str, Any]]) -> list[s
         one, other = (cells.get((pair["study"], pair[side])) for side in ("cell", "against"))
         if pair["metric"] != "dice" or one is None or other is None:
             continue
-        if (one["model"] == BASELINE) != (other["model"] == BASELINE):
+        if (one["model"] == GREY_LEVEL) != (other["model"] == GREY_LEVEL):
             sentences.append(_sentence(pair, one, other))
     return sorted(sentences)
 
@@ -123,7 +190,7 @@ def _sentence(pair: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) 
     sign = int(advantage(pair))
     difference, low, high = (pair[k] for k in ("difference", "difference_low", "difference_high"))
     network, baseline = one, other
-    if one["model"] == BASELINE:
+    if one["model"] == GREY_LEVEL:
         network, baseline = other, one
         ends = (None if end is None else -end for end in (difference, high, low))
         sign, (difference, low, high) = -sign, ends

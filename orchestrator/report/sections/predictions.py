@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from orchestrator.heldout.final_cells import final_cells
-from orchestrator.report.blocks import Block, Note, Picture, Section, Strip
+from orchestrator.report.blocks import Block, Fold, Note, Picture, Section, Strip
 from orchestrator.report.cell_names import CellNames, query, readable
 from orchestrator.report.sample_images import LEVEL_KINDS, Sample, SampleImage, samples
 
@@ -23,6 +23,10 @@ MAX_ARMS = 6
 """Arms per task: the first on the leaderboard."""
 MAX_BYTES = 1_500_000
 """Images on the page, so that it can be sent by mail."""
+BRIEF = (
+    "The first test case of each task with foreground, not selected by result: the predicted"
+    " probability of every arm, white where it is ½ or more."
+)
 NOTE = (
     "The first test cases of each task by name (not selected by result), as predicted by the first"
     " seed of each arm. For an ensemble, the second image of an arm is the standard"
@@ -35,35 +39,60 @@ CASE_KINDS = {"image": "image", "truth": "true mask"}
 
 
 def section(tables: Catalog, names: CellNames) -> Section | None:
-    """Return a strip per case, and per task the denoising of its best diffusion model.
+    """Return a strip per task, and folds with its other cases, uncertainty and denoising.
 
-    The denoising is shown on the case with more foreground.
+    The strip and the denoising show a case with foreground, if there is one.
     """
     order = {
         (row["study"], row["cell"]): place
         for place, row in enumerate(tables["leaderboard"].to_pylist())
     }
     cells = sorted(final_cells(tables), key=lambda cell: order.get(cell.key, len(order)))
-    blocks: list[Block] = [Note([NOTE])]
+    shown: list[Block] = []
+    details: list[Block] = []
     total, omitted = 0, list[str]()
     for task in names.tasks:
         of_task = [cell for cell in cells if cell.task == task][:MAX_ARMS]
-        strips = list(_strips(tables, names, task, samples(tables, of_task)))
+        task_samples = samples(tables, of_task)
+        strips = list(_strips(tables, names, task, task_samples))
         size = sum(len(picture.png) for strip in strips for picture in strip.pictures)
         if total + size > MAX_BYTES:
             omitted.append(task)
-            continue
-        total += size
-        blocks += strips
+        elif strips:
+            total += size
+            shown.append(_brief(names, task, task_samples))
+            details.append(Fold(f"{readable(task)}: all cases, uncertainty, denoising", strips))
     if omitted:
-        blocks.append(Note([f"Omitted to limit the size of the page: {', '.join(omitted)}."]))
-    return Section("predictions", "Sample predictions", blocks) if len(blocks) > 1 else None
+        details.append(Note([f"Omitted to limit the size of the page: {', '.join(omitted)}."]))
+    blocks: list[Block] = [Note([BRIEF]), *shown, *details, Fold("Method", [Note([NOTE])])]
+    return Section("predictions", "Sample predictions", blocks) if shown or omitted else None
+
+
+def _brief(names: CellNames, task: str, task_samples: list[Sample]) -> Strip:
+    """Return image, true mask and every arm's mean, of the first case with foreground."""
+    first = next((s for s in task_samples if _foreground(s)), task_samples[0])
+    pictures = [
+        _picture(first.stills[kind], label)
+        for kind, label in CASE_KINDS.items()
+        if kind in first.stills
+    ]
+    pictures += [
+        _picture(sample.stills["probability"], names(sample.study, sample.cell))
+        for sample in task_samples
+        if sample.case == first.case and "probability" in sample.stills
+    ]
+    return Strip(f"{readable(task)}, {first.case}", pictures)
+
+
+def _source(tables: Catalog) -> str:
+    return query(tables, "studies JOIN pictures USING (digest)", columns="cell, pictures.*")
 
 
 def _strips(
     tables: Catalog, names: CellNames, task: str, task_samples: list[Sample]
 ) -> Iterator[Strip]:
-    source = query(tables, "studies JOIN pictures USING (digest)", columns="cell, pictures.*")
+    """Yield a strip per case, and the denoising of the task's best diffusion model."""
+    source = _source(tables)
     spreads = _spread_names(tables)
     for case in dict.fromkeys(sample.case for sample in task_samples):
         of_case = [sample for sample in task_samples if sample.case == case]

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from orchestrator.report.blocks import Block, Column, Commands, Section, Table
+from orchestrator.report.blocks import Block, Column, Commands, Fold, Section, Table
 from orchestrator.report.cell_names import CellNames, query
 
 if TYPE_CHECKING:
@@ -38,7 +38,12 @@ def section(tables: Catalog, names: CellNames) -> Section:
         "studies JOIN trials USING (digest)",
         columns="digest, code, packages, devices, seed, data_hash",
     )
-    blocks: list[Block] = [Table("provenance", COLUMNS, rows, source), _commands(tables)]
+    blocks: list[Block] = [
+        Fold(
+            "Code, packages, devices, seeds and data", [Table("provenance", COLUMNS, rows, source)]
+        ),
+        Fold("Commands that continue, repeat and export this study", [_commands(tables)]),
+    ]
     return Section("provenance", "Provenance and reproduction", blocks)
 
 

@@ -10,7 +10,18 @@ import pyarrow.compute as pc
 
 from orchestrator.heldout.rows import BOUNDARY, SAMPLE
 from orchestrator.report import vega
-from orchestrator.report.blocks import Block, Chart, Column, CurveRow, Note, Section, Table
+from orchestrator.report.blocks import (
+    Block,
+    Chart,
+    Column,
+    CurveRow,
+    Fold,
+    Note,
+    Section,
+    Table,
+    first_charts,
+    folded,
+)
 from orchestrator.report.cell_names import (
     CellNames,
     distinct,
@@ -33,6 +44,13 @@ NOTE = (
     " intervals; a bin has none if its pixels come from fewer than six groups (or cases, where"
     " these are resampled)."
 )
+BRIEF = (
+    "The share of pixels that belong to a class over its predicted probability. Calibrated"
+    " predictions lie on the diagonal; the mean distance from it, weighted by pixels, is the"
+    " expected calibration error (ECE)."
+)
+MOST_CHARTS = 3
+"""Charts that are not folded: a row of the page."""
 BOUNDARY_NOTE = (
     f"ECE of all pixels, and of those at most {BAND} pixels from the boundary of the true mask."
     " Nearly all errors are near the boundary, and the many easy pixels far from it lower the ECE"
@@ -76,7 +94,13 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
         for metric in METRICS
         if (chart := _over_members(tables, board, task, *metric)) is not None
     ]
-    blocks: list[Block] = [Note([NOTE]), *charts, *_near_boundaries(tables, names), *over_size]
+    blocks: list[Block] = [
+        Note([BRIEF]),
+        *first_charts(charts, MOST_CHARTS, f"{len(charts) - MOST_CHARTS} more classes"),
+        *folded("Calibration near the boundary", _near_boundaries(tables, names)),
+        *folded("Over the size of the ensemble", over_size),
+        Fold("Method", [Note([NOTE])]),
+    ]
     return Section("reliability", "Calibration", blocks, list(names.styles(rows)))
 
 
@@ -115,6 +139,7 @@ def _diagram(
         query(tables, "reliability", f"task = '{task}'", f"class = '{label}'", "region = 'image'"),
         vega.reliability(names.styles(points)),
         points,
+        small=True,
     )
 
 

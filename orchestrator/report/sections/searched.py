@@ -6,7 +6,7 @@ import json
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import vega
-from orchestrator.report.blocks import Block, Chart, Column, Section, Table
+from orchestrator.report.blocks import Block, Chart, Column, Fold, Note, Section, Table
 from orchestrator.report.cell_names import CellNames, distinct, query, readable
 from orchestrator.report.formats import as_text, decimals
 
@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 PLACE = 100
+MOST_CELLS = 8
+"""Cells whose best values are listed above the table."""
 COLUMNS = (
     Column("cell", "Cell"),
     Column("index", "Trial", as_text),
@@ -61,8 +63,18 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
         points,
         wide=True,
     )
-    table = Table("searched", COLUMNS, rows, source, summary=f"All {len(rows)} search trials")
-    blocks: list[Block] = [chart, table]
+    best = {(row["study"], row["cell"]): row for row in reversed(rows)}
+    listed = [
+        f"{readable(row['cell'])}: {row['parameters']} (validation Dice"
+        f" {decimals(3)(row['score'])}, the best of"
+        f" {sum((r['study'], r['cell']) == key for r in rows)} trials)."
+        for key, row in reversed(best.items())
+    ]
+    blocks: list[Block] = [
+        Note(["The values that the search chose for the final trials:"]),
+        Note(listed[:MOST_CELLS], bullets=True),
+        Fold(f"All {len(rows)} search trials", [chart, Table("searched", COLUMNS, rows, source)]),
+    ]
     return Section("searched", "Parameter search", blocks, distinct(points))
 
 

@@ -6,7 +6,17 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.formatting import plural
 from orchestrator.report import vega
-from orchestrator.report.blocks import Block, Chart, Column, Note, PointRow, Section, Table
+from orchestrator.report.blocks import (
+    Block,
+    Chart,
+    Column,
+    Fold,
+    Note,
+    PointRow,
+    Section,
+    Table,
+    folded,
+)
 from orchestrator.report.cell_names import CellNames, distinct, query, readable
 from orchestrator.report.formats import as_text, decimals, p_value
 from orchestrator.statistics.bootstrap import FEWEST
@@ -15,6 +25,11 @@ if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 PLACE = 30
+BRIEF = (
+    "Where the tasks' information densities lie on the axis of log-SNR λ: two tasks have"
+    " different fingerprints if p, adjusted by Holm's method, is at most 0.05 and the distance"
+    " exceeds the one between training seeds of one task."
+)
 NOTE = (
     "The information densities of tasks are compared where the models were trained alike, over the"
     " range of λ that all of them cover. Distances are between densities scaled to unit area: they"
@@ -73,10 +88,11 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
     ]
     tasks = tables["task_map"].to_pylist()
     blocks: list[Block] = [
-        Note([NOTE]),
+        Note([BRIEF]),
         Table("distances", DISTANCES, pairs, query(tables, "distances")),
-        *(_map(tables, tasks, arm) for arm in distinct(tasks, "arm")),
-        Table("tasks", TRAITS, tasks, query(tables, "task_map")),
+        *folded("Maps of the tasks", [_map(tables, tasks, arm) for arm in distinct(tasks, "arm")]),
+        Fold("Traits of the masks", [Table("tasks", TRAITS, tasks, query(tables, "task_map"))]),
+        Fold("Method", [Note([NOTE])]),
     ]
     correlations = _correlations(tasks)
     if correlations:

@@ -5,7 +5,16 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.report import vega
-from orchestrator.report.blocks import Block, Chart, Column, Note, Section, Table, interval_row
+from orchestrator.report.blocks import (
+    Block,
+    Chart,
+    Column,
+    Fold,
+    Note,
+    Section,
+    Table,
+    interval_row,
+)
 from orchestrator.report.cell_names import (
     CellNames,
     distinct,
@@ -20,6 +29,10 @@ if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 PLACE = 50
+BRIEF = (
+    "Diffusion minus the same network trained as a feed-forward segmenter, over the same cases and"
+    " seeds; marks show in which costs the two are equal."
+)
 NOTE = (
     "Differences are diffusion minus its feed-forward twin, over the same cases and seeds. At test"
     " time, the comparison is fair with a twin that makes equally many network passes; in training,"
@@ -46,6 +59,8 @@ METRICS = (
     ("dice", "Dice: diffusion is better above 0"),
     ("ece", "ECE: diffusion is better below 0"),
 )
+MOST_NARROW = 12
+"""The most lines of charts that share a row of the page."""
 EQUAL_COSTS = (
     "equal passes and device-seconds",
     "equal passes",
@@ -70,8 +85,9 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
         return None
     source = query(tables, "twins")
     charts = [_forest(rows, metric, title, source) for metric, title in METRICS]
-    table = Table("twins", COLUMNS, rows, source, summary=f"All {len(rows)} comparisons")
-    blocks: list[Block] = [Note([NOTE]), *charts, table]
+    table = Table("twins", COLUMNS, rows, source)
+    method = Fold(f"Method, and all {len(rows)} comparisons", [Note([NOTE]), table])
+    blocks: list[Block] = [Note([BRIEF]), *charts, method]
     return Section("twins", "Diffusion versus its feed-forward twin", blocks)
 
 
@@ -118,7 +134,7 @@ def _forest(rows: list[dict[str, Any]], metric: str, title: str, source: str) ->
         ),
         shown,
         key="; ".join(f"{mark} {cost}" for mark, cost in marks) + ".",
-        wide=True,
+        wide=len(shown) > MOST_NARROW,
     )
 
 
