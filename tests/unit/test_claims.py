@@ -222,7 +222,7 @@ def test_holm_counts_the_tasks_and_one_task_refutes(ledger: Ledger) -> None:
     assert (over["task"], over["tasks"], over["verdict"]) == (None, 3, "does not hold")
     assert over["why"] == "holds on a, b; does not hold on c"
     section = next(s for s in build_sections(catalog(ledger)) if s.name == "claims")
-    told = [line for b in section.blocks if isinstance(b, Note) for line in b.lines]
+    told = [line for b in section.all_blocks if isinstance(b, Note) for line in b.lines]
     assert (
         f"{TWIN}, in ECE – does not hold. In 3 comparisons of the networks as trained:"
         " holds in 2, does not hold in 1 (differences −0.020 to +0.020)."
@@ -246,8 +246,8 @@ def test_the_report_answers_claim_by_claim(ledger: Ledger) -> None:
     arm(ledger, "net", "diffusion", gap=0.1)
     arm(ledger, "twin")
     section = next(s for s in build_sections(catalog(ledger)) if s.name == "claims")
-    told = " ".join(line for b in section.blocks if isinstance(b, Note) for line in b.lines)
+    told = " ".join(line for b in section.all_blocks if isinstance(b, Note) for line in b.lines)
     assert "ensemdiff: better calibrated than its feed-forward twin, in ECE – holds: " in told
     assert "less accurate than nnU-Net – inconclusive: there is no nnU-Net" in told
-    (table,) = (b for b in section.blocks if isinstance(b, Table))
+    (table,) = (b for b in section.all_blocks if isinstance(b, Table))
     assert {row["claim"] for row in table.rows} == {1, 2, 3, 4}

@@ -43,7 +43,7 @@ def test_what_was_not_measured_is_a_dash_and_never_a_zero() -> None:
 
 def test_every_number_of_the_leaderboard_is_in_its_chart(tables: Catalog) -> None:
     board = {row["arm"]: row for row in tables["leaderboard"].to_pylist()}
-    blocks = build_sections(tables)[0].blocks
+    blocks = build_sections(tables)[0].all_blocks
     (chart,) = (b for b in blocks if isinstance(b, Chart) and b.name.endswith("dice"))
     drawn = {row["name"]: (row["value"], row["low"], row["high"]) for row in chart.rows}
     assert drawn == {
@@ -57,14 +57,14 @@ def test_every_number_of_the_leaderboard_is_in_its_chart(tables: Catalog) -> Non
 
 def test_the_command_below_a_figure_gives_its_numbers(tables: Catalog) -> None:
     for section in build_sections(tables):
-        for block in section.blocks:
+        for block in section.all_blocks:
             source = getattr(block, "source", "")
             if source.startswith("segprint query"):
                 tables.sql(source.partition('"')[2].rpartition('"')[0])
 
 
 def test_the_same_rows_are_drawn_as_the_same_bytes(tables: Catalog) -> None:
-    blocks = build_sections(tables)[0].blocks
+    blocks = build_sections(tables)[0].all_blocks
     (chart,) = (b for b in blocks if isinstance(b, Chart) and b.name.endswith("dice"))
     assert chart.svg() == chart.svg()
     assert rendering.pdf(chart.full).startswith(b"%PDF-")
@@ -95,7 +95,7 @@ def test_one_network_is_the_first_of_its_views_and_of_its_deep_ensembles(ledger:
         about = {"config": {"mode": mode, "test": test}, "mode": next(iter(mode))}
         commit(ledger, f"{i:016x}", arm, [(1, 0, 0)] * 3, pixels, **about)
     section = next(s for s in build_sections(catalog(ledger)) if s.name == "reliability")
-    (chart,) = (b for b in section.blocks if isinstance(b, Chart) and b.name == "members-task-ece")
+    (chart,) = (b for b in section.all_blocks if isinstance(b, Chart) and b.name == "members-task-ece")
     assert {(r["series"], r["at"], round(r["value"], 3)) for r in chart.rows} == {
         *(("feedforward", n, v) for n, v in ((1, 0.2), (4, 0.19))),
         *(("deep ensemble", n, v) for n, v in ((1, 0.2), (2, 0.18), (4, 0.17))),
@@ -111,7 +111,7 @@ def test_ensembles_of_two_models_are_two_lines(ledger: Ledger) -> None:
             ledger, f"{i:016x}", f"{model}{members}", [(1, 0, 0)] * 3, pixels, **about, model=model
         )
     section = next(s for s in build_sections(catalog(ledger)) if s.name == "reliability")
-    (chart,) = (b for b in section.blocks if isinstance(b, Chart) and b.name == "members-task-ece")
+    (chart,) = (b for b in section.all_blocks if isinstance(b, Chart) and b.name == "members-task-ece")
     lines = [(r["series"], r["at"]) for r in chart.rows]
     assert lines == [(f"{m} feedforward", n) for m, n in itertools.product("ab", (1, 4))]
 
@@ -126,7 +126,7 @@ def test_calibration_at_the_boundary_stands_beside_that_of_all_pixels(ledger: Le
     commit(ledger, "2" * 16, "older", [(1, 0, 0)] * 3, pixels, config=config)
     tables = catalog(ledger)
     sections = {s.name: s for s in build_sections(tables)}
-    (table,) = (b for b in sections["reliability"].blocks if isinstance(b, Table))
+    (table,) = (b for b in sections["reliability"].all_blocks if isinstance(b, Table))
     (row,) = table.rows
     assert (row["series"], row["images"], row["seeds"]) == ("net", 3, 1)
     assert (row["ece"], row["boundary"]) == (pytest.approx(0.05), pytest.approx(0.4))
@@ -172,13 +172,13 @@ def test_an_arm_called_like_a_property_of_objects_is_drawn(ledger: Ledger, arm: 
     commit_final(ledger, "0" * 16, arm, [(4, 1, 1), (3, 1, 1)])
     commit_final(ledger, "1" * 16, "net", [(4, 0, 0), (3, 1, 1)])
     made = build_sections(catalog(ledger))
-    charts = [b for part in made for b in part.blocks if isinstance(b, Chart) and b.rows]
+    charts = [b for part in made for b in part.all_blocks if isinstance(b, Chart) and b.rows]
     assert any(f"task {arm}" in rendering.svg(chart.full) for chart in charts)
 
 
 def test_the_pages_drawings_say_nothing_twice_and_move_no_mark(tables: Catalog) -> None:
     """Each chart's box tells its title and numbers; places are right to half a hundredth."""
-    chart = next(b for b in build_sections(tables)[0].blocks if isinstance(b, Chart))
+    chart = next(b for b in build_sections(tables)[0].all_blocks if isinstance(b, Chart))
     whole, small = chart.svg(), rendering.compact(chart.svg())
     assert "aria-label=" in whole
     assert "aria-label=" not in small

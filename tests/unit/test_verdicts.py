@@ -10,7 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.heldout.paired import advantage
-from orchestrator.report.sections.leaderboard import BASELINE, baseline_comparisons
+from orchestrator.report.cell_names import GREY_LEVEL
+from orchestrator.report.sections.leaderboard import baseline_comparisons
 from orchestrator.statistics.estimates import Estimate
 from orchestrator.statistics.levels import ALPHA
 from orchestrator.statistics.verdicts import Evidence, comparison, judge
@@ -88,7 +89,7 @@ def test_the_leaderboard_calls_higher_only_what_is_significantly_higher(
 ) -> None:
     board = [
         {"study": "study", "task": "task", "cell": cell, "model": model, "series": cell}
-        for cell, model in (("net", "unet"), ("grey", BASELINE))
+        for cell, model in (("net", "unet"), ("grey", GREY_LEVEL))
     ]
     row = {**row, "metric": "dice", "p_holm": 1.0 if row["p_holm"] is None else row["p_holm"]}
     (line,) = baseline_comparisons(Tables(ablation=[row]), board)  # pyright: ignore[reportArgumentType]
