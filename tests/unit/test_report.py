@@ -95,7 +95,8 @@ def test_one_network_is_the_first_of_its_views_and_of_its_deep_ensembles(ledger:
         about = {"config": {"mode": mode, "test": test}, "mode": next(iter(mode))}
         commit(ledger, f"{i:016x}", arm, [(1, 0, 0)] * 3, pixels, **about)
     section = next(s for s in build_sections(catalog(ledger)) if s.name == "reliability")
-    (chart,) = (b for b in section.all_blocks if isinstance(b, Chart) and b.name == "members-task-ece")
+    charts = [b for b in section.all_blocks if isinstance(b, Chart)]
+    (chart,) = (chart for chart in charts if chart.name == "members-task-ece")
     assert {(r["series"], r["at"], round(r["value"], 3)) for r in chart.rows} == {
         *(("feedforward", n, v) for n, v in ((1, 0.2), (4, 0.19))),
         *(("deep ensemble", n, v) for n, v in ((1, 0.2), (2, 0.18), (4, 0.17))),
@@ -111,7 +112,8 @@ def test_ensembles_of_two_models_are_two_lines(ledger: Ledger) -> None:
             ledger, f"{i:016x}", f"{model}{members}", [(1, 0, 0)] * 3, pixels, **about, model=model
         )
     section = next(s for s in build_sections(catalog(ledger)) if s.name == "reliability")
-    (chart,) = (b for b in section.all_blocks if isinstance(b, Chart) and b.name == "members-task-ece")
+    charts = [b for b in section.all_blocks if isinstance(b, Chart)]
+    (chart,) = (chart for chart in charts if chart.name == "members-task-ece")
     lines = [(r["series"], r["at"]) for r in chart.rows]
     assert lines == [(f"{m} feedforward", n) for m, n in itertools.product("ab", (1, 4))]
 
