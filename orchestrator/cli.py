@@ -31,7 +31,8 @@ VERBS = {
     "weights": "list the kept weights, export those of a trial, or import published ones",
     "report": "write the results of studies as one HTML page",
     "export": "write a Parquet tree for other programs, or a search for optuna-dashboard",
-    "note": "write a note on a study, tag it, retire it or delete it",
+    "note": "write a note on a study, tag it, retire it or delete its declarations",
+    "delete": "delete trials or studies with what only they need; without --yes only say what",
     "tables": "compact, check, rebuild or clean the stored tables; list their versions",
     "data": "list, download, check or show data sets",
     "up": "start a described cluster",
@@ -342,6 +343,15 @@ def _stores(at: Parsers) -> None:
         "--delete",
         action="store_true",
         help="delete the study's declarations; trials stay in the ledger",
+    )
+    at["delete"].add_argument(
+        "names",
+        metavar="STUDY|DIGEST",
+        nargs="+",
+        help="a study, or the first characters of a trial's digest",
+    )
+    at["delete"].add_argument(
+        "--yes", action="store_true", help="delete (default: print what would be deleted)"
     )
     at["tables"].add_argument("action", choices=("compact", "check", "rebuild", "gc", "versions"))
     at["tables"].add_argument(

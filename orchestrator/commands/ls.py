@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 from argparse import Namespace
-from collections import Counter
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -15,7 +14,7 @@ from orchestrator import analyses
 from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import emit
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.tables.needed_weights import needed_weights
+from orchestrator.tables.disk_use import DiskUse, disk_use
 from trainables import part
 from trainables.schemas import SCHEMAS
 
@@ -75,28 +74,17 @@ def _views() -> list[dict[str, Any]]:
 
 
 def _studies(ledger: Ledger) -> list[dict[str, Any]]:
-    """Return every study with its committed trials, the size of its weights, tags and note.
-
-    Studies that share weights each count them.
-    """
-    commits, weights = ledger.commits(), _weights_of(ledger)
+    """Return every study with its committed trials, its disk use, tags and note."""
+    commits, used = ledger.commits(), disk_use(ledger)
     rows: list[dict[str, Any]] = []
     for name in ledger.studies.names(retired=True):
         digests = {d.digest for d in ledger.studies.current(name)}
         note = ledger.studies.note(name)
         row: dict[str, Any] = {"name": name, "trials": len(digests)}
-        row |= {"committed": len(digests & commits.keys()), "weights_bytes": weights[name]}
+        row |= {"committed": len(digests & commits.keys()), **vars(used.get(name, DiskUse()))}
         row["tags"] = ", ".join([*note.get("tags", []), *["retired"] * note.get("retired", False)])
         rows.append({**row, "note": note.get("note", "")})
     return rows
-
-
-def _weights_of(ledger: Ledger) -> Counter[str]:
-    """Return the bytes of the kept weights that each study needs, by its name."""
-    sizes, total = ledger.weights.sizes(), Counter[str]()
-    for training, studies in needed_weights(ledger, strict=False).items():
-        total.update(dict.fromkeys(studies, sizes.get(training, 0)))
-    return total
 
 
 def _published() -> dict[str, dict[str, Any]]:

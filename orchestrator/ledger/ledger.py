@@ -12,7 +12,7 @@ Keys below the store's root::
     weights/TRAINING/HASH.safetensors                   its weights, written before the record
     checkpoints/DIGEST.pt, leases/DIGEST.json           of a run in flight
     drivers/STUDY/NUMBER.json                           which process drives a study
-    quarantine/                                         damaged commits that were set aside
+    quarantine/                                         damaged commits, and notes on deleted ones
     doctor.json                                         the measured rate of conditional writes
     tables/                                             the committed rows, compacted for speed
 

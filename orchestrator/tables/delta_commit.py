@@ -60,6 +60,8 @@ class Change:
     """Files whose rows the added ones replace; readers of changes skip such a commit."""
     batch: int | None = None
     """The number of the batch that is appended, if one is."""
+    deletes: bool = False
+    """Whether the added rows are not all of the removed ones, which readers of changes must see."""
 
 
 def commit(store: Store, name: str, change: Change, base: TableVersion | None) -> TableVersion:
@@ -74,7 +76,8 @@ def commit(store: Store, name: str, change: Change, base: TableVersion | None) -
     """
     current = _create(store, name) if base is None else _current(store, base)
     _add_new_columns(current)
-    added = [_write_file(store, name, rows, replaces=bool(change.remove)) for rows in change.add]
+    same_rows = bool(change.remove) and not change.deletes
+    added = [_write_file(store, name, rows, replaces=same_rows) for rows in change.add]
     files = {*current.files, *(file for file, _ in added)} - set(change.remove)
     changed = replace(
         current,
@@ -207,7 +210,7 @@ def _write_log(
     """Commit a version to the log; raise :class:`ConflictError` if another one was committed."""
     name, now = changed.name, _now()
     removed = [
-        RemoveAction(f.key.removeprefix(f"{ROOT}{name}/"), False, now, f.size, {})
+        RemoveAction(f.key.removeprefix(f"{ROOT}{name}/"), change.deletes, now, f.size, {})
         for f in change.remove
     ]
     transactions = [Transaction(SERIAL, changed.serial)]

@@ -25,7 +25,8 @@ from orchestrator.tables.compaction_log import batches
 from trainables.schemas import ABOUT, SCHEMA_VERSION, SCHEMAS
 
 QUARANTINE = "quarantine/"
-"""Below it are commit records that were set aside; these are not lost."""
+"""Below it are commit records that were set aside, and notes in place of deleted ones; none of
+them is lost."""
 
 
 def lost(store: Store, attempts: Mapping[str, str], listed: Iterable[str]) -> dict[str, str]:

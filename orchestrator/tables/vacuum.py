@@ -24,7 +24,7 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log
 from orchestrator.tables.committer_lease import committer
 from orchestrator.tables.compaction_log import batches, compacted_attempts
-from orchestrator.tables.lost_records import lost
+from orchestrator.tables.lost_records import QUARANTINE, lost
 from orchestrator.tables.needed_weights import needed_weights
 from trainables.schemas import SCHEMAS
 
@@ -82,7 +82,7 @@ def _uncommitted(ledger: Ledger, before: datetime) -> Iterator[Garbage]:
     """Yield the objects of attempts that have no commit record."""
     written = ledger.store.entries("trials/")  # before the records: later objects are younger
     commits = ledger.store.list(PREFIX)
-    if written and not commits:
+    if written and not commits and not ledger.store.list(QUARANTINE):
         raise DamagedError(f"{PREFIX} is empty and trials/ is not: is this the whole store?")
     named, spared = set[str](), set[str]()
     folders = _folders_of_lost(ledger.store, commits)

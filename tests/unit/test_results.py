@@ -201,11 +201,14 @@ def test_a_retired_study_is_left_out_unless_it_is_named(filled: Ledger, inline: 
     said = inline("--store", url, "note", "study", "too few steps", "--tag", "old", "--retire")
     assert said.returncode == 0
     (row,) = json.loads(inline("--store", url, "ls", "studies", "--json").stdout)
+    assert row.pop("rows_bytes") == sum(e.size for e in filled.store.entries("trials/"))
     assert row == {
         "name": "study",
         "trials": 4,
         "committed": 4,
         "weights_bytes": 0,
+        "checkpoints_bytes": 0,
+        "shared_bytes": 0,
         "tags": "old, retired",
         "note": "too few steps",
     }
