@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection
+from typing import Any
 
+import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
+from numpy.typing import NDArray
 
-from orchestrator.ledger.parquet import read_parquet
+from orchestrator.ledger.parquet import coded, read_parquet
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log, file_cache
 from orchestrator.tables.committer_lease import BusyError
@@ -26,15 +28,15 @@ def remove_rows(store: Store, digests: Collection[str], renew: Callable[[], None
         BusyError: another process changed a table at the same time.
         DamagedError: a log or a file cannot be read.
     """
-    wanted = pa.array(sorted(digests), pa.string())
     for name in TABLES:
         version = delta_log.load(store, name)
         for file in version.files if version is not None else ():
-            if not _holds(store, file, wanted):
+            if not _among(_digests(store, file), digests).any():
                 continue
             rows = file_cache.read(store, file)
-            kept = rows.filter(pc.invert(_among(rows["digest"], wanted)))
-            change = Change(add=[kept] if kept.num_rows else [], remove=[file], deletes=True)
+            keep = ~_among(rows["digest"], digests)
+            kept = [rows.filter(pa.array(keep))] if keep.any() else []
+            change = Change(add=kept, remove=[file], deletes=True)
             try:
                 version = commit(store, name, change, version)
             except ConflictError as error:
@@ -45,19 +47,16 @@ def remove_rows(store: Store, digests: Collection[str], renew: Callable[[], None
 def compacted_rows(store: Store, digests: Collection[str]) -> int:
     """Return how many attempts of some trials the compacted tables hold."""
     trials = delta_log.load(store, "trials")
-    wanted = pa.array(sorted(digests), pa.string())
-    columns = [_digests(store, file) for file in (trials.files if trials is not None else ())]
-    return sum(pc.sum(_among(column, wanted)).as_py() or 0 for column in columns)
+    files = trials.files if trials is not None else ()
+    return sum(int(_among(_digests(store, file), digests).sum()) for file in files)
 
 
-def _holds(store: Store, file: DataFile, wanted: pa.Array) -> bool:
-    return bool(pc.any(_among(_digests(store, file), wanted)).as_py())
-
-
-def _digests(store: Store, file: DataFile) -> pa.ChunkedArray:
+def _digests(store: Store, file: DataFile) -> pa.ChunkedArray[Any]:
     (path,) = file_cache.paths(store, [file])
     return read_parquet(path, ["digest"])["digest"]
 
 
-def _among(column: pa.ChunkedArray, wanted: pa.Array) -> pa.ChunkedArray:
-    return pc.is_in(column.cast(pa.string()), value_set=wanted)
+def _among(column: pa.ChunkedArray[Any], digests: Collection[str]) -> NDArray[np.bool_]:
+    """Return for each row whether it is of one of the trials."""
+    names, index = coded(column)
+    return np.isin(names, list(digests))[index]
