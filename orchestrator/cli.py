@@ -325,8 +325,9 @@ def _reports(at: Parsers) -> None:
     at["export"].add_argument(
         "--format",
         default="parquet",
-        choices=("parquet", "optuna"),
-        help="a tree of studies (default), or the searches of a space as an Optuna SQLite file",
+        choices=("parquet", "optuna", "published"),
+        help="a tree of studies (default), the searches of a space as an Optuna SQLite file, or a"
+        " study as a few files that are a store to read",
     )
 
 

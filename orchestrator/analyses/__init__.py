@@ -12,7 +12,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.storage.object_store import Store
+from orchestrator.tables.published import open_ledger
 from orchestrator.views.catalog import Analysis, Catalog
 
 __all__ = ["catalog", "functions", "names", "open_store"]
@@ -38,10 +38,11 @@ def functions() -> dict[str, Analysis]:
 def open_store(url: str, *studies: str, version: int | None = None) -> Catalog:
     """All committed results of a store, or those of some studies.
 
-    ``url`` is a directory or ``s3://BUCKET/PREFIX``. ``version`` is the number of a compaction
-    (``segprint tables versions``); the views then show the rows that were in the tables after it.
+    ``url`` is a directory, that of a published study too, or ``s3://BUCKET/PREFIX``. ``version`` is
+    the number of a compaction (``segprint tables versions``); the views then show the rows that
+    were in the tables after it.
     """
-    return catalog(Ledger(Store(url)), studies, version)
+    return catalog(open_ledger(url), studies, version)
 
 
 def _rows(name: str, tables: Catalog) -> pa.Table:

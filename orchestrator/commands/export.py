@@ -7,22 +7,47 @@ import uuid
 from argparse import Namespace
 from pathlib import Path
 
-from orchestrator.commands.options import catalog_of, ledger_of, study_of
+import search_spaces
+from orchestrator.commands.options import catalog_of, ledger_of, require_study, study_of
 from orchestrator.commands.output import say
 from orchestrator.formatting import plural
 from orchestrator.planning.plan import make_plan
 from orchestrator.search.history import SearchHistory
+from orchestrator.tables.published import publish
 from orchestrator.views.export import export_tables
 
 
 def main(options: Namespace) -> int:
-    """Write a Parquet tree, or the searches of a space as an Optuna database; print its size."""
+    """Write results in the format that ``--format`` names; print their size."""
     if options.format == "optuna":
         return _optuna(options)
+    if options.format == "published":
+        return _publish(options)
     if options.study is not None:
         raise ValueError("export --as NAME names the study of a space, which --format optuna takes")
     files, rows = export_tables(catalog_of(options), options.output)
     say(f"{plural(rows, 'row')} in {plural(files, 'file')} below {options.output}")
+    return 0
+
+
+def _publish(options: Namespace) -> int:
+    """Write one study, by name or by the path of its space, as a published study."""
+    if len(options.studies) != 1 or options.version is not None:
+        raise ValueError("export --format published takes one study or space, and no --version")
+    named: str = options.studies[0]
+    try:
+        (study, _), file = study_of(options, named), search_spaces.file_of(named)
+        space = file.read_text(encoding="utf-8")
+    except ValueError:
+        if named.endswith(".py"):
+            raise
+        study, space = options.study or named, None
+    ledger = ledger_of(options)
+    require_study(ledger, study)
+    found = publish(ledger, study, options.output, space)
+    files, size = plural(found.files, "file"), f"{found.size / 1e6:.1f} MB"
+    say(f"{study}: {plural(found.trials, 'trial')} in {files}, {size}, in {options.output}")
+    say(f"its report: segprint report {options.output}")
     return 0
 
 

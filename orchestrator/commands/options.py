@@ -10,7 +10,7 @@ from typing import Any
 import search_spaces
 from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.storage.object_store import Store
+from orchestrator.tables.published import is_published, open_ledger, published_name
 from orchestrator.views.catalog import Catalog
 from search_spaces import Space
 from search_spaces._types import check_identifier
@@ -18,16 +18,22 @@ from trainables.part import unknown
 
 
 def ledger_of(options: Namespace) -> Ledger:
-    """Return the ledger that ``--store`` names."""
-    return Ledger(Store(options.store))
+    """Return the ledger that ``--store`` names: a store, or a published study."""
+    return open_ledger(options.store)
 
 
 def catalog_of(options: Namespace) -> Catalog:
     """Return the views of the named studies, or of all studies.
 
+    The directory of one published study stands for its store and its name.
+
     Raises:
         ValueError: a study is not in the store.
     """
+    if any(is_published(study) for study in options.studies):
+        if len(options.studies) > 1:
+            raise ValueError("a published study is read alone; name one directory")
+        options.store, options.studies = options.studies[0], [published_name(options.studies[0])]
     ledger = ledger_of(options)
     for study in options.studies:
         require_study(ledger, study)

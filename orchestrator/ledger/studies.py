@@ -247,6 +247,17 @@ class Studies:
         """Write a study's question and current revision."""
         self.store.put(f"studies/{study}/space.json", dump_object(description))
 
+    def description(self, study: str) -> Description | None:
+        """Return the content of a study's ``space.json``; None if there is none.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        try:
+            return cast("Description", self._read_json(f"studies/{study}/space.json"))
+        except KeyError:
+            return None
+
     def question(self, study: str) -> str:
         """Return a study's question; empty if it is not known, or if its description is damaged."""
         return str(self._described(study, "question") or "")

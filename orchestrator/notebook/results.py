@@ -10,11 +10,10 @@ import pandas as pd
 from orchestrator.analyses import functions
 from orchestrator.commands.trials import listed
 from orchestrator.heldout.final_cells import frame
-from orchestrator.ledger.ledger import Ledger
 from orchestrator.prediction.models import selected
 from orchestrator.report import build_sections, render_inline
 from orchestrator.storage.location import default_store
-from orchestrator.storage.object_store import Store
+from orchestrator.tables.published import open_ledger
 from orchestrator.views.catalog import Catalog
 from trainables.training.trained_model import TrainedModel
 
@@ -81,4 +80,4 @@ def open_store(url: str | None = None, *studies: str, version: int | None = None
     ``version`` is the number of a compaction (``segprint tables versions``); the views then show
     the rows that were in the tables after it.
     """
-    return Results(Ledger(Store(url or default_store())), functions(), studies, version)
+    return Results(open_ledger(url or default_store()), functions(), studies, version)

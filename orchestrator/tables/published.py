@@ -1,0 +1,271 @@
+"""Published studies: the rows of one study as a few Parquet files that anyone can read and check.
+
+A directory ``NAME/`` holds ``published.json``, which is written last, ``declarations.parquet``, one
+Parquet file per result table, and ``space.py`` where the space was given. It has no pixels, no
+logs, no weights, no host names and no directories. Probabilities are kept in :data:`COARSE` fine
+bins at a time, which leaves the calibration errors of 10, 15 and 20 equal bins as they are.
+
+Readers open it as a store: the rows are committed to a store in the cache, once per content, and
+read from there. That store takes no results.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import os
+import re
+import shutil
+import uuid
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NoReturn, cast
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from orchestrator.ledger.commits import DamagedError
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.parquet import fields, read_parquet, to_parquet
+from orchestrator.ledger.studies import Declaration, Declared, Description
+from orchestrator.storage.object_store import Store
+from orchestrator.tables.compaction import compact_committed
+from orchestrator.tables.snapshot import Snapshot
+from trainables.decoding.tree import cache_dir
+from trainables.schemas import SCHEMAS, Outcome
+
+MANIFEST = "published.json"
+FORMAT = 1
+MOST_BYTES = 200 << 20
+"""A larger file is not read."""
+LEFT_OUT = ("pictures", "logs")
+TABLES = tuple(name for name in SCHEMAS if name not in LEFT_OUT)
+FILES = {"space.py", "declarations.parquet", *(f"{name}.parquet" for name in TABLES)}
+NAME = re.compile(r"\w[\w.-]{0,199}")
+"""A folder or a file in a key."""
+COARSE = 20
+HIDDEN = ("host", "weights")
+"""Columns of ``trials`` that are empty in a published study."""
+SUMS = ("count", "p_sum", "y_sum", "square_sum", "nll_sum")
+
+
+@dataclass(frozen=True)
+class Publication:
+    """The size of a published study."""
+
+    study: str
+    trials: int
+    files: int
+    size: int
+    """Bytes."""
+
+
+class PublishedStore(Store):
+    """The store of a published study, which can be read only."""
+
+    def put(self, key: str, value: bytes) -> NoReturn:
+        self._refuse(key)
+
+    def create(self, key: str, value: bytes) -> NoReturn:
+        self._refuse(key)
+
+    def delete(self, key: str) -> NoReturn:
+        self._refuse(key)
+
+    def _refuse(self, key: str) -> NoReturn:
+        raise ValueError(
+            "a published study takes no results and no changes; name another store with --store, or"
+            " copy its space.py"
+        )
+
+
+def publish(ledger: Ledger, study: str, to: str, space: str | None = None) -> Publication:
+    """Write a study's committed rows to a new directory; ``space`` is the text of its file.
+
+    Raises:
+        ValueError: the place is not an empty directory, or nothing of the study is committed.
+    """
+    place = Path(to).expanduser().absolute()
+    if "://" in to or (place.exists() and (not place.is_dir() or any(place.iterdir()))):
+        raise ValueError(f"{to}: a study is published into a new or empty directory")
+    slots = ledger.studies.current(study, strict=True)
+    digests = {slot.digest for slot in slots}
+    snapshot = Snapshot(ledger.store)
+    tables = {name: snapshot.table(name, digests) for name in TABLES}
+    if not tables["trials"].num_rows:
+        raise ValueError(f"study {study!r} has no committed trial yet")
+    if snapshot.problems:
+        raise ValueError(f"{snapshot.problems[0]}: a damaged study is not published")
+    declared = ledger.studies.declarations(slots)
+    written: dict[str, bytes] = {"declarations.parquet": _declarations(slots, declared)}
+    for name, table in tables.items():
+        if table.num_rows:
+            written[f"{name}.parquet"] = to_parquet(_sorted(_scrubbed(name, table)))
+    if space is not None:
+        written["space.py"] = space.encode()
+    manifest = {
+        "format": FORMAT,
+        "study": study,
+        "description": ledger.studies.description(study),
+        "files": {name: hashlib.sha256(value).hexdigest() for name, value in written.items()},
+    }
+    written[MANIFEST] = json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
+    temporary = place.parent / f".{place.name[:100]}.tmp-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.mkdir(parents=True)
+        for name, value in written.items():
+            (temporary / name).write_bytes(value)
+        if place.exists():
+            place.rmdir()
+        os.rename(temporary, place)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    size = sum(map(len, written.values()))
+    return Publication(study, tables["trials"].num_rows, len(written), size)
+
+
+def _declarations(slots: Iterable[Declared], declared: dict[str, Declaration]) -> bytes:
+    """Return the declarations of a study as Parquet: the key of each, and its text."""
+    keys = sorted({slot.key for slot in slots} & declared.keys())
+    texts = [json.dumps(without_directories(declared[key]), sort_keys=True) for key in keys]
+    return to_parquet(pa.table({"key": pa.array(keys, pa.string()), "text": texts}))
+
+
+def _scrubbed(name: str, table: pa.Table) -> pa.Table:
+    """Return a table without what publication leaves out."""
+    if name == "trials":
+        configs = cast("list[str]", table["config"].to_pylist())
+        plain = [json.dumps(without_directories(json.loads(text))) for text in configs]
+        columns: dict[str, Any] = {
+            **{field.name: table[field.name] for field in fields(table.schema)},
+            "config": pa.array(plain, pa.string()),
+            **{hidden: [None] * table.num_rows for hidden in HIDDEN},
+        }
+        return pa.table(columns, schema=SCHEMAS[name])
+    return _coarse(table) if name == "calibration" else table
+
+
+def _sorted(table: pa.Table) -> pa.Table:
+    """Return rows with those of one trial together, which compresses best."""
+    return cast("Any", table).sort_by("digest")
+
+
+def _coarse(table: pa.Table) -> pa.Table:
+    """Return calibration rows with :data:`COARSE` neighbouring bins in one, named by the first."""
+    bins: Any = pc.multiply(pc.divide(table["bin"], pa.scalar(COARSE)), pa.scalar(COARSE))
+    table = table.set_column(table.schema.get_field_index("bin"), "bin", bins)
+    names = SCHEMAS["calibration"].names
+    by = [name for name in names if name not in SUMS]
+    sums: Any = table.group_by(by).aggregate([(name, "sum") for name in SUMS])
+    renamed = sums.rename_columns([*by, *SUMS] if sums.column_names[0] == by[0] else [*SUMS, *by])
+    return renamed.select(names).cast(SCHEMAS["calibration"])
+
+
+def without_directories(value: Any) -> Any:
+    """Return JSON with every absolute or home path reduced to the name of its file."""
+    if isinstance(value, dict):
+        pairs = cast("dict[str, Any]", value).items()
+        return {without_directories(key): without_directories(inner) for key, inner in pairs}
+    if isinstance(value, list):
+        return [without_directories(inner) for inner in cast("list[Any]", value)]
+    if isinstance(value, str) and value.startswith(("/", "~", "./", "../")):
+        return Path(value).name
+    return value
+
+
+def is_published(place: str) -> bool:
+    """Whether a place is the directory of a published study."""
+    return "://" not in place and (Path(place).expanduser() / MANIFEST).is_file()
+
+
+def published_name(place: str) -> str:
+    """Return the name of the study that is published in a directory."""
+    return str(_manifest(Path(place).expanduser())[0]["study"])
+
+
+def open_ledger(place: str) -> Ledger:
+    """Return the ledger of a store, or that of the directory of a published study.
+
+    Raises:
+        ValueError: the published files are damaged, or a newer Segprint wrote them.
+    """
+    if not is_published(place):
+        return Ledger(Store(place))
+    return Ledger(PublishedStore(str(_restored(Path(place).expanduser()))))
+
+
+def _manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
+    """Return the content of a manifest, and its bytes."""
+    path = folder / MANIFEST
+    raw = _bytes(path)
+    try:
+        content: Any = json.loads(raw)
+        number, files = int(content["format"]), set(content["files"])
+        if not NAME.fullmatch(content["study"]):
+            raise ValueError
+    except (ValueError, KeyError, TypeError):
+        raise DamagedError(f"{path} does not describe a published study") from None
+    if number > FORMAT:
+        raise DamagedError(f"{path}: a newer Segprint wrote it (format {number}, not {FORMAT})")
+    unknown = files - FILES
+    if unknown or not {"declarations.parquet", "trials.parquet"} <= files:
+        raise DamagedError(f"{path} names other files than {', '.join(sorted(FILES))}")
+    return cast("dict[str, Any]", content), raw
+
+
+def _bytes(path: Path) -> bytes:
+    """Return the content of a published file."""
+    try:
+        size = path.stat().st_size
+        if size > MOST_BYTES:
+            raise DamagedError(f"{path}: {size} bytes, at most {MOST_BYTES} are read")
+        return path.read_bytes()
+    except FileNotFoundError:
+        raise DamagedError(f"{path}: a published file is missing") from None
+
+
+def _restored(folder: Path) -> Path:
+    """Return the directory of the store with the rows of a published study."""
+    manifest, raw = _manifest(folder)
+    files: dict[str, bytes] = {}
+    for name, sha256 in manifest["files"].items():
+        files[name] = _bytes(folder / name)
+        if hashlib.sha256(files[name]).hexdigest() != sha256:
+            raise DamagedError(f"{folder / name} is not the file that was published")
+    whole = cache_dir() / "published" / hashlib.sha256(raw).hexdigest()[:32]
+    if whole.is_dir():
+        return whole
+    temporary = whole.with_name(f"{whole.name}.tmp-{uuid.uuid4().hex[:8]}")
+    try:
+        _commit_all(Ledger(Store(str(temporary))), manifest, files)
+        if not whole.is_dir():
+            os.rename(temporary, whole)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
+    return whole
+
+
+def _commit_all(ledger: Ledger, manifest: dict[str, Any], files: dict[str, bytes]) -> None:
+    """Declare and commit the rows of a published study in a new store, and compact them."""
+    declared = read_parquet(io.BytesIO(files["declarations.parquet"])).to_pylist()
+    trials: list[tuple[Declared, Declaration]] = []
+    for row in declared:
+        slot = Declared.parse(row["key"])
+        parts = row["key"].split("/")
+        if slot is None or slot.study != manifest["study"] or not all(map(NAME.fullmatch, parts)):
+            raise DamagedError(f"{row['key']!r} is not the key of a declared trial of this study")
+        trials.append((slot, json.loads(row["text"])))
+    ledger.studies.declare_all(trials)
+    if manifest.get("description"):
+        ledger.studies.describe(manifest["study"], cast("Description", manifest["description"]))
+    rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
+    for name in TABLES:
+        value = files.get(f"{name}.parquet")
+        for row in read_parquet(io.BytesIO(value)).to_pylist() if value else ():
+            rows.setdefault(row["digest"], {}).setdefault(name, []).append(row)
+    for digest, tables in sorted(rows.items()):
+        (trial,) = tables["trials"]
+        ledger.commit(digest, cast("Outcome", trial["outcome"]), tables)
+    compact_committed(ledger.store)

@@ -1,0 +1,123 @@
+"""A published study: the numbers of the store it came from, from a few files without secrets."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import tarfile
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from tests.conftest import ROOT, Segprint
+
+STORES = ROOT / "tests" / "golden" / "stores"
+COARSER = ("ace", "reliability_gap")
+"""Metrics that need finer bins than those that are published."""
+
+
+@pytest.fixture
+def published(tmp_path: Path, inline: Segprint, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A study of real trainings, published beside the store that it was trained in."""
+    monkeypatch.setenv("SEGPRINT_CACHE", str(tmp_path / "cache"))
+    with tarfile.open(STORES / "schema8" / "store.tar.xz") as tar:
+        tar.extractall(tmp_path / "results", filter="data")
+    done = inline("export", "kept", "--format", "published", "-o", "studies/kept")
+    assert done.returncode == 0, done.stderr
+    assert "segprint report studies/kept" in done.stdout
+    return tmp_path / "studies" / "kept"
+
+
+def rows(inline: Segprint, sql: str, *store: str) -> list[dict[str, Any]]:
+    shown = inline(*store, "query", sql, "--json")
+    assert shown.returncode == 0, shown.stderr
+    return json.loads(shown.stdout)
+
+
+def test_the_views_show_the_numbers_of_the_original_store(
+    published: Path, inline: Segprint
+) -> None:
+    for sql in (  # a task is named with its data where another study has other data
+        "SELECT * EXCLUDE (task, trained_on) FROM leaderboard WHERE study = 'kept' ORDER BY cell",
+        "SELECT * EXCLUDE (attempt) FROM cases ORDER BY ALL",
+        "SELECT * EXCLUDE (task) FROM information WHERE study = 'kept' ORDER BY ALL",
+    ):
+        before = rows(inline, sql)
+        after = rows(inline, sql, "--store", "studies/kept")
+        kept = {row["digest"] for row in after if "digest" in row}
+        before = [row for row in before if not kept or row["digest"] in kept]
+        assert len(after) == len(before) > 0
+        for one, other in zip(after, before, strict=True):
+            for name, value in other.items():
+                if not name.startswith(COARSER):
+                    same = pytest.approx(value, rel=1e-9) if isinstance(value, float) else value
+                    assert one[name] == same, (sql, name)
+
+
+def test_the_report_opens_from_the_directory_alone(published: Path, inline: Segprint) -> None:
+    done = inline("report", "studies/kept", "-o", "page.html")
+    assert done.returncode == 0, done.stderr
+    assert "kept" in Path("page.html").read_text(encoding="utf-8")
+
+
+def test_nothing_is_published_that_names_a_machine_or_shows_a_pixel(published: Path) -> None:
+    tables = {path.stem: pq.read_table(path) for path in published.glob("*.parquet")}
+    assert not {"pictures", "logs"} & tables.keys()
+    assert tables["trials"]["host"].null_count == tables["trials"].num_rows
+    assert tables["trials"]["weights"].null_count == tables["trials"].num_rows
+    texts = [*tables["trials"]["config"].to_pylist(), *tables["declarations"]["text"].to_pylist()]
+    for text in texts:
+        assert '"/' not in text
+        assert '"~' not in text
+
+
+def test_no_result_is_added_to_a_published_study(published: Path, inline: Segprint) -> None:
+    before = {path.name: path.read_bytes() for path in published.iterdir()}
+    noted = inline("--store", "studies/kept", "note", "kept", "mine")
+    assert noted.returncode == 2
+    assert "a published study takes no results" in noted.stderr
+    assert {path.name: path.read_bytes() for path in published.iterdir()} == before
+    again = inline("export", "kept", "--format", "published", "-o", "studies/kept")
+    assert again.returncode == 2
+    assert "into a new or empty directory" in again.stderr
+
+
+def changed(folder: Path, **values: Any) -> None:
+    path = folder / "published.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (lambda f: (f / "cases.parquet").write_bytes(b"PAR1"), "cases.parquet is not the file"),
+        (lambda f: (f / "trials.parquet").unlink(), "trials.parquet: a published file is missing"),
+        (lambda f: (f / "published.json").write_text("[]"), "does not describe a published study"),
+        (lambda f: changed(f, study="../other"), "does not describe a published study"),
+        (lambda f: changed(f, format=9), "a newer Segprint wrote it .format 9"),
+        (lambda f: changed(f, files={"../../x": ""}), "names other files than"),
+    ],
+)
+def test_damaged_and_hostile_files_are_named(
+    published: Path, inline: Segprint, damage: Any, line: str
+) -> None:
+    damage(published)
+    shown = inline("--store", "studies/kept", "query", "SELECT 1 FROM trials")
+    assert shown.returncode != 0
+    assert "Traceback" not in shown.stderr
+    assert line.partition(" .")[0] in shown.stderr
+
+
+def test_a_declaration_under_a_foreign_key_is_refused(published: Path, inline: Segprint) -> None:
+    path = published / "declarations.parquet"
+    table = pq.read_table(path)
+    keys = ["studies/kept/../../x/final-0000-0123456789abcdef.json", *table["key"].to_pylist()[1:]]
+    pq.write_table(table.set_column(0, "key", [keys]), path)
+    files = json.loads((published / "published.json").read_text())["files"]
+    files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
+    changed(published, files=files)
+    shown = inline("--store", "studies/kept", "query", "SELECT 1 FROM trials")
+    assert shown.returncode != 0
+    assert "is not the key of a declared trial of this study" in shown.stderr
