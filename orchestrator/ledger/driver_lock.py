@@ -82,8 +82,8 @@ class DriverLock:
     store: Store
     study: str
     number: int
-    renewed_at: float
-    """A time on this process's clock before the last renewal."""
+    looked_at: float
+    """A time on this process's clock before it last saw that it has the lock."""
     claim: str = field(default_factory=lambda: uuid.uuid4().hex)
     """Distinguishes locks of the same process."""
     lost: threading.Event = field(default_factory=threading.Event)
@@ -98,8 +98,8 @@ class DriverLock:
 
         A process that slept looks at the store first, in case its lock has lapsed meanwhile.
         """
-        if signs_of_life.now() - self.renewed_at > LAPSE_SECONDS / 2:
-            with suppress(StoreError):  # while the store is away, nobody can take the study over
+        if signs_of_life.now() - self.looked_at > LAPSE_SECONDS / 2:
+            with suppress(StoreError):  # a store that is away for everybody has no other driver
                 self.look()
         if self.lost.is_set():
             raise LostError(f"study {self.study}: another driver has taken it over")
@@ -111,20 +111,24 @@ class DriverLock:
 
     def look(self) -> None:
         """Set ``lost`` if another driver has taken the study over, or had and is done."""
-        driver = _load(self.store, self.study, self.number)
-        mine = driver is not None and driver.claim == self.claim
-        if not mine or self.store.get_many([_key(self.study, self.number + 1)]):
+        started = signs_of_life.now()
+        # The number after this one may be deleted already, and a listing may lack a new one.
+        later = self.store.get_many([_key(self.study, self.number + 1)])
+        last = max(_numbers(self.store, self.study), default=0)
+        if later or last > self.number or not self._mine():
             self.lost.set()
+        else:
+            self.looked_at = started
+
+    def _mine(self) -> bool:
+        driver = _load(self.store, self.study, self.number)
+        return driver is not None and driver.claim == self.claim
 
     def renew(self) -> None:
         """Renew the lock unless it is lost."""
-        started = signs_of_life.now()
         self.look()
         if not self.lost.is_set():
             self.store.put(self.key, self.dump())
-            if signs_of_life.now() - started > LAPSE_SECONDS / 2:  # it may have lapsed before
-                self.lost.set()
-            self.renewed_at = started
 
     def renew_until(self, ended: threading.Event) -> None:
         """Renew the lock until ``ended``; it may lapse while the store is away."""
@@ -132,11 +136,14 @@ class DriverLock:
             with suppress(StoreError):
                 self.renew()
 
+    def withdraw(self) -> None:
+        """Mark the lock as released; whoever comes next has to wait for those before it."""
+        if self._mine():
+            self.store.put(self.key, RELEASED)
+
     def release(self) -> None:
         """Mark the lock as released unless another driver came since; delete those before it."""
-        numbers = _numbers(self.store, self.study)
-        driver = _load(self.store, self.study, self.number)
-        mine = driver is not None and driver.claim == self.claim
+        numbers, mine = _numbers(self.store, self.study), self._mine()
         last = self.number == max(numbers, default=0)
         if mine and last:
             self.store.put(self.key, RELEASED)
@@ -175,11 +182,16 @@ def acquire(store: Store, study: str, on_wait: Callable[[str], None]) -> DriverL
         driver = _load(store, study, last) if last else None
         if driver is None or driver.gone(seen.unchanged((last, driver))):
             lock = DriverLock(store, study, last + 1, signs_of_life.now())
-            if store.create(lock.key, lock.dump()):
-                _wait_until_noticed(lock)
-                lock.look()  # where a store lets several creators win, the last one has the lock
-                if not lock.lost.is_set():
-                    return lock
+            try:
+                if store.create(lock.key, lock.dump()):
+                    _wait_until_noticed(lock)
+                    lock.look()  # where a store lets several creators win, the last one has it
+                    if not lock.lost.is_set():
+                        return lock
+            except BaseException:  # this process may live on, and would wait for itself
+                with suppress(StoreError):
+                    lock.withdraw()
+                raise
             continue
         if not waiting:
             on_wait(f"process {driver.process.pid} on {driver.process.host}")
@@ -192,9 +204,10 @@ def _wait_until_noticed(lock: DriverLock) -> None:
 
     A driver that slept may have looked for the next lock just before that was created.
     """
-    before = [_load(lock.store, lock.study, n) for n in _numbers(lock.store, lock.study)]
-    others = [d for d in before if d is not None and d.claim != lock.claim]
-    if not all(driver.process.dead() for driver in others):
+    keys = [_key(lock.study, number) for number in _numbers(lock.store, lock.study)]
+    values = lock.store.get_many(keys).values()
+    drivers = [Driver.load(value) for value in values if value != RELEASED]
+    if any(d is None or (d.claim != lock.claim and not d.process.dead()) for d in drivers):
         signs_of_life.pause(LAPSE_SECONDS / 2 + POLL_SECONDS)
         lock.renew()
 

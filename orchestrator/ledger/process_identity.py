@@ -10,6 +10,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+PROC = Path("/proc")
+HIDDEN = "hidden"
+"""The start of a process of another user, where /proc hides those."""
+
 
 @dataclass(frozen=True)
 class ProcessIdentity:
@@ -55,7 +59,7 @@ class ProcessIdentity:
         >>> dataclasses.replace(me, machine="another").dead()
         False
         """
-        return self._is_here() and not self._lives()
+        return self._is_here() and self._lives() is False
 
     def alive(self) -> bool:
         """Whether the process is known to live, which only its own machine can know.
@@ -67,13 +71,14 @@ class ProcessIdentity:
         >>> dataclasses.replace(me, machine="another").alive()
         False
         """
-        return self._is_here() and self._lives()
+        return self._is_here() and self._lives() is True
 
     def _is_here(self) -> bool:
         return self.born is not None and self.machine is not None and self.machine == _machine()
 
-    def _lives(self) -> bool:
-        return _born(self.pid) == self.born
+    def _lives(self) -> bool | None:
+        born = _born(self.pid)
+        return None if born == HIDDEN else born == self.born
 
 
 @functools.cache
@@ -89,7 +94,17 @@ def _machine() -> str | None:
 def _born(pid: int) -> str | None:
     """Return when a process started; None if it does not exist, or is a zombie."""
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+        fields = (PROC / f"{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
     except OSError:
-        return None
+        return HIDDEN if _is_of_another_user(pid) else None
     return None if fields[0] in "ZX" else fields[19]
+
+
+def _is_of_another_user(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)  # sends nothing
+    except PermissionError:
+        return True
+    except (OSError, OverflowError):
+        return False
+    return False

@@ -9,6 +9,10 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass
 
+LONGEST_GAP = 10.0
+"""Seconds between two looks that count at most: who looks may have slept, and while a store is away
+nobody can write to it."""
+
 
 def now() -> float:
     """Return seconds on this machine's steady clock, which also runs while the machine sleeps."""
@@ -25,11 +29,15 @@ class SignOfLife:
     """The last sign of life that was seen of another process."""
 
     value: object = None
-    since: float | None = None
-    """When this value was seen first; None before the first look."""
+    looked: float | None = None
+    """The time of the last look."""
+    seconds: float = 0.0
 
     def unchanged(self, value: object) -> float:
-        """Note what is seen now; return for how many seconds it has been the same."""
-        if self.since is None or value != self.value:
-            self.value, self.since = value, now()
-        return now() - self.since
+        """Note what is seen now; return for how many seconds it was watched and the same."""
+        before, self.looked = self.looked, now()
+        if before is None or value != self.value:
+            self.value, self.seconds = value, 0.0
+        else:
+            self.seconds += min(self.looked - before, LONGEST_GAP)
+        return self.seconds

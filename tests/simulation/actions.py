@@ -124,12 +124,29 @@ class Drive(Action):
     def __call__(self, world: World) -> None:
         process = world.start(self.machine, self.plan)
         store = world.store
+        others = [d for d in world.drivers if d.awake and not d.lock.lost.is_set()]
         lock = world.run(process, lambda: driver_lock.acquire(store, STUDY, lambda _: None))
         if lock is None:
             process.alive = False
         else:
+            thrown_out = [d for d in others if d.awake and d in world.drivers]
+            assert not thrown_out or not world.bucket.conditional, "a driver lives and is replaced"
             lock.store = lock.store.patient(0)
             world.drivers.append(Driver(process, lock, renewed=world.now))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Visit(Action):
+    """Several processes drive the study, one after the other."""
+
+    times: int = 1
+
+    def __call__(self, world: World) -> None:
+        for _ in range(self.times):
+            before = len(world.drivers)
+            Drive(machine=self.machine, plan=self.plan)(world)
+            if len(world.drivers) > before:
+                Leave(machine=len(world.drivers) - 1)(world)
 
 
 @dataclass(frozen=True, kw_only=True)

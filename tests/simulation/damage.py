@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import shutil
+from contextlib import suppress
+from datetime import timedelta
 
-from orchestrator.tables import compaction, compaction_log, integrity
+from orchestrator.ledger.commits import DamagedError
+from orchestrator.ledger.ledger import Ledger
+from orchestrator.tables import compaction, compaction_log, integrity, vacuum
 from orchestrator.tables.lost_records import restore
 from orchestrator.tables.snapshot import Snapshot
 from tests.simulation.bucket import Object
@@ -19,6 +23,7 @@ KINDS = {
     "file": "tables/",
 }
 HOUR = 3600.0
+DAY = 24 * HOUR
 
 
 def copy(world: World) -> None:
@@ -73,8 +78,11 @@ def _candidates(world: World, kind: str) -> list[str]:
             return keys
 
 
-def strike(world: World, kind: str, which: int, *, lost: bool) -> None:
-    """Lose or falsify an object; what readers miss must be named, and a cure must help."""
+def strike(world: World, kind: str, which: int, *, lost: bool, vacuumed: bool = False) -> None:
+    """Lose or falsify an object; what readers miss must be named, and a cure must help.
+
+    ``vacuumed``: garbage is deleted some days later, before the cure.
+    """
     if not world.history.exact:
         return
     keys = _candidates(world, kind)
@@ -99,6 +107,10 @@ def strike(world: World, kind: str, which: int, *, lost: bool) -> None:
         assert any(key in (f.where, *f.what.replace(":", " ").split()) for f in findings), (
             f"the damage of {key} is not named"
         )
+    if vacuumed:
+        world.sleep(2 * DAY)
+        with suppress(DamagedError):
+            world.once(0, {}, lambda: vacuum.collect(Ledger(world.store), timedelta(0)))
     _cure(world, kind, key, before, walk)
 
 

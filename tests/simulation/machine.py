@@ -30,10 +30,11 @@ from tests.simulation.actions import (
     Rebuild,
     Renew,
     Vacuum,
+    Visit,
 )
+from tests.simulation.damage import DAY
 from tests.simulation.world import DEATHS, FAULTS, Fault, Pause, World
 
-DAY = 86400.0
 MACHINES = st.integers(0, 2)
 COMMIT: Any = {
     "machine": MACHINES,
@@ -45,7 +46,10 @@ MEANWHILE = st.one_of(
     st.builds(Commit, **COMMIT),
     *(st.builds(kind, machine=MACHINES) for kind in (Compact, Read, Merge, Rebuild, Vacuum)),
 )
-DRIVING = st.one_of(*(st.builds(kind, machine=MACHINES) for kind in (Drive, Drivers, Renew, Leave)))
+DRIVING = st.one_of(
+    st.builds(Visit, machine=MACHINES, times=st.integers(1, 3)),
+    *(st.builds(kind, machine=MACHINES) for kind in (Drive, Drivers, Renew, Leave)),
+)
 """What runs between two requests of another process."""
 SECONDS = st.sampled_from([0.0, 20.0, 40.0, 200.0, 2 * DAY])
 TAKE_OVER = st.integers(115, 135)
@@ -138,10 +142,15 @@ class Rows(Sequences):
         change(self.world)
 
     @precondition(has_rows)
-    @rule(kind=st.sampled_from(sorted(damage.KINDS)), which=st.integers(0, 5), lost=st.booleans())
-    def damage(self, kind: str, which: int, lost: bool) -> None:
+    @rule(
+        kind=st.sampled_from([*sorted(damage.KINDS), "record"]),
+        which=st.integers(0, 5),
+        lost=st.booleans(),
+        vacuumed=st.booleans(),
+    )
+    def damage(self, kind: str, which: int, lost: bool, vacuumed: bool) -> None:
         self.world.step()
-        damage.strike(self.world, kind, which, lost=lost)
+        damage.strike(self.world, kind, which, lost=lost, vacuumed=vacuumed)
 
     @invariant()
     def holds(self) -> None:
@@ -161,6 +170,10 @@ class Studies(Sequences):
 
     @rule(action=st.builds(Leave, machine=MACHINES, plan=plans(5, DRIVING)))
     def leave(self, action: Leave) -> None:
+        action(self.world)
+
+    @rule(action=st.builds(Visit, machine=MACHINES, times=st.integers(1, 3)))
+    def visit(self, action: Visit) -> None:
         action(self.world)
 
     @rule(action=st.builds(FallAsleep, machine=MACHINES))

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from orchestrator.ledger import commits, driver_lock, ledger, parquet
+from orchestrator.ledger import commits, driver_lock, ledger, parquet, signs_of_life
 from orchestrator.ledger.driver_lock import Driver, DriverLock
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
@@ -203,6 +203,11 @@ def clocks_are_compared(patch: Patch) -> None:
     patch.setattr(Driver, "gone", mutant)
 
 
+def sleep_counts_as_watching(patch: Patch) -> None:
+    """A driver that waits has watched another one while it slept itself."""
+    patch.setattr(signs_of_life, "LONGEST_GAP", float("inf"))
+
+
 @dataclass(frozen=True)
 class Mutant:
     """A planted fault, and the state machine that must find it."""
@@ -239,4 +244,5 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(next_driver_does_not_wait, Studies),
     Mutant(living_driver_is_thrown_out, Studies),
     Mutant(clocks_are_compared, Studies),
+    Mutant(sleep_counts_as_watching, Studies),
 )

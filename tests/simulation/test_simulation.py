@@ -29,8 +29,9 @@ from tests.simulation.actions import (
     Vacuum,
 )
 from tests.simulation.bucket import URL
+from tests.simulation.damage import DAY
 from tests.simulation.delta import SimulatedTable
-from tests.simulation.machine import DAY, MACHINE_TYPES, simulate
+from tests.simulation.machine import MACHINE_TYPES, simulate
 from tests.simulation.world import Pause, World
 
 FIRST = Commit(machine=0, digest="d1", outcome="finished", rows=1)

@@ -236,10 +236,12 @@ class World:
     # -- drivers ------------------------------------------------------------------------------
 
     def renew(self, driver: Driver, plan: Plan) -> None:
-        """Let a driver renew its lock."""
+        """Let a driver renew its lock; if it pauses meanwhile, it does not renew it again."""
         driver.process.plan, driver.process.requests = plan, 0
         driver.renewed = self.now
+        awake, driver.awake = driver.awake, False
         self.run(driver.process, driver.lock.renew)
+        driver.awake = awake
         if not driver.process.alive and driver in self.drivers:
             self.drivers.remove(driver)
 

@@ -139,8 +139,93 @@ def test_whoever_was_taken_over_notices_and_stops(
     assert store.list("drivers/s/") == [f"drivers/s/{claim.number + 1:06d}.json"]
 
 
-def test_a_damaged_claim_holds_nobody_up(store: Store) -> None:
-    store.put("drivers/s/000001.json", b"{")
-    with locked(store, "s", silent) as claim:
-        assert isinstance(claim, DriverLock)
-        assert claim.number == 2
+@pytest.fixture
+def waited(monkeypatch: pytest.MonkeyPatch) -> list[float]:
+    """The pauses of drivers that wait; nobody waits in truth."""
+    pauses = list[float]()
+    monkeypatch.setattr(signs_of_life, "now", lambda: sum(pauses))
+    monkeypatch.setattr(signs_of_life, "pause", pauses.append)
+    return pauses
+
+
+def test_a_damaged_claim_holds_nobody_up_for_longer_than_its_driver_may_act(
+    store: Store, waited: list[float]
+) -> None:
+    with locked(store, "s", silent) as sleeper:
+        store.put(sleeper.key, b"{")
+        with locked(store, "s", silent) as claim:
+            assert claim.number == 2
+            with pytest.raises(LostError):
+                sleeper.check()
+
+
+def test_a_driver_elsewhere_keeps_its_study_when_the_store_was_away_or_who_waits_slept(
+    store: Store, waited: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ends = 4000.0
+
+    def pause(seconds: float) -> None:
+        slept = len(waited) % 100 == 50
+        waited.append(1000.0 if slept else seconds)
+        if sum(waited) < ends and not slept:  # else it renews its lock a moment later
+            elsewhere(store, 1, sum(waited))
+
+    monkeypatch.setattr(signs_of_life, "pause", pause)
+    elsewhere(store, 1, 0.0)
+    with locked(store, "s", lambda _: None):
+        assert sum(waited) > ends
+
+
+def test_who_gives_up_waiting_leaves_a_free_study_whose_first_driver_still_has_time(
+    store: Store, waited: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    elsewhere(store, 1, 0.0)
+
+    def pause(seconds: float) -> None:
+        waited.append(seconds)
+        if seconds > driver_lock.POLL_SECONDS:
+            raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(signs_of_life, "pause", pause)
+        with pytest.raises(KeyboardInterrupt), locked(store, "s", lambda _: None):
+            pass
+    assert current_driver(store, "s") is None
+    before = sum(waited)
+    with locked(store, "s", silent):
+        assert sum(waited) - before > driver_lock.LAPSE_SECONDS / 2
+
+
+def test_a_driver_whose_renewal_arrives_twice_notices_that_others_came_and_went(
+    store: Store, waited: list[float]
+) -> None:
+    sleeper = driver_lock.acquire(store, "s", silent)
+    renewal = store.get(sleeper.key)
+    for number in (2, 3, 4):
+        elsewhere(store, number, 0.0)
+    store.delete(sleeper.key)
+    last = DriverLock(store, "s", 4, 0.0, claim="")
+    last.release()
+    assert store.list("drivers/s/") == ["drivers/s/000004.json"]
+    store.put(sleeper.key, renewal)
+    waited.append(driver_lock.LAPSE_SECONDS)
+    with pytest.raises(LostError):
+        sleeper.check()
+
+
+def test_a_process_of_another_user_that_proc_hides_is_not_taken_for_dead(tmp_path: Path) -> None:
+    code = """
+import dataclasses, os, pathlib, sys
+from orchestrator.ledger import process_identity
+me = process_identity.ProcessIdentity.current()
+process_identity.PROC = pathlib.Path(sys.argv[1])
+if os.getuid() == 0:
+    os.setuid(65534)
+for pid in (1, 2**22 + 1):
+    process = dataclasses.replace(me, pid=pid)
+    print(process.dead(), process.alive())
+"""
+    shown = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], check=True, capture_output=True, text=True
+    )
+    assert shown.stdout.split() == ["False", "False", "True", "False"]
