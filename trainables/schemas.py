@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 SCHEMA_VERSION = 8
 
@@ -47,6 +48,9 @@ _READING = ("reading", pa.string())
 """The evaluated prediction: the ``sample``, the ``auxiliary`` output, their ``blend``, or the
 sample under a control (:mod:`trainables.controls`); in ``calibration`` also the sample's pixels
 near the true ``boundary`` (:func:`trainables.evaluation.instances.boundary_band`)."""
+
+WITH_NAN = ("trials", "steps")
+"""The tables whose numbers may be NaN, which shows that a training diverged."""
 
 SCHEMAS: dict[str, pa.Schema] = {
     # One row per attempt: config, outcome, environment and cost.
@@ -237,6 +241,12 @@ def to_arrow(table: str, rows: Sequence[Row], key: Mapping[str, str | None]) -> 
 
 def _column(table: str, field: pa.Field[pa.DataType], rows: Sequence[Row]) -> pa.Array[Any]:
     try:
-        return pa.array([row.get(field.name) for row in rows], field.type)
+        values: Any = pa.array([row.get(field.name) for row in rows], field.type)
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise ValueError(f"{table}.{field.name} must be {field.type}: {error}") from None
+    if table not in WITH_NAN and pa.types.is_floating(field.type):
+        nan = int(pc.index(pc.is_nan(values), pa.scalar(True)).as_py())
+        if nan >= 0:
+            where = f"{table}.{field.name} of case {rows[nan].get('case')}"
+            raise ValueError(f"{where} is NaN: a number that was not measured is null")
+    return values

@@ -48,6 +48,18 @@ def compact(store: Store, revisions: Mapping[Revision, Sequence[str]]) -> None:
                 store.put(copy_key(*revision), shared_declarations.dump(texts))
 
 
+def lost(store: Store, revisions: Mapping[Revision, Sequence[str]]) -> list[str]:
+    """Return the keys in copies that are declared no more; ``revisions`` gives all that are."""
+    lost_keys: list[str] = []
+    for revision, keys in sorted(revisions.items()):
+        for table in shared(store, [copy_key(*revision)], ["key"], whole=False):
+            absent = sorted(set(table["key"].to_pylist()) - set(keys))
+            if absent:  # unless it was declared and compacted since ``keys`` were listed
+                present = store.get_many(absent).keys() | _shared_texts(store, revision).keys()
+                lost_keys += [key for key in absent if key not in present]
+    return lost_keys
+
+
 def shared(
     store: Store, keys: Iterable[str], columns: Sequence[str], *, whole: bool
 ) -> list[pa.Table]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping, Sequence
 
@@ -24,6 +25,11 @@ def dump(contents: Mapping[str, str | bytes]) -> bytes:
     return to_parquet(pa.Table.from_pylist(rows, SCHEMA))
 
 
+def name_of(value: bytes) -> str:
+    """Return the name of an object, which is a hash of its content."""
+    return f"{hashlib.sha256(value).hexdigest()[:16]}.parquet"
+
+
 def load(key: str, value: bytes, columns: Sequence[str]) -> pa.Table:
     """Read columns of an object.
 
@@ -31,9 +37,12 @@ def load(key: str, value: bytes, columns: Sequence[str]) -> pa.Table:
         ValueError: it is damaged; names its key.
     """
     try:
-        return read_parquet(io.BytesIO(value), columns)
+        table = read_parquet(io.BytesIO(value), columns)
     except (pa.ArrowException, OSError) as error:
         raise ValueError(f"{key} in the store does not parse: {error}") from None
+    if is_shared(key) and key.rpartition("/")[2] != name_of(value):
+        raise ValueError(f"{key} in the store was edited: its content and name differ")
+    return table
 
 
 def verify(key: str, value: bytes) -> None:

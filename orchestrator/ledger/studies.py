@@ -6,7 +6,6 @@ saves requests. Readers see no difference.
 
 from __future__ import annotations
 
-import hashlib
 import itertools
 import json
 import re
@@ -125,8 +124,8 @@ class Studies:
             value = shared_declarations.dump(
                 {slot.key: json.dumps(content, sort_keys=True) for slot, content in batch}
             )
-            first, name = batch[0][0], hashlib.sha256(value).hexdigest()[:16]
-            self.store.create(f"studies/{first.study}/{first.revision}/{name}.parquet", value)
+            first, name = batch[0][0], shared_declarations.name_of(value)
+            self.store.create(f"studies/{first.study}/{first.revision}/{name}", value)
 
     def declared(
         self, study: str | None = None, revision: str | None = None, *, whole: bool = False
@@ -214,21 +213,24 @@ class Studies:
                 declarations[key] = cast("Declaration", value)
         return declarations
 
+    def lost(self, slots: Iterable[Declared]) -> list[str]:
+        """Return the keys of declarations that were compacted and are gone.
+
+        ``slots`` are all that are declared in their studies and revisions. A study of which nothing
+        is left was deleted.
+        """
+        return declared_texts.lost(self.store, _by_revision(slots))
+
     def _contents(self, slots: Iterable[Declared]) -> dict[str, str | bytes]:
         """Return the stored JSON text of each trial's declaration, by the key of its slot."""
-        revisions: dict[declared_texts.Revision, list[str]] = {}
-        for slot in slots:
-            revisions.setdefault((slot.study, slot.revision), []).append(slot.key)
-        return declared_texts.read(self.store, revisions)
+        return declared_texts.read(self.store, _by_revision(slots))
 
     def compact(self) -> None:
         """Copy the declarations of each study and revision into one object, for readers."""
-        revisions: dict[declared_texts.Revision, list[str]] = {}
-        for key in self.store.list("studies/"):
-            slot = Declared.parse(key)  # None for an object that trials share already
-            if slot is not None:
-                revisions.setdefault((slot.study, slot.revision), []).append(key)
-        declared_texts.compact(self.store, revisions)
+        # An object that trials share already is None here.
+        slots = (Declared.parse(key) for key in self.store.list("studies/"))
+        own = (slot for slot in slots if slot is not None)
+        declared_texts.compact(self.store, _by_revision(own))
 
     # -- studies ------------------------------------------------------------------------------
 
@@ -320,6 +322,14 @@ class Studies:
     def _read_json(self, key: str) -> dict[str, Any]:
         """Read a small JSON object, which a person may have edited."""
         return parse_object(key, self.store.get(key))
+
+
+def _by_revision(slots: Iterable[Declared]) -> dict[declared_texts.Revision, list[str]]:
+    """Return the keys of slots, by study and revision."""
+    revisions: dict[declared_texts.Revision, list[str]] = {}
+    for slot in slots:
+        revisions.setdefault((slot.study, slot.revision), []).append(slot.key)
+    return revisions
 
 
 def _batched(items: Iterable[T], size: int) -> Iterator[list[T]]:

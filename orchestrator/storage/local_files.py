@@ -5,12 +5,15 @@ from __future__ import annotations
 import contextlib
 import errno
 import fcntl
+import functools
+import logging
 import os
 import uuid
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
+log = logging.getLogger("segprint.store")
 WITHOUT_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """Errors of a file system that has no hard links."""
 TEMPORARY = ".tmp-"
@@ -29,14 +32,24 @@ class Entry:
 def keys_below(folder: Path, root: str) -> list[str]:
     """Return the files below a folder, with unfinished ones, sorted and relative to ``root``.
 
-    A folder that does not exist is empty; one that cannot be read is an error.
+    A folder that does not exist is empty; one that cannot be read is an error. Links to folders are
+    not followed: they are reported.
     """
     if not folder.exists():
         return []
-    return sorted(
-        os.path.join(directory, name)[len(root) + 1 :]
-        for directory, _, files in os.walk(folder, onerror=_raise)
-        for name in files
+    keys: list[str] = []
+    for directory, folders, files in os.walk(folder, onerror=_raise):
+        keys += [os.path.join(directory, name)[len(root) + 1 :] for name in files]
+        for path in (os.path.join(directory, name) for name in folders):
+            if os.path.islink(path):
+                _warn_of_link(path)
+    return sorted(keys)
+
+
+@functools.cache
+def _warn_of_link(path: str) -> None:
+    log.warning(
+        "segprint: %s is a link to a folder, and is not read: put the folder itself there", path
     )
 
 
@@ -45,7 +58,10 @@ def files_below(folder: Path, root: str) -> list[Entry]:
     entries: list[Entry] = []
     for key in keys_below(folder, root):
         with contextlib.suppress(FileNotFoundError):  # deleted since
-            status = os.stat(f"{root}/{key}")
+            try:
+                status = os.stat(f"{root}/{key}")
+            except FileNotFoundError:
+                status = os.lstat(f"{root}/{key}")  # a link to nowhere, which readers report
             modified = datetime.fromtimestamp(status.st_mtime, UTC)
             entries.append(Entry(key, status.st_size, modified))
     return entries

@@ -19,6 +19,7 @@ from orchestrator.ledger.commits import (
     load_record,
 )
 from orchestrator.ledger.parquet import read_parquet, verify
+from orchestrator.ledger.studies import Studies
 from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log, file_cache
@@ -68,8 +69,10 @@ class Check:
         records: list[Record] = []
         keys = self.store.list(PREFIX)  # first: a commit's objects are older than its record
         objects = {entry.key: entry for entry in self.store.entries("trials/")}
+        unread = set(keys)
         for key, value in self._values(keys):
             record = load_record(key, value)
+            unread.discard(key)
             self.counts["commits"] += 1
             if isinstance(record, Record):
                 records.append(record)
@@ -79,6 +82,9 @@ class Check:
                 yield Finding("note", key, str(record), "update Segprint")
             else:
                 yield self._damaged(key, None, record)
+        for key in sorted(unread):
+            error = DamagedError(f"{key}: the commit record was listed and cannot be read")
+            yield self._damaged(key, None, error)
         known: list[Batch] = []
         try:
             known = batches(self.store)
@@ -268,3 +274,7 @@ class Check:
             except ValueError as error:
                 cure = "delete it, then sweep again: it is declared again"
                 yield Finding("damage", key, str(error), cure)
+        studies = Studies(self.store)
+        for key in studies.lost(studies.declared()):
+            cure = "sweep again: it is declared again"
+            yield Finding("damage", key, "the declaration was compacted and is gone", cure)

@@ -3,11 +3,13 @@
 The tables then hold an attempt that the record of its key does not name. Readers only list the
 records, so ``tables/records.json`` notes the time of the newest record that a compaction listed: by
 the store's clock, a record that replaced a lost one is not older. Only records from then on are
-read and compared with the tables.
+read and compared with the tables. It also notes a hash over the keys and times of all records that
+were listed: if older ones changed, as when a file was copied with its old time, all are read.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
@@ -31,9 +33,12 @@ def retrained(
     ``listed`` is a listing of all records. Without a noted time, none is read, or all of them if
     ``whole`` is set.
     """
-    noted = _noted(store)
+    listed = list(listed)
+    noted, before = _noted(store)
     if noted is None and not whole:
         return {}
+    if noted is not None and before not in (None, _hash(listed, noted)):
+        noted = None
     recent = [
         entry.key
         for entry in listed
@@ -49,15 +54,26 @@ def retrained(
 
 def note_checked(store: Store, listed: Iterable[Entry]) -> None:
     """Note the time of the newest record in a listing whose records were compared."""
+    listed = list(listed)
     newest = max((entry.modified for entry in listed), default=None)
-    if newest is not None and newest != _noted(store):
-        store.put(KEY, json.dumps({"until": newest.isoformat()}).encode())
+    if newest is not None:
+        records = _hash(listed, newest)
+        if _noted(store) != (newest, records):
+            content = {"until": newest.isoformat(), "records": records}
+            store.put(KEY, json.dumps(content).encode())
 
 
-def _noted(store: Store) -> datetime | None:
-    """Return the noted time; None if there is none, or a damaged one."""
+def _hash(listed: Iterable[Entry], until: datetime) -> str:
+    """Return a hash over the keys and times of the records that are not newer than ``until``."""
+    old = sorted((e.key, e.modified.isoformat()) for e in listed if e.modified <= until)
+    return hashlib.sha256(json.dumps(old).encode()).hexdigest()
+
+
+def _noted(store: Store) -> tuple[datetime | None, str | None]:
+    """Return the noted time and hash; None for what is not there, or is damaged."""
     try:
-        noted = datetime.fromisoformat(json.loads(store.get(KEY))["until"])
-    except (KeyError, ValueError, TypeError, RecursionError):
-        return None
-    return noted if noted.tzinfo is not None else None
+        content = json.loads(store.get(KEY))
+        noted, records = datetime.fromisoformat(content["until"]), content.get("records")
+    except (KeyError, ValueError, TypeError, AttributeError, RecursionError):
+        return None, None
+    return (noted if noted.tzinfo is not None else None), records

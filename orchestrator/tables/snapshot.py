@@ -233,6 +233,8 @@ class Snapshot:
         for start in range(0, len(unread), READ_TOGETHER):
             values = self.store.get_many(unread[start : start + READ_TOGETHER])
             self._records |= {key: load_record(key, value) for key, value in values.items()}
+        for key in set(unread) - self._records.keys():
+            self._report(f"{key}: the commit record was listed and cannot be read; left out")
         for record in (self._records[key] for key in chosen if key in self._records):
             if isinstance(record, DamagedError):
                 self._report(f"{record}; left out, see `segprint tables check`")

@@ -9,7 +9,9 @@ from functools import cached_property, partial
 import duckdb
 import pyarrow as pa
 
+from orchestrator.formatting import printable
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.stored_json import warn_once
 from orchestrator.ledger.studies import Declared
 from orchestrator.tables.snapshot import Snapshot, Source
 from orchestrator.views.result_cache import cached
@@ -130,6 +132,8 @@ class Catalog:
 
     def _studies(self, slots: list[Declared]) -> pa.Table:
         declarations = self.ledger.studies.undamaged(slots)
+        for key in self.ledger.studies.lost(slots):
+            warn_once(f"{printable(key)} is gone; its trial is left out until its study is swept")
         names = {slot.study for slot in slots}
         baselines = {study: self.ledger.studies.baseline(study) for study in names}
         rows = [
