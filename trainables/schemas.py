@@ -11,7 +11,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 SCHEMA_VERSION = 8
 
@@ -245,8 +244,8 @@ def _column(table: str, field: pa.Field[pa.DataType], rows: Sequence[Row]) -> pa
     except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
         raise ValueError(f"{table}.{field.name} must be {field.type}: {error}") from None
     if table not in WITH_NAN and pa.types.is_floating(field.type):
-        nan = int(pc.index(pc.is_nan(values), pa.scalar(True)).as_py())
-        if nan >= 0:
-            where = f"{table}.{field.name} of case {rows[nan].get('case')}"
+        nan = [i for i, value in enumerate(values.to_pylist()) if value != value]  # noqa: PLR0124
+        if nan:
+            where = f"{table}.{field.name} of case {rows[nan[0]].get('case')}"
             raise ValueError(f"{where} is NaN: a number that was not measured is null")
     return values

@@ -53,7 +53,7 @@ def lost(store: Store, revisions: Mapping[Revision, Sequence[str]]) -> list[str]
     lost_keys: list[str] = []
     for revision, keys in sorted(revisions.items()):
         for table in shared(store, [copy_key(*revision)], ["key"], whole=False):
-            absent = sorted(set(table["key"].to_pylist()) - set(keys))
+            absent = sorted({str(key) for key in table["key"].to_pylist()} - set(keys))
             if absent:  # unless it was declared and compacted since ``keys`` were listed
                 present = store.get_many(absent).keys() | _shared_texts(store, revision).keys()
                 lost_keys += [key for key in absent if key not in present]

@@ -123,7 +123,7 @@ def test_a_record_that_is_listed_and_cannot_be_read_is_named(ledger: Ledger) -> 
     record.unlink()
     record.symlink_to("nowhere")
     snapshot = Snapshot(ledger.store)
-    assert sorted(snapshot.table("trials")["digest"].to_pylist()) == ["d0", "d2"]
+    assert set(snapshot.table("trials")["digest"].to_pylist()) == {"d0", "d2"}
     assert "commits/d1.finished.json" in " ".join(snapshot.problems)
     assert damage(ledger) == ["commits/d1.finished.json"]
 
