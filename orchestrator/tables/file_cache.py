@@ -31,14 +31,19 @@ IN_USE_SECONDS = 3600.0
 """A copy that was used within this time is not deleted."""
 
 
+def readable_in_place(store: Store) -> bool:
+    """Whether DuckDB can read the files of a store where they are."""
+    return not store.remote and PATTERN.search(store.url) is None
+
+
 def paths(store: Store, files: Sequence[DataFile]) -> list[Path]:
     """Return the verified local path of each file; remote ones are fetched first.
 
     Raises:
         DamagedError: a file is missing, or does not match its name.
     """
-    copied = store.remote or PATTERN.search(store.url)
-    local = _fetched(store, files) if copied else [Path(store.url, f.key) for f in files]
+    here = readable_in_place(store)
+    local = [Path(store.url, f.key) for f in files] if here else _fetched(store, files)
     for file, path in zip(files, local, strict=True):
         if not _is_verified(path):
             verify(file.key, path.read_bytes() if path.is_file() else None)

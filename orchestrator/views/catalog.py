@@ -13,7 +13,8 @@ from orchestrator.formatting import printable
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.stored_json import warn_once
 from orchestrator.ledger.studies import Declared
-from orchestrator.tables.snapshot import Snapshot, Source
+from orchestrator.tables.snapshot import Snapshot
+from orchestrator.tables.source import Source
 from orchestrator.views.result_cache import cached
 from orchestrator.views.sql_sandbox import Sandbox
 from trainables.part import unknown
@@ -104,7 +105,7 @@ class Catalog:
             self._sources[name] = self.snapshot.source(name, self._digests)
         source = self._sources[name]
         source.attach(connection, self._digests)
-        return [str(path) for path in source.files]
+        return [str(path) for path in source.paths]
 
     def all_revisions(self, study: str) -> pa.Table:
         """Return the rows of ``studies`` for every revision of a study, not the current only."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -167,15 +168,20 @@ def hashes_are_not_compared(patch: Patch) -> None:
     patch.setattr(integrity, "verify", lambda *_: None)  # pyright: ignore
 
 
-def numbers_start_again(patch: Patch) -> None:
-    """A driver that ends deletes its lock, so that its number is used again."""
+def only_the_next_number_is_looked_for(patch: Patch) -> None:
+    """A driver does not notice that several drivers came and went."""
 
     def mutant(self: DriverLock) -> None:
-        for number in driver_lock._numbers(self.store, self.study):  # pyright: ignore
-            if number <= self.number:
-                self.store.delete(driver_lock._key(self.study, number))  # pyright: ignore
+        started, driver = driver_lock.signs_of_life.now(), None
+        with suppress(KeyError):
+            driver = Driver.load(self.store.get(self.key))
+        following = driver_lock._key(self.study, self.number + 1)  # pyright: ignore
+        if driver is None or driver.claim != self.claim or self.store.get_many([following]):
+            self.lost.set()
+        else:
+            self.looked_at = started
 
-    patch.setattr(DriverLock, "release", mutant)
+    patch.setattr(DriverLock, "look", mutant)
 
 
 def driver_never_looks(patch: Patch) -> None:
@@ -239,7 +245,7 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(spliced_logs_are_read),
     Mutant(lost_record_is_silent),
     Mutant(hashes_are_not_compared),
-    Mutant(numbers_start_again, Studies),
+    Mutant(only_the_next_number_is_looked_for, Studies),
     Mutant(driver_never_looks, Studies),
     Mutant(next_driver_does_not_wait, Studies),
     Mutant(living_driver_is_thrown_out, Studies),

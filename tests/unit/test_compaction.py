@@ -17,7 +17,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from orchestrator.analyses import open_store
 from orchestrator.ledger import signs_of_life
+from orchestrator.ledger.commits import Record
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.process_identity import ProcessIdentity
 from orchestrator.storage.object_store import Store
@@ -28,6 +30,7 @@ from orchestrator.tables import (
     compaction_log,
     delta_commit,
     delta_log,
+    snapshot,
 )
 from orchestrator.tables.compaction_log import batches
 from orchestrator.tables.snapshot import Snapshot
@@ -55,10 +58,10 @@ def commit(ledger: Ledger, digest: str, outcome: Any = "finished", rows: int = 3
 
 def seen(ledger: Ledger) -> tuple[list[str], dict[str, int]]:
     """Digests of the trials, and how many steps each has; nothing may be damaged."""
-    snapshot = Snapshot(ledger.store)
-    trials = snapshot.table("trials")["digest"].to_pylist()
-    steps = Counter(snapshot.table("steps")["digest"].to_pylist())
-    assert snapshot.problems == []
+    reader = Snapshot(ledger.store)
+    trials = reader.table("trials")["digest"].to_pylist()
+    steps = Counter(reader.table("steps")["digest"].to_pylist())
+    assert reader.problems == []
     return sorted(trials), dict(steps)
 
 
@@ -172,6 +175,33 @@ def test_committers_that_ignore_the_lease_compact_everything_once(tmp_path: Path
     state = delta_log.load(store, "steps")
     assert state is not None
     assert state.rows == 24
+
+
+@pytest.mark.parametrize("compacted", [0, 2])
+def test_rows_of_many_attempts_are_read_in_place_like_those_of_a_few(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch, compacted: int
+) -> None:
+    for i in range(compacted):
+        commit(ledger, f"c{i}")
+    compaction.compact_committed(ledger.store)
+    for i in range(4):
+        commit(ledger, f"d{i}", rows=i)
+    key = "commits/d3.finished.json"
+    record = Record.load(key, ledger.store.get(key))
+    order = [("digest", "ascending"), ("step", "ascending")]
+    expected, rows = seen(ledger), Snapshot(ledger.store).table("steps").sort_by(order)
+    monkeypatch.setattr(snapshot, "MANY_IN_PLACE", 1)
+    assert seen(ledger) == expected
+    assert Snapshot(ledger.store).table("steps").sort_by(order).equals(rows)
+    chosen = Snapshot(ledger.store).table("steps", ["d2", "d3"])["digest"].to_pylist()
+    assert sorted(map(str, chosen)) == ["d2"] * 2 + ["d3"] * 3
+    count = open_store(ledger.store.url).sql("SELECT count(*) AS n FROM steps").to_pylist()
+    assert count == [{"n": rows.num_rows}]
+    damaged = record.tables["steps"].key
+    ledger.store.put(damaged, ledger.store.get(damaged)[:-1] + b"?")
+    reader = Snapshot(ledger.store)
+    assert "d3" not in reader.table("steps")["digest"].to_pylist()
+    assert damaged in " ".join(reader.problems)
 
 
 def test_a_second_committer_is_told_who_holds_the_lease(tmp_path: Path) -> None:
