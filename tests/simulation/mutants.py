@@ -1,6 +1,6 @@
 """``make mutants``: how fast random sequences find each planted fault.
 
-Prints the seconds of one CPU until a sequence fails, the seconds until it is shrunk, and its steps then.
+Prints the seconds of one CPU until a sequence fails, those until it is shrunk, and its steps then.
 """
 
 from __future__ import annotations
