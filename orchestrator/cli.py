@@ -310,6 +310,11 @@ def _reports(at: Parsers) -> None:
         help="write charts as SVG, PDF and PNG, tables for LaTeX, and the numbers as CSV",
     )
     at["report"].add_argument(
+        "--table",
+        metavar="FILE.toml",
+        help="columns, rows, order, decimals and names of the table for a paper in --figures",
+    )
+    at["report"].add_argument(
         "--watch",
         type=float,
         metavar="SECONDS",

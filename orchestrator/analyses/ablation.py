@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
@@ -42,7 +43,12 @@ def rows(tables: Catalog) -> pa.Table:
     a study that names a baseline, ``baseline`` marks the pairs that it asks for, of each other cell
     with the baseline as ``against``; they are a family of their own, and come first.
     """
-    held_out = HeldOut(tables, load_metrics(METRICS))
+    return pa.Table.from_pylist(compared(tables, METRICS), schema=SCHEMA)
+
+
+def compared(tables: Catalog, metrics: Iterable[str]) -> list[dict[str, Any]]:
+    """The rows of the view, in any metrics."""
+    held_out = HeldOut(tables, load_metrics(metrics))
     by_task: dict[tuple[str, str], list[FinalCell]] = {}
     for cell in held_out.cells:
         by_task.setdefault((cell.study, cell.task), []).append(cell)
@@ -60,8 +66,7 @@ def rows(tables: Catalog) -> pa.Table:
                 further += _rows(pairs, *pair, baseline=False)
     family = ("study", "task", "metric")
     every = paired.adjusted([dict(row) for row in (*asked, *further)], *family)
-    found = [*paired.adjusted(asked, *family), *every[len(asked) :]]
-    return pa.Table.from_pylist(found, schema=SCHEMA)
+    return [*paired.adjusted(asked, *family), *every[len(asked) :]]
 
 
 def _rows(

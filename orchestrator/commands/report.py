@@ -9,7 +9,7 @@ from pathlib import Path
 from orchestrator.commands.options import catalog_of
 from orchestrator.commands.output import say
 from orchestrator.formatting import plural
-from orchestrator.report import write_report
+from orchestrator.report import read_layout, write_report
 from orchestrator.views.catalog import Catalog
 from trainables.part import require
 
@@ -27,14 +27,17 @@ def main(options: Namespace) -> int:
     page = Path(options.output)
     require(page.parent.is_dir(), f"-o {page}: there is no directory {page.parent}")
     folder = Path(options.figures) if options.figures else None
+    table = Path(options.table) if options.table else None
+    require(table is None or folder is not None, f"--table {table} needs --figures DIRECTORY")
+    layout = read_layout(table) if table else None
     refresh = round(watch) if watch else 0
     tables = catalog_of(options)
     while watch and missing(tables):
-        write_report(tables, page, folder, refresh)
+        write_report(tables, page, folder, refresh, layout)
         say(f"{page}: {plural(missing(tables), 'trial')} missing; the next look is in {refresh} s")
         time.sleep(watch)
         tables = catalog_of(options)
-    for path in write_report(tables, page, folder):
+    for path in write_report(tables, page, folder, layout=layout):
         say(path)
     return 0
 

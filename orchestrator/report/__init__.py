@@ -2,5 +2,14 @@
 
 from orchestrator.report.adapted_schedule import schedule_figure
 from orchestrator.report.page import build_sections, render_inline, render_page, write_report
+from orchestrator.report.table_layout import TableLayout, read_layout
 
-__all__ = ["build_sections", "render_inline", "render_page", "schedule_figure", "write_report"]
+__all__ = [
+    "TableLayout",
+    "build_sections",
+    "read_layout",
+    "render_inline",
+    "render_page",
+    "schedule_figure",
+    "write_report",
+]

@@ -8,18 +8,25 @@ from pathlib import Path
 
 from orchestrator.report import rendering, vega
 from orchestrator.report.blocks import Chart, Section, Table
+from orchestrator.report.printed_table import PrintedTable
 
 IN_ONE_ROW = ("fingerprint-loss", "fingerprint-error", "fingerprint-information")
 """Charts that are also written as one figure, where each covers all tasks."""
 
 
-def write_figures(sections: Sequence[Section], folder: Path) -> list[Path]:
+def write_figures(
+    sections: Sequence[Section], printed: Sequence[PrintedTable], folder: Path
+) -> list[Path]:
     """Write charts as SVG, PDF and PNG, tables as LaTeX, and the numbers of both as CSV.
 
-    Returns the paths of the files.
+    ``printed`` are tables for a paper, which are also written as Markdown. Returns the paths of the
+    files.
     """
     folder.mkdir(parents=True, exist_ok=True)
     written: list[Path] = []
+    for table in printed:
+        texts = {"tex": table.latex(), "md": table.markdown(), "csv": table.csv()}
+        written += _write(folder, table.name, {**texts})
     for section in sections:
         charts = [block for block in section.all_blocks if isinstance(block, Chart) and block.rows]
         for chart in charts:

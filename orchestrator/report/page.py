@@ -27,6 +27,8 @@ from orchestrator.report.blocks import (
     Table,
 )
 from orchestrator.report.cell_names import CellNames
+from orchestrator.report.paper_tables import paper_tables
+from orchestrator.report.table_layout import TableLayout
 from trainables.part import unknown
 
 if TYPE_CHECKING:
@@ -106,14 +108,27 @@ def render_inline(sections: list[Section], title: str) -> str:
 
 
 def write_report(
-    tables: Catalog, path: Path, figures: Path | None = None, refresh: int = 0
+    tables: Catalog,
+    path: Path,
+    figures: Path | None = None,
+    refresh: int = 0,
+    layout: TableLayout | None = None,
 ) -> list[Path]:
-    """Write the page atomically, and its figures into a folder; return the paths of the files."""
+    """Write the page atomically, and its figures into a folder; return the paths of the files.
+
+    ``layout`` is that of the tables for a paper, which are written with the figures.
+
+    Raises:
+        ValueError: the layout names what the studies do not have.
+    """
+    printed = paper_tables(tables, CellNames(tables), layout) if figures else []
     sections = build_sections(tables)
     temporary = path.with_name(f".{path.name}.tmp")
     temporary.write_text(render_page(tables, sections, refresh), encoding="utf-8")
     temporary.replace(path)
-    return [path, *(figure_files.write_figures(sections, figures) if figures else [])]
+    if figures is None:
+        return [path]
+    return [path, *figure_files.write_figures(sections, printed, figures)]
 
 
 def _environment() -> jinja2.Environment:

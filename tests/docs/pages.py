@@ -33,8 +33,8 @@ class Block:
 
     @property
     def file(self) -> str | None:
-        """The path that the first line of a Python block names: ``# lab.py``."""
-        found = re.match(r"# (\S+\.py)\n", self.text)
+        """The path that the first line of a Python or TOML block names: ``# lab.py``."""
+        found = re.match(r"# (\S+\.(?:py|toml))\n", self.text)
         return found[1] if found else None
 
     @property

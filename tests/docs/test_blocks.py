@@ -21,7 +21,7 @@ from tests.docs.pages import Block, blocks, pages
 from tests.docs.shell import Shell
 from trainables.part import KINDS, Part, part_class
 
-CHECKED = {"sh", "python", "csv", "text"}
+CHECKED = {"sh", "python", "csv", "text", "toml"}
 """Languages of blocks; ``text`` is an output to compare, or a drawing with a test of its own."""
 
 
@@ -44,6 +44,9 @@ def test_every_block_of_a_page_works(page: str, shell: Shell) -> None:
             rows = list(csv.DictReader(io.StringIO(block.text)))
             assert "name" in rows[0], at
             assert {"split", "patient"} & rows[0].keys(), at
+        elif block.language == "toml":
+            assert block.file is not None, f"{at}: the first line names no file"
+            (shell.folder / block.file).write_text(block.text, encoding="utf-8")
         elif block.info == "output":
             assert _excerpt(block.text.split(), printed.split()), at
 
