@@ -151,7 +151,7 @@ class _Study:
         for key in filter(None, (rows, across)):
             if key not in ("arm", "task") and not self._varies(key):
                 choices = ["arm", "task", *self._varying()]
-                raise unknown("table: rows or across", key, choices)
+                raise unknown("rows or across of the table", key, choices)
         found: list[tuple[str, Entry]] = []
         several = len({cell.task for cell in self._cells}) > 1 and "task" not in (rows, across)
         for cell in self._cells:
@@ -164,7 +164,7 @@ class _Study:
         places = {_spaced(label): i for i, label in enumerate(labels)}
         for name in (*layout.order, *layout.omit):
             if _spaced(name) not in places:
-                raise unknown("table: row", name, labels)
+                raise unknown("row of the table", name, labels)
         order = {_spaced(name): i - len(layout.order) for i, name in enumerate(layout.order)}
         omitted = {_spaced(name) for name in layout.omit}
         kept = [(label, e) for label, e in found if _spaced(label) not in omitted]
@@ -187,7 +187,7 @@ class _Study:
                     key for key in self._varying() if key not in (layout.rows, layout.across)
                 ]
                 raise ValueError(
-                    f"table: rows = {layout.rows!r} and across = {layout.across!r} put"
+                    f"the table's rows = {layout.rows!r} and across = {layout.across!r} put"
                     f" {seen[place]} and {cell} in one place (they also differ in one of:"
                     f" {', '.join(varying) or 'nothing'})"
                 )
@@ -221,10 +221,10 @@ class _Study:
         choices = sorted({*known, *(k for k in numbers if not k.endswith(("_low", "_high")))})
         for column in layout.columns:
             if column not in choices:
-                raise unknown("table: column", column, choices)
+                raise unknown("column of the table", column, choices)
         for column in layout.decimals:
             if column not in (*choices, "*"):
-                raise unknown("table: decimals of column", column, choices)
+                raise unknown("column of the table's decimals", column, choices)
         if layout.columns:
             return list(layout.columns)
         chosen = DEFAULT[:1] if layout.across else DEFAULT

@@ -61,7 +61,7 @@ def parse_layout(given: Mapping[str, Any], where: str) -> TableLayout:
     found: dict[str, Any] = {}
     for key, value in given.items():
         if key not in READERS:
-            raise unknown(f"{where}: key", key, READERS)
+            raise unknown(f"key of {where}", key, READERS)
         found[key] = READERS[key](value, f"{where}: {key} = {value!r}")
     layout = TableLayout(**found)
     require(

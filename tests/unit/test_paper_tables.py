@@ -153,7 +153,7 @@ def test_metrics_outside_the_view_are_marked_by_the_same_rule(ledger: Ledger) ->
     ("text", "message"),
     [
         ("columns = [", "is not a TOML file"),
-        ('colums = ["dice"]', "key 'colums'"),
+        ('colums = ["dice"]', "t.toml 'colums'"),
         ('columns = "dice"', "must be a list of texts"),
         ('columns = ["dice", "dice"]', "must name each only once"),
         ("intervals = 1", "must be true or false"),
@@ -161,11 +161,11 @@ def test_metrics_outside_the_view_are_marked_by_the_same_rule(ledger: Ledger) ->
         ("decimals = { dice = true }", "must be a whole number from 0 to 9"),
         ("names = { a = 1 }", "must be a table of texts"),
         ('across = "arm"', "is the same as rows"),
-        ('columns = ["dise"]', "column 'dise'"),
-        ("decimals = { dise = 1 }", "decimals of column 'dise'"),
+        ('columns = ["dise"]', "column of the table 'dise'"),
+        ("decimals = { dise = 1 }", "column of the table's decimals 'dise'"),
         ('rows = "mode.shedule"', "'mode.shedule'"),
         ('rows = "mode.schedule"', "in one place"),
-        ('order = ["absent"]', "row 'absent'"),
+        ('order = ["absent"]', "row of the table 'absent'"),
     ],
 )
 def test_a_bad_file_has_one_clear_line(
