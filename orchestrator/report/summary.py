@@ -50,6 +50,17 @@ class Margin:
         value, low, high = (signed(self.row[f"difference{end}"]) for end in ("", "_low", "_high"))
         return f"{value} [{low}, {high}], {p_equals(self.row['p_holm'])}"
 
+    @property
+    def sentence(self) -> str:
+        """The verdict with its numbers."""
+        verb = comparison(
+            advantage(self.row),
+            "is significantly better than",
+            "is significantly worse than",
+            "does not differ significantly from",
+        )
+        return f"{self.label}: {self.name} {verb} {self.against} ({self.difference})"
+
 
 def findings(tables: Catalog, names: CellNames) -> list[Finding]:
     """Return the best arm, its comparison with the baseline, and what is inconclusive."""
@@ -77,7 +88,7 @@ def findings(tables: Catalog, names: CellNames) -> list[Finding]:
     best = "; ".join(f"{labels[key]}: {_best(arms, names)}" for key, arms in chosen.items())
     found = [Finding("Best Dice", f"{best}.{more}")]
     if margins:
-        found.append(Finding(_title(cells), f"{'; '.join(map(_comparison, margins))}."))
+        found.append(Finding(_title(cells), f"{'; '.join(m.sentence for m in margins)}."))
         found.append(Finding("Inconclusive", _open(tables, margins, cells)))
     return found
 
@@ -133,14 +144,14 @@ def _margin(
         rivals = [r["cell"] for r in (ranked if marked else networks) if r is not one]
         rivals = [cell for cell in rivals if cell in marked] if marked else rivals
         for rival in rivals:
-            row = _turned(pairs, one["study"], one["cell"], rival)
+            row = turned(pairs, one["study"], one["cell"], rival)
             if row is not None:
                 against = next(r["series"] for r in ranked if r["cell"] == rival)
                 return Margin(label, row, one["series"], against)
     return None
 
 
-def _turned(
+def turned(
     pairs: Sequence[Mapping[str, Any]], study: str, cell: str, against: str
 ) -> Mapping[str, Any] | None:
     """Return the row of a pair, of the first cell minus the second."""
@@ -149,21 +160,11 @@ def _turned(
             return row
         if (row["study"], row["against"], row["cell"]) == (study, cell, against):
             ends = {"": "", "_low": "_high", "_high": "_low"}
-            turned = {f"difference{to}": row[f"difference{end}"] for to, end in ends.items()}
-            signs = {key: None if value is None else -value for key, value in turned.items()}
+            moved = {f"difference{to}": row[f"difference{end}"] for to, end in ends.items()}
+            signs = {key: None if value is None else -value for key, value in moved.items()}
             better = None if row["better"] is None else 1 - row["better"]
             return {**row, **signs, "better": better, "cell": cell, "against": against}
     return None
-
-
-def _comparison(margin: Margin) -> str:
-    verb = comparison(
-        advantage(margin.row),
-        "is significantly better than",
-        "is significantly worse than",
-        "does not differ significantly from",
-    )
-    return f"{margin.label}: {margin.name} {verb} {margin.against} ({margin.difference})"
 
 
 def _open(

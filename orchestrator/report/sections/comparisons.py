@@ -122,7 +122,7 @@ def _forest(tables: Catalog, names: CellNames, rows: list[dict[str, Any]], task:
     pairs = of_interest(names, [row for row in rows if row["metric"] == "dice"])
     pairs.sort(key=lambda r: -abs(r["difference"]))
     largest = sorted(pairs[:MAX_PAIRS], key=lambda r: -r["difference"])
-    shown = [interval_row(row["name"], _significance(row), row, "difference") for row in largest]
+    shown = [interval_row(row["name"], significance(row), row, "difference") for row in largest]
     omitted = ""
     if len(pairs) > MAX_PAIRS:
         omitted = f" The chart shows the {MAX_PAIRS} largest of {len(pairs)} differences."
@@ -154,7 +154,8 @@ def of_interest(names: CellNames, pairs: list[dict[str, Any]]) -> list[dict[str,
     return asked or networks or pairs
 
 
-def _significance(row: dict[str, Any]) -> str:
+def significance(row: dict[str, Any]) -> str:
+    """Return the name of the series that a difference belongs to."""
     return SIGNIFICANT if advantage(row) else NOT_SIGNIFICANT
 
 

@@ -50,7 +50,7 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
         for row in board
         if not names.is_trivial(row)
     ]
-    rows = [{**row, **_texts(row)} for row in crossed(tables["effects"].to_pylist(), networks)]
+    rows = [{**row, **texts(row)} for row in crossed(tables["effects"].to_pylist(), networks)]
     if not rows:
         return None
     by_metric = {name: [row for row in rows if row["metric"] == name] for name in METRICS}
@@ -91,7 +91,8 @@ def _has(network: Network, level: Mapping[str, Any]) -> bool:
     return (study, task, values) == (level["study"], level["task"], level["level"])
 
 
-def _texts(row: dict[str, Any]) -> dict[str, str]:
+def texts(row: dict[str, Any]) -> dict[str, str]:
+    """Return the task for display, and the verdict on the difference to the baseline."""
     is_base = row["level"] == row["baseline"]
     return {
         "task": readable(row["task"]),
