@@ -21,6 +21,7 @@ from orchestrator.heldout import paired
 from orchestrator.heldout.baselines import against_baseline, called
 from orchestrator.heldout.final_cells import IDENTITY, FinalCell, final_cells, without_data
 from orchestrator.heldout.metrics import HeldOut, load_metrics
+from orchestrator.planning.named_trials import check_unambiguous
 from orchestrator.statistics.verdicts import comparison
 from orchestrator.views.catalog import Catalog
 from trainables.part import unknown
@@ -131,6 +132,7 @@ def _chosen(tables: Catalog, finals: list[FinalCell], selector: str) -> list[Fin
         for cell in known
         if cell.study == study and rest in ("", cell.arm, cell.cell)
     ]
+    check_unambiguous(selector, rest, ((cell.cell, cell.arm) for cell in found))
     return found or [_trial(tables, finals, selector)]
 
 

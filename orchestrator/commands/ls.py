@@ -74,14 +74,18 @@ def _views() -> list[dict[str, Any]]:
 
 
 def _studies(ledger: Ledger) -> list[dict[str, Any]]:
-    """Return every study with its committed trials, its disk use, tags and note."""
+    """Return every study with its committed trials, its disk use, tags and note.
+
+    Trials are counted as in ``plan`` and ``status``: two cells may share a trial.
+    """
     commits, used = ledger.commits(), disk_use(ledger)
     rows: list[dict[str, Any]] = []
     for name in ledger.studies.names(retired=True):
-        digests = {d.digest for d in ledger.studies.current(name)}
+        declared = ledger.studies.current(name)
         note = ledger.studies.note(name)
-        row: dict[str, Any] = {"name": name, "trials": len(digests)}
-        row |= {"committed": len(digests & commits.keys()), **vars(used.get(name, DiskUse()))}
+        committed = sum(slot.digest in commits for slot in declared)
+        row: dict[str, Any] = {"name": name, "trials": len(declared), "committed": committed}
+        row |= vars(used.get(name, DiskUse()))
         row["tags"] = ", ".join([*note.get("tags", []), *["retired"] * note.get("retired", False)])
         rows.append({**row, "note": note.get("note", "")})
     return rows

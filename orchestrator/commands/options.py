@@ -10,6 +10,7 @@ from typing import Any
 import search_spaces
 from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning.same_name import check_no_cluster
 from orchestrator.tables.published import is_published, open_ledger, published_name
 from orchestrator.views.catalog import Catalog
 from search_spaces import Space
@@ -55,7 +56,7 @@ def study_of(options: Namespace, name_or_path: str) -> tuple[str, Space]:
     """Return a study's name and space with the changes of the options ``--as`` and ``--most``.
 
     Raises:
-        ValueError: there is no such space, or a bad one.
+        ValueError: there is no such space, or a bad one, or its name is that of a cluster.
     """
     study, space = search_spaces.load(name_or_path)
     if options.study is not None:
@@ -64,7 +65,9 @@ def study_of(options: Namespace, name_or_path: str) -> tuple[str, Space]:
     most: int | None = getattr(options, "most", None)
     if most is not None:
         space = dataclasses.replace(space, most=most)
-    return space.name or study, space
+    study = space.name or study
+    check_no_cluster(study)
+    return study, space
 
 
 def setting(text: str) -> tuple[str, Any]:

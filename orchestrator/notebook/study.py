@@ -18,7 +18,7 @@ from orchestrator.formatting import printable
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.notebook.results import Figures, Results
 from orchestrator.planning.plan import Plan, make_plan
-from orchestrator.planning.same_name import check_same_study
+from orchestrator.planning.same_name import check_no_cluster, check_same_study
 from orchestrator.planning.validation import check
 from orchestrator.storage.location import default_store
 from orchestrator.storage.object_store import Store
@@ -63,7 +63,7 @@ class Study:
         directory ``results``.
 
         Raises:
-            ValueError: the space describes no valid config, or it has no name.
+            ValueError: the space describes no valid config, or it has no name or a cluster's.
         """
         if isinstance(space, str):
             self.name, self.space = search_spaces.load(space)
@@ -74,6 +74,7 @@ class Study:
                 " a file has no other name",
             )
             self.name, self.space = str(space.name), space
+        check_no_cluster(self.name)
         check(self.space)
         self._ledger = Ledger(Store(store or default_store()))
 

@@ -17,6 +17,7 @@ from orchestrator.formatting import plural
 from orchestrator.ledger.commits import Record
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.named_trials import named_trials
+from orchestrator.planning.same_name import check_no_cluster
 from orchestrator.planning.trainings import readable
 from search_spaces import Space
 from trainables.config import Config, parse
@@ -128,7 +129,11 @@ def derive(
     ``change`` returns the config of a source with other reading fields. An arm has its name in the
     source, or that of its cell where several cells have the arm. With ``train``, networks that are
     not kept are trained again; otherwise such a study only reads.
+
+    Raises:
+        ValueError: the name is that of a cluster.
     """
+    check_no_cluster(identifier(name))
     configs = [(source, change(source)) for source in sources]
     cells = {source.cell: (source.arm, config) for source, config in configs}
     several = Counter(arm for arm, _ in cells.values())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import NamedTuple
 
 from orchestrator.ledger.ledger import Ledger
@@ -22,7 +23,7 @@ def named_trials(
     """Return the final trials of a study, arm or cell; those with a damaged declaration are absent.
 
     Raises:
-        ValueError: the store has no such study, arm or cell.
+        ValueError: the store has no such study, arm or cell, or an arm and another cell of the name.
     """
     study, _, name = what.partition("/")
     slots = [d for d in ledger.studies.current(study) if d.stage == "final"]
@@ -37,4 +38,24 @@ def named_trials(
     if not chosen:
         names = {n for t in trials for n in (t.slot.cell, t.declaration["arm"])}
         raise unknown(f"arm of {study}", name, sorted(names))
+    check_unambiguous(what, name, ((t.slot.cell, t.declaration["arm"]) for t in chosen))
     return chosen
+
+
+def check_unambiguous(what: str, name: str, cells: Iterable[tuple[str, str]]) -> None:
+    """Check that a name does not mean an arm and also a cell of another arm.
+
+    ``cells`` are (cell, arm) of all that the name means.
+
+    Raises:
+        ValueError: it does.
+    """
+    chosen = set(cells)
+    of_arm = sorted(cell for cell, arm in chosen if arm == name)
+    others = [arm for cell, arm in chosen if cell == name != arm]
+    if of_arm and others:
+        raise ValueError(
+            f"{what!r} names the arm with the cells {', '.join(of_arm)}, and a cell of the arm"
+            f" {others[0]}: name a cell of the arm, or a digest; another name of the arm in the"
+            " space trains nothing again"
+        )

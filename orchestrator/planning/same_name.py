@@ -1,13 +1,27 @@
-"""The rule for two files that give their studies one name."""
+"""Names that a study cannot have: that of a cluster, or that of another study in the store."""
 
 from __future__ import annotations
 
 import logging
 
+import cluster
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.plan import Plan
 
 log = logging.getLogger("segprint.tables")
+
+
+def check_no_cluster(study: str) -> None:
+    """Check that a study is not named like a cluster, since ``status NAME`` takes either.
+
+    Raises:
+        ValueError: it is.
+    """
+    if study in cluster.names():
+        raise ValueError(
+            f"study {study!r} has the name of a cluster, which `segprint status {study}` shows:"
+            " give it another name with --as NAME or Space(name=...)"
+        )
 
 
 def check_same_study(plan: Plan, ledger: Ledger) -> None:

@@ -21,7 +21,8 @@ from trainables.datasets import Raster
 from trainables.decoding.volumes import NIFTI, Voxels
 from trainables.training.trained_model import Segmentation
 
-MASK_SUFFIXES = (".png", ".nii.gz")
+SUFFIXES = (".png", ".nii.gz")
+"""Those of the files of an image and of a volume."""
 SIXTEEN_BIT = 2**16 - 1
 SHEET_COLUMNS = 4
 SHEET_SIDE = 320
@@ -105,8 +106,14 @@ class Outputs:
     # -- records ------------------------------------------------------------------------------
 
     def record(self, name: str) -> dict[str, Any] | None:
-        """Return the record of an image that was predicted before; None without one or a mask."""
-        if not any((self.folder / "masks" / f"{name}{end}").is_file() for end in MASK_SUFFIXES):
+        """Return the record of an image that was predicted before.
+
+        None if there is none, or if one of its files is absent: then it is predicted again.
+        """
+        by_class = [("probabilities", f"{name}_{word}") for word in self._words]
+        stems = [("masks", name), ("uncertainty", name), *by_class]
+        paths = [self.folder / kind / stem for kind, stem in stems]
+        if not any(all(Path(f"{p}{end}").is_file() for p in paths) for end in SUFFIXES):
             return None
         try:
             content = json.loads(self._record(name).read_text(encoding="utf-8"))

@@ -129,6 +129,25 @@ def test_a_second_call_predicts_only_what_is_missing_or_changed(
     assert opened(masks / "nuclei" / "dsb-test.png").shape == (512, 128)
 
 
+def test_a_file_that_was_deleted_from_the_folder_is_written_again(
+    small: Small, store: Ledger, inline: Segprint, tmp_path: Path
+) -> None:
+    config = trained(small, store)
+    PIL.Image.fromarray(square(40)).save(tmp_path / "a.png")
+    volume = np.stack([square(40, corner=8 + z) for z in range(3)], 2)
+    nibabel.save(nibabel.Nifti1Image(volume, np.eye(4)), tmp_path / "scan.nii.gz")  # pyright: ignore
+    command = ("predict", config.digest(), "a.png", "scan.nii.gz", "-o", "out")
+    inline(*command)
+    written = sorted((tmp_path / "out").glob("*/*.png"))
+    written += sorted((tmp_path / "out").glob("*/*.gz"))
+    assert len(written) == 6
+    for file in written:
+        file.unlink()
+        again = inline(*command)
+        assert again.stderr.count("predicted before") == 1
+        assert file.is_file()
+
+
 def test_the_contact_sheet_of_a_second_call_shows_the_images_of_the_first(
     small: Small, store: Ledger, inline: Segprint, tmp_path: Path
 ) -> None:

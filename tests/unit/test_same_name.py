@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
+import cluster
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.notebook.study import Study
 from orchestrator.planning.plan import make_plan
 from orchestrator.planning.same_name import check_same_study
 from orchestrator.storage.object_store import Store
@@ -32,8 +34,10 @@ def commit_study(store: Path, file: str) -> None:
     ledger = Ledger(Store(str(store)))
     name, space = load(file)
     plan = make_plan(name, space, ledger)
+    about = {"study": name, "revision": plan.revision, "steps": 4}
     for t in plan.trials:
-        commit(ledger, t.digest, "default", COUNTS, study=name, revision=plan.revision, steps=4)
+        cell, seed = t.cell, t.index
+        commit(ledger, t.digest, cell.arm, COUNTS, cell=cell.name, seed=seed, **about)
     key = f"studies/{name}/space.json"
     description = {"question": space.question, "arms": ["default"], "revision": plan.revision}
     ledger.store.put(key, json.dumps(description).encode())
@@ -75,6 +79,61 @@ def test_an_edited_or_moved_file_continues_its_study(
     commit_study(tmp_path / "results", write(tmp_path / "a" / "mine.py", "What does A cost?"))
     done = inline("plan", write(tmp_path / folder / "mine.py", question, steps=steps))
     assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", cluster.names())
+def test_the_name_of_a_cluster_is_refused_with_the_cure(
+    inline: Segprint, tmp_path: Path, name: str
+) -> None:
+    """``status NAME`` would show the cluster and hide the study."""
+    rule = f"segprint: study '{name}' has the name of a cluster"
+    file, sound = write(tmp_path / f"{name}.py", "Q"), write(tmp_path / "mine.py", "Q")
+    named = write(tmp_path / "b" / "mine.py", "Q", more=f", name={name!r}")
+    for command in (["plan", file], ["sweep", named], ["plan", sound, "--as", name]):
+        done = inline(*command)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(rule)
+        assert "--as NAME or Space(name=...)" in line
+    with pytest.raises(ValueError, match="has the name of a cluster"):
+        Study(named)
+    assert json.loads(inline("plan", file, "--as", "mine", "--json").stdout)["study"] == "mine"
+
+
+def test_a_name_of_an_arm_and_of_a_cell_of_another_arm_is_refused(
+    inline: Segprint, ledger: Ledger
+) -> None:
+    cells = {"x_b": "b", "y_b": "b", "z_x_b": "x_b"}
+    for digest, (cell, arm) in zip("abc", cells.items(), strict=True):
+        commit(ledger, digest * 16, arm, COUNTS, study="s", cell=cell)
+    for command in (
+        ["compare", "s/x_b", "s/y_b"],
+        ["compare", "s/y_b", "s/x_b"],
+        ["weights", "export", "s/x_b", "-o", "a.safetensors"],
+        ["probe", "s/x_b"],
+    ):
+        done = inline("--store", ledger.store.url, *command)
+        assert done.returncode == 2
+        (line,) = done.stderr.splitlines()
+        assert "'s/x_b' names the arm with the cells z_x_b, and a cell of the arm b" in line
+    for fine in ("s/z_x_b", "s/b", "aaaaaa"):
+        done = inline("--store", ledger.store.url, "compare", fine, "s/y_b", "--json")
+        assert done.returncode == 0, done.stderr
+
+
+def test_studies_count_the_trials_that_plan_and_status_count(
+    inline: Segprint, tmp_path: Path
+) -> None:
+    """Two arms have one config, so that they share a trial."""
+    arms = ", arms={'a': {}, 'b': {'train.batch': 4}}, replicates=2"
+    file = write(tmp_path / "mine.py", "Q", more=arms)
+    commit_study(tmp_path / "results", file)
+    planned = json.loads(inline("plan", file, "--json").stdout)
+    assert planned["configs"] == planned["done"] == 4
+    (study,) = json.loads(inline("ls", "studies", "--json").stdout)
+    assert (study["trials"], study["committed"]) == (4, 4)
+    states = json.loads(inline("status", file, "--json").stdout)
+    assert sum(row["finished"] for row in states) == 4
 
 
 def test_a_name_does_not_enter_the_revision(tmp_path: Path, ledger: Ledger) -> None:
