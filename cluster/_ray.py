@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
@@ -53,6 +54,29 @@ def processes_in_groups_of_their_own() -> Generator[None]:
         yield
     finally:
         untyped.ConsolePopen = start
+
+
+@contextmanager
+def own_sigterm_handler() -> Generator[None]:
+    """Keep this process's handler of SIGTERM, if it has one, while Ray starts or connects.
+
+    Ray would replace it with handlers that exit without a message, or with the stack of Ray's own
+    error if not all of its processes run yet.
+    """
+    from ray._private import utils
+
+    untyped: Any = utils
+    install = untyped.set_sigterm_handler
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_DFL:
+        untyped.set_sigterm_handler = _ignore
+    try:
+        yield
+    finally:
+        untyped.set_sigterm_handler = install
+
+
+def _ignore(_: object) -> None:
+    """Install no handler."""
 
 
 def make_session_private() -> None:

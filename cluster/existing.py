@@ -80,12 +80,13 @@ class Existing(Cluster):
         variables["RAY_ADDRESS"] = self._address()
         _head_probe.probe(self._address())
         try:
-            _ray.ray().init(
-                address=self._address(),
-                runtime_env={"env_vars": self.environment() | variables},
-                log_to_driver=False,
-                logging_level=logging.ERROR,
-            )
+            with _ray.own_sigterm_handler():
+                _ray.ray().init(
+                    address=self._address(),
+                    runtime_env={"env_vars": self.environment() | variables},
+                    log_to_driver=False,
+                    logging_level=logging.ERROR,
+                )
         except Exception as error:
             reason = " ".join(str(error).split())
             raise ConnectionError(f"no Ray at RAY_ADDRESS={self._address()}: {reason}") from error

@@ -104,7 +104,7 @@ class Local(Cluster):
         before = {k: os.environ.pop(k, None) for k in (*address, "PYTHONWARNINGS")}
         os.environ.update(address)
         try:
-            with _ray.processes_in_groups_of_their_own():
+            with _ray.processes_in_groups_of_their_own(), _ray.own_sigterm_handler():
                 ray.init(
                     # "local" starts a new Ray, even if a file names a running cluster.
                     address="local",

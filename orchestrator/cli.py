@@ -47,7 +47,9 @@ LONG_TABLES = ("ls", "plan", "status", "trials", "query", "compare", "tables")
 """Verbs whose tables can be longer than a terminal."""
 TABLE_FORMATS = ("table", "json", "csv", "parquet", "markdown", "md")
 """The formats of one table, listed here because the code that writes them loads its libraries."""
-WITHOUT_JSON = {"report", "export", "up", "submit", "logs", "down"}
+PASSED_ON = {"up", "submit", "logs", "down"}
+"""Verbs that pass on the output of other tools."""
+WITHOUT_JSON = {"report", "export", *PASSED_ON}
 """Verbs that write files or pass on the output of other tools."""
 READERS = ("evaluate", "probe", "read")
 """Verbs that derive a study of readings from another study, and run it."""
@@ -411,10 +413,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     0: done; 1: something failed or is missing; 2: bad input or an unreachable store, with one line
     on stderr and no traceback; 130: stopped.
     """
+    options = parser().parse_args(arguments)
     try:
-        options = parser().parse_args(arguments)
         verb = import_module(f"orchestrator.commands.{options.verb}")
-        with _json_alone() if getattr(options, "json", False) else nullcontext():
+        as_json = getattr(options, "json", False)
+        with nullcontext() if options.verb in PASSED_ON else _only_answers(as_json=as_json):
             return verb.main(options)
     except ModuleNotFoundError as error:
         print(
@@ -425,31 +428,36 @@ def main(arguments: Sequence[str] | None = None) -> int:
         )
         return 2
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        if options.verb in PASSED_ON:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as error:
         return stopped(f" at {error}" if str(error) else "")
-    except RuntimeError as error:
-        return _explained(error)
-    except (ValueError, OSError) as error:
-        print(printable(f"segprint: {error}", keep="\n"), file=sys.stderr)
+    except (Exception, SystemExit) as error:
+        if isinstance(error, RuntimeError) and str(error) == "Query interrupted":  # by Ctrl-C
+            return stopped()
+        print(printable(f"segprint: {_reason(error)}", keep="\n"), file=sys.stderr)
         return 2
 
 
-def _explained(error: RuntimeError) -> int:
-    """Print the reason of an error that a library raises without a type; return the exit code."""
-    if str(error) == "Query interrupted":  # DuckDB's error after Ctrl-C
-        return stopped()
-    if str(error) != "Could not determine home directory.":  # pathlib's error
+def _reason(error: Exception | SystemExit) -> str:
+    """Return the reason of an error for people; errors of this program itself are raised again."""
+    from trainables.user_files import explained
+
+    by_user = explained(error)
+    if by_user is not None:
+        return by_user
+    if isinstance(error, RuntimeError) and str(error) == "Could not determine home directory.":
+        return "no home directory: set HOME to one that can be written"
+    if not isinstance(error, (ValueError, OSError)):
         raise error
-    print("segprint: no home directory: set HOME to one that can be written", file=sys.stderr)
-    return 2
+    return str(error)
 
 
-def _json_alone() -> AbstractContextManager[None]:
-    from orchestrator.commands.output import only_json
+def _only_answers(*, as_json: bool) -> AbstractContextManager[None]:
+    from orchestrator.commands.output import only_answers
 
-    return only_json()
+    return only_answers(as_json=as_json)
 
 
 def stopped(where: str = "") -> int:

@@ -37,15 +37,38 @@ def load(path: Path, what: str) -> ModuleType:
         ValueError: the file raises an exception or exits; one line with the number of the line.
         KeyboardInterrupt: it is interrupted; one line too.
     """
-    package = _Package(path.expanduser().absolute())
+    package = _Package(path.expanduser().absolute(), what)
     package.register()
     try:
-        with _contained(package, what):
+        with _contained(package):
             return package.execute()
     except BaseException as error:
         package.remove()
         kind = KeyboardInterrupt if isinstance(error, KeyboardInterrupt) else ValueError
-        raise kind(f"{what}{package.line_of(error)}: {package.text_of(error)}") from error
+        raise kind(package.explained(error)) from error
+
+
+def explained(error: BaseException) -> str | None:
+    """Return an error that passed through code of a user's file as one line with its position.
+
+    None if it passed through no such file.
+    """
+    package = _passed(error)
+    return None if package is None else package.explained(error)
+
+
+def position(error: BaseException) -> str | None:
+    """Return the position in a user's file that an error passed last; None without one."""
+    package = _passed(error)
+    return None if package is None else f"{package.what}{package.line_of(error)}"
+
+
+def _passed(error: BaseException) -> _Package | None:
+    """Return the package of a user's file whose code an error passed last."""
+    files = [frame.f_code.co_filename for frame, _ in traceback.walk_tb(error.__traceback__)]
+    packages = [module for module in sys.modules.values() if isinstance(module, _Package)]
+    ran = ((file, package) for file in reversed(files) for package in packages)
+    return next((package for file, package in ran if Path(file) in package.sources), None)
 
 
 def content(module: ModuleType) -> bytes:
@@ -67,13 +90,13 @@ def content(module: ModuleType) -> bytes:
 
 
 @contextmanager
-def _contained(package: _Package, what: str) -> Generator[None]:
+def _contained(package: _Package) -> Generator[None]:
     """Keep standard output and the working directory free of what a file does."""
 
     def one_line(
         message: Warning | str, category: type[Warning], name: str, line: int, *_: Any
     ) -> None:
-        where = f"{what}{package.at(Path(name), line)}"
+        where = f"{package.what}{package.at(Path(name), line)}"
         text = " ".join(f"segprint: {where}: {category.__name__}: {message}".split())
         shown = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
         print(shown, file=sys.stderr)
@@ -89,10 +112,12 @@ def _contained(package: _Package, what: str) -> Generator[None]:
 class _Package(ModuleType):
     """The package of one user's file; the file and its neighbours are its submodules."""
 
-    def __init__(self, file: Path) -> None:
+    def __init__(self, file: Path, what: str) -> None:
         super().__init__(f"{PREFIX}{hashlib.sha256(str(file).encode()).hexdigest()[:8]}")
         self.__path__ = [str(file.parent)]
         self.file = file
+        self.what = what
+        """The file in messages."""
         self.sources: dict[Path, bytes] = {}
         """The executed files, with the content that was executed."""
         self.is_hashed = False
@@ -159,6 +184,10 @@ class _Package(ModuleType):
         if line is None:
             return ""
         return f", line {line}" if file == self.file else f" ({file}, line {line})"
+
+    def explained(self, error: BaseException) -> str:
+        """Return an error that the file raised as one line with its position."""
+        return f"{self.what}{self.line_of(error)}: {self.text_of(error)}"
 
     def line_of(self, error: BaseException) -> str:
         """Return the position of the last line of this package that an error passed."""

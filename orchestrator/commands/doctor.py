@@ -22,7 +22,7 @@ from cluster.existing import Existing
 from cluster.kuberay import Kuberay
 from cluster.local import Local, usable_cpus
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import emit
+from orchestrator.commands.output import emit, passed_on, say
 from orchestrator.diagnostics import node_checks, preflight
 from orchestrator.diagnostics.preflight import CheckResult, Checks
 from orchestrator.ledger.ledger import Ledger
@@ -66,14 +66,16 @@ def _on_cluster(where: Cluster | Remote, options: Namespace) -> int:
     if isinstance(where, Kuberay):
         where = replace(where, retries=0)  # a failed check is not the death of a driver
     if isinstance(where, Remote):
-        code = launch(where, job, where.submit(job))
-        print(f"its output: {', '.join(map(shlex.join, where.logs(job)))}")
+        with passed_on():
+            code = launch(where, job, where.submit(job))
+        say(f"its output: {', '.join(map(shlex.join, where.logs(job)))}")
         return code
     assert isinstance(where, Existing)
     with tempfile.TemporaryDirectory(prefix="segprint-") as folder:
         stage(job, Path(folder))
         _jobs.submit(where.jobs(), job, Path(folder))
-    return _jobs.logs(where.jobs(), job)
+    with passed_on():
+        return _jobs.logs(where.jobs(), job)
 
 
 def _nodes(where: Cluster, url: str) -> Checks:

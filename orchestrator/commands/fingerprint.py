@@ -40,7 +40,7 @@ def main(options: Namespace) -> int:
         row["density"] = bars(curves, row)
     emit(rows if options.json else map(_short, rows), COLUMNS, options.json)
     if not options.json:
-        print(
+        say(
             "\nBits per pixel within the measured range of λ; 95 % intervals over groups,"
             f" or over tiles where there are fewer than {FEWEST} groups."
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from argparse import Namespace
 from collections.abc import Generator, Iterable, Mapping, Sequence
@@ -25,39 +26,96 @@ AROUND = 3
 SUFFIXES = {".json": "json", ".csv": "csv", ".parquet": "parquet", ".md": "markdown"}
 
 
+class _Answer:
+    """Where the answer of a command goes: standard output, which nothing else may use meanwhile."""
+
+    stream: TextIO | None = None
+    as_json: bool = False
+    """Whether the answer is JSON, so that texts for people go to stderr."""
+
+
+def answer() -> TextIO:
+    """Return the stream that texts for people are written to."""
+    return sys.stderr if _Answer.as_json else _Answer.stream or sys.stdout
+
+
+@contextmanager
+def only_answers(*, as_json: bool) -> Generator[None]:
+    """Send to stderr what is written to standard output meanwhile, except by this module.
+
+    That includes the output of C code and of processes that a user's file starts.
+    """
+    with _descriptor_1_is_stderr() as stream, redirect_stdout(sys.stderr):
+        _Answer.stream, _Answer.as_json = stream, as_json
+        try:
+            yield
+        finally:
+            _Answer.stream, _Answer.as_json = None, False
+
+
+@contextmanager
+def passed_on() -> Generator[None]:
+    """Treat what is printed meanwhile, the output of another tool, as a text for people."""
+    with redirect_stdout(answer()):
+        yield
+
+
+@contextmanager
+def _descriptor_1_is_stderr() -> Generator[TextIO]:
+    """Make descriptor 1 a copy of descriptor 2, and yield a stream to what ``sys.stdout`` was."""
+    stdout = sys.stdout
+    try:
+        stdout.flush()
+        kept = os.dup(1)
+        os.dup2(2, 1)
+    except (OSError, AttributeError):  # one of them is closed
+        yield stdout
+        return
+    stream = stdout if _descriptor(stdout) != 1 else _writer(kept, stdout)
+    try:
+        yield stream
+        stream.flush()
+    except BrokenPipeError:
+        with open(os.devnull, "w", encoding="utf-8") as nothing:
+            os.dup2(nothing.fileno(), kept)  # takes what the stream still holds
+        raise
+    finally:
+        if stream is not stdout:
+            stream.close()
+        os.dup2(kept, 1)
+        os.close(kept)
+
+
+def _writer(descriptor: int, like: TextIO) -> TextIO:
+    """Return a stream to a descriptor with the encoding and the line buffering of another one."""
+    lines = 1 if like.isatty() else -1
+    return open(descriptor, "w", lines, encoding=like.encoding, errors=like.errors, closefd=False)
+
+
+def _descriptor(stream: TextIO) -> int | None:
+    try:
+        return stream.fileno()
+    except OSError:  # a stream in memory
+        return None
+
+
 def console(*, stderr: bool = False) -> Console:
     """Return a console that folds lines on a terminal only; a notebook gets plain lines."""
-    terminal = Console(highlight=False, markup=False, stderr=stderr, force_jupyter=False)
+    file = sys.stderr if stderr else answer()
+    terminal = Console(file=file, highlight=False, markup=False, force_jupyter=False)
     if terminal.is_terminal:
         return terminal
-    return Console(highlight=False, markup=False, stderr=stderr, width=WIDE, force_jupyter=False)
+    return Console(file=file, highlight=False, markup=False, width=WIDE, force_jupyter=False)
 
 
 def say(text: object = "") -> None:
     """Print a text for people; characters that act on the terminal are escaped."""
-    print(printable(str(text), keep="\n"))
-
-
-class _Json:
-    """Where JSON goes: standard output, which nothing else may use meanwhile."""
-
-    stream: TextIO | None = None
-
-
-@contextmanager
-def only_json() -> Generator[None]:
-    """Send to stderr what is printed meanwhile, except by :func:`print_json`."""
-    _Json.stream = sys.stdout
-    try:
-        with redirect_stdout(sys.stderr):
-            yield
-    finally:
-        _Json.stream = None
+    print(printable(str(text), keep="\n"), file=answer())
 
 
 def print_json(value: Any) -> None:
     """Print a value as JSON that any parser reads, with null for NaN and infinity."""
-    print(json_text(value), file=_Json.stream or sys.stdout)
+    print(json_text(value), file=_Answer.stream or sys.stdout)
 
 
 def emit(
@@ -113,10 +171,11 @@ def deliver(table: pa.Table, options: Namespace, headings: Mapping[str, str] | N
     if file is not None:
         write_whole(file, content)
     elif kind == "json":
-        print(content.decode(), end="", file=_Json.stream or sys.stdout)
+        print(content.decode(), end="", file=_Answer.stream or sys.stdout)
     else:
         text = content.decode()
-        print(printable(text, keep="\n\t") if sys.stdout.isatty() else text, end="")
+        shown = printable(text, keep="\n\t") if answer().isatty() else text
+        print(shown, end="", file=answer())
 
 
 def _format(options: Namespace, file: Path | None) -> str | None:

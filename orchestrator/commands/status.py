@@ -12,7 +12,7 @@ import search_spaces
 from cluster import Remote, _jobs
 from cluster.existing import Existing
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import emit, say
+from orchestrator.commands.output import emit, passed_on, say
 from orchestrator.formatting import clock, plural, significant, size
 from orchestrator.ledger.commits import Commit, list_commits
 from orchestrator.ledger.commits import counted as counted_commits
@@ -58,14 +58,15 @@ def _cluster_status(options: Namespace) -> int:
             " progress of a study"
         )
     if options.dry_run:
-        print(shown(where, None, where.status()))
+        say(shown(where, None, where.status()))
         return 0
     if options.json:
         submitted = studies(where)
         rows = [{"what": "study", "name": k, "state": v} for k, v in submitted.items()]
         emit(rows, None, True)
         return 0
-    return launch(where, None, where.status())
+    with passed_on():
+        return launch(where, None, where.status())
 
 
 def _study_status(options: Namespace) -> int:

@@ -14,6 +14,7 @@ from trainables.decoding.images import ChannelsError
 from trainables.decoding.loaded import class_counts
 from trainables.decoding.rules import alike, among, decoded, fault, of_other_channels
 from trainables.decoding.tree import in_a_line
+from trainables.user_files import explained
 
 Row = dict[str, Any]
 
@@ -51,8 +52,11 @@ def walk(dataset: Dataset) -> Found:
     found = Found()
     try:
         scanned = list(dataset.scan())
-    except (ValueError, OSError) as error:
-        found.problems.append(Problem(dataset.where, in_a_line(error)))
+    except Exception as error:
+        by_user = explained(error)
+        if by_user is None and not isinstance(error, (ValueError, OSError)):
+            raise
+        found.problems.append(Problem(dataset.where, by_user or in_a_line(error)))
         return found
     sources = [s for s in scanned if isinstance(s, Source)]
     found.problems += [p for p in scanned if isinstance(p, Problem)]

@@ -24,6 +24,8 @@ class Line(Schedule):
         return TOP - 2 * TOP * t
 """
 
+LOUD = "import os\nprint('loaded')\nos.system('echo by a child')\n"
+
 
 @pytest.mark.parametrize(
     "variables", [{"PYTHONWARNINGS": "error"}, {"PYTHONOPTIMIZE": "1"}], ids=str
@@ -35,7 +37,7 @@ def test_neighbours_are_found_on_workers(
     for folder, top in (("a", 4.0), ("b", 7.0)):
         (tmp_path / folder).mkdir()
         (tmp_path / folder / "line.py").write_text(SCHEDULE)
-        (tmp_path / folder / "my_blocks.py").write_text(f"print('loaded')\nTOP = {top}\n")
+        (tmp_path / folder / "my_blocks.py").write_text(LOUD + f"TOP = {top}\n")
     arms = {f: {"mode.diffusion.schedule": f"./{f}/line.py"} for f in ("a", "b")}
     (tmp_path / "mine.py").write_text(
         f"from search_spaces import Space\nSPACE = Space('?', {SMALL!r}, {arms!r}, gpus=0)\n"
@@ -45,5 +47,6 @@ def test_neighbours_are_found_on_workers(
     ended = json.loads(done.stdout)
     assert (ended["study"], ended["done"]) == ("other", 2)
     assert "loaded" in done.stderr
+    assert "by a child" in done.stderr
     first, second = (row["dice"] for row in ended["leaderboard"])
     assert first != second

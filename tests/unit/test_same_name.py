@@ -110,7 +110,7 @@ def test_a_name_of_an_arm_and_of_a_cell_of_another_arm_is_refused(
         ["compare", "s/x_b", "s/y_b"],
         ["compare", "s/y_b", "s/x_b"],
         ["weights", "export", "s/x_b", "-o", "a.safetensors"],
-        ["probe", "s/x_b"],
+        ["read", "s/x_b"],
     ):
         done = inline("--store", ledger.store.url, *command)
         assert done.returncode == 2

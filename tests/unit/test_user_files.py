@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from tests.conftest import SMALL, Segprint
+from tests.spaces import MODEL
 from trainables.decoding.cache import forget
 from trainables.part import parse_part, part_class
 from trainables.schedules import Schedule
@@ -133,6 +134,77 @@ def test_output_stays_json_whatever_a_file_prints_warns_or_changes(
     assert f"segprint: {kind} './mine.py', line 5: UserWarning: old news" in lines
     assert Path.cwd() == tmp_path
     assert not (tmp_path / "__pycache__").exists()
+
+
+SCAN = "        for split in SPLITS:"
+
+
+@pytest.mark.parametrize(
+    ("lines", "message"),
+    [
+        ("        x = 1\n        x.y\n", "line 21: AttributeError: 'int' object has no attribute"),
+        ("        raise ValueError('a\\nb')\n", "line 20: ValueError: a b"),
+        ("        open('/nowhere')\n", "line 20: FileNotFoundError: [Errno 2]"),
+        ("        raise SystemExit(0)\n", "line 20: SystemExit: 0"),
+    ],
+)
+def test_an_error_while_a_data_set_is_scanned_is_one_line_with_its_line_number(
+    inline: Segprint, tmp_path: Path, lines: str, message: str
+) -> None:
+    file = tmp_path / "mine.py"
+    file.write_text(DATASET.replace(SCAN, lines + SCAN))
+    config = {**SMALL, "task": str(file)}
+    (tmp_path / "space.py").write_text(SPACE.replace(repr(SMALL), repr(config)))
+    for command in (["plan", "./space.py"], ["run", "./space.py"], ["sweep", "./space.py"]):
+        done = inline(*command)
+        assert (done.returncode, done.stdout) == (2, "")
+        (line,) = done.stderr.splitlines()
+        assert line.startswith(f"segprint: dataset '{file}', {message}")
+    checked = inline("data", "check", str(file), "--json")
+    if "SystemExit" in message:
+        assert (checked.returncode, checked.stdout) == (2, "")
+    else:
+        (problem,) = json.loads(checked.stdout)["problems"]
+        assert problem["problem"].startswith(f"dataset '{file}', {message}")
+
+
+def test_an_error_in_a_network_is_recorded_with_its_file_and_line(
+    inline: Segprint, tmp_path: Path
+) -> None:
+    (tmp_path / "net.py").write_text(MODEL.replace("return OneLayer(self, ports)", "return 1 / 0"))
+    config = {**SMALL, "model": "./net.py", "mode": "feedforward"}
+    (tmp_path / "space.py").write_text(SPACE.replace(repr(SMALL), repr(config)))
+    row = json.loads(inline("run", "./space.py", "--json").stdout)
+    assert row["outcome"] == "failed"
+    assert row["reason"] == "ZeroDivisionError: division by zero (model './net.py', line 20)"
+
+
+LOUD = """
+        import os, subprocess
+        print("printed")
+        os.write(1, b"written by C code\\n")
+        subprocess.run(["echo", "printed by a child"])
+        return OneLayer(self, ports)
+"""
+
+
+@pytest.mark.parametrize("options", [["--json"], []], ids=str)
+def test_stdout_has_the_answer_only_whatever_writes_to_its_descriptor(
+    segprint: Segprint, tmp_path: Path, options: list[str]
+) -> None:
+    (tmp_path / "net.py").write_text(MODEL.replace("        return OneLayer(self, ports)", LOUD))
+    config = {**SMALL, "model": "./net.py", "mode": "feedforward"}
+    (tmp_path / "space.py").write_text(SPACE.replace(repr(SMALL), repr(config)))
+    done = segprint("run", "./space.py", *options)
+    assert done.returncode == 0, done.stderr
+    for line in ("printed", "written by C code", "printed by a child"):
+        assert line in done.stderr.splitlines()
+    if options:
+        assert json.loads(done.stdout)["outcome"] == "finished"
+    else:
+        *progress, end = done.stdout.splitlines()
+        assert all(line.startswith("step ") for line in progress)
+        assert ": finished, best validation Dice" in end
 
 
 def test_an_edit_within_a_second_that_keeps_the_size_is_seen(

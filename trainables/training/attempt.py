@@ -23,6 +23,7 @@ from trainables.training.loop import Progress, train
 from trainables.training.run_status import StatusMeter
 from trainables.training.sink import Sink
 from trainables.training.trial_row import finished, trial_row, unfinished
+from trainables.user_files import position
 
 
 class AttemptEnd(NamedTuple):
@@ -150,9 +151,12 @@ def _usable(checkpoint: bytes | None, digest: str) -> tuple[bytes | None, list[S
 
 
 def _reason(error: Exception) -> str:
-    """Return the error in one line, with the place where it was raised."""
+    """Return the error in one line, with the place where it was raised, in a user's file if any."""
+    place = position(error)
     frames = traceback.extract_tb(error.__traceback__)
-    where = f" ({frames[-1].name}, line {frames[-1].lineno})" if frames else ""
+    if place is None and frames:
+        place = f"{frames[-1].name}, line {frames[-1].lineno}"
+    where = "" if place is None else f" ({place})"
     return without_home(f"{type(error).__name__}: {error}{where}".replace("\n", " "))[:2000]
 
 
