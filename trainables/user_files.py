@@ -71,6 +71,12 @@ def _passed(error: BaseException) -> _Package | None:
     return next((package for file, package in ran if Path(file) in package.sources), None)
 
 
+def executed() -> set[Path]:
+    """Return all users' files that are loaded, and the neighbours that they imported."""
+    packages = [module for module in sys.modules.values() if isinstance(module, _Package)]
+    return {file for package in packages for file in package.sources}
+
+
 def content(module: ModuleType) -> bytes:
     """Return the source of a module; after a user's one the hashes of the neighbours it imported.
 

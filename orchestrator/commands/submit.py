@@ -18,7 +18,6 @@ from orchestrator.remote.package import job_of, sources, stage
 def main(options: Namespace) -> int:
     """Submit the study, or with ``--dry-run`` print everything that would be sent."""
     where = cluster.load(options.cluster)
-    check(study_of(options, options.space)[1])
     if isinstance(where, Existing):
         job = job_for(where, options)
         return _to_jobs(where.jobs(), job, options)
@@ -31,8 +30,13 @@ def main(options: Namespace) -> int:
 
 
 def job_for(where: Cluster | Remote, options: Namespace) -> Job:
-    """Return the job that the options name, for a cluster."""
-    study, _ = study_of(options, options.space)
+    """Return the job that the options name, for a cluster.
+
+    Raises:
+        ValueError: the space describes no valid config.
+    """
+    study, space = study_of(options, options.space)
+    check(space)  # it also loads the files that are sent
     given = {"--as": options.study, "--most": options.most}
     changes = [text for k, v in given.items() if v is not None for text in (k, str(v))]
     return job_of(study, options.space, where, options.cluster, options.store, changes)

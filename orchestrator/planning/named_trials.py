@@ -23,7 +23,8 @@ def named_trials(
     """Return the final trials of a study, arm or cell; those with a damaged declaration are absent.
 
     Raises:
-        ValueError: the store has no such study, arm or cell, or an arm and another cell of the name.
+        ValueError: the store has no such study, arm or cell, or the name is that of an arm and of a
+            cell of another arm.
     """
     study, _, name = what.partition("/")
     slots = [d for d in ledger.studies.current(study) if d.stage == "final"]

@@ -15,6 +15,7 @@ from cluster import Cluster, Job, Remote
 from cluster.kuberay import Kuberay
 from cluster.slurm import Slurm
 from orchestrator.provenance import PACKAGES, ROOT, SENT, code_version
+from trainables import user_files
 
 DATA_FILES = {"orchestrator": ["report/page.*"], "trainables": ["datasets/*.csv"]}
 """Files of the packages other than Python modules, by package."""
@@ -47,7 +48,7 @@ def stage(job: Job, folder: Path) -> None:
     _write(folder / SENT.name, f"{code_version()}\n".encode())
     if size > MAX_BYTES:
         raise ValueError(
-            f"the source and the files in the study's directory have {size / 2**20:.0f} MiB, at"
+            f"the source and the Python files of the study have {size / 2**20:.0f} MiB, at"
             f" most {MAX_BYTES / 2**20:.0f} are sent: move the study to a directory of its own"
         )
 
@@ -75,7 +76,8 @@ def job_of(
     """
     store = _reachable(getattr(where, "store", "") or store, where, on)
     files = dict(_python_files(Path(space))) if space.endswith(".py") else {}
-    argument = _path_in_package(Path(space)) if files else space
+    argument = _path_in_package(Path(space), Path(space)) if files else space
+    assert argument is not None
     cli = ("-m", "orchestrator.cli", "--store", store)
     return Job(
         name=study,
@@ -117,14 +119,31 @@ def _reachable(store: str, where: Cluster | Remote, on: str) -> str:
     )
 
 
-def _path_in_package(path: Path) -> str:
-    """Return the path of a user's file in the package, where relative paths keep their meaning."""
-    here = Path.cwd().resolve()
-    path = path.resolve()
-    return str(path.relative_to(here)) if path.is_relative_to(here) else path.name
+def _path_in_package(path: Path, space: Path) -> str | None:
+    """Return the path of a user's file in the package, where relative paths keep their meaning.
+
+    None if it lies neither in the working directory nor in the directory of the space.
+    """
+    for folder in (Path.cwd().resolve(), space.resolve().parent):
+        if path.resolve().is_relative_to(folder):
+            return str(path.resolve().relative_to(folder))
+    return None
 
 
 def _python_files(space: Path) -> Iterator[tuple[str, str]]:
-    """Yield (path, text) of all Python files in a study's directory, which it may refer to."""
-    for path in sorted(space.resolve().parent.glob("*.py")):
-        yield _path_in_package(path), path.read_text(encoding="utf-8")
+    """Yield (path, text) of the Python files that a study may need, in order of their paths.
+
+    Those are all files in its directory, and what the space and its parts imported from folders
+    when they were loaded.
+
+    Raises:
+        ValueError: a file is not UTF-8.
+    """
+    for path in sorted({*space.resolve().parent.glob("*.py"), *user_files.executed()}):
+        name = _path_in_package(path, space)
+        if name is None:
+            continue
+        try:
+            yield name, path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ValueError(f"{path} is sent with the study and must be UTF-8: {error}") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 import subprocess
 import sys
@@ -22,6 +23,7 @@ from cluster.slurm import Slurm
 from orchestrator.remote.launcher import launch
 from orchestrator.remote.package import stage
 from tests.conftest import SMALL, Segprint
+from tests.spaces import SCHEDULE
 
 SECRET = "planted-secret-of-the-store"
 CLI = ("-m", "orchestrator.cli", "--store", "s3://bucket/x")
@@ -236,6 +238,44 @@ def test_the_tools_of_a_cluster_get_the_files_that_a_dry_run_shows(
     assert all(line.partition(" --output")[0] in shown for line in said)
     for file in (tmp_path / "home").rglob("*.yaml"):
         assert file.read_text().rstrip() in shown
+
+
+def test_what_a_study_imports_from_folders_is_sent(inline: Segprint, tmp_path: Path) -> None:
+    """And no other file of a folder, however large the tree around the study is."""
+    names = ("parts/line.py", "parts/blocks/__init__.py", "parts/blocks/deep.py", "lib/__init__.py")
+    for name in (*names, "parts/other.py", "lib/unused.py", "beside.py", "venv/lib/x.py"):
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_text("")
+    (tmp_path / "parts/blocks/deep.py").write_text("TOP = 4.0\n")
+    imports = "from blocks.deep import TOP\nfrom dataclasses"
+    (tmp_path / "parts/line.py").write_text(SCHEDULE.replace("from dataclasses", imports))
+    config = {**SMALL, "mode": {"diffusion": {"schedule": "parts/line.py"}}}
+    study = f"import lib\nfrom search_spaces import *\nSPACE = Space('?', {config!r}, gpus=0)\n"
+    (tmp_path / "mine.py").write_text(study)
+    for where, key in (("slurm", "# --- source/"), ("kuberay", "path: ")):
+        done = inline("--store", "s3://b/x", "submit", where, "./mine.py", "--dry-run")
+        assert done.returncode == 0, done.stderr
+        sent = set(re.findall(rf"{key}(\S+\.py)$", done.stdout, re.MULTILINE))
+        assert sent == {*names, "beside.py", "mine.py"}
+
+
+@pytest.mark.parametrize(
+    ("content", "rule"),
+    [
+        (b"x = '\xff'\n", "beside.py is sent with the study and must be UTF-8"),
+        (b"#" * (9 * 2**20), "Kubernetes takes at most 1"),
+    ],
+    ids=["bytes", "large"],
+)
+def test_files_that_cannot_be_sent_are_refused_with_one_line(
+    inline: Segprint, tmp_path: Path, content: bytes, rule: str
+) -> None:
+    (tmp_path / "mine.py").write_text(MINE)
+    (tmp_path / "beside.py").write_bytes(content)
+    done = inline("--store", "s3://b/x", "submit", "kuberay", "./mine.py", "--dry-run")
+    assert (done.returncode, done.stdout) == (2, "")
+    (line,) = done.stderr.splitlines()
+    assert rule in line
 
 
 # -- the source -----------------------------------------------------------------------------------
