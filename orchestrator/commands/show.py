@@ -115,11 +115,21 @@ def _domain(parameter: Parameter) -> str:
         named = isinstance(parameter.values, Mapping)
         return " | ".join(str(o) if named else repr(o) for o in parameter.options)
     assert isinstance(parameter, Uniform | Integer)
-    step = "" if parameter.step is None else f", step {parameter.step:g}"
+    step = "" if parameter.step is None else f", step {_exact(parameter.step)}"
     if isinstance(parameter, Integer):
         return f"{parameter.low}..{parameter.high}{step}"
     scale = ", logarithmic" if parameter.log else step
-    return f"{parameter.low:g} to {parameter.high:g}{scale}"
+    return f"{_exact(parameter.low)} to {_exact(parameter.high)}{scale}"
+
+
+def _exact(number: float) -> str:
+    """Return a number with all of its digits, and no more.
+
+    >>> _exact(1.0), _exact(1e-05), _exact(0.1234567)
+    ('1', '1e-05', '0.1234567')
+    """
+    short = f"{number:g}"
+    return short if float(short) == number else repr(number)
 
 
 def _short(value: Any) -> str:
@@ -139,7 +149,7 @@ def _objectives(space: Space) -> str:
         f"{text.removeprefix('-')} {'down' if text[:1] == '-' else 'up'}"
         for text in space.search.objectives
     ]
-    limits = [f"{name} {bound:g}" for name, bound in space.search.limits.items()]
+    limits = [f"{name} {_exact(bound)}" for name, bound in space.search.limits.items()]
     return ", ".join(texts) + (f"; limits: {', '.join(limits)}" if limits else "")
 
 

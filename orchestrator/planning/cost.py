@@ -7,9 +7,10 @@ import dataclasses
 import multiprocessing
 import sys
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Generator, Iterable, Mapping
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -256,7 +257,8 @@ def _time_in_process(config: Config) -> Seconds:
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
     child = context.Process(target=_send_seconds, args=(sender, config.plain()))
-    child.start()
+    with _no_main_module():
+        child.start()
     sender.close()
     try:
         with receiver:
@@ -268,6 +270,17 @@ def _time_in_process(config: Config) -> Seconds:
     finally:
         child.kill()
         child.join()
+
+
+@contextlib.contextmanager
+def _no_main_module() -> Generator[None]:
+    """Hide the main module from a new process, which would execute a user's script once more."""
+    main = sys.modules["__main__"]
+    sys.modules["__main__"] = ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = main
 
 
 def _send_seconds(sender: Connection, config: dict[str, Any]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import signal
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -14,6 +16,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Search
+from tests.conftest import ROOT, SMALL
 from tests.faults.conftest import Drills
 from tests.faults.drill import Drill, checkpoint_beside, commits, paced, trained, trial
 from tests.faults.space_faults import SPACE
@@ -32,6 +35,14 @@ def children(pid: int) -> list[int]:
 def descendants(pid: int) -> list[int]:
     """The children of a process, their children, and so on."""
     return [d for child in children(pid) for d in (child, *descendants(child))]
+
+
+def command(pid: int) -> str:
+    """The command line of a process; empty if it has ended."""
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
+    except OSError:
+        return ""
 
 
 def assert_end(processes: list[int], patience: float = 20) -> None:
@@ -153,3 +164,30 @@ def test_a_signal_ends_a_sweep_within_seconds_when_its_own_ray_has_died(drill: D
     os.killpg(d.driver.pid, signal.SIGINT)
     assert d.end(15) in (2, 130), d.said()
     d.noticed("the same command continues")
+
+
+@pytest.mark.slow
+@pytest.mark.cluster
+@pytest.mark.parametrize("process", ["gcs_server", "raylet/raylet"])
+def test_a_signal_while_ray_starts_is_one_line_and_leaves_no_process(
+    tmp_path: Path, process: str
+) -> None:
+    """Ray's own handlers would exit without a message, or with a stack of Ray."""
+    (tmp_path / "mine.py").write_text(
+        f"from search_spaces import Space\nSPACE = Space('?', {SMALL!r}, gpus=0)\n"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-m", "orchestrator.cli", "sweep", "./mine.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as driver:
+        while process not in "".join(map(command, processes := descendants(driver.pid))):
+            assert driver.poll() is None
+        driver.send_signal(signal.SIGTERM)
+        stdout, stderr = driver.communicate(timeout=60)
+    assert (driver.returncode, stdout) == (130, "")
+    assert stderr == "segprint: stopped; the same command continues\n"
+    assert_end(processes)

@@ -2,7 +2,10 @@ from __future__ import annotations
 
 import dataclasses
 import multiprocessing
+import os
 import statistics
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,7 +23,8 @@ from orchestrator.sweep.budget import Spent, own_digests, spent
 from orchestrator.sweep.declarations import declare
 from search_spaces import Budget, Choice, Each, Search, Space, Uniform
 from search_spaces._workers import most
-from tests.conftest import SMALL
+from tests.conftest import ROOT, SMALL
+from tests.spaces import MODEL
 from trainables import batches
 from trainables.config import Config
 from trainables.data import prepared
@@ -273,6 +277,29 @@ def test_a_model_that_ends_its_process_is_planned_all_the_same(
     paced = Path(__file__).parent.parent / "faults" / "paced.py"
     config = small(model={str(paced): {"trouble": "dies"}}, mode="feedforward")
     assert Estimator(ledger).cost(config).source == "cannot be timed here"
+
+
+def test_planning_a_model_of_the_users_own_executes_the_script_once(
+    tmp_path: Path,
+) -> None:
+    """A step is timed in another process, which Python would give the user's script to execute."""
+    (tmp_path / "net.py").write_text(MODEL)
+    config = {**SMALL, "model": "./net.py", "mode": "feedforward"}
+    imports = "from orchestrator.notebook import Study\nfrom search_spaces import Space\n"
+    (tmp_path / "script.py").write_text(
+        f"print('once')\n{imports}print(Study(Space('?', {config!r}, name='s')).plan())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "script.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.count("once") == 1
+    assert "1 to run" in done.stdout
+    assert done.stderr == ""
 
 
 def test_a_model_that_hangs_is_planned_without_an_estimate_and_named(

@@ -363,6 +363,16 @@ def test_show_prints_all_that_a_space_says(inline: Segprint, tmp_path: Path) -> 
     assert (told["trials"], told["left_out"], len(told["cells"])) == (20, 1, 3)
 
 
+def test_show_prints_every_digit_of_a_range(inline: Segprint, tmp_path: Path) -> None:
+    """Rounded to six digits, the range would be 1 to 1."""
+    config = {**SMALL, "train": {**SMALL["train"], "ema": "HERE"}}
+    text = repr(config).replace("'HERE'", "Uniform(0.99999951, 0.99999952)")
+    (tmp_path / "fine.py").write_text(
+        f"from search_spaces import *\nSPACE = Space('?', {text}, search=Search(trials=2))\n"
+    )
+    assert "0.99999951 to 0.99999952" in inline("show", "./fine.py").stdout
+
+
 def test_the_limit_on_trials_is_raised_on_purpose(inline: Segprint, tmp_path: Path) -> None:
     text = ALL.replace(', warm_start=("old",)', "")
     (tmp_path / "all.py").write_text(text)
