@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
 from argparse import Namespace
 from collections.abc import Mapping
 from pathlib import Path
@@ -43,9 +42,8 @@ def main(options: Namespace) -> int:
     place = json.dumps({spec[0]: spec[1]}, sort_keys=True)
     which = "test cases" if suffix else "cases"
     question = f"How do the networks of {options.what} segment the {which} of {place}?"
-    command = f"segprint evaluate {options.what} --on {shlex.quote(options.dataset)}"
     derived = derive(name, question, sources, external, train=options.train)
-    return run_or_write(derived, options, command)
+    return run_or_write(derived, options)
 
 
 def _spec(text: str) -> Spec:

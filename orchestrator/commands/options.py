@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shlex
 from argparse import Namespace
 from typing import Any
 
@@ -83,3 +84,22 @@ def setting(text: str) -> tuple[str, Any]:
         return path, json.loads(value)
     except json.JSONDecodeError:
         return path, value
+
+
+def repeated(verb: str, what: str, options: Namespace) -> str:
+    """Return the command with the options that choose its study and cluster, to be shown again."""
+    given = {
+        "--as": getattr(options, "study", None),
+        "--on": getattr(options, "on", None) or getattr(options, "dataset", None),
+        "--cases": getattr(options, "cases", None),
+        "--most": getattr(options, "most", None),
+    }
+    usual = {"--on": "local", "--cases": "all"}
+    words = ["segprint", verb, what]
+    for text in getattr(options, "set", []):
+        words += ["--set", text]
+    for name, value in given.items():
+        if value is not None and value != usual.get(name):
+            words += [name, str(value)]
+    words += ["--train"] if getattr(options, "train", False) else []
+    return shlex.join(words)

@@ -33,7 +33,4 @@ def main(options: Namespace) -> int:
     name = options.study or "_".join([options.what.replace("/", "_"), "probe", *words])
     fields = ", ".join(f"{name}={value}" for name, value in changes.items())
     question = f"What is the fingerprint of {options.what} with {fields}?"
-    command = " ".join(["segprint probe", options.what, *(f"--set {text}" for text in options.set)])
-    return run_or_write(
-        derive(name, question, sources, probed, train=options.train), options, command
-    )
+    return run_or_write(derive(name, question, sources, probed, train=options.train), options)

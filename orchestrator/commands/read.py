@@ -33,7 +33,7 @@ def main(options: Namespace) -> int:
     name = options.study or f"{options.what.replace('/', '_')}_read"
     question = f"What does this version measure of the networks of {options.what}?"
     derived = derive(name, question, sources, current, train=options.train)
-    return run_or_write(derived, options, f"segprint read {options.what}")
+    return run_or_write(derived, options)
 
 
 def _is_older(source: SourceTrial) -> bool:

@@ -6,14 +6,14 @@ import dataclasses
 from argparse import Namespace
 from pathlib import Path
 
-from orchestrator.commands.options import ledger_of
+from orchestrator.commands.options import ledger_of, repeated
 from orchestrator.commands.output import print_json, say
 from orchestrator.commands.sweep import SweepOptions, run_study
 from orchestrator.planning.derived_study import DerivedStudy
 from trainables.part import require
 
 
-def run_or_write(derived: DerivedStudy, options: Namespace, command: str) -> int:
+def run_or_write(derived: DerivedStudy, options: Namespace) -> int:
     """Read the weights of a derived study here, or write the space that ``-o`` names."""
     if not options.train:
         derived.require_weights(ledger_of(options))
@@ -25,6 +25,7 @@ def run_or_write(derived: DerivedStudy, options: Namespace, command: str) -> int
     space = derived.space
     if options.most is not None:
         space = dataclasses.replace(space, most=options.most)
+    command = repeated(options.verb, options.what, options)
     return run_study(derived.name, space, how, options, command)
 
 

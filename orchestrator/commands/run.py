@@ -56,8 +56,10 @@ def _train(options: Namespace) -> int:
     if options.json:
         print_json(row)
     else:
-        score = "–" if row["score"] is None else f"{row['score']:.4f}"
-        say(f"{digest}: {row['outcome']}, best validation Dice {score} at {row['best_step']}")
+        score = "no validation"
+        if row["score"] is not None:
+            score = f"best validation Dice {row['score']:.4f} at step {row['best_step']}"
+        say(f"{digest}: {row['outcome']}, {score}")
         if row["reason"]:
             say(f"reason: {row['reason']}")
     return 0 if row["outcome"] == "finished" else 1

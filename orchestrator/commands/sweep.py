@@ -16,7 +16,7 @@ import cluster
 from cluster import Cluster
 from cluster.local import usable_cpus
 from orchestrator.analyses import catalog
-from orchestrator.commands.options import ledger_of, study_of
+from orchestrator.commands.options import ledger_of, repeated, study_of
 from orchestrator.commands.output import console, emit, print_json, say
 from orchestrator.formatting import memory, plural, with_interval
 from orchestrator.ledger.ledger import Ledger
@@ -88,8 +88,7 @@ def main(options: Namespace) -> int:
     """Sweep, then print the leaderboard."""
     study, space = study_of(options, options.space)
     how = SweepOptions(options.on, options.silence, options.mirror, options.again)
-    named = f"{options.space} --as {options.study}" if options.study else options.space
-    command = f"segprint sweep {named}"
+    command = repeated("sweep", options.space, options)
     return run_study(study, space, how, options, command, file=options.space)
 
 

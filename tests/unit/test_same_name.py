@@ -136,6 +136,21 @@ def test_studies_count_the_trials_that_plan_and_status_count(
     assert sum(row["finished"] for row in states) == 4
 
 
+def test_the_command_that_retries_names_the_same_study(
+    inline: Segprint, tmp_path: Path, ledger: Ledger
+) -> None:
+    """Without ``--as`` it would begin another study."""
+    file = write(tmp_path / "mine.py", "Q", more=", gpus=0")
+    (trial,) = make_plan("other", load(file)[1], ledger).pending
+    for _ in range(3):
+        ledger.commit(trial.digest, "failed", {"trials": [{"outcome": "failed"}]})
+    done = inline("--store", ledger.store.url, "sweep", file, "--as", "other", "--most", "9")
+    assert done.returncode == 1, done.stderr
+    command = f"`segprint sweep {file} --as other --most 9 --again` retries them"
+    assert f"1 trial given up after 3 failed attempts; {command}" in done.stdout
+    assert inline("--store", ledger.store.url, "status", "other").returncode == 0
+
+
 def test_a_name_does_not_enter_the_revision(tmp_path: Path, ledger: Ledger) -> None:
     plans = [
         make_plan(*load(write(tmp_path / "mine.py", "Q", more=more)), ledger)
