@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
@@ -11,7 +12,7 @@ import numpy as np
 
 from orchestrator.formatting import plural
 from orchestrator.heldout.baselines import called
-from orchestrator.heldout.final_cells import FinalCell, final_cells
+from orchestrator.heldout.final_cells import FinalCell, final_cells, task_names
 from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.heldout.paired import Pairs
 from orchestrator.ledger.ledger import Ledger
@@ -20,7 +21,7 @@ from orchestrator.statistics.bootstrap import count_units
 from orchestrator.statistics.power import POWER, Design, Spread, detectable, spread_of
 from orchestrator.views.catalog import Catalog
 from trainables.config import Config
-from trainables.data import prepare
+from trainables.data import test_cases
 
 METRIC = "dice"
 MOST_PAIRS = 100
@@ -82,19 +83,21 @@ def detectable_differences(
     The spread is that of past pairs of trained arms on the same data, or on all data; or as
     ``stated``.
     """
+    configs = [cell.config(cell.example, {}, seed=0) for cell in plan.cells]
+    names = task_names([(plan.study, c.tested.title, json.dumps(c.plain())) for c in configs])
     by_task: dict[str, list[tuple[str, str]]] = {}
-    configs: dict[str, Config] = {}
-    for cell in plan.cells:
-        config = cell.config(cell.example, {}, seed=0)
-        by_task.setdefault(config.task.title, []).append((cell.name, cell.arm))
-        configs.setdefault(config.task.title, config)
+    for name, cell in zip(names, plan.cells, strict=True):
+        by_task.setdefault(name, []).append((cell.name, cell.arm))
+    of_task = dict(zip(names, configs, strict=True))
     several = {task: cells for task, cells in by_task.items() if len(cells) > 1}
     past = {} if stated is not None or not several else past_spreads(ledger)
     for task, cells in several.items():
         comparisons = _comparisons(cells, plan.space.baseline)
-        known = (stated, "stated") if stated is not None else _known(past, task)
+        title = of_task[task].tested.title
+        known = (stated, "stated") if stated is not None else _known(past, title)
         if known is not None and comparisons:
-            yield _of_task(configs[task], Design(0, plan.space.replicates, comparisons), *known)
+            design = Design(0, plan.space.replicates, comparisons)
+            yield _of_task(task, of_task[task], design, *known)
 
 
 def past_spreads(ledger: Ledger) -> dict[str, PastSpread]:
@@ -145,8 +148,8 @@ def _comparisons(cells: list[tuple[str, str]], baseline: str | None) -> int:
     return len(cells) - len(called(baseline, cells))
 
 
-def _of_task(config: Config, design: Design, spread: Spread, source: str) -> Detectable:
-    test = prepare(config.task, config.test.unit).test
+def _of_task(task: str, config: Config, design: Design, spread: Spread, source: str) -> Detectable:
+    test = test_cases(config.task, config.test)
     units = count_units(len({c.whole for c in test}), len({c.group for c in test}))
     design = design._replace(units=units)
     sizes = (
@@ -157,7 +160,7 @@ def _of_task(config: Config, design: Design, spread: Spread, source: str) -> Det
     found = [detectable(spread, size) for size in sizes]
     difference, more_seeds, more_units = (None if math.isinf(d) else round(d, 4) for d in found)
     return Detectable(
-        task=config.task.title,
+        task=task,
         units=units,
         seeds=design.seeds,
         comparisons=design.comparisons,

@@ -110,11 +110,16 @@ def _csv(table: pa.Table) -> bytes:
 
 
 def _csv_column(column: pa.ChunkedArray[Any]) -> Any:
-    """Return numbers, dates and times as they are, and all others as texts; nested ones as JSON."""
+    """Return numbers, dates and times as they are, and all others as texts; nested ones as JSON.
+
+    So are dates that Python lacks, which Arrow would write as "value out of range".
+    """
     is_ = pa.types
     kind = column.type
-    kinds = (is_.is_integer, is_.is_floating, is_.is_boolean, is_.is_decimal, is_.is_temporal)
-    if any(check(kind) for check in kinds) and not is_.is_interval(kind):
+    numbers = (is_.is_integer, is_.is_floating, is_.is_boolean, is_.is_decimal)
+    dates = is_.is_temporal(kind) and not is_.is_interval(kind)
+    beyond = dates and any(isinstance(value, str) for value in _values(column))
+    if any(check(kind) for check in numbers) or (dates and not beyond):
         return column
     texts = [csv_cell(_csv_text(value)) for value in _values(column)]
     return pa.chunked_array([pa.array(texts, pa.string())])

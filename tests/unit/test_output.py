@@ -86,6 +86,7 @@ def test_brackets_intervals_and_nested_columns_reach_every_format(
     assert inline("--store", url, "query", sql, "-o", "x.csv").returncode == 0
     frame = pd.read_csv(tmp_path / "x.csv")
     assert pd.to_timedelta(frame["took"][0]) == timedelta(seconds=90)
+    assert frame["d"][0] == float("inf")  # the word, which pandas reads as a number
     assert (json.loads(frame["l"][0]), json.loads(frame["s"][0])) == ([1, 2], {"a": "b"})
     for name in ("x.parquet", "x.md"):
         written = inline("--store", url, "query", sql, "-o", name)

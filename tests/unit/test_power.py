@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,7 @@ from scipy import stats
 
 from orchestrator.statistics.power import Design, Spread, detectable, power, spread_of
 from orchestrator.statistics.small_samples import Rows, mean_interval
+from tests.conftest import SMALL, Segprint
 
 Array = np.ndarray[Any, Any]
 
@@ -72,6 +75,28 @@ def test_too_few_units_detect_nothing() -> None:
     assert detectable(Spread(0.01), Design(6, 3, 2)) == math.inf
     assert power(Spread(0.01), Design(6, 3, 2), 1.0) == 0.0
     assert detectable(Spread(0.01), Design(1, 3, 1)) == math.inf
+
+
+def test_each_data_set_and_each_of_its_settings_is_a_family_of_comparisons(
+    inline: Segprint, tmp_path: Path
+) -> None:
+    """As in the views; the units are those of the data that are tested."""
+    arms = {"a": {}, "b": {"train.batch": 1}, "twin": {"train.batch": 2}}
+    synthetic = [{"synthetic": {"size": 16, "cases": cases}} for cases in (8, 9)]
+    outside = {"synthetic": {"size": 16, "cases": 12, "noise": 0.1}}
+    for test, families in (({}, [(8, 2), (9, 2)]), ({"on": outside, "cases": "test"}, [(12, 4)])):
+        config = {**SMALL, "task": "HERE", "mode": "feedforward", "test": test}
+        text = repr(config).replace("'HERE'", f"Each(*{synthetic!r})")
+        (tmp_path / "two.py").write_text(
+            "from search_spaces import *\n"
+            f"SPACE = Space('?', {text}, arms={arms!r}, baseline='twin', gpus=0)\n"
+        )
+        done = inline("plan", "./two.py", "--spread", "0.05", "--json")
+        assert done.returncode == 0, done.stderr
+        rows = json.loads(done.stdout)["detectable"]
+        if not test:
+            assert [row["task"] for row in rows] == ["synthetic-8", "synthetic-9"]
+        assert [(row["units"], row["comparisons"]) for row in rows] == families
 
 
 def test_the_spread_of_simulated_differences_is_found_again() -> None:
