@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -34,7 +35,7 @@ def commit_study(store: Path, file: str) -> None:
     ledger = Ledger(Store(str(store)))
     name, space = load(file)
     plan = make_plan(name, space, ledger)
-    about = {"study": name, "revision": plan.revision, "steps": 4}
+    about: dict[str, Any] = {"study": name, "revision": plan.revision, "steps": 4}
     for t in plan.trials:
         cell, seed = t.cell, t.index
         commit(ledger, t.digest, cell.arm, COUNTS, cell=cell.name, seed=seed, **about)
