@@ -43,7 +43,8 @@ def _train(options: Namespace) -> int:
     require_installed(config.model)
     ledger, digest = ledger_of(options), config.digest()
     commit = ledger.commits().get(digest)
-    if commit is None or commit.outcome not in ("finished", "diverged"):
+    known = commit is not None and commit.outcome in ("finished", "diverged")
+    if not known:
         torch.set_num_threads(options.threads or usable_cpus())
         sink = LedgerSink(ledger, code_version())
         place = WorkerContext(
@@ -59,7 +60,8 @@ def _train(options: Namespace) -> int:
         score = "no validation"
         if row["score"] is not None:
             score = f"best validation Dice {row['score']:.4f} at step {row['best_step']}"
-        say(f"{digest}: {row['outcome']}, {score}")
+        before = "; it was committed before, and nothing was trained" if known else ""
+        say(f"{digest}: {row['outcome']}, {score}{before}")
         if row["reason"]:
             say(f"reason: {row['reason']}")
     return 0 if row["outcome"] == "finished" else 1

@@ -158,7 +158,8 @@ def _of_task(task: str, config: Config, design: Design, spread: Spread, source: 
         design._replace(units=2 * units),
     )
     found = [detectable(spread, size) for size in sizes]
-    difference, more_seeds, more_units = (None if math.isinf(d) else round(d, 4) for d in found)
+    # Dice lies between 0 and 1, so that no larger difference exists.
+    difference, more_seeds, more_units = (None if d > 1 else round(d, 4) for d in found)
     return Detectable(
         task=task,
         units=units,

@@ -165,7 +165,8 @@ class Snapshot:
         known = batches(self.store)
         last = known[-1].number if known else 0
         if not 1 <= version <= last:
-            raise ValueError(f"version {version} is none of the store's (choices: 1..{last})")
+            choices = f"1..{last}" if last else "none before the first `segprint tables compact`"
+            raise ValueError(f"version {version} is none of the store's (choices: {choices})")
         gone = [number for number in missing_numbers(known) if number <= version]
         if gone:
             raise ValueError(

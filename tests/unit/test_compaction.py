@@ -106,6 +106,8 @@ def test_a_better_outcome_replaces_a_compacted_one(ledger: Ledger) -> None:
 
 
 def test_a_version_shows_what_was_compacted_by_then(ledger: Ledger) -> None:
+    with pytest.raises(ValueError, match=r"version 1 is none of the store's \(choices: none bef"):
+        Snapshot(ledger.store, version=1)
     commit(ledger, "d1", "failed")
     compaction.compact_committed(ledger.store)
     commit(ledger, "d1")

@@ -99,6 +99,20 @@ def test_each_data_set_and_each_of_its_settings_is_a_family_of_comparisons(
         assert [(row["units"], row["comparisons"]) for row in rows] == families
 
 
+def test_no_difference_is_larger_than_dice_itself(inline: Segprint, tmp_path: Path) -> None:
+    config = {**SMALL, "task": {"synthetic": {"size": 16, "cases": 12}}, "mode": "feedforward"}
+    (tmp_path / "wide.py").write_text(
+        f"from search_spaces import *\nSPACE = Space('?', {config!r},"
+        " arms={'a': {}, 'b': {'train.batch': 1}}, gpus=0)\n"
+    )
+    for spread in ("0.1", "1", "9"):
+        (row,) = json.loads(inline("plan", "./wide.py", "--spread", spread, "--json").stdout)[
+            "detectable"
+        ]
+        assert (row["difference"] is None) == (spread == "9")
+        assert row["difference"] is None or row["difference"] <= 1
+
+
 def test_the_spread_of_simulated_differences_is_found_again() -> None:
     draws = np.random.default_rng(0)
     values: Array = 0.05 * draws.normal(size=(1, 300)) + 0.02 * draws.normal(size=(200, 1))

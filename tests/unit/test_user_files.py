@@ -301,6 +301,8 @@ def test_a_neighbour_is_found_by_a_run_from_another_directory(
     row = json.loads(inline(*run).stdout)
     assert row["outcome"] == "finished"
     assert row["config"]["mode"]["diffusion"]["schedule"] == {path: {}}
+    again = inline(*run[:-1]).stdout
+    assert "; it was committed before, and nothing was trained" in again
 
 
 @pytest.mark.parametrize(
