@@ -419,14 +419,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         as_json = getattr(options, "json", False)
         with nullcontext() if options.verb in PASSED_ON else _only_answers(as_json=as_json):
             return verb.main(options)
-    except ModuleNotFoundError as error:
-        print(
-            f"segprint: {sys.executable} (Python {platform.python_version()}) lacks the package"
-            f" {error.name!r}: pip install -c constraints.txt . with Python 3.11 or later; on a"
-            " cluster, in the image or environment of its nodes",
-            file=sys.stderr,
-        )
-        return 2
     except BrokenPipeError:
         if options.verb in PASSED_ON:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -442,11 +434,16 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _reason(error: Exception | SystemExit) -> str:
     """Return the reason of an error for people; errors of this program itself are raised again."""
-    from trainables.user_files import explained
-
-    by_user = explained(error)
+    loader = sys.modules.get("trainables.user_files")  # absent if no user's file has been run
+    by_user = None if loader is None else loader.explained(error)
     if by_user is not None:
         return by_user
+    if isinstance(error, ModuleNotFoundError):
+        return (
+            f"{sys.executable} (Python {platform.python_version()}) lacks the package"
+            f" {error.name!r}: pip install -c constraints.txt . with Python 3.11 or later; on a"
+            " cluster, in the image or environment of its nodes"
+        )
     if isinstance(error, RuntimeError) and str(error) == "Could not determine home directory.":
         return "no home directory: set HOME to one that can be written"
     if not isinstance(error, (ValueError, OSError)):

@@ -146,6 +146,7 @@ SCAN = "        for split in SPLITS:"
         ("        raise ValueError('a\\nb')\n", "line 20: ValueError: a b"),
         ("        open('/nowhere')\n", "line 20: FileNotFoundError: [Errno 2]"),
         ("        raise SystemExit(0)\n", "line 20: SystemExit: 0"),
+        ("        import not_there\n", "line 20: ModuleNotFoundError: No module named 'not_th"),
     ],
 )
 def test_an_error_while_a_data_set_is_scanned_is_one_line_with_its_line_number(
