@@ -28,6 +28,8 @@ from orchestrator.storage.object_store import Store, StoreError
 RENEW_SECONDS = 10.0
 LAPSE_SECONDS = 60.0
 """The lock of another machine lapses after it was seen unchanged for so long."""
+LOOK_SECONDS = 4.0
+"""A driver that must look before it acts retries for so long: one failed request proves nothing."""
 POLL_SECONDS = 1.0
 """Pause of a driver that waits for another one."""
 
@@ -100,7 +102,7 @@ class DriverLock:
         """
         if signs_of_life.now() - self.looked_at > LAPSE_SECONDS / 2:
             with suppress(StoreError):  # a store that is away for everybody has no other driver
-                self.look()
+                self.look(LOOK_SECONDS)
         if self.lost.is_set():
             raise LostError(f"study {self.study}: another driver has taken it over")
 
@@ -109,19 +111,23 @@ class DriverLock:
         process = ProcessIdentity.current().fields()
         return json.dumps({**process, "claim": self.claim, "at": time.time()}).encode()
 
-    def look(self) -> None:
-        """Set ``lost`` if another driver has taken the study over, or had and is done."""
+    def look(self, patience: float | None = None) -> None:
+        """Set ``lost`` if another driver has taken the study over, or had and is done.
+
+        ``patience``: the seconds for which failed requests are retried, if not the store's.
+        """
         started = signs_of_life.now()
+        store = self.store if patience is None else self.store.patient(patience)
         # The number after this one may be deleted already, and a listing may lack a new one.
-        later = self.store.get_many([_key(self.study, self.number + 1)])
-        last = max(_numbers(self.store, self.study), default=0)
-        if later or last > self.number or not self._mine():
+        later = store.get_many([_key(self.study, self.number + 1)])
+        last = max(_numbers(store, self.study), default=0)
+        if later or last > self.number or not self._mine(store):
             self.lost.set()
         else:
             self.looked_at = started
 
-    def _mine(self) -> bool:
-        driver = _load(self.store, self.study, self.number)
+    def _mine(self, store: Store) -> bool:
+        driver = _load(store, self.study, self.number)
         return driver is not None and driver.claim == self.claim
 
     def renew(self) -> None:
@@ -138,12 +144,12 @@ class DriverLock:
 
     def withdraw(self) -> None:
         """Mark the lock as released; whoever comes next has to wait for those before it."""
-        if self._mine():
+        if self._mine(self.store):
             self.store.put(self.key, RELEASED)
 
     def release(self) -> None:
         """Mark the lock as released unless another driver came since; delete those before it."""
-        numbers, mine = _numbers(self.store, self.study), self._mine()
+        numbers, mine = _numbers(self.store, self.study), self._mine(self.store)
         last = self.number == max(numbers, default=0)
         if mine and last:
             self.store.put(self.key, RELEASED)

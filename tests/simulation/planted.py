@@ -171,7 +171,7 @@ def hashes_are_not_compared(patch: Patch) -> None:
 def only_the_next_number_is_looked_for(patch: Patch) -> None:
     """A driver does not notice that several drivers came and went."""
 
-    def mutant(self: DriverLock) -> None:
+    def mutant(self: DriverLock, _: float | None = None) -> None:
         started, driver = driver_lock.signs_of_life.now(), None
         with suppress(KeyError):
             driver = Driver.load(self.store.get(self.key))
@@ -186,7 +186,7 @@ def only_the_next_number_is_looked_for(patch: Patch) -> None:
 
 def driver_never_looks(patch: Patch) -> None:
     """A driver does not look whether it was taken over."""
-    patch.setattr(DriverLock, "look", lambda _: None)  # pyright: ignore
+    patch.setattr(DriverLock, "look", lambda *_: None)  # pyright: ignore
 
 
 def next_driver_does_not_wait(patch: Patch) -> None:

@@ -109,6 +109,18 @@ def test_a_driver_that_wakes_up_while_it_is_taken_over_stops_before_the_next_one
     Drivers(machine=0)(world)
 
 
+@pytest.mark.parametrize("request_number", range(1, 5))
+def test_a_driver_that_slept_and_whose_requests_fail_once_stops_before_the_next_one_acts(
+    world: World, request_number: int
+) -> None:
+    Drive(machine=1)(world)
+    world.drivers[0].awake = False
+    Renew(machine=0, plan={0: "answer lost", request_number: "answer lost"})(world)
+    Drive(machine=0)(world)
+    assert len(world.drivers) == 2
+    Drivers(machine=0)(world)
+
+
 def test_the_model_of_deltalake_does_what_deltalake_does(world: World, tmp_path: Path) -> None:
     schema = pa.schema([("x", pa.int64())])
     table = type("Model", (SimulatedTable,), {"bucket": world.bucket})
