@@ -38,13 +38,16 @@ class Committed:
     def done(self, digest: str) -> Outcome | None:
         return "finished"
 
-    def resume(self, digest: str) -> bytes | None:
+    def pruned(self, digest: str) -> bool:
+        return False
+
+    def resume(self, digest: str) -> None:
         return None
 
-    def checkpoint(self, digest: str) -> bytes | None:
+    def checkpoint(self, digest: str) -> None:
         return None
 
-    def keep(self, digest: str, checkpoint: bytes, status: RunStatus | None = None) -> None: ...
+    def keep(self, digest: str, checkpoint: Any, status: RunStatus | None = None) -> None: ...
 
     def alive(self, digest: str, status: RunStatus | None = None) -> None: ...
 
@@ -102,6 +105,7 @@ def _job(workers: int) -> dict[str, Any]:
         "cpus": 1,
         "gpus": 0,
         "microbatch_factor": 1,
+        "checkpoint_every": None,
     }
 
 

@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from trainables.checkpoint import Checkpoint
 from trainables.config import Config, parse
 from trainables.data import Prepared, prepare
 from trainables.models import Network
@@ -82,7 +83,7 @@ def config_of(size: int) -> Config:
 def trained(config: Config, data: Prepared, place: WorkerContext) -> Network:
     """Return the network with the best weights of a short training."""
     run: Generator[Progress, None, RunResult] = train(config, place)
-    checkpoint: bytes | None = None
+    checkpoint: Checkpoint | None = None
     for progress in run:
         checkpoint = progress.save()
     assert checkpoint is not None

@@ -152,6 +152,9 @@ class Space:
     keep_gb: float | None = field(default=None, repr=False)
     """The largest total size of the weights in the store, in 10⁹ bytes. Once it is reached, no more
     weights are kept."""
+    checkpoint_every: float | None = field(default=None, repr=False)
+    """Minutes between two checkpoints of a trial; None: one at every validation. They are written
+    in the background, one at a time."""
     read_only: bool = field(default=False, repr=False)
     """Whether trials only read: a trial whose weights are not kept is left out."""
     name: str | None = field(default=None, repr=False)
@@ -180,6 +183,11 @@ class Space:
             raise ValueError(f"Space: unknown keep {self.keep!r} (choices: {', '.join(KEEP)})")
         if self.keep_gb is not None and self.keep_gb <= 0:
             raise ValueError(f"Space: keep_gb={self.keep_gb} must be positive")
+        if self.checkpoint_every is not None and self.checkpoint_every <= 0:
+            raise ValueError(
+                f"Space: checkpoint_every={self.checkpoint_every} must be positive minutes, or"
+                " None: at every validation"
+            )
         every = [self.workers_of(arm, stage) for arm in self.arms for stage in ("search", "final")]
         if 0 < self.gpus < 1 and max(map(most, every)) > 1:
             raise ValueError(

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import io
 import json
 from collections.abc import Mapping
-from typing import Any, NotRequired, TypedDict
+from dataclasses import dataclass
+from typing import Any, BinaryIO, NotRequired, TypedDict
 
 import torch
 
@@ -21,33 +21,32 @@ class Header(TypedDict):
     """The state of nnU-Net's own trainer."""
 
 
-def write_checkpoint(state_dicts: Mapping[str, Any], header: Header) -> bytes:
-    """Return a checkpoint with these state dicts and this header."""
-    buffer = io.BytesIO()
-    torch.save({**state_dicts, "about": json.dumps(header)}, buffer)
-    return buffer.getvalue()
+@dataclass(frozen=True)
+class Checkpoint:
+    """The state of a run at one moment; its tensors do not change while training goes on."""
 
+    state_dicts: Mapping[str, Any]
+    header: Header
 
-def read_checkpoint(checkpoint: bytes) -> tuple[dict[str, Any], Header]:
-    """Return the state dicts and the header of a checkpoint; only tensors are unpickled.
+    def write(self, file: BinaryIO) -> None:
+        """Write it to a file, tensor by tensor, without a second copy in memory."""
+        torch.save({**self.state_dicts, "about": json.dumps(self.header)}, file)
 
-    Raises:
-        ValueError: the bytes are truncated or not a checkpoint.
-    """
-    try:
-        state_dicts = torch.load(io.BytesIO(checkpoint), map_location="cpu", weights_only=True)
-        return state_dicts, json.loads(state_dicts["about"])
-    except Exception as error:
-        raise ValueError(f"not a readable checkpoint ({len(checkpoint)} bytes): {error}") from None
+    @staticmethod
+    def read(file: BinaryIO) -> Checkpoint:
+        """Read what :meth:`write` wrote; only tensors are unpickled.
 
+        Raises:
+            ValueError: the file is truncated or not a checkpoint.
+        """
+        try:
+            state_dicts = torch.load(file, map_location="cpu", weights_only=True)
+            return Checkpoint(state_dicts, json.loads(state_dicts.pop("about")))
+        except Exception as error:
+            size = file.seek(0, 2)
+            raise ValueError(f"not a readable checkpoint ({size} bytes): {error}") from None
 
-def read_checkpoint_of(digest: str, checkpoint: bytes) -> tuple[dict[str, Any], Header]:
-    """Return the state dicts and the header of a checkpoint of one config.
-
-    Raises:
-        ValueError: the checkpoint belongs to another config or is not readable.
-    """
-    state_dicts, header = read_checkpoint(checkpoint)
-    if header["digest"] != digest:
-        raise ValueError(f"checkpoint of {header['digest']} cannot resume {digest}")
-    return state_dicts, header
+    def require_digest(self, digest: str) -> None:
+        """Raise ``ValueError`` unless it is a checkpoint of this config."""
+        if self.header["digest"] != digest:
+            raise ValueError(f"checkpoint of {self.header['digest']} cannot resume {digest}")

@@ -6,6 +6,7 @@ import abc
 from dataclasses import dataclass, field
 from typing import ClassVar
 
+from trainables.checkpoint import Checkpoint
 from trainables.models import Network
 from trainables.rows import LogRow, StepRow
 from trainables.run import Run
@@ -78,8 +79,6 @@ class Trainer(abc.ABC):
     network: Network
     ema: Network
     """The network that is validated."""
-    best: Network
-    """The network with the weights of the best validation."""
     trained: list[Network]
     """The best networks of the members that are finished."""
     step: int
@@ -89,6 +88,15 @@ class Trainer(abc.ABC):
     """Cases per step."""
     networks: int = 1
     """The number of networks that the run trains or reads."""
+
+    @property
+    @abc.abstractmethod
+    def best(self) -> Network:
+        """The network with the weights of the best validation."""
+
+    @abc.abstractmethod
+    def keep_best(self) -> None:
+        """Make the weights of ``ema`` the best ones."""
 
     @property
     @abc.abstractmethod
@@ -105,11 +113,11 @@ class Trainer(abc.ABC):
         """Begin the next network; return False where there is none."""
 
     @abc.abstractmethod
-    def save(self, digest: str) -> bytes:
-        """Return a checkpoint of this moment."""
+    def save(self, digest: str) -> Checkpoint:
+        """Return a checkpoint of this moment, which does not change while training goes on."""
 
     @abc.abstractmethod
-    def load(self, checkpoint: bytes, digest: str) -> None:
+    def load(self, checkpoint: Checkpoint, digest: str) -> None:
         """Continue from a checkpoint of the same config.
 
         Raises:

@@ -30,7 +30,8 @@ from trainables.training.trial_row import mean_score
 Job = Mapping[str, Any]
 """The config that Tune passes to a trial: ``config`` (plain), ``digest``, ``sink``, ``workers``
 (a number, or minimum and maximum), ``cpus`` and ``gpus`` per worker, ``microbatch_factor``
-(:class:`trainables.runtime.worker_context.WorkerContext`)."""
+(:class:`trainables.runtime.worker_context.WorkerContext`), ``checkpoint_every`` in minutes, or None
+for every validation (:attr:`search_spaces.Space.checkpoint_every`)."""
 
 PEER_SECONDS = 60.0
 """The longest time that Ray takes to notice that a node is lost."""
@@ -45,7 +46,9 @@ def report_of(progress: Progress, *, first: bool = False) -> dict[str, Any]:
     """Return the progress of a run as Tune and its scheduler receive it.
 
     The first report of a run contains its earlier validations, also those of other attempts.
+    ``history`` holds the rows of the validations since the last report.
     """
+    validated = progress.score is not None
     return {
         "step": progress.step,
         "steps": progress.steps,
@@ -53,6 +56,7 @@ def report_of(progress: Progress, *, first: bool = False) -> dict[str, Any]:
         "best": max(map(mean_score, progress.history), default=None),
         "case_scores": progress.case_scores,
         "ran": progress.environment,
+        "history": progress.history if first else progress.history[-1:] if validated else [],
         "earlier": [
             {"step": row["step"], "score": mean_score(row), "case_scores": row["case_scores"]}
             for row in (progress.history if first else [])
@@ -89,6 +93,7 @@ class Inline(tune.Trainable):
                 microbatch_factor=new_config["microbatch_factor"],
             ),
             new_config["digest"],
+            new_config["checkpoint_every"],
         )
         return True
 
@@ -101,12 +106,9 @@ class Inline(tune.Trainable):
         return {**report_of(self._progress, first=first), "done": False}
 
     def keep(self) -> None:
-        """Keep a checkpoint of this moment, because the process or its node is about to stop.
-
-        After a validation one exists already.
-        """
-        if self._progress is not None and self._progress.score is None:
-            self._job["sink"].keep(self._job["digest"], self._progress.save())
+        """Keep a checkpoint of this moment, because the process or its node is about to stop."""
+        if self._progress is not None:
+            self._progress.keep()
 
     def cleanup(self) -> None:
         """Keep a checkpoint where Tune stops the trial before its end."""
@@ -189,7 +191,10 @@ def train_worker(job: Job) -> None:
     device = str(get_device()) if job["gpus"] else best_device(0)
     context = WorkerContext(rank, world, device, microbatch_factor=job["microbatch_factor"])
     join_process_group(context)
-    run, first = attempt(parse(job["config"]), job["sink"], context, job["digest"]), True
+    first, run = (
+        True,
+        attempt(parse(job["config"]), job["sink"], context, job["digest"], job["checkpoint_every"]),
+    )
     leaving = leaving_nodes()
     try:
         while True:
@@ -200,7 +205,7 @@ def train_worker(job: Job) -> None:
             elif rank == 0:  # whose state between two steps is that of all
                 before, leaving = leaving, leaving_nodes()
                 if leaving - before:
-                    job["sink"].keep(job["digest"], progress.save())
+                    progress.keep()
     except StopIteration as end:
         train.report(cast("AttemptEnd", end.value)._asdict())
     except RuntimeError as error:

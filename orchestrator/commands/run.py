@@ -51,7 +51,8 @@ def _train(options: Namespace) -> int:
             device=best_device(),
             microbatch_factor=ledger.failed_attempts.microbatch_factors([digest])[digest],
         )
-        _follow(attempt(config, sink, place, digest), quiet=options.json)
+        every = space.checkpoint_every
+        _follow(attempt(config, sink, place, digest, every), quiet=options.json)
     (row,) = Snapshot(ledger.store).table("trials", [digest]).to_pylist()
     row["config"] = json.loads(row["config"])
     if options.json:

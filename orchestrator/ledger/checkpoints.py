@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from orchestrator.storage.object_store import Store
+
+if TYPE_CHECKING:  # it imports torch, which commands that only read the store do without
+    from trainables.checkpoint import Checkpoint
 
 PREFIX = "checkpoints/"
 
@@ -20,16 +24,23 @@ class Checkpoints:
         """Return where the checkpoint of a digest is stored."""
         return f"{PREFIX}{digest}.pt"
 
-    def load(self, digest: str) -> bytes | None:
-        """Return the newest checkpoint of a run, if there is one."""
+    def load(self, digest: str) -> Checkpoint | None:
+        """Return the newest checkpoint of a run, if there is one.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        from trainables.checkpoint import Checkpoint
+
         try:
-            return self.store.get(self.key(digest))
+            with self.store.open(self.key(digest)) as file:
+                return Checkpoint.read(file)
         except KeyError:
             return None
 
-    def save(self, digest: str, checkpoint: bytes) -> None:
-        """Write or replace the checkpoint of a run."""
-        self.store.put(self.key(digest), checkpoint)
+    def save(self, digest: str, checkpoint: Checkpoint) -> None:
+        """Write or replace the checkpoint of a run, which stays until the new one is whole."""
+        self.store.put_stream(self.key(digest), checkpoint.write)
 
     def delete(self, digest: str) -> None:
         """Delete the checkpoint of a run, if there is one."""

@@ -6,12 +6,14 @@ import warnings
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING
 
+from orchestrator.ledger.commits import outcome_of
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.weights import Retention
 from trainables.schemas import Outcome, Tables
 from trainables.training.run_status import RunStatus
 
 if TYPE_CHECKING:  # it imports torch, which commands that only read the store do without
+    from trainables.checkpoint import Checkpoint
     from trainables.training.trained import Trained
 
 
@@ -30,14 +32,17 @@ class LedgerSink:
     def done(self, digest: str) -> Outcome | None:
         return self.ledger.done(digest)
 
-    def resume(self, digest: str) -> bytes | None:
+    def pruned(self, digest: str) -> bool:
+        return outcome_of(self.ledger.store, digest, ("pruned",)) is not None
+
+    def resume(self, digest: str) -> Checkpoint | None:
         self.ledger.leases.acquire(digest)
         return self.ledger.checkpoints.load(digest)
 
-    def checkpoint(self, digest: str) -> bytes | None:
+    def checkpoint(self, digest: str) -> Checkpoint | None:
         return self.ledger.checkpoints.load(digest)
 
-    def keep(self, digest: str, checkpoint: bytes, status: RunStatus | None = None) -> None:
+    def keep(self, digest: str, checkpoint: Checkpoint, status: RunStatus | None = None) -> None:
         self.ledger.checkpoints.save(digest, checkpoint)
         self.ledger.leases.acquire(digest, status)
 

@@ -10,6 +10,7 @@ import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tables.snapshot import Snapshot
+from trainables.checkpoint import Checkpoint
 from trainables.config import Config, absent_paths, parse
 from trainables.decoding.cache import load
 from trainables.runtime.environment import environment_of
@@ -48,17 +49,20 @@ class InMemorySink:
         self.tables: Tables = {}
         self.trained: dict[str, Trained] = {}
         """The weights of each network, by the digest of its training."""
-        self._checkpoint: bytes | None = None
+        self._checkpoint: Checkpoint | None = None
 
     def done(self, digest: str) -> Outcome | None:
         return self.outcome
 
-    def resume(self, digest: str) -> bytes | None:
+    def pruned(self, digest: str) -> bool:
+        return self.outcome == "pruned"
+
+    def resume(self, digest: str) -> Checkpoint | None:
         return self._checkpoint
 
     checkpoint = resume
 
-    def keep(self, digest: str, checkpoint: bytes, status: RunStatus | None = None) -> None:
+    def keep(self, digest: str, checkpoint: Checkpoint, status: RunStatus | None = None) -> None:
         self._checkpoint = checkpoint
 
     def alive(self, digest: str, status: RunStatus | None = None) -> None:
@@ -136,5 +140,6 @@ def train_again(
         reached = progress.score is not None and progress.step >= stored.trial["steps"]
         if stored.trial["outcome"] == "pruned" and reached:
             environment = environment_of(context, stored.config.model.package)
-            commit_unfinished(stored.config, sink, "pruned", "", environment)
+            history = progress.history
+            commit_unfinished(stored.config, sink, "pruned", "", environment, history)
             return

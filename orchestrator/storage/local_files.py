@@ -9,9 +9,11 @@ import functools
 import logging
 import os
 import uuid
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 log = logging.getLogger("segprint.store")
 WITHOUT_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
@@ -78,7 +80,14 @@ def _raise(error: OSError) -> None:
 
 
 def place(path: Path, value: bytes, *, replace: bool) -> None:
+    """Write a whole file, or nothing (:func:`place_stream`)."""
+    place_stream(path, lambda file: file.write(value), replace=replace)
+
+
+def place_stream(path: Path, write: Callable[[BinaryIO], object], *, replace: bool) -> None:
     """Write a temporary file next to the target, flush it to disk, then rename or link it.
+
+    ``write`` writes the content to the file that it is given.
 
     Raises:
         FileExistsError: the target exists, and ``replace`` is not set.
@@ -87,7 +96,7 @@ def place(path: Path, value: bytes, *, replace: bool) -> None:
     temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"  # its mode follows the umask
     try:
         with temporary.open("xb") as file:
-            file.write(value)
+            write(file)
             file.flush()
             os.fsync(file.fileno())
         if replace:

@@ -9,17 +9,25 @@ from __future__ import annotations
 
 import contextlib
 import re
+import tempfile
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, BinaryIO, TypeVar, cast
 
 import fsspec
 
-from orchestrator.storage.local_files import Entry, files_below, keys_below, place, unfinished
+from orchestrator.storage.local_files import (
+    Entry,
+    files_below,
+    keys_below,
+    place,
+    place_stream,
+    unfinished,
+)
 from orchestrator.storage.retry import FAILURES, s3_code, with_retries
 
 S3_CLIENT = {
@@ -28,6 +36,8 @@ S3_CLIENT = {
     "retries": {"mode": "standard", "max_attempts": 2},
 }
 """Settings of botocore; s3fs makes five attempts on top, with exponential backoff."""
+PART_BYTES = 16 * 2**20
+"""The size of the parts in which a large object is uploaded; S3 permits 10,000 of them."""
 AMBIGUOUS = re.compile(r"[\x00-\x1f\x7f]|%[0-9a-fA-F]{2}")
 """What deltalake decodes once more than it encodes, or what no path can hold."""
 Result = TypeVar("Result")
@@ -89,6 +99,31 @@ class Store:
             self.with_retries("write", key, lambda: self._write(key, value, replace=True))
         except FAILURES as error:
             raise self.error("write", key, error) from error
+
+    def put_stream(self, key: str, write: Callable[[BinaryIO], object]) -> None:
+        """Write or replace one large object; ``write`` writes its content to a file, in order.
+
+        At most :data:`PART_BYTES` of it, or one write, are held in memory. The object before stays
+        readable until this one is whole. ``write`` is called again where the upload fails.
+        """
+        try:
+            self.with_retries("write", key, lambda: self._stream(key, write))
+        except FAILURES as error:
+            raise self.error("write", key, error) from error
+
+    def _stream(self, key: str, write: Callable[[BinaryIO], object]) -> None:
+        if not self.remote:
+            place_stream(Path(self._path(key)), write, replace=True)
+            return
+        file = self._files.open(self._path(key), "wb", block_size=PART_BYTES)
+        try:
+            write(file)
+            file.close()  # it completes the upload, so a failed one must not reach this line
+        except BaseException:
+            with contextlib.suppress(*FAILURES):
+                file.discard()
+            file.closed = True
+            raise
 
     def create(self, key: str, value: bytes) -> bool:
         """Write one object unless it exists; return whether it now has this value.
@@ -157,6 +192,35 @@ class Store:
             return self._files.cat_file(path)
         with open(path, "rb") as file:  # a Path takes longer
             return file.read()
+
+    @contextlib.contextmanager
+    def open(self, key: str) -> Generator[BinaryIO]:
+        """Open one large object for reading; one of S3 is downloaded to a temporary file.
+
+        Raises:
+            KeyError: there is no such object.
+        """
+        if not self.remote:
+            with self._opened(key) as file:
+                yield file
+            return
+        with tempfile.NamedTemporaryFile(prefix="segprint-") as file:
+            path = self._path(key)
+            try:
+                self.with_retries("read", key, lambda: self._files.get_file(path, file.name))
+            except FileNotFoundError:
+                raise KeyError(key) from None
+            except FAILURES as error:
+                raise self.error("read", key, error) from error
+            yield cast("BinaryIO", file)
+
+    def _opened(self, key: str) -> BinaryIO:
+        try:
+            return Path(self._path(key)).open("rb")
+        except FileNotFoundError:
+            raise KeyError(key) from None
+        except OSError as error:
+            raise self.error("read", key, error) from error
 
     def get_many(self, keys: list[str]) -> dict[str, bytes]:
         """Return several objects by key, without absent ones; S3 is read concurrently."""

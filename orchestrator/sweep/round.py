@@ -29,6 +29,7 @@ from orchestrator.sweep.packing import Occupied
 from orchestrator.sweep.queue import Queue, Ready
 from orchestrator.sweep.trainings_in_flight import TrainingsInFlight
 from search_spaces._workers import fewest, most
+from trainables.rows import StepRow
 from trainables.schemas import Outcome
 from trainables.training.attempt import commit_unfinished
 
@@ -56,6 +57,8 @@ class RunningTrial:
     """The best validation score so far."""
     environment: dict[str, Any] = field(default_factory=dict[str, Any])
     """The device, host and versions that the trial reported; empty before its first report."""
+    history: dict[int, StepRow] = field(default_factory=dict[int, StepRow])
+    """The rows of the validations that the trial reported, by step."""
     final_score: float | None = None
     """The validation score under the trial's own reading, if it finished."""
     pruned: bool = False
@@ -209,6 +212,7 @@ class Round:
         if result.get("ran"):
             running.environment = result["ran"]
             self.context.budget.runs_on(tune_id, running.environment["device"])
+        running.history |= {row["step"]: row for row in result.get("history") or ()}
         if running.search is not None:
             self._rungs.resumed(running.trial, result.get("earlier") or [])
         score = result.get("score")
@@ -267,8 +271,10 @@ class Round:
 
     def _commit(self, running: RunningTrial, outcome: Outcome, reason: str) -> None:
         """Commit the row of a trial whose workers cannot."""
-        environment = running.known_environment
-        commit_unfinished(running.trial.config, self.sink, outcome, reason, environment)
+        history = [row for _, row in sorted(running.history.items())]
+        commit_unfinished(
+            running.trial.config, self.sink, outcome, reason, running.known_environment, history
+        )
 
     def _completed(self, tune_id: str, running: RunningTrial, outcome: Outcome) -> None:
         """Pass an outcome to the search, and compact the tables from time to time."""

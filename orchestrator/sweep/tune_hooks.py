@@ -66,6 +66,7 @@ class RoundSearcher(Searcher):
             "digest": trial.digest,
             "sink": self._round.sink,
             "microbatch_factor": self._round.retries.of(trial.digest).microbatch_factor,
+            "checkpoint_every": self._round.plan.space.checkpoint_every,
             **dataclasses.asdict(dataclasses.replace(one_worker, workers=trial.workers)),
         }
 

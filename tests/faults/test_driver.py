@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import os
 import signal
 import subprocess
@@ -20,7 +21,7 @@ from tests.conftest import ROOT, SMALL
 from tests.faults.conftest import Drills
 from tests.faults.drill import Drill, checkpoint_beside, commits, paced, trained, trial
 from tests.faults.space_faults import SPACE
-from trainables.checkpoint import read_checkpoint
+from trainables.checkpoint import Checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 WHOLE = {"search": 4, "final": 4}
@@ -68,9 +69,9 @@ def test_a_driver_killed_and_terminated_on_s3_completes_with_nothing_twice_and_n
     assert drill.strike(checkpoint_beside(0), signal.SIGKILL) == -signal.SIGKILL
     in_flight = ledger.store.list("checkpoints/")
     reached = {
-        about["digest"]: about["step"]
+        header["digest"]: header["step"]
         for key in in_flight
-        for _, about in [read_checkpoint(ledger.store.get(key))]
+        for header in [Checkpoint.read(io.BytesIO(ledger.store.get(key))).header]
     }
     assert drill.strike(checkpoint_beside(1), signal.SIGTERM) == 130
     assert "the same command continues" in drill.said()

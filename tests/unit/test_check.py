@@ -19,6 +19,7 @@ from orchestrator.tables.compaction_log import Batch
 from orchestrator.tables.integrity import Check, Finding
 from orchestrator.tables.snapshot import Snapshot
 from tests.unit.test_compaction import commit, seen
+from trainables.checkpoint import Checkpoint
 
 
 @pytest.fixture
@@ -194,8 +195,8 @@ def test_gc_drops_what_was_never_committed_and_nothing_else(ledger: Ledger) -> N
     commit(ledger, "d1")  # a late duplicate
     commit(ledger, "d2", "failed")
     sink = LedgerSink(ledger, "code")
-    sink.keep("d1", b"left behind")
-    sink.keep("d9", b"nobody asks for it")
+    for digest in ("d1", "d9"):  # d1 was left behind, and nobody asks for d9
+        sink.keep(digest, Checkpoint({}, {"digest": digest, "step": 1, "tally": {}}))
     for _ in range(2):
         compaction.compact_committed(ledger.store)
         commit(ledger, "d3")

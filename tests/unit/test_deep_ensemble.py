@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from trainables.checkpoint import read_checkpoint
+from trainables.checkpoint import Checkpoint
 from trainables.config import Config
 from trainables.data import prepare
 from trainables.evaluation import evaluate
@@ -27,10 +27,12 @@ TRAIN = {"steps": 6, "batch": 4, "validate_every": 3, "fraction": 0.5}
 NETWORKS = 3
 
 
-def finish(run: Generator[Progress, None, RunResult]) -> tuple[RunResult, list[Progress], bytes]:
+def finish(
+    run: Generator[Progress, None, RunResult],
+) -> tuple[RunResult, list[Progress], Checkpoint | None]:
     """What a run leaves, what it told, and its last checkpoint."""
     told: list[Progress] = []
-    last = b""
+    last = None
     while True:
         try:
             told.append(next(run))
@@ -52,8 +54,8 @@ def alone(config: Config, seed: int) -> Network:
     single = dataclasses.replace(config, seed=seed)
     state = State(Run(single, WorkerContext(), prepare(single.task, "tiles")))
     _, _, checkpoint = finish(train(single, WorkerContext()))
-    parts, _ = read_checkpoint(checkpoint)
-    state.best.load_state_dict(parts["best"])
+    assert checkpoint is not None
+    state.best.load_state_dict(checkpoint.state_dicts["best"])
     return state.best
 
 

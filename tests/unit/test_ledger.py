@@ -10,7 +10,18 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.sink import LedgerSink
 from orchestrator.ledger.studies import Declared
 from orchestrator.tables.snapshot import Snapshot
+from trainables.checkpoint import Checkpoint
 from trainables.schemas import SCHEMAS
+
+
+def checkpoint_of(digest: str) -> Checkpoint:
+    return Checkpoint({}, {"digest": digest, "step": 1, "tally": {}})
+
+
+def held(ledger: Ledger, digest: str) -> Any:
+    """The header of a stored checkpoint."""
+    checkpoint = ledger.checkpoints.load(digest)
+    return checkpoint and checkpoint.header
 
 
 def trial(outcome: str, score: float | None = 0.5) -> dict[str, Any]:
@@ -119,8 +130,8 @@ def test_another_studys_end_leaves_the_lease_to_who_holds_it(ledger: Ledger) -> 
 
 
 def test_committing_ends_the_lease_and_drops_the_checkpoint(ledger: Ledger) -> None:
-    LedgerSink(ledger, "code").keep("d1", b"weights")
-    assert ledger.checkpoints.load("d1") == b"weights"
+    LedgerSink(ledger, "code").keep("d1", checkpoint_of("d1"))
+    assert held(ledger, "d1") == {"digest": "d1", "step": 1, "tally": {}}
     assert ledger.leases.ages()["d1"] < 5
     ledger.commit("d1", "finished", {"trials": [trial("finished")]})
     assert ledger.checkpoints.load("d1") is None
@@ -140,16 +151,16 @@ def test_the_first_declaration_stands(ledger: Ledger) -> None:
 
 
 def test_what_failed_keeps_its_checkpoint_for_the_next_try(ledger: Ledger) -> None:
-    LedgerSink(ledger, "code").keep("d1", b"weights")
+    LedgerSink(ledger, "code").keep("d1", checkpoint_of("d1"))
     ledger.commit("d1", "failed", {"trials": [trial("failed")]})
-    assert ledger.checkpoints.load("d1") == b"weights"
+    assert held(ledger, "d1") == {"digest": "d1", "step": 1, "tally": {}}
 
 
 def test_tidy_drops_what_a_kill_left_and_spares_what_is_wanted(ledger: Ledger) -> None:
     for digest, outcome in (("d1", "finished"), ("d2", "pruned"), ("d3", "pruned")):
         ledger.commit(digest, outcome, {"trials": [trial(outcome)]})  # type: ignore[arg-type]
     for digest in ("d1", "d2", "d3", "d4"):
-        LedgerSink(ledger, "code").keep(digest, b"left")
+        LedgerSink(ledger, "code").keep(digest, checkpoint_of(digest))
     ledger.delete_leftovers(wanted={"d3"}, alive_seconds=0.0)
     assert ledger.store.list("checkpoints/") == ["checkpoints/d3.pt", "checkpoints/d4.pt"]
 

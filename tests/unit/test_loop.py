@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Generator
 from typing import Any
 
@@ -9,7 +10,7 @@ import torch
 from orchestrator.ledger import failed_attempts
 from tests.conftest import SMALL
 from tests.small import MODELS
-from trainables.checkpoint import read_checkpoint
+from trainables.checkpoint import Checkpoint
 from trainables.config import Config
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMAS, DivergedError, Outcome, Tables, to_arrow
@@ -30,19 +31,25 @@ class Memory:
     code = "test"
 
     def __init__(self) -> None:
-        self.kept: bytes | None = None
+        self.kept: Checkpoint | bytes | None = None
+        """A checkpoint, or the bytes of its file."""
         self.committed: list[tuple[Outcome, Tables]] = []
         self.shelf: dict[str, Trained] = {}
 
     def done(self, digest: str) -> Outcome | None:
         return None
 
-    def resume(self, digest: str) -> bytes | None:
+    def pruned(self, digest: str) -> bool:
+        return False
+
+    def resume(self, digest: str) -> Checkpoint | None:
+        if isinstance(self.kept, bytes):
+            return Checkpoint.read(io.BytesIO(self.kept))
         return self.kept
 
     checkpoint = resume
 
-    def keep(self, digest: str, checkpoint: bytes, status: RunStatus | None = None) -> None:
+    def keep(self, digest: str, checkpoint: Checkpoint, status: RunStatus | None = None) -> None:
         self.kept = checkpoint
 
     def alive(self, digest: str, status: RunStatus | None = None) -> None:
@@ -56,6 +63,13 @@ class Memory:
 
     def commit(self, digest: str, outcome: Outcome, tables: Tables) -> None:
         self.committed.append((outcome, tables))
+
+
+def in_bytes(checkpoint: Checkpoint) -> bytes:
+    """The file of a checkpoint."""
+    file = io.BytesIO()
+    checkpoint.write(file)
+    return file.getvalue()
 
 
 def finish(run: Generator[Progress, None, RunResult]) -> RunResult:
@@ -186,8 +200,8 @@ def test_a_bad_checkpoint_is_named_and_the_run_starts_over(
     small: Callable[..., Config], damage: str
 ) -> None:
     config, sink = small(), Memory()
-    other = next(train(small(seed=9) if damage == "foreign" else config, WorkerContext())).save()
-    assert other is not None
+    saved = next(train(small(seed=9) if damage == "foreign" else config, WorkerContext())).save()
+    other = in_bytes(saved)
     sink.kept = {"truncated": other[:-100], "foreign": other, "garbage": b"x"}[damage]
     with pytest.warns(UserWarning, match=f"checkpoint of {config.digest()} ignored"):
         assert outcome_of(attempt(config, sink, WorkerContext())) == "finished"
@@ -195,10 +209,10 @@ def test_a_bad_checkpoint_is_named_and_the_run_starts_over(
 
 def test_a_checkpoint_holds_tensors_and_json_only(small: Callable[..., Config]) -> None:
     state = next(train(small(), WorkerContext())).save()
-    assert state is not None
-    parts, about = read_checkpoint(state)
-    assert about["digest"] == small().digest()
-    assert all(isinstance(v, torch.Tensor) for v in parts["network"].values())
+    read = Checkpoint.read(io.BytesIO(in_bytes(state)))
+    assert read.header == state.header
+    assert read.header["digest"] == small().digest()
+    assert all(isinstance(v, torch.Tensor) for v in read.state_dicts["network"].values())
 
 
 def test_every_row_of_a_finished_attempt_fits_its_schema(small: Callable[..., Config]) -> None:
@@ -277,6 +291,7 @@ def test_who_asks_for_no_gpu_gets_none(
         "digest": config.digest(),
         "sink": None,
         "microbatch_factor": 1,
+        "checkpoint_every": None,
         "cpus": 1,
     }
     for gpus, device in ((0.0, "cpu"), (0.5, "cuda")):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import copy
 import dataclasses
 import importlib
 import json
@@ -14,7 +15,7 @@ from typing import Any, ClassVar, cast
 import numpy as np
 import torch
 
-from trainables.checkpoint import read_checkpoint_of, write_checkpoint
+from trainables.checkpoint import Checkpoint
 from trainables.models import Network, require_installed
 from trainables.models.nnunet import NNUNet
 from trainables.nnunet.plans import Plan, prepare
@@ -24,6 +25,7 @@ from trainables.part import require
 from trainables.rows import LogRow
 from trainables.run import Run
 from trainables.runtime.seeding import generator, seed_torch
+from trainables.runtime.tensor_trees import host_copy
 from trainables.schemas import DivergedError
 from trainables.trainer import LibraryTrainer, TrainingRecord
 
@@ -64,13 +66,20 @@ class NNUNetTrainer(LibraryTrainer):
         self._predictor = NNUNetPredictor(
             self.trainer, self._model, config.classes, self._workspace
         )
-        self.network = self.ema = self.best = self._predictor
+        self.network = self.ema = self._predictor
         self._preparing = time.perf_counter() - began
         self.record.seconds = self._preparing
 
     @property
+    def best(self) -> Network:
+        return self._predictor
+
+    def keep_best(self) -> None:
+        """Do nothing: the last weights are tested."""
+
+    @property
     def final_network(self) -> Network:
-        return self.best
+        return self._predictor
 
     @property
     def logs(self) -> list[LogRow]:
@@ -129,7 +138,7 @@ class NNUNetTrainer(LibraryTrainer):
         np.random.seed(seed % 2**32)
         random.seed(seed)
 
-    def save(self, digest: str) -> bytes:
+    def save(self, digest: str) -> Checkpoint:
         trainer = self.trainer
         scaler = trainer.grad_scaler
         state_dicts: dict[str, Any] = {
@@ -140,18 +149,20 @@ class NNUNetTrainer(LibraryTrainer):
         curves = {k: _as_json(v) for k, v in trainer.logger.get_checkpoint().items()}
         nnunet = {
             "epoch": trainer.current_epoch,
-            "losses": self._losses,
+            "losses": list(self._losses),
             "curves": curves,
             "best": _as_json(trainer._best_ema),
             "log": self._log(),
         }
         tally = dataclasses.asdict(self.record)
-        return write_checkpoint(
-            state_dicts, {"digest": digest, "step": self.step, "tally": tally, "nnunet": nnunet}
+        return Checkpoint(
+            host_copy(state_dicts),
+            {"digest": digest, "step": self.step, "tally": tally, "nnunet": nnunet},
         )
 
-    def load(self, checkpoint: bytes, digest: str) -> None:
-        state_dicts, header = read_checkpoint_of(digest, checkpoint)
+    def load(self, checkpoint: Checkpoint, digest: str) -> None:
+        checkpoint.require_digest(digest)
+        state_dicts, header = checkpoint.state_dicts, copy.deepcopy(checkpoint.header)
         trainer, nnunet = self.trainer, header.get("nnunet", {})
         trainer.network.load_state_dict(state_dicts["network"])
         trainer.optimizer.load_state_dict(state_dicts["optimizer"])

@@ -10,6 +10,8 @@ import torch
 from torch import Tensor
 from torch import distributed as dist
 
+from trainables.runtime.tensor_trees import map_tensors
+
 T = TypeVar("T")
 
 
@@ -52,6 +54,22 @@ class WorkerContext:
         values: list[Any] = [value]
         dist.broadcast_object_list(values, src=0)
         return values[0]
+
+    def broadcast_tensors(self, tree: Any) -> Any:
+        """Return the nested dicts and lists of rank 0 on every worker, tensor by tensor."""
+        skeleton = map_tensors(tree, lambda x: torch.empty_like(x, device="meta"))
+        values: list[Any] = [skeleton]
+        dist.broadcast_object_list(values, src=0)
+
+        def send(x: Tensor) -> Tensor:
+            dist.broadcast(x, src=0)  # pyright: ignore[reportUnknownMemberType]
+            return x
+
+        if self.rank == 0:
+            return map_tensors(tree, lambda x: send(x.contiguous()))
+        return map_tensors(
+            values[0], lambda x: send(torch.empty(x.shape, dtype=x.dtype, device="cpu"))
+        )
 
 
 def best_device(gpus: float = 1.0) -> str:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import json
 import traceback
 import warnings
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple, cast
 
-from trainables.checkpoint import read_checkpoint
+from trainables.checkpoint import Checkpoint
 from trainables.config import Config
 from trainables.part import without_home
 from trainables.rows import Environment, StepRow
@@ -18,6 +20,7 @@ from trainables.runtime.heartbeat import Heartbeat
 from trainables.runtime.memory import reset_peak_memory
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import DivergedError, Outcome, Tables
+from trainables.training.checkpoint_writer import CheckpointWriter
 from trainables.training.final_test import RunResult
 from trainables.training.loop import Progress, train
 from trainables.training.run_status import StatusMeter
@@ -36,12 +39,19 @@ class AttemptEnd(NamedTuple):
 
 
 def attempt(
-    config: Config, sink: Sink, context: WorkerContext, digest: str | None = None
+    config: Config,
+    sink: Sink,
+    context: WorkerContext,
+    digest: str | None = None,
+    checkpoint_every: float | None = None,
 ) -> Generator[Progress, None, AttemptEnd]:
     """Drive one worker through a run; rank 0 keeps checkpoints and commits the outcome.
 
     A caller that knows the ``digest`` passes it: computing it needs the data, which may take long
     to decode, and the run reports its progress under its digest.
+
+    Checkpoints are written in the background, every ``checkpoint_every`` minutes
+    (:attr:`search_spaces.Space.checkpoint_every`); None: at every validation.
 
     A divergence or an exception is an outcome that is committed with its reason, not raised: the
     sweep goes on. With several workers an exception is raised, so that the others do not wait for
@@ -58,18 +68,19 @@ def attempt(
         committed = context.broadcast(_committed(sink, digest) if leads else None)
         if committed is not None:
             return AttemptEnd(cast("Outcome", committed.decode()))
-        checkpoint = None
-        if leads:
-            checkpoint, history = _usable(sink.resume(digest), digest)
-        checkpoint = context.broadcast(checkpoint)
+        checkpoint = _resumed(sink, digest, context)
+        if checkpoint is not None:
+            history = checkpoint.header["tally"]["history"]
         # Where another worker hangs, rank 0 waits for it: one heartbeat is enough.
         meter = StatusMeter()
         meter.begin(environment)
         report = (lambda: sink.alive(digest, meter.status)) if leads else lambda: None
-        with Heartbeat(report) as heartbeat:
+        writer = CheckpointWriter(sink, digest, checkpoint_every, lambda: meter.status)
+        with Heartbeat(report) as heartbeat, writer:
             _check_digest(config, digest)
             beating = dataclasses.replace(context, beat=heartbeat.beat)
             run = train(config, beating, checkpoint, sink)
+            del checkpoint  # the run frees its tensors once it has loaded them
             while True:
                 try:
                     progress = next(run)
@@ -78,9 +89,10 @@ def attempt(
                     break
                 history = progress.history
                 meter.update(progress)
-                if progress.score is not None and leads:
-                    sink.keep(digest, progress.save(), meter.status)
-                yield dataclasses.replace(progress, environment=environment)
+                if leads and writer.due(validated=progress.score is not None):
+                    writer.begin(progress.save())
+                keep = partial(writer.keep, progress) if leads else lambda: None
+                yield dataclasses.replace(progress, environment=environment, keep=keep)
     except Exception as error:
         outcome: Outcome = "diverged" if isinstance(error, DivergedError) else "failed"
         if context.world > 1 and outcome == "failed":
@@ -105,17 +117,32 @@ def attempt(
 
 
 def commit_unfinished(
-    config: Config, sink: Sink, outcome: Outcome, reason: str, environment: Mapping[str, Any]
+    config: Config,
+    sink: Sink,
+    outcome: Outcome,
+    reason: str,
+    environment: Mapping[str, Any],
+    history: Sequence[StepRow] = (),
 ) -> None:
-    """Commit an attempt that the driver ended, with the history in its checkpoint.
+    """Commit an attempt that the driver ended.
 
-    ``environment`` holds the columns that the reports of the attempt contained.
+    ``environment`` holds the columns that the reports of the attempt contained, and ``history`` the
+    rows of its validations; without any, those in its checkpoint count.
     """
     digest = config.digest()
-    _, history = _usable(sink.checkpoint(digest), digest)
+    rows = list(history) or _history(sink, digest)
     trial = trial_row(config, sink.code, datetime.now(UTC), cast("Environment", environment))
-    row = unfinished(trial, outcome, reason, history)
-    sink.commit(digest, outcome, {"trials": [row], "steps": history})
+    row = unfinished(trial, outcome, reason, rows)
+    sink.commit(digest, outcome, {"trials": [row], "steps": rows})
+
+
+def _history(sink: Sink, digest: str) -> list[StepRow]:
+    with _ignoring_damage(digest):
+        checkpoint = sink.checkpoint(digest)
+        if checkpoint is not None:
+            checkpoint.require_digest(digest)
+            return checkpoint.header["tally"]["history"]
+    return []
 
 
 def _committed(sink: Sink, digest: str) -> bytes | None:
@@ -133,21 +160,34 @@ def _check_digest(config: Config, digest: str) -> None:
         )
 
 
-def _usable(checkpoint: bytes | None, digest: str) -> tuple[bytes | None, list[StepRow]]:
-    """Return the checkpoint and its history.
+def _resumed(sink: Sink, digest: str, context: WorkerContext) -> Checkpoint | None:
+    """Return the newest checkpoint on every worker; rank 0 reads it, once.
 
     A damaged or foreign checkpoint is ignored with a warning: the run starts over.
     """
-    if checkpoint is None:
-        return None, []
+    checkpoint = None
+    if context.rank == 0:
+        with _ignoring_damage(digest):
+            stored = sink.resume(digest)
+            if stored is not None:
+                stored.require_digest(digest)
+            checkpoint = stored
+    if context.world == 1:
+        return checkpoint
+    header = context.broadcast(json.dumps(checkpoint.header).encode() if checkpoint else None)
+    if header is None:
+        return None
+    state_dicts = context.broadcast_tensors(checkpoint.state_dicts if checkpoint else None)
+    return Checkpoint(state_dicts, json.loads(header))
+
+
+@contextlib.contextmanager
+def _ignoring_damage(digest: str) -> Generator[None]:
+    """Warn of a checkpoint that cannot be used, instead of raising."""
     try:
-        _, header = read_checkpoint(checkpoint)
-        if header["digest"] != digest:
-            raise ValueError(f"it belongs to {header['digest']}")
+        yield
     except ValueError as error:
-        warnings.warn(f"checkpoint of {digest} ignored, starting over: {error}", stacklevel=2)
-        return None, []
-    return checkpoint, header["tally"]["history"]
+        warnings.warn(f"checkpoint of {digest} ignored, starting over: {error}", stacklevel=4)
 
 
 def _reason(error: Exception) -> str:

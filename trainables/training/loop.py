@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from trainables import controls
+from trainables.checkpoint import Checkpoint
 from trainables.config import Config
 from trainables.data import prepared
 from trainables.evaluation import evaluate
@@ -51,16 +52,19 @@ class Progress:
     validations."""
     history: list[StepRow]
     """Rows of the ``steps`` table so far."""
-    save: Callable[[], bytes]
-    """Returns a checkpoint of this moment; valid until the run continues."""
+    save: Callable[[], Checkpoint]
+    """Returns a checkpoint of this moment; to be called before the run continues."""
     environment: Environment = field(default_factory=Environment)
     """The environment of the run (:func:`trainables.runtime.environment.environment_of`)."""
+    keep: Callable[[], None] = lambda: None
+    """Writes a checkpoint of this moment to the store, and returns when it is there; to be called
+    before the run continues. Set by :func:`trainables.training.attempt.attempt`."""
 
 
 def train(
     config: Config,
     context: WorkerContext,
-    resume: bytes | None = None,
+    resume: Checkpoint | None = None,
     shelf: Shelf | None = None,
 ) -> Generator[Progress, None, RunResult]:
     """Train one config on this worker, in step with the others; the result is the same on all.
@@ -82,6 +86,7 @@ def train(
     with contextlib.closing(create_trainer(run)) as trainer:
         if resume is not None:
             trainer.load(resume, digest)
+            resume = None  # so that its tensors are freed
         while True:
             training = config.training_digests[len(trainer.trained)]
             if trainer.step == 0 and _adopt_kept(trainer, training, shelf):
@@ -216,7 +221,7 @@ def _validate(trainer: Trainer) -> tuple[float, list[float]]:
     score = score_sum / count
     if score > record.best_score or trainer.last_counts:
         record.best_score, record.best_step, record.worse = score, at, 0
-        trainer.best.load_state_dict(trainer.ema.state_dict())
+        trainer.keep_best()
     else:
         record.worse += 1
     return score, case_scores

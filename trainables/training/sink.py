@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Protocol
 
+from trainables.checkpoint import Checkpoint
 from trainables.schemas import Outcome, Tables
 from trainables.training.run_status import RunStatus
 from trainables.training.trained import Shelf
@@ -21,16 +22,31 @@ class Sink(Shelf, Protocol):
         """Return the final outcome of this config, None while none is committed."""
         ...
 
-    def resume(self, digest: str) -> bytes | None:
-        """Return the newest checkpoint of this config and take over the work on it."""
+    def pruned(self, digest: str) -> bool:
+        """Return whether a pruned attempt of this config is committed."""
         ...
 
-    def checkpoint(self, digest: str) -> bytes | None:
-        """Return the newest checkpoint of this config without taking over the work on it."""
+    def resume(self, digest: str) -> Checkpoint | None:
+        """Return the newest checkpoint of this config and take over the work on it.
+
+        Raises:
+            ValueError: it is damaged.
+        """
         ...
 
-    def keep(self, digest: str, checkpoint: bytes, status: RunStatus | None = None) -> None:
-        """Replace the checkpoint of this config, and record how far its run is."""
+    def checkpoint(self, digest: str) -> Checkpoint | None:
+        """Return the newest checkpoint of this config without taking over the work on it.
+
+        Raises:
+            ValueError: it is damaged.
+        """
+        ...
+
+    def keep(self, digest: str, checkpoint: Checkpoint, status: RunStatus | None = None) -> None:
+        """Replace the checkpoint of this config, and record how far its run is.
+
+        The checkpoint before stays until this one is whole.
+        """
         ...
 
     def alive(self, digest: str, status: RunStatus | None = None) -> None:

@@ -4,18 +4,23 @@ from __future__ import annotations
 
 import copy
 import dataclasses
+import warnings
+from collections.abc import Mapping
 from typing import Any
 
 import torch
+from torch import Tensor
 
-from trainables.checkpoint import read_checkpoint_of, write_checkpoint
+from trainables.checkpoint import Checkpoint
 from trainables.data import prepared
 from trainables.layers.batchnorm import BatchNorm2d
 from trainables.models import Ensemble, Network
 from trainables.rows import LogRow
 from trainables.run import Run
 from trainables.runtime.seeding import generator, seed_torch
+from trainables.runtime.tensor_trees import host_copy
 from trainables.trainer import Trainer, TrainingRecord
+from trainables.training.weights_file import WeightsFile
 
 LAYOUT = torch.channels_last
 """The memory layout of images and weights that CPU and GPU convolutions prefer."""
@@ -51,7 +56,8 @@ class State(Trainer):
         seed_torch(generator(config.seed, "weights").initial_seed())
         self.network = self._build()
         self.ema = copy.deepcopy(self.network).requires_grad_(False)
-        self.best = copy.deepcopy(self.ema)
+        self._best_file: WeightsFile | None = None
+        self._best: Network | None = None
         self.optimizer = torch.optim.AdamW(
             config.model.groups(self.network) if config.model.learns else [torch.zeros(1)],
             lr=config.train.learning_rate,
@@ -66,6 +72,38 @@ class State(Trainer):
         if not config.model.learns:
             network.fit(*self._whole.data.training_tiles())
         return to_device(network, self._whole.context.device)
+
+    @property
+    def best(self) -> Network:
+        """The network with the weights of the best validation; before the first, the averaged one.
+
+        While training goes on these weights are in a file; a network that this returned keeps its
+        weights, and changes to it count, until the next better validation.
+        """
+        if self._best is None:
+            self._best = copy.deepcopy(self.ema)
+            if self._best_file is not None:
+                self._best.load_state_dict(self._best_file.tensors())
+        return self._best
+
+    def keep_best(self) -> None:
+        self._set_best(self.ema.state_dict())
+
+    def _set_best(self, weights: Mapping[str, Tensor]) -> None:
+        self._best = None
+        try:
+            self._best_file = WeightsFile(weights)
+        except OSError as error:
+            warnings.warn(f"the best weights stay in memory: {error}", stacklevel=2)
+            self._best_file = None
+            self._best = copy.deepcopy(self.ema)
+            self._best.load_state_dict(weights)
+
+    def _best_weights(self) -> Mapping[str, Tensor]:
+        """Return the best weights, which training does not change, without copying a file."""
+        if self._best is None and self._best_file is not None:
+            return self._best_file.tensors()
+        return host_copy(self.best.state_dict())
 
     def begin_next(self) -> bool:
         if len(self.trained) + 1 >= self.networks:
@@ -84,27 +122,35 @@ class State(Trainer):
     def logs(self) -> list[LogRow]:
         return []
 
-    def save(self, digest: str) -> bytes:
-        state_dicts = {
+    def save(self, digest: str) -> Checkpoint:
+        changing = {
             "network": self.network.state_dict(),
             "ema": self.ema.state_dict(),
-            "best": self.best.state_dict(),
             "optimizer": self.optimizer.state_dict(),
+        }
+        state_dicts = {
+            **host_copy(changing),
+            "best": self._best_weights(),
             "trained": [network.state_dict() for network in self.trained],
         }
         tally = dataclasses.asdict(self.record)
-        return write_checkpoint(state_dicts, {"digest": digest, "step": self.step, "tally": tally})
+        return Checkpoint(state_dicts, {"digest": digest, "step": self.step, "tally": tally})
 
-    def load(self, checkpoint: bytes, digest: str) -> None:
-        state_dicts, header = read_checkpoint_of(digest, checkpoint)
-        for name in ("network", "ema", "best", "optimizer"):
-            getattr(self, name).load_state_dict(state_dicts[name])
+    def load(self, checkpoint: Checkpoint, digest: str) -> None:
+        checkpoint.require_digest(digest)
+        state_dicts, header = checkpoint.state_dicts, checkpoint.header
+        self.network.load_state_dict(state_dicts["network"])
+        self.ema.load_state_dict(state_dicts["ema"])
+        self.optimizer.load_state_dict(host_copy(state_dicts["optimizer"]))  # it may keep them
+        self._set_best(state_dicts["best"])
         for weights in state_dicts.get("trained", ()):
             network = copy.deepcopy(self.ema)
             network.load_state_dict(weights)
             self.trained.append(network)
         self.run = self._member_run()
-        self.step, self.record = header["step"], TrainingRecord(**header["tally"])
+        # A copy: the checkpoint stays what it is while this run adds to its history.
+        tally = copy.deepcopy(header["tally"])
+        self.step, self.record = header["step"], TrainingRecord(**tally)
 
     def close(self) -> None:
-        """Do nothing: there is nothing to release."""
+        """Do nothing: the file of the best weights vanishes with this object."""
