@@ -25,7 +25,7 @@ from trainables.decoding.cache import forget
 from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext, best_device
 from trainables.training.state import State
-from trainables.training.step import learner_of, step
+from trainables.training.step import Stepper
 
 IMAGES, HEIGHT, WIDTH = 80, 768, 1024
 BATCH, SIDE, STEPS = 8, 128, 12
@@ -95,8 +95,8 @@ def config_of(folder: str, augment: dict[str, Any]) -> Config:
 def trainer(config: Config, data: Prepared, place: WorkerContext) -> Callable[[int], object]:
     """Return a function that runs a training step, including its loading."""
     state = State(Run(config, place, data))
-    learner = learner_of(state.run, state.network)
-    return lambda i: step(state, learner)
+    stepper = Stepper(state)
+    return lambda i: stepper.advance()
 
 
 def speed(work: Callable[[int], object], place: WorkerContext) -> float:

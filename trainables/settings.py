@@ -50,8 +50,9 @@ class Train:
     control: Control = "none"
     """A control that applies in training and at test. A network trained with the noisy mask of
     another case samples from its own mask, which it has learnt to ignore."""
-    precision: Literal["float32", "bfloat16"] = "float32"
-    """bfloat16 uses autocast; weights and optimiser stay in float32."""
+    precision: Literal["float32", "tf32", "bfloat16"] = "float32"
+    """``tf32`` rounds the factors of products on a GPU to 10 bits, and is ``float32`` on a CPU;
+    ``bfloat16`` uses autocast. Weights and optimiser stay in float32."""
     compile: bool = False
     """Whether the network is trained with torch.compile."""
 

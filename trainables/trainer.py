@@ -135,3 +135,7 @@ class LibraryTrainer(Trainer):
     @abc.abstractmethod
     def advance(self) -> float:
         """Make one step and return the sum of its case losses."""
+
+    def finish(self) -> float:
+        """Return 0: the loss of every step is read when it is made."""
+        return 0.0

@@ -59,7 +59,8 @@ class Highway(nn.Module):
 
     def forward(self, image_BCHW: Tensor, gates: Sequence[Tensor] = ()) -> HighwayOutput:
         """Segment an image; ``gates`` multiply the features after the first poolings, one each."""
-        x, skips = image_BCHW, list[Tensor]()
+        x = image_BCHW
+        skips: list[Tensor] = []
         for depth, stage in enumerate(self.encoder):
             x = stage(x)
             skips.append(x)
@@ -67,7 +68,7 @@ class Highway(nn.Module):
             if depth < len(gates):
                 x = x * gates[depth]
         x = bottleneck = self.bottom(x)
-        maps = list[Tensor]()
+        maps: list[Tensor] = []
         for stage in self.decoder:
             x = functional.interpolate(x, scale_factor=2.0, mode="bilinear", align_corners=False)
             x = stage(torch.cat([x, skips.pop()], 1))

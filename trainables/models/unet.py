@@ -89,7 +89,8 @@ class UNetNetwork(Network):
     def forward(
         self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None
     ) -> Output:
-        h, kept = image_BCHW, list[Tensor]()
+        h = image_BCHW
+        kept: list[Tensor] = []
         for level in self.down:
             h = level(h if not kept else nn.functional.max_pool2d(h, 2))
             kept.append(h)

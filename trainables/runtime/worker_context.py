@@ -56,19 +56,23 @@ class WorkerContext:
         return values[0]
 
     def broadcast_tensors(self, tree: Any) -> Any:
-        """Return the nested dicts and lists of rank 0 on every worker, tensor by tensor."""
+        """Return the nested dicts and lists of rank 0 on every worker, tensor by tensor.
+
+        Their tensors are dense and on the CPU; they keep their memory layout, which a fused
+        optimiser takes for that of its parameters.
+        """
         skeleton = map_tensors(tree, lambda x: torch.empty_like(x, device="meta"))
         values: list[Any] = [skeleton]
         dist.broadcast_object_list(values, src=0)
 
         def send(x: Tensor) -> Tensor:
-            dist.broadcast(x, src=0)  # pyright: ignore[reportUnknownMemberType]
+            memory = x.as_strided((x.numel(),), (1,))
+            dist.broadcast(memory, src=0)  # pyright: ignore[reportUnknownMemberType]
             return x
 
-        if self.rank == 0:
-            return map_tensors(tree, lambda x: send(x.contiguous()))
         return map_tensors(
-            values[0], lambda x: send(torch.empty(x.shape, dtype=x.dtype, device="cpu"))
+            tree if self.rank == 0 else values[0],
+            lambda x: send(x if self.rank == 0 else torch.empty_like(x, device="cpu")),
         )
 
 

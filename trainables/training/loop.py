@@ -32,7 +32,7 @@ from trainables.torch_calls import floats
 from trainables.trainer import LibraryTrainer, Trainer
 from trainables.training.final_test import RunResult, final_test, on_all_workers
 from trainables.training.state import State
-from trainables.training.step import learner_of, step
+from trainables.training.step import Stepper
 from trainables.training.trained import Shelf, Trained, WeightsError
 
 REPORT_SECONDS = 5.0
@@ -110,28 +110,31 @@ def create_trainer(run: Run) -> Trainer:
     return NNUNetTrainer(run)
 
 
-def _step_function(trainer: Trainer) -> Callable[[], float]:
-    """Return the function that makes one step and returns the sum of its case losses."""
-    if isinstance(trainer, LibraryTrainer):
-        return trainer.advance
-    assert isinstance(trainer, State)
-    learner = learner_of(trainer.run, trainer.network)
-    return lambda: float(step(trainer, learner))
-
-
 def _train_network(trainer: Trainer, digest: str) -> Iterator[Progress]:
     """Train one network from its current step to its end."""
+    with contextlib.ExitStack() as stack:
+        if isinstance(trainer, LibraryTrainer):
+            stepper = trainer
+        else:
+            assert isinstance(trainer, State)
+            stepper = stack.enter_context(contextlib.closing(Stepper(trainer)))
+        yield from _train_with(stepper, trainer, digest)
+
+
+def _train_with(
+    stepper: Stepper | LibraryTrainer, trainer: Trainer, digest: str
+) -> Iterator[Progress]:
     record, settings = trainer.record, trainer.run.config.train
-    advance = _step_function(trainer)
     steps, every = settings.steps, settings.validate_every
     while not _finished(trainer):
         began = time.perf_counter()
         due = trainer.step >= steps
         while not due:
-            record.loss_sum += advance()
+            record.loss_sum += stepper.advance()
             due = trainer.step >= steps or trainer.step % every == 0
             if time.perf_counter() > began + REPORT_SECONDS:
                 break
+        record.loss_sum += stepper.finish()
         record.seconds += time.perf_counter() - began
         score, case_scores = _validate(trainer) if due else (None, [])
         yield _progress(trainer, digest, score, case_scores)
@@ -234,9 +237,13 @@ def _scores(run: Run, network: Network) -> Tensor:
 
 
 def _configure_torch(config: Config, context: WorkerContext) -> None:
-    """Select full single precision and deterministic kernels."""
+    """Select the precision of the config, and deterministic convolutions.
+
+    A process is reused for trials of other precisions. Matrix products of a CPU are not concerned.
+    """
+    tf32 = config.train.precision == "tf32"
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
     if context.device != "cpu":
-        torch.backends.cudnn.allow_tf32 = False
         torch.backends.cudnn.deterministic = True
     if config.train.compile:
         torch.compiler.reset()  # a reused process would exhaust the cache of compiled versions

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import contextlib
-from typing import cast
+from typing import NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim.swa_utils import get_ema_multi_avg_fn
 
-from trainables import batches, controls
+from trainables import controls
 from trainables.evaluation.predict import autocast
 from trainables.models import Network
 from trainables.modes import Batch
 from trainables.run import Run
 from trainables.schemas import DivergedError
+from trainables.training.batch_queue import BatchQueue
 from trainables.training.state import LAYOUT, State
 
 
@@ -30,14 +31,74 @@ def learner_of(run: Run, network: Network) -> nn.Module:
     return learner
 
 
-def step(state: State, learner: nn.Module) -> Tensor:
-    """Make one optimiser step; return the sum of case losses in the global batch, float64 [1]."""
+class StepResult(NamedTuple):
+    """The outcome of a step, on the device that may still be at work on it."""
+
+    step: int
+    loss_sum: Tensor
+    """The sum of case losses in the global batch, float64 [1]."""
+    norm: Tensor
+    """The norm of the gradient before it was clipped."""
+
+    def read(self, steps: int) -> float:
+        """Return the sum of case losses, once the device has computed it.
+
+        Raises:
+            DivergedError: the loss or the norm is not finite; names the step, of ``steps``.
+        """
+        loss_sum = float(self.loss_sum)
+        for what, value in (("loss", loss_sum), ("gradient norm", float(self.norm))):
+            if value - value != 0.0:
+                raise DivergedError(f"{what} is {value} at step {self.step} of {steps}")
+        return loss_sum
+
+
+class Stepper:
+    """Makes the steps of one network; reads each result while the device makes the next step.
+
+    So the device does not wait for the host in a step, and a divergence is noticed one step late.
+    """
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._learner = learner_of(state.run, state.network)
+        self._batches = BatchQueue(state.run)
+        self._unread: StepResult | None = None
+
+    def advance(self) -> float:
+        """Make one step; return the sum of case losses of the step before, 0 if it is read.
+
+        Raises:
+            DivergedError: the step before had a NaN or inf.
+        """
+        batch = self._batches.take(self._state.step)
+        previous, self._unread = self._unread, step(self._state, self._learner, batch)
+        return self._read(previous)
+
+    def finish(self) -> float:
+        """Return the sum of case losses of the last step, once it is computed; 0 if it is read.
+
+        Raises:
+            DivergedError: it had a NaN or inf.
+        """
+        previous, self._unread = self._unread, None
+        return self._read(previous)
+
+    def close(self) -> None:
+        """End the preparation of batches."""
+        self._batches.close()
+
+    def _read(self, result: StepResult | None) -> float:
+        return 0.0 if result is None else result.read(self._state.run.config.train.steps)
+
+
+def step(state: State, learner: nn.Module, batch: Batch) -> StepResult:
+    """Make one optimiser step on this worker's share of the batch, which is on its device."""
     settings, context = state.run.config.train, state.run.context
     context.beat()
     learner.train()
     state.optimizer.zero_grad(set_to_none=True)
-    loss = torch.zeros(1, dtype=torch.float64)
-    batch = batches.draw(state.run, state.step).to(context.device)
+    loss = torch.zeros(1, dtype=torch.float64, device=context.device)
     microbatches = batch.chunks(settings.accumulate * context.microbatch_factor)
     for i, microbatch in enumerate(microbatches):
         synchronisation = contextlib.nullcontext()
@@ -46,16 +107,13 @@ def step(state: State, learner: nn.Module) -> Tensor:
         with synchronisation:
             loss += _backward(state, learner, microbatch)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip)
-    loss_sum = context.all_reduce_sum(loss)
-    for what, value in (("loss", float(loss_sum)), ("gradient norm", float(norm))):
-        if value - value != 0.0:
-            raise DivergedError(f"{what} is {value} at step {state.step} of {settings.steps}")
+    result = StepResult(state.step, context.all_reduce_sum(loss), norm)
     for group in state.optimizer.param_groups:
         group["lr"] = settings.rate(state.step) * group.get("rate", 1.0)
     state.optimizer.step()  # pyright: ignore[reportUnknownMemberType]
     _update_ema(state, min(settings.ema, (1 + state.step) / (10 + state.step)))
     state.step += 1
-    return loss_sum
+    return result
 
 
 def _backward(state: State, learner: nn.Module, batch: Batch) -> Tensor:
@@ -73,7 +131,7 @@ def _backward(state: State, learner: nn.Module, batch: Batch) -> Tensor:
     # DDP averages gradients over workers: the factor makes that the mean over the global batch.
     loss = losses.sum() * (context.world / config.train.batch)
     loss.backward()  # pyright: ignore[reportUnknownMemberType] - torch does not annotate it
-    return losses.detach().sum().double().cpu()[None]
+    return losses.detach().sum().double()[None]
 
 
 @torch.no_grad()
