@@ -24,6 +24,7 @@ from trainables.config import parse
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training import checkpoint_writer
 from trainables.training.attempt import attempt, outcome_of
+from trainables.training.run_status import RunStatus
 
 CONFIG = {**SMALL, "train": {"steps": 10, "batch": 4, "validate_every": 2}}
 
@@ -48,9 +49,9 @@ class StallingSink(LedgerSink):
 
     tell: Callable[[Any], None] = print
 
-    def keep(self, digest: str, checkpoint: Checkpoint) -> None:
+    def keep(self, digest: str, checkpoint: Checkpoint, status: RunStatus | None = None) -> None:
         if checkpoint.header["step"] <= 2:
-            super().keep(digest, checkpoint)
+            super().keep(digest, checkpoint, status)
             self.tell("kept")
             return
         key = self.ledger.checkpoints.key(digest)

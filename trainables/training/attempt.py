@@ -9,6 +9,7 @@ import traceback
 import warnings
 from collections.abc import Generator, Mapping, Sequence
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, NamedTuple, cast
 
 from trainables.checkpoint import Checkpoint
