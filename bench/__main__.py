@@ -1,6 +1,6 @@
 """Benchmarks, each of which compares two implementations in one run and prints a ratio.
 
-``python -m bench`` runs all; ``python -m bench NAME`` runs one.
+``python -m bench`` runs all; ``python -m bench NAME`` runs one, with its options after it.
 """
 
 from __future__ import annotations
@@ -14,12 +14,13 @@ HERE = Path(__file__).parent
 
 def main() -> int:
     known = sorted(p.stem for p in HERE.glob("*.py") if not p.stem.startswith("_"))
-    wanted = sys.argv[1:] or known
+    options = [argument for argument in sys.argv[1:] if argument.startswith("--")]
+    wanted = [argument for argument in sys.argv[1:] if argument not in options] or known
     for name in wanted:
         if name not in known:
             print(f"unknown benchmark {name!r} (choices: {', '.join(known)})", file=sys.stderr)
             return 2
-        importlib.import_module(f"bench.{name}").main()
+        importlib.import_module(f"bench.{name}").main(*options)
     return 0
 
 

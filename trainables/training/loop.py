@@ -79,7 +79,7 @@ def train(
             declaration of their data set.
     """
     digest = config.digest()
-    _configure_torch(config, context)
+    configure_torch(config, context)
     run = Run(config, context, prepared(config))
     _check(run)
     shelf = shelf if context.rank == 0 and not config.model.trains_itself else None
@@ -236,7 +236,7 @@ def _scores(run: Run, network: Network) -> Tensor:
     return run.context.all_reduce_sum(scores)
 
 
-def _configure_torch(config: Config, context: WorkerContext) -> None:
+def configure_torch(config: Config, context: WorkerContext) -> None:
     """Select the precision of the config, and deterministic convolutions.
 
     A process is reused for trials of other precisions. Matrix products of a CPU are not concerned.
