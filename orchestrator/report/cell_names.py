@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import TYPE_CHECKING, Any
@@ -87,6 +88,12 @@ def sample_size(row: Mapping[str, Any], noun: str = "case") -> str:
     images, groups = row["images"], row["groups"]
     cases = plural(images, noun)
     return cases if groups == images else f"{cases} of {plural(groups, 'group')}"
+
+
+def case_noun(row: Mapping[str, Any]) -> str:
+    """Return what a test case is, from a row of the leaderboard: a tile, or a whole case."""
+    test: dict[str, Any] = json.loads(row["settings"] or "{}").get("test") or {}
+    return "tile" if test.get("unit") == "tiles" else "case"
 
 
 def distinct(rows: Iterable[Mapping[str, Any]], key: str = "series") -> list[str]:

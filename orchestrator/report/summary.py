@@ -11,7 +11,7 @@ from orchestrator.heldout.baselines import called
 from orchestrator.heldout.final_cells import FinalCell, final_cells
 from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.heldout.paired import Pairs, advantage
-from orchestrator.report.cell_names import CellNames, readable, sample_size
+from orchestrator.report.cell_names import CellNames, case_noun, readable, sample_size
 from orchestrator.report.formats import decimals, p_equals, signed
 from orchestrator.statistics.bootstrap import FEWEST
 from orchestrator.statistics.power import POWER, Design, more_units, spread_of
@@ -109,7 +109,7 @@ def progress(tables: Catalog) -> str:
 def _best(arms: Sequence[Mapping[str, Any]], names: CellNames) -> str:
     best = max(arms, key=lambda row: row[METRIC])
     value, low, high = (decimals(3)(best[f"{METRIC}{end}"]) for end in ("", "_low", "_high"))
-    size = f"{sample_size(best)}, {plural(best['seeds'], 'seed')}"
+    size = f"{sample_size(best, case_noun(best))}, {plural(best['seeds'], 'seed')}"
     grey = ", which uses the grey level alone" if names.is_trivial(best) else ""
     return f"{best['series']}{grey}, {value} [{low}, {high}], n = {size}"
 

@@ -56,6 +56,7 @@ CONFIG: Spec = {
         "titleFontSize": 12,
         "titleFontWeight": "normal",
         "labelLimit": 260,
+        "labelSeparation": 8,
     },
     "legend": {
         **dict.fromkeys(("labelColor", "titleColor"), INK),

@@ -88,14 +88,16 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
 
 
 def _brief(rows: list[dict[str, Any]], claim: int) -> str:
-    """Return the verdict on all statements of a claim, or the count of each verdict."""
-    count = Counter(row["verdict"] for row in rows if row["claim"] == claim)
+    """Return the verdict on all statements of a claim, or the count of each, and the reasons."""
+    of_claim = [row for row in rows if row["claim"] == claim]
+    count = Counter(row["verdict"] for row in of_claim)
     verdicts = [verdict for verdict in VERDICTS if count[verdict]]
     if len(verdicts) < 2:
         verdict = verdicts[0] if verdicts else "not tested"
     else:
         verdict = ", ".join(f"{verdict} in {count[verdict]} comparisons" for verdict in verdicts)
-    return f"{TITLES[claim]}: {verdict}."
+    reasons = _reasons(of_claim)
+    return f"{TITLES[claim]}: {verdict}{f', because {reasons}' if reasons else ''}."
 
 
 def _texts(row: dict[str, Any], names: CellNames) -> dict[str, str]:
@@ -146,13 +148,18 @@ def _as_trained(comparisons: list[dict[str, Any]]) -> str:
         span = f" (differences {signed(min(differences))} to {signed(max(differences))})"
     sentence = f"In {len(comparisons)} comparisons of the networks as trained: "
     sentence += f"{', '.join(counts)}{span}."
+    listed = _reasons(comparisons)
+    return f"{sentence} Reasons for an inconclusive verdict: {listed}." if listed else sentence
+
+
+def _reasons(rows: list[dict[str, Any]]) -> str:
+    """Return the most frequent reasons for an inconclusive verdict, with their counts."""
     reasons = Counter(
         next((name for phrase, name in REASONS.items() if phrase in row["why"]), row["why"])
-        for row in comparisons
+        for row in rows
         if row["verdict"] == INCONCLUSIVE
     )
-    listed = ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
-    return f"{sentence} Reasons for an inconclusive verdict: {listed}." if listed else sentence
+    return ", ".join(f"{reason} ({count})" for reason, count in reasons.most_common(3))
 
 
 def _reason(row: dict[str, Any]) -> str:

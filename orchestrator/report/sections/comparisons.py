@@ -108,9 +108,14 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
         _forest(tables, names, [row for row in rows if row["task"] == task], task)
         for task in distinct(rows, "task")
     ]
+    twins = {_pair(row) for row in tables["twins"].to_pylist()}
+    if all(_pair(row) in twins for row in of_interest(names, rows)):
+        shown = folded("Differences in Dice: the pairs of diffusion and its twin, below", forests)
+    else:
+        shown = first_charts(forests, MOST_CHARTS, f"{len(forests) - MOST_CHARTS} more tasks")
     blocks: list[Block] = [
         Note([BRIEF]),
-        *first_charts(forests, MOST_CHARTS, f"{len(forests) - MOST_CHARTS} more tasks"),
+        *shown,
         Fold(f"Method, and all {len(rows)} comparisons", [Note([NOTE]), table]),
         *folded("Mean ranks over tasks", _rank_charts(tables)),
         *_interactions(tables),
@@ -145,6 +150,10 @@ def _forest(tables: Catalog, names: CellNames, rows: list[dict[str, Any]], task:
         key=f"● {SIGNIFICANT}; ■ {NOT_SIGNIFICANT}.",
         small=vega.fits_small(r["name"] for r in rows),
     )
+
+
+def _pair(row: dict[str, Any]) -> tuple[str, frozenset[str]]:
+    return row["study"], frozenset((row["cell"], row["against"]))
 
 
 def of_interest(names: CellNames, pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:

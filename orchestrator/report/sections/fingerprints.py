@@ -49,6 +49,10 @@ BRIEF = (
     " errors without and with the image is the mutual information of mask and image. λ is"
     " log-SNR: noise on the right."
 )
+OBSERVED = (
+    "What these networks show as trained. A claim above can still be inconclusive, for instance"
+    " because a network was still learning:"
+)
 SHOWN = ("-error", "-information")
 MOST_CHARTS = 4
 MOST_OBSERVATIONS = 8
@@ -124,7 +128,7 @@ PANELS = (
         "Error over log-SNR",
         "log_snr",
         LOG_SNR,
-        vega.quantitative("ε-MSE per pixel"),
+        vega.quantitative("ε-MSE per pixel", domainMin=0, clamp=True),
         {
             "eps_error": "with the image",
             "eps_error_dropped": "without the image",
@@ -205,7 +209,7 @@ def _tables(tables: Catalog, names: CellNames) -> list[Block]:
         for signature in filter(None, row["signatures"].split("; "))
     ]
     if observations:
-        note = Note(["Phenomena that the source study describes, and deviations from theory:"])
+        note = Note([OBSERVED])
         listed = Note(observations[:MOST_OBSERVATIONS], bullets=True)
         more = [Note(observations[MOST_OBSERVATIONS:], bullets=True)]
         further = len(observations) - MOST_OBSERVATIONS

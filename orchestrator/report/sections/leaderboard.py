@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from orchestrator.formatting import clock, memory, plural
 from orchestrator.heldout.paired import advantage
 from orchestrator.report import vega
+from orchestrator.report.arms import arms_table
 from orchestrator.report.blocks import (
     Block,
     Chart,
@@ -20,16 +21,17 @@ from orchestrator.report.blocks import (
     folded,
     interval_row,
 )
+from orchestrator.report.caveats import caveats
 from orchestrator.report.cell_names import (
     GREY_LEVEL,
     CellNames,
+    case_noun,
     query,
     readable,
     sample_size,
 )
 from orchestrator.report.formats import as_text, decimals, interval_name, p_equals, p_value, signed
 from orchestrator.statistics.bootstrap import FEWEST
-from orchestrator.statistics.small_samples import student
 from orchestrator.statistics.verdicts import comparison
 
 if TYPE_CHECKING:
@@ -48,6 +50,8 @@ COLUMNS = (
     Column("passes_per_image", "Passes per case", as_text),
 )
 MORE = (
+    Column("dice_foreground", "Dice of cases with foreground ↑", decimals(3), interval=True),
+    Column("empty_kept", "Share of empty cases kept empty ↑", decimals(2)),
     Column("iou", "IoU ↑", decimals(3), interval=True),
     Column("nsd", "NSD at 2 pixels ↑", decimals(3), interval=True),
     Column("brier", "Brier ↓", decimals(3)),
@@ -63,17 +67,15 @@ MORE = (
 )
 MOST_CHARTS = 6
 """Charts that are not folded."""
-FEW_SEEDS = 4
-"""The most seeds for which the quantile of Student's t is explained."""
 MAX_ARMS = 20
 """Arms per chart; the table has all."""
 METRICS = (("dice", "Dice, higher is better"), ("ece", "ECE, lower is better"))
 NOTE = (
     "Means over the test cases. Brackets are 95 % intervals over {units} and training seeds. Dice"
     " is the overlap of predicted and true mask; HD95 the 95 % quantile of the distance between"
-    " their surfaces; ECE the expected calibration error, which is the mean over all pixels of"
-    " the gap between the predicted probability of a class and the share of pixels that belong to"
-    " it, in 15 bins of equal width."
+    " their surfaces, or the diagonal of the image where one of them is empty; ECE the expected"
+    " calibration error, the mean over all pixels of the gap between the predicted probability of"
+    " a class and the share of pixels that belong to it, in 15 bins of equal width."
 )
 METHOD = (
     "Dice and HD95 are computed per case and class, and have bootstrap-t intervals; ECE and the"
@@ -95,7 +97,7 @@ def section(tables: Catalog, names: CellNames) -> Section:
         note = Note(["No final trial has finished, so there are no results to rank."])
         return Section("leaderboard", "Leaderboard", [note])
     source = query(tables, "leaderboard")
-    rows = [{**row, "memory": memory(row), "size": sample_size(row)} for row in board]
+    rows = [{**row, "memory": memory(row), "size": _size(row)} for row in board]
     external = any(row["trained_on"] != row["task"] for row in rows)
     first = (TASK, TRAINED_ON, ARM) if external else (TASK, ARM)
     of_dice, of_ece = (
@@ -107,6 +109,7 @@ def section(tables: Catalog, names: CellNames) -> Section:
         Note(caveats(board), bullets=True),
         *first_charts(of_dice, MOST_CHARTS, f"Dice of {len(of_dice) - MOST_CHARTS} more tasks"),
         *folded("ECE of every arm", of_ece),
+        Fold("What the arms are", [arms_table(board, source)]),
         Fold("Further metrics, cost and method", [Note([METHOD]), _further(rows, first, source)]),
     ]
     sentences = baseline_comparisons(tables, board)
@@ -115,6 +118,10 @@ def section(tables: Catalog, names: CellNames) -> Section:
     if sentences:
         blocks.append(Fold(title, [note, Note(sentences, bullets=True)]))
     return Section("leaderboard", "Leaderboard", blocks, list(names.styles(board)))
+
+
+def _size(row: Mapping[str, Any]) -> str:
+    return sample_size(row, case_noun(row))
 
 
 def _further(rows: list[dict[str, Any]], first: Sequence[Column], source: str) -> Table:
@@ -127,31 +134,6 @@ def _units(board: list[dict[str, Any]]) -> str:
     return "cases" if all(few) else "cases or groups" if any(few) else "groups"
 
 
-def caveats(board: Sequence[Mapping[str, Any]]) -> list[str]:
-    """Return what the intervals do not cover, and why they are wide: seeds and groups."""
-    sentences: list[str] = []
-    fewest = min(row["seeds"] for row in board)
-    if fewest == 1:
-        sentences.append(
-            "With one training seed, an interval is that of the trained network: nothing is known"
-            " about how much another training would differ."
-        )
-    elif fewest <= FEW_SEEDS:
-        sentences.append(
-            f"With {fewest} training seeds, the spread between seeds enters the interval of Dice"
-            f" {student(fewest - 1):.1f}-fold (Student's t; 2-fold with many seeds), so that it can"
-            " be wide."
-        )
-    few = {row["task"]: row["groups"] for row in board if row["groups"] < FEWEST}
-    if few:
-        listed = ", ".join(f"{readable(task)} ({plural(n, 'group')})" for task, n in few.items())
-        sentences.append(
-            f"Intervals and tests do not extend to other patients: {listed}. Fewer than {FEWEST}"
-            " groups allow no statement at 95 %, so cases are treated as independent."
-        )
-    return sentences
-
-
 def _chart(
     names: CellNames, board: list[dict[str, Any]], task: str, metric: str, title: str, source: str
 ) -> Chart:
@@ -159,7 +141,7 @@ def _chart(
     arms.sort(key=lambda r: r[metric], reverse=metric == "dice")
     rows = [interval_row(r["series"], r["series"], r, metric) for r in arms[:MAX_ARMS]]
     omitted = f" The best {MAX_ARMS} of {len(arms)} arms." if len(arms) > MAX_ARMS else ""
-    size = f"{sample_size(arms[0])} and {plural(arms[0]['seeds'], 'seed')}" if arms else "no cases"
+    size = f"{_size(arms[0])} and {plural(arms[0]['seeds'], 'seed')}" if arms else "no cases"
     return Chart(
         f"leaderboard-{task}-{metric}",
         f"{readable(task)}: {title}",

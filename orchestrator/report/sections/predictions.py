@@ -21,10 +21,12 @@ if TYPE_CHECKING:
 PLACE = 90
 MAX_ARMS = 6
 """Arms per task: the first on the leaderboard."""
+VISIBLE = 0.02 * 255
+"""The least mean grey level of a mask that shows anything."""
 MAX_BYTES = 1_500_000
 """Images on the page, so that it can be sent by mail."""
 BRIEF = (
-    "The first test case of each task with foreground, not selected by result: the predicted"
+    "The first test case of each task with 2 % of foreground, not selected by result: the predicted"
     " probability of every arm, white where it is ½ or more."
 )
 NOTE = (
@@ -69,8 +71,9 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
 
 
 def _brief(names: CellNames, task: str, task_samples: list[Sample]) -> Strip:
-    """Return image, true mask and every arm's mean, of the first case with foreground."""
-    first = next((s for s in task_samples if _foreground(s)), task_samples[0])
+    """Return image, true mask and every arm's mean, of the first case with enough foreground."""
+    most = max(task_samples, key=_foreground)
+    first = next((s for s in task_samples if _foreground(s) >= VISIBLE), most)
     pictures = [
         _picture(first.stills[kind], label)
         for kind, label in CASE_KINDS.items()

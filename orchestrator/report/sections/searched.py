@@ -28,7 +28,6 @@ COLUMNS = (
 
 def section(tables: Catalog, names: CellNames) -> Section | None:
     """Return a chart of all search trials, and a table with the best of each cell first."""
-    del names  # search trials have no arm on the leaderboard
     rows = search_trials(tables)
     if not rows:
         return None
@@ -73,9 +72,23 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
     blocks: list[Block] = [
         Note(["The values that the search chose for the final trials:"]),
         Note(listed[:MOST_CELLS], bullets=True),
+        Note(_without_search(tables, names, rows)),
         Fold(f"All {len(rows)} search trials", [chart, Table("searched", COLUMNS, rows, source)]),
     ]
     return Section("searched", "Parameter search", blocks, distinct(points))
+
+
+def _without_search(tables: Catalog, names: CellNames, rows: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence on the networks that had no search, which a comparison has to consider."""
+    searched = {(row["study"], row["cell"]) for row in rows}
+    others = dict.fromkeys(
+        names(row["study"], row["cell"])
+        for row in tables["leaderboard"].to_pylist()
+        if (row["study"], row["cell"]) not in searched and not names.is_trivial(row)
+    )
+    if not others:
+        return []
+    return [f"Trained without a search, with the settings of the study: {', '.join(others)}."]
 
 
 def search_trials(tables: Catalog) -> list[dict[str, Any]]:

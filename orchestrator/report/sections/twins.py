@@ -34,11 +34,12 @@ BRIEF = (
     " seeds; marks show in which costs the two are equal."
 )
 NOTE = (
-    "Differences are diffusion minus its feed-forward twin, over the same cases and seeds. At test"
-    " time, the comparison is fair with a twin that makes equally many network passes; in training,"
-    " with a twin that was trained for equally many device-seconds. The charts mark which of the"
-    " two costs are equal (device-seconds within 10 %). The p value is computed as in the paired"
-    " comparisons."
+    "Differences are diffusion minus its feed-forward twin, over the same cases and seeds. At"
+    " test time, the comparison is fair with a twin that makes equally many network passes; in"
+    " training, with a twin that was trained for equally many device-seconds. The charts mark"
+    " which of the two costs are equal (device-seconds within 10 %). The p value is computed as"
+    " in the paired comparisons, and adjusted over the pairs of this section alone, so that it"
+    " can be smaller than the one there."
 )
 COLUMNS = (
     Column("task", "Task"),
