@@ -194,7 +194,8 @@ def _remedy(tables: Catalog, margin: Margin, cells: Mapping[tuple[str, str], Fin
         return "the arms have equal results"
     design = Design(units, seeds, row["family"])
     needed = more_units(spread_of(table), design, row["difference"])
-    unit = "cases" if row["groups"] < FEWEST else "groups"
+    noun = case_noun({"settings": pair[0].trials.iloc[0]["config"]})
+    unit = f"{noun}s" if row["groups"] < FEWEST else "groups"
     more_seeds = "" if seeds > 1 else ", and more than one seed to cover the training's chance"
     if needed is None:
         return (

@@ -63,6 +63,18 @@ def test_it_opens_from_disk_without_a_complaint_or_a_request(
     assert found.page.locator("h2").count() >= 3
 
 
+def test_a_page_is_short_until_its_folds_are_opened(
+    ledger: Ledger, tmp_path: Path, opened: Open
+) -> None:
+    write_page(several, ledger, tmp_path)
+    found = opened(tmp_path / "report.html")
+    height = "document.documentElement.scrollHeight"
+    short = found.page.evaluate(height)
+    assert short < 5000
+    found.read()
+    assert found.page.evaluate(height) > 1.3 * short
+
+
 def test_a_thousand_trials_are_a_page_that_can_be_sent(
     ledger: Ledger, tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -26,8 +26,9 @@ VISIBLE = 0.02 * 255
 MAX_BYTES = 1_500_000
 """Images on the page, so that it can be sent by mail."""
 BRIEF = (
-    "The first test case of each task with 2 % of foreground, not selected by result: the predicted"
-    " probability of every arm, white where it is ½ or more."
+    "One test case per task, not selected by result: the first of the recorded ones with at least"
+    " 2 % of foreground, or else the one with the most. The predicted probability of every arm is"
+    " white where it is ½ or more."
 )
 NOTE = (
     "The first test cases of each task by name (not selected by result), as predicted by the first"
