@@ -149,7 +149,18 @@ class Uniform(Searched):
         if self.step is None:
             return rng.uniform(self.low, self.high)
         steps = rng.randrange(round((self.high - self.low) / self.step) + 1)
-        return min(self.low + steps * self.step, self.high)
+        return on_step(self.low + steps * self.step, self.low, self.step)
+
+
+def on_step(value: float, low: float, step: float) -> float:
+    """Return the nearest of low, low + step, …, as it is written in decimals.
+
+    Floating-point sums differ from it, so that a config that names the value would be another one.
+
+    >>> 2 * 0.3 + 0.3, on_step(2 * 0.3 + 0.3, 0, 0.3)
+    (0.8999999999999999, 0.9)
+    """
+    return float(Decimal(str(low)) + round((value - low) / step) * Decimal(str(step)))
 
 
 @dataclass(frozen=True, repr=False)

@@ -23,6 +23,7 @@ from orchestrator.planning.plan import Plan
 from orchestrator.planning.selection import Standing
 from orchestrator.search.history import PastTrial, SearchHistory
 from search_spaces import Choice, Integer, Parameter, Search, Uniform, walk
+from search_spaces._domains import on_step
 from search_spaces._parameters import Values
 from trainables.runtime.seeding import generator
 from trainables.schemas import Outcome
@@ -33,6 +34,49 @@ from failed trials."""
 MAX_ATTEMPTS = 500
 """After so many invalid suggestions in a row, the search ends."""
 _STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
+
+
+class _TPESampler(optuna.samplers.TPESampler):
+    """Optuna's sampler, which suggests a range's steps as they are written in decimals."""
+
+    def sample_relative(
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,
+        search_space: dict[str, BaseDistribution],
+    ) -> dict[str, Any]:
+        values = super().sample_relative(study, trial, search_space)
+        return {name: _on_step(value, search_space[name]) for name, value in values.items()}
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        value = super().sample_independent(study, trial, param_name, param_distribution)
+        return _on_step(value, param_distribution)
+
+
+class _RandomSampler(optuna.samplers.RandomSampler):
+    """The same for random draws."""
+
+    def sample_independent(
+        self,
+        study: optuna.Study,
+        trial: optuna.trial.FrozenTrial,
+        param_name: str,
+        param_distribution: BaseDistribution,
+    ) -> Any:
+        value = super().sample_independent(study, trial, param_name, param_distribution)
+        return _on_step(value, param_distribution)
+
+
+def _on_step(value: Any, distribution: BaseDistribution) -> Any:
+    if isinstance(distribution, FloatDistribution) and distribution.step is not None:
+        return on_step(value, distribution.low, distribution.step)
+    return value
 
 
 class CellSearch:
@@ -85,9 +129,9 @@ class CellSearch:
         key = (self._search.seed, self.cell.name, self._number, attempt, "optuna")
         seed = generator(*key).initial_seed() % 2**32
         if attempt >= TPE_ATTEMPTS:
-            return optuna.samplers.RandomSampler(seed=seed)
+            return _RandomSampler(seed=seed)
         startup = max(2, self._search.trials // 4)
-        return optuna.samplers.TPESampler(seed=seed, n_startup_trials=startup)
+        return _TPESampler(seed=seed, n_startup_trials=startup)
 
     def _affordable(self, values: Values) -> bool:
         """Whether values give a valid config within the limit on passes."""
