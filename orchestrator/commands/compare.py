@@ -58,6 +58,9 @@ def main(options: Namespace) -> int:
     found = paired.adjusted(found, *family)
     found = [{**row, "verdict": comparison(paired.advantage(row))} for row in found]
     deliver(pa.Table.from_pylist(found, schema=SCHEMA), options, HEADINGS)
+    same_data = all(left.data_hash == right.data_hash for left, right in compared)
+    if not found and same_data and (compared or options.other is not None):
+        _say("nothing is compared: the two sides have no test case of one task and seed in common")
     return 0 if found else 1
 
 

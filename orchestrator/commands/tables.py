@@ -15,6 +15,7 @@ from orchestrator.tables import compaction, delta_log, vacuum
 from orchestrator.tables.committer_lease import BusyError
 from orchestrator.tables.compaction_log import TABLES, batches
 from orchestrator.tables.integrity import Check
+from trainables.part import require
 
 
 def main(options: Namespace) -> int:
@@ -107,8 +108,15 @@ def rebuild(store: Store, options: Namespace) -> int:
 
 
 def gc(store: Store, options: Namespace) -> int:
-    """Delete objects that nothing needs, or only print them with ``--dry-run``."""
-    keep = timedelta(days=min(max(options.keep_days, 0.0), 36500.0))
+    """Delete objects that nothing needs, or only print them with ``--dry-run``.
+
+    Raises:
+        ValueError: ``--keep-days`` is negative or no number.
+    """
+    require(
+        options.keep_days >= 0, f"--keep-days {options.keep_days:g} must be a number of at least 0"
+    )
+    keep = timedelta(days=min(options.keep_days, 36500.0))
     counted, size = Counter[str](), Counter[str]()
     found = vacuum.collect(ledger_of(options), keep, dry_run=options.dry_run)
     for item in found:

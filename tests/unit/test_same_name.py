@@ -122,6 +122,21 @@ def test_a_name_of_an_arm_and_of_a_cell_of_another_arm_is_refused(
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("days", ["-1", "nan"])
+def test_garbage_is_kept_for_no_negative_time(inline: Segprint, days: str) -> None:
+    done = inline("tables", "gc", "--keep-days", days, "--dry-run")
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr == f"segprint: --keep-days {days} must be a number of at least 0\n"
+
+
+def test_a_comparison_without_a_common_case_says_so(inline: Segprint, ledger: Ledger) -> None:
+    for digest, study, seed in (("a", "s", 0), ("b", "s", 1), ("c", "t", 2), ("d", "t", 3)):
+        commit(ledger, digest * 16, "x", COUNTS, study=study, seed=seed)
+    done = inline("--store", ledger.store.url, "compare", "s", "t", "--json")
+    assert (done.returncode, json.loads(done.stdout)) == (1, [])
+    assert "no test case of one task and seed in common" in done.stderr
+
+
 def test_studies_count_the_trials_that_plan_and_status_count(
     inline: Segprint, tmp_path: Path
 ) -> None:
