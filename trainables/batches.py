@@ -22,6 +22,8 @@ class _Crop(NamedTuple):
     case: Case
     window: Window
     view: View
+    targets: Tensor
+    """The labels of the image that are trained on: uint8 [h, w]."""
 
 
 def draw(run: Run, step: int) -> Batch:
@@ -73,7 +75,18 @@ def _crops(run: Run, step: int, chosen: list[int], at: Tensor, turns: list[int])
     _centre_on_foreground(run, step, at, located)
     draws = generator(config.seed, step, "augment")
     seen = views(config.train.augment, turns, size, config.task.channels, draws)
-    return [_Crop(*place, view) for place, view in zip(located, seen, strict=True)]
+    targets = _targets(run, step, [case for case, _ in located])
+    return [_Crop(*crop, view, y) for crop, view, y in zip(located, seen, targets, strict=True)]
+
+
+def _targets(run: Run, step: int, cases: list[Case]) -> list[Tensor]:
+    """Return the labels of the global batch: of drawn annotators, or else the only ones."""
+    if run.config.train.annotator == "vote":
+        return [case.targets for case in cases]
+    draws = generator(run.config.seed, step, "annotator")
+    chosen = floats(torch.rand(len(cases), generator=draws, dtype=torch.float64))
+    each = [case.all_targets for case in cases]
+    return [y[int(u * len(y))] for y, u in zip(each, chosen, strict=True)]
 
 
 def _window(case: Case, at: Tensor, size: int) -> Window:
@@ -113,12 +126,12 @@ def _stacked(run: Run, crops: list[_Crop]) -> tuple[Tensor, Tensor]:
 
 def _cut(run: Run, crop: _Crop) -> tuple[Tensor, Tensor]:
     """Return the augmented image and labels of a crop."""
-    augment, (case, window, view) = run.config.train.augment, crop
+    augment, (case, window, view, targets) = run.config.train.augment, crop
     if augment.warps:
-        image, labels = warped(case.pixels, case.targets, window, view)
+        image, labels = warped(case.pixels, targets, window, view)
         image = image if case.norm is None else case.norm(image)
     else:
-        image, labels = case.patch(window), window.cut(case.targets[None])[0].byte()
+        image, labels = case.patch(window), window.cut(targets[None])[0].byte()
     if augment.colour > 0:
         image = image * view.gain[:, None, None] + view.offset[:, None, None]
     return turned(image, view.turn), turned(labels, view.turn)

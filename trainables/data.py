@@ -63,6 +63,12 @@ class Case:
     """The volume that the image is a slice of and is measured with; empty: it is a case alone."""
     spacing: tuple[float, ...] | None = None
     """Millimetres between slices, rows and columns, where they are known."""
+    annotations: Tensor | None = None
+    """uint8 [A, H, W], the labels of each of several annotators; ``labels`` are their vote."""
+    reduced_annotations: Tensor | None = None
+    """uint8 [A, h, w], as ``reduced``."""
+    annotators: tuple[str, ...] = ()
+    """The names of the annotators; none where there is one annotator."""
 
     @property
     def whole(self) -> str:
@@ -78,6 +84,18 @@ class Case:
     def targets(self) -> Tensor:
         """The labels at the size of the pixels: uint8 [h, w]."""
         return self.labels if self.reduced is None else self.reduced
+
+    @property
+    def all_annotations(self) -> Tensor:
+        """The labels of all annotators at native size: uint8 [A, H, W]."""
+        return self.labels[None] if self.annotations is None else self.annotations
+
+    @property
+    def all_targets(self) -> Tensor:
+        """The labels of all annotators at the size of the pixels: uint8 [A, h, w]."""
+        if self.annotations is None:
+            return self.targets[None]
+        return self.annotations if self.reduced_annotations is None else self.reduced_annotations
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -212,6 +230,9 @@ def _case(image: Image, norm: Norm, complete: bool) -> Case:
         complete,
         image.volume,
         image.spacing,
+        None if image.annotations is None else from_array(image.annotations),
+        None if image.annotation_targets is None else from_array(image.annotation_targets),
+        image.annotators,
     )
 
 
@@ -245,6 +266,8 @@ def _cut(case: Case, size: int) -> Iterator[Case]:
                 norm=case.norm,
                 complete=case.complete,
                 spacing=case.spacing if case.reduced is None else None,
+                annotations=_part(case.all_targets, window) if case.annotators else None,
+                annotators=case.annotators,
             )
 
 

@@ -51,7 +51,7 @@ class CalibrationRow(CaseKey, BinSums):
 
 
 class PairSums(TypedDict):
-    """Sums of IoU over pairs of masks (:func:`trainables.evaluation.diversity.row`)."""
+    """Sums over pairs of masks (:func:`trainables.evaluation.diversity.row`)."""
 
     truth_pairs: int
     member_pairs: int
@@ -61,10 +61,20 @@ class PairSums(TypedDict):
     annotation_iou_sum: float
     matched: int
     matched_iou_sum: float
+    truth_area_gap_sum: float
+    member_area_gap_sum: float
 
 
 class SampleRow(CaseKey, PairSums):
     """A row of ``samples``."""
+
+
+class AnnotatorRow(CaseKey, PixelCounts):
+    """A row of ``annotators``."""
+
+    annotator: str
+    dice_sum: float
+    dice_count: int
 
 
 class InstanceSums(TypedDict):
@@ -222,6 +232,7 @@ class Rows:
     cases: list[CaseRow] = field(default_factory=list[CaseRow])
     calibration: list[CalibrationRow] = field(default_factory=list[CalibrationRow])
     samples: list[SampleRow] = field(default_factory=list[SampleRow])
+    annotators: list[AnnotatorRow] = field(default_factory=list[AnnotatorRow])
     instances: list[InstanceRow] = field(default_factory=list[InstanceRow])
     surfaces: list[SurfaceRow] = field(default_factory=list[SurfaceRow])
     pictures: list[PictureRow] = field(default_factory=list[PictureRow])

@@ -1,4 +1,4 @@
-"""Arrow schemas of the result tables: additive rows in eight tables, pictures and logs.
+"""Arrow schemas of the result tables: additive rows in nine tables, pictures and logs.
 
 A row holds sums and counts; ratios, means and intervals are computed from Parquet. Rows are
 additive: the sum over tiles, ranks or members is the row of the union. A number that was not
@@ -12,7 +12,7 @@ from typing import Any, Literal, cast
 
 import pyarrow as pa
 
-SCHEMA_VERSION = 8
+SCHEMA_VERSION = 9
 
 BINS = 1200
 """Fine bins of the stored probability histogram, a multiple of 10, 15 and 20."""
@@ -120,8 +120,9 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("objects", pa.int64()),
         ]
     ),
-    # One row per case and foreground class: the diversity of the ensemble. Sums of IoU over all
-    # ordered pairs (a member with itself included), and over the best one-to-one matching.
+    # One row per case and foreground class: the diversity of the ensemble. Sums of IoU, and of the
+    # difference of the areas in pixels, over all ordered pairs (a member with itself included), and
+    # sums of IoU over the best one-to-one matching.
     "samples": pa.schema(
         [
             *_KEY,
@@ -134,6 +135,21 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("annotation_iou_sum", pa.float64()),
             ("matched", pa.int64()),
             ("matched_iou_sum", pa.float64()),
+            ("truth_area_gap_sum", pa.float64()),
+            ("member_area_gap_sum", pa.float64()),
+        ]
+    ),
+    # One row per case, foreground class and annotator of data with several annotators: pixels of
+    # the prediction against the annotator's mask, and their Dice (an empty mask of an empty
+    # annotation counts as 1).
+    "annotators": pa.schema(
+        [
+            *_KEY,
+            *_CASE,
+            ("annotator", pa.string()),
+            *_COUNTS,
+            ("dice_sum", pa.float64()),
+            ("dice_count", pa.int64()),
         ]
     ),
     # One row per case and foreground class of data with instances: instances found and missed.

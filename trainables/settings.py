@@ -50,6 +50,10 @@ class Train:
     control: Control = "none"
     """A control that applies in training and at test. A network trained with the noisy mask of
     another case samples from its own mask, which it has learnt to ignore."""
+    annotator: Literal["random", "vote"] = later("random")
+    """The mask of a data set with several annotators that is trained on: that of an annotator who
+    is drawn for each crop of each step, so that a diffusion model learns the distribution of their
+    masks, or their majority ``vote``."""
     precision: Literal["float32", "tf32", "bfloat16"] = "float32"
     """``tf32`` rounds the factors of products on a GPU to 10 bits, and is ``float32`` on a CPU;
     ``bfloat16`` uses autocast. Weights and optimiser stay in float32."""

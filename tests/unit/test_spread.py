@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainables.evaluation import diversity
+from trainables.metrics.area_crps import AreaCRPS
 from trainables.metrics.ged import GED
 from trainables.metrics.hm_iou import HungarianIoU
 
@@ -110,3 +111,33 @@ def test_counts_are_exact_at_the_size_of_a_slide() -> None:
     less = whole.clone()
     less[0, 0, 0] = False
     assert diversity.ious(whole, less).item() == (1001**2 - 1) / 1001**2
+
+
+def crps(members: Tensor, annotations: Tensor) -> float:
+    row = diversity.row(members, annotations)
+    return float(AreaCRPS().value({k: np.array([float(v)]) for k, v in row.items()})[0])
+
+
+@given(n=st.integers(1, 5), a=st.integers(1, 4), seed=st.integers(0, 500))
+def test_the_crps_of_the_area_is_the_integral_of_its_definition(n: int, a: int, seed: int) -> None:
+    """∫ (F(x) − 1{x ≥ y})² dx over whole areas, where both are steps (Gneiting & Raftery 2007)."""
+    s, y = masks(n, seed), masks(a, seed + 1000)
+    x = np.arange(10)
+    cumulative = (s.flatten(1).sum(1).numpy()[:, None] <= x).mean(0)
+    beyond = y.flatten(1).sum(1).numpy()[:, None] <= x
+    expected = ((cumulative - beyond) ** 2).sum(1).mean()
+    assert crps(s, y) == pytest.approx(expected, abs=1e-12)
+
+
+def test_members_like_the_annotators_are_better_than_their_vote_or_one_of_them() -> None:
+    """Three annotators draw rows 1, 1–2 and 1–3 of a square; the vote is the second of them."""
+    annotations = torch.zeros(3, 3, 3, dtype=torch.bool)
+    for k in range(3):
+        annotations[k, : k + 1] = True
+    assert ged(annotations, annotations) == pytest.approx(0.0, abs=1e-12)
+    assert hm_iou(annotations, annotations) == 1.0
+    # E|a − A| = 3·8/9, of which half is the spread of the members.
+    assert crps(annotations, annotations) == pytest.approx(3 * 8 / 18)
+    for one in annotations.split(1):
+        assert ged(one, annotations) > 0.1
+        assert crps(one, annotations) > crps(annotations, annotations)

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
-from collections.abc import Generator, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar, NamedTuple
 
@@ -12,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.datasets import Located, Problem, Raster, Source, check_names
+from trainables.decoding.annotators import annotated
 from trainables.decoding.images import compact
 from trainables.decoding.labels import (
     Legend,
@@ -23,12 +23,20 @@ from trainables.decoding.labels import (
 )
 from trainables.decoding.latest import Latest
 from trainables.decoding.layout import IMAGES, MASKS, by_key
-from trainables.decoding.matching import by_case, matched, unread
+from trainables.decoding.matching import annotator_sets, by_case, matched, unread, without
 from trainables.decoding.pairs import Pair, settled
 from trainables.decoding.splits import with_split_file
 from trainables.decoding.tree import File, Tree
-from trainables.decoding.volumes import AXES, SUFFIXES, length, on_one_grid, read_voxels, sides
-from trainables.labels import IGNORE
+from trainables.decoding.volumes import (
+    AXES,
+    SUFFIXES,
+    Voxels,
+    length,
+    on_one_grid,
+    read_voxels,
+    sides,
+)
+from trainables.labels import IGNORE, vote
 from trainables.part import require
 from trainables.part_fields import later
 
@@ -105,7 +113,8 @@ class NIfTI(Located):
                 yield item
                 continue
             pair, group, split = item
-            volume = Volume(tuple(channels[pair.image.path]), pair.mask)
+            masks = (pair.mask, *pair.more)
+            volume = Volume(tuple(channels[pair.image.path]), masks, pair.annotators)
             try:
                 wanted = self._slices(volume, load)
             except (ValueError, OSError) as error:
@@ -136,8 +145,16 @@ class NIfTI(Located):
         seen = compact(np.ascontiguousarray(upright(arrays.pixels, self.axis + 1)))
         labels = np.ascontiguousarray(upright(arrays.labels, self.axis))
         white = arrays.white if (labels == 1).any() else None
+        annotations = arrays.annotations
+        if annotations is not None:
+            annotations = np.ascontiguousarray(upright(annotations, self.axis + 1))
         return Raster(
-            seen, labels, notes=arrays.notes, white=white, spacing=self._spacing(arrays.sides)
+            *(seen, labels),
+            notes=arrays.notes,
+            white=white,
+            spacing=self._spacing(arrays.sides),
+            annotations=annotations,
+            annotators=volume.annotators,
         )
 
     def _spacing(self, sides: tuple[float, ...]) -> tuple[float, float, float]:
@@ -152,14 +169,12 @@ class NIfTI(Located):
             ValueError: a file is bad, or image, channels and mask do not lie on one grid.
         """
         first, *others = [read_voxels(f) for f in volume.images]
-        with _of_mask(volume):
-            mask = read_voxels(volume.mask)
-            if mask.values.ndim != 3:
-                raise ValueError(f"is {mask.values.shape} voxels, must have 3 dimensions")
-            legend = Legend(self.classes, self.values)
-            labels = to_labels(mask.values, legend)
-        notes = [*first.notes, *on_one_grid(first, mask, "its mask")]
-        notes += [f"its mask {volume.mask.path} {note}" for note in mask.notes]
+        legend = Legend(self.classes, self.values)
+        masks = [_mask(file, legend) for file in volume.masks]
+        notes = list(first.notes)
+        for file, (mask, _) in zip(volume.masks, masks, strict=True):
+            notes += on_one_grid(first, mask, "its mask")
+            notes += [f"its mask {file.path} {note}" for note in mask.notes]
         images = [first.values]
         if first.values.ndim == 4:
             images = list(np.moveaxis(first.values, 3, 0))
@@ -172,8 +187,11 @@ class NIfTI(Located):
             raise ValueError(f"has {len(images)} channels, must have modalities={self.modalities}")
         pixels = np.stack(images)
         windowed = _windowed(pixels, self.window_low, self.window_high)
-        white = is_white(mask.values, labels, legend)
-        return Arrays(windowed, labels, tuple(notes), white, sides(first))
+        layers = [labels for _, labels in masks]
+        annotations = np.stack(layers) if len(layers) > 1 else None
+        labels = layers[0] if annotations is None else vote(annotations)
+        white = is_white(masks[0][0].values, masks[0][1], legend)
+        return Arrays(windowed, labels, tuple(notes), white, sides(first), annotations)
 
 
 @dataclass(frozen=True)
@@ -182,7 +200,9 @@ class Volume:
 
     images: tuple[File, ...]
     """A file per channel, or one."""
-    mask: File
+    masks: tuple[File, ...]
+    """One, or one per annotator."""
+    annotators: tuple[str, ...] = ()
 
 
 class Arrays(NamedTuple):
@@ -196,6 +216,8 @@ class Arrays(NamedTuple):
     white: bool | None
     sides: tuple[float, ...]
     """The millimetres of a voxel along x, y and z."""
+    annotations: NDArray[np.uint8] | None
+    """[A, X, Y, Z], the labels of several annotators."""
 
 
 def _windowed(pixels: NDArray[Any], low: float | None, high: float | None) -> NDArray[Any]:
@@ -208,25 +230,35 @@ def _windowed(pixels: NDArray[Any], low: float | None, high: float | None) -> ND
     return pixels.clip(*(pixels.dtype.type(b) for b in bounds))
 
 
-@contextlib.contextmanager
-def _of_mask(volume: Volume) -> Generator[None]:
-    """Says of what is wrong in the mask that it is the mask's."""
+def _mask(file: File, legend: Legend) -> tuple[Voxels, NDArray[np.uint8]]:
+    """A mask as it was read, and its labels [X, Y, Z].
+
+    Raises:
+        ValueError: the mask is bad; it is named as the mask.
+    """
     try:
-        yield
+        mask = read_voxels(file)
+        if mask.values.ndim != 3:
+            raise ValueError(f"is {mask.values.shape} voxels, must have 3 dimensions")
+        return mask, to_labels(mask.values, legend)
     except ValueError as error:
-        raise ValueError(f"its mask {volume.mask.path} {error}") from error
+        raise ValueError(f"its mask {file.path} {error}") from error
 
 
 def _volumes(tree: Tree) -> tuple[dict[str, list[File]], Iterator[Pair | Problem]]:
     """The channels of each case by its first file, and that file with the case's mask."""
     masks = by_key(tree, MASKS, SUFFIXES)
-    first, channels, odd = by_case(by_key(tree, IMAGES, SUFFIXES), masks)
+    by_person, odd_annotators = annotated(tree, SUFFIXES, masks)
+    sets = annotator_sets(by_person)
+    masks = without(masks, sets)
+    first, channels, odd = by_case(by_key(tree, IMAGES, SUFFIXES), {*masks, *sets})
 
     def pairs() -> Iterator[Pair | Problem]:
         yield from unread(tree, SUFFIXES)
         yield from odd.values()
+        yield from odd_annotators
         image_is = f"volume {' or '.join(SUFFIXES)} in a folder named {', '.join(IMAGES)}"
-        for item in matched(first, masks, tree, image_is=image_is):
+        for item in matched(first, masks, tree, image_is=image_is, sets=sets):
             if isinstance(item, Problem) or item.image.path not in odd:
                 yield item
 

@@ -29,8 +29,11 @@ from trainables.runtime.heartbeat import beat
 
 ALIGN = 64
 """Every array begins at a multiple of so many bytes."""
-ARRAYS = ("pixels", "labels", "instances", "targets", "points")
-FACTS = ("name", "group", "split", "volume", "spacing")
+ARRAYS = (
+    *("pixels", "labels", "instances", "targets", "points"),
+    *("annotations", "annotation_targets"),
+)
+FACTS = ("name", "group", "split", "volume", "spacing", "annotators")
 NEW = ".new-"
 """Prefix of the name of a folder that is not complete."""
 PATIENCE = 2.0
@@ -205,8 +208,10 @@ def _opened(folder: Path) -> Loaded:
     for entry in facts["images"]:
         parts = {name: view(entry[name]) for name in ARRAYS if name in entry}
         parts.setdefault("targets", parts["labels"])
-        spacing = None if entry["spacing"] is None else tuple(entry["spacing"])
-        images.append(Image(**{k: entry[k] for k in FACTS} | {"spacing": spacing}, **parts))
+        facts_of_image = {k: entry[k] for k in FACTS} | {"annotators": tuple(entry["annotators"])}
+        if entry["spacing"] is not None:
+            facts_of_image["spacing"] = tuple(entry["spacing"])
+        images.append(Image(**facts_of_image, **parts))
     return Loaded(
         images,
         np.array(facts["mean"]),

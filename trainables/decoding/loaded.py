@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from trainables.decoding.downscale import reduced
+from trainables.decoding.downscale import reduced, reduced_labels
 from trainables.interfaces.dataset import SPLITS, Dataset, Raster, Source, Split
 from trainables.labels import IGNORE
 
@@ -40,6 +40,12 @@ class Image:
     """The volume that it is a slice of; empty: none."""
     spacing: tuple[float, float, float] | None = None
     """Millimetres between slices, rows and columns (:class:`Raster`)."""
+    annotations: NDArray[np.uint8] | None = None
+    """[A, H, W], the labels of each annotator at native size; None where there is one annotator."""
+    annotation_targets: NDArray[np.uint8] | None = None
+    """[A, h, w], the annotations at the size of reduced pixels; None where nothing was reduced."""
+    annotators: tuple[str, ...] = ()
+    """The names of the annotators, in the order of ``annotations``."""
 
 
 @dataclass(frozen=True)
@@ -73,13 +79,18 @@ class Tally:
             instances = np.where(labels == IGNORE, 0, instances)
         about = f"{source.name}|{source.group}|{source.split}|{pixels.shape}|{pixels.dtype}"
         self.content.update(about.encode())
-        for array in (pixels, labels, instances):
+        annotations = raster.annotations
+        for array in (pixels, labels, instances, annotations):
             if array is not None:
                 self.content.update(np.ascontiguousarray(array).data)
         counts = class_counts(labels, len(self.dataset.classes)).tolist()
         known = self.pixels[source.split]
         self.pixels[source.split] = [a + b for a, b in zip(known, counts, strict=True)]
         pixels, targets = reduced(pixels, labels, self.dataset.longest)
+        annotation_targets = None
+        if annotations is not None and targets.shape != labels.shape:
+            size = (targets.shape[0], targets.shape[1])
+            annotation_targets = np.stack([reduced_labels(one, size) for one in annotations])
         if source.split == "train":
             self._statistics(pixels)
             counts = class_counts(targets, len(self.dataset.classes))
@@ -89,6 +100,7 @@ class Tally:
             *(source.name, source.group, source.split),
             *(pixels, labels, instances, targets, points),
             *(source.volume, raster.spacing),
+            *(annotations, annotation_targets, names_of_annotators(raster)),
         )
 
     def _statistics(self, pixels: Array) -> None:
@@ -124,6 +136,13 @@ class Tally:
             self.pixels,
             self.content.hexdigest()[:16],
         )
+
+
+def names_of_annotators(raster: Raster) -> tuple[str, ...]:
+    """Return the names of the annotators, or their numbers where the data set names none."""
+    if raster.annotations is None:
+        return ()
+    return raster.annotators or tuple(str(k + 1) for k in range(len(raster.annotations)))
 
 
 def class_counts(labels: NDArray[np.uint8], classes: int) -> NDArray[np.int64]:

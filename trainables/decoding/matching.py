@@ -8,6 +8,7 @@ from collections import Counter, defaultdict
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
+from trainables.decoding.annotators import annotated
 from trainables.decoding.images import SUFFIXES
 from trainables.decoding.labels import IGNORED, Legend
 from trainables.decoding.layout import (
@@ -49,6 +50,23 @@ class MaskSet(NamedTuple):
     files: tuple[File, ...]
     combine: Combine
     classes: tuple[int, ...] = ()
+    annotators: tuple[str, ...] = ()
+
+
+def annotator_sets(files: Mapping[Key, Mapping[str, File]]) -> dict[Key, MaskSet]:
+    """Masks of one annotator each; those of a single annotator are ordinary masks."""
+    return {
+        key: MaskSet(tuple(of.values()), "annotators", annotators=tuple(of))
+        if len(of) > 1
+        else MaskSet(tuple(of.values()), "one")
+        for key, of in files.items()
+    }
+
+
+def without(files: Keyed, sets: Mapping[Key, MaskSet]) -> Keyed:
+    """The files by key, without those that are in a set of masks."""
+    used = {file.path for of in sets.values() for file in of.files}
+    return {key: of for key, of in files.items() if of[0].path not in used}
 
 
 def paired(tree: Tree, legend: Legend) -> Iterator[Pair | Problem]:
@@ -58,20 +76,22 @@ def paired(tree: Tree, legend: Legend) -> Iterator[Pair | Problem]:
     ``images/a.jpg`` goes with ``masks/a.png`` and ``train/img/a.png`` with ``train/mask/a.png``.
     A mask may also be named ``a_mask``, ``a_seg``, ... (:data:`TAG`), beside its image or in a
     folder of masks; several, such as ``a_mask_1``, are parts of one. Masks in ``masks/1`` or
-    ``masks/NAME`` are of one class each. Where the only image of a folder has masks of other
+    ``masks/NAME`` are of one class each. Those in ``masks_1``, ``masks_2``, or in ``masks/rater1``,
+    ``masks/rater2`` are of one annotator each. Where the only image of a folder has masks of other
     names, each is of one object. ``a_0000`` is the first channel of ``a``.
     """
     images, masks = by_key(tree, IMAGES, SUFFIXES), by_key(tree, MASKS, SUFFIXES)
     if not images:
         images = _unsorted(tree)
-    sets = _tagged({**images, **masks}, images, masks)
-    sets |= _class_folders(images, masks, legend)
-    sets |= _objects(images, masks, sets)
-    used = {file.path for of in sets.values() for file in of.files}
-    images, masks = (
-        {key: files for key, files in side.items() if files[0].path not in used}
-        for side in (images, masks)
-    )
+    by_person, odd_annotators = annotated(tree, SUFFIXES, masks)
+    sets = annotator_sets(by_person)
+    images, masks = without(images, sets), without(masks, sets)
+    tagged = _tagged({**images, **masks}, images, masks)
+    tagged |= _class_folders(images, masks, legend)
+    tagged |= _objects(images, masks, tagged)
+    images, masks = without(images, tagged), without(masks, tagged)
+    sets = {**tagged, **sets}
+    yield from odd_annotators
     yield from _combined(sets)
     first, channels, odd = by_case(images, {*masks, *sets})
     yield from unread(tree, SUFFIXES)
@@ -89,6 +109,7 @@ def _combined(sets: Mapping[Key, MaskSet]) -> Iterator[Problem]:
         "union": "are united",
         "objects": "are read as one object each",
         "classes": "are read as one class each, by their folders",
+        "annotators": "are read as one annotator each, by their folders",
     }
     for combine, what in meaning.items():
         of = [s for s in sets.values() if s.combine == combine and len(s.files) > 1]
@@ -251,9 +272,13 @@ def matched(
             continue
         name, split = "/".join(key), split_of(mine[0].name)
         if key in sets:
-            (mask, *more), combine, classes = sets[key]
+            of = sets[key]
             yield Pair(
-                name, mine[0], mask, split, more=tuple(more), combine=combine, classes=classes
+                *(name, mine[0], of.files[0], split),
+                more=of.files[1:],
+                combine=of.combine,
+                classes=of.classes,
+                annotators=of.annotators,
             )
             continue
         theirs = masks.get(key, [])

@@ -16,12 +16,13 @@ from trainables.decoding.labels import Legend
 from trainables.decoding.mask_files import Labels, read_labels, read_objects
 from trainables.decoding.tree import File
 from trainables.interfaces.dataset import Problem, Raster, Source, Split
+from trainables.labels import vote
 
 SHARE = 0.2
 """The share of the groups without a split that goes to validation, and the share for test."""
-Combine = Literal["one", "union", "objects", "classes"]
+Combine = Literal["one", "union", "objects", "classes", "annotators"]
 """How the masks of an image become one: there is one; several parts of it; one per object, which
-are instances; one per class."""
+are instances; one per class; one per annotator, whose vote counts."""
 
 
 @dataclass(frozen=True)
@@ -43,6 +44,8 @@ class Pair:
     combine: Combine = "one"
     classes: tuple[int, ...] = ()
     """The class of each mask, where there is one per class."""
+    annotators: tuple[str, ...] = ()
+    """The annotator of each mask, where there is one per annotator."""
 
 
 Read = Callable[[Pair], Raster]
@@ -66,7 +69,7 @@ def _numbered(pair: Pair, channels: int) -> Raster:
         mask = read_objects(pair.mask)
     except ValueError as error:
         raise ValueError(f"its mask {pair.mask.path} {error}") from error
-    wrong = mismatch(picture, mask)
+    wrong = mismatch(picture, mask, pair.mask.path)
     if wrong is not None:
         raise ValueError(wrong)
     labels = (mask.values > 0).astype(np.uint8)
@@ -78,7 +81,8 @@ def _raster(pair: Pair, channels: int, legend: Legend) -> Raster:
     if pair.combine == "objects" and len(legend.classes) != 2:
         raise ValueError(f"has one mask per object, but the classes are {legend}")
     picture = _picture(pair, channels)
-    single = legend if pair.combine in ("one", "union") else Legend(("background", "object"))
+    one_per = pair.combine in ("objects", "classes")
+    single = Legend(("background", "object")) if one_per else legend
     masks = [_mask(file, single, picture) for file in (pair.mask, *pair.more)]
     files = zip((pair.mask, *pair.more), masks, strict=True)
     notes = [*picture.notes, *(f"its mask {f.path} {note}" for f, m in files for note in m.notes)]
@@ -95,8 +99,18 @@ def _raster(pair: Pair, channels: int, legend: Legend) -> Raster:
         if overlap:
             notes.append(f"has {overlap} pixels of several classes: the last class counts")
         return Raster(picture.pixels, labels, notes=tuple(notes))
+    white = masks[0].white
+    if pair.combine == "annotators":
+        return Raster(
+            picture.pixels,
+            vote(layers),
+            notes=tuple(notes),
+            white=white,
+            annotations=layers,
+            annotators=pair.annotators,
+        )
     union = _union(layers, pair)
-    return Raster(picture.pixels, union, notes=tuple(notes), white=masks[0].white)
+    return Raster(picture.pixels, union, notes=tuple(notes), white=white)
 
 
 def _picture(pair: Pair, channels: int) -> Picture:
@@ -118,7 +132,7 @@ def _mask(file: File, legend: Legend, picture: Picture) -> Labels:
         labels = read_labels(file, legend)
     except ValueError as error:
         raise ValueError(f"its mask {file.path} {error}") from error
-    wrong = mismatch(picture, labels)
+    wrong = mismatch(picture, labels, file.path)
     if wrong is not None:
         raise ValueError(wrong)
     return labels
@@ -164,12 +178,12 @@ def _by_class(
     return labels, int((counts > 1).sum())
 
 
-def mismatch(picture: Picture, labels: Labels) -> str | None:
+def mismatch(picture: Picture, labels: Labels, mask: str) -> str | None:
     """Return the rule that an image and a mask of different sizes break; None if they fit."""
     (height, width), (mask_height, mask_width) = picture.pixels.shape[1:], labels.values.shape
     if (height, width) == (mask_height, mask_width):
         return None
-    rule = f"is {width} x {height} pixels but its mask is {mask_width} x {mask_height}"
+    rule = f"is {width} x {height} pixels but its mask {mask} is {mask_width} x {mask_height}"
     if picture.orientation != labels.orientation and (width, height) == labels.values.shape:
         rule += "; its EXIF orientation turns it, so the mask must be drawn on the turned image"
     return rule

@@ -127,6 +127,8 @@ def fault(dataset: Dataset, raster: Raster) -> str | None:
     of_objects = labels.shape if instances is None else instances.shape
     classes = labels[labels != IGNORE] if dataset.ignores else labels
     most = int(classes.max(initial=0))
+    if (wrong := _fault_of_annotations(dataset, raster)) is not None:
+        return wrong
     rules = (
         (len(pixels) == dataset.channels, f"has {len(pixels)} channels, not {dataset.channels}"),
         (pixels.shape[1:] == labels.shape, f"is {pixels.shape[1:]} but its mask is {labels.shape}"),
@@ -136,6 +138,24 @@ def fault(dataset: Dataset, raster: Raster) -> str | None:
         (most < len(dataset.classes), f"has label {most}, beyond its classes {dataset.classes}"),
     )
     return next((rule for holds, rule in rules if not holds), None)
+
+
+def _fault_of_annotations(dataset: Dataset, raster: Raster) -> str | None:
+    """The first rule that the masks of several annotators break; None where they break none."""
+    labels, annotations, names = raster.labels, raster.annotations, raster.annotators
+    if annotations is None:
+        return f"names {len(names)} annotators but has no annotations" if names else None
+    if annotations.ndim != 3 or annotations.shape[1:] != labels.shape or not len(annotations):
+        return (
+            f"has annotations of shape {annotations.shape}, must be (annotators, *{labels.shape})"
+        )
+    if names and (len(names) != len(annotations) or len(set(names)) != len(names)):
+        return f"has {len(annotations)} annotations but the annotators {list(names)}"
+    kept = annotations[annotations != IGNORE] if dataset.ignores else annotations
+    most = int(kept.max(initial=0))
+    if most >= len(dataset.classes):
+        return f"has an annotation of label {most}, beyond its classes {dataset.classes}"
+    return None
 
 
 def decoded(sources: Iterable[Source]) -> Iterator[tuple[Source, Raster | Exception]]:

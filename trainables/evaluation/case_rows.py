@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Hashable, Iterator, Mapping, Sequence
 from typing import Any, TypeVar, cast
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,8 @@ from trainables.data import Case
 from trainables.datasets import Split
 from trainables.evaluation import diversity, instances, surfaces
 from trainables.evaluation.counts import counts, histogram
-from trainables.rows import CaseKey, Rows
+from trainables.metrics.dice import Dice
+from trainables.rows import AnnotatorRow, CaseKey, Rows
 
 T = TypeVar("T")
 
@@ -90,13 +92,24 @@ class CaseRows:
             row["objects"] = numbers[row["class"]]
 
     def _add_diversity(self, rows: Rows) -> None:
-        """Add the IoU between the members of the ensemble, and between them and the annotation."""
-        labels = self._labels()
-        which = masks.counted(labels)
-        predicted, truth = _joined(self._members, 1)[:, which], labels[which]
+        """Add the differences between the members of the ensemble, and those to the annotations."""
+        annotations = self._annotations()
+        which = masks.counted(annotations).all(0) & masks.counted(self._labels())
+        members, true = _joined(self._members, 1)[:, which], annotations[:, which]
         for k, key in self._keys():
-            sums = diversity.row(predicted == k, (truth == k)[None])
-            rows.samples.append({**key, **sums})
+            rows.samples.append({**key, **diversity.row(members == k, true == k)})
+        if names := self._slices[0].annotators:
+            self._add_annotators(rows, dict(zip(names, true, strict=True)), which)
+
+    def _add_annotators(self, rows: Rows, labels: Mapping[str, Tensor], which: Tensor) -> None:
+        """Add the counts of the prediction against each annotator, by name."""
+        predicted = _joined(self._predicted, 0)[which]
+        for k, key in self._keys():
+            for annotator, true in labels.items():
+                sums = counts(predicted == k, true == k)
+                dice = float(Dice().value({c: np.array(n, float) for c, n in sums.items()}))
+                row = {**key, "annotator": annotator, **sums, "dice_sum": dice, "dice_count": 1}
+                rows.annotators.append(cast("AnnotatorRow", row))
 
     def _add_instances(self, rows: Rows) -> None:
         """Add the instances that the prediction found, for a case with true instances."""
@@ -131,6 +144,10 @@ class CaseRows:
     def _labels(self) -> Tensor:
         """Return the true labels, uint8 [H, W] or [D, H, W]."""
         return _joined([case.labels for case in self._slices], 0)
+
+    def _annotations(self) -> Tensor:
+        """Return the labels of all annotators, uint8 [A, H, W] or [A, D, H, W]; A may be 1."""
+        return _joined([case.all_annotations for case in self._slices], 1)
 
     def _instances(self) -> Tensor | None:
         """Return the true instances, int32 [H, W] or [D, H, W]; None where they are not known."""

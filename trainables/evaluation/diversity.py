@@ -16,13 +16,14 @@ EXACT = 1 << 22
 
 
 def row(members: Tensor, annotations: Tensor) -> PairSums:
-    """Return sums of IoU over pairs of masks of one class in one case.
+    """Return sums over pairs of masks of one class in one case, of IoU and of |area − area|.
 
     ``members`` is bool [N, ...], ``annotations`` bool [A, ...], of the same pixels. Sums run over
     all ordered pairs, a mask with itself included. For the matching both lists are repeated up to
     their least common multiple, so that each member and each annotation is in the same number of
     pairs.
     """
+    areas, true_areas = (masks.flatten(1).sum(1) for masks in (members, annotations))
     across = ious(members, annotations)
     matched = math.lcm(*across.shape)
     repeated = across.repeat_interleave(matched // len(members), 0)
@@ -36,7 +37,14 @@ def row(members: Tensor, annotations: Tensor) -> PairSums:
         "annotation_iou_sum": float(ious(annotations, annotations).sum()),
         "matched": matched,
         "matched_iou_sum": float(repeated[linear_sum_assignment(repeated, maximize=True)].sum()),
+        "truth_area_gap_sum": _gaps(areas, true_areas),
+        "member_area_gap_sum": _gaps(areas, areas),
     }
+
+
+def _gaps(left: Tensor, right: Tensor) -> float:
+    """Return the sum of |l − r| over all pairs."""
+    return float((left[:, None] - right).abs().sum())
 
 
 def ious(left: Tensor, right: Tensor) -> Tensor:

@@ -36,6 +36,11 @@ class Raster(NamedTuple):
     spacing: tuple[float, float, float] | None = None
     """Millimetres between slices, rows and columns of a volume; the first is 0 where slices do not
     lie at equal distances. None where unknown."""
+    annotations: NDArray[np.uint8] | None = None
+    """[A, H, W], the labels that each of several annotators gave; ``labels`` are their vote
+    (:func:`trainables.labels.vote`). None where there is one annotator."""
+    annotators: tuple[str, ...] = ()
+    """The names of the annotators, in the order of ``annotations``."""
 
 
 @dataclass(frozen=True)

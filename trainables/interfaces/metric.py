@@ -22,7 +22,9 @@ class Metric(Part):
     """
 
     kind: ClassVar[str] = "metrics"
-    table: ClassVar[Literal["cases", "calibration", "samples", "instances", "surfaces"]]
+    table: ClassVar[
+        Literal["cases", "calibration", "samples", "annotators", "instances", "surfaces"]
+    ]
     better: ClassVar[Literal["higher", "lower"]]
     pooled: ClassVar[bool]
     """Whether the value is computed over the pixels of all cases at once; else it is the mean over
