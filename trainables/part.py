@@ -32,7 +32,10 @@ from trainables.part_fields import BEFORE
 from trainables.trusted_files import check_trusted, parsing_stored_text
 
 HERE = Path(__file__).parent
-KINDS = ("datasets", "models", "modes", "schedules", "encodings", "weights", "samplers", "metrics")
+KINDS = (
+    *("datasets", "models", "modes", "schedules", "encodings", "weights", "losses", "samplers"),
+    "metrics",
+)
 
 T = TypeVar("T")
 Numbered = tuple[tuple[int, str], ...]
@@ -58,6 +61,15 @@ class Part(abc.ABC):
     def name(self) -> str:
         """The name of the file, which is the name of the part."""
         return type(self).__module__.rpartition(".")[2]
+
+
+def singular(kind: str) -> str:
+    """Return the name of one choice of a kind, for messages.
+
+    >>> singular("datasets"), singular("losses")
+    ('dataset', 'loss')
+    """
+    return kind.removesuffix("es" if kind.endswith("sses") else "s")
 
 
 def names(kind: str) -> list[str]:
@@ -101,14 +113,14 @@ def part_class(kind: str, name: str) -> type[Part]:
     if name.endswith(".py"):
         return _class_in_file(kind, name)
     if name not in names(kind):
-        raise unknown(kind.removesuffix("s"), name, names(kind))
+        raise unknown(singular(kind), name, names(kind))
     module = importlib.import_module(f"trainables.{kind}.{name}")
     return _only_class(module, module.__name__)
 
 
 def _class_in_file(kind: str, path: str) -> type[Part]:
     """Return the class in a user's file; its version is the hash of the file."""
-    what, file = kind.removesuffix("s"), Path(path).expanduser().absolute()
+    what, file = singular(kind), Path(path).expanduser().absolute()
     check_trusted(what, path)
     if not file.is_file():
         raise ValueError(f"{what} {path!r}: there is no such file")
@@ -139,7 +151,7 @@ def _only_class(module: types.ModuleType, where: str) -> type[Part]:
 
 def parse_part(kind: str, spec: object, where: str = "") -> Part:
     """Build a part from its plain form; errors name the path, the value and the choices."""
-    where = where or kind.removesuffix("s")
+    where = where or singular(kind)
     if isinstance(spec, str):
         spec = {spec: {}}
     if not isinstance(spec, Mapping) or len(cast("Mapping[str, object]", spec)) != 1:

@@ -15,8 +15,9 @@ from trainables.augment import turned, unturned
 from trainables.controls import Control
 from trainables.interfaces.mode import Batch, Mode, Prediction
 from trainables.interfaces.network import Ensemble, Network, Output, Ports
+from trainables.losses import Loss
 from trainables.part import require
-from trainables.part_fields import reading
+from trainables.part_fields import later, reading
 
 VIEWS = (0, 4, 2, 6, 1, 3, 5, 7)
 """Symmetries of the square in the order of the members: the first 2, 4 and 8 form groups."""
@@ -41,6 +42,8 @@ class Segmenter(Mode):
     """Weight of (1 − soft Dice)."""
     members: int = reading(1)
     """Symmetries of the square that the image is seen in; their mean is the prediction."""
+    added_loss: Loss | None = later(None)
+    """A further term of the loss, such as ``l1_ace``."""
 
     def __post_init__(self) -> None:
         require(self.dice_weight >= 0, f"dice_weight={self.dice_weight} must not be negative")
@@ -74,6 +77,9 @@ class Segmenter(Mode):
         if self.dice_weight > 0:
             p = self._probabilities(output)
             loss = loss + self.dice_weight * masks.soft_dice_loss(p, truth, labels)
+        if self.added_loss is not None:
+            value = self.added_loss.value(self._probabilities(output), truth, labels)
+            loss = loss + self.added_loss.weight * value
         return loss + auxiliary_loss(output, truth, labels)
 
     def predict(

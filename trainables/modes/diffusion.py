@@ -25,10 +25,11 @@ from trainables.diffusion import (
 )
 from trainables.encodings import Encoding
 from trainables.encodings.onehot import OneHot
+from trainables.losses import Loss
 from trainables.models import Features, Network, Output, Ports
 from trainables.modes import Batch, Mode, Prediction
 from trainables.part import require
-from trainables.part_fields import reading
+from trainables.part_fields import later, reading
 from trainables.runtime.seeding import generator
 from trainables.samplers import Estimate, Sampler
 from trainables.samplers.ddim import DDIM
@@ -52,7 +53,7 @@ class Diffusion(Mode):
     ``vlb_weight`` × the variational bound for a step of a ``timesteps``-step process with learned
     variance, given the estimate of x0 before ``clip``; or ``cross_entropy``, whose head gives
     logits of the mask, so the target must be x0. ``weight`` weights each noise level, and
-    ``dice_weight`` × (1 − soft Dice of x0) is added.
+    ``dice_weight`` × (1 − soft Dice of x0) is added, and ``added_loss`` of the same mask.
 
     With ``evidence`` the log-odds from a pixel's own noisy value are added to the logits in closed
     form, so that the network learns only the information of the image and of the other pixels. The
@@ -112,6 +113,8 @@ class Diffusion(Mode):
     """The time at which sampling from a guess starts."""
     sample_evidence: bool = reading(False, validation=True, before=True)
     """Whether ``evidence`` is added in sampling too; stored as true where it has no effect."""
+    added_loss: Loss | None = later(None)
+    """A further term of the loss of the estimated mask, such as ``l1_ace``."""
 
     def __post_init__(self) -> None:
         if not self.evidence or self.loss != "cross_entropy":
@@ -259,9 +262,12 @@ class Diffusion(Mode):
             raw = self._unclipped(output, x, log_snr)
             loss = loss + self.vlb_weight * self._bound(x0, raw, t, labels)
         truth = masks.to_channels(labels, classes)
-        if self.dice_weight > 0:
+        if self.dice_weight > 0 or self.added_loss is not None:
             p = self.encoding.classes(self.encoding.to_mask(estimate.x0), classes)
-            loss = loss + self.dice_weight * masks.soft_dice_loss(p, truth, labels)
+            if self.dice_weight > 0:
+                loss = loss + self.dice_weight * masks.soft_dice_loss(p, truth, labels)
+            if self.added_loss is not None:
+                loss = loss + self.added_loss.weight * self.added_loss.value(p, truth, labels)
         return loss + auxiliary_loss(output, truth, labels)
 
     def _bound(self, x0: Tensor, estimate: Estimate, t: Tensor, labels_BHW: Tensor) -> Tensor:
