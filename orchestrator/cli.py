@@ -279,6 +279,14 @@ def _results(at: Parsers) -> None:
         at[name].add_argument(
             "--version", type=int, metavar="N", help="read this version (see tables versions)"
         )
+    for name in ("query", "compare", "report", "export"):
+        at[name].add_argument(
+            "--metric",
+            action="append",
+            default=[],
+            metavar="FILE",
+            help="a .py file with a metric of your own, added to the views (repeatable)",
+        )
     at["trials"].add_argument(
         "--where", metavar="SQL", help="a condition, e.g. \"dice > 0.8 AND task LIKE 'nuclei%%'\""
     )

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, fields, replace
 from functools import cached_property, lru_cache
 from typing import Any, cast
 
-from trainables import controls, library_rules
+from trainables import contracts, controls, library_rules
 from trainables.datasets import Dataset
 from trainables.decoding.cache import content_hash
 from trainables.models import Model, Ports
@@ -237,4 +237,6 @@ def parse(spec: Mapping[str, object]) -> Config:
         ValueError: an unknown field or part, or a value outside its domain; names the path, the
             value, the rule and the choices.
     """
-    return parse_dataclass(Config, spec, "config")
+    config = parse_dataclass(Config, spec, "config")
+    contracts.check_users_parts(config)
+    return config

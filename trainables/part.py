@@ -130,6 +130,12 @@ def _class_in_file(kind: str, path: str) -> type[Part]:
     part = _only_class(module, f"{what} {path!r}")
     if part.kind != kind:
         raise ValueError(f"{what} {path!r} defines one of {part.kind}, not of {kind}")
+    missing = sorted(getattr(part, "__abstractmethods__", ()))
+    if missing:
+        raise ValueError(f"{what} {path!r}: {part.__name__} must define {', '.join(missing)}")
+    dataclass_params = vars(part).get("__dataclass_params__")
+    if dataclass_params is None or not dataclass_params.frozen:
+        raise ValueError(f"{what} {path!r}: {part.__name__} must be a @dataclass(frozen=True)")
     part.file = Location(file)
     if kind != "datasets":  # the content of a data set is hashed, not its reader
         part.version = hashlib.sha256(user_files.content(module)).hexdigest()[:12]
@@ -191,6 +197,11 @@ def parse_dataclass(cls: type[T], fields: object, where: str) -> T:
         return cls(**values)
     except ValueError as error:
         raise ValueError(f"{where}: {error}") from None
+    except Exception as error:
+        by_user = user_files.explained(error)
+        if by_user is None:
+            raise
+        raise ValueError(by_user) from error
 
 
 @functools.cache

@@ -5,6 +5,7 @@ The view has the name of the file. The file defines ``rows(tables: Catalog) -> p
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 from importlib import import_module
 from pathlib import Path
@@ -25,9 +26,37 @@ def names() -> list[str]:
     return sorted(p.stem for p in HERE.glob("*.py") if not p.stem.startswith("_"))
 
 
-def catalog(ledger: Ledger, studies: tuple[str, ...] = (), version: int | None = None) -> Catalog:
-    """All views over the studies of a ledger, or over some of them."""
-    return Catalog(ledger, functions(), studies, version)
+def catalog(
+    ledger: Ledger,
+    studies: tuple[str, ...] = (),
+    version: int | None = None,
+    metrics: tuple[str, ...] = (),
+) -> Catalog:
+    """All views over the studies of a ledger, or over some of them.
+
+    Raises:
+        ValueError: the file of one of the user's ``metrics`` breaks a rule.
+    """
+    return Catalog(ledger, functions(), studies, version, own_metrics(metrics))
+
+
+def own_metrics(paths: Iterable[str]) -> tuple[str, ...]:
+    """Check the metrics in users' files, which the views are to have in addition; return the paths.
+
+    Raises:
+        ValueError: a text is not the path of a file, or the file breaks a rule.
+    """
+    from orchestrator.heldout.metrics import load_metrics  # pandas takes a second to import
+
+    checked = tuple(dict.fromkeys(paths))
+    for path in checked:
+        if not path.endswith(".py"):
+            raise ValueError(
+                f"metric {path!r} must be the path of a .py file with a metric of your"
+                " own: the views have the others already"
+            )
+    load_metrics((), checked)
+    return checked
 
 
 def functions() -> dict[str, Analysis]:
@@ -35,14 +64,17 @@ def functions() -> dict[str, Analysis]:
     return {name: partial(_rows, name) for name in names()}
 
 
-def open_store(url: str, *studies: str, version: int | None = None) -> Catalog:
+def open_store(
+    url: str, *studies: str, version: int | None = None, metrics: Iterable[str] = ()
+) -> Catalog:
     """All committed results of a store, or those of some studies.
 
     ``url`` is a directory, that of a published study too, or ``s3://BUCKET/PREFIX``. ``version`` is
     the number of a compaction (``segprint tables versions``); the views then show the rows that
-    were in the tables after it.
+    were in the tables after it. ``metrics`` are paths of files with metrics of one's own, which
+    views of metrics then have too.
     """
-    return catalog(open_ledger(url), studies, version)
+    return catalog(open_ledger(url), studies, version, tuple(metrics))
 
 
 def _rows(name: str, tables: Catalog) -> pa.Table:

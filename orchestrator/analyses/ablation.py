@@ -43,11 +43,11 @@ def rows(tables: Catalog) -> pa.Table:
     a study that names a baseline, ``baseline`` marks the pairs that it asks for, of each other cell
     with the baseline as ``against``; they are a family of their own, and come first.
     """
-    return pa.Table.from_pylist(compared(tables, METRICS), schema=SCHEMA)
+    return pa.Table.from_pylist(compared(tables, (*METRICS, *tables.metrics)), schema=SCHEMA)
 
 
 def compared(tables: Catalog, metrics: Iterable[str]) -> list[dict[str, Any]]:
-    """The rows of the view, in any metrics."""
+    """The rows of the view, in any metrics, by name or path."""
     held_out = HeldOut(tables, load_metrics(metrics))
     by_task: dict[tuple[str, str], list[FinalCell]] = {}
     for cell in held_out.cells:

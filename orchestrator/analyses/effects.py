@@ -59,7 +59,7 @@ def rows(tables: Catalog) -> pa.Table:
     ``seeds``, ``images``, ``groups`` and ``units`` count what ``difference`` is computed from, at
     the baseline ``value``.
     """
-    held_out = HeldOut(tables, load_metrics(METRICS))
+    held_out = HeldOut(tables, load_metrics(METRICS, tables.metrics))
     by_task: dict[tuple[str, str], list[FinalCell]] = {}
     for cell in held_out.cells:
         by_task.setdefault((cell.study, cell.task), []).append(cell)

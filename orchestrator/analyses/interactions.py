@@ -48,7 +48,7 @@ def rows(tables: Catalog) -> pa.Table:
     one axis. Every block appears once, at most 100 of them per study and task. ``seeds``,
     ``images``, ``groups`` and ``units`` count what all four cells have.
     """
-    held_out = HeldOut(tables, load_metrics(METRICS))
+    held_out = HeldOut(tables, load_metrics(METRICS, tables.metrics))
     pairs = paired.Pairs(held_out)
     groups: dict[tuple[str, str], list[FinalCell]] = {}
     for cell in held_out.cells:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -10,6 +11,7 @@ import pyarrow as pa
 from orchestrator.heldout.final_cells import IDENTITY
 from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
 from orchestrator.statistics.estimates import columns
+from trainables.metrics import Metric
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
@@ -24,13 +26,16 @@ COSTS = (
 )
 
 
-def schema() -> pa.Schema:
-    """The columns of the view: the arm, every metric with its interval, and the costs."""
+def schema(metrics: Iterable[Metric] | None = None) -> pa.Schema:
+    """The columns of the view: the arm, each metric with its interval, and the costs.
+
+    The metrics are all that have a name, by default.
+    """
     keys = [(k, pa.string()) for k in IDENTITY]
     counts = [(k, pa.int64()) for k in ("seeds", "images", "groups", "passes_per_image")]
     costs = [(k, pa.float64()) for k in ("seconds_per_image", "train_device_seconds", *COSTS)]
     last = [("settings", pa.string()), ("trained_on", pa.string())]
-    values = interval_columns(metric.name for metric in load_metrics())
+    values = interval_columns(m.name for m in (load_metrics() if metrics is None else metrics))
     return pa.schema([*keys, *counts, *values, *costs, *last])
 
 
@@ -51,7 +56,7 @@ def rows(tables: Catalog) -> pa.Table:
     of the first trial as JSON. ``trained_on`` is the data set of the training, which differs from
     ``task`` in an external test.
     """
-    held_out = HeldOut(tables, load_metrics())
+    held_out = HeldOut(tables, load_metrics(None, tables.metrics))
     found: list[dict[str, Any]] = []
     for cell in held_out.cells:
         trials, first = cell.trials, cell.trials.iloc[0]
@@ -73,7 +78,7 @@ def rows(tables: Catalog) -> pa.Table:
             }
         )
     found.sort(key=lambda r: (r["study"], r["task"], -r.get("dice", -1.0)))
-    return pa.Table.from_pylist(found, schema=schema())
+    return pa.Table.from_pylist(found, schema=schema(held_out.metrics))
 
 
 def _known(mean: float) -> float | None:

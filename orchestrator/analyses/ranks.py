@@ -42,7 +42,7 @@ def rows(tables: Catalog) -> pa.Table:
     section 3.2.2). ``arm`` is the cell's name without its task, so that where a study crosses arms
     with, say, models, each combination is ranked. A task on which an arm has no result is left out.
     """
-    held_out = HeldOut(tables, load_metrics(METRICS))
+    held_out = HeldOut(tables, load_metrics(METRICS, tables.metrics))
     prefixes = common_prefixes(tables)
     studies: dict[str, dict[str, dict[str, FinalCell]]] = {}
     for cell in held_out.cells:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -19,11 +20,11 @@ OUTPUTS = (SAMPLE, BOUNDARY, "auxiliary", "blend")
 METRICS = ("dice", "iou", "ece")
 
 
-def schema() -> pa.Schema:
-    """The columns of the view."""
+def schema(metrics: Iterable[str] = METRICS) -> pa.Schema:
+    """The columns of the view, with those of the given metrics."""
     keys = [(k, pa.string()) for k in (*IDENTITY, "reading")]
     counts = [(k, pa.int64()) for k in ("seeds", "images", "groups")]
-    return pa.schema([*keys, *counts, *interval_columns(METRICS)])
+    return pa.schema([*keys, *counts, *interval_columns(metrics)])
 
 
 def rows(tables: Catalog) -> pa.Table:
@@ -38,7 +39,7 @@ def rows(tables: Catalog) -> pa.Table:
     groups of the reading, since a control may be run on some cases only. Dice, IoU and ECE have
     95 % intervals in ``_low`` and ``_high``.
     """
-    held_out = HeldOut(tables, load_metrics(METRICS))
+    held_out = HeldOut(tables, load_metrics(METRICS, tables.metrics))
     found: list[dict[str, Any]] = []
     for cell in held_out.cells:
         counted: dict[str, dict[str, int]] = {}
@@ -47,7 +48,7 @@ def rows(tables: Catalog) -> pa.Table:
         for reading in sorted(counted, key=_place):
             key = {**cell.identity, "reading": reading, **counted[reading]}
             found.append(key | columns(held_out.measure(cell, reading)))
-    return pa.Table.from_pylist(found, schema=schema())
+    return pa.Table.from_pylist(found, schema=schema(m.name for m in held_out.metrics))
 
 
 COUNTED = {"seeds": "digest", "images": "case", "groups": "group"}

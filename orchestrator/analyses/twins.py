@@ -43,7 +43,7 @@ def rows(tables: Catalog) -> pa.Table:
     they are unknown.
     """
     costs = {(r["study"], r["cell"]): _costs(r) for r in tables["leaderboard"].to_pylist()}
-    held_out = HeldOut(tables, load_metrics(METRICS))
+    held_out = HeldOut(tables, load_metrics(METRICS, tables.metrics))
     pairs = paired.Pairs(held_out)
     found: list[dict[str, Any]] = []
     for one, other in product(held_out.cells, repeat=2):

@@ -39,7 +39,7 @@ HEADINGS = {"difference_method": "method", "false_outperformance": "P(false)"}
 
 def main(options: Namespace) -> int:
     """Print one line per task, metric and pair; return 1 if there is no common test case."""
-    tables = catalog(ledger_of(options))
+    tables = catalog(ledger_of(options), metrics=tuple(options.metric))
     finals = list(final_cells(tables))
     one = _chosen(tables, finals, options.one)
     if options.other is None:
@@ -49,7 +49,7 @@ def main(options: Namespace) -> int:
         compared, family = _with_other(one, other, options), ("metric",)
     _name_shared_trials(compared)
     cells = [cell for pair in compared for cell in pair]
-    pairs = paired.Pairs(HeldOut(tables, load_metrics(), cells))
+    pairs = paired.Pairs(HeldOut(tables, load_metrics(None, tables.metrics), cells))
     found = [
         {"task": left.task, "one": _label(left), "other": _label(right), **pair.columns}
         for left, right in compared

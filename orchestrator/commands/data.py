@@ -14,6 +14,7 @@ from orchestrator.commands.options import setting
 from orchestrator.commands.output import emit, print_json, say
 from orchestrator.diagnostics.dataset_check import Row, walk
 from orchestrator.formatting import printable
+from trainables.contracts import check_users_parts
 from trainables.datasets import Dataset, Located
 from trainables.datasets.folder import Folder
 from trainables.decoding.tree import Tree, tree
@@ -150,7 +151,9 @@ def _fields(options: Namespace) -> dict[str, Any]:
 
 
 def _by_name(name: str, fields: Mapping[str, Any]) -> Dataset:
-    return cast("Dataset", parse_part("datasets", {name: fields}))
+    dataset = cast("Dataset", parse_part("datasets", {name: fields}))
+    check_users_parts(dataset)
+    return dataset
 
 
 def _written(dataset: Dataset) -> dict[str, Any]:

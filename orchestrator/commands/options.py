@@ -39,7 +39,8 @@ def catalog_of(options: Namespace) -> Catalog:
     ledger = ledger_of(options)
     for study in options.studies:
         require_study(ledger, study)
-    return catalog(ledger, tuple(options.studies), getattr(options, "version", None))
+    version, metrics = getattr(options, "version", None), getattr(options, "metric", ())
+    return catalog(ledger, tuple(options.studies), version, tuple(metrics))
 
 
 def require_study(ledger: Ledger, study: str) -> None:

@@ -11,6 +11,7 @@ from orchestrator.commands.output import deliver
 
 def main(options: Namespace) -> int:
     """Print the result of one SELECT, or write it to a file."""
-    result = catalog(ledger_of(options), version=options.version).sql(options.sql, hard=True)
+    tables = catalog(ledger_of(options), (), options.version, tuple(options.metric))
+    result = tables.sql(options.sql, hard=True)
     deliver(result, options)
     return 0

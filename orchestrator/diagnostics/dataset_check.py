@@ -12,7 +12,7 @@ from orchestrator.diagnostics.mask_checks import Case, Orientation, case_of, sus
 from trainables.datasets import SPLITS, Dataset, Problem, Raster, Source
 from trainables.decoding.images import ChannelsError
 from trainables.decoding.loaded import class_counts
-from trainables.decoding.rules import alike, among, decoded, fault, of_other_channels
+from trainables.decoding.rules import alike, among, decoded, fault, of_other_channels, scanned
 from trainables.decoding.tree import in_a_line
 from trainables.user_files import explained
 
@@ -51,15 +51,15 @@ def walk(dataset: Dataset) -> Found:
     """Read every file; a bad one is noted as a problem, and the others are still read."""
     found = Found()
     try:
-        scanned = list(dataset.scan())
+        items = list(scanned(dataset))
     except Exception as error:
         by_user = explained(error)
         if by_user is None and not isinstance(error, (ValueError, OSError)):
             raise
         found.problems.append(Problem(dataset.where, by_user or in_a_line(error)))
         return found
-    sources = [s for s in scanned if isinstance(s, Source)]
-    found.problems += [p for p in scanned if isinstance(p, Problem)]
+    sources = [s for s in items if isinstance(s, Source)]
+    found.problems += [p for p in items if isinstance(p, Problem)]
     found.problems += among(sources)
     parts: dict[str, _Part] = {split: _Part() for split in SPLITS}
     orientation = Orientation()

@@ -20,10 +20,44 @@ if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog
 
 
-def load_metrics(chosen: Iterable[str] | None = None) -> list[Metric]:
-    """The named metrics, or all, with their default settings."""
+_OWN: dict[str, Metric] = {}
+"""The metrics of users' files that this process has loaded, by their name in rows."""
+
+
+def load_metric(text: str) -> Metric:
+    """The metric of a name, or of the path of a user's file, with its default settings.
+
+    Raises:
+        ValueError: there is no such metric; the file breaks a rule of metrics, or has the name of
+            a metric of this program.
+    """
+    if not text.endswith(".py"):
+        return _OWN.get(text) or cast("Metric", parse_part("metrics", text))
+    from trainables import contracts  # it imports torch, which takes seconds
+
+    metric = cast("Metric", parse_part("metrics", text))
+    contracts.check(metric)
+    if metric.name in names("metrics"):
+        raise ValueError(f"metric {text!r}: there is another metric {metric.name}; rename the file")
+    _OWN[metric.name] = metric
+    return metric
+
+
+def load_metrics(chosen: Iterable[str] | None = None, more: Iterable[str] = ()) -> list[Metric]:
+    """The chosen metrics, by default all that have a name, and ``more`` by name or path.
+
+    Raises:
+        ValueError: as of :func:`load_metric`; two of them have one name.
+    """
     listed = names("metrics") if chosen is None else chosen
-    return [cast("Metric", parse_part("metrics", name)) for name in listed]
+    loaded = {text: load_metric(text) for text in [*listed, *more]}
+    by_name = {metric.name: text for text, metric in loaded.items()}
+    for text, metric in loaded.items():
+        if by_name[metric.name] != text:
+            raise ValueError(
+                f"metric {text!r}: {by_name[metric.name]!r} has the same name; rename one file"
+            )
+    return list(loaded.values())
 
 
 def interval_columns(numbers: Iterable[str]) -> list[tuple[str, pa.DataType]]:

@@ -6,7 +6,7 @@ import functools
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, NamedTuple, cast
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from orchestrator.heldout.contrasts import Contrast, Sides, contrast
 from orchestrator.heldout.final_cells import FinalCell
-from orchestrator.heldout.metrics import HeldOut, interval_columns
+from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metric
 from orchestrator.heldout.rows import SAMPLE, Cases, HeldOutRows, Indices, mean_of_classes
 from orchestrator.statistics.estimates import Estimate
 from orchestrator.statistics.multiple_testing import holm
@@ -26,7 +26,6 @@ from orchestrator.statistics.paired_tests import (
 )
 from orchestrator.statistics.verdicts import Evidence, Sign
 from trainables.metrics import Array, Metric
-from trainables.part import parse_part
 
 COUNTS = ("seeds", "images", "groups", "units")
 COLUMNS = [
@@ -201,8 +200,7 @@ def advantage(row: Mapping[str, Any]) -> Sign:
     """
     ends = [row[f"difference{end}"] for end in ("", "_low", "_high")]
     value, low, high = (math.nan if end is None else float(end) for end in ends)
-    metric = cast("Metric", parse_part("metrics", row["metric"]))
-    if metric.better == "lower":
+    if load_metric(row["metric"]).better == "lower":
         value, low, high = -value, -high, -low
     gain = Estimate(value, low, high, row["difference_method"])
     p = math.nan if row["p_holm"] is None else float(row["p_holm"])

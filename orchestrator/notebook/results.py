@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
-from orchestrator.analyses import functions
+from orchestrator.analyses import functions, own_metrics
 from orchestrator.commands.trials import listed
 from orchestrator.heldout.final_cells import frame
 from orchestrator.prediction.models import selected
@@ -73,11 +73,18 @@ class Figures:
         return self.html
 
 
-def open_store(url: str | None = None, *studies: str, version: int | None = None) -> Results:
+def open_store(
+    url: str | None = None,
+    *studies: str,
+    version: int | None = None,
+    metrics: Sequence[str] = (),
+) -> Results:
     """Return all committed results of a store, or those of some studies.
 
     ``url`` is a directory or ``s3://BUCKET/PREFIX``; None: that of :func:`default_store`.
     ``version`` is the number of a compaction (``segprint tables versions``); the views then show
-    the rows that were in the tables after it.
+    the rows that were in the tables after it. ``metrics`` are paths of files with metrics of one's
+    own, which the views of metrics then have too.
     """
-    return Results(open_ledger(url or default_store()), functions(), studies, version)
+    ledger = open_ledger(url or default_store())
+    return Results(ledger, functions(), studies, version, own_metrics(metrics))

@@ -6,8 +6,8 @@ import math
 from collections.abc import Collection
 from dataclasses import dataclass
 from functools import cached_property
-from typing import cast
 
+from orchestrator.heldout.metrics import load_metric
 from orchestrator.heldout.rows import SAMPLE, HeldOutRows
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.selection import Standing
@@ -16,7 +16,7 @@ from search_spaces import Search
 from trainables.config import Config
 from trainables.evaluation.predict import passes_per_image
 from trainables.metrics import Metric
-from trainables.part import names, parse_part, unknown
+from trainables.part import names, unknown
 
 COSTS = {
     "passes": "passes_per_image",
@@ -83,9 +83,10 @@ class Objectives:
         )
 
     @cached_property
-    def _metrics(self) -> list[Metric]:
+    def _metrics(self) -> dict[str, Metric]:
+        """The metrics by the name or path that the search gives."""
         chosen = [name for name in self.names if name not in COSTS and name != "dice"]
-        return [cast("Metric", parse_part("metrics", name)) for name in chosen]
+        return {name: load_metric(name) for name in chosen}
 
     def standings(self, ledger: Ledger, digests: Collection[str]) -> dict[str, Standing]:
         """Return the standing of each committed trial whose values are all known and finite.
@@ -99,14 +100,15 @@ class Objectives:
         for row in snapshot.table("trials", digests).to_pylist():
             costs = {name: row[column] for name, column in COSTS.items()}
             measured[row["digest"]] = {"dice": row["score"], **costs}
-        for table in dict.fromkeys(metric.table for metric in self._metrics):
+        for table in dict.fromkeys(metric.table for metric in self._metrics.values()):
             rows = HeldOutRows(table, snapshot.table(table, digests), set(digests), split="val")
             for digest in rows.names["digest"]:
                 by_class = rows.by_class(rows.indices([digest], SAMPLE)).values()
-                for metric in (m for m in self._metrics if m.table == table):
-                    values = [cases.point(metric) for cases in by_class]
-                    known = [value for value in values if not math.isnan(value)]
-                    measured[digest][metric.name] = sum(known) / len(known) if known else math.nan
+                for name, metric in self._metrics.items():
+                    if metric.table == table:
+                        values = [cases.point(metric) for cases in by_class]
+                        known = [value for value in values if not math.isnan(value)]
+                        measured[digest][name] = sum(known) / len(known) if known else math.nan
         return {d: self.standing(v) for d, v in measured.items() if _complete(v, self.names)}
 
 
@@ -114,9 +116,9 @@ def _sign(name: str) -> int:
     """Return 1 if larger values are better, −1 if smaller values are."""
     if name in COSTS:
         return -1
-    if name not in names("metrics"):
-        raise unknown("objective", name, [*names("metrics"), *COSTS])
-    return 1 if cast("Metric", parse_part("metrics", name)).better == "higher" else -1
+    if name not in names("metrics") and not name.endswith(".py"):
+        raise unknown("objective", name, [*names("metrics"), *COSTS, "./YOUR_METRIC.py"])
+    return 1 if load_metric(name).better == "higher" else -1
 
 
 def _complete(measured: dict[str, float], wanted: list[str]) -> bool:

@@ -17,7 +17,7 @@ from orchestrator.tables.snapshot import Snapshot
 from orchestrator.tables.source import Source
 from orchestrator.views.result_cache import cached
 from orchestrator.views.sql_sandbox import Sandbox
-from trainables.part import unknown
+from trainables.part import part_class, unknown
 from trainables.schemas import SCHEMAS
 
 STUDIES = pa.schema(
@@ -43,7 +43,8 @@ class Catalog:
     """Views by name: the ledger's tables, ``studies``, and the given ``analyses``.
 
     With ``studies``, the views show only what those studies declared; with ``version``, only what
-    was compacted up to that batch.
+    was compacted up to that batch. ``metrics`` are paths of users' files, whose metrics the
+    analyses add to their own.
     """
 
     def __init__(
@@ -52,8 +53,10 @@ class Catalog:
         analyses: Mapping[str, Analysis],
         studies: tuple[str, ...] = (),
         version: int | None = None,
+        metrics: tuple[str, ...] = (),
     ) -> None:
         self.ledger, self.studies, self._analyses = ledger, studies, analyses
+        self.metrics = metrics
         self.snapshot = Snapshot(ledger.store, version)
         self._rows: dict[str, pa.Table] = {}
         self._sources: dict[str, Source] = {}
@@ -116,6 +119,9 @@ class Catalog:
         attempts = self["trials"].select(["digest", "attempt"])
         compute = partial(self._analyses[name], self)
         inputs = [attempts, self["studies"]]
+        if self.metrics:
+            versions = [str(part_class("metrics", metric).version) for metric in self.metrics]
+            inputs.append(pa.table({"metric": list(self.metrics), "version": versions}))
         return cached(name, inputs, compute, valid=lambda: not self.snapshot.problems)
 
     @cached_property

@@ -52,6 +52,11 @@ def sums_of(p: Tensor, truth: Tensor, table: str) -> dict[str, Array]:
     row = {
         "cases": lambda: counts(found, truth),
         "samples": lambda: diversity.row(torch.stack([found, found]), truth[None]),
+        "annotators": lambda: {
+            **(row := counts(found, truth)),
+            "dice_sum": 2 * row["tp"] / max(1, 2 * row["tp"] + row["fp"] + row["fn"]),
+            "dice_count": 1,
+        },
         "instances": lambda: instances.row(
             instances.components(found), instances.components(truth)
         ),
@@ -93,7 +98,11 @@ def test_a_wrong_prediction_is_worse_than_a_rough_one(name: str) -> None:
     assert good > bad if metric.better == "higher" else good < bad
 
 
-@pytest.mark.parametrize("name", [n for n in ALL if made(n).table not in ("samples", "surfaces")])
+OF_WHOLE_MASKS = ("samples", "annotators", "surfaces")
+"""Tables whose sums are over masks, so that those of two halves of a mask do not add."""
+
+
+@pytest.mark.parametrize("name", [n for n in ALL if made(n).table not in OF_WHOLE_MASKS])
 @given(seed=st.integers(0, 1000))
 def test_sums_add(name: str, seed: int) -> None:
     """The value of two halves' added sums is the value of the whole."""
@@ -104,12 +113,12 @@ def test_sums_add(name: str, seed: int) -> None:
     np.testing.assert_allclose(metric.value(added(*halves)), whole, atol=1e-12)
 
 
-@pytest.mark.parametrize("name", ["ged", "hm_iou"])
+@pytest.mark.parametrize("name", ["ged", "hm_iou", "area_crps", "dice_annotators"])
 @given(seed=st.integers(0, 1000))
 def test_spreads_of_cases_add(name: str, seed: int) -> None:
     """IoU is of a whole mask, so halves do not add; the pairs of two cases do."""
     metric = made(name)
-    one, other = (sums_of(*some(s), "samples") for s in (seed, seed + 1))
+    one, other = (sums_of(*some(s), metric.table) for s in (seed, seed + 1))
     apart = (metric.value(one) + metric.value(other)) / 2
     np.testing.assert_allclose(metric.value(added(one, other)), apart, atol=1e-12)
 

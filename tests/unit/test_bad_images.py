@@ -122,7 +122,7 @@ def test_a_bad_image_is_named(root: Path, suffix: str, image: bytes, rule: str) 
 @pytest.mark.parametrize(
     ("mask", "rule"),
     [
-        (png(LABELS[:-1]), "28 x 24 pixels but its mask is 28 x 23"),
+        (png(LABELS[:-1]), "28 x 24 pixels but its mask masks/bad.png is 28 x 23"),
         (
             png(LABELS * 3),
             "masks/bad.png has mask values 3 that stand for no class; the classes are 0 b",

@@ -7,9 +7,11 @@ from typing import Any, cast
 
 import numpy as np
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy import ndimage
 from scipy.spatial.distance import cdist
 
 from orchestrator.analyses import catalog
@@ -171,3 +173,43 @@ def test_bins_rise_and_an_edge_belongs_to_its_bin() -> None:
 def test_a_tolerance_between_two_bins_is_refused(tolerance: float) -> None:
     with pytest.raises(ValueError, match=r"tolerance=.* must be a multiple of 0.05"):
         parse_part("metrics", {"nsd": {"tolerance": tolerance}})
+
+
+def by_monai(predicted: Mask, truth: Mask, sides: tuple[float, ...]) -> tuple[float, float, float]:
+    """HD95, ASSD and NSD at a tolerance of 2, as MONAI computes them."""
+    monai: Any = pytest.importorskip("monai.metrics")
+    masks = [torch.from_numpy(m[None, None].astype(np.float32)) for m in (predicted, truth)]
+    spacing = list(sides)
+    hd95 = monai.compute_hausdorff_distance(
+        *masks, include_background=True, percentile=95, spacing=spacing
+    )
+    assd = monai.compute_average_surface_distance(
+        *masks, include_background=True, symmetric=True, spacing=spacing
+    )
+    nsd = monai.compute_surface_dice(*masks, [2.0], include_background=True, spacing=spacing)
+    return float(hd95), float(assd), float(nsd)
+
+
+@pytest.mark.filterwarnings("ignore::FutureWarning")
+@pytest.mark.parametrize(
+    ("shape", "sides"),
+    [
+        ((40, 33), (1.0, 1.0)),
+        ((40, 33), (0.7, 1.3)),
+        ((9, 20, 17), (1.0, 1.0, 1.0)),
+        ((9, 20, 17), (3.0, 0.8, 0.8)),
+    ],
+)
+def test_monai_finds_the_same_distances(shape: tuple[int, ...], sides: tuple[float, ...]) -> None:
+    """HD95 to half a bin, ASSD and NSD exactly, of blobs and of scattered pixels."""
+    draws = np.random.default_rng(0)
+    for smooth in (0.0, 1.0, 2.0):
+        for share in (0.1, 0.4):
+            fields = [ndimage.gaussian_filter(draws.standard_normal(shape), smooth) for _ in "ab"]
+            fields[1] = fields[0] + 0.7 * fields[1]  # so that the masks have much in common
+            predicted, truth = (f > np.quantile(f, 1 - share) for f in fields)
+            found = sums(predicted, truth, sides)
+            hd95, assd, nsd = by_monai(predicted, truth, sides)
+            assert value("hd95", found) == pytest.approx(hd95, abs=BIN / 2)
+            assert value("assd", found) == pytest.approx(assd, abs=1e-5)
+            assert value("nsd", found) == pytest.approx(nsd, abs=1e-6)

@@ -26,16 +26,29 @@ def accepted(dataset: Dataset) -> list[Source]:
     Raises:
         ValueError: names the first bad file, how many there are, and how to list them all.
     """
-    scanned: list[Source | Problem] = []
-    for item in dataset.scan():
-        scanned.append(item)
+    items: list[Source | Problem] = []
+    for item in scanned(dataset):
+        items.append(item)
         beat()
-    problems = [p for p in scanned if isinstance(p, Problem)]
-    sources = [s for s in scanned if isinstance(s, Source)]
+    problems = [p for p in items if isinstance(p, Problem)]
+    sources = [s for s in items if isinstance(s, Source)]
     fatal = [p for p in [*problems, *among(sources)] if p.fatal]
     if fatal:
         raise _refused(dataset, fatal[0], len(fatal))
     return sources
+
+
+def scanned(dataset: Dataset) -> Iterator[Source | Problem]:
+    """Yield every image and every problem of the files.
+
+    Raises:
+        ValueError: a user's data set yields something else.
+    """
+    for item in cast("Iterable[object]", dataset.scan()):
+        if not isinstance(item, Source | Problem):
+            kind = type(item).__name__
+            raise ValueError(f"{dataset.title}: scan() must yield Source or Problem, not {kind}")
+        yield item
 
 
 def checked(dataset: Dataset, sources: Iterable[Source]) -> Iterator[tuple[Source, Raster]]:
