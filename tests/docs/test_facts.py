@@ -100,7 +100,8 @@ def test_the_defaults_of_diffusion_are_those_of_the_code() -> None:
     given = defaults(table)
     assert set(given) == {field.name for field in dataclasses.fields(Diffusion)}
     for name, value in given.items():
-        assert value == written(getattr(Diffusion(), name)), name
+        if value not in NOTHING or getattr(Diffusion(), name) is not None:
+            assert value == written(getattr(Diffusion(), name)), name
 
 
 @pytest.mark.parametrize("kind", [Remote, Slurm, Kuberay, Aws, Gcp])
