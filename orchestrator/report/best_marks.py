@@ -27,7 +27,7 @@ def best_marks(
     the view ``ablation``. A task with a single value has no mark.
     """
     wanted = set(columns)
-    metrics = [metric for metric in load_metrics() if metric.name in wanted]
+    metrics = [metric for metric in load_metrics(None, tables.metrics) if metric.name in wanted]
     differ = _differ(tables, [metric.name for metric in metrics])
     marks: dict[Place, Mark] = {}
     for metric, task in product(metrics, dict.fromkeys(row["task"] for row in rows)):
@@ -47,7 +47,7 @@ def best_marks(
 def _differ(tables: Catalog, metrics: Sequence[str]) -> dict[tuple[str, str, frozenset[str]], bool]:
     """Return whether two cells differ significantly, by metric and study."""
     rows = [row for row in tables["ablation"].to_pylist() if row["metric"] in metrics]
-    others = [name for name in metrics if name not in ablation.METRICS]
+    others = [name for name in metrics if name not in {row["metric"] for row in rows}]
     rows += ablation.compared(tables, others) if others else []
     return {
         (row["metric"], row["study"], frozenset((row["cell"], row["against"]))): advantage(row) != 0
