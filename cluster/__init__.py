@@ -6,7 +6,7 @@ and commands, and runs each :class:`Job` elsewhere.
 
 from cluster._choices import is_cluster, kind, load, names, source_file
 from cluster._kinds import WORKERS, Cluster, Command, Job, Remote, Resources, short
-from cluster._ray import RayNode, alive_nodes
+from cluster._ray import RayNode, alive_nodes, has_lost_node
 
 __all__ = [
     "WORKERS",
@@ -17,6 +17,7 @@ __all__ = [
     "Remote",
     "Resources",
     "alive_nodes",
+    "has_lost_node",
     "is_cluster",
     "kind",
     "load",

@@ -9,9 +9,14 @@ from __future__ import annotations
 import functools
 import os
 import signal
+import socket
+import sys
 from collections.abc import Generator
 from contextlib import contextmanager
 from typing import Any, NamedTuple
+
+CONNECT_SECONDS = 3.0
+"""The time in which a raylet accepts a connection."""
 
 
 class RayNode(NamedTuple):
@@ -88,6 +93,61 @@ def make_session_private() -> None:
 
     untyped: Any = worker
     os.chmod(untyped.global_worker.node.get_session_dir_path(), 0o700)
+
+
+def shorten_messages() -> None:
+    """Print each of Ray's messages as one line on stderr, and none about the death of a raylet.
+
+    Ray prints the last 20 lines of the raylet's log, once per agent, and has no option for this.
+    The sweep itself says which trials lost their node.
+    """
+    from ray._private import worker
+
+    untyped: Any = worker
+    untyped.print_to_stdstream = _print_first_lines
+
+
+def _print_first_lines(data: dict[str, Any], ignore_prefix: bool) -> None:
+    """Stand in for ``ray._private.worker.print_to_stdstream``."""
+    for text in data["lines"]:
+        first = str(text).strip().partition("\n")[0]
+        if first and not first.startswith("Raylet is terminated."):
+            print(f"segprint: Ray: {first}", file=sys.stderr, flush=True)
+
+
+def dead_processes() -> list[str]:
+    """Return the names of the processes of a Ray that this process started which have died."""
+    from ray._private import worker
+
+    untyped: Any = worker
+    node: Any = untyped.global_worker.node
+    essential = ("gcs_server", "raylet")
+    return [name for name, _ in node.dead_processes() if name in essential] if node else []
+
+
+def has_lost_node(actor_id: str) -> bool:
+    """Whether the node of an actor is gone: it is marked dead, or its raylet does not listen.
+
+    A raylet that was killed ends its workers at once, and Ray marks the node as dead only 15
+    seconds later.
+    """
+    from ray._private.state import state
+
+    untyped: Any = state
+    actor: dict[str, Any] = untyped.actor_table(actor_id)
+    listed: list[dict[str, Any]] = ray().nodes()
+    node_id = actor.get("Address", {}).get("NodeID")
+    node = next((n for n in listed if node_id and n["NodeID"] == node_id), None)
+    return node is not None and not (node["Alive"] and _listens(node))
+
+
+def _listens(node: dict[str, Any]) -> bool:
+    address = (node["NodeManagerAddress"], int(node["NodeManagerPort"]))
+    try:
+        socket.create_connection(address, timeout=CONNECT_SECONDS).close()
+    except OSError:
+        return False
+    return True
 
 
 def alive_nodes() -> list[RayNode]:

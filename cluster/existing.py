@@ -91,6 +91,7 @@ class Existing(Cluster):
             reason = " ".join(str(error).split())
             raise ConnectionError(f"no Ray at RAY_ADDRESS={self._address()}: {reason}") from error
         try:
+            _ray.shorten_messages()
             _orphans.remove()
             with _head.watched(_ray.head_address()), _node_wait.waited():
                 offered = _ray.total_resources()

@@ -116,6 +116,7 @@ class Local(Cluster):
                     logging_level=logging.ERROR,
                 )
             _ray.make_session_private()
+            _ray.shorten_messages()
         except Exception as error:
             raise ConnectionError(f"Ray did not start on this machine: {error}") from error
         finally:
@@ -124,7 +125,7 @@ class Local(Cluster):
                 os.environ.update({name: value} if value is not None else {})
         try:
             offered = _ray.total_resources()
-            with _head.watched(_ray.head_address(), LOST_SECONDS):
+            with _head.watched(_ray.head_address(), LOST_SECONDS, _ray.dead_processes):
                 yield Resources(int(offered.get("CPU", 0)), int(offered.get("GPU", 0)))
         finally:
             ray.shutdown()

@@ -19,6 +19,7 @@ from ray.train.v2._internal.exceptions import (
 from ray.train.v2.api.exceptions import ControllerError, PreemptionError, WorkerGroupError
 from ray.tune.experiment import Trial
 
+from cluster import has_lost_node
 from orchestrator.sweep.decisions import Failure
 from trainables.worker import lost_peer
 
@@ -81,4 +82,9 @@ def _first_cause(group: WorkerGroupError) -> BaseException | None:
 def _node_gone(error: BaseException) -> bool:
     if isinstance(error, (NodeDiedError, PreemptionError, WorkerGroupStartupTimeoutError)):
         return True
-    return isinstance(error, RayActorError) and (error.preempted or "node has died" in str(error))
+    if not isinstance(error, RayActorError):
+        return False
+    if error.preempted or "node has died" in str(error):
+        return True
+    actor_id = cast("str | None", error.actor_id)
+    return bool(actor_id) and has_lost_node(str(actor_id))

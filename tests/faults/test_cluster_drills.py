@@ -21,6 +21,13 @@ ALONE = paced({"one": trial("one", 3 * EVERY, EVERY)}, replicates=2)
 SLOW = paced({"one": trial("one", 120, 100, seconds=0.1)}, replicates=2)
 """An interval takes longer than a run goes on without a word: what is told it comes in between."""
 SILENCE = ("--silence", "30")
+DEFAULTS = {
+    "RAY_health_check_initial_delay_ms": "5000",
+    "RAY_health_check_period_ms": "3000",
+    "RAY_health_check_timeout_ms": "10000",
+    "RAY_health_check_failure_threshold": "5",
+}
+"""Ray's own settings of the check of its nodes."""
 
 
 def shared(steps: int = 3 * EVERY, search: int = 2) -> Space:
@@ -78,6 +85,21 @@ def test_a_node_gone_with_trials_of_one_worker(nodes: Nodes, drill: Drills) -> N
     d.completes()
     d.assert_whole({"final": 2}, redone=EVERY)
     assert d.failures() == {}
+
+
+def test_a_raylet_killed_is_a_lost_node_before_ray_knows_it(drill: Drills) -> None:
+    """With Ray's own settings, the end of a worker is noticed long before that of its node."""
+    with Nodes(2, DEFAULTS) as nodes:
+        d = drill("raylet killed, Ray's own settings", ALONE, nodes)
+        d.start()
+        d.until(trained(EVERY + 10))
+        d.hit(lambda: nodes.kill(nodes.under(d.last())))
+        d.noticed("its node went away; it will be resumed")
+        nodes.add()
+        d.completes()
+        d.assert_whole({"final": 2}, redone=EVERY)
+        assert d.failures() == {}
+        assert "[state-dump]" not in d.log.read_text()
 
 
 def test_a_node_gone_with_a_trial_of_two_workers(nodes: Nodes, drill: Drills) -> None:

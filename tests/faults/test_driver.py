@@ -155,16 +155,23 @@ def test_a_killed_process_group_leaves_no_process(drill: Drills) -> None:
 
 @pytest.mark.slow
 @pytest.mark.cluster
-def test_a_signal_ends_a_sweep_within_seconds_when_its_own_ray_has_died(drill: Drills) -> None:
+@pytest.mark.parametrize("program", ["raylet", "gcs_server", ""])
+def test_a_signal_ends_a_sweep_within_seconds_when_its_own_ray_has_died(
+    drill: Drills, program: str
+) -> None:
     d = drill("local Ray died", paced({"one": trial("one", 200, 100, seconds=0.1)}, replicates=1))
     d.start()
     d.until(trained(15))
-    ray = children(d.driver.pid)
+    ray = [
+        pid for pid in children(d.driver.pid) if program in Path(f"/proc/{pid}/exe").readlink().name
+    ]
     assert ray
+    before = len(d.log.read_text().splitlines())
     d.hit(lambda: [os.kill(pid, signal.SIGKILL) for pid in ray])
     os.killpg(d.driver.pid, signal.SIGINT)
     assert d.end(15) in (2, 130), d.said()
     d.noticed("the same command continues")
+    assert len(d.log.read_text().splitlines()) - before <= 3, d.said()
 
 
 @pytest.mark.slow
