@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import platform
 import socket
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 from cluster import _ray
 
 TIMEOUT_SECONDS = 10.0
+Value = TypeVar("Value")
 
 
 def probe(address: str) -> None:
@@ -21,8 +23,8 @@ def probe(address: str) -> None:
     Raises:
         ConnectionError: there is no answer, the token is wrong, or the versions differ.
     """
-    _connect(address)
-    metadata = json.loads(_metadata(address) or "{}")
+    connect(address)
+    metadata = json.loads(_recorded(address, _ray.cluster_metadata) or "{}")
     import ray
 
     ours = {"Ray": ray.__version__, "Python": platform.python_version()}
@@ -39,7 +41,18 @@ def _listed(versions: dict[str, str]) -> str:
     return " and ".join(f"{name} {version}" for name, version in versions.items())
 
 
-def _connect(address: str) -> None:
+def dashboard(address: str) -> str:
+    """Return HOST:PORT of the dashboard that the head at HOST:PORT records; empty if it has none.
+
+    Raises:
+        ConnectionError: there is no answer, or the token is wrong.
+    """
+    connect(address)
+    return _recorded(address, _ray.dashboard_address)
+
+
+def connect(address: str) -> None:
+    """Raise ConnectionError unless something listens at HOST:PORT."""
     host, _, port = address.rpartition(":")
     if not port.isdigit():
         raise ConnectionError(
@@ -54,14 +67,14 @@ def _connect(address: str) -> None:
         ) from error
 
 
-def _metadata(address: str) -> bytes:
-    """Return what the head records of its versions, as JSON; empty if it records nothing."""
+def _recorded(address: str, read: Callable[[Any, float], Value]) -> Value:
+    """Return what the head at HOST:PORT records."""
     import grpc
     import ray.exceptions
 
     channel = _ray.gcs_channel(address)
     try:
-        return _ray.cluster_metadata(channel, TIMEOUT_SECONDS)
+        return read(channel, TIMEOUT_SECONDS)
     except ray.exceptions.AuthenticationError as error:  # raised before the request is sent
         reason = " ".join(str(error).split()).partition(". ")[0]
         raise ConnectionError(f"no token for RAY_ADDRESS={address}: {reason}") from error

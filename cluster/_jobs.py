@@ -9,6 +9,7 @@ Ray's client has no types, so this module converts its objects to :class:`Entry`
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import hashlib
 import json
 import logging
@@ -30,6 +31,8 @@ START_SECONDS = 60.0
 TIMEOUT_SECONDS = 15.0
 """The longest wait for an answer of the dashboard; Ray itself would wait indefinitely."""
 PREFIX = "segprint-"
+USED = ("CPU", "GPU", "memory")
+"""Resources whose use is reported."""
 ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 
 
@@ -73,6 +76,41 @@ def submit(url: str, job: Job, source: Path) -> bool:
             client.delete_job(name)
         _submit(client, name, job, source)
     return True
+
+
+def start(url: str, job: Job, patience: float = START_SECONDS) -> str:
+    """Wait until the driver of a submitted job runs; return why it does not, or an empty text.
+
+    Ray leaves a job pending for as long as the head cannot start its driver.
+    """
+    client, name = _client(url), identity(job)
+    deadline = time.monotonic() + patience
+    with _as_connection_errors(url):
+        while (state := client.get_job_status(name)) == "PENDING":
+            if time.monotonic() > deadline:
+                return _pending(url, client, name)
+            time.sleep(0.5)
+        if state != "FAILED":
+            return ""
+        message = " ".join((client.get_job_info(name).message or "").split())
+    return f"its driver failed: {message[:500]}"
+
+
+def _pending(url: str, client: Any, name: str) -> str:
+    """Return what a driver that does not start needs, and what the cluster has."""
+    nodes = [entry for entry in state(url) if entry.what == "node"]
+    offered = "; ".join(f"{node.name} {node.state}: {node.about}" for node in nodes)
+    free: dict[str, list[float]] = {}
+    with contextlib.suppress(KeyError, TypeError, ValueError):
+        answer = client._do_request("GET", "/api/cluster_status").json()
+        free = answer["data"]["clusterStatus"]["loadMetricsReport"]["usage"] or {}
+    used = ", ".join(f"{a:g} of {b:g} {kind}" for kind, (a, b) in free.items() if kind in USED)
+    return (
+        f"its driver has not started: it needs a process on the head, with memory for Python and"
+        f" its packages, and no CPU or GPU; the cluster has {offered or 'no node'}"
+        f"{f'; in use: {used}' if used else ''}. It stays submitted and starts when it can;"
+        f" ray job stop {name} ends it"
+    )
 
 
 def _submit(client: Any, name: str, job: Job, source: Path) -> None:
@@ -126,6 +164,13 @@ def state(url: str) -> list[Entry]:
     ]
 
 
+def nodes_text(url: str) -> str:
+    """Return what the dashboard says about its nodes, as JSON."""
+    client = _client(url)
+    with _as_connection_errors(url):
+        return str(client._do_request("GET", "/nodes?view=summary").text)
+
+
 def busy(url: str) -> bool:
     """Return whether the cluster runs or has queued any job, of any user."""
     client = _client(url)
@@ -155,7 +200,7 @@ def lines(entries: Sequence[Entry]) -> list[str]:
     return [" ".join(entry) for entry in entries]
 
 
-def _check_dashboard(url: str) -> None:
+def check_dashboard(url: str) -> None:
     """Raise ConnectionError unless a Ray dashboard answers.
 
     Ray's client would block on a server that accepts connections and does not answer.
@@ -180,7 +225,7 @@ def _check_dashboard(url: str) -> None:
 
 def _client(url: str) -> Any:
     """Return a client if both sides run the same Ray; Ray itself only requires 1.9."""
-    _check_dashboard(url)
+    check_dashboard(url)
     # Ray reads a token if this is set, or if there is a file at its default path.
     if any(os.environ.get(k) for k in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         os.environ.setdefault("RAY_AUTH_MODE", "token")

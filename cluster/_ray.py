@@ -197,11 +197,25 @@ def cluster_metadata(channel: Any, timeout: float) -> bytes:
     Raises:
         grpc.RpcError: the head does not answer within ``timeout`` seconds, or refuses.
     """
+    return _internal_value(channel, b"CLUSTER_METADATA", b"cluster", timeout)
+
+
+def dashboard_address(channel: Any, timeout: float) -> str:
+    """Return HOST:PORT of the dashboard that a head records; empty if it has none.
+
+    Raises:
+        grpc.RpcError: the head does not answer within ``timeout`` seconds, or refuses.
+    """
+    return _internal_value(channel, b"dashboard", b"dashboard", timeout).decode()
+
+
+def _internal_value(channel: Any, key: bytes, namespace: bytes, timeout: float) -> bytes:
+    """Return a value of the head's internal store; empty if there is none."""
     from ray.core.generated import gcs_service_pb2, gcs_service_pb2_grpc
 
     messages: Any = gcs_service_pb2
     services: Any = gcs_service_pb2_grpc
-    request = messages.InternalKVGetRequest(key=b"CLUSTER_METADATA", namespace=b"cluster")
+    request = messages.InternalKVGetRequest(key=key, namespace=namespace)
     return services.InternalKVGcsServiceStub(channel).InternalKVGet(request, timeout=timeout).value
 
 

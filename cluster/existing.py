@@ -1,7 +1,8 @@
 """A Ray cluster that already runs, at the address in ``RAY_ADDRESS``; it keeps running.
 
-The address is HOST:PORT of the head for a driver in this process, and http://HOST:8265 of the
-dashboard for ``segprint submit``, which starts the driver on the cluster.
+The address is HOST:PORT of the head or http://HOST:8265 of its dashboard. A driver in this process
+needs the head, and ``segprint submit``, which starts the driver on the cluster, the dashboard; each
+is found from the other one.
 """
 
 from __future__ import annotations
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from cluster import _head, _head_probe, _node_wait, _orphans, _ray
+from cluster import _addresses, _head, _head_probe, _node_wait, _orphans, _ray
 from cluster._kinds import Cluster, Resources
 from cluster.local import LOOPBACK, QUIET
 
@@ -31,65 +32,59 @@ class Existing(Cluster):
     """The store of the results (default: the value of ``--store``)."""
 
     def environment(self) -> dict[str, str]:
-        is_local = self._address().startswith(("127.", "localhost"))
+        address = self._given()
+        host = address.rpartition("://")[2]
         return {
             **QUIET,
-            **(LOOPBACK if is_local else {}),
+            **(LOOPBACK if host.startswith(("127.", "localhost")) else {}),
             "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "1",
         }
 
     def expected(self) -> Resources | None:
-        self._address()
+        self._given()
         return None
 
     @property
     def is_endpoint(self) -> bool:
-        """Whether the address is that of the dashboard, not of the head."""
-        return "://" in (self.address or os.environ.get("RAY_ADDRESS", ""))
+        """Whether the given address is that of the dashboard, not of the head."""
+        return _addresses.is_endpoint(self._given())
 
     def jobs(self) -> str:
-        """Return the endpoint of its Ray Jobs.
+        """Return the endpoint of its Ray Jobs, the address of its dashboard.
 
         Raises:
-            ValueError: the address is no such endpoint.
+            ValueError: there is no address, or one of another form.
+            ConnectionError: the head does not answer, or has no dashboard.
         """
-        address = self.address or os.environ.get("RAY_ADDRESS", "")
-        if not address.startswith(("http://", "https://")):
-            raise ValueError(
-                f"cluster existing: RAY_ADDRESS={address!r} must be the Ray Jobs endpoint of the"
-                " dashboard, e.g. http://127.0.0.1:8265, to submit a study"
-            )
-        return address
+        return self._given() if self.is_endpoint else _addresses.dashboard_of(self._given())
 
-    def _address(self) -> str:
-        address = self.address or os.environ.get("RAY_ADDRESS", "")
-        if not address:
-            raise ValueError("cluster existing: RAY_ADDRESS must be HOST:PORT of its head")
-        if "://" in address:
-            raise ValueError(
-                f"cluster existing: RAY_ADDRESS={address} must be HOST:PORT of its head to sweep"
-                " from here; segprint submit takes the address of its Ray Jobs"
-            )
-        return address
+    def _given(self) -> str:
+        """Return the address as the user gave it."""
+        return _addresses.check_form(self.address or os.environ.get("RAY_ADDRESS", ""))
+
+    def _head(self) -> str:
+        """Return HOST:PORT of the head."""
+        return _addresses.head_of(self._given()) if self.is_endpoint else self._given()
 
     @contextmanager
     def connect(self) -> Generator[Resources]:
+        head = self._head()
         variables = {k: str(Path(os.environ[k]).absolute()) for k in DIRECTORIES if k in os.environ}
         # Ray Train queries the state of its run. With several Rays on a machine it would query the
         # latest, and conclude that the run is dead.
-        variables["RAY_ADDRESS"] = self._address()
-        _head_probe.probe(self._address())
+        variables["RAY_ADDRESS"] = head
+        _head_probe.probe(head)
         try:
             with _ray.own_sigterm_handler():
                 _ray.ray().init(
-                    address=self._address(),
+                    address=head,
                     runtime_env={"env_vars": self.environment() | variables},
                     log_to_driver=False,
                     logging_level=logging.ERROR,
                 )
         except Exception as error:
             reason = " ".join(str(error).split())
-            raise ConnectionError(f"no Ray at RAY_ADDRESS={self._address()}: {reason}") from error
+            raise ConnectionError(f"no Ray at RAY_ADDRESS={head}: {reason}") from error
         try:
             _ray.shorten_messages()
             _orphans.remove()

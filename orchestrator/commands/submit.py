@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from argparse import Namespace
 from pathlib import Path
@@ -51,6 +52,10 @@ def _to_jobs(url: str, job: Job, options: Namespace) -> int:
     with tempfile.TemporaryDirectory(prefix="segprint-") as folder:
         stage(job, Path(folder))
         new = _jobs.submit(url, job, Path(folder))
+        problem = _jobs.start(url, job)
+    if problem:
+        print(f"segprint: {job.name}: {problem}", file=sys.stderr)
+        return 1
     print(f"{job.name}: {'submitted' if new else 'runs there already'} as {name}")
     named = f"{options.space} --as {options.study}" if options.study else options.space
     print(f"segprint logs {options.cluster} {named} follows it; ray job stop {name} ends it")

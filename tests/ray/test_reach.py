@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from cluster import _head_probe, _jobs
-from tests.conftest import ROOT, Segprint
+from tests.conftest import ROOT, SMALL, Segprint
 from tests.faults.nodes import Nodes
 
 
@@ -101,6 +101,36 @@ def test_whose_head_it_is_and_what_it_runs_is_told_before_ray_tries(
         assert "Python " + sys.version.split()[0] in told
 
 
+@pytest.mark.ray
+@pytest.mark.slow
+def test_either_address_of_a_cluster_finds_the_other(tmp_path: Path, segprint: Segprint) -> None:
+    token = tmp_path / "token"
+    token.write_text("planted-token-" + "0" * 50)
+    auth = {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN_PATH": str(token)}
+    (tmp_path / "tiny.py").write_text(TINY)
+    with Nodes(1, auth) as nodes:
+        head, dashboard = nodes.env["RAY_ADDRESS"], nodes.ask("dashboard")
+
+        def at(address: str, *words: str) -> subprocess.CompletedProcess[str]:
+            return segprint(*words, **{**auth, "RAY_ADDRESS": address})
+
+        by_head, by_dashboard = (at(place, "status", "existing") for place in (head, dashboard))
+        assert by_head.stdout == by_dashboard.stdout != "", by_head.stderr
+        swept = at(dashboard, "sweep", "./tiny.py", "--on", "existing", "--json")
+        assert json.loads(swept.stdout)["complete"], swept.stderr
+        submitted = at(head, "submit", "existing", "./tiny.py")
+        assert "tiny: submitted as segprint-tiny-" in submitted.stdout, submitted.stderr
+    gone = at(head, "status", "existing")
+    assert (gone.returncode, gone.stderr.count("\n")) == (2, 1)
+    assert f"no Ray at RAY_ADDRESS={head}" in gone.stderr
+    gone = at(dashboard, "sweep", "./tiny.py", "--on", "existing", "--as", "other")
+    assert (gone.returncode, gone.stderr.count("\n")) == (2, 1), gone.stderr
+    assert f"no Ray Jobs at {dashboard}" in gone.stderr
+
+
+TINY = f"""from search_spaces import *
+SPACE = Space(question="?", config={ ({**SMALL, "mode": "feedforward"})!r})
+"""
 REACH = """
 import sys
 from cluster import _head_probe

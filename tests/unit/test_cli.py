@@ -153,7 +153,7 @@ def test_an_existing_cluster_needs_its_address(
     monkeypatch.delenv("RAY_ADDRESS", raising=False)
     refused = inline("sweep", "quickstart", "--on", "existing")
     assert refused.returncode == 2
-    assert "RAY_ADDRESS must be HOST:PORT" in refused.stderr
+    assert "RAY_ADDRESS='' must be HOST:PORT of the head" in refused.stderr
 
 
 def test_the_help_of_silence_names_the_default(
