@@ -229,6 +229,7 @@ def _client(url: str) -> Any:
     # Ray reads a token if this is set, or if there is a file at its default path.
     if any(os.environ.get(k) for k in ("RAY_AUTH_TOKEN", "RAY_AUTH_TOKEN_PATH")):
         os.environ.setdefault("RAY_AUTH_MODE", "token")
+    os.environ["RAY_ADDRESS"] = url  # Ray's clients prefer it to the address that they are given
     import ray
     from ray.job_submission import JobSubmissionClient
 

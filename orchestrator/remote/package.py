@@ -17,7 +17,7 @@ from cluster.slurm import Slurm
 from orchestrator.provenance import PACKAGES, ROOT, SENT, code_version
 from trainables import user_files
 
-DATA_FILES = {"orchestrator": ["report/page.*"], "trainables": ["datasets/*.csv"]}
+DATA_FILES = {"orchestrator": ["report/*.j2", "report/page.*"], "trainables": ["datasets/*.csv"]}
 """Files of the packages other than Python modules, by package."""
 PROJECT_FILES = ("pyproject.toml", "README.md", "constraints.txt")
 MAX_BYTES = 8 * 2**20
@@ -111,7 +111,7 @@ def _reachable(store: str, where: Cluster | Remote, on: str) -> str:
         return str(Path(store).absolute())  # the nodes share the file system
     if isinstance(where, Cluster) and not isinstance(where, Kuberay):
         address = getattr(where, "address", "") or os.environ.get("RAY_ADDRESS", "")
-        if address.partition("://")[2].startswith(("127.", "localhost")):
+        if address.rpartition("://")[2].startswith(("127.", "localhost")):
             return str(Path(store).absolute())
     raise ValueError(
         f"--store {store!r} is a directory of this machine, which cluster {on!r} does not reach:"

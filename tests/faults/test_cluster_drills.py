@@ -90,14 +90,14 @@ def test_a_node_gone_with_trials_of_one_worker(nodes: Nodes, drill: Drills) -> N
 def test_a_raylet_killed_is_a_lost_node_before_ray_knows_it(drill: Drills) -> None:
     """With Ray's own settings, the end of a worker is noticed long before that of its node."""
     with Nodes(2, DEFAULTS) as nodes:
-        d = drill("raylet killed, Ray's own settings", ALONE, nodes)
+        d = drill("raylet killed, Ray's own settings", SLOW, nodes)
         d.start()
-        d.until(trained(EVERY + 10))
+        d.until(trained(15))
         d.hit(lambda: nodes.kill(nodes.under(d.last())))
         d.noticed("its node went away; it will be resumed")
         nodes.add()
         d.completes()
-        d.assert_whole({"final": 2}, redone=EVERY)
+        d.assert_whole({"final": 2}, redone=100)
         assert d.failures() == {}
         assert "[state-dump]" not in d.log.read_text()
 

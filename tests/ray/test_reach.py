@@ -118,8 +118,8 @@ def test_either_address_of_a_cluster_finds_the_other(tmp_path: Path, segprint: S
         assert by_head.stdout == by_dashboard.stdout != "", by_head.stderr
         swept = at(dashboard, "sweep", "./tiny.py", "--on", "existing", "--json")
         assert json.loads(swept.stdout)["complete"], swept.stderr
-        submitted = at(head, "submit", "existing", "./tiny.py")
-        assert "tiny: submitted as segprint-tiny-" in submitted.stdout, submitted.stderr
+        shown = at(head, "submit", "existing", "./tiny.py", "--dry-run")
+        assert f"# to {dashboard}, submission segprint-tiny-" in shown.stdout, shown.stderr
     gone = at(head, "status", "existing")
     assert (gone.returncode, gone.stderr.count("\n")) == (2, 1)
     assert f"no Ray at RAY_ADDRESS={head}" in gone.stderr
