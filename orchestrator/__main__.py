@@ -1,4 +1,4 @@
-"""``python -m orchestrator``: the command line, where the script ``segprint`` is not on the path."""
+"""``python -m orchestrator``: the command line without the script ``segprint``."""
 
 import sys
 
