@@ -42,12 +42,14 @@ trap leave EXIT
 trap 'kill -TERM $driver 2>/dev/null || true' TERM INT
 trap 'again=1; kill -TERM $driver 2>/dev/null || true' USR1
 
-"${{ray[@]}}" start --head --block --node-ip-address="$head" --port="${{RAY_ADDRESS##*:}}" \
+# Jobs that share a node need ports of their own; the log says when the head is ready for nodes.
+PYTHONUNBUFFERED=1 "${{ray[@]}}" start --head --block --node-ip-address="$head" \
+  --port="${{RAY_ADDRESS##*:}}" --ray-client-server-port=$((30000 + SLURM_JOB_ID % 10000)) \
   --num-cpus={cpus} --num-gpus={gpus} --dashboard-host=127.0.0.1 --dashboard-port=0 \
   --temp-dir="/tmp/ray-$SLURM_JOB_ID" > "$SLURM_SUBMIT_DIR/ray-$head.log" 2>&1 &
 started+=($!)
 for _ in {{1..120}}; do
-  "${{ray[@]}}" health-check --address "$RAY_ADDRESS" > /dev/null 2>&1 && break
+  grep -q 'Ray runtime started' "$SLURM_SUBMIT_DIR/ray-$head.log" && break
   kill -0 "${{started[0]}}" || {{ cat "$SLURM_SUBMIT_DIR/ray-$head.log"; exit 1; }}
   sleep 1
 done

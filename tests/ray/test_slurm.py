@@ -67,7 +67,7 @@ def submit(tmp_path: Path) -> Iterator[Submit]:
 
 def ended(job: subprocess.Popen[str], folder: Path) -> tuple[int, str]:
     """The code that the script ended with, and what it printed."""
-    said, _ = job.communicate(timeout=150)
+    said, _ = job.communicate(timeout=300)
     (log,) = (folder / "home").rglob("job.log")
     assert (folder / "code").is_file(), said + log.read_text()
     return int((folder / "code").read_text()), log.read_text()

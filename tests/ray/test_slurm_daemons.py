@@ -81,7 +81,7 @@ class Partition:
                     self.spaces.inside(which, *daemon), env=self.env, stdout=log, stderr=log
                 )
             self.spaces.started.append(process)
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 90
         while self.run("sinfo", "--noheader", "--format=%t %D").split() != ["idle", "2"]:
             assert time.monotonic() < deadline, self.logs("*.out")
             time.sleep(0.5)
