@@ -196,7 +196,10 @@ def test_a_dry_run_prints_everything_and_sends_nothing(
         (["up", "local"], "up does not apply to cluster 'local': segprint sweep SPACE --on local"),
         (["sweep", "./mine.py", "--on", "aws"], "cannot be reached from here: segprint submit aws"),
         (["submit", "existing", "./mine.py"], "must be s3://BUCKET/PREFIX"),
-        (["--store", "s3://b/x", "submit", "existing", "./mine.py"], "must be the Ray Jobs"),
+        (
+            ["--store", "s3://b/x", "submit", "existing", "./mine.py"],
+            "must be HOST:PORT of the head",
+        ),
         (["--store", "s3://b/x", "submit", "kuberay", "./mine.py"], "'kubectl' is not installed"),
     ],
 )
