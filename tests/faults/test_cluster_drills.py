@@ -89,15 +89,18 @@ def test_a_node_gone_with_trials_of_one_worker(nodes: Nodes, drill: Drills) -> N
 
 def test_a_raylet_killed_is_a_lost_node_before_ray_knows_it(drill: Drills) -> None:
     """With Ray's own settings, the end of a worker is noticed long before that of its node."""
+    space = paced({"one": trial("one", 300, 100, seconds=0.1)}, replicates=2)
     with Nodes(2, DEFAULTS) as nodes:
-        d = drill("raylet killed, Ray's own settings", SLOW, nodes)
+        d = drill("raylet and worker killed, Ray's own settings", space, nodes)
         d.start()
         d.until(trained(15))
-        d.hit(lambda: nodes.kill(nodes.under(d.last())))
-        d.noticed("its node went away; it will be resumed")
+        worker = d.last()
+        nodes.kill(nodes.under(worker))
+        os.kill(worker, signal.SIGKILL)  # it ends with its raylet, at once or a little later
+        d.until(lambda d: "its node went away; it will be resumed" in d.said())
         nodes.add()
         d.completes()
-        d.assert_whole({"final": 2}, redone=100)
+        d.assert_whole({"final": 2})
         assert d.failures() == {}
         assert "[state-dump]" not in d.log.read_text()
 
