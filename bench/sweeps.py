@@ -120,7 +120,7 @@ def with_segprint(store: str, trials: int) -> Cost:
 
     ledger, cost = Ledger(Store(store)), Cost()
     with Local().connect() as resources, cost.measured(), open(os.devnull, "w") as nowhere:
-        display = ProgressDisplay(Console(file=nowhere), Estimator(ledger), resources.cpus)
+        display = ProgressDisplay(Console(file=nowhere), Estimator(ledger))
         plan = sweep("noop", space(trials), ledger, RunningRay(resources), display)
         assert plan.complete
         assert len(ledger.commits()) == trials

@@ -22,6 +22,21 @@ def clock(seconds: float) -> str:
     return f"{whole // 3600} h {whole % 3600 // 60:02d} min"
 
 
+def approximately(low: float, middle: float, high: float) -> str:
+    """Return an estimated duration in seconds with its range, in whole units of its size.
+
+    >>> approximately(721, 840, 961), approximately(50, 50.2, 50.4), approximately(2900, 9e3, 3e4)
+    ('14 min (12–16 min)', '50 s', '2.5 h (0.8–8.3 h)')
+    """
+    scale, unit, digits = 60, "min", 0
+    if middle < 100:
+        scale, unit = 1, "s"
+    elif middle >= 7200:
+        scale, unit, digits = 3600, "h", 1
+    first, estimate, last = (f"{each / scale:.{digits}f}" for each in (low, middle, high))
+    return f"{estimate} {unit}" if first == last else f"{estimate} {unit} ({first}–{last} {unit})"
+
+
 def significant(number: float | None, digits: int = 3) -> str | None:
     """Return a number with so many significant digits and no exponent; None stays.
 
@@ -121,19 +136,37 @@ def plural(count: int, noun: str) -> str:
 
     >>> plural(1, "seed"), plural(3000, "seed"), plural(2, "study")
     ('1 seed', '3000 seeds', '2 studies')
+    >>> plural(2, "class"), plural(2, "match"), plural(2, "array")
+    ('2 classes', '2 matches', '2 arrays')
     """
     if count == 1:
         return f"{count} {noun}"
-    return f"{count} {noun[:-1]}ies" if noun.endswith("y") else f"{count} {noun}s"
+    if noun.endswith(("s", "x", "ch", "sh")):
+        return f"{count} {noun}es"
+    if noun.endswith("y") and noun[-2:-1] not in tuple("aeiou"):
+        return f"{count} {noun[:-1]}ies"
+    return f"{count} {noun}s"
+
+
+def were(count: int) -> str:
+    """Return the verb after a count: was or were."""
+    return "was" if count == 1 else "were"
 
 
 def with_interval(row: Mapping[str, Any], name: str) -> str:
     """Return a number of a row with its interval, whose ends may be unknown.
 
+    Three decimals at most, and no more than two significant digits of half the interval's width.
+
     >>> with_interval({"dice": 0.9, "dice_low": 0.85, "dice_high": 0.94}, "dice")
     '0.900 [0.850, 0.940]'
+    >>> with_interval({"dice": 0.9, "dice_low": 0.61, "dice_high": 0.94}, "dice")
+    '0.90 [0.61, 0.94]'
     """
-    ends = [row[f"{name}{end}"] for end in ("_low", "_high")]
-    if None in ends:
+    low, high = (row[f"{name}{end}"] for end in ("_low", "_high"))
+    if low is None or high is None:
         return f"{row[name]:.3f}"
-    return f"{row[name]:.3f} [{ends[0]:.3f}, {ends[1]:.3f}]"
+    half = (high - low) / 2
+    digits = 1 - math.floor(math.log10(half)) if 0 < half < math.inf else 3
+    digits = min(3, max(0, digits))
+    return f"{row[name]:.{digits}f} [{low:.{digits}f}, {high:.{digits}f}]"

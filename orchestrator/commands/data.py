@@ -18,7 +18,7 @@ from trainables.contracts import check_users_parts
 from trainables.datasets import Dataset, Located
 from trainables.datasets.folder import Folder
 from trainables.decoding.tree import Tree, tree
-from trainables.part import names, parse_part, part_class, summary, unknown
+from trainables.part import names, parse_part, part_class, plain, summary, unknown
 
 MIB = 2**20
 PATIENCE = 2.0
@@ -37,9 +37,9 @@ def main(options: Namespace) -> int:
 
 
 def _ls(options: Namespace) -> int:
-    rows = [_about(_by_name(n, {})) for n in options.names or names("datasets")]
+    rows = [_about(by_name(n, {})) for n in options.names or names("datasets")]
     shown = ("name", "there", "channels", "classes", "about")
-    emit(rows, {k: k for k in shown}, options.json)
+    emit(rows, {k: k for k in shown}, options.json, every=options.all)
     return 0
 
 
@@ -62,11 +62,11 @@ def _get(options: Namespace) -> int:
         raise ValueError(f"data get: which one? (choices: {', '.join(names('datasets'))})")
     rows: list[Row] = []
     for name in options.names:
-        dataset = _by_name(name, _fields(options))
+        dataset = by_name(name, _fields(options))
         done = dataset.get(_Loading(dataset.title))
         about = {"name": dataset.title, "where": dataset.where}
         rows.append({**about, "done": done, "terms": dataset.terms})
-    emit(rows, None, options.json)
+    emit(rows, None, options.json, every=options.all)
     return 0
 
 
@@ -84,16 +84,16 @@ def _check(options: Namespace) -> int:
         for p in f.problems
     ]
     if options.json:
-        specs = [{"name": d.title, "task": _written(d), "terms": d.terms} for d, _ in found]
+        specs = [{"name": d.title, "task": written(d), "terms": d.terms} for d, _ in found]
         print_json({"sets": specs, "splits": splits, "problems": problems})
     else:
-        emit(splits, None, False)
+        emit(splits, None, False, every=options.all)
         if problems:
             say()
-            emit(problems, None, False)
+            emit(problems, None, False, every=options.all)
         for dataset, _ in found:
             if options.names and dataset.name not in options.names:
-                say(f'\nin a study: "task": {json.dumps(_written(dataset))}')
+                say(f'\nin a study: "task": {json.dumps(written(dataset))}')
     return 1 if any(f.broken for _, f in found) else 0
 
 
@@ -120,19 +120,19 @@ def _chosen(options: Namespace) -> list[Dataset]:
         return [d for name in options.names for d in _found(name, fields)]
     if options.action == "show":
         raise ValueError(f"data show: which one? (choices: {', '.join(names('datasets'))})")
-    everything = [_by_name(n, fields) for n in names("datasets")]
+    everything = [by_name(n, fields) for n in names("datasets")]
     return [d for d in everything if _about(d)["there"] != "no"]
 
 
 def _found(name: str, fields: Mapping[str, Any]) -> list[Dataset]:
     """A data set by name, by its .py file, or by a directory or URL whose layout is known."""
     if name in names("datasets") or name.endswith(".py"):
-        return [_by_name(name, fields)]
+        return [by_name(name, fields)]
     if "://" not in name and not Path(name).is_dir():
         error = unknown("dataset", name, names("datasets"))
         raise ValueError(f"{error}; nor is there such a directory")
     place = name if "://" in name else str(Path(name).absolute())
-    return [_by_name(part, {**spec, **fields}) for part, spec in recognised(tree(place))]
+    return [by_name(part, {**spec, **fields}) for part, spec in recognised(tree(place))]
 
 
 def recognised(files: Tree) -> list[tuple[str, dict[str, Any]]]:
@@ -150,16 +150,17 @@ def _fields(options: Namespace) -> dict[str, Any]:
     return dict(setting(text) for text in options.set)
 
 
-def _by_name(name: str, fields: Mapping[str, Any]) -> Dataset:
+def by_name(name: str, fields: Mapping[str, Any]) -> Dataset:
+    """The data set of a name with some fields."""
     dataset = cast("Dataset", parse_part("datasets", {name: fields}))
     check_users_parts(dataset)
     return dataset
 
 
-def _written(dataset: Dataset) -> dict[str, Any]:
+def written(dataset: Dataset) -> dict[str, Any]:
     """The data set as a study file names it: with the fields that differ from their defaults."""
     kept = {
-        name: value
+        name: plain(value)
         for name, value in vars(dataset).items()
         if value != getattr(type(dataset), name, None)
     }

@@ -38,7 +38,7 @@ def main(options: Namespace) -> int:
     curves = tables["fingerprints"].to_pylist()
     for row in rows:
         row["density"] = bars(curves, row)
-    emit(rows if options.json else map(_short, rows), COLUMNS, options.json)
+    emit(rows if options.json else map(_short, rows), COLUMNS, options.json, every=options.all)
     if not options.json:
         say(
             "\nBits per pixel within the measured range of λ; 95 % intervals over groups,"

@@ -15,6 +15,7 @@ from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import emit
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tables.disk_use import DiskUse, disk_use
+from orchestrator.views.column_docs import view_docs
 from trainables import part
 from trainables.schemas import SCHEMAS
 
@@ -23,11 +24,14 @@ KINDS = (*part.KINDS, "fields", "spaces", "clusters", "analyses", "views", "stud
 
 def main(options: Namespace) -> int:
     """Print the kinds, or the choices of one."""
-    if options.part is not None and options.kind != "fields":
-        raise ValueError(f"ls {options.kind} {options.part}: only `ls fields` takes a second name")
+    if options.part is not None and options.kind not in ("fields", "views"):
+        raise ValueError(
+            f"ls {options.kind} {options.part}: only `ls fields` and `ls views` take a second name"
+        )
     kinds = [{"name": k} for k in KINDS]
     rows = kinds if options.kind is None else choices(options.kind, options)
-    emit(rows, None, options.json, every=options.all)
+    shown = {"name": "name", "about": "about"} if rows and "columns" in rows[0] else None
+    emit(rows, shown, options.json, every=options.all)
     return 0
 
 
@@ -40,7 +44,7 @@ def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
         "spaces": lambda: _about(search_spaces.names(), search_spaces.summary),
         "clusters": lambda: _about(cluster.names(), lambda n: _doc(cluster.source_file(n))),
         "analyses": lambda: _about(analyses.names(), lambda n: _doc(analyses.HERE / f"{n}.py")),
-        "views": _views,
+        "views": lambda: _views(options.part),
         "studies": lambda: _studies(ledger_of(options)),
     }
     if kind not in listings:
@@ -67,10 +71,21 @@ def _fields(of: str | None) -> list[dict[str, Any]]:
     return [row._asdict() for row in fields_of(of)]
 
 
-def _views() -> list[dict[str, Any]]:
-    columns = {name: ", ".join(schema.names) for name, schema in SCHEMAS.items()}
-    columns |= dict.fromkeys(["studies", *analyses.names()], "")
-    return [{"name": n, "columns": c} for n, c in columns.items()]
+def _views(view: str | None) -> list[dict[str, Any]]:
+    """Return every view with its first sentence, or the columns of one."""
+    docs, names = view_docs(), [*SCHEMAS, "studies", *analyses.names()]
+    if view is not None:
+        if view not in names:
+            raise part.unknown("view", view, names)
+        return [doc._asdict() for doc in docs[view].columns]
+    return [
+        {
+            "name": name,
+            "columns": ", ".join(doc.column for doc in docs[name].columns),
+            "about": docs[name].about,
+        }
+        for name in names
+    ]
 
 
 def _studies(ledger: Ledger) -> list[dict[str, Any]]:

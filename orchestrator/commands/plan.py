@@ -10,12 +10,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.local import usable_cpus
 from orchestrator.commands.options import ledger_of, study_of
 from orchestrator.commands.output import emit, print_json, say
-from orchestrator.formatting import clock, plural, size
+from orchestrator.formatting import approximately, plural, size
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.planning import selection, store_load
+from orchestrator.planning import selection, store_load, wall_time
 from orchestrator.planning.ceilings import ceilings
 from orchestrator.planning.cells import Cell, left_out
 from orchestrator.planning.cost import (
@@ -23,7 +22,6 @@ from orchestrator.planning.cost import (
     RemainingTrial,
     TrialKey,
     remaining,
-    wall_seconds,
 )
 from orchestrator.planning.detectable import detectable_differences
 from orchestrator.planning.plan import Plan, make_plan
@@ -95,6 +93,9 @@ def summarize(plan: Plan, ledger: Ledger, spread: Spread | None = None) -> PlanS
         "detectable": [each.columns for each in found],
     }
     lines = [f"{plan.study}: {_summary(totals)}"]
+    if left:
+        here = wall_time.resources_here()
+        lines.append(wall_time.description(left.values(), plan.space, here))
     lines += [str(stale)] if stale is not None else []
     lines += [*_remarks(plan, ledger, totals), *map(str, found)]
     return PlanSummary(plan.study, cells, totals, lines)
@@ -155,8 +156,8 @@ def _workers(plan: Plan, cell: Cell) -> str:
 
 def _totals(plan: Plan, left: Remaining) -> dict[str, Any]:
     """Return the size of the study and the cost of what is left."""
-    costs, cpus = [trial.cost for trial in left.values()], usable_cpus()
-    wall = wall_seconds(((t.cost.device_seconds, t.workers) for t in left.values()), cpus)
+    costs, here = [trial.cost for trial in left.values()], wall_time.resources_here()
+    low, wall, high = wall_time.interval(left.values(), wall_time.slots_of(plan.space, here))
     budget = plan.space.budget
     rates = budget.rates if budget is not None else dict[str, float]()
     money = sum(c.device_seconds / HOUR * price(c.device, rates) for c in costs)
@@ -172,7 +173,10 @@ def _totals(plan: Plan, left: Remaining) -> dict[str, Any]:
         "estimated_from": sorted({c.source for c in costs}),
         "money": round(money, 2) if rates else None,
         "wall_seconds": round(wall, 1),
-        "cpus": cpus,
+        "wall_seconds_low": round(low, 1),
+        "wall_seconds_high": round(high, 1),
+        "cpus": here.cpus,
+        "gpus": here.gpus,
     }
 
 
@@ -180,16 +184,14 @@ def _summary(totals: Mapping[str, Any]) -> str:
     """Return the totals as one line."""
     others = totals["from_other_studies"]
     shared = f" ({others} of them trained for other studies)" if others else ""
-    text = f"{totals['configs']} trials, {totals['done']} done{shared}, {totals['to_run']} to run"
+    trials = plural(totals["configs"], "trial")
+    text = f"{trials}, {totals['done']} done{shared}, {totals['to_run']} to run"
     if not totals["to_run"]:
         return text
     text += f" ({_readings(totals['to_run'], totals['trainings'])})"
-    ends = f"{clock(totals['device_seconds_low'])} to {clock(totals['device_seconds_high'])}"
+    low, middle, high = (totals[f"device_seconds{end}"] for end in ("_low", "", "_high"))
     money = f", {totals['money']:g} of money" if totals["money"] is not None else ""
-    return (
-        f"{text}, about {clock(totals['device_seconds'])} of device time ({ends}){money},"
-        f" {clock(totals['wall_seconds'])} on {totals['cpus']} CPUs here"
-    )
+    return f"{text}, {approximately(low, middle, high)} of device time{money}"
 
 
 def _readings(readings: int, trainings: int) -> str:
@@ -219,7 +221,8 @@ def _remarks(plan: Plan, ledger: Ledger, totals: Mapping[str, Any]) -> Iterable[
     """Yield a line for each constraint, budget, task or search that needs attention."""
     yield from totals["warnings"]
     if totals["left_out"]:
-        yield f"{totals['left_out']} more cells violate a constraint and are left out"
+        cells = plural(totals["left_out"], "more cell")
+        yield f"left out because of a constraint: {cells}"
     if totals["weights_bytes"]:
         yield f"the store holds {size(totals['weights_bytes'])} of this study's weights"
     if plan.space.budget is not None:

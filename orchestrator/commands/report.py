@@ -6,8 +6,8 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-from orchestrator.commands.options import catalog_of
-from orchestrator.commands.output import say
+from orchestrator.commands.options import catalog_of, ledger_of, require_study
+from orchestrator.commands.output import answer, say
 from orchestrator.formatting import plural
 from orchestrator.report import read_layout, write_report
 from orchestrator.views.catalog import Catalog
@@ -18,7 +18,14 @@ SHORTEST_WATCH = 5.0
 
 
 def main(options: Namespace) -> int:
-    """Write the page and print its files; with ``--watch``, repeat until no trial is missing."""
+    """Write the page and print its files, or serve it.
+
+    With ``--watch``, repeat until no trial is missing; a browser reloads the page also afterwards,
+    so that it shows the results of a later sweep that is watched.
+    """
+    if options.serve:
+        return _serve(options)
+    require(options.port is None, f"--port={options.port} needs --serve")
     watch: float | None = options.watch
     require(
         watch is None or watch >= SHORTEST_WATCH,
@@ -37,8 +44,27 @@ def main(options: Namespace) -> int:
         say(f"{page}: {plural(missing(tables), 'trial')} missing; the next look is in {refresh} s")
         time.sleep(watch)
         tables = catalog_of(options)
-    for path in write_report(tables, page, folder, layout=layout):
+    for path in write_report(tables, page, folder, refresh, layout):
         say(path)
+    return 0
+
+
+def _serve(options: Namespace) -> int:
+    """Serve the live report until Ctrl-C."""
+    for name in ("watch", "figures", "table"):
+        require(getattr(options, name) is None, f"--{name} and --serve: choose one of them")
+    port = options.port or 0
+    require(0 <= port < 1 << 16, f"--port={port} must be between 1 and 65535")
+    ledger = ledger_of(options)
+    for study in options.studies:
+        require_study(ledger, study)
+    from orchestrator.serving import serve  # its library takes a moment to import
+
+    def ready(address: str) -> None:
+        text = f"{address} (Ctrl-C ends it; whoever has this address can read the store)"
+        print(text, file=answer(), flush=True)
+
+    serve(ledger, tuple(options.studies), port, ready)
     return 0
 
 

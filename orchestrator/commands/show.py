@@ -13,6 +13,7 @@ from typing import Any, cast
 import search_spaces
 from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import emit, print_json, say
+from orchestrator.formatting import plural
 from orchestrator.planning.cells import left_out, templates
 from orchestrator.planning.validation import check
 from orchestrator.tables.snapshot import Snapshot
@@ -33,16 +34,21 @@ def main(options: Namespace) -> int:
         print_json(description)
         return 0
     say(f"{name}: {space.question}\n\n{description['docstring']}\n")
-    emit(description["holes"], {"path": "parameter", "kind": "", "domain": "domain"}, False)
+    emit(
+        description["holes"],
+        {"path": "parameter", "kind": "", "domain": "domain"},
+        False,
+        every=options.all,
+    )
     say()
     arms = [{"arm": arm, "lays": text} for arm, text in description["arms"].items()]
-    emit(arms, {"arm": "arm", "lays": "overrides"}, False)
+    emit(arms, {"arm": "arm", "lays": "overrides"}, False, every=options.all)
     for heading in ("constraints", "objectives", "early_stopping", "starts_from", "budget"):
         if description[heading]:
             say(f"\n{heading.replace('_', ' ')}: {description[heading]}")
     say()
     columns = {"cell": "cell", "trials": "search trials", "finals": "final trials"}
-    emit(description["cells"], columns, False)
+    emit(description["cells"], columns, False, every=options.all)
     say(f"\n{description['counts']}")
     return 0
 
@@ -73,9 +79,10 @@ def describe(name: str, docstring: str, space: Space) -> dict[str, Any]:
         for cell in cells
     ]
     finals, trials = (sum(row[k] for row in rows) for k in ("finals", "trials"))
-    counts = f"{len(cells)} cells, {trials} search and {finals} final trials (most: {space.most:,})"
+    counts = plural(len(cells), "cell")
+    counts += f", {trials} search and {finals} final trials (most: {space.most:,})"
     if excluded:
-        counts += f"; {excluded} more cells violate a constraint and are left out"
+        counts += f"; left out because of a constraint: {plural(excluded, 'more cell')}"
     active = search if trials else None
     return {
         "study": name,

@@ -14,7 +14,6 @@ from rich.console import Console
 
 import cluster
 from cluster import Cluster
-from cluster.local import usable_cpus
 from orchestrator.analyses import catalog
 from orchestrator.commands.options import ledger_of, repeated, study_of
 from orchestrator.commands.output import console, emit, print_json, say
@@ -106,7 +105,7 @@ def run_study(
         board = tables["leaderboard"].to_pylist()
         print_json({**summary(plan), "leaderboard": board})
     else:
-        leaderboard(tables)
+        leaderboard(tables, every=options.all)
         for line in remarks(plan, f"`{command} --again`"):
             say(line)
     return 130 if interrupted else exit_code(plan)
@@ -125,7 +124,7 @@ def run_sweep(
     where = how.cluster(file)
     ledger.store.check()
     ledger = Ledger(ledger.store.patient(timeouts.STORE_SECONDS))
-    display = ProgressDisplay(screen, Estimator(ledger), usable_cpus())
+    display = ProgressDisplay(screen, Estimator(ledger))
     # Ray reads its variables at its first import, which is that of the driver.
     os.environ.update({k: v for k, v in where.environment().items() if k not in os.environ})
     from orchestrator.sweep.driver import sweep
@@ -198,7 +197,7 @@ def remarks(plan: Plan, retry: str) -> Iterator[str]:
         yield f"{plan.study}: stopped before the end; the same command continues"
 
 
-def leaderboard(tables: Catalog) -> None:
+def leaderboard(tables: Catalog, *, every: bool) -> None:
     """Print the leaderboard; a column of names distinguishes several cells of one arm."""
     names = CellNames(tables)
     rows = [
@@ -217,7 +216,7 @@ def leaderboard(tables: Catalog) -> None:
     absent = {name for name, shown in (("cell", repeated), ("trained_on", external)) if not shown}
     columns = {k: v for k, v in COLUMNS.items() if k not in absent}
     say()
-    emit(rows, columns, False)
+    emit(rows, columns, False, every=every)
 
 
 def _interval(row: dict[str, Any], metric: str) -> str | None:

@@ -32,7 +32,7 @@ def _list(options: Namespace) -> int:
         {"training": training, "bytes": count, "studies": ", ".join(needed.get(training, ()))}
         for training, count in sorted(sizes.items())
     ]
-    emit(rows, None, options.json)
+    emit(rows, None, options.json, every=options.all)
     if not options.json:
         say(f"\n{plural(len(rows), 'training')}, {size(sum(sizes.values()))}")
     return 0

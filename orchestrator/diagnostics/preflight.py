@@ -17,6 +17,7 @@ from typing import Literal, NamedTuple
 
 from packaging.requirements import Requirement
 
+from orchestrator.formatting import plural
 from orchestrator.ledger import write_rate
 from orchestrator.storage.object_store import Store, StoreError
 
@@ -74,7 +75,7 @@ def packages() -> Checks:
     if unmet:
         yield CheckResult("packages", "failure", f"{'; '.join(unmet)}: {INSTALL}")
     else:
-        yield CheckResult("packages", "ok", f"all {len(requirements)} requirements are met")
+        yield CheckResult("packages", "ok", f"{plural(len(requirements), 'requirement')} met")
 
 
 def store_times(store: Store) -> Checks:

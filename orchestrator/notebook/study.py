@@ -14,7 +14,7 @@ from orchestrator.analyses import functions
 from orchestrator.commands.output import console
 from orchestrator.commands.plan import summarize
 from orchestrator.commands.sweep import SweepOptions, remarks, run_sweep
-from orchestrator.formatting import printable
+from orchestrator.formatting import plural, printable
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.notebook.results import Figures, Results
 from orchestrator.planning.plan import Plan, make_plan
@@ -146,7 +146,9 @@ class Study:
         plan = make_plan(self.name, self.space, self._ledger)
         done = sum(trial.state == "done" for trial in plan.trials)
         total = len(plan.trials) + plan.unknown
-        head = _html([f"{self.name}: {self.space.question}", f"{done} of {total} trials are done."])
+        head = _html(
+            [f"{self.name}: {self.space.question}", f"Done: {done} of {plural(total, 'trial')}."]
+        )
         results = self.results
         shown = results.figures(*SHOWN) if len(results["leaderboard"]) else self._summary(plan)
         return f"<p>{head}</p>{shown.html}"

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.formatting import clock
+from orchestrator.ledger.leases import Lease
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.planning.short_names import short_names
@@ -75,14 +76,18 @@ class RunningTrial:
 
 
 def running_trials(
-    ledger: Ledger, declared: Iterable[Declared], ended: Iterable[str]
+    ledger: Ledger,
+    declared: Iterable[Declared],
+    ended: Iterable[str],
+    leases: Mapping[str, Lease] | None = None,
 ) -> list[RunningTrial]:
     """Return the trials with a lease; those whose digest has ``ended`` do not run.
 
-    Reads the leases, and the declarations of these trials only.
+    Reads the ``leases``, unless they are given, and the declarations of these trials only.
     """
     slots, over = list(declared), set(ended)
-    leases = {d: lease for d, lease in ledger.leases.all().items() if d not in over}
+    every = ledger.leases.all() if leases is None else leases
+    leases = {digest: lease for digest, lease in every.items() if digest not in over}
     leased = [slot for slot in slots if slot.digest in leases]
     if not leased:
         return []

@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterable, Iterator
 
+from orchestrator.formatting import plural
 from trainables.config import Config
 from trainables.data import Case, prepare
 from trainables.datasets import Dataset
@@ -29,9 +30,9 @@ def _of_task(task: Dataset, unit: str) -> Iterator[str]:
         if sum(counts) < FEW:
             empty = sum(count == 0 for count in counts)
             yield (
-                f"warning: {task.title}: the {len(cases)} validation cases ({unit}) have"
-                f" {sum(counts)} pixels of {name}, {empty} cases have none: a network that predicts"
-                " nothing may have the best score; use another split or size"
+                f"warning: {task.title}: {plural(len(cases), 'validation case')} ({unit}) with"
+                f" {plural(sum(counts), 'pixel')} of {name}, and {empty} without any: a network"
+                " that predicts nothing may have the best score; use another split or size"
             )
     if unit == "tiles" and (share := _left_out(task)) > LEFT_OUT:
         yield (

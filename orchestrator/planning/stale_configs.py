@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 
+from orchestrator.formatting import plural, were
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import Plan
@@ -31,22 +32,26 @@ class Outdated:
         lines: list[str] = []
         if self.trials:
             lines.append(
-                f"{self.trials} trials were committed before {', '.join(self.fields)} existed: a"
-                " digest covers every field with its default, so these trials count as other"
-                " configs and are trained again"
+                f"{_trials(self.trials)} committed before {', '.join(self.fields)} existed: a"
+                " digest covers every field with its default, so the configs count as others and"
+                " are trained again"
             )
         if self.changed:
             lines.append(
-                f"{self.changed} trials were committed before their data or a formula changed:"
-                " they stay readable, count as other configs and are trained again"
+                f"{_trials(self.changed)} committed before the data or a formula changed: the old"
+                " rows stay readable, and the configs count as others and are trained again"
             )
         if self.tiled:
             lines.append(
-                f"{self.tiled} trials were tested on tiles, an earlier default: they stay readable"
-                ' and count as other configs; with "test": {"unit": "tiles"} in the config they'
-                " are used"
+                f"{_trials(self.tiled)} tested on tiles, an earlier default: the old rows stay"
+                " readable, and the configs count as others; with"
+                ' "test": {"unit": "tiles"} in the config the old rows are used'
             )
         return "\n".join(lines)
+
+
+def _trials(count: int) -> str:
+    return f"{plural(count, 'trial')} {were(count)}"
 
 
 def outdated(plan: Plan, ledger: Ledger) -> Outdated | None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import cluster
 from cluster import Command, Job, Remote
 from cluster._cloud import TOKEN
+from orchestrator.formatting import plural
 from orchestrator.remote.package import sources, stage
 from orchestrator.remote.refusals import explained
 
@@ -50,7 +51,7 @@ def shown(where: Remote, job: Job | None, commands: list[Command]) -> str:
     if where.sends_source:
         files = sources()
         size = sum(path.stat().st_size for path in files.values()) / 2**20
-        parts.append(f"# --- source/: {len(files)} files of the packages, {size:.1f} MiB")
+        parts.append(f"# --- source/: {plural(len(files), 'file')} of the packages, {size:.1f} MiB")
         if job is not None:
             files_of_user = job.files.items()
             parts += [f"# --- source/{name}\n{text.rstrip()}\n" for name, text in files_of_user]

@@ -16,9 +16,6 @@
     root.dataset.theme = kept("theme", dark() ? "light" : "dark");
   });
   const place = (box) => `${box.closest("section").getAttribute("aria-labelledby")}/${box.dataset.series}`;
-  for (const box of document.querySelectorAll("input[data-series]")) {
-    box.checked = kept(place(box)) !== "false";
-  }
   const views = new Map();
   const hiddenIn = (section) => [...section.querySelectorAll("input[data-series]")]
     .filter((box) => !box.checked).map((box) => box.dataset.series);
@@ -29,7 +26,7 @@
     drawn.style.minHeight = `${chart.offsetHeight}px`;
     chart.after(drawn);
     const { view } = await vegaEmbed(drawn, spec, {
-      renderer: "svg", actions: false, tooltip: { theme: dark() ? "dark" : "light" },
+      renderer: "svg", actions: false, ast: true, tooltip: { theme: dark() ? "dark" : "light" },
     });
     chart.remove();
     drawn.style.minHeight = "";
@@ -66,13 +63,21 @@
     scroll.append(table);
     details.append(scroll);
   };
-  for (const details of document.querySelectorAll(".numbers")) {
-    details.addEventListener("toggle", () => tabulate(details), { once: true });
-  }
+  const prepare = (root) => {
+    for (const box of root.querySelectorAll("input[data-series]")) {
+      box.checked = kept(place(box)) !== "false";
+    }
+    for (const details of root.querySelectorAll(".numbers")) {
+      details.addEventListener("toggle", () => tabulate(details), { once: true });
+    }
+    root.querySelectorAll(".chart").forEach((chart) => seen.observe(chart));
+  };
+  prepare(document);
+  // The live report replaces sections.
+  document.addEventListener("segprint:section", (event) => prepare(event.target));
   addEventListener("beforeprint", () => {
     for (const details of document.querySelectorAll("details:not(.numbers)")) details.open = true;
   });
-  document.querySelectorAll(".chart").forEach((chart) => seen.observe(chart));
   document.addEventListener("change", (event) => {
     if (!event.target.matches("input[data-series]")) return;
     kept(place(event.target), event.target.checked);

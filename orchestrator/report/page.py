@@ -73,7 +73,19 @@ def build_sections(tables: Catalog, chosen: Sequence[str] = ()) -> list[Section]
     return [section for section in sections if section is not None]
 
 
-def render_page(tables: Catalog, sections: list[Section], refresh: int = 0) -> str:
+class LivePart(NamedTuple):
+    """What a served page has besides: a part at its top, and the nonce of all scripts."""
+
+    nonce: str
+    html: Markup
+    css: str
+    js: str
+    """A script that runs before those of the page."""
+
+
+def render_page(
+    tables: Catalog, sections: list[Section], refresh: int = 0, live: LivePart | None = None
+) -> str:
     """Return the page as HTML; it reloads itself every ``refresh`` seconds if this is positive."""
     questions = (tables.ledger.studies.question(study) for study in tables.studies)
     return (
@@ -89,6 +101,7 @@ def render_page(tables: Catalog, sections: list[Section], refresh: int = 0) -> s
             css=_trusted((HERE / "page.css").read_text(encoding="utf-8")),
             js=_trusted((HERE / "page.js").read_text(encoding="utf-8")),
             scripts=_trusted(rendering.scripts()),
+            live=live._replace(css=_trusted(live.css), js=_trusted(live.js)) if live else None,
         )
     )
 

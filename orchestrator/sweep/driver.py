@@ -95,7 +95,7 @@ def _declared_plan(study: str, space: Space, ledger: Ledger, forgiven: Mapping[s
 
 def _run(plan: Plan, context: SweepContext) -> Plan:
     """Run rounds, with the progress display."""
-    context.display.begin(plan)
+    context.display.begin(plan, context.resources)
     try:
         return _rounds(plan, context)
     finally:

@@ -11,8 +11,10 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from cluster import Resources
 from orchestrator.formatting import clock, plural, printable
-from orchestrator.planning.cost import Estimator, TrialKey, remaining, wall_seconds
+from orchestrator.planning import wall_time
+from orchestrator.planning.cost import Estimator, RemainingTrial, TrialKey, remaining
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.short_names import short_names
 from search_spaces._workers import most
@@ -41,13 +43,12 @@ class ProgressDisplay:
 
     console: Console
     estimator: Estimator
-    cpus: int
+    slots: int = 1
+    """The workers that run at once."""
     interrupted: bool = False
     _began: float = 0.0
-    _left: dict[TrialKey, tuple[float, int]] = field(
-        default_factory=dict[TrialKey, "tuple[float, int]"]
-    )
-    """Device-seconds and workers of the trials that are left."""
+    _left: dict[TrialKey, RemainingTrial] = field(default_factory=dict[TrialKey, RemainingTrial])
+    """The trials that are left."""
     _names: dict[str, str] = field(default_factory=dict[str, str])
     """The words in which each cell differs from the others, by its name."""
     _same: dict[str, list[TrialKey]] = field(default_factory=dict[str, list[TrialKey]])
@@ -62,15 +63,16 @@ class ProgressDisplay:
     _device_seconds: float = 0.0
     _live: Live | None = None
 
-    def begin(self, plan: Plan) -> None:
+    def begin(self, plan: Plan, resources: Resources) -> None:
         """Start the clock, and print what is left to run."""
         self._began = time.monotonic()
+        self.slots = wall_time.slots_of(plan.space, resources)
         self.renew(plan)
         done = sum(t.state == "done" for t in plan.trials)
         self._tally = Counter({"committed before": done} if done else {})
         self.console.print(
             f"{plan.study}: {plural(len(self._left), 'trial')} to run, {done} committed,"
-            f" about {clock(self._planned)} on {self.cpus} CPUs"
+            f" {wall_time.description(self._left.values(), plan.space, resources)}"
         )
         if self.console.is_terminal:
             self._live = Live(
@@ -80,9 +82,8 @@ class ProgressDisplay:
 
     def renew(self, plan: Plan) -> None:
         """Take over what is left after a round, in which the configs of final trials got known."""
-        left = remaining(plan, self.estimator)
-        self._left = {k: (t.cost.device_seconds, t.workers) for k, t in left.items()}
-        self._planned = wall_seconds(self._left.values(), self.cpus)
+        self._left = remaining(plan, self.estimator)
+        self._planned = self._wall_seconds()
         self._names = short_names(cell.name for cell in plan.cells)
         self._same = {}
         for trial in plan.pending:
@@ -139,9 +140,9 @@ class ProgressDisplay:
         self._device_seconds += running.device_seconds
         if outcome != "failed" or given_up:
             for key in dict.fromkeys([_key(trial), *self._same.get(trial.digest, [])]):
-                cost = self._left.pop(key, (0.0, 1))
-                self._planned = max(0.0, self._planned - wall_seconds([cost], self.cpus))
-                self._work_done += cost[0]
+                done = self._left.pop(key, None)
+                self._work_done += done.cost.device_seconds if done is not None else 0.0
+            self._planned = self._wall_seconds()
         self._tally[outcome] += 1
         task = trial.config.tested.title
         if best is not None and best > self._best.get(task, (-1.0, ""))[0]:
@@ -163,12 +164,16 @@ class ProgressDisplay:
         counts = ", ".join(f"{n} {outcome}" for outcome, n in self._tally.items())
         return f"{counts}; {len(self._left)} left, about {clock(self._remaining())}"
 
+    def _wall_seconds(self) -> float:
+        costs = [(t.cost.device_seconds, t.workers) for t in self._left.values()]
+        return wall_time.wall_seconds(costs, self.slots)
+
     def _remaining(self) -> float:
         """Return the estimated seconds that are left, scaled by the speed of the work so far."""
         planned = self._planned
         begun = sum(r.share for r in self._running.values()) / max(1, len(self._left))
         planned *= max(0.0, 1 - begun)
-        expected = self._work_done / self.cpus
+        expected = self._work_done / self.slots
         elapsed = time.monotonic() - self._began
         speed = elapsed / expected if expected > 0.1 * planned > 0 else 1.0
         return planned * min(4.0, max(0.25, speed))

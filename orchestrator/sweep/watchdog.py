@@ -11,6 +11,7 @@ import ray
 from ray.tune.experiment import Trial
 
 from cluster import alive_nodes
+from orchestrator.formatting import plural
 from orchestrator.sweep import timeouts
 from search_spaces._workers import fewest
 from trainables.worker import leaving_nodes
@@ -110,7 +111,7 @@ class Watchdog:
         leaving = leaving_nodes()
         if leaving - self._leaving:
             self.run.display.note(
-                f"{len(leaving)} nodes are about to leave: trials keep a checkpoint"
+                f"{plural(len(leaving), 'node')} about to leave: trials keep a checkpoint"
             )
             for trial in running:
                 known = self.run.running.get(trial.trial_id)

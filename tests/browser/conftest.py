@@ -50,17 +50,17 @@ Open = Callable[..., Opened]
 
 @pytest.fixture
 def opened(browser: Browser) -> Iterator[Open]:
-    """Open a file from disk at a width in pixels."""
+    """Open a file from disk, or an address, at a width in pixels."""
     pages: list[Page] = []
 
-    def make(path: Path, width: int = 1440, **context: object) -> Opened:
+    def make(path: Path | str, width: int = 1440, **context: object) -> Opened:
         page = browser.new_page(viewport={"width": width, "height": 900}, **context)  # type: ignore[arg-type]
         pages.append(page)
         found = Opened(page)
         page.on("console", lambda message: found.complaints.append(message.text))
         page.on("pageerror", lambda error: found.complaints.append(str(error)))
         page.on("request", lambda request: found.requests.append(request.url))
-        page.goto(path.as_uri())
+        page.goto(path if isinstance(path, str) else path.as_uri())
         return found
 
     yield make

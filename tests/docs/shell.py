@@ -20,7 +20,8 @@ from pathlib import Path
 
 import cluster
 import search_spaces
-from orchestrator.cli import READERS, main, parser
+from orchestrator.arguments import READERS, parser
+from orchestrator.cli import main
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.validation import check
 from orchestrator.storage.object_store import Store

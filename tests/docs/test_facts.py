@@ -19,7 +19,7 @@ from cluster.aws import Aws
 from cluster.gcp import Gcp
 from cluster.kuberay import Kuberay
 from cluster.slurm import Slurm
-from orchestrator.cli import parser
+from orchestrator.arguments import parser
 from orchestrator.planning import trial_state
 from orchestrator.statistics import bootstrap, levels
 from orchestrator.sweep import timeouts

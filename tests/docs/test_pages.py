@@ -15,8 +15,8 @@ import pytest
 import cluster
 import search_spaces
 from orchestrator import analyses
+from orchestrator.arguments import VERBS, parser
 from orchestrator.claims.verdicts import Verdict
-from orchestrator.cli import VERBS, parser
 from tests.conftest import ROOT
 from tests.docs.pages import (
     anchors,

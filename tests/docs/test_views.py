@@ -6,6 +6,7 @@ import re
 from pathlib import Path
 
 from orchestrator.analyses import open_store
+from orchestrator.views.column_docs import view_docs
 from tests.docs.pages import read, sections, table_rows
 
 SECTIONS = dict(sections(read("docs/views.md")))
@@ -38,6 +39,15 @@ def test_every_column_is_explained_once_and_none_is_made_up(tmp_path: Path) -> N
     store = open_store(str(tmp_path))
     for view in store.names():
         assert sorted(named(view)) == sorted(store[view].column_names), view
+
+
+def test_ls_views_has_every_column_with_a_sentence(tmp_path: Path) -> None:
+    store, docs = open_store(str(tmp_path)), view_docs()
+    assert docs.keys() == set(store.names())
+    for view in store.names():
+        assert sorted(c.column for c in docs[view].columns) == sorted(store[view].column_names)
+        assert all(column.meaning for column in docs[view].columns), view
+        assert docs[view].about.endswith((".", "?")), view
 
 
 def test_a_shared_column_is_explained() -> None:

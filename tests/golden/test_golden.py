@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 
 import search_spaces
-from orchestrator.cli import VERBS, parser
+from orchestrator.arguments import VERBS, parser
 from orchestrator.planning.validation import check
 from trainables.config import Config
 from trainables.runtime.worker_context import WorkerContext

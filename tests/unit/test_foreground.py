@@ -63,14 +63,14 @@ def test_a_config_whose_validation_has_no_foreground_is_warned_about(
     remainder = folder(write(tmp_path / "a", *IN_THE_REMAINDER), size=32)
     without = of(small, remainder)
     none, left_out = warnings([without, without])
-    assert "have 0 pixels of foreground" in none
+    assert "with 0 pixels of foreground" in none
     share = 1 - 32**2 / SIDE**2
     assert f"{share:.0%} of the held-out pixels lie in no tile" in left_out
     assert warnings([of(small, remainder, "cases")]) == []
     (line,) = warnings([of(small, folder(write(tmp_path / "b", *IN_A_TILE), size=32))])
     assert "in no tile" in line
     (line,) = warnings([of(small, folder(write(tmp_path / "c", *ONE_PIXEL), size=32), "cases")])
-    assert "validation cases (cases) have" in line
+    assert "(cases) with" in line
 
 
 def test_the_plan_warns_before_anything_trains(tmp_path: Path, inline: Segprint) -> None:

@@ -68,4 +68,4 @@ def test_a_later_field_at_its_default_is_no_reason_and_a_changed_formula_is_one(
     finish(ledger, "0" * 16)
     found = outdated(make_plan("s", space(), ledger), ledger)
     assert found == Outdated(0, [], changed=1)
-    assert str(found).startswith("1 trials were committed before their data or a formula changed")
+    assert str(found).startswith("1 trial was committed before the data or a formula changed")

@@ -26,7 +26,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from orchestrator.analyses import catalog
-from orchestrator.cli import TABLE_FORMATS
+from orchestrator.arguments import TABLE_FORMATS
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction
@@ -456,7 +456,7 @@ def test_every_format_of_a_table_is_an_option() -> None:
 
 
 def test_help_loads_no_library_that_it_does_not_print() -> None:
-    code = "import sys; from orchestrator.cli import parser; parser().format_help()\n"
+    code = "import sys; from orchestrator.arguments import parser; parser().format_help()\n"
     code += "print(*sorted({'torch', 'ray', 'duckdb', 'pyarrow', 'rich'} & set(sys.modules)))"
     loaded = subprocess.run(
         [sys.executable, "-c", code], check=True, capture_output=True, text=True

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import multiprocessing
 import os
 import statistics
@@ -15,7 +16,7 @@ import torch
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
-from orchestrator.planning import cost
+from orchestrator.planning import timed_step
 from orchestrator.planning.cost import SETUP_SECONDS, Estimator, TrialKey, remaining
 from orchestrator.planning.plan import Plan, Trial, make_plan
 from orchestrator.planning.resources import workers_of
@@ -308,7 +309,7 @@ def test_a_model_that_hangs_is_planned_without_an_estimate_and_named(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(cost, "TIMING_SECONDS", 0.1)
+    monkeypatch.setattr(timed_step, "TIMING_SECONDS", 0.1)
     paced = Path(__file__).parent.parent / "faults" / "paced.py"
     config = small(model={str(paced): {"seconds": 1e6}}, mode="feedforward")
     assert Estimator(ledger).cost(config).source == "cannot be timed here"
@@ -325,6 +326,7 @@ def test_a_cost_is_that_of_trials_like_it_with_its_spread(ledger: Ledger) -> Non
     for i, each in enumerate(seconds):
         about = {"task": "synthetic", "model": "ensemdiff", "mode": "feedforward", "steps": 3}
         row = {**about, "outcome": "finished", "device_seconds": each, "device": "H100"}
+        row["config"] = json.dumps(trial.config.plain())
         ledger.commit(f"{i:016d}", "finished", {"trials": [row]})
     cost = Estimator(ledger).cost(trial.config)  # of 6 steps
     twice = [2 * each for each in (seconds[1], statistics.median(seconds), seconds[19])]

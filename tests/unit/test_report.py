@@ -218,11 +218,12 @@ def test_a_place_that_is_not_there_is_refused(ledger: Ledger, inline: Segprint) 
     assert (done.returncode, "--watch=1.0 must be at least 5" in done.stderr) == (2, True)
 
 
-def test_watching_ends_when_no_trial_is_missing(
-    ledger: Ledger, inline: Segprint, tmp_path: Path
+def test_watching_ends_when_no_trial_is_missing_and_the_page_reloads_itself_all_the_same(
+    ledger: Ledger, tmp_path: Path, inline: Segprint
 ) -> None:
-    commit_final(ledger, "1" * 16, "net", [(1, 1, 1)])
-    page = tmp_path / "report.html"
-    done = inline("--store", ledger.store.url, "report", "study", "--watch", "5", "-o", str(page))
-    assert done.returncode == 0, done.stderr
-    assert "http-equiv" not in page.read_text(encoding="utf-8")
+    commit_final(ledger, "0" * 16, "base", [(1, 1, 1)] * 2)
+    for watch, reloads in ((["--watch", "7"], True), ([], False)):
+        done = inline("--store", ledger.store.url, "report", "study", *watch)
+        assert done.returncode == 0, done.stderr
+        page = (tmp_path / "report.html").read_text()
+        assert ('<meta http-equiv="refresh" content="7">' in page) is reloads

@@ -6,6 +6,7 @@ import io
 
 from rich.console import Console
 
+from cluster import Resources
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cost import Estimator, TrialKey, remaining
 from orchestrator.planning.plan import make_plan
@@ -55,9 +56,9 @@ def test_the_best_search_trial_is_a_final_trial_unless_it_was_made_cheaper(ledge
 
 def test_the_count_of_a_sweep_ends_at_nothing_left(ledger: Ledger) -> None:
     text = io.StringIO()
-    display = ProgressDisplay(Console(file=text, width=200), Estimator(ledger), 1)
+    display = ProgressDisplay(Console(file=text, width=200), Estimator(ledger))
     plan = make_plan("s", EQUAL, ledger)
-    display.begin(plan)
+    display.begin(plan, Resources(1, 0))
     for trial in {t.digest: t for t in plan.pending}.values():
         display.ended(trial.label, trial, "finished", 0.5, None)
     assert "2 finished; 0 left" in text.getvalue().splitlines()[-1]

@@ -356,7 +356,8 @@ def test_show_prints_all_that_a_space_says(inline: Segprint, tmp_path: Path) -> 
         "halving at steps [2]",
         "starts from: old",
         "30 money",
-        "3 cells, 14 search and 6 final trials (most: 200); 1 more cells violate a constraint",
+        "3 cells, 14 search and 6 final trials (most: 200)",
+        "; left out because of a constraint: 1 more cell",
     ):
         assert words in shown.stdout, words
     told = json.loads(inline("show", "./all.py", "--json").stdout)

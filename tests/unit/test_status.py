@@ -152,6 +152,17 @@ def test_the_speed_is_that_of_the_last_minutes(small: Callable[..., Config]) -> 
     assert meter.status.training_left == pytest.approx((2000 - 1200) / 2)
 
 
+def test_a_heartbeat_renews_the_status_of_its_own_run_only(ledger: Ledger) -> None:
+    sink = LedgerSink(ledger, "code")
+    sink.resume("d1")
+    sink.alive("d1", RunStatus(step=5, steps=9))
+    lease = ledger.leases.all()["d1"]
+    assert lease.status == RunStatus(step=5, steps=9)
+    change(ledger, "d1", pid=1)
+    sink.alive("d1", RunStatus(step=6, steps=9))
+    assert ledger.leases.all()["d1"].status == lease.status
+
+
 def test_a_status_stays_small_and_survives_its_store() -> None:
     curve = thinned([(i, i / 10_000) for i in range(10_000)])
     status = RunStatus(9_999, 20_000, 1.5, "cpu", "node", 2, curve)

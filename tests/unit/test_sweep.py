@@ -40,7 +40,7 @@ SPACE = Space(
 
 def started(made: Plan, queue: list[Trial], ledger: Ledger) -> Round:
     """A round as the sweep makes one."""
-    display = ProgressDisplay(Console(quiet=True), Estimator(ledger), 1)
+    display = ProgressDisplay(Console(quiet=True), Estimator(ledger))
     lock = DriverLock(ledger.store, "s", 1, 0.0)
     context = SweepContext(ledger, display, lock, Resources(1, 0), BudgetMeter(made, ledger))
     history = SearchHistory(made, ledger)

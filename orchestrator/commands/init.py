@@ -1,0 +1,126 @@
+"""``segprint init``: look at a data directory, and write a first study of it."""
+
+from __future__ import annotations
+
+from argparse import Namespace
+from pathlib import Path
+from pprint import pformat
+from textwrap import indent
+from typing import Any
+
+import search_spaces
+from orchestrator.commands.data import by_name, recognised, written
+from orchestrator.commands.options import setting
+from orchestrator.commands.output import emit, say
+from orchestrator.diagnostics.dataset_check import Found, walk
+from orchestrator.diagnostics.first_look import UnclearError, mask_fields
+from orchestrator.formatting import plural, printable
+from orchestrator.planning.validation import check
+from orchestrator.storage.local_files import place
+from trainables.datasets import Dataset
+from trainables.decoding.tree import tree
+from trainables.part import require
+
+TEMPLATE = '''\
+"""Diffusion and its feed-forward twin on one data set, as `segprint init` wrote it.
+
+`segprint plan ./{file}` prints what it costs, and `segprint sweep ./{file}` runs it.
+"""
+
+from search_spaces import Space
+
+SPACE = Space(
+    question="Does diffusion segment these images better than its feed-forward twin?",
+    config={{
+        # The data as they were found; `segprint ls fields {part}` explains the fields.
+{data}
+        "task": {task},
+        # A small U-Net, so that a first sweep takes minutes; `segprint ls models` lists the others.
+        "model": {{
+            "ensemdiff": {{"channels": 16, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}}
+        }},
+        # Enough to see that everything works. For a result, raise the steps to tens of thousands.
+        "train": {{"steps": 300, "batch": 8, "learning_rate": 2e-3, "validate_every": 50}},
+    }},
+    # Named changes to the config. All arms share the data, its splits and the seeds.
+    arms={{
+        "twin": {{"mode": "feedforward"}},  # the same network, in one pass
+        "diffusion": {{
+            "mode": {{"diffusion": {{"sampler": {{"ddim": {{"steps": 4}}}}, "members": 3}}}}
+        }},
+        # "cosine": {{"mode.diffusion.schedule": "cosine"}},  # an example of one more arm
+    }},
+    # The arm that the others are compared with.
+    baseline="twin",
+    # Seeds per arm; intervals and tests need several.
+    replicates=3,
+)
+'''
+
+
+def main(options: Namespace) -> int:
+    """Write the space, after every file was read; a file of that name stays as it is."""
+    path = Path(options.file)
+    require(path.suffix == ".py", f"init {path}: the name of a study file must end in .py")
+    require(not path.exists(), f"init {path}: this file exists; choose another name")
+    require(path.parent.is_dir(), f"init {path}: there is no directory {path.parent}")
+    dataset, found = _looked_at(options)
+    place(path, space(dataset, found, path.name).encode(), replace=False)
+    try:
+        check(search_spaces.load(str(path))[1])
+    except ValueError:
+        path.unlink()
+        raise
+    emit(found.splits, None, False)
+    for problem in found.problems:
+        say(f"warning: {problem}")
+    say(f"\nwritten: {path}; what it costs: segprint plan {path}")
+    return 0
+
+
+def _looked_at(options: Namespace) -> tuple[Dataset, Found]:
+    """Return the data set in the directory, and what reading all of its files found.
+
+    Raises:
+        ValueError: there is none, there are several, or its files cannot be trained on.
+    """
+    place = options.data if "://" in options.data else str(Path(options.data).absolute())
+    if "://" not in place:
+        require(Path(place).is_dir(), f"init: --data {options.data} is no directory")
+    given = dict(setting(text) for text in options.set)
+    specs = recognised(tree(place))
+    if len(specs) > 1:
+        titles = ", ".join(by_name(part, spec).title for part, spec in specs)
+        raise ValueError(f"init: {place} holds several data sets, choose one: {titles}")
+    part, spec = specs[0]
+    dataset = by_name(part, {**spec, **given})
+    if not given.keys() & {"objects", "foreground", "values"}:
+        try:
+            dataset = by_name(part, {**spec, **mask_fields(dataset), **given})
+        except UnclearError as error:
+            raise ValueError(f"init: {place}: {error}") from None
+    found = walk(dataset)
+    if found.broken:
+        first, *others = [p for p in found.problems if p.fatal]
+        more = f"; {plural(len(others), 'more problem')}" if others else ""
+        raise ValueError(f"init: {first}{more}; all of them: segprint data check {place}")
+    return dataset, found
+
+
+def space(dataset: Dataset, found: Found, file: str) -> str:
+    """Return the text of a study of a data set."""
+    task: dict[str, Any] = written(dataset)
+    lines = [
+        f"{row['split']}: {plural(row['images'], 'image')} of {plural(row['groups'], 'group')},"
+        f" {row['size']} pixels, {row['dtype']}; {row['prevalence']}"
+        for row in found.splits
+    ]
+    named = [name for name in dataset.classes if name.startswith("class_")]
+    if named:
+        lines.append(f"Rename the classes that the masks number: {', '.join(named)}.")
+    return TEMPLATE.format(
+        file=file,
+        part=dataset.name,
+        data=indent("\n".join(map(printable, lines)), "        # "),
+        task=indent(pformat(task, width=80, sort_dicts=False), " " * 8).strip(),
+    )
