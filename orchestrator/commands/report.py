@@ -51,8 +51,8 @@ def main(options: Namespace) -> int:
 
 def _serve(options: Namespace) -> int:
     """Serve the live report until Ctrl-C."""
-    for name in ("watch", "figures", "table"):
-        require(getattr(options, name) is None, f"--{name} and --serve: choose one of them")
+    for name in ("watch", "figures", "table", "metric"):
+        require(not getattr(options, name), f"--{name} and --serve: choose one of them")
     port = options.port or 0
     require(0 <= port < 1 << 16, f"--port={port} must be between 1 and 65535")
     ledger = ledger_of(options)
