@@ -117,6 +117,11 @@ class Read(Action):
         self.work(world, world.history.check)
 
 
+def _holds(value: bytes, driver: Driver) -> bool:
+    """Whether the content of a lock is that of a driver."""
+    return driver.lock.claim.encode() in value
+
+
 @dataclass(frozen=True, kw_only=True)
 class Drive(Action):
     """A process waits for the study, and drives it from then on."""
@@ -125,6 +130,9 @@ class Drive(Action):
         process = world.start(self.machine, self.plan)
         store = world.store
         others = [d for d in world.drivers if d.awake and not d.lock.lost.is_set()]
+        # A copy of the store from before a driver began has no lock of this driver.
+        stored = world.bucket.objects
+        others = [d for d in others if d.lock.key in stored and _holds(stored[d.lock.key].value, d)]
         lock = world.run(process, lambda: driver_lock.acquire(store, STUDY, lambda _: None))
         if lock is None:
             process.alive = False
