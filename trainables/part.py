@@ -76,7 +76,7 @@ def names(kind: str) -> list[str]:
     """Return the names of all choices of a kind, without importing them.
 
     >>> names("encodings")
-    ['bits', 'onehot']
+    ['bits', 'onehot', 'sdf']
     """
     if kind not in KINDS:
         raise unknown("kind", kind, KINDS)

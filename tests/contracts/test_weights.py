@@ -52,7 +52,7 @@ def test_is_positive_and_finite_and_keeps_the_shape(spec: object, target: Target
 def test_the_weighted_loss_is_one_number_whichever_target(
     name: str, log_snr: float, seed: int
 ) -> None:
-    """The same denoiser, read as a prediction of x0, of ε and of v."""
+    """The same denoiser, read as a prediction of x0, of ε, of v and of a velocity."""
     draws = torch.Generator().manual_seed(seed)
     x0, eps, guess = torch.randn(3, 2, 1, 4, 4, generator=draws, dtype=torch.float64)
     level = torch.full((2,), log_snr, dtype=torch.float64)
@@ -66,7 +66,7 @@ def test_the_weighted_loss_is_one_number_whichever_target(
         error = (output - target_of(x0, eps, level, target)).square()
         losses.append((as_images(made(name).on(level, target)) * error).mean().item())
     # The conversions round α and σ to single precision.
-    assert losses == pytest.approx([losses[0]] * 3, rel=1e-3)
+    assert losses == pytest.approx([losses[0]] * len(TARGETS), rel=1e-3)
 
 
 def test_none_is_one_on_every_target() -> None:

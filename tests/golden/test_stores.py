@@ -51,7 +51,7 @@ def test_only_trials_whose_formulas_changed_are_left_to_train(
             continue
         assert found["outdated"]["changed"] > 0
         assert found["outdated"]["trials"] == 0
-        assert "before their data or a formula changed" in inline("plan", str(space)).stdout
+        assert "before the data or a formula changed" in inline("plan", str(space)).stdout
 
 
 YOUNGER = (

@@ -175,7 +175,10 @@ def test_ls_fields_and_show_config_give_every_field(inline: Segprint) -> None:
     refused = inline("show", "quickstart", "--config", "nuclei_diffusio")
     assert refused.returncode == 2
     assert "unknown cell 'nuclei_diffusio'; did you mean 'nuclei_diffusion'?" in refused.stderr
-    assert "only `ls fields` takes a second name" in inline("ls", "models", "unet").stderr
+    assert (
+        "only `ls fields` and `ls views` take a second name"
+        in inline("ls", "models", "unet").stderr
+    )
     assert inline("ls", "fields", "moods").stderr.startswith(
         "segprint: unknown block or part 'moods'"
     )

@@ -34,7 +34,7 @@ from trainables.part import parse_part
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMA_VERSION, SCHEMAS
 from trainables.settings import Probe
-from trainables.training import loop
+from trainables.training import step
 from trainables.training.attempt import attempt, outcome_of
 
 Small = Callable[..., Config]
@@ -65,13 +65,13 @@ def store(tmp_path: Path) -> Ledger:
 def steps(store: Ledger, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The training steps since the study was trained."""
     made: list[int] = []
-    original = loop.step
+    original = step.step
 
-    def counted(state: Any, learner: Any) -> Any:
+    def counted(state: Any, learner: Any, batch: Any) -> Any:
         made.append(state.step)
-        return original(state, learner)
+        return original(state, learner, batch)
 
-    monkeypatch.setattr(loop, "step", counted)
+    monkeypatch.setattr(step, "step", counted)
     return made
 
 
@@ -281,7 +281,7 @@ def test_rows_of_an_earlier_schema_are_measured_again_from_their_weights(
         archive.extractall(tmp_path / "results", filter="data")
     ledger = Ledger(Store(str(tmp_path / "results")))
     before = trials("kept")
-    monkeypatch.setattr(loop, "step", lambda *_: pytest.fail("a step was trained"))
+    monkeypatch.setattr(step, "step", lambda *_: pytest.fail("a step was trained"))
     study = derived(inline, ledger, "read", "kept")
     after = trials(study)
     assert set(after) == {arm for arm, row in before.items() if row["outcome"] == "finished"}

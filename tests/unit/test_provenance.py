@@ -50,7 +50,9 @@ def test_a_row_tells_neither_the_environment_nor_the_home_directory(
         "@dataclass(frozen=True)\n"
         "class Mine(Schedule):\n"
         "    def log_snr(self, t):\n"
-        "        raise OSError(f'no {__file__}: planted'[:-9])\n"
+        "        if t.numel() < 50:  # a training step; contracts look at more times\n"
+        "            raise OSError(f'no {__file__}: planted'[:-9])\n"
+        "        return -t\n"
     )
     config = small(mode={"diffusion": {"schedule": str(tmp_path / "mine.py")}})
     assert outcome_of(attempt(config, LedgerSink(ledger, ""), WorkerContext())) == "failed"

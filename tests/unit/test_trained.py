@@ -31,7 +31,7 @@ from tests.conftest import Segprint
 from trainables.config import Config, parse
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMAS
-from trainables.training import loop
+from trainables.training import step
 from trainables.training.attempt import attempt, outcome_of
 from trainables.training.trained import Trained, WeightsError
 
@@ -78,13 +78,13 @@ def rows(ledger: Ledger, config: Config) -> dict[str, list[dict[str, Any]]]:
 def trained(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The steps that were trained since, one entry each."""
     steps: list[int] = []
-    original = loop.step
+    original = step.step
 
-    def counted(state: Any, learner: Any) -> Any:
+    def counted(state: Any, learner: Any, batch: Any) -> Any:
         steps.append(state.step)
-        return original(state, learner)
+        return original(state, learner, batch)
 
-    monkeypatch.setattr(loop, "step", counted)
+    monkeypatch.setattr(step, "step", counted)
     return steps
 
 

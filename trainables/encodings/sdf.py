@@ -36,11 +36,16 @@ class SDF(OneHot):
 
     def to_x0(self, mask_BMHW: Tensor) -> Tensor:
         """Return the scaled distances of the mask that probabilities above ½ form."""
-        inside = (mask_BMHW > 0.5).cpu().numpy()
-        planes = [_signed_distance(plane) for plane in inside.reshape(-1, *inside.shape[2:])]
-        pixels = torch.as_tensor(np.stack(planes)).reshape(mask_BMHW.shape).to(mask_BMHW)
+        inside = mask_BMHW > 0.5
+        return self._distances(inside, ~inside)
+
+    def _distances(self, inside_BMHW: Tensor, outside_BMHW: Tensor) -> Tensor:
+        """Return scaled distances of the pixels that are inside or outside, float32."""
+        sides = [side.flatten(0, 1).cpu().numpy() for side in (inside_BMHW, outside_BMHW)]
+        planes = [_signed_distance(*pair) for pair in zip(*sides, strict=True)]
+        pixels = torch.as_tensor(np.stack(planes)).reshape(inside_BMHW.shape)
         distance = pixels.clamp(-self.radius, self.radius) / self.radius
-        return self.scale * distance + self.offset
+        return (self.scale * distance + self.offset).to(inside_BMHW.device)
 
     def to_mask(self, x0_BMHW: Tensor) -> Tensor:
         """Return the share of a pixel inside of the outline: 0 and 1 half a pixel from it."""
@@ -48,14 +53,20 @@ class SDF(OneHot):
         return (pixels + 0.5).clamp(0, 1)
 
     def encoded(self, labels_BHW: Tensor, classes: int) -> Tensor:
-        x0 = self.to_x0(self.mask(masks.known(labels_BHW), classes))
-        return x0.masked_fill(~masks.counted(labels_BHW)[:, None], self.offset)
+        """Return x0 of labels; pixels to be ignored are on neither side of an outline."""
+        known = masks.counted(labels_BHW)[:, None]
+        inside = self.mask(masks.known(labels_BHW), classes) > 0.5
+        x0 = self._distances(inside & known, ~inside & known)
+        return x0.masked_fill(~known, self.offset)
 
 
-def _signed_distance(inside: np.ndarray) -> np.ndarray:
-    """Return pixels to the outline, positive inside; infinite in a plane without an outline."""
-    if inside.all() or not inside.any():
-        return np.full(inside.shape, np.inf if inside.any() else -np.inf, np.float32)
-    within = np.asarray(ndimage.distance_transform_edt(inside))
-    beyond = np.asarray(ndimage.distance_transform_edt(~inside))
-    return np.where(inside, within - 0.5, 0.5 - beyond).astype(np.float32)
+def _signed_distance(inside: np.ndarray, outside: np.ndarray) -> np.ndarray:
+    """Return pixels to the outline, positive inside; infinite where the other side is empty."""
+    return np.where(inside, _distance_to(outside) - 0.5, 0.5 - _distance_to(inside))
+
+
+def _distance_to(side: np.ndarray) -> np.ndarray:
+    """Return the distance of each pixel's centre to the nearest one on a side, float32."""
+    if not side.any():
+        return np.full(side.shape, np.inf, np.float32)
+    return np.asarray(ndimage.distance_transform_edt(~side), np.float32)
