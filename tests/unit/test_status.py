@@ -36,10 +36,12 @@ def declare(ledger: Ledger, cell: str, config: Config, **values: Any) -> str:
 
 
 def begin(ledger: Ledger, config: Config) -> Iterator[Progress]:
-    """Train up to the first validation."""
+    """Train up to the first validation, and write its checkpoint and status."""
     run = attempt(config, LedgerSink(ledger, "code"), WorkerContext())
-    while next(run).score is None:
-        pass
+    progress = next(run)
+    while progress.score is None:
+        progress = next(run)
+    progress.keep()
     return run
 
 
