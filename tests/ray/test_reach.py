@@ -103,6 +103,7 @@ def test_whose_head_it_is_and_what_it_runs_is_told_before_ray_tries(
 
 @pytest.mark.ray
 @pytest.mark.slow
+@pytest.mark.cluster
 def test_either_address_of_a_cluster_finds_the_other(tmp_path: Path, segprint: Segprint) -> None:
     token = tmp_path / "token"
     token.write_text("planted-token-" + "0" * 50)

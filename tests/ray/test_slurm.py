@@ -19,7 +19,7 @@ from search_spaces import Space
 from tests.conftest import ROOT, SMALL
 from tests.faults.nodes import QUICK
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(400)]
 FAKE = Path(__file__).with_name("slurm")
 CLUSTER = "from cluster.slurm import Slurm\nCLUSTER = Slurm(nodes=2, gpus=0, cpus=1)\n"
 Submit = Callable[[Space], subprocess.Popen[str]]

@@ -18,7 +18,7 @@ from tests.conftest import ROOT, SMALL
 from tests.faults.nodes import QUICK
 from tests.ray.test_namespaces import HEAD, WORKER, Spaces
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(600)]
 STUDY = f"""from search_spaces import *
 SPACE = Space(
     question="?", config={ ({**SMALL, "mode": "feedforward"})!r}, replicates=2

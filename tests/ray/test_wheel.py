@@ -18,7 +18,7 @@ import pytest
 from orchestrator.remote.package import sources
 from tests.conftest import ROOT, SMALL
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(600)]
 TINY = f"""from search_spaces import *
 SPACE = Space(
     question="?", config={ ({**SMALL, "mode": "feedforward"})!r}, replicates=2
