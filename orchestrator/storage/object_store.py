@@ -95,6 +95,7 @@ class Store:
 
     def put(self, key: str, value: bytes) -> None:
         """Write or replace one object."""
+        _refuse_outside(key)
         try:
             self.with_retries("write", key, lambda: self._write(key, value, replace=True))
         except FAILURES as error:
@@ -106,6 +107,7 @@ class Store:
         At most :data:`PART_BYTES` of it, or one write, are held in memory. The object before stays
         readable until this one is whole. ``write`` is called again where the upload fails.
         """
+        _refuse_outside(key)
         try:
             self.with_retries("write", key, lambda: self._stream(key, write))
         except FAILURES as error:
@@ -132,6 +134,7 @@ class Store:
         the condition can be fooled only by two writers within the same milliseconds, and then
         keeps one of the two, whole. A write whose answer was lost is found to be there.
         """
+        _refuse_outside(key)
         try:
             if not self.with_retries("look for", key, lambda: self._exists(key)):
                 self.with_retries("write", key, lambda: self._write(key, value, replace=False))
@@ -147,6 +150,7 @@ class Store:
 
     def delete(self, key: str) -> None:
         """Delete one object; nothing happens if it does not exist."""
+        _refuse_outside(key)
         path = self._path(key)
         try:
             self.with_retries("delete", key, lambda: self._files.rm_file(path))
@@ -383,3 +387,13 @@ class Store:
     def __setstate__(self, state: dict[str, Any]) -> None:
         for name, value in state.items():
             object.__setattr__(self, name, value)
+
+
+def _refuse_outside(key: str) -> None:
+    """Raise unless a key is below the store; some keys are put together from stored text.
+
+    Raises:
+        ValueError: a folder in the key is ``..``.
+    """
+    if ".." in key.split("/"):
+        raise ValueError(f"key {key!r} must not hold the folder '..', which leaves the store")

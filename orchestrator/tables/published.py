@@ -26,15 +26,16 @@ from typing import Any, NoReturn, cast
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.ledger.commits import DamagedError
+from orchestrator.ledger.commits import RANK, DamagedError
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parquet import fields, read_parquet, to_parquet
+from orchestrator.ledger.stored_json import parse_object
 from orchestrator.ledger.studies import Declaration, Declared, Description
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.compaction import compact_committed
 from orchestrator.tables.snapshot import Snapshot
 from trainables.decoding.tree import cache_dir
-from trainables.schemas import SCHEMAS, Outcome
+from trainables.schemas import SCHEMAS
 
 MANIFEST = "published.json"
 FORMAT = 1
@@ -249,23 +250,39 @@ def _restored(folder: Path) -> Path:
 
 def _commit_all(ledger: Ledger, manifest: dict[str, Any], files: dict[str, bytes]) -> None:
     """Declare and commit the rows of a published study in a new store, and compact them."""
-    declared = read_parquet(io.BytesIO(files["declarations.parquet"])).to_pylist()
     trials: list[tuple[Declared, Declaration]] = []
-    for row in declared:
+    for row in _table("declarations", files).to_pylist():
         slot = Declared.parse(row["key"])
         parts = row["key"].split("/")
         if slot is None or slot.study != manifest["study"] or not all(map(NAME.fullmatch, parts)):
             raise DamagedError(f"{row['key']!r} is not the key of a declared trial of this study")
-        trials.append((slot, json.loads(row["text"])))
+        trials.append((slot, cast("Declaration", parse_object(row["key"], row["text"]))))
     ledger.studies.declare_all(trials)
     if manifest.get("description"):
         ledger.studies.describe(manifest["study"], cast("Description", manifest["description"]))
+    digests = {slot.digest for slot, _ in trials}
     rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
     for name in TABLES:
-        value = files.get(f"{name}.parquet")
-        for row in read_parquet(io.BytesIO(value)).to_pylist() if value else ():
+        for row in _table(name, files).to_pylist() if f"{name}.parquet" in files else ():
+            if row["digest"] not in digests:
+                raise DamagedError(
+                    f"{name}.parquet: the digest {row['digest']!r} is of no declared trial"
+                )
             rows.setdefault(row["digest"], {}).setdefault(name, []).append(row)
     for digest, tables in sorted(rows.items()):
-        (trial,) = tables["trials"]
-        ledger.commit(digest, cast("Outcome", trial["outcome"]), tables)
+        outcomes = [row["outcome"] for row in tables.get("trials", ())]
+        if len(outcomes) != 1 or outcomes[0] not in RANK:
+            raise DamagedError(
+                f"trials.parquet: trial {digest} has the outcomes {outcomes!r}; it must have one of"
+                f" {', '.join(RANK)}"
+            )
+        ledger.commit(digest, outcomes[0], tables)
     compact_committed(ledger.store)
+
+
+def _table(name: str, files: dict[str, bytes]) -> pa.Table:
+    """Return the rows of a published file."""
+    try:
+        return read_parquet(io.BytesIO(files[f"{name}.parquet"]))
+    except (pa.ArrowException, OSError) as error:
+        raise DamagedError(f"{name}.parquet is not readable: {error}") from None

@@ -8,6 +8,7 @@ import tarfile
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -110,14 +111,57 @@ def test_damaged_and_hostile_files_are_named(
     assert line.partition(" .")[0] in shown.stderr
 
 
+def listed(folder: Path) -> None:
+    """Write the present hashes of the files into the manifest, as an author could."""
+    names = json.loads((folder / "published.json").read_text())["files"]
+    hashes = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    changed(folder, files=hashes)
+
+
+def replaced(folder: Path, column: str, value: str) -> None:
+    """Give the first trial another value of a column, in each table that has the column."""
+    first = pq.read_table(folder / "trials.parquet")["digest"][0].as_py()
+    for path in folder.glob("*.parquet"):
+        table = pq.read_table(path)
+        if column in table.column_names:
+            rows = table.to_pylist()
+            for row in rows:
+                row[column] = value if row["digest"] == first else row[column]
+            pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
+
+
+def doubled(path: Path) -> None:
+    table = pq.read_table(path)
+    pq.write_table(pa.concat_tables([table, table]), path)
+
+
+@pytest.mark.parametrize(
+    ("damage", "line"),
+    [
+        (lambda f: replaced(f, "outcome", "x/../../../../outside"), "x/../../../../outside"),
+        (lambda f: replaced(f, "outcome", "splendid"), "'splendid'"),
+        (lambda f: replaced(f, "digest", "../../../../outside"), "'../../../../outside'"),
+        (lambda f: doubled(f / "trials.parquet"), "trials.parquet: trial "),
+        (lambda f: (f / "cases.parquet").write_bytes(b""), "cases.parquet is not readable"),
+    ],
+)
+def test_rows_that_are_of_no_trial_are_refused_and_nothing_is_written_elsewhere(
+    published: Path, inline: Segprint, tmp_path: Path, damage: Any, line: str
+) -> None:
+    damage(published)
+    listed(published)
+    shown = inline("--store", "studies/kept", "query", "SELECT 1 FROM trials")
+    assert shown.returncode != 0
+    assert line in shown.stderr
+    assert list(tmp_path.rglob("outside*")) == []
+
+
 def test_a_declaration_under_a_foreign_key_is_refused(published: Path, inline: Segprint) -> None:
     path = published / "declarations.parquet"
     table = pq.read_table(path)
     keys = ["studies/kept/../../x/final-0000-0123456789abcdef.json", *table["key"].to_pylist()[1:]]
     pq.write_table(table.set_column(0, "key", [keys]), path)
-    files = json.loads((published / "published.json").read_text())["files"]
-    files[path.name] = hashlib.sha256(path.read_bytes()).hexdigest()
-    changed(published, files=files)
+    listed(published)
     shown = inline("--store", "studies/kept", "query", "SELECT 1 FROM trials")
     assert shown.returncode != 0
     assert "is not the key of a declared trial of this study" in shown.stderr

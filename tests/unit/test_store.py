@@ -97,3 +97,20 @@ def test_a_file_where_the_directory_should_be_is_one_clear_error(tmp_path: Path)
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match="cannot write"):
         Store(str(tmp_path / "file")).check()
+
+
+def test_nothing_is_written_or_deleted_outside_the_store(store: Store, tmp_path: Path) -> None:
+    (tmp_path / "outside").write_text("kept")
+    store.put("a/b", b"inside")
+    for key in ("../outside", "a/../../outside", "new/../../outside"):
+        with pytest.raises(ValueError, match="leaves the store"):
+            store.put(key, b"")
+        with pytest.raises(ValueError, match="leaves the store"):
+            store.create(f"{key}2", b"")
+        with pytest.raises(ValueError, match="leaves the store"):
+            store.put_stream(key, lambda file: file.write(b""))
+        with pytest.raises(ValueError, match="leaves the store"):
+            store.delete(key)
+    store.put("a/..b", b"a name, not a folder")
+    assert (tmp_path / "outside").read_text() == "kept"
+    assert not (tmp_path / "outside2").exists()
