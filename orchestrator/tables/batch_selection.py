@@ -57,7 +57,7 @@ def next_batch(
     entries = store.entries(PREFIX)
     replaced = retrained(store, known, entries, whole=True)
     known = {k: attempt for k, attempt in known.items() if k not in replaced}
-    readmit(store, known.keys() & {entry.key for entry in entries})
+    readmit(store, {entry.key for entry in entries})  # before a batch takes them
     number = (trials.batch if trials else 0) + 1
     key = Batch.key(number)
     try:

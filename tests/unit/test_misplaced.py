@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -13,6 +14,7 @@ from orchestrator.ledger.studies import Declared
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction, vacuum
 from orchestrator.tables.compaction_log import Batch
+from orchestrator.tables.deletion import delete
 from orchestrator.tables.integrity import Check
 from orchestrator.tables.snapshot import Snapshot
 from tests.unit.test_compaction import commit, seen
@@ -196,3 +198,30 @@ def test_a_killed_deletion_of_a_study_leaves_no_part_of_it(
     monkeypatch.undo()
     studies.forget("s")
     assert studies.names() == ledger.store.list("studies/") == []
+
+
+def test_a_loss_is_missed_although_the_compaction_before_it_was_killed(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    commit(ledger, "again", rows=2)
+    compaction.compact_committed(ledger.store)
+    delete(ledger, ["again"], 75, print)
+    commit(ledger, "again", rows=4)
+
+    with monkeypatch.context() as patch:  # after the last table, before the next batch is sought
+        append = compaction.append
+
+        def append_and_die(store: Store, name: str, *rest: Any) -> None:
+            append(store, name, *rest)
+            if name == "trials":
+                raise KeyboardInterrupt
+
+        patch.setattr(compaction, "append", append_and_die)
+        with pytest.raises(KeyboardInterrupt):
+            compaction.compact_committed(ledger.store)
+    ledger.store.delete("commits/again.finished.json")
+    snapshot = Snapshot(ledger.store)
+    assert "again" in snapshot.table("trials")["digest"].to_pylist()
+    assert snapshot.table("steps")["digest"].to_pylist().count("again") == 4
+    assert "again.finished.json: the commit record is lost" in snapshot.problems[0]
+    assert [f.where for f in Check(ledger.store).run()] == ["commits/again.finished.json"]
