@@ -75,7 +75,7 @@ def append(store: Store, name: str, batch: Batch, rows: Rows) -> None:
     if version is not None and version.batch >= batch.number:
         return
     added = [_sorted(name, rows[name])] if name in rows else []
-    commit(store, name, Change(add=added, batch=batch.number), version)
+    commit(store, name, Change(added, batch=batch.number, members=batch.members_hash), version)
 
 
 def merge_small_files(store: Store) -> dict[str, tuple[int, int]]:

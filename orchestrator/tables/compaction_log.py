@@ -46,6 +46,11 @@ class Batch:
         """Return the batch as it is stored, with a hash over all other fields."""
         return json.dumps({**vars(self), "sha256": _hash(vars(self))}, indent=1).encode()
 
+    @property
+    def members_hash(self) -> int:
+        """A positive number of 60 bits, which tells batches of other attempts apart."""
+        return int(_hash(self.members)[:15], 16) or 1
+
     @staticmethod
     def load(key: str, value: bytes) -> Batch:
         """Read a batch.

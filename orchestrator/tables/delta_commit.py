@@ -25,6 +25,7 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables import log_seal
 from orchestrator.tables.delta_log import (
     BATCH,
+    MEMBERS,
     SERIAL,
     TableVersion,
     first_line,
@@ -60,6 +61,8 @@ class Change:
     """Files whose rows the added ones replace; readers of changes skip such a commit."""
     batch: int | None = None
     """The number of the batch that is appended, if one is."""
+    members: int = 0
+    """A hash of that batch's attempts."""
     deletes: bool = False
     """Whether the added rows are not all of the removed ones, which readers of changes must see."""
 
@@ -84,6 +87,7 @@ def commit(store: Store, name: str, change: Change, base: TableVersion | None) -
         version=current.table.version() + 1,
         serial=current.serial + 1,
         batch=current.batch if change.batch is None else change.batch,
+        members=current.members if change.batch is None else change.members,
         files=tuple(sorted(files, key=lambda f: f.key)),
     )
     follows = {CONTENT: changed.seal.content, FOLLOWS: current.seal.content}
@@ -215,7 +219,7 @@ def _write_log(
     ]
     transactions = [Transaction(SERIAL, changed.serial)]
     if change.batch is not None:
-        transactions.append(Transaction(BATCH, change.batch))
+        transactions += [Transaction(BATCH, change.batch), Transaction(MEMBERS, change.members)]
     try:
         changed.table.create_write_transaction(
             [*added, *removed],

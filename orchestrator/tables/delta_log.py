@@ -26,8 +26,9 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables import log_seal
 from orchestrator.tables.log_seal import ROOT, DataFile, Seal, content_hash
 
-SERIAL, BATCH = "segprint", "segprint.folded"
-"""Application transactions in the log: the serial of a commit, and the last batch appended."""
+SERIAL, BATCH, MEMBERS = "segprint", "segprint.folded", "segprint.members"
+"""Application transactions in the log: the serial of a commit, the last batch appended, and a hash
+of its attempts."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +43,8 @@ class TableVersion:
     """The number of our commits so far; Delta counts changes of the schema as versions too."""
     batch: int
     """The number of the last batch in the table."""
+    members: int = field(compare=False)
+    """A hash of that batch's attempts; 0 where an earlier Segprint wrote it."""
     files: tuple[DataFile, ...]
     table: DeltaTable = field(compare=False, repr=False)
 
@@ -54,7 +57,13 @@ class TableVersion:
     def seal(self) -> Seal:
         """The seal that the committer of this version writes."""
         content = content_hash(self.serial, self.batch, self.files)
-        return Seal(self.log, self.version, content, self.serial, self.batch)
+        return Seal(self.log, self.version, content, self.serial, self.batch, self.members)
+
+    def goes_with(self, other: TableVersion) -> bool:
+        """Whether two tables can have received the same batch last."""
+        if self.batch != other.batch or 0 in (self.members, other.members):
+            return True
+        return self.members == other.members
 
 
 def load(store: Store, name: str) -> TableVersion | None:
@@ -162,8 +171,10 @@ def _version(name: str, table: DeltaTable, sealed: Seal | None) -> TableVersion:
     files = sorted(map(DataFile, keys, sizes, counts), key=lambda f: f.key)
     log = str(table.metadata().id)
     numbers = sealed.numbers(log, table.version(), files) if sealed else None
-    serial, batch = numbers or (table.transaction_version(key) or 0 for key in (SERIAL, BATCH))
-    return TableVersion(name, log, table.version(), serial, batch, tuple(files), table)
+    serial, batch, members = numbers or (
+        table.transaction_version(key) or 0 for key in (SERIAL, BATCH, MEMBERS)
+    )
+    return TableVersion(name, log, table.version(), serial, batch, members, tuple(files), table)
 
 
 def log_key(name: str) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.storage.object_store import Store
@@ -42,6 +42,8 @@ class Seal:
     """The number of our commits so far."""
     batch: int
     """The number of the last batch in the table."""
+    members: int = field(default=0, compare=False)
+    """A hash of that batch's attempts; 0 where an earlier Segprint wrote it."""
 
     def contradicts(self, sealed: Seal) -> bool:
         """Whether a log at this version cannot have been at the sealed one.
@@ -53,14 +55,16 @@ class Seal:
             return False
         return self != sealed
 
-    def numbers(self, log: str, version: int, files: Sequence[DataFile]) -> tuple[int, int] | None:
-        """Return the serial and the batch of a log that is as sealed, else None.
+    def numbers(
+        self, log: str, version: int, files: Sequence[DataFile]
+    ) -> tuple[int, int, int] | None:
+        """Return serial, batch and members of a log that is as sealed, else None.
 
-        To read these two from the log itself takes much longer.
+        To read these from the log itself takes much longer.
         """
         same = (log, version) == (self.log, self.version)
         same = same and content_hash(self.serial, self.batch, files) == self.content
-        return (self.serial, self.batch) if same else None
+        return (self.serial, self.batch, self.members) if same else None
 
 
 def unbroken(
@@ -102,7 +106,8 @@ def read(store: Store, name: str) -> Seal | None:
         content = json.loads(store.get(key(name)))
         log, content_sha256 = str(content["log"]), str(content["content"])
         version, serial, batch = (int(content[k]) for k in ("version", "serial", "folded"))
-        return Seal(log, version, content_sha256, serial, batch)
+        members = int(content.get("members", 0))
+        return Seal(log, version, content_sha256, serial, batch, members)
     except (KeyError, ValueError, TypeError):
         return None
 
@@ -115,5 +120,6 @@ def write(store: Store, name: str, seal: Seal) -> None:
         "content": seal.content,
         "serial": seal.serial,
         "folded": seal.batch,
+        "members": seal.members,
     }
     store.put(key(name), json.dumps(content).encode())

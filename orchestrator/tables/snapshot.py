@@ -113,6 +113,9 @@ class Snapshot:
                 if version is None or version.batch < self._trials.batch:
                     what = f"{ROOT}{name} has not all that {ROOT}trials has"
                     raise DamagedError(f"{what}; run `segprint tables rebuild`")
+                if not version.goes_with(self._trials):
+                    what = f"{ROOT}{name} and {ROOT}trials are of two copies of a store"
+                    raise DamagedError(f"{what}; run `segprint tables rebuild`")
                 files = file_cache.paths(self.store, version.files)
                 attempts = {a for key, a in self._compacted.items() if key in self._counted}
                 keys -= set(self._compacted)

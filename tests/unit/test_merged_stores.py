@@ -110,3 +110,29 @@ def test_an_entry_of_another_log_is_named_whatever_the_seal(ledger: Ledger, tmp_
         with pytest.raises(ValueError, match="does not follow the one before it"):
             delta_log.load(ledger.store, "steps")
     assert rows(ledger)[1] == {"d1": 3, "d2": 3, "d3": 3}
+
+
+@pytest.mark.parametrize("merged_files", [True, False])
+def test_a_table_of_another_copy_is_named_and_no_row_is_lost(
+    ledger: Ledger, tmp_path: Path, merged_files: bool
+) -> None:
+    commit(ledger, "d1")
+    compaction.compact_committed(ledger.store)
+    copy = Ledger(Store(str(tmp_path / "copy")))
+    shutil.copytree(ledger.store.url, copy.store.url)
+    for one, digest in ((ledger, "d2"), (copy, "d3")):
+        commit(one, digest)
+        compaction.compact_committed(one.store)
+        if merged_files:
+            compaction.merge_small_files(one.store)
+    tables, foreign = Path(ledger.store.url, "tables"), Path(copy.store.url, "tables")
+    shutil.rmtree(tables / "steps")
+    shutil.copytree(foreign / "steps", tables / "steps")
+    shutil.copy(foreign / "steps.json", tables / "steps.json")
+
+    trials, steps, problems = rows(ledger)
+    assert trials == {"d1": 1, "d2": 1}
+    assert steps == {"d1": 3, "d2": 3}
+    assert "tables/steps" in problems[0]
+    compaction.rebuild(ledger.store)
+    assert seen(ledger) == (["d1", "d2"], {"d1": 3, "d2": 3})
