@@ -36,8 +36,8 @@ MAX_ATTEMPTS = 500
 _STATES = {"finished": TrialState.COMPLETE, "pruned": TrialState.PRUNED}
 
 
-class _TPESampler(optuna.samplers.TPESampler):
-    """Optuna's sampler, which suggests a range's steps as they are written in decimals."""
+class _OnSteps(optuna.samplers.BaseSampler):
+    """Suggestions of the next base class, with a range's steps as they are written in decimals."""
 
     def sample_relative(
         self,
@@ -45,7 +45,7 @@ class _TPESampler(optuna.samplers.TPESampler):
         trial: optuna.trial.FrozenTrial,
         search_space: dict[str, BaseDistribution],
     ) -> dict[str, Any]:
-        values = super().sample_relative(study, trial, search_space)
+        values = super().sample_relative(study, trial, search_space)  # pyright: ignore[reportAbstractUsage]
         return {name: _on_step(value, search_space[name]) for name, value in values.items()}
 
     def sample_independent(
@@ -55,22 +55,18 @@ class _TPESampler(optuna.samplers.TPESampler):
         param_name: str,
         param_distribution: BaseDistribution,
     ) -> Any:
-        value = super().sample_independent(study, trial, param_name, param_distribution)
+        value = super().sample_independent(  # pyright: ignore[reportAbstractUsage]
+            study, trial, param_name, param_distribution
+        )
         return _on_step(value, param_distribution)
 
 
-class _RandomSampler(optuna.samplers.RandomSampler):
-    """The same for random draws."""
+class _TPESampler(_OnSteps, optuna.samplers.TPESampler):
+    """TPE on steps."""
 
-    def sample_independent(
-        self,
-        study: optuna.Study,
-        trial: optuna.trial.FrozenTrial,
-        param_name: str,
-        param_distribution: BaseDistribution,
-    ) -> Any:
-        value = super().sample_independent(study, trial, param_name, param_distribution)
-        return _on_step(value, param_distribution)
+
+class _RandomSampler(_OnSteps, optuna.samplers.RandomSampler):
+    """Random draws on steps."""
 
 
 def _on_step(value: Any, distribution: BaseDistribution) -> Any:
