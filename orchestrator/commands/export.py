@@ -35,13 +35,10 @@ def _publish(options: Namespace) -> int:
     if len(options.studies) != 1 or options.version is not None:
         raise ValueError("export --format published takes one study or space, and no --version")
     named: str = options.studies[0]
-    try:
-        (study, _), file = study_of(options, named), search_spaces.file_of(named)
-        space = file.read_text(encoding="utf-8")
-    except ValueError:
-        if named.endswith(".py"):
-            raise
-        study, space = options.study or named, None
+    study, space = options.study or named, None
+    if named.endswith(".py") or named in search_spaces.names():
+        study, _ = study_of(options, named)
+        space = search_spaces.file_of(named).read_text(encoding="utf-8")
     ledger = ledger_of(options)
     require_study(ledger, study)
     found = publish(ledger, study, options.output, space)

@@ -2,8 +2,9 @@
 
 A directory ``NAME/`` holds ``published.json``, which is written last, ``declarations.parquet``, one
 Parquet file per result table, and ``space.py`` where the space was given. It has no pixels, no
-logs, no weights, no host names and no directories. Probabilities are kept in :data:`COARSE` fine
-bins at a time, which leaves the calibration errors of 10, 15 and 20 equal bins as they are.
+logs, no weights, no host names, no directories and no messages of failed trials; ``space.py`` is
+published as it is. Probabilities are kept in :data:`COARSE` fine bins at a time, which leaves the
+calibration errors of 10, 15 and 20 equal bins as they are.
 
 Readers open it as a store: the rows are committed to a store in the cache, once per content, and
 read from there. That store takes no results.
@@ -18,10 +19,10 @@ import os
 import re
 import shutil
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn, cast
+from typing import Any, BinaryIO, NoReturn, cast
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -67,6 +68,9 @@ class PublishedStore(Store):
     """The store of a published study, which can be read only."""
 
     def put(self, key: str, value: bytes) -> NoReturn:
+        self._refuse(key)
+
+    def put_stream(self, key: str, write: Callable[[BinaryIO], object]) -> NoReturn:
         self._refuse(key)
 
     def create(self, key: str, value: bytes) -> NoReturn:
@@ -139,9 +143,12 @@ def _scrubbed(name: str, table: pa.Table) -> pa.Table:
     if name == "trials":
         configs = cast("list[str]", table["config"].to_pylist())
         plain = [json.dumps(without_directories(json.loads(text))) for text in configs]
+        ends = zip(table["outcome"].to_pylist(), table["reason"].to_pylist(), strict=True)
         columns: dict[str, Any] = {
             **{field.name: table[field.name] for field in fields(table.schema)},
             "config": pa.array(plain, pa.string()),
+            # The message of an exception may name any file.
+            "reason": [None if outcome == "failed" else reason for outcome, reason in ends],
             **{hidden: [None] * table.num_rows for hidden in HIDDEN},
         }
         return pa.table(columns, schema=SCHEMAS[name])
@@ -165,13 +172,13 @@ def _coarse(table: pa.Table) -> pa.Table:
 
 
 def without_directories(value: Any) -> Any:
-    """Return JSON with every absolute or home path reduced to the name of its file."""
+    """Return JSON with every absolute path and every URL reduced to its last name."""
     if isinstance(value, dict):
         pairs = cast("dict[str, Any]", value).items()
         return {without_directories(key): without_directories(inner) for key, inner in pairs}
     if isinstance(value, list):
         return [without_directories(inner) for inner in cast("list[Any]", value)]
-    if isinstance(value, str) and value.startswith(("/", "~", "./", "../")):
+    if isinstance(value, str) and (value.startswith(("/", "~", "./", "../")) or "://" in value):
         return Path(value).name
     return value
 
