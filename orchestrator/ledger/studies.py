@@ -272,12 +272,11 @@ class Studies:
     def _described(self, study: str, name: str) -> Any:
         """Return a field of a study's description; None if it is not known."""
         try:
-            return self._read_json(f"studies/{study}/space.json").get(name)
-        except KeyError:
-            return None
+            description = self.description(study)
         except ValueError as error:
             warn_once(f"{error}; the {name} of this study is left out")
             return None
+        return None if description is None else description.get(name)
 
     def note(self, study: str) -> Note:
         """Return what people noted about a study; empty if nothing, or if it is damaged."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable
 
 from orchestrator.ledger import declared_texts, shared_declarations
@@ -38,6 +37,5 @@ def _rewrite(store: Store, key: str, unwanted: Collection[str]) -> None:
         return
     if kept:
         value = shared_declarations.dump(kept)
-        name = hashlib.sha256(value).hexdigest()[:16]
-        store.create(f"{key.rpartition('/')[0]}/{name}.parquet", value)
+        store.create(f"{key.rpartition('/')[0]}/{shared_declarations.name_of(value)}", value)
     store.delete(key)

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from orchestrator.ledger.checkpoints import PREFIX as CHECKPOINTS
-from orchestrator.ledger.commits import PREFIX, list_commits
+from orchestrator.ledger.commits import PREFIX, DamagedError, list_commits
 from orchestrator.ledger.driver_lock import current_driver, locked
 from orchestrator.ledger.leases import PREFIX as LEASES
 from orchestrator.ledger.ledger import Ledger
@@ -177,8 +177,11 @@ def _trainings(ledger: Ledger, slots: Sequence[Declared]) -> dict[str, set[str]]
         declaration = declarations.get(slot.key)
         if declaration is not None:
             read.setdefault(slot.digest, set()).update(declaration.get("trainings", ()))
-    rows = Snapshot(ledger.store).table("trials").select(["digest", "trainings"])
-    for row in rows.to_pylist():
+    snapshot = Snapshot(ledger.store)
+    rows = snapshot.table("trials").select(["digest", "trainings"]).to_pylist()
+    if snapshot.problems:  # a trial that is not read may need weights
+        raise DamagedError(f"{snapshot.problems[0]}; nothing is deleted from a damaged store")
+    for row in rows:
         read.setdefault(row["digest"], set()).update(row["trainings"] or ())
     return read
 

@@ -231,6 +231,18 @@ def test_what_runs_is_not_deleted(ledger: Ledger) -> None:
     assert rows(ledger).keys() == {A, B, C, D, E}
 
 
+def test_nothing_is_deleted_where_a_trial_that_may_need_weights_is_not_read(
+    ledger: Ledger,
+) -> None:
+    (key,) = (key for key in ledger.store.list("commits/") if E in key)
+    ledger.store.put(key, b"{")
+    objects = ledger.store.list("")
+    with pytest.raises(ValueError, match="nothing is deleted from a damaged store"):
+        delete(ledger, ["one"], 75, alive)
+    assert ledger.store.list("trials/") == [k for k in objects if k.startswith("trials/")]
+    assert ledger.store.list("weights/") == [k for k in objects if k.startswith("weights/")]
+
+
 def test_the_command_says_what_would_go_first(ledger: Ledger, inline: Segprint) -> None:
     store = ["--store", ledger.store.url]
     dry = inline(*store, "delete", "one").stdout
