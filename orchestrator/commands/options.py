@@ -27,6 +27,17 @@ def ledger_of(options: Namespace) -> Ledger:
 def catalog_of(options: Namespace) -> Catalog:
     """Return the views of the named studies, or of all studies.
 
+    Raises:
+        ValueError: a study is not in the store.
+    """
+    ledger = ledger_of_studies(options)
+    version, metrics = getattr(options, "version", None), getattr(options, "metric", ())
+    return catalog(ledger, tuple(options.studies), version, tuple(metrics))
+
+
+def ledger_of_studies(options: Namespace) -> Ledger:
+    """Return the ledger of the named studies.
+
     The directory of one published study stands for its store and its name.
 
     Raises:
@@ -39,8 +50,7 @@ def catalog_of(options: Namespace) -> Catalog:
     ledger = ledger_of(options)
     for study in options.studies:
         require_study(ledger, study)
-    version, metrics = getattr(options, "version", None), getattr(options, "metric", ())
-    return catalog(ledger, tuple(options.studies), version, tuple(metrics))
+    return ledger
 
 
 def require_study(ledger: Ledger, study: str) -> None:

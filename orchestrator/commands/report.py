@@ -6,7 +6,7 @@ import time
 from argparse import Namespace
 from pathlib import Path
 
-from orchestrator.commands.options import catalog_of, ledger_of, require_study
+from orchestrator.commands.options import catalog_of, ledger_of_studies
 from orchestrator.commands.output import answer, say
 from orchestrator.formatting import plural
 from orchestrator.report import read_layout, write_report
@@ -55,9 +55,7 @@ def _serve(options: Namespace) -> int:
         require(not getattr(options, name), f"--{name} and --serve: choose one of them")
     port = options.port or 0
     require(0 <= port < 1 << 16, f"--port={port} must be between 1 and 65535")
-    ledger = ledger_of(options)
-    for study in options.studies:
-        require_study(ledger, study)
+    ledger = ledger_of_studies(options)
     from orchestrator.serving import serve  # its library takes a moment to import
 
     def ready(address: str) -> None:
