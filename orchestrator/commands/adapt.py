@@ -193,8 +193,9 @@ def space(adapted: Adapted) -> str:
         " sampled at steps of equal image information. All arms have the model's network, training"
         " and seeds.",
         f"Cost: {len(arms) * REPLICATES} trials of {steps or 'as many'} steps, each as expensive as"
-        " the model's. Expect either answer: information at a noise level does not imply that more"
-        " training there helps. The view `ablation` has the pairs.",
+        " the model's; `trained` and `equal_information` share a training. Expect either answer:"
+        " information at a noise level does not imply that more training there helps. The view"
+        " `ablation` has the pairs.",
     ]
     text = "\n\n".join(fill(line, 98, break_long_words=False) for line in paragraphs)
     text = text.replace("\\", "\\\\").replace('"""', "'''")

@@ -68,7 +68,7 @@ class Sampler(Part):
         require(
             (self.spacing == "information") == (len(self.quantiles) > 0),
             f"quantiles={self.quantiles} must be given with spacing='information' and with no other"
-            f" spacing (it is {self.spacing!r}); `segprint adapt` prints those of a fingerprint",
+            f" spacing (it is {self.spacing!r}); `segprint adapt` writes those of a fingerprint",
         )
         require(
             len(self.quantiles) != 1 and all(a < b for a, b in pairwise(self.quantiles)),
