@@ -73,7 +73,7 @@ def test_a_compaction_after_a_flip_in_a_log_adds_every_row_once(
 def test_a_damaged_log_is_named_read_around_and_rebuilt(local: Store, inline: Segprint) -> None:
     expected = filled(local, 3)
     harm(local, log_of("steps", 2))
-    assert marks(local, "tables/steps/_delta_log: the log is damaged") == expected
+    assert marks(local, "tables/steps/_delta_log") == expected
     said = inline("--store", local.url, "tables", "check", "--json")
     assert [(f["where"], f["cure"]) for f in json.loads(said.stdout)] == [
         ("tables/steps", "segprint tables rebuild")
