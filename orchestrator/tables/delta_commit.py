@@ -28,13 +28,14 @@ from orchestrator.tables.delta_log import (
     MEMBERS,
     SERIAL,
     TableVersion,
+    finish_drop,
     first_line,
     log_key,
     open_version,
     storage_options,
     uri,
 )
-from orchestrator.tables.log_seal import CONTENT, FOLLOWS, ROOT, DataFile
+from orchestrator.tables.log_seal import CONTENT, FOLLOWS, ROOT, DataFile, Seal
 from trainables.schemas import SCHEMAS
 
 LOG_RETENTION = "interval 36500 days"
@@ -113,6 +114,7 @@ def check_types(store: Store) -> None:
 
 def _create(store: Store, name: str) -> TableVersion:
     """Create an empty table; raise :class:`ConflictError` if another committer already used it."""
+    finish_drop(store, name)
     try:
         DeltaTable.create(
             uri(store, name),
@@ -135,19 +137,22 @@ def _create(store: Store, name: str) -> TableVersion:
 
 def _current(store: Store, base: TableVersion) -> TableVersion:
     """Return ``base`` as it stands now; raise :class:`ConflictError` if it is not current."""
-    current = _if_sealed(store, base) or open_version(store, base.name)
+    sealed = log_seal.read(store, base.name)
+    if sealed is not None and sealed.drops(base.log):
+        raise ConflictError(base.name)
+    current = _if_sealed(base, sealed) or open_version(store, base.name)
     if current is None or current != base:
         raise ConflictError(base.name)
     return current
 
 
-def _if_sealed(store: Store, base: TableVersion) -> TableVersion | None:
+def _if_sealed(base: TableVersion, sealed: Seal | None) -> TableVersion | None:
     """Return ``base`` if it is the sealed version, without opening the table again.
 
     A seal of this version shows that nobody dropped the log since. If somebody committed and has
     not written the seal yet, the log refuses the commit, because the serial is taken.
     """
-    if log_seal.read(store, base.name) != base.seal:
+    if sealed != base.seal:
         return None
     with contextlib.suppress(DeltaError, OSError):  # then it is opened again
         if base.table.version() < base.version:

@@ -67,14 +67,16 @@ class TableVersion:
 
 
 def load(store: Store, name: str) -> TableVersion | None:
-    """Return the current version of a table; None if nothing was ever committed to it.
+    """Return the current version of a table; None if it has none, or its log is being deleted.
 
     Raises:
         DamagedError: the log cannot be read, or has lost something.
     """
     sealed = log_seal.read(store, name)  # before the log, which may grow in between
     current = open_version(store, name, sealed)
-    if current is None and sealed is None:
+    if current is not None and sealed is not None and sealed.drops(current.log):
+        return None
+    if current is None and (sealed is None or sealed.drops(sealed.log)):
         return None
     if current is None:
         raise DamagedError(f"{log_key(name)}: the log is missing; run `segprint tables rebuild`")
@@ -132,13 +134,35 @@ def unreferenced(store: Store, name: str) -> list[Entry]:
 def drop(store: Store, name: str) -> None:
     """Delete a table's log; readers then use the attempts' objects. ``tables gc`` deletes files.
 
-    The seal and the newest entries go first: a log that was deleted in part is an earlier version.
+    The seal says so first, and the newest entries go first: a damaged log, whose seal cannot name
+    it, is then an earlier version for as long as a part of it is left.
     """
-    store.delete(log_seal.key(name))
+    _seal_as_dropped(store, name)
     while keys := store.list(f"{log_key(name)}/"):
         for key in reversed(keys):
             store.delete(key)
-        store.delete(log_seal.key(name))  # another committer may have written it meanwhile
+        if log_seal.read(store, name) is not None:
+            _seal_as_dropped(store, name)  # another committer may have written it meanwhile
+    store.delete(log_seal.key(name))
+
+
+def _seal_as_dropped(store: Store, name: str) -> None:
+    try:
+        current = open_version(store, name)
+    except DamagedError:
+        current = None
+    if current is None:
+        store.delete(log_seal.key(name))
+    else:
+        log_seal.write(store, name, Seal.of_dropped(current.log))
+
+
+def finish_drop(store: Store, name: str) -> None:
+    """Delete what a killed :func:`drop` left of a log."""
+    sealed = log_seal.read(store, name)
+    current = open_version(store, name) if sealed and sealed.drops(sealed.log) else None
+    if sealed and current and sealed.drops(current.log):
+        drop(store, name)
 
 
 def open_version(store: Store, name: str, sealed: Seal | None = None) -> TableVersion | None:

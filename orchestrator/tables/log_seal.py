@@ -2,7 +2,8 @@
 
 A Delta log is a listing of files, so a log that lost its end looks like a shorter log. A seal may
 be behind its log, if a committer was killed before it wrote the seal; a log that is behind its
-seal has lost something.
+seal has lost something. Before a log is deleted, its seal says so: what is left of the log after a
+killed deletion is not an earlier version of the table.
 """
 
 from __future__ import annotations
@@ -44,6 +45,15 @@ class Seal:
     """The number of the last batch in the table."""
     members: int = field(default=0, compare=False)
     """A hash of that batch's attempts; 0 where an earlier Segprint wrote it."""
+
+    @staticmethod
+    def of_dropped(log: str) -> Seal:
+        """Return the seal of a log that is being deleted."""
+        return Seal(log, -1, "", 0, 0)
+
+    def drops(self, log: str) -> bool:
+        """Whether this is the seal of a log that is being deleted, and of this one."""
+        return self.version < 0 and self.log == log
 
     def contradicts(self, sealed: Seal) -> bool:
         """Whether a log at this version cannot have been at the sealed one.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
+import shutil
 import threading
 import time
 from collections import Counter
@@ -33,6 +35,7 @@ from orchestrator.tables import (
     snapshot,
 )
 from orchestrator.tables.compaction_log import batches
+from orchestrator.tables.integrity import Check
 from orchestrator.tables.snapshot import Snapshot
 from trainables.schemas import SCHEMAS
 
@@ -231,6 +234,50 @@ def test_tables_are_made_again_from_the_records_with_the_same_versions(tmp_path:
         [f"commits/d{i}.finished.json"] for i in range(3)
     ]
     assert Snapshot(ledger.store, version=2).table("trials").num_rows == 2
+
+
+def test_a_rebuild_that_dies_while_it_deletes_leaves_nothing_to_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class DiedError(BaseException):
+        """The process is killed."""
+
+    def died(store: Store, after: int) -> bool:
+        count, delete = itertools.count(), Store.delete
+
+        def deadly(self: Store, key: str) -> None:
+            if next(count) == after:
+                raise DiedError
+            delete(self, key)
+
+        with monkeypatch.context() as patch:
+            patch.setattr(Store, "delete", deadly)
+            try:
+                delta_log.drop(store, "trials")
+                delta_log.drop(store, "steps")
+            except DiedError:
+                return True
+        return False
+
+    ledger = Ledger(Store(str(tmp_path / "whole")))
+    for i in range(2):
+        commit(ledger, f"d{i}")
+        compaction.compact_committed(ledger.store)
+    compaction.merge_small_files(ledger.store)
+    for name in ("trials", "steps"):
+        for entry in delta_log.unreferenced(ledger.store, name):
+            ledger.store.delete(entry.key)
+    expected = seen(ledger)
+    for after in itertools.count():
+        store = Store(str(shutil.copytree(tmp_path / "whole", tmp_path / f"{after}")))
+        if not died(store, after):
+            break
+        assert seen(Ledger(store)) == expected, after
+        compaction.compact_committed(store)
+        assert delta_log.load(store, "trials") is not None
+        assert seen(Ledger(store)) == expected, after
+        assert [f for f in Check(store).run() if f.kind == "damage"] == []
+    assert after > 8
 
 
 def test_other_readers_of_delta_see_the_same_rows(tmp_path: Path) -> None:
