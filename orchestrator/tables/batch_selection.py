@@ -46,8 +46,9 @@ def next_batch(
     """Return the batch to append now and its rows; None if every commit is in the tables.
 
     The batch of the next number may exist already, if its committer was killed or works at the
-    same time. It is then completed as it was begun. A member that was damaged since is left out,
-    which is possible only as long as no table has the batch.
+    same time. It is then completed as it was begun. A member that was damaged or deleted since is
+    left out, which is possible only as long as no table has the batch. A batch without members
+    stays, because the number of a version must not be used again.
 
     Raises:
         DamagedError: a table has the batch already, and a member of it is damaged.
@@ -85,9 +86,6 @@ def next_batch(
             " run `segprint tables check --restore --quarantine`, then `segprint tables rebuild`"
         )
     members |= gone  # a record that is lost can be restored as long as a batch names it
-    if left_out and not members:
-        store.delete(key)
-        return next_batch(store, notice, renew)
     if members != batch.members:
         objects = {k: h for k, h in (batch.objects | objects).items() if k in members}
         batch = Batch(number, batch.at, members, objects)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -10,7 +11,7 @@ from orchestrator.ledger import driver_lock
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
-from orchestrator.tables import compaction, vacuum
+from orchestrator.tables import compaction, deletion, vacuum
 from tests.simulation import damage
 from tests.simulation.history import Attempt
 from tests.simulation.world import Driver, Fault, Pause, Plan, World
@@ -107,6 +108,30 @@ class Vacuum(Action):
     def __call__(self, world: World) -> None:
         if any(key.startswith("commits/") for key in world.bucket.objects):
             self.work(world, lambda store: vacuum.collect(Ledger(store), timedelta(0)))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delete(Action):
+    """A person deletes a trial that nobody trains; once that is answered, it is not read again."""
+
+    digest: str
+
+    def __call__(self, world: World) -> None:
+        world.deliver()
+        history, answers = world.history, list[bool]()
+        doomed = {a for a in history.acknowledged | history.uncertain if a.digest == self.digest}
+        history.acknowledged -= doomed
+        history.uncertain |= doomed
+        history.deleted.add(self.digest)
+
+        def delete(store: Store) -> None:
+            with suppress(ValueError):  # no such trial
+                deletion.delete(Ledger(store), [self.digest], 60.0, lambda _: None)
+            answers.append(True)
+
+        self.work(world, delete)
+        if answers:
+            history.uncertain -= doomed
 
 
 @dataclass(frozen=True, kw_only=True)

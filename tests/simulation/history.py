@@ -5,7 +5,7 @@ It knows which attempts were acknowledged, but not how the ledger keeps them.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,18 +37,27 @@ class History:
     """Attempts whose process died, or whose store was away, during the commit."""
     batches: dict[int, dict[str, str]] = field(default_factory=dict[int, dict[str, str]])
     """The attempts of each batch that the tables were seen to have."""
+    deleted: set[str] = field(default_factory=set[str])
+    """The digests of trials that were deleted, which a rebuild leaves out of batches."""
     exact: bool = True
     """Whether tables are undamaged; else damage must be named, and a rebuild must cure it."""
 
     def copy(self) -> History:
         return History(
-            set(self.acknowledged), set(self.uncertain), dict(self.batches), exact=self.exact
+            set(self.acknowledged),
+            set(self.uncertain),
+            dict(self.batches),
+            set(self.deleted),
+            exact=self.exact,
         )
 
     def merge(self, other: History) -> None:
         """Note that another store was copied over this one."""
         self.acknowledged |= other.acknowledged
         self.uncertain |= other.uncertain
+        self.deleted |= other.deleted
+        self.uncertain |= other.uncertain
+        self.deleted |= other.deleted
         self.batches.clear()
         self.exact = False
 
@@ -107,9 +116,15 @@ class History:
         known = {b.number: b.members for b in compaction_log.batches(store)}
         assert sorted(known) == list(range(1, len(known) + 1)), "a version is lost"
         for number, members in self.batches.items():
-            assert known.get(number) == members, f"version {number} is another one"
+            same = self._undeleted(known[number]) == self._undeleted(members)
+            assert same, f"version {number} is another one"
         last = trials.batch if trials is not None else 0
         self.batches |= {number: m for number, m in known.items() if number <= last}
+
+    def _undeleted(self, members: Mapping[str, str]) -> dict[str, str]:
+        """Return the members of a batch whose trials were never deleted."""
+        keys = {f"commits/{digest}." for digest in self.deleted}
+        return {k: a for k, a in members.items() if not k.startswith(tuple(keys))}
 
 
 def _rows(snapshot: Snapshot, name: str, columns: list[str]) -> Iterable[dict[str, Any]]:

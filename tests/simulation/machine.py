@@ -21,6 +21,7 @@ from tests.simulation import damage
 from tests.simulation.actions import (
     Commit,
     Compact,
+    Delete,
     Drive,
     Drivers,
     FallAsleep,
@@ -46,11 +47,13 @@ MEANWHILE = st.one_of(
     st.builds(Commit, **COMMIT),
     *(st.builds(kind, machine=MACHINES) for kind in (Compact, Read, Merge, Rebuild, Vacuum)),
 )
+"""What runs between two requests of another process."""
+BESIDE_DELETION = MEANWHILE.filter(lambda action: getattr(action, "digest", "") != "d1")
+"""The same beside the deletion of d1, whose lease a writer would hold."""
 DRIVING = st.one_of(
     st.builds(Visit, machine=MACHINES, times=st.integers(1, 3)),
     *(st.builds(kind, machine=MACHINES) for kind in (Drive, Drivers, Renew, Leave)),
 )
-"""What runs between two requests of another process."""
 SECONDS = st.sampled_from([0.0, 20.0, 40.0, 200.0, 2 * DAY])
 TAKE_OVER = st.integers(115, 135)
 """The requests of a driver around the time at which it takes over from one that it watched."""
@@ -134,6 +137,15 @@ class Rows(Sequences):
     @precondition(has_rows)
     @rule(action=st.builds(Vacuum, machine=MACHINES, plan=plans(50)))
     def vacuum(self, action: Vacuum) -> None:
+        action(self.world)
+
+    @precondition(has_rows)
+    @rule(
+        action=st.builds(
+            Delete, machine=MACHINES, digest=st.just("d1"), plan=plans(40, BESIDE_DELETION)
+        )
+    )
+    def delete(self, action: Delete) -> None:
         action(self.world)
 
     @rule(change=st.sampled_from([damage.copy, damage.swap, damage.overlay]))

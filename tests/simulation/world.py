@@ -25,6 +25,7 @@ from orchestrator.tables import (
     compaction_log,
     delta_commit,
     delta_log,
+    row_removal,
 )
 from orchestrator.tables.committer_lease import BusyError
 from orchestrator.tables.delta_commit import ConflictError
@@ -127,7 +128,7 @@ class World:
             kept = {"digest", "attempt", "task", "model", "mode", "schedule", *COLUMNS[name]}
             smaller = pa.schema([f for f in fields(SCHEMAS[name]) if f.name in kept])
             self.patch.setitem(SCHEMAS, name, smaller)
-        for module in (compaction_log, compaction, batch_selection):
+        for module in (compaction_log, compaction, batch_selection, row_removal):
             self.patch.setattr(module, "TABLES", TABLES)
         table = type("DeltaTable", (SimulatedTable,), {"bucket": self.bucket})
         for module in (delta_log, delta_commit):

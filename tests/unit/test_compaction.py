@@ -30,6 +30,7 @@ from orchestrator.tables import (
     committer_lease,
     compaction,
     compaction_log,
+    deletion,
     delta_commit,
     delta_log,
     snapshot,
@@ -234,6 +235,18 @@ def test_tables_are_made_again_from_the_records_with_the_same_versions(tmp_path:
         [f"commits/d{i}.finished.json"] for i in range(3)
     ]
     assert Snapshot(ledger.store, version=2).table("trials").num_rows == 2
+
+
+def test_the_version_of_a_deleted_trial_keeps_its_number_in_a_rebuild(tmp_path: Path) -> None:
+    ledger = Ledger(Store(str(tmp_path / "store")))
+    commit(ledger, "d1")
+    compaction.compact_committed(ledger.store)
+    deletion.delete(ledger, ["d1"], 60.0, lambda _: None)
+    compaction.rebuild(ledger.store)
+    commit(ledger, "d2")
+    compaction.compact_committed(ledger.store)
+    rows = [Snapshot(ledger.store, version=v).table("trials").num_rows for v in (1, 2)]
+    assert rows == [0, 1]
 
 
 def test_a_rebuild_that_dies_while_it_deletes_leaves_nothing_to_name(
