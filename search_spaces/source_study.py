@@ -9,9 +9,9 @@ initial weights; and `grey_level`, the most frequent class of each grey level. n
 its planner makes a network that takes hours on a CPU; `paper` shows how it is added.
 
 The images are those of the challenge at half size, 500 × 500, 24 for training, 6 for validation and
-14 for test, one per patient, in the folder `monuseg` below `$SEGPRINT_DATA`
-([Data](../docs/data.md) describes its layout). Test images are predicted whole at this size. No
-picture is stored. `segformer` needs `make baselines`.
+14 for test, one per patient, in the folder `monuseg` below `$SEGPRINT_DATA` (docs/data.md describes its
+layout). Networks see them at 256 × 256, and their masks are scored at 500 × 500. No picture is
+stored. `segformer` needs `make baselines`.
 
 Cost: about 70 minutes on one CPU core (42 trials, which read 33 trainings).
 
@@ -28,7 +28,7 @@ DENSE = {"dense_blocks": 1, "dense_features": 8, "dense_growth": 4}
 SPACE = Space(
     question="What of the source study's claims holds on MoNuSeg, with small networks?",
     config={
-        "task": {"monuseg": {"at": "monuseg", "size": 64}},
+        "task": {"monuseg": {"at": "monuseg", "size": 64, "longest": 256}},
         "model": Each(
             {"ensemdiff": UNET}, {"segdiff": {**UNET, **DENSE}}, {"medsegdiff_new": UNET}
         ),

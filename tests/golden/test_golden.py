@@ -17,6 +17,7 @@ import pytest
 import search_spaces
 from orchestrator.arguments import VERBS, parser
 from orchestrator.planning.validation import check
+from tests import trees
 from trainables.config import Config
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMAS
@@ -33,7 +34,11 @@ def golden(name: str, found: Any) -> Any:
     return json.loads(path.read_text(encoding="utf-8"))
 
 
-def test_digests_of_every_named_space_stay(small: Callable[..., Config]) -> None:
+def test_digests_of_every_named_space_stay(
+    small: Callable[..., Config], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    trees.monuseg_masks(tmp_path / "monuseg", "Train_Folder/img")  # digests depend on the pixels
+    monkeypatch.setenv("SEGPRINT_DATA", str(tmp_path))
     digests = {"small": small(test={"unit": "tiles"}).digest()}
     for name in search_spaces.names():
         for cell in check(search_spaces.load(name)[1]):
