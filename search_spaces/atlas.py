@@ -34,13 +34,13 @@ SPACE = Space(
         "model": {
             "ensemdiff": {"channels": 8, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
         },
-        "train": {"steps": 200, "batch": 8, "learning_rate": 2e-3, "validate_every": 50},
-        "probe": {"bins": 10, "draws": 1},
+        "train": {"steps": 200, "batch": 4, "learning_rate": 2e-3, "validate_every": 100},
+        "probe": {"bins": 8, "draws": 1},
         "test": {"unit": "tiles", "pictures": 0},
     },
     arms={
         "feedforward": {"mode": {"feedforward": {}}},
-        "diffusion": {"mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}, "members": 3}}},
+        "diffusion": {"mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}, "members": 2}}},
     },
     replicates=2,
 )

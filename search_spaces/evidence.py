@@ -36,7 +36,7 @@ SPACE = Space(
             "ensemdiff": {"channels": 8, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
         },
         "mode": {"diffusion": {}},
-        "train": {"steps": 200, "batch": 8, "learning_rate": 2e-3, "validate_every": 50},
+        "train": {"steps": 200, "batch": 4, "learning_rate": 2e-3, "validate_every": 100},
         "test": {"unit": "tiles", "pictures": 0},
         "probe": {"bins": 0},
     },

@@ -8,9 +8,9 @@ twin averaged over the eight symmetries of the image, which reads the twin's wei
 initial weights; and `grey_level`, the most frequent class of each grey level. nnU-Net is left out:
 its planner makes a network that takes hours on a CPU; `paper` shows how it is added.
 
-The images are those of the challenge at half size, 500 × 500, 24 for training, 6 for validation and
-14 for test, one per patient, in the folder `monuseg` below `$SEGPRINT_DATA` (docs/data.md describes its
-layout). Networks see them at 256 × 256, and their masks are scored at 500 × 500. No picture is
+The images are those of the challenge at half size, 500 × 500: 24 for training, 6 for validation and
+14 for test, one per patient, in the folder `monuseg` below `$SEGPRINT_DATA`; docs/data.md describes
+its layout. Networks see them at 256 × 256, and their masks are scored at 500 × 500. No picture is
 stored. `segformer` needs `make baselines`.
 
 Cost: about 70 minutes on one CPU core (42 trials, which read 33 trainings).
@@ -32,7 +32,7 @@ SPACE = Space(
         "model": Each(
             {"ensemdiff": UNET}, {"segdiff": {**UNET, **DENSE}}, {"medsegdiff_new": UNET}
         ),
-        "train": {"steps": 300, "batch": 8, "learning_rate": 2e-3, "validate_every": 75},
+        "train": {"steps": 300, "batch": 4, "learning_rate": 2e-3, "validate_every": 150},
         "test": {"overlap": 0.0, "pictures": 0},
         "probe": {"bins": 0},
     },
@@ -44,7 +44,10 @@ SPACE = Space(
         },
         "feedforward": {"mode": {"feedforward": {}}},
         "views": {"mode": {"feedforward": {"members": 8}}},
-        "diffusion": {"mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}, "members": 3}}},
+        "diffusion": {
+            "mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}, "members": 2}},
+            "probe": {"bins": 4, "draws": 1},
+        },
         "segformer": {
             "model": {"segformer": {}},
             "mode": {"feedforward": {}},
