@@ -62,6 +62,15 @@ def size(count: int) -> str:
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
 
 
+def binary_size(count: float) -> str:
+    """Return a number of bytes of memory as a short text.
+
+    >>> binary_size(3 * 2**29), binary_size(200 * 2**20)
+    ('1.5 GiB', '200 MiB')
+    """
+    return f"{count / 2**30:.1f} GiB" if count >= 2**30 else f"{count / 2**20:.0f} MiB"
+
+
 def memory(costs: Mapping[str, Any]) -> str:
     """Return the peak memory as a text: of the device where there is one, else of the process.
 

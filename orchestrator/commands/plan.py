@@ -12,9 +12,9 @@ from typing import Any
 
 from orchestrator.commands.options import ledger_of, study_of
 from orchestrator.commands.output import emit, print_json, say
-from orchestrator.formatting import approximately, plural, size
+from orchestrator.formatting import approximately, binary_size, plural, size
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.planning import selection, store_load, wall_time
+from orchestrator.planning import memory_fit, selection, store_load, wall_time
 from orchestrator.planning.ceilings import ceilings
 from orchestrator.planning.cells import Cell, left_out
 from orchestrator.planning.cost import (
@@ -24,6 +24,8 @@ from orchestrator.planning.cost import (
     remaining,
 )
 from orchestrator.planning.detectable import detectable_differences
+from orchestrator.planning.device_memory import memory_here
+from orchestrator.planning.memory_estimate import MemoryNeed
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.resources import workers_of
 from orchestrator.planning.same_name import check_same_study
@@ -62,7 +64,9 @@ def main(options: Namespace) -> int:
         print_json({"study": study, "cells": summary.cells, **summary.totals})
         return 0
     columns = {k: k.replace("_", " ") for k in summary.cells[0]}
-    emit(summary.cells, columns, False, every=options.all)
+    columns["memory_bytes"] = "memory per worker"
+    rows = [{**row, "memory_bytes": _size(row["memory_bytes"])} for row in summary.cells]
+    emit(rows, columns, False, every=options.all)
     say()
     for line in summary.lines:
         say(line)
@@ -75,10 +79,13 @@ def summarize(plan: Plan, ledger: Ledger, spread: Spread | None = None) -> PlanS
     ``spread`` is that of paired differences; None: that of past ones.
     """
     left = remaining(plan, Estimator(ledger))
-    cells = _cell_rows(plan, ledger, left)
+    here = wall_time.resources_here()
+    needs = memory_fit.needs(plan, memory_fit.device_kind(plan, here.gpus))
+    cells = _cell_rows(plan, ledger, left, needs)
     found = [] if plan.complete else list(detectable_differences(plan, ledger, spread))
     stale = None if plan.complete else outdated(plan, ledger)
     sizes = _totals(plan, left)
+    too_large = memory_fit.too_large(plan, [memory_here(here.cpus, here.gpus)])
     totals = {
         **sizes,
         "done": sum(row["done"] for row in cells),
@@ -89,13 +96,14 @@ def summarize(plan: Plan, ledger: Ledger, spread: Spread | None = None) -> PlanS
             *same_trials(plan),
             *warnings(_untrained(plan)),
             *store_load.warnings(ledger.store, sizes["to_run"], sizes["wall_seconds"]),
+            *(f"warning: does not fit here: {line}" for line in too_large),
         ],
         "detectable": [each.columns for each in found],
     }
     lines = [f"{plan.study}: {_summary(totals)}"]
     if left:
-        here = wall_time.resources_here()
         lines.append(wall_time.description(left.values(), plan.space, here))
+    lines += _largest(needs)
     lines += [str(stale)] if stale is not None else []
     lines += [*_remarks(plan, ledger, totals), *map(str, found)]
     return PlanSummary(plan.study, cells, totals, lines)
@@ -120,8 +128,10 @@ def stated_spread(text: str) -> Spread:
     return Spread(*numbers)
 
 
-def _cell_rows(plan: Plan, ledger: Ledger, left: Remaining) -> list[dict[str, Any]]:
-    """Return the counts and the cost of each cell."""
+def _cell_rows(
+    plan: Plan, ledger: Ledger, left: Remaining, needs: Mapping[str, MemoryNeed]
+) -> list[dict[str, Any]]:
+    """Return the counts, the cost and the memory of each cell."""
     states = Counter((t.cell.name, t.state) for t in plan.trials)
     done = [t for t in plan.trials if t.state == "done"]
     own = own_digests(plan, ledger) if done else set[str]()
@@ -139,9 +149,21 @@ def _cell_rows(plan: Plan, ledger: Ledger, left: Remaining) -> list[dict[str, An
             "to_run": to_run[cell.name],
             "workers": _workers(plan, cell),
             "device_seconds": round(seconds[cell.name], 1),
+            "memory_bytes": needs[cell.name].most if cell.name in needs else None,
         }
         for cell in plan.cells
     ]
+
+
+def _size(count: int | None) -> str | None:
+    return None if count is None else binary_size(count)
+
+
+def _largest(needs: Mapping[str, MemoryNeed]) -> Iterable[str]:
+    """Yield the memory of the cell that needs most."""
+    if needs:
+        cell = max(needs, key=lambda name: needs[name].most)
+        yield f"a worker of {cell} needs about {memory_fit.description(needs[cell])} on its device"
 
 
 def _workers(plan: Plan, cell: Cell) -> str:

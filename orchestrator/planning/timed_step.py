@@ -14,6 +14,8 @@ from typing import Any, NamedTuple
 
 import torch
 
+from orchestrator.planning.device_memory import available_memory
+from orchestrator.planning.memory_estimate import memory_need, surely_fits
 from trainables import batches
 from trainables.config import Config, parse
 from trainables.data import prepared, tiles
@@ -46,7 +48,8 @@ _timed: dict[object, Seconds | None] = {}
 def timed_seconds(config: Config) -> Seconds | None:
     """Estimate the seconds of training and evaluation from a timed step, once per kind of trial.
 
-    Returns None if the step raises: the trial then fails too, and its error is recorded.
+    Returns None if the step raises: the trial then fails too, and its error is recorded; or if it
+    does not fit into the memory that is free here.
     """
     train = config.train
     sizes = (train.steps, train.batch, train.validate_every)
@@ -101,10 +104,26 @@ def _send_seconds(sender: Connection, config: dict[str, Any]) -> None:
         sender.send(_trial_seconds(parse(config)))
 
 
+def _fits_here(config: Config) -> bool:
+    """Whether a step fits into the memory that is free, as far as this is known."""
+    device = best_device()
+    free = available_memory(device)
+    if surely_fits(config, free):
+        return True
+    need = memory_need(config, 1, device)
+    return need is None or need.training < free
+
+
 def _trial_seconds(config: Config) -> Seconds:
-    """Return the seconds of training and evaluation, in units of one timed training step."""
+    """Return the seconds of training and evaluation, in units of one timed training step.
+
+    Raises:
+        MemoryError: the step does not fit into the memory that is free.
+    """
     if config.model.trains_itself:
         return _library_seconds(config)
+    if not _fits_here(config):
+        raise MemoryError
     step, one_pass = _call_seconds(config)
     data = prepared(config)
     validations = 1 + config.train.steps // config.train.validate_every

@@ -8,14 +8,14 @@ from cluster import Cluster, Resources
 from orchestrator.ledger.driver_lock import LostError, locked
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Description
-from orchestrator.planning import trial_state
+from orchestrator.planning import memory_fit, trial_state
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.resources import ResourceRequest, workers_of
 from orchestrator.planning.same_name import check_same_study
 from orchestrator.planning.trainings import readings_first
 from orchestrator.search.history import SearchHistory
 from orchestrator.search.optuna_search import unfinished_searches
-from orchestrator.sweep import timeouts
+from orchestrator.sweep import node_memory, timeouts
 from orchestrator.sweep.budget import BudgetMeter
 from orchestrator.sweep.context import SweepContext
 from orchestrator.sweep.decisions import SweepProgress, another_round
@@ -68,6 +68,8 @@ def sweep(
         if not plan.complete and plan.budget_spent is None:
             with cluster.connect() as resources:
                 check_feasible(plan, resources)
+                for sentence in memory_fit.too_large(plan, node_memory.of_nodes()):
+                    raise SweepError(sentence)
                 retries = RetryState(forgiven=forgiven)
                 context = SweepContext(
                     ledger, display, lock, resources, budget, silence, retries, tracker
