@@ -9,6 +9,7 @@ from orchestrator.claims.convergence import Convergence
 from orchestrator.claims.roles import NAMES, Arm, ArmRoster, Role, chosen
 from orchestrator.claims.rows import ClaimRow
 from orchestrator.claims.statements import Claim
+from orchestrator.formatting import plural
 from orchestrator.heldout.final_cells import FinalCell
 from orchestrator.statistics.bootstrap import FEWEST
 
@@ -73,6 +74,6 @@ class StudyArms:
             caveats.append(f"whether {' and '.join(unknown)} had finished learning is not known")
         for images, groups in sizes:
             if groups < min(FEWEST, images):
-                few = "one group" if groups == 1 else f"{groups} groups"
-                caveats.append(f"of {images} cases of {few}: it holds for these groups only")
+                few = f"{plural(images, 'case')} of {plural(groups, 'group')}"
+                caveats.append(f"of {few}: it holds for no other group")
         return Trust(tuple(doubt for doubt in doubts if doubt), tuple(caveats))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import hashlib
 
+from orchestrator.formatting import plural
 from trainables.config import Config
 from trainables.datasets import Dataset
 from trainables.decoding.cache import load
@@ -40,8 +41,8 @@ def check_images(config: Config) -> None:
     seen = _hashes(task, ("train", "val")) & _hashes(on, splits)
     require(
         not seen,
-        f"{len(seen)} images of {on.title} are training or validation images of {task.title}: test"
-        " on other images, or with --cases test on its test split",
+        f"{on.title} shares {plural(len(seen), 'image')} with the training and validation images of"
+        f" {task.title}: test on other images, or with --cases test on its test split",
     )
 
 

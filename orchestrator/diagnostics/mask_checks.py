@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy.ndimage import binary_dilation, binary_erosion, binary_fill_holes
 
+from orchestrator.formatting import plural
 from trainables.datasets import Dataset, Problem, Raster
 from trainables.labels import IGNORE
 
@@ -156,7 +157,7 @@ def ignored(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
     hidden = [c for c in cases if 0 < c.ignored < 1 and c.share == 0]
     if hidden:
         rule = (
-            f"{len(hidden)} masks have pixels to be ignored and no foreground, such as"
+            f"{plural(len(hidden), 'mask')} with pixels to be ignored and no foreground, such as"
             f" {_names(hidden)}: is their foreground ignored?"
         )
         yield Problem(place, rule, fatal=False)
@@ -180,7 +181,7 @@ def two_whites(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
     ones, whites = ([c for c in cases if c.white is white] for white in (False, True))
     if ones and whites:
         rule = (
-            f"foreground is 1 in {len(ones)} masks, such as {_names(ones)}, and white in"
+            f"foreground is 1 in {plural(len(ones), 'mask')}, such as {_names(ones)}, and white in"
             f" {len(whites)}, such as {_names(whites)}: is white something else, as to be ignored?"
         )
         yield Problem(place, rule, fatal=False)
@@ -198,8 +199,9 @@ def polarities(place: str, cases: Sequence[Case]) -> Iterator[Problem]:
         return
     fewer = min(low, high, key=len)
     rule = (
-        f"foreground is {np.median(below):.1%} of {len(low)} images and {np.median(above):.1%} of"
-        f" {len(high)}, with their borders: some masks may be inverted, such as {_names(fewer)}"
+        f"foreground is {np.median(below):.1%} of {plural(len(low), 'image')} and"
+        f" {np.median(above):.1%} of {len(high)}, with their borders: some masks may be"
+        f" inverted, such as {_names(fewer)}"
     )
     yield Problem(place, rule, fatal=False)
 

@@ -97,9 +97,10 @@ class DerivedStudy:
         if absent:
             more = f" and {len(absent) - MOST_NAMED} more" if len(absent) > MOST_NAMED else ""
             raise ValueError(
-                f"the store keeps no weights for {len(absent)} of {len(self.configs)} trials"
-                f" ({', '.join(absent[:MOST_NAMED])}{more}): they were not kept, are deleted, or"
-                " belong to other data or formulas; `--train` trains them again"
+                f"the store keeps no weights for {len(absent)} of"
+                f" {plural(len(self.configs), 'trial')} ({', '.join(absent[:MOST_NAMED])}{more}):"
+                " they were not kept, are deleted, or belong to other data or formulas; `--train`"
+                " trains them again"
             )
 
     def source_code(self) -> str:

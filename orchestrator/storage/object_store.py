@@ -231,7 +231,7 @@ class Store:
         if not self.remote:
             return {key: value for key in keys for value in self._get_if_present(key)}
         paths = {self._path(key): key for key in keys}
-        what = f"{len(keys)} objects"
+        what = keys[0] if len(keys) == 1 else f"{len(keys)} objects"
         values: dict[str, bytes] = {}
         try:
             if paths:

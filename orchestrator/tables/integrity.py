@@ -10,6 +10,7 @@ from typing import Any, Literal, cast
 
 import pyarrow as pa
 
+from orchestrator.formatting import plural
 from orchestrator.ledger import shared_declarations
 from orchestrator.ledger.commits import (
     PREFIX,
@@ -172,7 +173,7 @@ class Check:
                     raise DamagedError(f"{stored.key}: a committed object is missing")
                 elif stored.size and entry.size != stored.size:
                     raise DamagedError(
-                        f"{stored.key}: {entry.size} bytes, {stored.size} were written"
+                        f"{stored.key}: has {plural(entry.size, 'byte')}, must have {stored.size}"
                     )
             except DamagedError as error:
                 yield self._damaged(record.key, record.attempt, error)
@@ -202,7 +203,8 @@ class Check:
         named = {stored.key for record in records for stored in record.tables.values()}
         attempts = {key.rpartition("/")[0] for key in objects if key not in named}
         if attempts and not self.broken:
-            what = f"{len(attempts)} attempts have no commit record: killed before it, or second"
+            count = plural(len(attempts), "attempt")
+            what = f"{count} without a commit record: killed before it, or second"
             yield Finding("note", "trials/", what, "none needed; segprint tables gc drops them")
 
     # -- tables -------------------------------------------------------------------------------
@@ -237,7 +239,7 @@ class Check:
         unfinished = isinstance(trials, TableVersion) and version.batch > trials.batch
         foreign = rows.keys() - set(self.compacted.values())
         if foreign and self.compacted and not unfinished:
-            what = f"it has rows of {len(foreign)} attempts that were never compacted"
+            what = f"it has rows of {plural(len(foreign), 'attempt')} that no compaction wrote"
             yield Finding("damage", where, what, REBUILD)
         for record in records:
             if not self._is_compacted(record) or record.key in self.broken:
@@ -245,7 +247,7 @@ class Check:
             stored = record.tables.get(name)
             committed, present = stored.rows if stored else 0, rows[record.attempt]
             if committed != present:
-                what = f"{record.digest} has {present} rows, {committed} were committed"
+                what = f"{record.digest} has {plural(present, 'row')}, must have {committed}"
                 yield Finding("damage", where, what, REBUILD)
 
     def _is_compacted(self, record: Record) -> bool:

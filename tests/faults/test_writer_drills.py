@@ -84,7 +84,7 @@ def assert_only_whole_attempts_count(
 
     orphans = uncommitted(store)
     assert orphans
-    what = f"{attempts(orphans)} attempts have no commit record: killed before it, or second"
+    what = f"{attempts(orphans)} attempts without a commit record: killed before it, or second"
     assert found(store) == [("note", "trials/", what)]
     checked = inline("--store", store.url, "tables", "check", "--json")
     assert checked.returncode == 0, checked.stderr
@@ -141,7 +141,7 @@ def raced(store: Store, hands: Hands, rounds: int) -> int:
     for r, digest in enumerate(digests):
         assert won[read[digest]][r], "the one that is read knows it"
     assert attempts(uncommitted(store)) == 7 * rounds
-    what = f"{7 * rounds} attempts have no commit record: killed before it, or second"
+    what = f"{7 * rounds} attempts without a commit record: killed before it, or second"
     assert found(store) == [("note", "trials/", what)]
     compaction.compact_committed(store)
     assert marks(store) == read

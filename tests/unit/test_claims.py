@@ -49,8 +49,8 @@ def test_calibration_is_judged_by_pairs_of_cases(
         assert "it may be chance" in row["why"]
     else:
         assert row["p"] == pytest.approx(p, rel=0.6)  # of 2,000 draws
-        said = "interval and test agree; of one training run each; of 8 cases of one group"
-        assert row["why"] == f"{said}: it holds for these groups only"
+        said = "interval and test agree; of one training run each; of 8 cases of 1 group"
+        assert row["why"] == f"{said}: it holds for no other group"
     found = catalog(ledger).sql(row["source"]).to_pylist()
     assert [r["difference"] for r in found] == [row["difference"]]
 
@@ -72,7 +72,7 @@ def test_patients_are_what_is_tested_over_where_there_are_enough(
     row = only(ledger, TWIN)
     assert (row["images"], row["groups"], row["units"]) == (12, groups, units)
     assert row["verdict"] == verdict
-    assert ("it holds for these groups only" in row["why"]) == (groups == 4)
+    assert ("it holds for no other group" in row["why"]) == (groups == 4)
 
 
 def test_intervals_that_overlap_decide_nothing(ledger: Ledger) -> None:

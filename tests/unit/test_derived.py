@@ -197,7 +197,7 @@ def test_what_cannot_be_tested_says_why_before_anything_starts(
     assert "size=32, the network is trained on synthetic with size=16" in line(
         '{"synthetic": {"size": 32}}'
     )
-    assert "8 images of synthetic are training or validation images of synthetic" in line(
+    assert "synthetic shares 8 images with the training and validation images of synthetic" in line(
         '{"synthetic": {"cases": 4}}'
     )
     assert "unknown dataset 'moon'" in line("moon")
@@ -352,7 +352,7 @@ def test_a_users_file_and_a_folder_are_external_sets(
     assert trained("grey", grey, store).complete
     shutil.copytree(tmp_path / "grey", tmp_path / "copy")
     line = refused(inline, "evaluate", "grey", "--on", "copy")
-    assert "images of copy are training or validation images of grey" in line
+    assert "images with the training and validation images of grey" in line
     shutil.copytree(tmp_path / "grey", tmp_path / "clinic")
     for file in (tmp_path / "clinic" / "images").iterdir():
         with PIL.Image.open(file) as image:

@@ -342,7 +342,7 @@ def test_masks_whose_foreground_may_be_ignored_are_named(tmp_path: Path) -> None
         put(tmp_path / "masks" / f"{i}.png", png((numbers(i) == 2).astype(np.uint8) * 255))
     put(tmp_path / "masks" / "4.png", png(np.full((32, 40), 255, np.uint8)))
     rules = [p.rule for p in walk(folder(tmp_path, values=VALUES)).problems]
-    assert any("3 masks have pixels to be ignored and no foreground" in r for r in rules)
+    assert any("3 masks with pixels to be ignored and no foreground" in r for r in rules)
     assert any("masks have no pixel that counts, such as images/4.png" in r for r in rules)
 
 

@@ -24,7 +24,7 @@ class ChannelsError(ValueError):
     """An image of another number of channels than its data set."""
 
     def __init__(self, channels: int, wanted: int) -> None:
-        super().__init__(f"has {channels} channels, must have {wanted}")
+        super().__init__(f"has {channels} channel{'s' * (channels != 1)}, must have {wanted}")
         self.channels = channels
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.formatting import plural
 from orchestrator.report import vega
 from orchestrator.report.blocks import Block, Chart, Column, Fold, Note, Section, Table
 from orchestrator.report.cell_names import CellNames, distinct, query, readable
@@ -50,7 +51,7 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
     chart = Chart(
         "searched-scores",
         "Validation Dice of the search trials",
-        f"{len(points)} trials of {len(distinct(points))} cells",
+        f"{plural(len(points), 'trial')} of {plural(len(distinct(points)), 'cell')}",
         f"Each point is one search trial (one training run, so it has no interval);"
         f" n = {len(points)}.",
         source,
