@@ -49,6 +49,8 @@ PASSED_ON = {"up", "submit", "logs", "down"}
 """Verbs that pass on the output of other tools."""
 WITHOUT_JSON = {"init", "completion", "report", "export", *PASSED_ON}
 """Verbs that write files or pass on the output of other tools."""
+WITHOUT_STORE = {"init", "completion", "data"}
+"""Verbs that read and write no store."""
 READERS = ("evaluate", "probe", "read")
 """Verbs that derive a study of readings from another study, and run it."""
 Parsers = Mapping[str, argparse.ArgumentParser]

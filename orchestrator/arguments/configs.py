@@ -10,6 +10,7 @@ def add_configs(at: Parsers) -> None:
     at["ls"].add_argument(
         "kind",
         nargs="?",
+        metavar="KIND",
         help="datasets, models, modes, schedules, samplers, metrics, fields, spaces, clusters,"
         " analyses, views or studies (default: the kinds)",
     )
@@ -23,8 +24,12 @@ def add_configs(at: Parsers) -> None:
     at["show"].add_argument(
         "--config", metavar="CELL", help="print the complete config of a cell of the space"
     )
-    at["show"].add_argument("what", metavar="SPACE|DIGEST")
-    at["completion"].add_argument("shell", choices=("bash", "zsh"))
+    at["show"].add_argument(
+        "what", metavar="SPACE|DIGEST", help=f"{SPACE_HELP}; or the digest of a committed trial"
+    )
+    at["completion"].add_argument(
+        "shell", choices=("bash", "zsh"), help="the shell that runs the script"
+    )
     at["init"].add_argument("file", metavar="FILE.py", help="the study file to write; a new one")
     at["init"].add_argument(
         "--data", required=True, metavar="DIRECTORY", help="images and masks; or an s3:// URL"
@@ -73,12 +78,17 @@ def add_weights(at: Parsers) -> None:
         help="a finished trial; of several the best by score; or FILE.safetensors",
     )
     at["predict"].add_argument(
-        "images", metavar="IMAGE", nargs="+", help="image files, volumes, or directories of them"
+        "images",
+        metavar="IMAGE",
+        nargs="+",
+        help="image files, volumes, directories of them, or names of data sets",
     )
     at["predict"].add_argument(
         "-o", "--output", required=True, metavar="DIRECTORY", help="where masks are written"
     )
-    at["weights"].add_argument("action", choices=("ls", "export", "import"))
+    at["weights"].add_argument(
+        "action", choices=("ls", "export", "import"), help="what to do with the weights"
+    )
     at["weights"].add_argument(
         "what",
         metavar="DIGEST|STUDY/ARM|FILE",

@@ -9,7 +9,9 @@ from orchestrator.arguments._names import TABLE_FORMATS, Parsers
 
 def add_results(at: Parsers) -> None:
     """Add the options of verbs that print rows."""
-    at["query"].add_argument("sql", metavar="SQL")
+    at["query"].add_argument(
+        "sql", metavar="SQL", help="one SELECT in DuckDB's SQL (see ls views for the tables)"
+    )
     for name in ("query", "export"):
         at[name].add_argument(
             "--version", type=int, metavar="N", help="read this version (see tables versions)"
@@ -36,19 +38,26 @@ def add_results(at: Parsers) -> None:
     )
     for name in ("trials", "query", "compare"):
         at[name].add_argument(
-            "--format", choices=TABLE_FORMATS, help="default: by the suffix of FILE"
+            "--format",
+            choices=TABLE_FORMATS,
+            help="form of the rows (default: by the suffix of FILE, else table)",
         )
         at[name].add_argument(
             "-o", "--output", metavar="FILE", help="write to a file instead of printing"
         )
     for name in ("trials", "fingerprint", "report", "export"):
-        at[name].add_argument("studies", metavar="STUDY", nargs="*", help="default: all")
+        at[name].add_argument(
+            "studies",
+            metavar="STUDY",
+            nargs="*",
+            help="names of studies in the store (default: all)",
+        )
     _adapt(at["adapt"])
 
 
 def _adapt(verb: argparse.ArgumentParser) -> None:
     """Add the options of ``segprint adapt``."""
-    verb.add_argument("study", metavar="STUDY")
+    verb.add_argument("study", metavar="STUDY", help="a study in the store")
     verb.add_argument("--task", required=True, help="one of the study's tasks")
     verb.add_argument("--cell", help="one of its diffusion models, if there are several")
     verb.add_argument(
@@ -58,7 +67,13 @@ def _adapt(verb: argparse.ArgumentParser) -> None:
 
 def add_reports(at: Parsers) -> None:
     """Add the options of reports and exports."""
-    at["report"].add_argument("-o", "--output", default="report.html", metavar="FILE")
+    at["report"].add_argument(
+        "-o",
+        "--output",
+        default="report.html",
+        metavar="FILE",
+        help="the page to write (default: report.html)",
+    )
     at["report"].add_argument(
         "--figures",
         metavar="DIRECTORY",
@@ -83,7 +98,7 @@ def add_reports(at: Parsers) -> None:
         " trials and a box for SQL",
     )
     at["report"].add_argument(
-        "--port", type=int, metavar="N", help="--serve: the port (default: a free one)"
+        "--port", type=int, metavar="N", help="with --serve: the port (default: a free one)"
     )
     at["export"].add_argument(
         "-o",

@@ -7,8 +7,10 @@ from orchestrator.arguments._names import Parsers
 
 def add_stores(at: Parsers) -> None:
     """Add the options of verbs on notes, tables and data sets."""
-    at["note"].add_argument("study", metavar="STUDY")
-    at["note"].add_argument("text", nargs="?", help="the new note; it replaces the old one")
+    at["note"].add_argument("study", metavar="STUDY", help="a study in the store")
+    at["note"].add_argument(
+        "text", nargs="?", metavar="TEXT", help="the new note; it replaces the old one"
+    )
     at["note"].add_argument("--tag", action="append", default=[], help="add a tag")
     at["note"].add_argument("--untag", action="append", default=[], help="remove a tag")
     how = at["note"].add_mutually_exclusive_group()
@@ -17,7 +19,7 @@ def add_stores(at: Parsers) -> None:
     how.add_argument(
         "--delete",
         action="store_true",
-        help="delete the study's declarations; trials stay in the ledger",
+        help="delete the study's declarations; its trials stay in the store (see delete)",
     )
     at["delete"].add_argument(
         "names",
@@ -28,7 +30,12 @@ def add_stores(at: Parsers) -> None:
     at["delete"].add_argument(
         "--yes", action="store_true", help="delete (default: print what would be deleted)"
     )
-    at["tables"].add_argument("action", choices=("compact", "check", "rebuild", "gc", "versions"))
+    at["tables"].add_argument(
+        "action",
+        choices=("compact", "check", "rebuild", "gc", "versions"),
+        help="compact: merge new rows; check: name damage; rebuild: write the tables again; gc:"
+        " delete what nothing needs; versions: list the compactions",
+    )
     at["tables"].add_argument(
         "--quick", action="store_true", help="check: compare names and sizes only"
     )
@@ -49,7 +56,11 @@ def add_stores(at: Parsers) -> None:
         metavar="N",
         help="gc: keep unneeded checkpoints and replaced files this long (default: 7)",
     )
-    at["data"].add_argument("action", choices=("ls", "get", "check", "show"))
+    at["data"].add_argument(
+        "action",
+        choices=("ls", "get", "check", "show"),
+        help="ls: list; get: download; check: read every file, name problems; show: draw a sheet",
+    )
     at["data"].add_argument(
         "names",
         metavar="NAME|PATH",
@@ -57,7 +68,11 @@ def add_stores(at: Parsers) -> None:
         help="a data set, your own .py file, or (check, show) a directory or s3:// URL",
     )
     at["data"].add_argument(
-        "--set", action="append", default=[], metavar="FIELD=VALUE", help="e.g. at=/data/kvasir"
+        "--set",
+        action="append",
+        default=[],
+        metavar="FIELD=VALUE",
+        help="a field of the data set, e.g. at=/data/kvasir",
     )
     at["data"].add_argument(
         "-o", "--output", metavar="FILE", help="show: the contact sheet (default: NAME.png)"

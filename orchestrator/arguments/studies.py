@@ -65,13 +65,19 @@ def add_sweeps(at: Parsers) -> None:
         help="standard deviations of a paired difference in Dice, for the detectable difference"
         " (default: those of past studies in the store)",
     )
-    at["sweep"].add_argument("--on", default="local", metavar="CLUSTER", help="default: local")
+    at["sweep"].add_argument(
+        "--on",
+        default="local",
+        metavar="CLUSTER",
+        help=f"where to run: {CLUSTER_HELP} (default: local)",
+    )
     for name in ("sweep", *READERS):
         at[name].add_argument(
             "--silence",
             type=float,
             metavar="SECONDS",
-            help="kill and retry a trial without a sign of life for so long (default: 900)",
+            help="kill a trial that gives no sign of life for so long, and start it again"
+            " (default: 900)",
         )
         at[name].add_argument(
             "--again",
@@ -86,7 +92,9 @@ def add_sweeps(at: Parsers) -> None:
 def add_clusters(at: Parsers) -> None:
     """Add the options of verbs on clusters."""
     at["status"].add_argument(
-        "what", metavar="SPACE|CLUSTER", help=f"{SPACE_HELP}; or the same for a cluster"
+        "what",
+        metavar="SPACE|CLUSTER",
+        help=f"{SPACE_HELP}, or of a stored study; or the same for a cluster",
     )
     for name in ("up", "submit", "logs", "down"):
         at[name].add_argument("cluster", metavar="CLUSTER", help=CLUSTER_HELP)

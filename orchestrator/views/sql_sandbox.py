@@ -6,6 +6,7 @@ memory are limited.
 
 from __future__ import annotations
 
+import difflib
 import json
 import re
 import threading
@@ -139,11 +140,22 @@ def _query_errors(views: list[str]) -> Generator[None]:
     except duckdb.InterruptException:
         raise QueryError(f"query: stopped after {QUERY_SECONDS:.0f} s") from None
     except duckdb.Error as error:
-        what = str(error).partition("\n")[0]
+        lines = str(error).partition("\n\nLINE ")[0].splitlines()
+        what = _reason([line for line in lines if line], views)
         choices = (
             f" (views: {', '.join(views)})" if isinstance(error, duckdb.CatalogException) else ""
         )
         raise QueryError(f"query: {what}{choices}") from None
+
+
+def _reason(lines: list[str], views: list[str]) -> str:
+    """Return DuckDB's reason, with the nearest view or columns where a name is unknown."""
+    unknown = re.search("Table with name (.+) does not exist", lines[0])
+    near = difflib.get_close_matches(unknown[1], views, n=1) if unknown else []
+    if near:
+        return f"{lines[0].rstrip('!')}; did you mean {near[0]!r}?"
+    candidates = [line for line in lines[1:] if line.startswith("Candidate bindings")]
+    return "; ".join([lines[0], *(c.replace(": :", ":") for c in candidates)])
 
 
 def _one_select(parser: duckdb.DuckDBPyConnection, query: str) -> str:
