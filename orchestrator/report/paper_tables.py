@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import product
@@ -89,7 +90,7 @@ class _Study:
         self._tables, self._names, self._board = tables, names, board
         self._baseline = cells[0].baseline
         arms = [(cell.cell, cell.arm) for cell in cells]
-        marked = called(self._baseline, arms) if self._baseline else set[str]()
+        self._marked = marked = called(self._baseline, arms) if self._baseline else set[str]()
         trivial = {c.cell for c in cells if names.is_trivial(board[c.key])}
         self._cells = sorted(
             cells, key=lambda c: (c.cell not in marked, c.cell not in trivial)
@@ -98,9 +99,17 @@ class _Study:
         self._settings = {c.cell: dict(fields(c.config)) for c in cells}
 
     def grid(self) -> TableLayout | None:
-        """Return the layout of a study that crosses two factors; None for another study."""
+        """Return the layout of a study that crosses two factors; None for another study.
+
+        The baseline may be in the crossing, or an arm of its own, which the layout leaves out.
+        """
         tasks = {cell.task for cell in self._networks}
         first = [cell for cell in self._networks if cell.task == min(tasks)]
+        others = [cell for cell in first if cell.cell not in self._marked]
+        return self._crossing(first, len(tasks)) or self._crossing(others, len(tasks))
+
+    def _crossing(self, first: list[FinalCell], tasks: int) -> TableLayout | None:
+        """Return the layout of cells of one task that cross two factors."""
         two = factors([self._settings[cell.cell] for cell in first])
         if len(two) != 2:
             return None
@@ -112,7 +121,7 @@ class _Study:
         across, rows = sorted(two, key=lambda factor: len(set(factor.levels.values())))
         if len(levels[0]) == len(levels[1]):
             rows, across = two
-        columns = len(set(across.levels.values())) + 1 + (len(tasks) > 1)
+        columns = len(set(across.levels.values())) + 1 + (tasks > 1)
         if columns > MOST_COLUMNS:
             return None
         return TableLayout(("dice",), _path(rows), _path(across))
@@ -139,8 +148,8 @@ class _Study:
         several = len(columns) > 1
         keys = [f"{group}: {key}" if group else key for group, key in product(groups, columns)]
         for group, column in product(groups, columns):
-            title = layout.names.get(column, _label(column))
-            header.append(f"{group}: {title}" if group and several else group or title)
+            title, side = layout.names.get(column, _label(column)), _side(group, layout)
+            header.append(f"{side}: {title}" if group and several else side or title)
         first = len(header) - len(groups) * len(columns)
         shown = "" if several else f"{layout.names.get(columns[0], _label(columns[0]))}. "
         return PrintedTable(name, first, header, keys, body, shown + _notes(entries, layout))
@@ -256,6 +265,12 @@ def _title(key: str, layout: TableLayout) -> str:
     """Return the title of the first column: of a path its last part."""
     title = ", ".join(path.rpartition(".")[2] for path in key.split(", "))
     return layout.names.get(key, title.replace("_", " ").capitalize())
+
+
+def _side(group: str, layout: TableLayout) -> str:
+    """Return the title of columns side by side: a number with the name of its setting."""
+    is_number = re.fullmatch(r"[-+.\de]+", group) is not None
+    return f"{_title(layout.across, layout)} {group}" if is_number else group
 
 
 def _path(factor: Factor) -> str:

@@ -64,7 +64,7 @@ def records(table: PrintedTable) -> list[dict[str, str]]:
 def test_a_study_of_two_factors_has_the_table_of_an_ablation(ledger: Ledger) -> None:
     train_grid(ledger)
     grid = printed(ledger)["table-study-grid"]
-    assert list(grid.header) == ["Schedule", "0.0", "0.2"]
+    assert list(grid.header) == ["Schedule", "T low 0.0", "T low 0.2"]
     rows = {row["Schedule"]: row for row in records(grid)}
     for schedule in GAIN:
         for low in RANGE:
@@ -117,7 +117,10 @@ def test_a_file_chooses_columns_order_decimals_and_names(ledger: Ledger, tmp_pat
         'decimals = { dice = 1, "*" = 4 }\n[names]\nlaplace = "Laplace & co"\ndice = "DSC"\n'
     )
     table = printed(ledger, read_layout(file))["table-study"]
-    assert list(table.header) == ["Schedule", "0.0: IoU ↑", "0.0: DSC", "0.2: IoU ↑", "0.2: DSC"]
+    assert list(table.header) == [
+        *("Schedule", "T low 0.0: IoU ↑", "T low 0.0: DSC"),
+        *("T low 0.2: IoU ↑", "T low 0.2: DSC"),
+    ]
     assert [row["Schedule"] for row in records(table)] == ["Laplace & co", "cosine"]
     body = [line for line in table.markdown().splitlines() if line.startswith("| Laplace")]
     numbers = [re.sub(r"[*†]", "", cell).strip() for cell in body[0].split("|")[2:-1]]
@@ -134,6 +137,18 @@ def test_latex_and_markdown_have_as_many_cells_as_columns(ledger: Ledger) -> Non
         assert counts == {len(table.header)}
         marked = [line for line in table.markdown().splitlines() if line.startswith("|")]
         assert {line.count("|") - 1 for line in marked} == {len(table.header)}
+
+
+def test_a_baseline_of_its_own_leaves_the_crossing_its_table(ledger: Ledger) -> None:
+    train_grid(ledger, baseline=None)
+    twin = {"mode": {"feedforward": {}}}
+    commit(ledger, "e" * 16, "twin", as_counts(OF_CASE), config=twin)
+    assert set(printed(ledger)) == {"table-study"}, "which arm is none of the crossing is not said"
+    text = {"question": "", "arms": [], "revision": "r1", "baseline": "twin"}
+    ledger.studies.describe("study", text)
+    grid = printed(ledger)["table-study-grid"]
+    assert {row["Schedule"] for row in records(grid)} == set(GAIN)
+    assert records(printed(ledger)["table-study"])[0]["Arm"] == "twin"
 
 
 def test_a_grid_that_lacks_a_cell_has_no_table_of_its_own(ledger: Ledger) -> None:
