@@ -140,10 +140,22 @@ def logs(url: str, job: Job) -> int:
             print(lines, end="", flush=True)
 
     with _as_connection_errors(url):
-        if name not in {known.submission_id for known in client.list_jobs()}:
-            raise ConnectionError(f"the cluster at {url} has no job {name}: submit the study first")
+        listed = {str(known.submission_id) for known in client.list_jobs()}
+        if name not in listed:
+            raise ConnectionError(_no_job(name, listed))
         asyncio.run(follow())
         return 0 if client.get_job_status(name) == "SUCCEEDED" else 1
+
+
+def _no_job(name: str, listed: set[str]) -> str:
+    """Return that there is no such job, and which jobs of the same study there are."""
+    alike = sorted(other for other in listed if other.rpartition("-")[0] == name.rpartition("-")[0])
+    if not alike:
+        return f"there is no job {name}: submit the study first"
+    return (
+        f"there is no job {name}, but {', '.join(alike)} of the same study: it was submitted with"
+        " another --store, --as or --most, or from another file"
+    )
 
 
 def state(url: str) -> list[Entry]:
@@ -235,7 +247,12 @@ def _client(url: str) -> Any:
 
     with _as_connection_errors(url):
         client: Any = JobSubmissionClient(url)
-        logging.getLogger("ray").setLevel(logging.WARNING)
+        for module in (
+            "ray",
+            "ray.dashboard.modules.dashboard_sdk",
+            JobSubmissionClient.__module__,
+        ):
+            logging.getLogger(module).setLevel(logging.WARNING)
         theirs = str(client._server_ray_version)
     ours = ray.__version__
     if theirs.split(".")[:2] != ours.split(".")[:2]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
 import tempfile
 from argparse import Namespace
@@ -43,6 +44,14 @@ def job_for(where: Cluster | Remote, options: Namespace) -> Job:
     return job_of(study, options.space, where, options.cluster, options.store, changes)
 
 
+def _logs_command(options: Namespace) -> str:
+    """Return the command that follows the job: its options choose the same store and study."""
+    words = ["segprint", "--store", options.store, "logs", options.cluster, options.space]
+    for name, value in (("--as", options.study), ("--most", options.most)):
+        words += [] if value is None else [name, str(value)]
+    return shlex.join(words)
+
+
 def _to_jobs(url: str, job: Job, options: Namespace) -> int:
     name = _jobs.identity(job)
     if options.dry_run:
@@ -57,6 +66,5 @@ def _to_jobs(url: str, job: Job, options: Namespace) -> int:
         print(f"segprint: {job.name}: {problem}", file=sys.stderr)
         return 1
     print(f"{job.name}: {'submitted' if new else 'runs there already'} as {name}")
-    named = f"{options.space} --as {options.study}" if options.study else options.space
-    print(f"segprint logs {options.cluster} {named} follows it; ray job stop {name} ends it")
+    print(f"{_logs_command(options)} follows it; ray job stop {name} ends it")
     return 0

@@ -21,6 +21,8 @@ from trainables.evaluation import predict, probe
 from trainables.runtime.environment import device_name
 from trainables.runtime.worker_context import best_device
 
+UNTIMED = "cannot be timed here"
+"""The source of the cost of a trial whose step raises here."""
 SETUP_SECONDS = 2.0
 """Reading the data and building the network in a process that has run a trial before."""
 RAY_TRAIN_SECONDS = 16.0
@@ -91,9 +93,7 @@ class Estimator:
             return _only_setup("no training")
         timed = timed_seconds(config)
         if timed is None:
-            return Cost(
-                SETUP_SECONDS, "cannot be timed here", SETUP_SECONDS, SETUP_SECONDS, local_device()
-            )
+            return _only_setup(UNTIMED)
         seconds = timed.training * networks / config.mode.runs + timed.reading
         low, middle, high = (SETUP_SECONDS + factor * seconds for factor in (0.5, 1.0, 2.0))
         return Cost(middle, "timing a step here", low, high, local_device())

@@ -10,7 +10,7 @@ import torch
 from cluster import Resources
 from cluster.local import usable_cpus
 from orchestrator.formatting import approximately, plural
-from orchestrator.planning.cost import RAY_TRAIN_SECONDS, RemainingTrial
+from orchestrator.planning.cost import RAY_TRAIN_SECONDS, UNTIMED, RemainingTrial
 from orchestrator.planning.resources import ResourceRequest
 from search_spaces import Space
 
@@ -69,8 +69,12 @@ def interval(left: Collection[RemainingTrial], slots: int) -> tuple[float, float
 
 def description(left: Collection[RemainingTrial], space: Space, resources: Resources) -> str:
     """Return the wall time of what is left with its range and its source, as text."""
+    untimed = sum(trial.cost.source == UNTIMED for trial in left)
+    if untimed == len(left) > 0:
+        return "no estimate: a training step cannot be timed here"
     low, middle, high = interval(left, slots_of(space, resources))
-    sources = " and ".join(sorted({trial.cost.source for trial in left}))
+    sources = " and ".join(sorted({trial.cost.source for trial in left} - {UNTIMED}))
     gpus = f" and {plural(resources.gpus, 'GPU')}" if resources.gpus else ""
     place = f"{plural(resources.cpus, 'CPU')}{gpus}"
-    return f"about {approximately(low, middle, high)} on {place}, estimated from {sources}"
+    more = f", without {plural(untimed, 'trial')} that cannot be timed here" if untimed else ""
+    return f"about {approximately(low, middle, high)} on {place}, estimated from {sources}{more}"

@@ -156,6 +156,8 @@ def hold() -> None:
             nodes.append(cluster.add_node(num_cpus=1, runtime_env_dir_name=place))
         elif word == "raylet":
             answer = nodes[int(rest[0])].all_processes["raylet"][0].process.pid
+        elif word == "head_raylet":
+            answer = cluster.head_node.all_processes["raylet"][0].process.pid
         elif word == "gcs":
             answer = cluster.head_node.all_processes["gcs_server"][0].process.pid
         elif word == "held":

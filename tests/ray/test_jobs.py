@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
+import signal
 import subprocess
 import sys
 import threading
@@ -15,6 +17,7 @@ from typing import Any
 
 import pytest
 
+from cluster import Job, _jobs
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.credentials import aws_chain
 from orchestrator.storage.object_store import Store
@@ -96,9 +99,17 @@ def test_a_submitted_study_outlives_a_node(
         time.sleep(0.3)
     farm.kill(min(farm.alive))
     farm.add()
-    followed = client(tmp_path, farm, "logs", *submit[1:])
+    (hint,) = (line for line in first.stdout.splitlines() if "follows it" in line)
+    program, *words = shlex.split(hint.partition(" follows it")[0])
+    assert program == "segprint"
+    assert words[:2] == ["--store", STORE], "without it another job would be looked for"
+    followed = client(tmp_path, farm, *words)
     assert followed.returncode == 0, followed.stdout + followed.stderr
     assert len(ledger.commits()) == 6
+    elsewhere = client(tmp_path, farm, "--store", f"{STORE}-other", "logs", *submit[1:])
+    assert elsewhere.returncode == 2
+    assert "another --store, --as or --most" in elsewhere.stderr
+    assert "dashboard_sdk" not in first.stderr, "Ray's own lines help nobody"
 
     listed = subprocess.run(
         [sys.executable, "-c", LIST, farm.ask("dashboard")],
@@ -114,6 +125,35 @@ def test_a_submitted_study_outlives_a_node(
     assert len(texts) > 10
     assert not any(SECRET in text or "planted-token" in text for text in said)
     aws_chain.cache_clear()
+
+
+@pytest.mark.ray
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_driver_that_the_head_cannot_start_is_explained(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ray itself would leave the job pending for a quarter of an hour, without a reason."""
+    path = os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]])
+    patient = {"RAY_health_check_failure_threshold": "1000", "PATH": path}
+    (tmp_path / "source").mkdir()
+    job = Job("mine", ("-c", "import time; time.sleep(60)"), (), ())
+    with Nodes(1, patient) as nodes:
+        url, head = nodes.ask("dashboard"), nodes.ask("head_raylet")
+        monkeypatch.setenv("RAY_ADDRESS", url)
+        first = Job("first", ("-c", "pass"), (), ())  # the server of jobs starts with the first
+        assert _jobs.submit(url, first, tmp_path / "source")
+        assert _jobs.start(url, first) == ""
+        os.kill(head, signal.SIGSTOP)  # it starts no process, as where memory has run out
+        try:
+            assert _jobs.submit(url, job, tmp_path / "source")
+            problem = _jobs.start(url, job, patience=3)
+        finally:
+            os.kill(head, signal.SIGCONT)
+        assert "its driver has not started" in problem
+        assert "head, 0 CPU, 0 GPU" in problem
+        assert f"ray job stop {_jobs.identity(job)}" in problem
+        assert _jobs.start(url, job) == "", "it stays submitted, and starts when it can"
 
 
 LIST = """

@@ -19,7 +19,14 @@ from cluster.local import usable_cpus
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import timed_step, wall_time
 from orchestrator.planning.committed_costs import PRIOR_DEVIATION, interval
-from orchestrator.planning.cost import RAY_TRAIN_SECONDS, SETUP_SECONDS, Estimator
+from orchestrator.planning.cost import (
+    RAY_TRAIN_SECONDS,
+    SETUP_SECONDS,
+    UNTIMED,
+    Cost,
+    Estimator,
+    RemainingTrial,
+)
 from orchestrator.planning.plan import make_plan
 from orchestrator.storage.object_store import Store
 from orchestrator.sweep.progress import ProgressDisplay
@@ -78,6 +85,19 @@ def test_nine_of_ten_new_trials_fall_into_the_range(count: int) -> None:
         low, _, high = interval(past)
         inside.append(low <= new <= high)
     assert 0.85 <= np.mean(inside) <= 0.99
+
+
+def test_an_estimate_says_what_it_leaves_out() -> None:
+    space = Space("?", SMALL)
+    known = RemainingTrial(Cost(60.0, "timing a step here", 30.0, 120.0, "cpu"), 1)
+    unknown = RemainingTrial(Cost(SETUP_SECONDS, UNTIMED, SETUP_SECONDS, SETUP_SECONDS, "cpu"), 1)
+    one, mixed, none = (
+        wall_time.description(left, space, Resources(1, 0, ((1, 0),)))
+        for left in ([known], [known, unknown], [unknown])
+    )
+    assert "without" not in one
+    assert "estimated from timing a step here, without 1 trial that cannot be timed here" in mixed
+    assert none == "no estimate: a training step cannot be timed here"
 
 
 def test_plan_says_the_same_twice_and_sweep_says_it_too(inline: Segprint, tmp_path: Path) -> None:
