@@ -13,7 +13,9 @@ from orchestrator.provenance import code_version
 class Parser(argparse.ArgumentParser):
     """A parser whose errors name the nearest choice or option."""
 
-    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+    def parse_known_args(  # pyright: ignore[reportIncompatibleMethodOverride] - it is overloaded
+        self, args: Any = None, namespace: Any = None
+    ) -> Any:
         """Parse arguments; an option that no parser knows is an error with the nearest one."""
         options, left = super().parse_known_args(args, namespace)
         unknown = next((text for text in left if text.startswith("--")), None)

@@ -60,8 +60,10 @@ def _remarks(deletion: Deletion, *, yes: bool) -> Iterator[str]:
     yield f"deleted: {goes}" if yes else f"would be deleted: {goes}"
     declaring = sorted({slot.study for slot in deletion.slots} - deletion.studies)
     if declaring:
-        done = "declared" if yes else "declare"
-        yield f"{', '.join(declaring)} {done} some of these trials: a sweep trains them again"
+        listed = " or ".join(declaring)
+        one = len(deletion.digests) == 1
+        again = "it again" if one else "again those of these trials that it declares"
+        yield f"the next sweep of {listed} trains {again}"
     if deletion.compacted:
         verb = "are removed from" if yes else "would be removed from"
         yield (

@@ -12,7 +12,8 @@ import cluster
 import search_spaces
 from orchestrator import analyses
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import emit
+from orchestrator.commands.output import emit, say
+from orchestrator.formatting import size
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.tables.disk_use import DiskUse, disk_use
 from orchestrator.views.column_docs import view_docs
@@ -32,6 +33,8 @@ def main(options: Namespace) -> int:
     rows = kinds if options.kind is None else choices(options.kind, options)
     shown = {"name": "name", "about": "about"} if rows and "columns" in rows[0] else None
     emit(rows, shown, options.json, every=options.all)
+    if options.kind == "studies" and not rows and not options.json:
+        say(f"no study in {ledger_of(options).store.url}")
     return 0
 
 
@@ -45,7 +48,7 @@ def choices(kind: str, options: Namespace) -> list[dict[str, Any]]:
         "clusters": lambda: _about(cluster.names(), lambda n: _doc(cluster.source_file(n))),
         "analyses": lambda: _about(analyses.names(), lambda n: _doc(analyses.HERE / f"{n}.py")),
         "views": lambda: _views(options.part),
-        "studies": lambda: _studies(ledger_of(options)),
+        "studies": lambda: _studies(ledger_of(options), as_json=options.json),
     }
     if kind not in listings:
         raise part.unknown("kind", kind, KINDS)
@@ -88,10 +91,11 @@ def _views(view: str | None) -> list[dict[str, Any]]:
     ]
 
 
-def _studies(ledger: Ledger) -> list[dict[str, Any]]:
+def _studies(ledger: Ledger, *, as_json: bool) -> list[dict[str, Any]]:
     """Return every study with its committed trials, its disk use, tags and note.
 
-    Trials are counted as in ``plan`` and ``status``: two cells may share a trial.
+    Trials are counted as in ``plan`` and ``status``: two cells may share a trial. For people, sizes
+    have units.
     """
     commits, used = ledger.commits(), disk_use(ledger)
     rows: list[dict[str, Any]] = []
@@ -100,7 +104,9 @@ def _studies(ledger: Ledger) -> list[dict[str, Any]]:
         note = ledger.studies.note(name)
         committed = sum(slot.digest in commits for slot in declared)
         row: dict[str, Any] = {"name": name, "trials": len(declared), "committed": committed}
-        row |= vars(used.get(name, DiskUse()))
+        bytes_of = vars(used.get(name, DiskUse()))
+        texts = {key.removesuffix("_bytes"): size(count) for key, count in bytes_of.items()}
+        row |= bytes_of if as_json else texts
         row["tags"] = ", ".join([*note.get("tags", []), *["retired"] * note.get("retired", False)])
         rows.append({**row, "note": note.get("note", "")})
     return rows

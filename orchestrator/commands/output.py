@@ -127,14 +127,16 @@ def emit(
 ) -> None:
     """Print rows as JSON or as a table; ``columns`` maps keys to headings (default: all keys).
 
-    Unless ``every`` row is wanted, a terminal shows as many as fit.
+    Unless ``every`` row is wanted, a terminal shows as many as fit. Without rows no table is
+    printed.
     """
     rows = [dict(row) for row in rows]
     if as_json:
         print_json(rows)
+    if as_json or not rows:
         return
     if columns is None:
-        columns = {key: key for key in rows[0]} if rows else {}
+        columns = {key: key for key in rows[0]}
     table = Table(box=None, pad_edge=False, header_style="bold")
     numeric = {key for key in columns if any(isinstance(r.get(key), (int, float)) for r in rows)}
     for key, heading in columns.items():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
 
 from orchestrator.commands.options import catalog_of, ledger_of_studies
@@ -44,9 +45,22 @@ def main(options: Namespace) -> int:
         say(f"{page}: {plural(missing(tables), 'trial')} missing; the next look is in {refresh} s")
         time.sleep(watch)
         tables = catalog_of(options)
-    for path in write_report(tables, page, folder, refresh, layout):
-        say(path)
+    _print_files(write_report(tables, page, folder, refresh, layout))
+    if not tables["studies"].num_rows:
+        say(f"segprint: the store {options.store} has no study; the page is empty")
     return 0
+
+
+def _print_files(paths: Sequence[Path]) -> None:
+    """Print the page and the tables for a paper; count the other files."""
+    page, *others = paths
+    say(page)
+    for path in others:
+        if path.name.startswith("table-"):
+            say(path)
+    if others:
+        kinds = sorted({path.suffix.removeprefix(".") for path in others})
+        say(f"{others[0].parent}: {plural(len(others), 'file')} in all ({', '.join(kinds)})")
 
 
 def _serve(options: Namespace) -> int:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -77,7 +78,13 @@ def _study_status(options: Namespace) -> int:
     ledger = ledger_of(options)
     declared = ledger.studies.current(study)
     if not declared:
-        raise ValueError(f"study {study!r} has no trial in {ledger.store.url}")
+        known = ledger.studies.names(retired=True)
+        near = difflib.get_close_matches(study, sorted({*known, *search_spaces.names()}), n=1)
+        hint = f"; did you mean {near[0]!r}?" if near and near[0] != study else ""
+        raise ValueError(
+            f"study {study!r} has no trial in {ledger.store.url}{hint}"
+            f" (studies there: {', '.join(known) or 'none'})"
+        )
     listed = list_commits(ledger.store)
     commits, failures = counted_commits(listed), ledger.failed_attempts.counts(listed)
     leases = ledger.leases.ages()

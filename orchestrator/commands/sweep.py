@@ -215,7 +215,8 @@ def leaderboard(tables: Catalog, *, every: bool) -> None:
     external = any(row["trained_on"] != row["task"] for row in rows)
     absent = {name for name, shown in (("cell", repeated), ("trained_on", external)) if not shown}
     columns = {k: v for k, v in COLUMNS.items() if k not in absent}
-    say()
+    if rows:
+        say()
     emit(rows, columns, False, every=every)
 
 

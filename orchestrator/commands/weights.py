@@ -25,6 +25,7 @@ def main(options: Namespace) -> int:
 
 def _list(options: Namespace) -> int:
     """Print the kept weights, and who needs them."""
+    require(options.what is None, f"weights ls lists all trainings; {options.what!r} is not taken")
     ledger = ledger_of(options)
     sizes = ledger.weights.sizes()
     needed = needed_weights(ledger, strict=False) if sizes else {}
@@ -34,7 +35,7 @@ def _list(options: Namespace) -> int:
     ]
     emit(rows, None, options.json, every=options.all)
     if not options.json:
-        say(f"\n{plural(len(rows), 'training')}, {size(sum(sizes.values()))}")
+        say("\n" * bool(rows) + f"{plural(len(rows), 'training')}, {size(sum(sizes.values()))}")
     return 0
 
 

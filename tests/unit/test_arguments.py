@@ -8,7 +8,9 @@ import pytest
 
 from orchestrator.arguments import VERBS, parser
 from orchestrator.cli import main
+from orchestrator.ledger.ledger import Ledger
 from orchestrator.provenance import code_version
+from tests.unit.test_tables import commit_final
 
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
@@ -69,3 +71,30 @@ def test_a_query_with_a_typo_names_the_nearest_column_or_view(
     error = capsys.readouterr().err
     assert hint in error
     assert error.count("\n") == 1
+
+
+def test_an_empty_store_is_said_to_be_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert main(["ls", "studies"]) == 0
+    assert capsys.readouterr().out == f"no study in {tmp_path / 'results'}\n"
+    assert main(["weights", "ls"]) == 0
+    assert capsys.readouterr().out == "0 trainings, 0 B\n"
+    assert main(["report"]) == 0
+    assert "the store results has no study" in capsys.readouterr().out
+
+
+def test_a_report_with_figures_prints_a_screen_and_names_the_tables(
+    ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for digest, arm, right in (("a" * 16, "net", 3), ("b" * 16, "twin", 2)):
+        commit_final(ledger, digest, arm, [(right, 1, 1), (2, 0, 1)])
+    page, figures = tmp_path / "r.html", tmp_path / "figures"
+    words = ["report", "--store", ledger.store.url, "-o", str(page), "--figures", str(figures)]
+    assert main(words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    written = list(figures.iterdir())
+    assert {Path(line) for line in lines[:-1]} == {page, *figures.glob("table-*")}
+    assert lines[-1].startswith(f"{figures}: {len(written)} files in all (")
+    assert len(lines) < 10 < len(written)

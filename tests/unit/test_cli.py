@@ -36,6 +36,8 @@ MINE = f"from search_spaces import *\nSPACE = Space(question='?', config={SMALL!
         (["ls", "schedule"], "unknown kind 'schedule'; did you mean 'schedules'?"),
         (["show", "0123456789abcdef"], "no committed trial has the digest '0123456789abcdef'"),
         (["status", "quickstart"], "study 'quickstart' has no trial"),
+        (["status", "quickstrat"], "did you mean 'quickstart'? (studies there: none)"),
+        (["weights", "ls", "mine"], "weights ls lists all trainings; 'mine' is not taken"),
         (["report", "nothing"], "unknown study 'nothing'"),
         (["query", "SELECT * FROM leaderbord"], "leaderbord"),
         (["run", "./mine.py", "--set", "train.stepps=3"], "unknown config.train field 'stepps'"),
