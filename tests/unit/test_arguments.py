@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,9 +16,8 @@ from tests.unit.test_tables import commit_final
 
 @pytest.mark.parametrize("verb", sorted(VERBS))
 def test_every_argument_of_every_verb_is_explained(verb: str) -> None:
-    (choices,) = (a.choices for a in parser()._actions if a.dest == "verb")
-    assert isinstance(choices, dict)
-    for action in choices[verb]._actions:
+    verbs: Any = next(a for a in parser()._actions if a.dest == "verb").choices  # pyright: ignore[reportPrivateUsage]
+    for action in verbs[verb]._actions:
         assert len((action.help or "").split()) > 1, action.dest
 
 
