@@ -13,6 +13,7 @@ import torch
 import search_spaces
 from orchestrator.analyses import open_store
 from tests import trees
+from tests.conftest import ROOT
 from tests.docs import training
 from tests.docs.shell import Shell
 
@@ -34,6 +35,7 @@ def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def shell(study: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Shell]:
     """A directory of its own, with a copy of the store, as a reader of a page has it."""
     shutil.copytree(study / "results", tmp_path / "results")
+    (tmp_path / "studies").symlink_to(ROOT / "studies")
     trees.folder(tmp_path / "data" / "photos")
     trees.dim(tmp_path / "data" / "clinic")
     before = dict(os.environ)

@@ -1,0 +1,62 @@
+"""The source study on MoNuSeg, one of its own three data sets, at a size for one CPU core.
+
+Question: what of the claims of Öttl et al. (arXiv 2403.14440) holds on nuclei of 14 test patients,
+with small networks? EnsemDiff, SegDiff and MedSegDiff are trained as `diffusion` and as
+`feedforward`, with the same parameters, steps, seeds and crops. The other arms are `views`, the
+twin averaged over the eight symmetries of the image, which reads the twin's weights;
+`deep_ensemble`, the mean of three twins with independent seeds; `segformer`, MiT-B0 with random
+initial weights; and `grey_level`, the most frequent class of each grey level. nnU-Net is left out:
+its planner makes a network that takes hours on a CPU; `paper` shows how it is added.
+
+The images are those of the challenge at half size, 500 × 500: 24 for training, 6 for validation and
+14 for test, one per patient, in the folder `monuseg` below `$SEGPRINT_DATA`; docs/data.md describes
+its layout. Networks see them at 256 × 256, and their masks are scored at 500 × 500. No picture is
+stored. `segformer` needs `make baselines`.
+
+Cost: about 30 minutes on one idle CPU core (36 trials, which read 30 trainings).
+
+Expected: after 300 steps, networks of 0.2 million parameters reach a Dice of 0.77. Diffusion is a
+little below its twin and not better calibrated by more than the interval of 14 patients shows, and
+SegFormer without pretraining is far below both. docs/findings.md has the verdicts.
+"""
+
+from search_spaces import Each, Space
+
+UNET = {"channels": 8, "multipliers": [1, 2, 2, 4], "blocks": 1, "attention": []}
+DENSE = {"dense_blocks": 1, "dense_features": 8, "dense_growth": 4}
+
+SPACE = Space(
+    question="What of the source study's claims holds on MoNuSeg, with small networks?",
+    config={
+        "task": {"monuseg": {"at": "monuseg", "size": 64, "longest": 256}},
+        "model": Each(
+            {"ensemdiff": UNET}, {"segdiff": {**UNET, **DENSE}}, {"medsegdiff_new": UNET}
+        ),
+        "train": {"steps": 300, "batch": 4, "learning_rate": 2e-3, "validate_every": 150},
+        "test": {"overlap": 0.0, "pictures": 0},
+        "probe": {"bins": 0},
+    },
+    arms={
+        "grey_level": {
+            "model": {"intensity": {"levels": 64}},
+            "mode": {"feedforward": {}},
+            "train.steps": 0,
+        },
+        "feedforward": {"mode": {"feedforward": {}}},
+        "views": {"mode": {"feedforward": {"members": 8}}},
+        "diffusion": {
+            "mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}, "members": 2}},
+            "probe": {"bins": 4, "draws": 1},
+        },
+        "segformer": {
+            "model": {"segformer": {}},
+            "mode": {"feedforward": {}},
+            "train.learning_rate": 6e-4,
+        },
+        "deep_ensemble": {
+            "model": {"ensemdiff": UNET},
+            "mode": {"deep_ensemble": {"networks": 3}},
+        },
+    },
+    replicates=3,
+)
