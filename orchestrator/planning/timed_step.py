@@ -22,6 +22,7 @@ from trainables.data import prepared, tiles
 from trainables.evaluation import evaluate, predict, probe
 from trainables.part import parts_in
 from trainables.run import Run
+from trainables.runtime.memory import release_memory
 from trainables.runtime.worker_context import WorkerContext, best_device
 from trainables.trainer import LibraryTrainer
 from trainables.training.loop import create_trainer
@@ -171,28 +172,34 @@ def _call_seconds(config: Config) -> _CallSeconds:
     """Time a training step and a forward pass on one thread, once per kind of step."""
     key = (config.model, config.mode.name, config.task.size, config.train.batch)
     if key not in _calls_timed:
-        threads = torch.get_num_threads()
-        torch.set_num_threads(1)
-        data, device = prepared(config), best_device()
-        state = State(Run(config, WorkerContext(device=device), data))
-        clock = _clock(config, device)
-        batch = batches.draw(state.run, 0).to(device)
+        _calls_timed[key] = _time_calls(config)
+        release_memory()  # of a large network, gigabytes that the driver of a sweep would keep
+    return _calls_timed[key]
 
-        def losses() -> torch.Tensor:
-            state.network.seed(batch.seeds_B)
+
+def _time_calls(config: Config) -> _CallSeconds:
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    data, device = prepared(config), best_device()
+    state = State(Run(config, WorkerContext(device=device), data))
+    clock = _clock(config, device)
+    batch = batches.draw(state.run, 0).to(device)
+
+    def losses() -> torch.Tensor:
+        state.network.seed(batch.seeds_B)
+        with predict.autocast(state.run):
             return config.mode.losses(state.network, batch, config.classes, config.train.control)
 
-        def step() -> None:
-            losses().mean().backward()  # pyright: ignore[reportUnknownMemberType] - untyped in torch
+    def step() -> None:
+        losses().mean().backward()  # pyright: ignore[reportUnknownMemberType] - untyped in torch
 
-        @torch.no_grad()
-        def forward() -> None:
-            losses()
+    @torch.no_grad()
+    def forward() -> None:
+        losses()
 
-        seconds = [_fastest(call, clock) for call in (step, forward)]
-        _calls_timed[key] = _CallSeconds(seconds[0], seconds[1] / config.train.batch)
-        torch.set_num_threads(threads)
-    return _calls_timed[key]
+    seconds = [_fastest(call, clock) for call in (step, forward)]
+    torch.set_num_threads(threads)
+    return _CallSeconds(seconds[0], seconds[1] / config.train.batch)
 
 
 def _clock(config: Config, device: str) -> Callable[[], float]:

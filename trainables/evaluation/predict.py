@@ -15,6 +15,7 @@ from trainables.config import Config
 from trainables.controls import Control
 from trainables.data import Case, test_cases, wholes
 from trainables.datasets import Dataset
+from trainables.evaluation.pass_size import PassSize
 from trainables.models import ImagePredictor, Network
 from trainables.modes import Prediction
 from trainables.run import Run
@@ -84,30 +85,36 @@ def predictions(
 ) -> Iterator[tuple[Case, Prediction]]:
     """Yield the cases at ``indices``, each with its prediction [1, ...] at native size on the CPU.
 
-    Patches of several small cases share a pass; those of a large case are blended. Probabilities
-    of a reduced image are interpolated to the size of its mask.
+    Patches of several small cases share a pass, fewer after one that exhausted the memory; those
+    of a large case are blended. Probabilities of a reduced image are interpolated to the size of
+    its mask.
     """
     if isinstance(network, ImagePredictor):
         yield from _whole_images(run, network, [cases[i] for i in indices])
         return
     config = run.config
-    at_once = patches_at_once(config)
+    size = PassSize(patches_at_once(config))
     waiting: list[_Tiled] = []
     for i in indices:
         cover = windows(*cases[i].shape, config.task.size, config.test.overlap)
         waiting.append(_Tiled(i, cover))
-        if sum(len(tiled.windows) for tiled in waiting) >= at_once:
-            yield from _blended(run, network, cases, waiting, control)
+        if sum(len(tiled.windows) for tiled in waiting) >= size.count:
+            yield from _blended(run, network, cases, waiting, control, size)
             waiting = []
-    yield from _blended(run, network, cases, waiting, control)
+    yield from _blended(run, network, cases, waiting, control, size)
 
 
 def _blended(
-    run: Run, network: Network, cases: Sequence[Case], waiting: list[_Tiled], control: Control
+    run: Run,
+    network: Network,
+    cases: Sequence[Case],
+    waiting: list[_Tiled],
+    control: Control,
+    size: PassSize,
 ) -> Iterator[tuple[Case, Prediction]]:
     """Predict the patches of some cases and yield each case with the blend of its patches."""
     shown = [(tiled.case, window) for tiled in waiting for window in tiled.windows]
-    predicted = _patches(run, network, cases, shown, control)
+    predicted = _patches(run, network, cases, shown, control, size)
     for index, cover in waiting:
         case, parts = cases[index], [next(predicted) for _ in cover]
         sides = [p.auxiliary for p in parts if p.auxiliary is not None]
@@ -121,11 +128,13 @@ def _patches(
     cases: Sequence[Case],
     shown: list[tuple[int, Window]],
     control: Control,
+    size: PassSize,
 ) -> Iterator[Prediction]:
     """Yield the prediction of each (case, window), on the CPU; a batch of them shares a pass."""
-    config, at_once = run.config, patches_at_once(run.config)
-    for first in range(0, len(shown), at_once):
-        batch = shown[first : first + at_once]
+    config = run.config
+
+    def predict(part: slice) -> Prediction:
+        batch = shown[part]
         seeds = [
             generator(config.seed, cases[i].name, w.top, w.left, "predict").initial_seed()
             for i, w in batch
@@ -133,11 +142,13 @@ def _patches(
         images = torch.stack([_input(cases, i, window, control) for i, window in batch])
         images = images.to(run.context.device, memory_format=torch.channels_last)
         with inference(run, network):
-            p = config.mode.predict(network, images, config.classes, seeds, control)
+            return config.mode.predict(network, images, config.classes, seeds, control)
+
+    for p in size.passes(len(shown), predict):
         _require_finite(p.members, p.auxiliary)
         members = p.members.float().cpu()
         side = None if p.auxiliary is None else p.auxiliary.float().cpu()
-        for k in range(len(batch)):
+        for k in range(len(members)):
             yield Prediction(members[k : k + 1], None if side is None else side[k : k + 1])
 
 

@@ -20,6 +20,7 @@ from trainables.controls import Control
 from trainables.data import Case, tiles
 from trainables.diffusion import add_noise
 from trainables.evaluation.counts import counts
+from trainables.evaluation.pass_size import PassSize
 from trainables.evaluation.predict import PIXELS_AT_ONCE, inference
 from trainables.models import Network
 from trainables.modes.diffusion import Diffusion
@@ -219,21 +220,21 @@ def _estimate(
     device = run.context.device
     image = controls.image(control, case.image, other.image)[None].to(device)
     features = network.features(image)
-    estimates: list[Tensor] = []
-    at_once = max(1, PIXELS_AT_ONCE // case.labels.numel())
-    for first in range(0, len(noised.times), at_once):
-        part = slice(first, first + at_once)
+
+    def estimate(part: slice) -> Tensor:
         seen = controls.mask(control, noised.x[part], noised.other[part], noised.noise[part])
         n = len(seen)
-        estimate = mode.denoise(
+        found = mode.denoise(
             network,
             seen.to(device, memory_format=torch.channels_last),
             noised.times[part].to(device),
             image.expand(n, -1, -1, -1),
             tuple(f.expand(n, *f.shape[1:]) for f in features),
         )
-        estimates.append(estimate.x0.float().cpu())
-    return torch.cat(estimates)
+        return found.x0.float().cpu()
+
+    size = PassSize(max(1, PIXELS_AT_ONCE // case.labels.numel()))
+    return torch.cat(list(size.passes(len(noised.times), estimate)))
 
 
 def _square_sum(difference_LMN: Tensor) -> Tensor:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import ctypes
+import gc
 import resource
 import sys
 from pathlib import Path
@@ -16,6 +18,21 @@ def reset_peak_memory(device: str) -> None:
         torch.cuda.reset_peak_memory_stats(device)
     with contextlib.suppress(OSError):  # Linux only; elsewhere the peak is that of the process
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an allocation failed, on a GPU or on the host."""
+    on_host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return on_host or isinstance(error, (torch.OutOfMemoryError, MemoryError))
+
+
+def release_memory() -> None:
+    """Return the memory of freed tensors to the system, which torch and the C library keep."""
+    gc.collect()
+    if torch.cuda.is_initialized():
+        torch.cuda.empty_cache()
+    with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def peak_device(device: str) -> int | None:

@@ -1,0 +1,111 @@
+"""Predictions that exhaust the memory are split, and are the same however they are split."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import pytest
+import torch
+from torch import Tensor
+
+from trainables.config import Config
+from trainables.data import prepare
+from trainables.evaluation import predict, probe
+from trainables.evaluation.pass_size import PassSize
+from trainables.models import Features, Network, Output
+from trainables.run import Run
+from trainables.runtime.memory import is_out_of_memory
+from trainables.runtime.worker_context import WorkerContext
+from trainables.training.state import State
+
+PETABYTE = 2**50
+KEY = ("case", "axis", "control", "low")
+
+
+class Limited(Network):
+    """A network on a machine with memory for so many images at once."""
+
+    def __init__(self, network: Network, limit: int) -> None:
+        super().__init__()
+        self.network, self.limit, self.sizes = network, limit, list[int]()
+
+    def forward(
+        self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None
+    ) -> Output:
+        self.sizes.append(len(image_BCHW))
+        if len(image_BCHW) > self.limit:
+            torch.empty(PETABYTE)
+        return self.network(mask_BMHW, t_B, image_BCHW, features)
+
+    def features(self, image_BCHW: Tensor) -> Features:
+        return self.network.features(image_BCHW)
+
+
+def limited(run: Run, limit: int) -> Limited:
+    network = State(run).best
+    torch.nn.init.normal_(next(reversed(list(network.parameters()))), generator=torch.Generator())
+    return Limited(network, limit)
+
+
+@pytest.fixture
+def run(small: Callable[..., Config]) -> Run:
+    config = small(
+        task={"synthetic": {"size": 16, "cases": 12}},
+        mode={"diffusion": {"members": 2, "sampler": {"ddim": {"steps": 2}}}},
+        probe={"bins": 3, "draws": 1},
+    )
+    return Run(config, WorkerContext(), prepare(config.task, "tiles"))
+
+
+def sample(run: Run, network: Network, cases: Sequence[int]) -> Tensor:
+    found = predict.predictions(run, network, run.data.train, cases)
+    return torch.cat([p.members for _, p in found])
+
+
+@pytest.mark.parametrize("limit", [2, 4, 5, 7])
+def test_predictions_do_not_depend_on_how_they_are_split(run: Run, limit: int) -> None:
+    cases = range(min(5, len(run.data.train)))
+    network = limited(run, limit)
+    split, whole = sample(run, network, cases), sample(run, limited(run, 100), cases)
+    torch.testing.assert_close(split, whole, rtol=1e-5, atol=1e-6)
+    assert max(network.sizes) > limit, "it was out of memory"
+    too_large = [size for size in network.sizes if size > limit]
+    assert len(too_large) <= 3, "what did not fit is not tried again"
+
+
+def test_the_probe_does_not_depend_on_how_it_is_split(run: Run) -> None:
+    network = limited(run, 1)
+    split, whole = probe.measure(run, network), probe.measure(run, limited(run, 100))
+    assert len(split) == len(whole) > 0
+    for one, other in zip(split, whole, strict=True):
+        assert one["x0_error_sum"] == pytest.approx(other["x0_error_sum"], rel=1e-4)
+        assert [one[k] for k in KEY] == [other[k] for k in KEY]
+    assert max(network.sizes) == 3
+
+
+def test_an_image_that_does_not_fit_alone_raises_the_error(run: Run) -> None:
+    with pytest.raises(RuntimeError, match="allocate memory") as raised:
+        sample(run, limited(run, 1), [0])  # two members of one image share a pass
+    assert is_out_of_memory(raised.value)
+
+
+def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
+    calls: list[slice] = []
+
+    def fail(part: slice) -> int:
+        calls.append(part)
+        raise RuntimeError("shapes differ")
+
+    with pytest.raises(RuntimeError, match="shapes differ"):
+        list(PassSize(4).passes(8, fail))
+    assert calls == [slice(0, 4)]
+
+
+@pytest.mark.parametrize(("images", "limit"), [(1, 1), (7, 3), (8, 8), (9, 4), (5, 1)])
+def test_every_image_is_predicted_once_and_in_order(images: int, limit: int) -> None:
+    def numbers(part: slice) -> range:
+        if part.stop - part.start > limit:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        return range(part.start, part.stop)
+
+    assert [i for part in PassSize(64).passes(images, numbers) for i in part] == list(range(images))
