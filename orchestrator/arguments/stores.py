@@ -54,7 +54,8 @@ def add_stores(at: Parsers) -> None:
         type=float,
         default=7.0,
         metavar="N",
-        help="gc: keep unneeded checkpoints and replaced files this long (default: 7)",
+        help="gc: keep unneeded checkpoints, replaced files and weights this long (default: 7;"
+        " files and weights at least 1)",
     )
     at["data"].add_argument(
         "action",

@@ -129,6 +129,8 @@ def gc(store: Store, options: Namespace) -> int:
     emit(rows, None, as_json=False)
     verb = "would be deleted" if options.dry_run else "deleted"
     say(f"{plural(len(found), 'object')} {verb}")
+    if keep < vacuum.GRACE:
+        say("replaced files and weights stay for at least a day: somebody may be about to use them")
     return 0
 
 

@@ -81,6 +81,10 @@ def test_an_empty_store_is_said_to_be_empty(
     assert capsys.readouterr().out == f"no study in {tmp_path / 'results'}\n"
     assert main(["weights", "ls"]) == 0
     assert capsys.readouterr().out == "0 trainings, 0 B\n"
+    assert main(["tables", "gc", "--keep-days", "0"]) == 0
+    assert "stay for at least a day" in capsys.readouterr().out
+    assert main(["tables", "gc"]) == 0
+    assert capsys.readouterr().out == "0 objects deleted\n"
     assert main(["report"]) == 0
     assert "the store results has no study" in capsys.readouterr().out
 
