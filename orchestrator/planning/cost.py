@@ -23,6 +23,8 @@ from trainables.runtime.worker_context import best_device
 
 UNTIMED = "cannot be timed here"
 """The source of the cost of a trial whose step raises here."""
+START_ONLY = "the time that starting a trial takes"
+"""The source of the cost of a trial without training."""
 SETUP_SECONDS = 2.0
 """Reading the data and building the network in a process that has run a trial before."""
 RAY_TRAIN_SECONDS = 16.0
@@ -90,7 +92,7 @@ class Estimator:
             device = self._committed.devices[kind]
             return Cost(middle, "similar committed trials", low, high, device)
         if not config.model.learns:
-            return _only_setup("no training")
+            return _only_setup(START_ONLY)
         timed = timed_seconds(config)
         if timed is None:
             return _only_setup(UNTIMED)

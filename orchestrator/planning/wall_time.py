@@ -10,7 +10,7 @@ import torch
 from cluster import Resources
 from cluster.local import usable_cpus
 from orchestrator.formatting import approximately, plural
-from orchestrator.planning.cost import RAY_TRAIN_SECONDS, UNTIMED, RemainingTrial
+from orchestrator.planning.cost import RAY_TRAIN_SECONDS, START_ONLY, UNTIMED, RemainingTrial
 from orchestrator.planning.resources import ResourceRequest
 from search_spaces import Space
 
@@ -73,7 +73,8 @@ def description(left: Collection[RemainingTrial], space: Space, resources: Resou
     if untimed == len(left) > 0:
         return "no estimate: a training step cannot be timed here"
     low, middle, high = interval(left, slots_of(space, resources))
-    sources = " and ".join(sorted({trial.cost.source for trial in left} - {UNTIMED}))
+    measured = {trial.cost.source for trial in left} - {UNTIMED, START_ONLY}
+    sources = " and ".join(sorted(measured or {START_ONLY}))
     gpus = f" and {plural(resources.gpus, 'GPU')}" if resources.gpus else ""
     place = f"{plural(resources.cpus, 'CPU')}{gpus}"
     more = f", without {plural(untimed, 'trial')} that cannot be timed here" if untimed else ""

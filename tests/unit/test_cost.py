@@ -22,6 +22,7 @@ from orchestrator.planning.committed_costs import PRIOR_DEVIATION, interval
 from orchestrator.planning.cost import (
     RAY_TRAIN_SECONDS,
     SETUP_SECONDS,
+    START_ONLY,
     UNTIMED,
     Cost,
     Estimator,
@@ -91,10 +92,13 @@ def test_an_estimate_says_what_it_leaves_out() -> None:
     space = Space("?", SMALL)
     known = RemainingTrial(Cost(60.0, "timing a step here", 30.0, 120.0, "cpu"), 1)
     unknown = RemainingTrial(Cost(SETUP_SECONDS, UNTIMED, SETUP_SECONDS, SETUP_SECONDS, "cpu"), 1)
-    one, mixed, none = (
+    untrained = RemainingTrial(Cost(2.0, START_ONLY, 2.0, 2.0, "cpu"), 1)
+    one, mixed, none, with_control, controls = (
         wall_time.description(left, space, Resources(1, 0, ((1, 0),)))
-        for left in ([known], [known, unknown], [unknown])
+        for left in ([known], [known, unknown], [unknown], [known, untrained], [untrained])
     )
+    assert with_control.endswith("estimated from timing a step here")
+    assert controls.endswith("estimated from the time that starting a trial takes")
     assert "without" not in one
     assert "estimated from timing a step here, without 1 trial that cannot be timed here" in mixed
     assert none == "no estimate: a training step cannot be timed here"
