@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable, Generator
 from multiprocessing.connection import Connection
 from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -22,14 +22,15 @@ from trainables.data import prepared, tiles
 from trainables.evaluation import evaluate, predict, probe
 from trainables.part import parts_in
 from trainables.run import Run
-from trainables.runtime.memory import release_memory
 from trainables.runtime.worker_context import WorkerContext, best_device
 from trainables.trainer import LibraryTrainer
 from trainables.training.loop import create_trainer
 from trainables.training.state import State
 
 TIMING_SECONDS = 120.0
-"""The time limit for timing two steps of a user's own code."""
+"""The time limit for timing in a child process."""
+LARGE_BYTES = 2**30
+"""A step that needs more is timed in a child process."""
 REPEATS = 4
 """Timed calls after the first, which also allocates; the fastest counts."""
 ENOUGH_SECONDS = 2.0
@@ -43,6 +44,7 @@ class Seconds(NamedTuple):
     reading: float
 
 
+Result = TypeVar("Result")
 _timed: dict[object, Seconds | None] = {}
 
 
@@ -58,14 +60,17 @@ def timed_seconds(config: Config) -> Seconds | None:
     if key not in _timed:
         user_code = any(part.file for part in parts_in(config))
         try:
-            _timed[key] = _time_in_process(config) if user_code else _trial_seconds(config)
+            seconds = _in_child(_trial_seconds, config) if user_code else _trial_seconds(config)
+            _timed[key] = seconds
         except Exception:
             _timed[key] = None
     return _timed[key]
 
 
-def _time_in_process(config: Config) -> Seconds:
-    """Time a config in a child process, since a user's code may hang or end its process.
+def _in_child(timing: Callable[[Config], Result], config: Config) -> Result:
+    """Time a config in a child process.
+
+    A user's code may hang or end its process, and a large network leaves gigabytes in it.
 
     Raises:
         TimeoutError: no step was done within :data:`TIMING_SECONDS`.
@@ -73,7 +78,7 @@ def _time_in_process(config: Config) -> Seconds:
     """
     context = multiprocessing.get_context("spawn")
     receiver, sender = context.Pipe(duplex=False)
-    child = context.Process(target=_send_seconds, args=(sender, config.plain()))
+    child = context.Process(target=_send_seconds, args=(sender, timing, config.plain()))
     with _no_main_module():
         child.start()
     sender.close()
@@ -100,9 +105,19 @@ def _no_main_module() -> Generator[None]:
         sys.modules["__main__"] = main
 
 
-def _send_seconds(sender: Connection, config: dict[str, Any]) -> None:
+def _send_seconds(
+    sender: Connection, timing: Callable[[Config], object], config: dict[str, Any]
+) -> None:
     with contextlib.suppress(Exception):
-        sender.send(_trial_seconds(parse(config)))
+        sender.send(timing(parse(config)))
+
+
+def _is_large(config: Config) -> bool:
+    """Whether a step needs more than :data:`LARGE_BYTES`, as far as this is known."""
+    if surely_fits(config, LARGE_BYTES):
+        return False
+    need = memory_need(config, 1, best_device())
+    return need is not None and need.training > LARGE_BYTES
 
 
 def _fits_here(config: Config) -> bool:
@@ -172,8 +187,8 @@ def _call_seconds(config: Config) -> _CallSeconds:
     """Time a training step and a forward pass on one thread, once per kind of step."""
     key = (config.model, config.mode.name, config.task.size, config.train.batch)
     if key not in _calls_timed:
-        _calls_timed[key] = _time_calls(config)
-        release_memory()  # of a large network, gigabytes that the driver of a sweep would keep
+        large = _is_large(config)
+        _calls_timed[key] = _in_child(_time_calls, config) if large else _time_calls(config)
     return _calls_timed[key]
 
 

@@ -81,6 +81,7 @@ def sized(spec: dict[str, Any], size: int) -> dict[str, Any]:
     return {**spec, "task": {"synthetic": {"size": size, "cases": 4}}}
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process is read from /proc")
 def test_the_estimate_is_the_growth_of_a_process_that_trains_within_15_percent() -> None:
     specs = [sized(spec, SIZES[name]) for name, spec in MEASURED.items()]
