@@ -23,6 +23,7 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables import delta_log
 from orchestrator.tables.compaction_log import PREFIX as BATCHES
 from orchestrator.tables.compaction_log import TABLES, Batch, compacted_attempts
+from orchestrator.tables.deletion_notes import deleted_keys
 from orchestrator.tables.lost_records import lost, readmit
 from orchestrator.tables.retrained import note_checked, retrained
 
@@ -46,9 +47,10 @@ def next_batch(
     """Return the batch to append now and its rows; None if every commit is in the tables.
 
     The batch of the next number may exist already, if its committer was killed or works at the
-    same time. It is then completed as it was begun. A member that was damaged or deleted since is
-    left out, which is possible only as long as no table has the batch. A batch without members
-    stays, because the number of a version must not be used again.
+    same time. It is then completed as it was begun, without the rows of members that were deleted
+    since. A member that was damaged since is left out of the batch, which is possible only as long
+    as no table has it. A batch without members stays, because the number of a version must not be
+    used again.
 
     Raises:
         DamagedError: a table has the batch already, and a member of it is damaged.
@@ -80,12 +82,14 @@ def next_batch(
     members, rows, objects = _readable(store, listed, notice, renew, batch.members)
     gone = lost(store, {key: batch.members[key] for key in listed}, members)
     left_out = set(listed) - members.keys()
-    if left_out and any(_has(store, name, number) for name in TABLES):
+    deleted = {key: batch.members[key] for key in deleted_keys(store, left_out)}
+    damaged = left_out - deleted.keys()
+    if damaged and any(_has(store, name, number) for name in TABLES):
         raise DamagedError(
-            f"{key}: this batch was begun with {min(left_out)}, which is damaged or gone;"
+            f"{key}: this batch was begun with {min(damaged)}, which is damaged or gone;"
             " run `segprint tables check --restore --quarantine`, then `segprint tables rebuild`"
         )
-    members |= gone  # a record that is lost can be restored as long as a batch names it
+    members |= gone | deleted  # a record that is lost can be restored as long as a batch names it
     if members != batch.members:
         objects = {k: h for k, h in (batch.objects | objects).items() if k in members}
         batch = Batch(number, batch.at, members, objects)

@@ -17,7 +17,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pyarrow as pa
 
-from orchestrator.ledger.commits import DamagedError
+from orchestrator.ledger.commits import DamagedError, Record, load_record
 from orchestrator.ledger.parquet import coded, with_dictionaries
 from orchestrator.ledger.studies import Studies
 from orchestrator.storage.object_store import Store
@@ -25,10 +25,10 @@ from orchestrator.tables import delta_log, file_cache
 from orchestrator.tables.batch_selection import Notice, Rows, next_batch, no_notice
 from orchestrator.tables.committer_lease import BusyError, committer
 from orchestrator.tables.compaction_log import PREFIX as BATCHES
-from orchestrator.tables.compaction_log import TABLES, Batch
+from orchestrator.tables.compaction_log import TABLES, Batch, batches
 from orchestrator.tables.delta_commit import Change, ConflictError, commit
 from orchestrator.tables.delta_log import TableVersion
-from orchestrator.tables.log_seal import DataFile
+from orchestrator.tables.log_seal import ROOT, DataFile
 
 SORT_COLUMNS = ("task", "model", "mode", "schedule", "digest")
 TARGET_BYTES = 64 << 20
@@ -62,7 +62,7 @@ def compact_committed(store: Store, notice: Notice = no_notice) -> int:
                     raise BusyError(f"{error}, {conflicts} times") from None
                 time.sleep(random.uniform(0, 0.1 * conflicts))
                 continue
-            attempts += len(batch.members)
+            attempts += sum(table.num_rows for table in rows.get("trials", ()))
 
 
 def append(store: Store, name: str, batch: Batch, rows: Rows) -> None:
@@ -70,12 +70,26 @@ def append(store: Store, name: str, batch: Batch, rows: Rows) -> None:
 
     Raises:
         ConflictError: another committer changed the table at the same time.
+        DamagedError: the table lacks an earlier batch, which nobody would miss afterwards.
     """
     version = delta_log.load(store, name)
     if version is not None and version.batch >= batch.number:
         return
+    if _lacks_earlier(store, name, version, batch.number):
+        raise DamagedError(
+            f"{ROOT}{name} has not all that was compacted before; run `segprint tables rebuild`"
+        )
     added = [_sorted(name, rows[name])] if name in rows else []
     commit(store, name, Change(added, batch=batch.number, members=batch.members_hash), version)
+
+
+def _lacks_earlier(store: Store, name: str, version: TableVersion | None, number: int) -> bool:
+    """Whether a table lacks rows of the batches before a number; a new table has none of them."""
+    if number == 1 or version is not None:
+        return version is not None and version.batch < number - 1
+    earlier = [key for b in batches(store) if b.number < number for key in b.members]
+    records = (load_record(key, value) for key, value in store.get_many(earlier).items())
+    return any(isinstance(record, Record) and name in record.tables for record in records)
 
 
 def merge_small_files(store: Store) -> dict[str, tuple[int, int]]:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from dataclasses import dataclass
 from typing import Any
 
+from orchestrator.ledger.commits import PREFIX
 from orchestrator.storage.object_store import Store
-from orchestrator.tables.lost_records import QUARANTINE
+from orchestrator.tables.lost_records import QUARANTINE, REPLACED
 
 
 @dataclass(frozen=True)
@@ -41,6 +43,17 @@ def notes(store: Store) -> dict[str, Note]:
     }
 
 
+def deleted_keys(store: Store, keys: Collection[str]) -> set[str]:
+    """Return those keys of commits of which a trial was deleted, and perhaps trained again."""
+    places = {
+        f"{QUARANTINE}{folder}{key.removeprefix(PREFIX)}": key
+        for key in keys
+        for folder in ("", REPLACED)
+    }
+    values = store.get_many(sorted(places)) if places else {}
+    return {places[place] for place, value in values.items() if Note.load(value) is not None}
+
+
 def _values(store: Store) -> dict[str, bytes]:
-    replaced = f"{QUARANTINE}replaced/"
+    replaced = QUARANTINE + REPLACED
     return store.get_many([k for k in store.list(QUARANTINE) if not k.startswith(replaced)])

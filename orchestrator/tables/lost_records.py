@@ -28,6 +28,9 @@ QUARANTINE = "quarantine/"
 """Below it are commit records that were set aside, and notes in place of deleted ones; none of
 them is lost."""
 
+REPLACED = "replaced/"
+"""The folder below :data:`QUARANTINE` for those whose commit has a record again."""
+
 
 def lost(store: Store, attempts: Mapping[str, str], listed: Iterable[str]) -> dict[str, str]:
     """Return the attempts without a commit record, by the record's key.
@@ -50,7 +53,7 @@ def readmit(store: Store, keys: Collection[str]) -> None:
     for aside in store.list(QUARANTINE):
         name = aside.removeprefix(QUARANTINE)
         if PREFIX + name in keys:
-            store.put(f"{QUARANTINE}replaced/{name}", store.get(aside))
+            store.put(f"{QUARANTINE}{REPLACED}{name}", store.get(aside))
             store.delete(aside)
 
 

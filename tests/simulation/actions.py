@@ -99,6 +99,9 @@ class Rebuild(Action):
     def __call__(self, world: World) -> None:
         if self.work(world, compaction.rebuild):
             world.history.exact = True
+        elif any(isinstance(event, Pause) for event in self.plan.values()):
+            # It was overtaken while it slept, and then died among deletions: that is named.
+            world.history.exact = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -125,9 +128,9 @@ class Delete(Action):
         history.deleted.add(self.digest)
 
         def delete(store: Store) -> None:
-            with suppress(ValueError):  # no such trial
+            with suppress(ValueError):  # there is no such trial, or a stale listing lacks it
                 deletion.delete(Ledger(store), [self.digest], 60.0, lambda _: None)
-            answers.append(True)
+                answers.append(True)
 
         self.work(world, delete)
         if answers:

@@ -21,7 +21,7 @@ import pytest
 
 from orchestrator.analyses import open_store
 from orchestrator.ledger import signs_of_life
-from orchestrator.ledger.commits import Record
+from orchestrator.ledger.commits import DamagedError, Record
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.process_identity import ProcessIdentity
 from orchestrator.storage.object_store import Store
@@ -33,6 +33,7 @@ from orchestrator.tables import (
     deletion,
     delta_commit,
     delta_log,
+    log_seal,
     snapshot,
 )
 from orchestrator.tables.compaction_log import batches
@@ -247,6 +248,42 @@ def test_the_version_of_a_deleted_trial_keeps_its_number_in_a_rebuild(tmp_path: 
     compaction.compact_committed(ledger.store)
     rows = [Snapshot(ledger.store, version=v).table("trials").num_rows for v in (1, 2)]
     assert rows == [0, 1]
+
+
+def test_a_rebuild_that_died_is_completed_without_the_rows_of_a_deleted_trial(
+    tmp_path: Path,
+) -> None:
+    ledger = Ledger(Store(str(tmp_path / "store")))
+    for digest in ("d1", "d2"):
+        commit(ledger, digest)
+    compaction.compact_committed(ledger.store)
+    deletion.delete(ledger, ["d1"], 60.0, lambda _: None)
+    delta_log.drop(ledger.store, "trials")
+    assert compaction.compact_committed(ledger.store) == 1
+    commit(ledger, "d1", rows=2)
+    assert compaction.compact_committed(ledger.store) == 1
+    assert seen(ledger) == (["d1", "d2"], {"d1": 2, "d2": 3})
+    assert compaction.rebuild(ledger.store) == 2
+    assert seen(ledger) == (["d1", "d2"], {"d1": 2, "d2": 3})
+    assert [f for f in Check(ledger.store).run() if f.kind == "damage"] == []
+
+
+@pytest.mark.parametrize("left", [0, 1])
+def test_a_table_that_lost_a_batch_takes_no_later_one(tmp_path: Path, left: int) -> None:
+    ledger = Ledger(Store(str(tmp_path / "store")))
+    commit(ledger, "d1")
+    compaction.compact_committed(ledger.store)
+    ledger.store.delete(log_seal.key("steps"))
+    for key in ledger.store.list("tables/steps/_delta_log/")[left:]:
+        ledger.store.delete(key)
+    commit(ledger, "d2")
+    with pytest.raises(DamagedError, match=r"tables/steps has not all .* tables rebuild"):
+        compaction.compact_committed(ledger.store)
+    snapshot = Snapshot(ledger.store)
+    assert Counter(snapshot.table("steps")["digest"].to_pylist()) == {"d1": 3, "d2": 3}
+    assert snapshot.problems != []
+    assert compaction.rebuild(ledger.store) == 2
+    assert seen(ledger) == (["d1", "d2"], {"d1": 3, "d2": 3})
 
 
 def test_a_rebuild_that_dies_while_it_deletes_leaves_nothing_to_name(
