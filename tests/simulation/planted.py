@@ -109,15 +109,6 @@ def log_is_dropped_from_its_start(patch: Patch) -> None:
     patch.setattr(delta_log, "drop", mutant)
 
 
-def dropped_log_is_not_sealed(patch: Patch) -> None:
-    """What a killed rebuild left of a log is taken for an earlier version."""
-
-    def mutant(store: Store, name: str) -> None:
-        store.delete(log_seal.key(name))
-
-    patch.setattr(delta_log, "_seal_as_dropped", mutant)
-
-
 def deleted_trial_leaves_no_note(patch: Patch) -> None:
     """A deletion removes commit records and does not say so."""
 
@@ -256,7 +247,6 @@ MUTANTS: tuple[Mutant, ...] = (
     Mutant(vacuum_ignores_lost_records),
     Mutant(vacuum_ignores_the_log),
     Mutant(log_is_dropped_from_its_start),
-    Mutant(dropped_log_is_not_sealed),
     Mutant(deleted_trial_leaves_no_note),
     Mutant(seal_first),
     Mutant(append_without_precondition),
