@@ -72,8 +72,9 @@ def test_a_compaction_after_a_flip_in_a_log_adds_every_row_once(
 
 def test_a_damaged_log_is_named_read_around_and_rebuilt(local: Store, inline: Segprint) -> None:
     expected = filled(local, 3)
-    harm(local, log_of("steps", 2))
-    assert marks(local, "tables/steps/_delta_log") == expected
+    key = log_of("steps", 2)
+    local.put(key, flipped(local.get(key), 0, 0))  # the first brace: the log does not parse
+    assert marks(local, "tables/steps/_delta_log: the log is damaged") == expected
     said = inline("--store", local.url, "tables", "check", "--json")
     assert [(f["where"], f["cure"]) for f in json.loads(said.stdout)] == [
         ("tables/steps", "segprint tables rebuild")
