@@ -99,7 +99,10 @@ class Rebuild(Action):
     def __call__(self, world: World) -> None:
         if self.work(world, compaction.rebuild):
             world.history.exact = True
-        elif any(isinstance(event, Pause) for event in self.plan.values()):
+        elif any(
+            isinstance(event, Pause) and isinstance(event.action, (Compact, Merge, Rebuild))
+            for event in self.plan.values()
+        ):
             # It was overtaken while it slept, and then died among deletions: that is named.
             world.history.exact = False
 
