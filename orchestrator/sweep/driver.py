@@ -68,8 +68,9 @@ def sweep(
         if not plan.complete and plan.budget_spent is None:
             with cluster.connect() as resources:
                 check_feasible(plan, resources)
-                for sentence in memory_fit.too_large(plan, node_memory.of_nodes()):
-                    raise SweepError(sentence)
+                refusal = next(memory_fit.too_large(plan, node_memory.of_nodes()), None)
+                if refusal is not None:
+                    raise SweepError(refusal)
                 retries = RetryState(forgiven=forgiven)
                 context = SweepContext(
                     ledger, display, lock, resources, budget, silence, retries, tracker

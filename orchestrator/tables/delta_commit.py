@@ -138,7 +138,7 @@ def _create(store: Store, name: str) -> TableVersion:
 def _current(store: Store, base: TableVersion) -> TableVersion:
     """Return ``base`` as it stands now; raise :class:`ConflictError` if it is not current."""
     sealed = log_seal.read(store, base.name)
-    if sealed is not None and sealed.drops(base.log):
+    if sealed is not None and sealed.dropped and sealed.log == base.log:
         raise ConflictError(base.name)
     current = _if_sealed(base, sealed) or open_version(store, base.name)
     if current is None or current != base:

@@ -74,9 +74,9 @@ def load(store: Store, name: str) -> TableVersion | None:
     """
     sealed = log_seal.read(store, name)  # before the log, which may grow in between
     current = open_version(store, name, sealed)
-    if current is not None and sealed is not None and sealed.drops(current.log):
+    if sealed is not None and sealed.dropped and (current is None or current.log == sealed.log):
         return None
-    if current is None and (sealed is None or sealed.drops(sealed.log)):
+    if current is None and sealed is None:
         return None
     if current is None:
         raise DamagedError(f"{log_key(name)}: the log is missing; run `segprint tables rebuild`")
@@ -160,8 +160,10 @@ def _seal_as_dropped(store: Store, name: str) -> None:
 def finish_drop(store: Store, name: str) -> None:
     """Delete what a killed :func:`drop` left of a log."""
     sealed = log_seal.read(store, name)
-    current = open_version(store, name) if sealed and sealed.drops(sealed.log) else None
-    if sealed and current and sealed.drops(current.log):
+    if sealed is None or not sealed.dropped:
+        return
+    current = open_version(store, name)
+    if current is not None and current.log == sealed.log:
         drop(store, name)
 
 

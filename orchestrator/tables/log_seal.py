@@ -51,9 +51,10 @@ class Seal:
         """Return the seal of a log that is being deleted."""
         return Seal(log, -1, "", 0, 0)
 
-    def drops(self, log: str) -> bool:
-        """Whether this is the seal of a log that is being deleted, and of this one."""
-        return self.version < 0 and self.log == log
+    @property
+    def dropped(self) -> bool:
+        """Whether the log is being deleted."""
+        return self.version < 0
 
     def contradicts(self, sealed: Seal) -> bool:
         """Whether a log at this version cannot have been at the sealed one.
