@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import difflib
 import math
 import unicodedata
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any, cast
 
 
@@ -60,6 +61,16 @@ def size(count: int) -> str:
     if count < 1e6:
         return f"{count / 1e3:.1f} kB"
     return f"{count / 1e6:.1f} MB" if count < 1e9 else f"{count / 1e9:.2f} GB"
+
+
+def nearest(text: str, choices: Iterable[str]) -> str:
+    """Return a question for the choice that is most like a text; empty if none is like it.
+
+    >>> nearest("leaderbord", ["trials", "leaderboard"])
+    "; did you mean 'leaderboard'?"
+    """
+    near = difflib.get_close_matches(text, sorted(choices), n=1)
+    return f"; did you mean {near[0]!r}?" if near and near[0] != text else ""
 
 
 def binary_size(count: float) -> str:

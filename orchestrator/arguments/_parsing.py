@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import difflib
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NoReturn
 
+from orchestrator.formatting import nearest
 from orchestrator.provenance import code_version
 
 
@@ -21,14 +21,15 @@ class Parser(argparse.ArgumentParser):
         unknown = next((text for text in left if text.startswith("--")), None)
         if unknown is not None:
             known = self._option_string_actions
-            self.error(f"unknown option {unknown!r}{_hint(unknown, known)}")
+            self.error(f"unknown option {unknown!r}{nearest(unknown.partition('=')[0], known)}")
         return options, left
 
     def _check_value(self, action: argparse.Action, value: Any) -> None:
         if action.choices is not None and value not in action.choices:
             listed = [str(choice) for choice in action.choices]
             raise argparse.ArgumentError(
-                action, f"unknown {value!r}{_hint(value, listed)} (choices: {', '.join(listed)})"
+                action,
+                f"unknown {value!r}{nearest(str(value), listed)} (choices: {', '.join(listed)})",
             )
 
 
@@ -44,8 +45,3 @@ class PrintVersion(argparse.Action):
     ) -> NoReturn:
         print(f"segprint {code_version().removeprefix('segprint ')}")
         parser.exit()
-
-
-def _hint(value: object, choices: Iterable[str]) -> str:
-    near = difflib.get_close_matches(str(value).partition("=")[0], list(choices), n=1)
-    return f"; did you mean {near[0]!r}?" if near else ""

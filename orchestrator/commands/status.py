@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from argparse import Namespace
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,7 +13,7 @@ from cluster import Remote, _jobs
 from cluster.existing import Existing
 from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import emit, passed_on, say
-from orchestrator.formatting import clock, plural, significant, size
+from orchestrator.formatting import clock, nearest, plural, significant, size
 from orchestrator.ledger.commits import Commit, list_commits
 from orchestrator.ledger.commits import counted as counted_commits
 from orchestrator.ledger.driver_lock import Driver, last_driver
@@ -79,8 +78,7 @@ def _study_status(options: Namespace) -> int:
     declared = ledger.studies.current(study)
     if not declared:
         known = ledger.studies.names(retired=True)
-        near = difflib.get_close_matches(study, sorted({*known, *search_spaces.names()}), n=1)
-        hint = f"; did you mean {near[0]!r}?" if near and near[0] != study else ""
+        hint = nearest(study, {*known, *search_spaces.names()})
         raise ValueError(
             f"study {study!r} has no trial in {ledger.store.url}{hint}"
             f" (studies there: {', '.join(known) or 'none'})"

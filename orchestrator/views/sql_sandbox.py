@@ -6,7 +6,6 @@ memory are limited.
 
 from __future__ import annotations
 
-import difflib
 import json
 import re
 import threading
@@ -19,6 +18,7 @@ import duckdb
 import pyarrow as pa
 from duckdb.sqltypes import VARCHAR, DuckDBPyType
 
+from orchestrator.formatting import nearest
 from orchestrator.ledger.parquet import fields
 from orchestrator.views.process_limits import limited
 from orchestrator.views.table_formats import distinct
@@ -151,9 +151,9 @@ def _query_errors(views: list[str]) -> Generator[None]:
 def _reason(lines: list[str], views: list[str]) -> str:
     """Return DuckDB's reason, with the nearest view or columns where a name is unknown."""
     unknown = re.search("Table with name (.+) does not exist", lines[0])
-    near = difflib.get_close_matches(unknown[1], views, n=1) if unknown else []
-    if near:
-        return f"{lines[0].rstrip('!')}; did you mean {near[0]!r}?"
+    hint = nearest(unknown[1], views) if unknown else ""
+    if hint:
+        return lines[0].rstrip("!") + hint
     candidates = [line for line in lines[1:] if line.startswith("Candidate bindings")]
     return "; ".join([lines[0], *(c.replace(": :", ":") for c in candidates)])
 
