@@ -43,10 +43,9 @@ LAYERS = {ATEN.convolution.default, ATEN.native_group_norm.default}
 """Their kernels on a CPU return channels last, as their weights are; the fake ones do not. The
 layout decides which kernel of the attention is called."""
 LAYOUT_DIMENSIONS = 4
+"""Only tensors of images, [B, C, H, W], have this layout."""
 BLOCK = 512
 """Bytes to which CUDA's allocator rounds up."""
-
-
 COPIES_TRAINED = 5
 """Weights, averaged weights, two moments of the optimiser, gradients."""
 COPIES_SAVED = 7
