@@ -177,11 +177,10 @@ def _estimate(config: Config, workers: int, device: str, *, split: bool) -> Memo
         training = meter.peak_of(lambda: _backward(run, network, batch))
         images = 1 if split else images_at_once(config)
         evaluation = meter.peak_of(lambda: _predict(run, networks, images))
-    buckets = weights * (workers > 1)  # in which DDP sums gradients
     best = weights
     if config.train.steps == 0:
         return MemoryNeed(0, evaluation + best, 0)
-    kept = (COPIES_TRAINED - 2) * weights + buckets  # weights and gradients are measured
+    kept = (COPIES_TRAINED - 2) * weights  # weights and gradients are measured
     saving = meter.now + kept + best + COPIES_SAVED * weights if device == "cpu" else 0
     return MemoryNeed(training + kept, evaluation + kept + best, saving)
 

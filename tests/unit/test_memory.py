@@ -118,7 +118,7 @@ def test_the_meter_counts_what_backward_keeps_and_what_lives_at_once() -> None:
 
 
 def test_a_run_of_many_gigabytes_is_estimated_without_them(small: Callable[..., Config]) -> None:
-    """Twice the batch keeps twice the activations; two workers share them, and hold buckets."""
+    """Twice the batch keeps twice the activations; two workers share them and add no copies."""
     model = {"ensemdiff": {"channels": 128, "multipliers": [1, 2], "blocks": 1, "attention": []}}
     task = {"synthetic": {"size": 512, "cases": 4}}
     one, two, four = (
@@ -130,8 +130,7 @@ def test_a_run_of_many_gigabytes_is_estimated_without_them(small: Callable[..., 
     assert third - second == pytest.approx(2 * (second - first), rel=0.01)
     shared = memory_need(four, 2, "cpu")
     assert shared is not None
-    parameters = sum(p.numel() for p in one.model.build(one.ports).parameters())
-    assert shared.training - second == pytest.approx(4 * parameters, rel=0.15)
+    assert shared.training == pytest.approx(second, rel=0.001)
     split = memory_need(four, 1, "cpu", split=True)
     assert split is not None
     assert first < split.training < 1.1 * first, "with the gradients of the images before"

@@ -27,7 +27,8 @@ def learner_of(run: Run, network: Network) -> nn.Module:
         compiled = torch.compile(network, dynamic=False)  # pyright: ignore[reportUnknownMemberType]
         learner = cast("nn.Module", compiled)
     if run.context.world > 1 and run.config.model.learns:
-        learner = DistributedDataParallel(learner)
+        # Gradients lie in the buckets that are summed, which saves a copy of the weights.
+        learner = DistributedDataParallel(learner, gradient_as_bucket_view=True)
     return learner
 
 
