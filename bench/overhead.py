@@ -106,6 +106,7 @@ def _job(workers: int) -> dict[str, Any]:
         "gpus": 0,
         "microbatch_factor": 1,
         "checkpoint_every": None,
+        "collective_timeout": 600.0,
     }
 
 

@@ -8,12 +8,13 @@ from __future__ import annotations
 import socket
 import tempfile
 import time
-from collections.abc import Generator, Mapping
+from collections.abc import Callable, Generator, Mapping
 from typing import Any, cast
 
 import ray
 import torch
 from ray import train, tune
+from ray.train.backend import Backend, BackendConfig
 from ray.train.collective import broadcast_from_rank_zero
 from ray.train.torch import get_device
 from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
@@ -22,6 +23,7 @@ from ray.tune.trainable import wrap_function
 from torch import distributed as dist
 
 from trainables.config import parse
+from trainables.runtime.process_group import lost_peer, process_group
 from trainables.runtime.worker_context import WorkerContext, best_device
 from trainables.training.attempt import AttemptEnd, attempt
 from trainables.training.loop import Progress
@@ -31,15 +33,11 @@ Job = Mapping[str, Any]
 """The config that Tune passes to a trial: ``config`` (plain), ``digest``, ``sink``, ``workers``
 (a number, or minimum and maximum), ``cpus`` and ``gpus`` per worker, ``microbatch_factor``
 (:class:`trainables.runtime.worker_context.WorkerContext`), ``checkpoint_every`` in minutes, or None
-for every validation (:attr:`search_spaces.Space.checkpoint_every`)."""
+for every validation (:attr:`search_spaces.Space.checkpoint_every`), and ``collective_timeout``, the
+seconds after which a worker stops waiting for the others of its trial."""
 
 PEER_SECONDS = 60.0
 """The longest time that Ray takes to notice that a node is lost."""
-
-
-def lost_peer(error: BaseException) -> bool:
-    """Return whether a worker lost its connection to another worker."""
-    return any(text in str(error) for text in ("Connection closed by peer", "Connection reset"))
 
 
 def report_of(progress: Progress, *, first: bool = False) -> dict[str, Any]:
@@ -127,23 +125,44 @@ def ray_train_trial(job: Job) -> None:
     The sweep decides whether a failed run is retried, because it counts all failures. Ray Train
     restarts only a run that lost its node to a preemption.
     """
-    gpus = float(job["gpus"])
     with tempfile.TemporaryDirectory() as folder:
-        DataParallelTrainer(
-            train_worker,
-            train_loop_config=dict(job),
-            scaling_config=train.ScalingConfig(
-                num_workers=job["workers"],
-                use_gpu=gpus > 0,
-                resources_per_worker={"CPU": job["cpus"], **({"GPU": gpus} if gpus else {})},
-            ),
-            run_config=train.RunConfig(
-                name=job["digest"],
-                storage_path=folder,
-                callbacks=[TuneReportCallback()],
-                failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=3),
-            ),
-        ).fit()
+        trainer(job, folder, train_worker).fit()
+
+
+class _SharedDevices(Backend):
+    """Every worker sees the GPUs of all workers of its trial on its node.
+
+    NCCL then copies from GPU to GPU directly; Ray alone shows each worker its own GPU only.
+    """
+
+    share_cuda_visible_devices = True
+
+
+class _SharedDevicesConfig(BackendConfig):
+    @property
+    def backend_cls(self) -> type[Backend]:
+        return _SharedDevices
+
+
+def trainer(job: Job, folder: str, loop: Callable[[Job], None]) -> DataParallelTrainer:
+    """Return the Ray Train run of a trial, whose workers each call ``loop``."""
+    gpus = float(job["gpus"])
+    return DataParallelTrainer(
+        loop,
+        train_loop_config=dict(job),
+        backend_config=_SharedDevicesConfig(),
+        scaling_config=train.ScalingConfig(
+            num_workers=job["workers"],
+            use_gpu=gpus > 0,
+            resources_per_worker={"CPU": job["cpus"], **({"GPU": gpus} if gpus else {})},
+        ),
+        run_config=train.RunConfig(
+            name=job["digest"],
+            storage_path=folder,
+            callbacks=[TuneReportCallback()],
+            failure_config=train.FailureConfig(max_failures=0, controller_failure_limit=3),
+        ),
+    )
 
 
 _RayTrain = wrap_function(ray_train_trial)
@@ -189,8 +208,20 @@ def train_worker(job: Job) -> None:
     ray_context = train.get_context()
     rank, world = ray_context.get_world_rank(), ray_context.get_world_size()
     device = str(get_device()) if job["gpus"] else best_device(0)
+    if device != "cpu":
+        torch.cuda.set_device(device)  # the worker also sees the GPUs of others
     context = WorkerContext(rank, world, device, microbatch_factor=job["microbatch_factor"])
-    join_process_group(context)
+    try:
+        with process_group(rendezvous(rank, world), rank, world, device, job["collective_timeout"]):
+            _report_attempt(job, context)
+    except RuntimeError as error:
+        if lost_peer(error):  # so that Ray reports the dead node first, which is the cause
+            time.sleep(PEER_SECONDS)
+        raise
+
+
+def _report_attempt(job: Job, context: WorkerContext) -> None:
+    """Run an attempt in step with the other workers, and report its progress to Ray Train."""
     first, run = (
         True,
         attempt(parse(job["config"]), job["sink"], context, job["digest"], job["checkpoint_every"]),
@@ -202,37 +233,29 @@ def train_worker(job: Job) -> None:
             if progress.score is not None:  # all workers wait for each other in a report
                 train.report(report_of(progress, first=first))
                 first = False
-            elif rank == 0:  # whose state between two steps is that of all
+            elif context.rank == 0:  # whose state between two steps is that of all
                 before, leaving = leaving, leaving_nodes()
                 if leaving - before:
                     progress.keep()
     except StopIteration as end:
         train.report(cast("AttemptEnd", end.value)._asdict())
-    except RuntimeError as error:
-        if lost_peer(error):  # so that Ray reports the dead node first, which is the cause
-            time.sleep(PEER_SECONDS)
-        raise
-    finally:
-        dist.destroy_process_group()
 
 
-def join_process_group(context: WorkerContext) -> None:
-    """Form the process group at rank 0, which listens on its node's address only.
+def rendezvous(rank: int, world: int) -> Any:
+    """Return the ``torch.distributed.TCPStore`` of rank 0, which listens on no other interface.
 
     ``TorchTrainer`` would listen on every interface of the machine.
     """
     listener = None
-    if context.rank == 0:
+    if rank == 0:
         node = cast("str", ray.util.get_node_ip_address())  # pyright: ignore[reportUnknownMemberType]
         listener = socket.create_server((node, 0))
     address = listener.getsockname()[:2] if listener else None
     host, port = cast("tuple[str, int]", broadcast_from_rank_zero(address))
-    store = dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage] - public, not re-exported
+    return dist.TCPStore(  # pyright: ignore[reportPrivateImportUsage] - public, not re-exported
         host,
         port,
-        context.world,
+        world,
         is_master=listener is not None,
         master_listen_fd=listener.detach() if listener else None,
     )
-    backend = "gloo" if context.device == "cpu" else "cpu:gloo,cuda:nccl"
-    dist.init_process_group(backend, store=store, rank=context.rank, world_size=context.world)

@@ -21,7 +21,7 @@ from ray.tune.experiment import Trial
 
 from cluster import has_lost_node
 from orchestrator.sweep.decisions import Failure
-from trainables.worker import lost_peer
+from trainables.runtime.process_group import lost_peer
 
 
 def raised(trial: Trial) -> BaseException | None:

@@ -12,6 +12,7 @@ from ray.tune.schedulers import FIFOScheduler
 from ray.tune.search import Searcher
 
 from cluster import alive_nodes
+from orchestrator.sweep import timeouts
 from orchestrator.sweep.failures import failure, raised
 from orchestrator.sweep.watchdog import Watchdog
 
@@ -67,6 +68,7 @@ class RoundSearcher(Searcher):
             "sink": self._round.sink,
             "microbatch_factor": self._round.retries.of(trial.digest).microbatch_factor,
             "checkpoint_every": self._round.plan.space.checkpoint_every,
+            "collective_timeout": timeouts.COLLECTIVE_SHARE * self._round.context.silence,
             **dataclasses.asdict(dataclasses.replace(one_worker, workers=trial.workers)),
         }
 

@@ -12,6 +12,7 @@ from ray.train.v2.api.preemption import PreemptionInfo
 
 from orchestrator.sweep.decisions import Failure
 from orchestrator.sweep.failures import failure
+from trainables.runtime.process_group import PeerTimeoutError
 
 NODE = ActorDiedError()
 NODE.error_msg = "The actor died because its node has died. Node Id: 12"
@@ -46,6 +47,13 @@ def task_error(cause: Exception) -> RayTaskError:
         (
             WorkerGroupError("", {1: WorkerHealthCheckFailedError("", NODE)}),
             GONE,
+        ),
+        (
+            WorkerGroupError(
+                "",
+                {0: RuntimeError("Connection reset"), 2: PeerTimeoutError("rank 2 of 3 waited")},
+            ),
+            Failure("PeerTimeoutError: rank 2 of 3 waited"),
         ),
         (
             WorkerGroupError("", {0: RuntimeError("Connection reset"), 1: ValueError("mask")}),
