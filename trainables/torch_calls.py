@@ -11,6 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+CPU = torch.device("cpu")
+
 
 def from_array(values: NDArray[Any]) -> Tensor:
     """Return a tensor that shares the memory of an array."""
@@ -45,3 +47,12 @@ def normal_cdf(x: Tensor) -> Tensor:
 def normal_quantile(p: Tensor) -> Tensor:
     """Return Φ⁻¹(p), the quantile function of the standard normal."""
     return torch.special.ndtri(p)
+
+
+def sent(x: Tensor, device: torch.device) -> Tensor:
+    """Return a small tensor of the CPU on a device, without waiting for what the device does.
+
+    A copy from memory that is not pinned may wait.
+    """
+    on_gpu = device.type == "cuda" and torch.cuda.is_available()
+    return (x.pin_memory() if on_gpu else x).to(device, non_blocking=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import functools
 from collections.abc import Generator, Iterator, Sequence
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,10 +37,11 @@ def inference(run: Run, network: Network) -> Generator[None]:
         yield
 
 
-def autocast(run: Run) -> torch.autocast:
+def autocast(run: Run) -> contextlib.AbstractContextManager[Any]:
     """Return the context manager for the config's precision on the worker's device."""
-    kind = torch.device(run.context.device).type
-    return torch.autocast(kind, torch.bfloat16, enabled=run.config.train.precision == "bfloat16")
+    if run.config.train.precision != "bfloat16":
+        return contextlib.nullcontext()
+    return torch.autocast(torch.device(run.context.device).type, torch.bfloat16)
 
 
 def patches_at_once(config: Config) -> int:

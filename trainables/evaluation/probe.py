@@ -227,7 +227,7 @@ def _estimate(
         found = mode.denoise(
             network,
             seen.to(device, memory_format=torch.channels_last),
-            noised.times[part].to(device),
+            noised.times[part],
             image.expand(n, -1, -1, -1),
             tuple(f.expand(n, *f.shape[1:]) for f in features),
         )

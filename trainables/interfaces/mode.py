@@ -20,7 +20,8 @@ class Batch(NamedTuple):
     labels_BHW: Tensor
     """uint8, 0..K−1, or :data:`~trainables.labels.IGNORE`."""
     uniform_B: Tensor
-    """Uniform in [0, 1), stratified over the global batch: each case's place in time."""
+    """Uniform in [0, 1), stratified over the global batch: each case's place in time. It stays on
+    the CPU, where noise levels are computed."""
     drop_B: Tensor
     """Uniform in [0, 1): decides image dropout."""
     twin_B: Tensor
@@ -37,7 +38,8 @@ class Batch(NamedTuple):
 
     def to(self, device: str) -> Batch:
         """Return the same batch on a device; a copy from pinned memory is not waited for."""
-        return Batch(*(None if x is None else x.to(device, non_blocking=True) for x in self))  # pyright: ignore[reportArgumentType]
+        moved = Batch(*(None if x is None else x.to(device, non_blocking=True) for x in self))  # pyright: ignore[reportArgumentType]
+        return moved._replace(uniform_B=self.uniform_B)
 
     def pinned(self) -> Batch:
         """Return the same batch in memory from which a GPU copies while the host goes on."""

@@ -38,7 +38,7 @@ class Visit(NamedTuple):
 
 
 Denoise = Callable[[Tensor, Tensor], Estimate]
-"""One network pass: (x_BMHW, t_B) to an estimate."""
+"""One network pass: (x_BMHW, t_B) to an estimate; the times are on the CPU."""
 
 Noise = Callable[[], Tensor]
 """Returns the next standard normal draw for the batch, [B, M, H, W], seeded per case and member."""
@@ -111,11 +111,11 @@ class Sampler(Part):
         """Return the last estimate of x0, [B, M, H, W]; ``x`` is the noisy mask at ``times[0]``."""
         log_snr = schedule.log_snr(times)
         before: Visit | None = None
-        here = Visit(log_snr[:1], denoise(x, times[:1].expand(len(x)).to(x.device)))
+        here = Visit(log_snr[:1], denoise(x, times[:1].expand(len(x))))
         for i in range(1, len(times)):
             x = self.advance(x, here, before, log_snr[i : i + 1], noise)
             before = here
-            estimate = denoise(x, times[i : i + 1].expand(len(x)).to(x.device))
+            estimate = denoise(x, times[i : i + 1].expand(len(x)))
             here = Visit(log_snr[i : i + 1], estimate)
         return here.estimate.x0
 

@@ -36,7 +36,7 @@ from trainables.samplers.ddim import DDIM
 from trainables.schedules import Schedule
 from trainables.schedules.linear import Linear
 from trainables.segmenter import auxiliary, auxiliary_loss, blind_pass
-from trainables.torch_calls import unflattened
+from trainables.torch_calls import CPU, sent, unflattened
 from trainables.weights import Weight
 from trainables.weights.none import Unweighted
 
@@ -186,9 +186,9 @@ class Diffusion(Mode):
         outputs = 2 * channels if self.loss == "hybrid" else channels
         return Ports(image_channels, channels, outputs, masks.channels(classes))
 
-    def log_snr(self, t_B: Tensor) -> Tensor:
-        """Return λ(t), computed on the CPU in float64."""
-        return self.schedule.log_snr(t_B.cpu().double()).to(t_B.device)
+    def log_snr(self, t_B: Tensor, device: torch.device = CPU) -> Tensor:
+        """Return λ(t) on a device, computed on the CPU in float64, where the times are."""
+        return sent(self.schedule.log_snr(t_B.cpu().double()), device)
 
     def estimate(self, output: Output, x: Tensor, log_snr_B: Tensor) -> Estimate:
         """Return the estimate of x0, [B, M, H, W], from the output of a pass."""
@@ -214,8 +214,9 @@ class Diffusion(Mode):
         images: Tensor,
         features: Features | None = None,
     ) -> Estimate:
-        """Make one network pass and return its estimate."""
-        return self.estimate(network(x, t_B, images, features), x, self.log_snr(t_B))
+        """Make one network pass and return its estimate; ``t_B`` is on the CPU."""
+        output = network(x, sent(t_B, x.device), images, features)
+        return self.estimate(output, x, self.log_snr(t_B, x.device))
 
     def logits(self, main: Tensor, x: Tensor, log_snr_B: Tensor) -> Tensor:
         """Return the log-odds of the mask; the evidence log p(x|1) − log p(x|0) is 2αb(x − αc)/σ².
@@ -231,8 +232,8 @@ class Diffusion(Mode):
 
     def losses(self, network: Network, batch: Batch, classes: int, control: Control) -> Tensor:
         t = self.t_low + (self.t_high - self.t_low) * batch.uniform_B.double()
-        log_snr = self.log_snr(t)
-        labels = batch.labels_BHW
+        labels, device = batch.labels_BHW, batch.labels_BHW.device
+        log_snr = self.log_snr(t, device)
         x0 = self.encoding.encoded(labels, classes)
         x = add_noise(x0, log_snr, batch.noise_BMHW)
         if batch.other_labels_BHW is not None and batch.other_noise_BMHW is not None:
@@ -240,7 +241,7 @@ class Diffusion(Mode):
             noise = batch.other_noise_BMHW
             x = controls.mask(control, x, add_noise(other, log_snr, noise), noise)
         blind = batch.twin_B < self.feedforward_share
-        seen, at = x * as_images(~blind), t * ~blind
+        seen, at = x * as_images(~blind), sent(t, device) * ~blind
         images = batch.images_BCHW * as_images(batch.drop_B >= self.image_dropout)
         output = network(seen, at, images)
 
@@ -280,17 +281,18 @@ class Diffusion(Mode):
         """
         assert estimate.range is not None
         last = 1 / (self.timesteps - 1)
-        there = self.log_snr((t - last).clamp(min=0))
-        here = self.log_snr(t.clamp(min=last))
+        device = x0.device
+        there = self.log_snr((t - last).clamp(min=0), device)
+        here = self.log_snr(t.clamp(min=last), device)
         mean = estimate.x0.detach()
         step = step_divergence(mean - x0, here, there, estimate.range)
         c, b = self.encoding.offset, self.encoding.scale
-        ends = self.log_snr(torch.tensor([last, 0.0], device=t.device, dtype=t.dtype))
+        ends = self.log_snr(torch.tensor([last, 0.0], dtype=t.dtype), device)
         clean = functional.logsigmoid(-ends[1]).float()
         posterior = clean + torch.log(-torch.expm1(ends[0] - ends[1])).float()
         log_variance = posterior + estimate.range * (clean - posterior)
         bins = bin_cost(x0 - c, mean - c, log_variance, b / 255, b)  # bins of 8-bit images: Ho 2020
-        cost = torch.where(as_images(t < last).bool(), bins, step)
+        cost = torch.where(sent(as_images(t < last).bool(), device), bins, step)
         return masks.mean_counted(cost, labels_BHW) / math.log(2)
 
     def predict(
@@ -303,7 +305,7 @@ class Diffusion(Mode):
     ) -> Prediction:
         """Predict all members of all cases in one batch; features are computed once per image."""
         features = network.features(images_BCHW)
-        images = images_BCHW.repeat_interleave(self.members, 0)
+        images, device = images_BCHW.repeat_interleave(self.members, 0), images_BCHW.device
         features = tuple(f.repeat_interleave(self.members, 0) for f in features)
         shape = (self.encoding.channels(classes), *images.shape[2:])
         draws = [
@@ -313,25 +315,25 @@ class Diffusion(Mode):
         reader = self if self.sample_evidence else replace(self, evidence=False)
 
         def noise() -> Tensor:
-            return torch.stack([torch.randn(shape, generator=g) for g in draws]).to(images.device)
+            return sent(torch.stack([torch.randn(shape, generator=g) for g in draws]), device)
 
         def denoise(x: Tensor, t_B: Tensor) -> Estimate:
             seen = noise() if control == "random_mask" else x
-            output = network(seen, t_B, images, features)
+            output = network(seen, sent(t_B, device), images, features)
             side_branch[:] = [auxiliary(output)]
-            return reader.estimate(output, seen, self.log_snr(t_B))
+            return reader.estimate(output, seen, self.log_snr(t_B, device))
 
         t_start, x0 = min(self.t_start, self.t_high), None
         if self.start == "feedforward":
             x0 = self._guess(network, images_BCHW, classes)
         if self.start in ("one_step", "auxiliary"):
-            first = torch.full((len(images),), self.t_high, device=images.device)
+            first = torch.full((len(images),), self.t_high)
             x0 = denoise(noise(), first).x0
             if self.start == "auxiliary":
                 (side,) = side_branch
                 assert side is not None, "Config refuses start='auxiliary' for other networks"
                 x0 = self.encoding.to_x0(self.encoding.of_classes(side, classes))
-        start = self.log_snr(torch.full((1,), t_start, device=images.device))
+        start = self.log_snr(torch.full((1,), t_start), device)
         # Noise at t_high is assumed to hide the mask: without a guess x starts from the encoding's
         # offset, which is correct while alpha is small there.
         alpha, sigma = map(as_images, alpha_sigma(start))
