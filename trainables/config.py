@@ -111,6 +111,11 @@ class Config:
             f"train.control={self.train.control!r} needs evidence=false: the evidence of another"
             " mask misleads",
         )
+        require(
+            not (self.train.control in controls.MASK and mode.info_noise is not None),
+            f"train.control={self.train.control!r} needs info_noise=null: another mask's error says"
+            " nothing about a noise level",
+        )
 
     @property
     def tested(self) -> Dataset:

@@ -18,10 +18,17 @@ from typing import Any, NamedTuple
 
 from trainables import part
 from trainables.config import Config
+from trainables.info_noise import InfoNoise
 from trainables.part import Part, plain
 from trainables.settings import Evaluation, Probe, Train
 
-SETTINGS: dict[str, type] = {"config": Config, "train": Train, "test": Evaluation, "probe": Probe}
+SETTINGS: dict[str, type] = {
+    "config": Config,
+    "train": Train,
+    "test": Evaluation,
+    "probe": Probe,
+    "info_noise": InfoNoise,
+}
 """The blocks of a config that are no parts, by the name that a config has for them."""
 
 

@@ -99,7 +99,7 @@ def _rank(rank: int, folder: str, plain: list[dict[str, Any]]) -> None:
 
 
 def test_two_workers_train_to_the_same_losses_as_one(small: Small, tmp_path: Path) -> None:
-    """Every architecture, batch statistics and dropout included; a batch that does not divide."""
+    """Every architecture, batch statistics, dropout, times that adapt; a batch does not divide."""
     configs = [
         small(
             model={name: fields},
@@ -107,6 +107,8 @@ def test_two_workers_train_to_the_same_losses_as_one(small: Small, tmp_path: Pat
         )
         for (name, fields), accumulate in zip(MODELS.items(), (1, 2, 1, 1), strict=True)
     ]
+    adapted = {"diffusion": {"sampler": {"ddim": {"steps": 2}}, "info_noise": {}}}
+    configs.append(small(mode=adapted, train=settings(batch=5)))
     alone = torch.tensor([losses(config) for config in configs])
     multiprocessing.spawn(_rank, (str(tmp_path), [c.plain() for c in configs]), nprocs=2)
     together = torch.load(tmp_path / "losses.pt", weights_only=True)

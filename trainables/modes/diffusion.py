@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -19,12 +19,14 @@ from trainables.diffusion import (
     alpha_sigma,
     as_images,
     bin_cost,
+    error_ratio,
     step_divergence,
     target_of,
     to_x0,
 )
 from trainables.encodings import Encoding
 from trainables.encodings.onehot import OneHot
+from trainables.info_noise import InfoNoise
 from trainables.losses import Loss
 from trainables.models import Features, Network, Output, Ports
 from trainables.modes import Batch, Mode, Prediction
@@ -42,6 +44,18 @@ from trainables.weights.none import Unweighted
 
 VALIDATION = DDIM(steps=4)
 """The sampler of validation during training, whichever sampler reads the trained network."""
+
+
+class _Denoised(NamedTuple):
+    """The losses of a training pass, and what its errors are computed from."""
+
+    losses_B: Tensor
+    estimate: Tensor
+    """The estimate of x0, [B, M, H, W]."""
+    x0: Tensor
+    log_snr_B: Tensor
+    twin_B: Tensor
+    """Which cases are trained as the feed-forward twin."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +129,8 @@ class Diffusion(Mode):
     """Whether ``evidence`` is added in sampling too; stored as true where it has no effect."""
     added_loss: Loss | None = later(None)
     """A further term of the loss of the estimated mask, such as ``l1_ace``."""
+    info_noise: InfoNoise | None = later(None)
+    """Adapts the density of training times to the information of the mask; null: even in t."""
 
     def __post_init__(self) -> None:
         if not self.evidence or self.loss != "cross_entropy":
@@ -231,6 +247,26 @@ class Diffusion(Mode):
         return main + slope * (x - alpha * self.encoding.offset)
 
     def losses(self, network: Network, batch: Batch, classes: int, control: Control) -> Tensor:
+        return self._denoised(network, batch, classes, control).losses_B
+
+    def losses_and_errors(
+        self, network: Network, batch: Batch, classes: int, control: Control
+    ) -> tuple[Tensor, Tensor]:
+        """Return the loss and the mean squared error of v of each case, [B].
+
+        The error is that of the estimate of x0 times 1 + SNR, in float64; NaN for a case that is
+        trained as the twin, which has no noise level.
+        """
+        done = self._denoised(network, batch, classes, control)
+        square = (done.estimate.detach() - done.x0).square()
+        ratio = error_ratio(done.log_snr_B, "v")
+        error = ratio * masks.mean_counted(square, batch.labels_BHW).double()
+        return done.losses_B, error.masked_fill(done.twin_B, math.nan)
+
+    def _denoised(
+        self, network: Network, batch: Batch, classes: int, control: Control
+    ) -> _Denoised:
+        """Make the training pass of a batch."""
         t = self.t_low + (self.t_high - self.t_low) * batch.uniform_B.double()
         labels, device = batch.labels_BHW, batch.labels_BHW.device
         log_snr = self.log_snr(t, device)
@@ -269,7 +305,8 @@ class Diffusion(Mode):
                 loss = loss + self.dice_weight * masks.soft_dice_loss(p, truth, labels)
             if self.added_loss is not None:
                 loss = loss + self.added_loss.weight * self.added_loss.value(p, truth, labels)
-        return loss + auxiliary_loss(output, truth, labels)
+        loss = loss + auxiliary_loss(output, truth, labels)
+        return _Denoised(loss, estimate.x0, x0, log_snr, blind)
 
     def _bound(self, x0: Tensor, estimate: Estimate, t: Tensor, labels_BHW: Tensor) -> Tensor:
         """Return one step's term of the variational bound, bits per element, [B].

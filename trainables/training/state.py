@@ -20,6 +20,7 @@ from trainables.run import Run
 from trainables.runtime.seeding import generator, seed_torch
 from trainables.runtime.tensor_trees import host_copy
 from trainables.trainer import Trainer, TrainingRecord
+from trainables.training.adapted_times import adapted_times
 from trainables.training.weights_file import WeightsFile
 
 LAYOUT = torch.channels_last
@@ -64,6 +65,7 @@ class State(Trainer):
             weight_decay=config.train.weight_decay,
             fused=True,
         )
+        self.times = adapted_times(config.mode, config.train.steps, self.run.context.device)
         self.step = 0
 
     def _build(self) -> Network:
@@ -128,6 +130,8 @@ class State(Trainer):
             "ema": self.ema.state_dict(),
             "optimizer": self.optimizer.state_dict(),
         }
+        if self.times is not None:
+            changing["times"] = {"sums": self.times.sums}
         state_dicts = {
             **host_copy(changing),
             "best": self._best_weights(),
@@ -142,6 +146,8 @@ class State(Trainer):
         self.network.load_state_dict(state_dicts["network"])
         self.ema.load_state_dict(state_dicts["ema"])
         self.optimizer.load_state_dict(host_copy(state_dicts["optimizer"]))  # it may keep them
+        if self.times is not None:
+            self.times.sums.copy_(state_dicts["times"]["sums"])
         self._set_best(state_dicts["best"])
         for weights in state_dicts.get("trained", ()):
             network = copy.deepcopy(self.ema)

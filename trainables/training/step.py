@@ -100,6 +100,8 @@ def step(state: State, learner: nn.Module, batch: Batch) -> StepResult:
     learner.train()
     state.optimizer.zero_grad(set_to_none=True)
     loss = torch.zeros(1, dtype=torch.float64, device=context.device)
+    if state.times is not None:
+        batch = state.times.placed(batch, state.step)
     microbatches = batch.chunks(settings.accumulate * context.microbatch_factor)
     for i, microbatch in enumerate(microbatches):
         synchronisation = contextlib.nullcontext()
@@ -107,6 +109,8 @@ def step(state: State, learner: nn.Module, batch: Batch) -> StepResult:
             synchronisation = learner.no_sync()  # gradients are averaged once, with the last one
         with synchronisation:
             loss += _backward(state, learner, microbatch)
+    if state.times is not None:
+        state.times.update(context)
     norm = nn.utils.clip_grad_norm_(state.network.parameters(), settings.clip)
     result = StepResult(state.step, context.all_reduce_sum(loss), norm)
     for group in state.optimizer.param_groups:
@@ -125,10 +129,9 @@ def _backward(state: State, learner: nn.Module, batch: Batch) -> Tensor:
         images = controls.image(config.train.control, images, batch.other_images_BCHW)
     batch = batch._replace(images_BCHW=images.contiguous(memory_format=LAYOUT))
     state.network.seed(batch.seeds_B)
+    losses_of = config.mode.losses if state.times is None else state.times.losses
     with autocast(state.run):
-        losses = config.mode.losses(
-            cast("Network", learner), batch, config.classes, config.train.control
-        )
+        losses = losses_of(cast("Network", learner), batch, config.classes, config.train.control)
     # DDP averages gradients over workers: the factor makes that the mean over the global batch.
     loss = losses.sum() * (context.world / config.train.batch)
     loss.backward()  # pyright: ignore[reportUnknownMemberType] - torch does not annotate it
