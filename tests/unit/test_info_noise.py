@@ -146,8 +146,8 @@ def test_every_level_keeps_its_share_of_the_even_density(small: Small) -> None:
         times = AdaptedTimes(mode, 400, "cpu")
         for errors in (torch.zeros(64), torch.eye(64)[10]):
             times.sums = torch.stack([errors, torch.ones(64)]).double()
-            assert bool((times.shares >= floor * even - 1e-12).all())
-            assert float(times.shares.sum()) == pytest.approx(1, abs=1e-12)
+            assert bool((times.density() >= floor * even - 1e-12).all())
+            assert float(times.density().sum()) == pytest.approx(1, abs=1e-12)
 
 
 def test_the_first_steps_are_even_in_time(small: Small) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor
@@ -18,6 +19,8 @@ from trainables.torch_calls import floats
 SMOOTHING = 0.3
 """Log-SNR over which the kernel of the running mean falls to 1/e: a quarter of the range that holds
 most of the information of a pixel."""
+REFRESH = 10
+"""Steps between two densities: only then is a GPU waited for."""
 LEAST = 1e-100
 """A count and an error that every stratum has from the start, so that no mean is 0/0."""
 
@@ -25,7 +28,7 @@ LEAST = 1e-100
 class AdaptedTimes:
     """The density of :class:`~trainables.info_noise.InfoNoise` during the training of one network.
 
-    Its state, :attr:`sums`, is the same on all workers and a part of checkpoints.
+    Its :attr:`state` is the same on all workers and a part of checkpoints.
     """
 
     def __init__(self, mode: Diffusion, steps: int, device: str) -> None:
@@ -35,30 +38,37 @@ class AdaptedTimes:
         first, last = floats(mode.schedule.log_snr(ends))
         edges = torch.linspace(first, last, self._settings.bins + 1, dtype=torch.float64)
         times = mode.schedule.time(edges)
-        uniform = ((times - mode.t_low) / (mode.t_high - mode.t_low)).clamp(0, 1)
-        uniform[0], uniform[-1] = 0, 1
-        self._edges = uniform.to(device)
+        self._edges = ((times - mode.t_low) / (mode.t_high - mode.t_low)).clamp(0, 1)
         """The uniform numbers at which the strata of λ begin and end: [bins + 1], rising."""
+        self._edges[0], self._edges[-1] = 0, 1
         log_snr = (edges[:-1] + edges[1:]) / 2
-        distance = (log_snr[:, None] - log_snr).abs()
-        self._kernel = (-distance / SMOOTHING).exp().to(device)
-        target = mode.target
-        weight = mode.weight.on(log_snr, target) * error_ratio(log_snr, target)
+        self._kernel = (-(log_snr[:, None] - log_snr).abs() / SMOOTHING).exp()
+        weight = mode.weight.on(log_snr, mode.target) * error_ratio(log_snr, mode.target)
         # The error of v varies slowly with λ at both ends, so it is the one that is smoothed. That
         # of ε, the rate of entropy over λ, is SNR/(1 + SNR) of it.
-        factor = self._settings.gated(log_snr.sigmoid(), log_snr)
-        self._factor = (factor / weight).to(device)
+        self._factor = self._settings.gated(log_snr.sigmoid(), log_snr) / weight
         self._first = math.ceil(self._settings.warmup * steps)
         self._decay = math.exp(-1 / self._first)
+        self.shares = self._edges.diff()
+        """The share of the cases in each stratum, from the cleanest on: [bins], sum 1."""
         self.sums = torch.zeros(2, self._settings.bins, dtype=torch.float64, device=device)
         """Decayed sums of squared errors of v, and of cases, per stratum: [2, bins], float64."""
         self._new = torch.zeros_like(self.sums)
 
     @property
-    def shares(self) -> Tensor:
-        """The share of the cases in each stratum, from the cleanest on: [bins], sum 1."""
+    def state(self) -> dict[str, Tensor]:
+        """The tensors that change."""
+        return {"shares": self.shares, "sums": self.sums}
+
+    def load(self, state: Mapping[str, Tensor]) -> None:
+        """Continue from a state."""
+        for name, value in self.state.items():
+            value.copy_(state[name])
+
+    def density(self) -> Tensor:
+        """Return the shares that follow from the errors so far; waits for the device."""
         even = self._edges.diff()
-        errors, cases = self.sums @ self._kernel + LEAST
+        errors, cases = self.sums.cpu() @ self._kernel + LEAST
         adapted = self._factor * errors / cases
         adapted = adapted / adapted.sum().clamp(min=LEAST)
         shares = (1 - self._settings.floor) * adapted + self._settings.floor * even
@@ -68,26 +78,29 @@ class AdaptedTimes:
         """Return the batch with its uniform numbers moved to follow the density."""
         if step < self._first:
             return batch
-        shares, even, uniform = self.shares, self._edges.diff(), batch.uniform_B
-        ends = shares.cumsum(0)
-        stratum = torch.bucketize(uniform, ends, right=True).clamp(max=len(shares) - 1)
-        inside = ((uniform - (ends - shares)[stratum]) / shares[stratum]).clamp(0, 1)
-        return batch._replace(uniform_B=self._edges[stratum] + inside * even[stratum])
+        if (step - self._first) % REFRESH == 0:
+            self.shares.copy_(self.density())
+        uniform, ends = batch.uniform_B.cpu(), self.shares.cumsum(0)
+        stratum = torch.bucketize(uniform, ends, right=True).clamp(max=len(ends) - 1)
+        inside = (uniform - (ends - self.shares)[stratum]) / self.shares[stratum]
+        moved = torch.lerp(self._edges[stratum], self._edges[stratum + 1], inside.clamp(0, 1))
+        return batch._replace(uniform_B=moved.to(batch.uniform_B.device))
 
     def losses(self, network: Network, batch: Batch, classes: int, control: Control) -> Tensor:
         """Return the loss of each case, [B], and keep its error for :meth:`update`."""
         losses, errors = self._mode.losses_and_errors(network, batch, classes, control)
         known = errors.isfinite()  # also drops a divergence, which the loss reports
-        found = torch.stack([errors.nan_to_num(0, 0, 0), known.double()])
-        stratum = torch.bucketize(batch.uniform_B, self._edges, right=True) - 1
-        strata = torch.arange(len(self._kernel), device=stratum.device)
+        counted = torch.stack([errors.nan_to_num(0, 0, 0), known.double()])
+        stratum = torch.bucketize(batch.uniform_B.cpu(), self._edges, right=True) - 1
+        strata = torch.arange(self._settings.bins)
+        inside = stratum.clamp(max=len(strata) - 1)[:, None] == strata
         # A product, because on a GPU index_add sums in an order that changes.
-        self._new += found @ (stratum.clamp(max=len(strata) - 1)[:, None] == strata).double()
+        self._new += counted @ inside.double().to(errors.device)
         return losses
 
     def update(self, context: WorkerContext) -> None:
         """Add the errors of a step on all workers to the running mean."""
-        self.sums = self.sums * self._decay + context.all_reduce_sum(self._new)
+        self.sums.mul_(self._decay).add_(context.all_reduce_sum(self._new))
         self._new.zero_()
 
 

@@ -131,7 +131,7 @@ class State(Trainer):
             "optimizer": self.optimizer.state_dict(),
         }
         if self.times is not None:
-            changing["times"] = {"sums": self.times.sums}
+            changing["times"] = self.times.state
         state_dicts = {
             **host_copy(changing),
             "best": self._best_weights(),
@@ -147,7 +147,7 @@ class State(Trainer):
         self.ema.load_state_dict(state_dicts["ema"])
         self.optimizer.load_state_dict(host_copy(state_dicts["optimizer"]))  # it may keep them
         if self.times is not None:
-            self.times.sums.copy_(state_dicts["times"]["sums"])
+            self.times.load(state_dicts["times"])
         self._set_best(state_dicts["best"])
         for weights in state_dicts.get("trained", ()):
             network = copy.deepcopy(self.ema)
