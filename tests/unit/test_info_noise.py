@@ -42,7 +42,7 @@ class Linear(Network):
     def forward(
         self, mask_BMHW: Tensor, t_B: Tensor, image_BCHW: Tensor, features: Features | None = None
     ) -> Output:
-        alpha, _ = alpha_sigma(self.mode.log_snr(t_B))
+        alpha, _ = alpha_sigma(self.mode.log_snr(t_B, t_B.device))
         return Output(as_images(alpha) * mask_BMHW + 0 * self.unused)
 
 
@@ -126,7 +126,7 @@ def test_cases_are_drawn_from_the_density(small: Small) -> None:
     batch = Batch(blank, blank, uniform, blank, blank, blank, blank)
     placed = times.placed(batch, state.step).uniform_B
     mode = cast("Diffusion", state.run.config.mode)
-    log_snr = mode.log_snr(placed)
+    log_snr = mode.schedule.log_snr(placed)
     ends = mode.schedule.log_snr(torch.tensor([1.0, 0.0], dtype=torch.float64)).tolist()
     counts = torch.histc(log_snr, len(times.shares), *ends).flip(0) / count
     assert (counts - times.shares).abs().max() < 2 / count

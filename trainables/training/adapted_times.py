@@ -14,7 +14,7 @@ from trainables.models import Network
 from trainables.modes import Batch, Mode
 from trainables.modes.diffusion import Diffusion
 from trainables.runtime.worker_context import WorkerContext
-from trainables.torch_calls import floats
+from trainables.torch_calls import floats, sent
 
 SMOOTHING = 0.3
 """Log-SNR over which the kernel of the running mean falls to 1/e: a quarter of the range that holds
@@ -80,22 +80,22 @@ class AdaptedTimes:
             return batch
         if (step - self._first) % REFRESH == 0:
             self.shares.copy_(self.density())
-        uniform, ends = batch.uniform_B.cpu(), self.shares.cumsum(0)
+        uniform, ends = batch.uniform_B, self.shares.cumsum(0)
         stratum = torch.bucketize(uniform, ends, right=True).clamp(max=len(ends) - 1)
         inside = (uniform - (ends - self.shares)[stratum]) / self.shares[stratum]
         moved = torch.lerp(self._edges[stratum], self._edges[stratum + 1], inside.clamp(0, 1))
-        return batch._replace(uniform_B=moved.to(batch.uniform_B.device))
+        return batch._replace(uniform_B=moved)
 
     def losses(self, network: Network, batch: Batch, classes: int, control: Control) -> Tensor:
         """Return the loss of each case, [B], and keep its error for :meth:`update`."""
         losses, errors = self._mode.losses_and_errors(network, batch, classes, control)
         known = errors.isfinite()  # also drops a divergence, which the loss reports
         counted = torch.stack([errors.nan_to_num(0, 0, 0), known.double()])
-        stratum = torch.bucketize(batch.uniform_B.cpu(), self._edges, right=True) - 1
+        stratum = torch.bucketize(batch.uniform_B, self._edges, right=True) - 1
         strata = torch.arange(self._settings.bins)
         inside = stratum.clamp(max=len(strata) - 1)[:, None] == strata
         # A product, because on a GPU index_add sums in an order that changes.
-        self._new += counted @ inside.double().to(errors.device)
+        self._new += counted @ sent(inside.double(), errors.device)
         return losses
 
     def update(self, context: WorkerContext) -> None:
