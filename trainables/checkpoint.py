@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, BinaryIO, NotRequired, TypedDict
+from typing import Any, BinaryIO, Literal, NotRequired, TypedDict
 
 import torch
 
@@ -33,14 +33,16 @@ class Checkpoint:
         torch.save({**self.state_dicts, "about": json.dumps(self.header)}, file)
 
     @staticmethod
-    def read(file: BinaryIO) -> Checkpoint:
+    def read(file: BinaryIO, device: Literal["cpu", "meta"] = "cpu") -> Checkpoint:
         """Read what :meth:`write` wrote; only tensors are unpickled.
+
+        On ``meta`` the header alone is read: the tensors have shapes and no data.
 
         Raises:
             ValueError: the file is truncated or not a checkpoint.
         """
         try:
-            state_dicts = torch.load(file, map_location="cpu", weights_only=True)
+            state_dicts = torch.load(file, map_location=device, weights_only=True)
             return Checkpoint(state_dicts, json.loads(state_dicts.pop("about")))
         except Exception as error:
             size = file.seek(0, 2)

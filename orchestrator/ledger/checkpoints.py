@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.storage.object_store import Store
 
@@ -24,8 +24,8 @@ class Checkpoints:
         """Return where the checkpoint of a digest is stored."""
         return f"{PREFIX}{digest}.pt"
 
-    def load(self, digest: str) -> Checkpoint | None:
-        """Return the newest checkpoint of a run, if there is one.
+    def load(self, digest: str, device: Literal["cpu", "meta"] = "cpu") -> Checkpoint | None:
+        """Return the newest checkpoint of a run, if there is one; on ``meta`` without its data.
 
         Raises:
             ValueError: it is damaged.
@@ -34,7 +34,7 @@ class Checkpoints:
 
         try:
             with self.store.open(self.key(digest)) as file:
-                return Checkpoint.read(file)
+                return Checkpoint.read(file, device)
         except KeyError:
             return None
 

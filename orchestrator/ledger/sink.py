@@ -40,7 +40,7 @@ class LedgerSink:
         return self.ledger.checkpoints.load(digest)
 
     def checkpoint(self, digest: str) -> Checkpoint | None:
-        return self.ledger.checkpoints.load(digest)
+        return self.ledger.checkpoints.load(digest, "meta")
 
     def keep(self, digest: str, checkpoint: Checkpoint, status: RunStatus | None = None) -> None:
         self.ledger.checkpoints.save(digest, checkpoint)

@@ -5,17 +5,32 @@ import pickle
 from typing import Any
 
 import pytest
+import torch
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.sink import LedgerSink
 from orchestrator.ledger.studies import Declared
 from orchestrator.tables.snapshot import Snapshot
 from trainables.checkpoint import Checkpoint
+from trainables.runtime.memory import peak_host, reset_peak_memory
 from trainables.schemas import SCHEMAS
 
 
 def checkpoint_of(digest: str) -> Checkpoint:
     return Checkpoint({}, {"digest": digest, "step": 1, "tally": {}})
+
+
+def test_the_header_of_a_checkpoint_is_read_without_its_tensors(ledger: Ledger) -> None:
+    header = checkpoint_of("d1").header
+    size = 10_000_000
+    ledger.checkpoints.save("d1", Checkpoint({"network": {"w": torch.ones(size)}}, header))
+    reset_peak_memory("cpu")
+    before = peak_host()
+    kept = LedgerSink(ledger, "code").checkpoint("d1")
+    assert peak_host() - before < size, "a quarter of the tensor's bytes"
+    assert kept is not None
+    assert kept.header == header
+    assert kept.state_dicts["network"]["w"].is_meta
 
 
 def held(ledger: Ledger, digest: str) -> Any:

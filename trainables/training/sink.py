@@ -37,6 +37,8 @@ class Sink(Shelf, Protocol):
     def checkpoint(self, digest: str) -> Checkpoint | None:
         """Return the newest checkpoint of this config without taking over the work on it.
 
+        Its tensors have no data, so that reading its header takes no memory.
+
         Raises:
             ValueError: it is damaged.
         """
