@@ -58,7 +58,7 @@ class Train:
     """``tf32`` rounds the factors of products on a GPU to 10 bits, and is ``float32`` on a CPU;
     ``bfloat16`` uses autocast. Weights and optimiser stay in float32."""
     compile: bool = False
-    """Whether the network is trained with torch.compile."""
+    """Whether the network is trained and evaluated with torch.compile."""
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"steps={self.steps} must not be negative")

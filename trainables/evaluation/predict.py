@@ -15,6 +15,7 @@ from trainables.config import Config
 from trainables.controls import Control
 from trainables.data import Case, test_cases, wholes
 from trainables.datasets import Dataset
+from trainables.evaluation.compiled import compiled
 from trainables.evaluation.pass_size import PassSize
 from trainables.models import ImagePredictor, Network
 from trainables.modes import Prediction
@@ -93,7 +94,7 @@ def predictions(
     if isinstance(network, ImagePredictor):
         yield from _whole_images(run, network, [cases[i] for i in indices])
         return
-    config = run.config
+    config, network = run.config, compiled(run, network)
     size = PassSize(patches_at_once(config))
     waiting: list[_Tiled] = []
     for i in indices:

@@ -19,6 +19,7 @@ from trainables.config import Config
 from trainables.controls import Control
 from trainables.data import Case, tiles
 from trainables.diffusion import add_noise
+from trainables.evaluation.compiled import compiled
 from trainables.evaluation.counts import counts
 from trainables.evaluation.pass_size import PassSize
 from trainables.evaluation.predict import PIXELS_AT_ONCE, inference
@@ -64,7 +65,7 @@ def measure(run: Run, network: Network) -> list[ProbeRow]:
     mode, bins = config.mode, config.probe.bins
     if not isinstance(mode, Diffusion) or bins == 0:
         return []
-    cut = tiles(run.data.test, config.task.size)
+    cut, network = tiles(run.data.test, config.task.size), compiled(run, network)
     rows: list[ProbeRow] = []
     for axis in ("log_snr", "t"):
         edges = strata(mode, axis, bins, (config.probe.t_low, config.probe.t_high))
@@ -89,7 +90,7 @@ def strip(
     All levels have the first noise that the probe draws for this tile. The estimates are those of
     :data:`CONTROLS`; the one without the image only if the network was trained with image dropout.
     """
-    config = run.config
+    config, network = run.config, compiled(run, network)
     log_snr = strata(mode, "log_snr", levels - 1).flip(0)
     times = mode.schedule.time(log_snr).clamp(mode.t_low, mode.t_high)
     draws = generator(config.seed, tile.name, "log_snr", "probe")
