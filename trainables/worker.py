@@ -89,6 +89,7 @@ class Inline(tune.Trainable):
             WorkerContext(
                 device=best_device(new_config["gpus"]),
                 microbatch_factor=new_config["microbatch_factor"],
+                gpu_share=min(1.0, new_config["gpus"]),
             ),
             new_config["digest"],
             new_config["checkpoint_every"],

@@ -6,15 +6,22 @@ from collections.abc import Callable, Sequence
 
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 from torch import Tensor
 
 from trainables.config import Config
 from trainables.data import prepare
 from trainables.evaluation import predict, probe
-from trainables.evaluation.pass_size import PassSize
+from trainables.evaluation.pass_size import PassSize, grown
 from trainables.models import Features, Network, Output
 from trainables.run import Run
-from trainables.runtime.memory import is_out_of_memory
+from trainables.runtime.memory import (
+    DeviceUse,
+    is_out_of_memory,
+    peak_device,
+    reset_peak_memory,
+)
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.state import State
 
@@ -97,7 +104,7 @@ def test_another_error_is_not_taken_for_a_lack_of_memory() -> None:
         raise RuntimeError("shapes differ")
 
     with pytest.raises(RuntimeError, match="shapes differ"):
-        list(PassSize(4).passes(8, fail))
+        list(PassSize(4, 8).passes(8, fail))
     assert calls == [slice(0, 4)]
 
 
@@ -108,4 +115,93 @@ def test_every_image_is_predicted_once_and_in_order(images: int, limit: int) -> 
             raise torch.OutOfMemoryError("CUDA out of memory")
         return range(part.start, part.stop)
 
-    assert [i for part in PassSize(64).passes(images, numbers) for i in part] == list(range(images))
+    size = PassSize(64, images)
+    assert [i for part in size.passes(images, numbers) for i in part] == list(range(images))
+
+
+class Device:
+    """The memory of a GPU, as torch reports it, of which each image of a pass takes so much."""
+
+    def __init__(self, total: int, held: int, per_image: int) -> None:
+        self.total, self.held, self.per_image = total, held, per_image
+        self.peak, self.passes = held, list[int]()
+
+    def predict(self, part: slice) -> range:
+        images = part.stop - part.start
+        self.passes.append(images)
+        if self.held + images * self.per_image > self.total:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+        self.peak = max(self.peak, self.held + images * self.per_image)
+        return range(part.start, part.stop)
+
+    def forget_peak(self, _: object) -> None:
+        self.peak = self.held
+
+
+@pytest.fixture
+def device(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Device]:
+    """A GPU with ``total`` bytes, of which the weights of a trial hold some."""
+
+    def make(total: int, held: int, per_image: int) -> Device:
+        gpu = Device(total, held, per_image)
+        for name, call in {
+            "reset_peak_memory_stats": gpu.forget_peak,
+            "memory_allocated": lambda _: gpu.held,
+            "memory_reserved": lambda _: gpu.held,
+            "max_memory_allocated": lambda _: gpu.peak,
+            "mem_get_info": lambda _: (gpu.total - gpu.held, gpu.total),
+        }.items():
+            monkeypatch.setattr(torch.cuda, name, call)
+        reset_peak_memory("cuda")
+        return gpu
+
+    return make
+
+
+@pytest.mark.parametrize(
+    ("total", "share", "passes"),
+    [
+        (10_200, 1.0, [4, 50, 46]),  # half of 10,000 free bytes, 100 bytes an image
+        (10_200, 0.25, [4, 11, *[11] * 7, 8]),  # of 2550 bytes, 200 are taken
+        (700, 1.0, [4] * 25),  # half of the free memory is less than a pass takes
+        (100_200, 1.0, [4, 64, 32]),  # sixteen times as many at most
+        (500, 1.0, [4, 2, *[2] * 49]),  # a pass exhausted the memory
+    ],
+)
+def test_a_pass_on_a_gpu_grows_once_to_half_of_what_is_free(
+    device: Callable[..., Device], total: int, share: float, passes: list[int]
+) -> None:
+    gpu = device(total, held=200, per_image=100)
+    size = PassSize(4, 100, WorkerContext(device="cuda", gpu_share=share))
+    assert [i for part in size.passes(100, gpu.predict) for i in part] == list(range(100))
+    assert gpu.passes == passes
+
+
+def test_the_peak_of_a_trial_is_that_of_its_largest_work(device: Callable[..., Device]) -> None:
+    """The number of images is found by measuring one pass, after a training that took more."""
+    gpu = device(10_200, held=200, per_image=100)
+    gpu.peak = 9_000
+    list(PassSize(4, 100, WorkerContext(device="cuda")).passes(4, gpu.predict))
+    assert gpu.peak == 600
+    assert peak_device("cuda") == 9_000
+    reset_peak_memory("cuda")
+    assert peak_device("cuda") == 200
+
+
+@given(
+    count=st.integers(1, 64),
+    most=st.integers(1, 10_000),
+    images=st.integers(1, 64),
+    used=st.integers(-1, 10**12),
+    free=st.integers(-1, 10**12),
+)
+def test_a_grown_pass_takes_no_more_than_is_there(
+    count: int, most: int, images: int, used: int, free: int
+) -> None:
+    after = grown(count, most, images, DeviceUse(used, free))
+    assert after >= count
+    if used <= 0 or free <= 0:
+        assert after == count
+    elif after > count:
+        assert after <= most
+        assert after * used <= images * free / 2 * (1 + 1e-9)

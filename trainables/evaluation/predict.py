@@ -95,10 +95,10 @@ def predictions(
         yield from _whole_images(run, network, [cases[i] for i in indices])
         return
     config, network = run.config, compiled(run, network)
-    size = PassSize(patches_at_once(config))
+    covers = [windows(*cases[i].shape, config.task.size, config.test.overlap) for i in indices]
+    size = PassSize(patches_at_once(config), sum(map(len, covers)), run.context)
     waiting: list[_Tiled] = []
-    for i in indices:
-        cover = windows(*cases[i].shape, config.task.size, config.test.overlap)
+    for i, cover in zip(indices, covers, strict=True):
         waiting.append(_Tiled(i, cover))
         if sum(len(tiled.windows) for tiled in waiting) >= size.count:
             yield from _blended(run, network, cases, waiting, control, size)

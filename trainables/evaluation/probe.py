@@ -234,8 +234,9 @@ def _estimate(
         )
         return found.x0.float().cpu()
 
-    size = PassSize(max(1, PIXELS_AT_ONCE // case.labels.numel()))
-    return torch.cat(list(size.passes(len(noised.times), estimate)))
+    levels = len(noised.times)
+    size = PassSize(max(1, PIXELS_AT_ONCE // case.labels.numel()), levels, run.context)
+    return torch.cat(list(size.passes(levels, estimate)))
 
 
 def _square_sum(difference_LMN: Tensor) -> Tensor:

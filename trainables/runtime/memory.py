@@ -7,13 +7,22 @@ import ctypes
 import gc
 import resource
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple, TypeVar
 
 import torch
+
+T = TypeVar("T")
+
+
+_earlier_peaks: dict[str, int] = {}
+"""The peak of each device, in bytes, before it was last measured anew for one piece of work."""
 
 
 def reset_peak_memory(device: str) -> None:
     """Forget the peak of earlier trials in the same process."""
+    _earlier_peaks.clear()
     if device != "cpu":
         torch.cuda.reset_peak_memory_stats(device)
     with contextlib.suppress(OSError):  # Linux only; elsewhere the peak is that of the process
@@ -37,7 +46,34 @@ def release_memory() -> None:
 
 def peak_device(device: str) -> int | None:
     """Return the most bytes allocated on the device at once; None on the CPU."""
-    return None if device == "cpu" else torch.cuda.max_memory_allocated(device)
+    if device == "cpu":
+        return None
+    return max(_earlier_peaks.get(device, 0), torch.cuda.max_memory_allocated(device))
+
+
+class DeviceUse(NamedTuple):
+    """The memory of a device for one piece of work, bytes."""
+
+    used: int
+    """More than before at the most."""
+    free: int
+    """Free after it, for this process."""
+
+
+def measured(device: str, share: float, work: Callable[[], T]) -> tuple[T, DeviceUse]:
+    """Run some work and return its result with the memory that it used on a GPU.
+
+    ``share`` is the share of the GPU that the process may use.
+    """
+    _earlier_peaks[device] = peak_device(device) or 0
+    torch.cuda.reset_peak_memory_stats(device)
+    before = torch.cuda.memory_allocated(device)
+    result = work()
+    used = torch.cuda.max_memory_allocated(device) - before
+    free, total = torch.cuda.mem_get_info(device)
+    allocated = torch.cuda.memory_allocated(device)
+    kept = torch.cuda.memory_reserved(device) - allocated  # by the allocator, for later tensors
+    return result, DeviceUse(used, min(free + kept, int(share * total) - allocated))
 
 
 def peak_host() -> int:

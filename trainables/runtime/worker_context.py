@@ -29,6 +29,8 @@ class WorkerContext:
     """Multiplies the number ``train.accumulate`` of microbatches. A run that exhausted the memory
     is retried with a larger factor, which does not change its numbers; a network that normalises
     over the batch always has factor 1."""
+    gpu_share: float = 1.0
+    """The share of its GPU that the worker reserved; other trials may need the rest."""
     beat: Callable[[], None] = lambda: None
     """Called at every step and every pass, to report that the run makes progress."""
 
