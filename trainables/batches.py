@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -11,9 +11,12 @@ from trainables.augment import View, turned, views, warped
 from trainables.data import Case
 from trainables.modes import Batch
 from trainables.run import Run
+from trainables.runtime import philox
 from trainables.runtime.seeding import generator, stratified
 from trainables.tiling import Window
 from trainables.torch_calls import floats, ints
+
+NoisePurpose = Literal["noise", "other noise"]
 
 
 class _Crop(NamedTuple):
@@ -27,10 +30,11 @@ class _Crop(NamedTuple):
 
 
 def draw(run: Run, step: int) -> Batch:
-    """Return this worker's share of the step's global batch of random crops.
+    """Return this worker's share of the step's global batch of random crops, on the CPU.
 
-    All draws are made for the global batch and then sliced. They depend on the seed and the step
-    only, so the numbers do not depend on the number of workers or on the arm of an ablation.
+    All draws are made for the global batch and then sliced, except noise that is made on the
+    device, where it stays. They depend on the seed and the step only, so the numbers do not depend
+    on the number of workers or on the arm of an ablation.
     """
     config, size = run.config, run.data.size
     count, channels = config.train.batch, config.ports.mask
@@ -45,9 +49,13 @@ def draw(run: Run, step: int) -> Batch:
     share = slice(run.context.rank, None, run.context.world)
     indices = range(count)[share]
 
-    def noise(purpose: str) -> Tensor:
+    def noise(purpose: NoisePurpose) -> Tensor:
+        shape = (channels, size, size)
+        if config.train.noise == "device":
+            number, device = get_args(NoisePurpose).index(purpose), run.context.device
+            return philox.normal(config.seed, step, number, indices, shape, device)
         again = generator(config.seed, step, purpose)
-        return torch.randn((count, channels, size, size), generator=again)[share]
+        return torch.randn((count, *shape), generator=again)[share]
 
     batch = Batch(
         *_stacked(run, [crops[i] for i in indices]),

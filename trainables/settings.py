@@ -59,6 +59,9 @@ class Train:
     ``bfloat16`` uses autocast. Weights and optimiser stay in float32."""
     compile: bool = False
     """Whether the network is trained and evaluated with torch.compile."""
+    noise: Literal["host", "device"] = later("host")
+    """Where the Gaussian noise of a training step is drawn: on the ``host``, for the whole batch by
+    every worker, or on the ``device``, by each worker for its share. The draws differ."""
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"steps={self.steps} must not be negative")

@@ -160,7 +160,7 @@ def _estimate(config: Config, workers: int, device: str, *, split: bool) -> Memo
     # The operations of a CPU stand in for those of a GPU where there is none.
     fake_device = best_device() if device == "cuda" else device
     run = Run(config, WorkerContext(device=fake_device), prepared(config))
-    drawn = batches.draw(run, 0)
+    drawn = batches.draw(dataclasses.replace(run, context=WorkerContext()), 0)
     share = -(-config.train.batch // workers)
     with FakeTensorMode(allow_non_fake_inputs=True) as fake, AllocationMeter() as meter:
         with torch.device(fake_device):

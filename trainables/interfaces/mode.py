@@ -43,7 +43,11 @@ class Batch(NamedTuple):
 
     def pinned(self) -> Batch:
         """Return the same batch in memory from which a GPU copies while the host goes on."""
-        return Batch(*(None if x is None else x.pin_memory() for x in self))  # pyright: ignore[reportArgumentType]
+
+        def pin(x: Tensor | None) -> Tensor | None:
+            return x.pin_memory() if x is not None and x.device.type == "cpu" else x
+
+        return Batch(*map(pin, self))  # pyright: ignore[reportArgumentType]
 
     def chunks(self, count: int) -> list[Batch]:
         """Return the batch in at most ``count`` microbatches, in order."""

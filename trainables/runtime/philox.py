@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from trainables.torch_calls import sent
+
 ROUNDS = 10
 FACTORS = 0xD2511F53, 0xCD9E8D57
 KEY_STEPS = 0x9E3779B9, 0xBB67AE85
@@ -53,7 +55,7 @@ def normal(
     """
     count = math.prod(shape)
     block = torch.arange(-(-count // 4), device=device)
-    place = torch.tensor(places, device=device)[:, None]
+    place = sent(torch.tensor(places), torch.device(device))[:, None]
     zero = torch.zeros((len(places), len(block)), dtype=torch.int64, device=device)
     words = philox(
         (zero + block, zero + place, zero + (step & LOW), zero + purpose),
