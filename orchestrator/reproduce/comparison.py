@@ -125,13 +125,17 @@ def _settings(trial: Row) -> dict[str, Any]:
     """Return the settings in a ``trials`` row, by the name that is printed; None: unknown."""
     devices = json.loads(trial["devices"]) if trial["devices"] else [trial["device"]]
     uncommitted = str(trial["code"]).endswith("+")  # the difference to the commit is unknown
+    packages = json.loads(trial["packages"] or "{}")
+    # Some kernels of a GPU add numbers in an order that changes from run to run.
+    on_gpu = {"order of sums on a GPU": None} if "cuda" in packages else {}
     return {
         "code": None if uncommitted else trial["code"],
         "device": None if None in devices else ", ".join(dict.fromkeys(devices)),
         "threads": trial["threads"],
         "workers": trial["world_size"],
         "batch": (trial["outcome"] == "finished" and trial["reason"]) or "as configured",
-        **json.loads(trial["packages"] or "{}"),
+        **packages,
+        **on_gpu,
     }
 
 

@@ -117,6 +117,16 @@ def test_every_setting_that_is_not_the_same_is_named(
     assert named in {s.what for s in comparison.setting_differences({**then, **change}, then)}
 
 
+def test_equal_bits_are_not_expected_of_a_gpu(ledger: Ledger, small: Small) -> None:
+    config = small(model="intensity", mode="feedforward", train={"steps": 0})
+    on_cpu = load_trial(ledger, committed(ledger, config)).trial
+    packages = {**json.loads(on_cpu["packages"]), "cuda": "13.0", "cudnn": "91002"}
+    on_gpu = {**on_cpu, "packages": json.dumps(packages)}
+    assert comparison.setting_differences(on_cpu, on_cpu) == []
+    (named,) = comparison.setting_differences(on_gpu, on_gpu)
+    assert named.what == "order of sums on a GPU"
+
+
 def test_code_that_nobody_committed_is_not_known_to_be_the_same(
     ledger: Ledger, small: Small
 ) -> None:
