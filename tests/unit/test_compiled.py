@@ -19,7 +19,7 @@ from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 
 Small = Callable[..., Config]
-BATCHES = (4, 4, 3, 5, 2, 7, 4, 3)
+BATCHES = (4, 3, 5, 4, 2)
 
 
 def random_network(config: Config) -> Network:

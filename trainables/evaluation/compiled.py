@@ -8,7 +8,6 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor
-from torch._dynamo.exc import TorchDynamoException
 
 from trainables.models import Ensemble, Features, ImagePredictor, Network, Output
 from trainables.run import Run
@@ -53,11 +52,19 @@ class CompiledNetwork(Network):
         if not self._failed:
             try:
                 return call(*inputs)
-            except TorchDynamoException as error:
+            except RuntimeError as error:
+                if not _of_the_compiler(error):
+                    raise
                 self._failed = True
                 name, reason = type(self.network).__name__, " ".join(str(error).split())[:200]
                 warnings.warn(f"{name} is evaluated without torch.compile: {reason}", stacklevel=3)
         return plain(*inputs)
+
+
+def _of_the_compiler(error: RuntimeError) -> bool:
+    from torch._dynamo.exc import TorchDynamoException  # takes a second, and is loaded by now
+
+    return isinstance(error, TorchDynamoException)
 
 
 def _compile(call: Callable[..., Any]) -> Callable[..., Any]:
