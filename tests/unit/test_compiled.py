@@ -47,7 +47,10 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
     return found
 
 
-@pytest.mark.parametrize("model", MODELS)
+SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name != "ensemdiff"]
+
+
+@pytest.mark.parametrize("model", ["ensemdiff", *SLOWER])
 def test_batches_of_many_sizes_need_few_graphs(
     small: Small, model: str, graphs: list[torch.fx.GraphModule]
 ) -> None:
