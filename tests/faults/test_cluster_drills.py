@@ -142,7 +142,7 @@ def test_trials_that_hang(nodes: Nodes, drill: Drills) -> None:
     d.noticed("search 0: failed", "no sign of life for 30 s: killed")
     d.until(trained(EVERY + 10, "two", processes=2))
     d.hit(killer(d.last("two"), signal.SIGSTOP))
-    d.noticed("final 0: failed", " of 2 waited 20 s for rank ")
+    d.noticed("final 0: failed")
     d.completes()
     # An interval of the trial of one worker, and one of each of the two workers of the other.
     d.assert_whole({"search": 1, "final": 1}, redone=3 * EVERY)
