@@ -49,6 +49,9 @@ class Config:
     """The seed of the weights, the batches and the noise. A space sets it for each replicate."""
 
     def __post_init__(self) -> None:
+        if not self.mode.denoises and self.train.noise != "host":
+            # Without effect, so that one meaning has one identity.
+            object.__setattr__(self, "train", replace(self.train, noise="host"))
         require(
             self.task.size % self.model.stride == 0,
             f"task.{self.task.name}.size={self.task.size} must be a multiple of"

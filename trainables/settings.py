@@ -61,7 +61,8 @@ class Train:
     """Whether the network is trained and evaluated with torch.compile."""
     noise: Literal["host", "device"] = later("host")
     """Where the Gaussian noise of a training step is drawn: on the ``host``, for the whole batch by
-    every worker, or on the ``device``, by each worker for its share. The draws differ."""
+    every worker, or on the ``device``, by each worker for its share. The draws differ. Stored as
+    ``host`` in modes without noise, where it has no effect."""
 
     def __post_init__(self) -> None:
         require(self.steps >= 0, f"steps={self.steps} must not be negative")

@@ -150,6 +150,18 @@ def test_the_place_of_the_draws_changes_nothing_else(small: Small) -> None:
         assert value is None or torch.equal(value, device[name])
 
 
+@pytest.mark.parametrize("mode", ["feedforward", "image_only", "deep_ensemble"])
+def test_the_place_of_draws_that_a_mode_does_not_use_is_no_part_of_its_identity(
+    small: Small, mode: str
+) -> None:
+    host, device = (
+        small(mode=mode, probe={"bins": 0}, train={"steps": 2, "batch": 4, "noise": noise})
+        for noise in ("host", "device")
+    )
+    assert device.digest() == host.digest()
+    assert device.training_digests == host.training_digests
+
+
 def test_draws_on_the_host_are_those_of_stored_runs(small: Small) -> None:
     config = small()
     assert small(train={**config.plain()["train"], "noise": "host"}).digest() == config.digest()
