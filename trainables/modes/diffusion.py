@@ -169,7 +169,7 @@ class Diffusion(Mode):
         require(
             self.start != "one_step" or self.target != "eps",
             "start='one_step' estimates x0 from pure noise, which target='eps' does not allow"
-            " (choices of target: x0, v)",
+            " (choices of target: x0, v, flow)",
         )
         require(
             self.start != "feedforward" or self.feedforward_share > 0,
