@@ -39,7 +39,9 @@ def process_group(
 ) -> Generator[None]:
     """Form the process group through a ``torch.distributed.TCPStore`` that rank 0 serves.
 
-    NCCL is given the device of the worker; otherwise it guesses the device from the rank.
+    NCCL is given the device of the worker; otherwise it guesses the device from the rank. Where an
+    operation of NCCL reaches the limit, its watchdog ends the process (torch's default,
+    ``TORCH_NCCL_ASYNC_ERROR_HANDLING=3``), and nothing is raised here.
 
     Raises:
         PeerTimeoutError: a collective operation did not end within ``seconds``.
