@@ -12,8 +12,6 @@ T = TypeVar("T")
 
 FREE_SHARE = 0.5
 """The share of the free memory that a pass may take."""
-
-
 GROWTH = 16
 """A pass takes at most so many times the number that it begins with: fewer keep a GPU busy, and the
 host holds the results."""

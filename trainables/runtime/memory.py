@@ -15,7 +15,6 @@ import torch
 
 T = TypeVar("T")
 
-
 _earlier_peaks: dict[str, int] = {}
 """The peak of each device, in bytes, before it was last measured anew for one piece of work."""
 
