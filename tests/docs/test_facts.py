@@ -13,7 +13,6 @@ from typing import Any, cast
 import pytest
 import yaml
 
-import search_spaces
 from cluster import Remote
 from cluster.aws import Aws
 from cluster.gcp import Gcp
@@ -144,18 +143,6 @@ def test_the_numbers_of_parameters_are_counted() -> None:
     networks = {name: cast("Model", parse_part("models", name)) for name in names("models")}
     counted = {name: published_parameters(model) for name, model in networks.items()}
     assert shown == {name: count for name, count in counted.items() if count is not None}
-
-
-def test_the_table_of_the_readme_is_that_of_the_quickstart_page() -> None:
-    _, space = search_spaces.load("quickstart")
-    tasks = space.config["task"].values
-    arms = {arm.replace("_", " ") for arm in space.arms}
-    short, whole = (
-        {tuple(row[:4]) for row in table_rows(read(page)) if row[0] in tasks and row[1] in arms}
-        for page in ("README.md", "docs/quickstart.md")
-    )
-    assert {row[0] for row in short} == set(tasks)
-    assert short < whole
 
 
 def test_make_demo_runs_the_commands_of_the_quickstart_page() -> None:
