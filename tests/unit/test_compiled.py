@@ -47,7 +47,11 @@ def graphs(monkeypatch: pytest.MonkeyPatch) -> list[torch.fx.GraphModule]:
     return found
 
 
-SLOWER = [pytest.param(name, marks=pytest.mark.slow) for name in MODELS if name != "ensemdiff"]
+SLOWER = [
+    pytest.param(name, marks=[pytest.mark.slow, pytest.mark.cluster])
+    for name in MODELS
+    if name != "ensemdiff"
+]
 
 
 @pytest.mark.parametrize("model", ["ensemdiff", *SLOWER])
