@@ -34,7 +34,7 @@ def worker(rank: int, world: int, port: int, folder: str) -> None:
     except RuntimeError as error:
         (place / f"new{rank}").write_text(f"{type(error).__name__}: {error}", encoding="utf-8")
         (place / f"new{rank}").rename(place / f"error{rank}")
-        time.sleep(4 * SECONDS)  # so that rank 0 still serves the store
+        signal.pause()  # until it is killed, so that rank 0 still serves the store
 
 
 def wait_for(paths: list[Path], seconds: float = 60.0) -> None:
@@ -50,15 +50,13 @@ def test_one_line_names_the_worker_that_hangs(world: int, stopped: int, tmp_path
     with socket.create_server(("127.0.0.1", 0)) as server:
         port = server.getsockname()[1]
     group: Any = multiprocessing.spawn(
-        worker, (world, port, str(tmp_path)), nprocs=world, join=False
+        worker, (world, port, str(tmp_path)), nprocs=world, join=False, daemon=True
     )
     try:
         wait_for([tmp_path / f"running{rank}" for rank in range(world)])
         os.kill(group.pids()[stopped], signal.SIGSTOP)
-        began = time.monotonic()
         waiting = [rank for rank in range(world) if rank != stopped]
         wait_for([tmp_path / f"error{rank}" for rank in waiting])
-        assert time.monotonic() - began < 5 * SECONDS
         lines = [(tmp_path / f"error{rank}").read_text(encoding="utf-8") for rank in waiting]
     finally:
         for process in group.processes:
