@@ -12,6 +12,7 @@ from pathlib import Path
 
 import pytest
 
+from orchestrator.formatting import plural
 from orchestrator.ledger.commits import Record
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.storage.object_store import Store
@@ -84,7 +85,7 @@ def assert_only_whole_attempts_count(
 
     orphans = uncommitted(store)
     assert orphans
-    what = f"{attempts(orphans)} attempts without a commit record: killed before it, or second"
+    what = f"{plural(attempts(orphans), 'attempt')} without a commit record: killed before it, or second"
     assert found(store) == [("note", "trials/", what)]
     checked = inline("--store", store.url, "tables", "check", "--json")
     assert checked.returncode == 0, checked.stderr
