@@ -24,14 +24,21 @@ from search_spaces import Each, Space
 
 UNET = {"channels": 8, "multipliers": [1, 2, 2, 4], "blocks": 1, "attention": []}
 DENSE = {"dense_blocks": 1, "dense_features": 8, "dense_growth": 4}
+MODES = {
+    "feedforward": {"mode": {"feedforward": {}}},
+    "views": {"mode": {"feedforward": {"members": 8}}},
+    "diffusion": {
+        "mode": {"diffusion": {"sampler": {"ddim": {"steps": 5}}, "members": 4}},
+        "probe": {"bins": 8, "draws": 1},
+    },
+}
+SEGDIFF = {"model": {"segdiff": {**UNET, **DENSE}}, "train.steps": 4000}
 
 SPACE = Space(
     question="What of the source study's claims holds on MoNuSeg, with small networks?",
     config={
         "task": {"monuseg": {"at": "monuseg", "size": 64, "longest": 256}},
-        "model": Each(
-            {"ensemdiff": UNET}, {"segdiff": {**UNET, **DENSE}}, {"medsegdiff_new": UNET}
-        ),
+        "model": Each({"ensemdiff": UNET}, {"medsegdiff_new": UNET}),
         "train": {
             "steps": 2000,
             "batch": 4,
@@ -48,12 +55,8 @@ SPACE = Space(
             "mode": {"feedforward": {}},
             "train.steps": 0,
         },
-        "feedforward": {"mode": {"feedforward": {}}},
-        "views": {"mode": {"feedforward": {"members": 8}}},
-        "diffusion": {
-            "mode": {"diffusion": {"sampler": {"ddim": {"steps": 5}}, "members": 4}},
-            "probe": {"bins": 8, "draws": 1},
-        },
+        **MODES,
+        **{f"segdiff_{name}": {**arm, **SEGDIFF} for name, arm in MODES.items()},
         "segformer": {
             "model": {"segformer": {}},
             "mode": {"feedforward": {}},

@@ -3,8 +3,9 @@
 A directory ``NAME/`` holds ``published.json``, which is written last, ``declarations.parquet``, one
 Parquet file per result table, and ``space.py`` where the space was given. It has no pixels, no
 logs, no weights, no host names, no directories and no messages of failed trials; ``space.py`` is
-published as it is. Probabilities are kept in :data:`COARSE` fine bins at a time, which leaves the
-calibration errors of 10, 15 and 20 equal bins as they are, with sums of ten digits.
+published as it is. Of validation cases it has the counts and no histograms. Probabilities are kept
+in :data:`COARSE` fine bins at a time, which leaves the calibration errors of 10, 15 and 20 equal
+bins as they are, with sums of six digits.
 
 Readers open it as a store: the rows are committed to a store in the cache, once per content, and
 read from there. That store takes no results.
@@ -52,8 +53,10 @@ COARSE = 20
 HIDDEN = ("host", "weights")
 """Columns of ``trials`` that are empty in a published study."""
 SUMS = ("count", "p_sum", "y_sum", "square_sum", "nll_sum")
-ROUNDED_BITS = 16
-"""The last bits of a sum's mantissa are noise, which does not compress: 36 of 52 bits are kept."""
+HISTOGRAMS = ("calibration", "surfaces")
+"""Tables of which only the rows of test cases are published."""
+ROUNDED_BITS = 32
+"""The last bits of a sum's mantissa are noise, which does not compress: 20 of 52 bits are kept."""
 
 
 @dataclass(frozen=True)
@@ -155,6 +158,8 @@ def _scrubbed(name: str, table: pa.Table) -> pa.Table:
             **{hidden: [None] * table.num_rows for hidden in HIDDEN},
         }
         return pa.table(columns, schema=SCHEMAS[name])
+    if name in HISTOGRAMS:
+        table = table.filter(pc.field("split") == "test")
     return _coarse(table) if name == "calibration" else table
 
 

@@ -20,22 +20,12 @@ from search_spaces import Search
 from tests.conftest import ROOT, SMALL
 from tests.faults.conftest import Drills
 from tests.faults.drill import Drill, checkpoint_beside, commits, paced, trained, trial
+from tests.faults.processes import assert_end, children, descendants
 from tests.faults.space_faults import SPACE
 from trainables.checkpoint import Checkpoint
 
 pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
 WHOLE = {"search": 4, "final": 4}
-
-
-def children(pid: int) -> list[int]:
-    """The processes that any thread of a process started."""
-    lists = Path(f"/proc/{pid}/task").glob("*/children")
-    return [int(child) for path in lists for child in path.read_text().split()]
-
-
-def descendants(pid: int) -> list[int]:
-    """The children of a process, their children, and so on."""
-    return [d for child in children(pid) for d in (child, *descendants(child))]
 
 
 def command(pid: int) -> str:
@@ -44,15 +34,6 @@ def command(pid: int) -> str:
         return Path(f"/proc/{pid}/cmdline").read_text().replace("\0", " ")
     except OSError:
         return ""
-
-
-def assert_end(processes: list[int], patience: float = 20) -> None:
-    """All of some processes end by themselves."""
-    assert processes
-    deadline = time.monotonic() + patience
-    while left := [pid for pid in processes if Path(f"/proc/{pid}").exists()]:
-        assert time.monotonic() < deadline, f"still running: {left}"
-        time.sleep(0.1)
 
 
 def test_a_driver_killed_and_terminated_on_s3_completes_with_nothing_twice_and_no_secret(
