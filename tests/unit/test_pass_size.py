@@ -19,6 +19,7 @@ from trainables.run import Run
 from trainables.runtime.memory import (
     DeviceUse,
     is_out_of_memory,
+    limit_memory,
     peak_device,
     reset_peak_memory,
 )
@@ -124,15 +125,18 @@ class Device:
 
     def __init__(self, total: int, held: int, per_image: int) -> None:
         self.total, self.held, self.per_image = total, held, per_image
-        self.peak, self.passes = held, list[int]()
+        self.peak, self.passes, self.share = held, list[int](), 1.0
 
     def predict(self, part: slice) -> range:
         images = part.stop - part.start
         self.passes.append(images)
-        if self.held + images * self.per_image > self.total:
+        if self.held + images * self.per_image > self.share * self.total:
             raise torch.OutOfMemoryError("CUDA out of memory")
         self.peak = max(self.peak, self.held + images * self.per_image)
         return range(part.start, part.stop)
+
+    def limit(self, share: float, _: object) -> None:
+        self.share = share
 
     def forget_peak(self, _: object) -> None:
         self.peak = self.held
@@ -150,6 +154,7 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Device]:
             "memory_reserved": lambda _: gpu.held,
             "max_memory_allocated": lambda _: gpu.peak,
             "mem_get_info": lambda _: (gpu.total - gpu.held, gpu.total),
+            "set_per_process_memory_fraction": gpu.limit,
         }.items():
             monkeypatch.setattr(torch.cuda, name, call)
         reset_peak_memory("cuda")
@@ -175,6 +180,17 @@ def test_a_pass_on_a_gpu_grows_once_to_half_of_what_is_free(
     size = PassSize(4, 100, WorkerContext(device="cuda", gpu_share=share))
     assert [i for part in size.passes(100, gpu.predict) for i in part] == list(range(100))
     assert gpu.passes == passes
+
+
+def test_a_trial_that_shares_a_gpu_splits_its_passes_and_takes_nothing_of_other_trials(
+    device: Callable[..., Device],
+) -> None:
+    gpu = device(1_000, held=200, per_image=100)
+    limit_memory("cuda", 0.5)
+    size = PassSize(4, 100, WorkerContext(device="cuda", gpu_share=0.5))
+    assert [i for part in size.passes(10, gpu.predict) for i in part] == list(range(10))
+    assert gpu.passes == [4, 2, 2, 2, 2, 2]
+    assert gpu.peak <= 500
 
 
 def test_the_peak_of_a_trial_is_that_of_its_largest_work(device: Callable[..., Device]) -> None:

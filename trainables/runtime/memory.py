@@ -28,6 +28,17 @@ def reset_peak_memory(device: str) -> None:
         Path("/proc/self/clear_refs").write_text("5", encoding="ascii")
 
 
+def limit_memory(device: str, share: float) -> None:
+    """Let the process allocate no more than its share of a GPU, so that trials beside it keep
+    theirs; return what earlier trials of the process left in the allocator's cache.
+
+    A larger allocation raises ``torch.OutOfMemoryError``. The context of CUDA is not counted.
+    """
+    if device != "cpu":
+        release_memory()
+        torch.cuda.set_per_process_memory_fraction(share, device)
+
+
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed, on a GPU or on the host."""
     on_host = isinstance(error, RuntimeError) and "can't allocate memory" in str(error)

@@ -18,7 +18,7 @@ from trainables.part import without_home
 from trainables.rows import Environment, StepRow
 from trainables.runtime.environment import environment_of
 from trainables.runtime.heartbeat import Heartbeat
-from trainables.runtime.memory import reset_peak_memory
+from trainables.runtime.memory import limit_memory, reset_peak_memory
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import DivergedError, Outcome, Tables
 from trainables.training.checkpoint_writer import CheckpointWriter
@@ -62,6 +62,7 @@ def attempt(
     digest = digest or config.digest()
     history: list[StepRow] = []
     environment = environment_of(context, config.model.package)
+    limit_memory(context.device, context.gpu_share)
     reset_peak_memory(context.device)
     leads = context.rank == 0
     try:
