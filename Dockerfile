@@ -13,6 +13,8 @@ COPY orchestrator orchestrator
 COPY trainables trainables
 COPY search_spaces search_spaces
 COPY cluster cluster
+# orchestrator/views/views.md is a link to it.
+COPY docs/views.md docs/views.md
 RUN python3 -m venv .venv \
   && .venv/bin/pip install --quiet --no-cache-dir --constraint constraints.txt .
 

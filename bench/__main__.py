@@ -1,4 +1,4 @@
-"""Benchmarks, each of which compares two implementations in one run and prints a ratio.
+"""Benchmarks, most of which compare two implementations in one run and print a ratio.
 
 ``python -m bench`` runs all; ``python -m bench NAME`` runs one, with its options after it.
 """

@@ -1,4 +1,6 @@
-"""The training engine on one GPU, in at most eight minutes: a table for ``docs/performance.md``.
+"""The training engine on one GPU: a table for ``docs/performance.md``.
+
+No measurement begins after eight minutes.
 
 ``python -m bench gpu`` measures on the first GPU and writes the table; where there is none it says
 so. ``python -m bench gpu --device=cpu --quick`` runs each section at a tiny size and

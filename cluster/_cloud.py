@@ -39,7 +39,7 @@ class Cloud(Remote, abc.ABC):
     worker: str = ""
     """The workers' machine type (default: that of the kind of cloud)."""
     image: str = ""
-    """The machine image of all nodes (default: Ray's choice)."""
+    """The machine image of all nodes (default: that of the kind of cloud)."""
     disk: int = 200
     """GiB of disk per node."""
 

@@ -92,8 +92,9 @@ class Search:
 class Budget:
     """The budget of a study. Once a limit is reached, no trial is started; running trials end.
 
-    Trials, device-hours and money count the committed trials that the study itself trained, so
-    they hold over restarts; ``hours`` are the hours of one sweep.
+    Trials, device-hours and money count the trials that the study itself trained: committed ones,
+    which holds over restarts, and running ones by their time so far. ``hours`` are the hours of one
+    sweep.
     """
 
     trials: int | None = None

@@ -1,1 +1,1 @@
-"""One run: a Config in, Records out. Needs torch, and Ray only in ``trainables.worker``."""
+"""One run: a Config in, rows out. Needs torch, and Ray only in ``trainables.worker``."""

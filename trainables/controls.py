@@ -11,7 +11,6 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-ImageControl = Literal["shuffled_image", "dropped_image"]
 MaskControl = Literal["random_mask", "shuffled_mask"]
 Control = Literal["none", "shuffled_image", "dropped_image", "random_mask", "shuffled_mask"]
 MASK: tuple[MaskControl, ...] = ("random_mask", "shuffled_mask")

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple
 from trainables import part
 from trainables.config import Config
 from trainables.info_noise import InfoNoise
-from trainables.part import Part, plain
+from trainables.part import Location, Part, plain
 from trainables.settings import Evaluation, Probe, Train
 
 SETTINGS: dict[str, type] = {
@@ -42,7 +42,7 @@ class FieldDoc(NamedTuple):
     default: str
     """JSON-like text; empty where a value must be given."""
     decides: str
-    """``training`` if the field decides the weights, ``reading`` if only how they are read."""
+    """``training`` if it decides the weights, ``reading`` if their use; empty: neither."""
     meaning: str
 
 
@@ -79,9 +79,19 @@ def _rows(of: str, cls: type) -> Iterator[FieldDoc]:
     of_reading = block is not None and "reading" in block.metadata
     for field in dataclasses.fields(typing.cast("Any", cls)):
         if field.init:
-            decides = "reading" if of_reading or "reading" in field.metadata else "training"
+            decides = _decides(of, field, hints[field.name], of_reading)
             text = meanings.get(field.name, "")
             yield FieldDoc(of, field.name, _type(hints[field.name]), _default(field), decides, text)
+
+
+def _decides(of: str, field: dataclasses.Field[Any], hint: Any, of_reading: bool) -> str:
+    """Return what a field decides: the training, the reading of its weights, or neither."""
+    kind = of.partition("/")[0]
+    if kind == "metrics" or hint is Location:
+        return ""
+    read = of_reading or kind == "samplers" or "reading" in field.metadata
+    read = read or (of, field.name) == ("modes/deep_ensemble", "networks")
+    return "reading" if read else "training"
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

@@ -11,8 +11,8 @@ def add_configs(at: Parsers) -> None:
         "kind",
         nargs="?",
         metavar="KIND",
-        help="datasets, models, modes, schedules, samplers, metrics, fields, spaces, clusters,"
-        " analyses, views or studies (default: the kinds)",
+        help="datasets, models, modes, schedules, encodings, weights, losses, samplers, metrics,"
+        " fields, spaces, clusters, analyses, views or studies (default: the kinds)",
     )
     at["ls"].add_argument(
         "part",

@@ -24,7 +24,9 @@ def main(options: Namespace) -> int:
     if options.format == "published":
         return _publish(options)
     if options.study is not None:
-        raise ValueError("export --as NAME names the study of a space, which --format optuna takes")
+        raise ValueError(
+            "export --as NAME names the study of a space, which --format optuna and published take"
+        )
     files, rows = export_tables(catalog_of(options), options.output)
     say(f"{plural(rows, 'row')} in {plural(files, 'file')} below {options.output}")
     return 0

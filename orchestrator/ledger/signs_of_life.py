@@ -10,8 +10,8 @@ import time
 from dataclasses import dataclass
 
 LONGEST_GAP = 10.0
-"""Seconds between two looks that count at most: who looks may have slept, and while a store is away
-nobody can write to it."""
+"""The longest time between two looks that counts as watched, in seconds: the process may have been
+suspended in between, or the store unreachable."""
 
 
 def now() -> float:

@@ -7,10 +7,9 @@ two processes that train the same at once, the first one's weights count.
 
 from __future__ import annotations
 
-import json
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
 from orchestrator.storage.object_store import Store
 
@@ -132,9 +131,3 @@ def record_key(training: str) -> str:
 def weights_key(training: str, sha256: str) -> str:
     """Return where weights are stored."""
     return f"{PREFIX}{training}/{sha256}.safetensors"
-
-
-def size_of(header: bytes) -> int:
-    """Return the bytes of the weights that a record describes."""
-    content: dict[str, Any] = json.loads(header)
-    return int(content.get("size", 0))

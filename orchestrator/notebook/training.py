@@ -73,7 +73,10 @@ class TrainingResult:
 
     @property
     def score(self) -> float | None:
-        """The best validation Dice; None without a validation."""
+        """The validation Dice under the config's own reading; None without a validation.
+
+        Of an unfinished training it is the best one.
+        """
         return self.trial["score"]
 
     @property

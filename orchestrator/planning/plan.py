@@ -16,7 +16,7 @@ from orchestrator.planning.cells import Cell
 from orchestrator.planning.objectives import Objectives
 from orchestrator.planning.resources import workers_of
 from orchestrator.planning.selection import Standing
-from orchestrator.planning.trainings import networks_to_train, readable
+from orchestrator.planning.trainings import readable
 from orchestrator.planning.validation import check
 from search_spaces import Search, Space
 from search_spaces._parameters import Values
@@ -106,12 +106,6 @@ class Plan:
     def keeps(self) -> bool:
         """Whether the study's trials keep their weights."""
         return self.space.keep != "none"
-
-    @property
-    def trainings_left(self) -> int:
-        """The number of networks that pending trials will train."""
-        left = networks_to_train(self.pending, self.kept, keeps=self.keeps)
-        return sum(networks for _, networks in left)
 
     @property
     def complete(self) -> bool:

@@ -17,7 +17,10 @@ from cluster.slurm import Slurm
 from orchestrator.provenance import PACKAGES, ROOT, SENT, code_version
 from trainables import user_files
 
-DATA_FILES = {"orchestrator": ["report/*.j2", "report/page.*"], "trainables": ["datasets/*.csv"]}
+DATA_FILES = {
+    "orchestrator": ["report/*.j2", "report/page.*", "serving/live.*", "views/views.md"],
+    "trainables": ["datasets/*.csv"],
+}
 """Files of the packages other than Python modules, by package."""
 PROJECT_FILES = ("pyproject.toml", "README.md", "constraints.txt")
 MAX_BYTES = 8 * 2**20

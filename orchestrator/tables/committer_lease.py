@@ -89,7 +89,7 @@ def committer(store: Store) -> Generator[Callable[[], None]]:
 
 
 def _wait_until_free(store: Store) -> None:
-    """Return when nobody holds the lease; raise :class:`BusyError` if somebody does."""
+    """Return once the lease is free or has lapsed; raise :class:`BusyError` if it is renewed."""
     first, seen = CommitterLease.read(store), SignOfLife()
     held = first
     while held is not None and not held.process.dead():

@@ -70,7 +70,7 @@ def append(store: Store, name: str, batch: Batch, rows: Rows) -> None:
 
     Raises:
         ConflictError: another committer changed the table at the same time.
-        DamagedError: the table lacks an earlier batch, which nobody would miss afterwards.
+        DamagedError: the table lacks an earlier batch; appending this one would hide that.
     """
     version = delta_log.load(store, name)
     if version is not None and version.batch >= batch.number:

@@ -56,7 +56,10 @@ def collect(ledger: Ledger, keep: timedelta, *, dry_run: bool = False) -> list[G
 
 
 def garbage(ledger: Ledger, keep: timedelta) -> Iterator[Garbage]:
-    """Yield everything that may be deleted; checkpoints and replaced files stay for ``keep``.
+    """Yield everything that may be deleted.
+
+    Replaced files, weights that no study needs, and checkpoints of runs that no study wants stay
+    for ``keep``.
 
     Raises:
         DamagedError: the needs of the commit records are unknown, because there are none, or a

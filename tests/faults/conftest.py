@@ -75,7 +75,7 @@ def lasting() -> Iterator[Nodes]:
 
 @pytest.fixture
 def nodes(lasting: Nodes) -> Iterator[Nodes]:
-    """It with two nodes of one CPU; after the drill, nothing of any job is left on it."""
+    """The lasting cluster with two nodes of one CPU; a drill leaves no resource of a job on it."""
     lasting.restore(2)
     yield lasting
     lasting.wait_until_free()

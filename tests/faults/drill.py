@@ -35,7 +35,7 @@ class Step(NamedTuple):
     pid: int
     trial: str
     cases: str
-    """What tells it from every other step of the trial, and from other workers' shares of it."""
+    """Identifies the step within the trial, and the worker's share of it."""
 
 
 @dataclass
@@ -183,7 +183,7 @@ class Drill:
         return found
 
     def wait_for_status(self, patience: float = 60, **expected: int) -> None:
-        """Until status says so, soon after a strike: nobody has to clear a flag."""
+        """Wait until `segprint status` shows these counts."""
         deadline = time.monotonic() + patience
         while any((status := self.status())[k] != n for k, n in expected.items()):
             assert time.monotonic() < deadline, f"{status}, not {expected}"
@@ -261,7 +261,7 @@ def commits(count: int) -> Moment:
 
 
 def checkpoint_beside(count: int) -> Moment:
-    """When a trial has a checkpoint while so many are committed: somebody is in the middle."""
+    """When a trial has a checkpoint and so many trials are committed."""
     return lambda drill: commits(count)(drill) and bool(drill.ledger.store.list("checkpoints/"))
 
 

@@ -28,7 +28,7 @@ CASES = 2
 
 
 class Hand:
-    """A process of its own; ``work`` gets ``tell``, which sends a value here, and the arguments."""
+    """A child process that runs ``work``; its first argument ``tell`` sends a value to the test."""
 
     def __init__(self, work: Callable[..., None], *args: Any) -> None:
         self._heard, tells = FORKS.Pipe(duplex=False)
@@ -52,12 +52,12 @@ class Hand:
         return True
 
     def next(self, patience: float = 60) -> Any:
-        """What it says next."""
+        """Return the next value that the process sends."""
         assert self._heard.poll(patience), "it says nothing"
         return self._heard.recv()
 
     def told(self) -> list[Any]:
-        """What it has said by now."""
+        """Return the values that it has sent so far."""
         said: list[Any] = []
         with contextlib.suppress(EOFError):  # its end
             while self._heard.poll():
@@ -65,7 +65,7 @@ class Hand:
         return said
 
     def rest(self, patience: float = 120) -> list[Any]:
-        """What it says until its end, which comes."""
+        """Return the values that it sends until it ends."""
         said: list[Any] = []
         with contextlib.suppress(EOFError):
             while True:
@@ -74,7 +74,7 @@ class Hand:
         return said
 
     def done(self, patience: float = 120) -> list[Any]:
-        """The same of one that nobody struck: it must not fail."""
+        """Return :meth:`rest` of a process that was not killed; its exit code must be 0."""
         said = self.rest(patience)
         assert self.process.exitcode == 0, said
         return said

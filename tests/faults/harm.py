@@ -1,4 +1,4 @@
-"""What disks and people do to a store: bits flipped, ends cut off, objects gone."""
+"""Damage to a store: flipped bits, truncated objects, lost objects."""
 
 from __future__ import annotations
 

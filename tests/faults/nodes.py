@@ -58,7 +58,7 @@ class Nodes:
             self.add()
 
     def ask(self, *words: str | int) -> Any:
-        """Have something done; what came of it."""
+        """Send a command to the process that holds the nodes; return its answer."""
         assert self._process.stdin
         assert self._process.stdout
         self._process.stdin.write(" ".join(map(str, words)) + "\n")
@@ -123,7 +123,7 @@ def parent(pid: int) -> int:
 
 
 def hold() -> None:
-    """Obey until the standard input ends."""
+    """Execute the commands on the standard input until it ends."""
     from ray.cluster_utils import Cluster
 
     answers, sys.stdout = sys.stdout, sys.stderr  # Ray prints

@@ -1,7 +1,7 @@
 """A model for drills: every training step takes a known time and leaves a line in a log.
 
-A space names it by path, so it lies beside the study as a user's own file does, and the log
-(``steps.log``, beside it too) tells who trained what: the only honest count of steps done again.
+A space names it by path, so it lies beside the study as a user's own file does. The log
+``steps.log`` beside it shows which process made each step, so that repeated steps can be counted.
 """
 
 from __future__ import annotations

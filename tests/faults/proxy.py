@@ -115,7 +115,7 @@ class Proxy:
         return fault
 
     def heal(self) -> None:
-        """No faults, no latency, conditions heeded, alive."""
+        """Remove all faults and the latency, heed conditions, and accept connections."""
         self._faults, self.latency, self.ignores_conditions, self.dead = [], 0.0, False, False
 
     async def _turn(self) -> None:

@@ -85,7 +85,8 @@ def assert_only_whole_attempts_count(
 
     orphans = uncommitted(store)
     assert orphans
-    what = f"{plural(attempts(orphans), 'attempt')} without a commit record: killed before it, or second"
+    count = plural(attempts(orphans), "attempt")
+    what = f"{count} without a commit record: killed before it, or second"
     assert found(store) == [("note", "trials/", what)]
     checked = inline("--store", store.url, "tables", "check", "--json")
     assert checked.returncode == 0, checked.stderr

@@ -8,6 +8,7 @@ import re
 import stat
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from cluster.gcp import Gcp
 from cluster.kuberay import Kuberay
 from cluster.slurm import Slurm
 from orchestrator.remote.launcher import launch
-from orchestrator.remote.package import stage
-from tests.conftest import SMALL, Segprint
+from orchestrator.remote.package import DATA_FILES, stage
+from tests.conftest import ROOT, SMALL, Segprint
 from tests.spaces import SCHEDULE
 
 SECRET = "planted-secret-of-the-store"
@@ -284,12 +285,18 @@ def test_files_that_cannot_be_sent_are_refused_with_one_line(
 # -- the source -----------------------------------------------------------------------------------
 
 
+def test_the_copy_of_the_source_has_the_files_of_the_wheel() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    assert project["tool"]["setuptools"]["package-data"] == DATA_FILES
+    assert all(any((ROOT / p).glob(at)) for p, each in DATA_FILES.items() for at in each)
+
+
 def test_the_copy_of_the_source_runs_and_holds_nothing_else(tmp_path: Path) -> None:
     folder = tmp_path / "source"
     stage(JOB, folder)
     files = [path for path in folder.rglob("*") if path.is_file()]
     assert {path.suffix for path in files} == {
-        *{".py", ".csv", ".css", ".js", ".j2", ".toml", ".md", ".txt"},
+        *{".py", ".csv", ".css", ".html", ".js", ".j2", ".toml", ".md", ".txt"},
         "",
     }
     assert not {"tests", ".venv", ".git", "results", "__pycache__"} & {

@@ -68,3 +68,6 @@ def test_only_what_is_copied_reaches_the_build() -> None:
     }
     assert allowed == copied
     assert allowed >= set(PACKAGES)
+    links = (path for package in PACKAGES for path in (ROOT / package).rglob("*"))
+    targets = {str(p.resolve().relative_to(ROOT)) for p in links if p.is_symlink()}
+    assert targets <= allowed, "a package has a link to a file that the image lacks"

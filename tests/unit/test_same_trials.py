@@ -11,6 +11,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.cost import Estimator, TrialKey, remaining
 from orchestrator.planning.plan import make_plan
 from orchestrator.planning.same_trials import same_trials
+from orchestrator.planning.trainings import networks_to_train
 from orchestrator.sweep.progress import ProgressDisplay
 from search_spaces import Choice, Search, Space
 from tests.conftest import SMALL
@@ -37,7 +38,8 @@ def test_trials_of_one_config_cost_one_trial(ledger: Ledger) -> None:
         costs = {cell: left[TrialKey(cell, "final", 0)] for cell in ("a", "b", "c")}
         assert costs["a"].cost.device_seconds > 0 == costs["b"].cost.device_seconds
         assert [costs[cell].networks for cell in ("a", "b", "c")] == [1, 0, 1]
-        assert plan.trainings_left == 2
+        networks = networks_to_train(plan.pending, plan.kept, keeps=plan.keeps)
+        assert sum(n for _, n in networks) == 2
 
 
 def test_the_best_search_trial_is_a_final_trial_unless_it_was_made_cheaper(ledger: Ledger) -> None:

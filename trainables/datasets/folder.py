@@ -22,8 +22,8 @@ from trainables.part_fields import later
 class Folder(Located):
     """``images/`` and ``masks/``, paired by stem; PNG, JPEG, TIFF or BMP of 8 or 16 bit.
 
-    Other layouts that are read are those of :func:`trainables.decoding.layout.paired`. Splits come
-    from ``split.csv`` (``name``, and ``split`` or ``patient`` or both), or from folders around
+    Other layouts that are read are those of :func:`trainables.decoding.matching.paired`. Splits
+    come from ``split.csv`` (``name``, and ``split`` or ``patient`` or both), or from folders around
     ``images`` and ``masks`` (``train/images``). What is missing is cut off by the patients' names,
     a fifth each; without patients every image stands for itself.
     """

@@ -63,7 +63,7 @@ class NIfTI(Located):
     axis: int = 2
     """The axis that slices are perpendicular to."""
     every: int = 1
-    """Take one slice of so many."""
+    """Only every n-th slice is used."""
     empty: bool = True
     """Keep slices without any foreground."""
     window_low: float | None = None

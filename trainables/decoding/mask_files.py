@@ -131,10 +131,10 @@ def _cut(values: Array, white: int) -> _Read | None:
 
 
 def _lossy(stored: Stored, legend: Legend) -> _Read:
-    """A lossy file of two legend, cut in the middle.
+    """A lossy file of two classes, cut in the middle.
 
     Raises:
-        ValueError: there are more legend, or the file is not black and white.
+        ValueError: there are more classes, or the file is not black and white.
     """
     if not legend.two:
         count = len(legend.classes)

@@ -1,4 +1,4 @@
-"""The peak memory of a process, on the host and on its device."""
+"""The memory of a process on the host and on its device: peaks and limits."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import torch
 T = TypeVar("T")
 
 _earlier_peaks: dict[str, int] = {}
-"""The peak of each device, in bytes, before it was last measured anew for one piece of work."""
+"""The largest peak of each device before :func:`measured` reset it, in bytes."""
 
 
 def reset_peak_memory(device: str) -> None:
@@ -29,14 +29,15 @@ def reset_peak_memory(device: str) -> None:
 
 
 def limit_memory(device: str, share: float) -> None:
-    """Let the process allocate no more than its share of a GPU, so that trials beside it keep
-    theirs; return what earlier trials of the process left in the allocator's cache.
+    """Limit the process to its share of a GPU, and release what earlier trials left in the cache.
 
     A larger allocation raises ``torch.OutOfMemoryError``. The context of CUDA is not counted.
     """
     if device != "cpu":
         release_memory()
-        torch.cuda.set_per_process_memory_fraction(share, device)
+        index = torch.device(device).index  # torch takes no device without one
+        index = torch.cuda.current_device() if index is None else index
+        torch.cuda.set_per_process_memory_fraction(share, index)
 
 
 def is_out_of_memory(error: BaseException) -> bool:

@@ -22,7 +22,6 @@ from trainables.trainer import Trainer, TrainingRecord
 from trainables.training.trained import weights_hash
 
 T = TypeVar("T")
-COUNTS = ("tp", "fp", "fn", "tn")
 
 
 @dataclass(frozen=True)
@@ -92,7 +91,8 @@ def _score_as_read(trainer: Trainer, cases: Sequence[CaseRow]) -> None:
     """
     read = [row for row in cases if (row["split"], row["reading"]) == ("val", "sample")]
     dice = [
-        float(Dice().value({name: np.array(row[name], float) for name in COUNTS})) for row in read
+        float(Dice().value({name: np.array(row[name], float) for name in evaluate.COUNTS}))
+        for row in read
     ]
     trainer.record.best_score = float(torch.tensor(dice, dtype=torch.float64).sum()) / len(dice)
     if trainer.networks > 1:
