@@ -88,7 +88,7 @@ def _placed(group: TaskGroup) -> tuple[Array, list[int]]:
     for p, (i, k) in zip(group.p_holm, group.pairs, strict=True):
         distance = wasserstein(curves[i], curves[k], group.step)
         distances[i, k] = distances[k, i] = np.nan_to_num(distance)
-        separate[i, k] = separate[k, i] = p < ALPHA
+        separate[i, k] = separate[k, i] = p <= ALPHA
     return embedded(distances), clustered(distances, separate)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from itertools import product
 from typing import TYPE_CHECKING, Any
 
@@ -44,11 +45,11 @@ def rows(tables: Catalog) -> pa.Table:
     """
     costs = {(r["study"], r["cell"]): _costs(r) for r in tables["leaderboard"].to_pylist()}
     held_out = HeldOut(tables, load_metrics(METRICS, tables.metrics))
-    pairs = paired.Pairs(held_out)
+    twins = [(one, other) for one, other in product(held_out.cells, repeat=2) if _twins(one, other)]
+    families = Counter((one.study, one.task) for one, _ in twins)
+    pairs = paired.Pairs(held_out, max(families.values(), default=1))
     found: list[dict[str, Any]] = []
-    for one, other in product(held_out.cells, repeat=2):
-        if not _twins(one, other):
-            continue
+    for one, other in twins:
         key = {"study": one.study, "task": one.task, "model": one.model}
         key |= {"cell": one.cell, "against": other.cell}
         ours, theirs = costs[one.key], costs[other.key]

@@ -49,7 +49,8 @@ def main(options: Namespace) -> int:
         compared, family = _with_other(one, other, options), ("metric",)
     _name_shared_trials(compared)
     cells = [cell for pair in compared for cell in pair]
-    pairs = paired.Pairs(HeldOut(tables, load_metrics(None, tables.metrics), cells))
+    held_out = HeldOut(tables, load_metrics(None, tables.metrics), cells)
+    pairs = paired.Pairs(held_out, family=max(1, len(compared)))
     found = [
         {"task": left.task, "one": _label(left), "other": _label(right), **pair.columns}
         for left, right in compared

@@ -151,7 +151,7 @@ def _little_use(
         LITTLE + difference.value,
         LITTLE,
         difference,
-        _two_sided(p, false, len(left)),
+        _two_sided(p, false, least_p(len(left))),
         len(left),
         f"t {probe.low[k]:.2f} to {probe.high[k]:.2f}",
     )
@@ -189,15 +189,16 @@ def not_monotone(probe: ProbeCurves) -> Finding:
         estimate.value,
         0.0,
         estimate,
-        _two_sided(true, false, len(means)),
+        # The flip of all signs turns a fall into a rise, so each has a p-value of 2 · 2⁻ⁿ at least.
+        _two_sided(true, false, 2 * least_p(len(means))),
         len(means),
         where,
     )
 
 
-def _two_sided(true: float, false: float, units: int) -> TestResult:
+def _two_sided(true: float, false: float, least: float) -> TestResult:
     """The two-sided test, from the one-sided p-values of a statement and of its opposite."""
-    return TestResult("sign-flip", min(1.0, 2 * min(true, false)), least_p(units))
+    return TestResult("sign-flip", min(1.0, 2 * min(true, false)), least)
 
 
 def _clearest(values: Array, p: Array) -> int:

@@ -61,8 +61,9 @@ def _of_means(metric: Metric, by_class: Sequence[Sides], weights: Array) -> Cont
     if not classes:
         return None
     estimate = mean_estimate(classes)
-    if (weights > 0).all():  # a mean over sides
-        estimate = estimate.within(0.0, metric.limit)
+    below, above = weights[weights < 0], weights[weights > 0]
+    least, most = (metric.limit * part.sum() if len(part) else 0.0 for part in (below, above))
+    estimate = estimate.within(least, most)
     values = by_seed_and_unit(classes)
     return Contrast(_mean(means), estimate, false_outperformance(values), values)
 

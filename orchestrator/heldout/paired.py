@@ -314,10 +314,15 @@ def _exchanged(metric: Metric, matched: _Matched, draws: int) -> TestResult:
 
 
 def _exchanged_difference(metric: Metric, sides: Sides, exchanges: Array, units: Indices) -> Array:
-    """The difference of a pooled metric between two sides in each draw: [draws]."""
+    """The difference of a pooled metric, as a mean over runs, between two sides: [draws]."""
     one, other = sides
     sums, others = one.sums(metric.resolution), other.sums(metric.resolution)
     exchanged = exchanges[:, np.searchsorted(units, one.units)]
-    moved = {k: exchanged @ (others[k] - sums[k]) for k in sums}
-    first = metric.value({k: sums[k].sum(0) + moved[k] for k in sums})
-    return first - metric.value({k: others[k].sum(0) - moved[k] for k in sums})
+    total = np.zeros(len(exchanges))
+    for run in np.unique(one.runs):
+        rows = one.runs == run
+        moved = {k: exchanged[:, rows] @ (others[k][rows] - sums[k][rows]) for k in sums}
+        first = metric.value({k: sums[k][rows].sum(0) + moved[k] for k in sums})
+        second = metric.value({k: others[k][rows].sum(0) - moved[k] for k in sums})
+        total += rows.sum() * (first - second)
+    return total / len(one.runs)

@@ -131,16 +131,31 @@ class Cases:
     def point(self, metric: Metric) -> float:
         """The metric over all rows, without resampling; NaN where it is undefined for all."""
         if metric.pooled:
-            sums = self.sums(metric.resolution)
-            total = {name: values.sum(0, keepdims=True) for name, values in sums.items()}
-            return float(metric.value(total)[0])
+            return float(self._mean_of_runs(metric, np.ones((1, len(self.cases))))[0])
         values = self.per_case(metric)
         known = values[~np.isnan(values)]
         return float(known.mean()) if len(known) else np.nan
 
     def _resampled(self, metric: Metric) -> Array:
         """A pooled metric over each bootstrap resample: [resamples]."""
-        return metric.value(self.resampled_sums(metric.resolution))
+        return self._mean_of_runs(metric, self.weights)
+
+    def _mean_of_runs(self, metric: Metric, weights: Array) -> Array:
+        """The mean over training runs of a pooled metric, for each weighting of the rows: [draws].
+
+        ``weights`` is [draws, rows]. The cases of a run are pooled, and those of several runs are
+        not: errors of calibration in opposite directions would cancel. A run counts by the weight
+        of its rows; one for which the metric is undefined is left out.
+        """
+        sums = self.sums(metric.resolution)
+        total, count = np.zeros(len(weights)), np.zeros(len(weights))
+        for run in np.unique(self.runs):
+            rows = self.runs == run
+            values = metric.value(_weighted({k: v[rows] for k, v in sums.items()}, weights[:, rows]))
+            weight = np.where(np.isnan(values), 0.0, weights[:, rows].sum(1))
+            total += weight * np.nan_to_num(values)
+            count += weight
+        return np.divide(total, count, out=np.full(len(weights), np.nan), where=count > 0)
 
     def _sums(self, resolution: int | None) -> dict[str, Array]:
         """Sums by column, [rows] or [rows, bins]; ``resolution`` limits the number of bins."""
@@ -159,13 +174,17 @@ class Cases:
 
     def _resampled_sums(self, resolution: int | None) -> dict[str, Array]:
         """Sums over the rows of each resample, [resamples] or [resamples, bins]."""
-        sums = self.sums(resolution)
-        totals = self.weights @ np.column_stack(list(sums.values()))  # one product for all columns
-        split = np.split(totals, len(sums), axis=1)
-        return {
-            name: part.reshape(-1, *values.shape[1:])
-            for (name, values), part in zip(sums.items(), split, strict=True)
-        }
+        return _weighted(self.sums(resolution), self.weights)
+
+
+def _weighted(sums: dict[str, Array], weights: Array) -> dict[str, Array]:
+    """Weighted sums over rows, [draws] or [draws, bins]; ``weights`` is [draws, rows]."""
+    totals = weights @ np.column_stack(list(sums.values()))  # one product for all columns
+    split = np.split(totals, len(sums), axis=1)
+    return {
+        name: part.reshape(-1, *values.shape[1:])
+        for (name, values), part in zip(sums.items(), split, strict=True)
+    }
 
 
 def mean_of_classes(by_class: list[tuple[Indices, Array]]) -> tuple[Indices, Array]:

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.levels import CONFIDENCE
 
-PERMUTATIONS = 2000, 20_000
+PERMUTATIONS = 2000, 50_000
 """The fewest and the most exchanges that are drawn; the identity is one of them."""
 
 

@@ -103,6 +103,50 @@ def _gap(p: np.ndarray[Any, Any], true: np.ndarray[Any, Any], level: float) -> f
     return abs(100 * level * mine.sum() - true[mine].sum()) / 600
 
 
+def test_errors_of_calibration_of_two_seeds_do_not_cancel(ledger: Ledger) -> None:
+    """One seed is too sure by 0.2 and the other too humble by 0.1 or 0.2; pooled they cancel."""
+    for arm, humble in (("one", 0.7), ("other", 0.8)):
+        commit(ledger, f"{arm}0", arm, GOOD, {f"c{i}": [(0.9, 100, 70)] for i in range(6)})
+        pixels = {f"c{i}": [(0.6, 100, round(100 * humble))] for i in range(6)}
+        commit(ledger, f"{arm}1", arm, GOOD, pixels, seed=1)
+    tables = catalog(ledger)
+    ece = {r["cell"]: r["ece"] for r in tables["leaderboard"].to_pylist()}
+    assert ece == pytest.approx({"task_one": 0.15, "task_other": 0.2})
+    row = pair(tables["ablation"].to_pylist(), "one", "other", "ece")
+    sign = 1 if row["cell"] == "task_other" else -1
+    assert sign * row["difference"] == pytest.approx(0.05)
+    # One of the two seeds has no difference, and each draw of seeds has its share of the other.
+    ends = sorted(sign * row[f"difference_{end}"] for end in ("low", "high"))
+    assert ends == pytest.approx([0.0, 0.1])
+
+
+def test_the_interval_of_a_difference_ends_at_the_largest_possible_difference(
+    ledger: Ledger,
+) -> None:
+    """Two cases in which one arm is perfect and the other misses all, and one in which both are."""
+    commit(ledger, "a" * 16, "perfect", [(9, 0, 0)] * 3)
+    commit(ledger, "b" * 16, "empty", [(0, 9, 9), (0, 9, 9), (9, 0, 0)])
+    row = pair(catalog(ledger)["ablation"].to_pylist(), "perfect", "empty", "dice")
+    ends = [row["difference_low"], row["difference_high"]]
+    assert abs(row["difference"]) == pytest.approx(2 / 3)
+    assert min(ends) >= -1
+    assert max(ends) <= 1
+
+
+def test_twins_of_a_large_study_draw_enough_exchanges_for_their_family(ledger: Ledger) -> None:
+    """The least p of a difference in the same direction on 24 cases is that of one draw."""
+    cases = [f"c{i}" for i in range(24)]
+    humble, wrong = ({case: [(p, 100, 80)] for case in cases} for p in (0.7, 0.1))
+    for number in range(60):
+        for mode in ("diffusion", "feedforward"):
+            of = {"model": f"m{number}", "mode": mode, "cell": f"task_m{number}_{mode}"}
+            given = wrong if number == 0 and mode == "diffusion" else humble
+            commit(ledger, f"{number:02}{mode}"[:16], mode, GOOD * 4, given, **of)
+    rows = [r for r in catalog(ledger)["twins"].to_pylist() if r["metric"] == "ece"]
+    assert {r["family"] for r in rows} == {60}
+    assert min(r["permutation_p"] for r in rows) == pytest.approx(1 / (40 * 60))
+
+
 def test_type_one_error_of_a_family_is_the_nominal_one() -> None:
     """Five arms without any difference: Wilcoxon and Holm reject some pair in at most 5 %."""
     draws, studies, alpha = np.random.default_rng(0), 2000, 0.05
