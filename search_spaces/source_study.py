@@ -25,7 +25,7 @@ from search_spaces import Each, Space
 
 UNET = {"channels": 8, "multipliers": [1, 2, 2, 4], "blocks": 1, "attention": []}
 DENSE = {"dense_blocks": 1, "dense_features": 8, "dense_growth": 4}
-MODES = {
+MODES: dict[str, dict[str, object]] = {
     "feedforward": {"mode": {"feedforward": {}}},
     "views": {"mode": {"feedforward": {"members": 8}}},
     "diffusion": {

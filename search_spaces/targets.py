@@ -63,5 +63,6 @@ SPACE = Space(
         "sdf_v": squared("v", "sdf"),
         "onehot_v": squared("v", "onehot"),
     },
+    baseline="cross_entropy",
     replicates=2,
 )

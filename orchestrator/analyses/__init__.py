@@ -13,7 +13,7 @@ from pathlib import Path
 import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.tables.published import open_ledger
+from orchestrator.tables.published import PUBLISHED_BINS, PublishedStore, open_ledger
 from orchestrator.views.catalog import Analysis, Catalog
 
 __all__ = ["catalog", "functions", "names", "open_store"]
@@ -35,9 +35,27 @@ def catalog(
     """All views over the studies of a ledger, or over some of them.
 
     Raises:
-        ValueError: the file of one of the user's ``metrics`` breaks a rule.
+        ValueError: the file of one of the user's ``metrics`` breaks a rule, or the metric needs
+            finer bins than those of a published study.
     """
-    return Catalog(ledger, functions(), studies, version, own_metrics(metrics))
+    checked = own_metrics(metrics)
+    if isinstance(ledger.store, PublishedStore):
+        _require_published_bins(checked)
+    return Catalog(ledger, functions(), studies, version, checked)
+
+
+def _require_published_bins(metrics: Iterable[str]) -> None:
+    """Raise ``ValueError`` for a metric whose bins are not made of whole published ones."""
+    from orchestrator.heldout.metrics import load_metric
+
+    for path in metrics:
+        metric = load_metric(path)
+        bins = metric.resolution if metric.table == "calibration" else None
+        if bins and PUBLISHED_BINS % bins:
+            raise ValueError(
+                f"metric {path!r} has {bins} bins, which must divide the {PUBLISHED_BINS} bins of a"
+                " published study; use the store that the study was trained in"
+            )
 
 
 def own_metrics(paths: Iterable[str]) -> tuple[str, ...]:

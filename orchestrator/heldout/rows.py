@@ -151,7 +151,9 @@ class Cases:
         total, count = np.zeros(len(weights)), np.zeros(len(weights))
         for run in np.unique(self.runs):
             rows = self.runs == run
-            values = metric.value(_weighted({k: v[rows] for k, v in sums.items()}, weights[:, rows]))
+            values = metric.value(
+                _weighted({k: v[rows] for k, v in sums.items()}, weights[:, rows])
+            )
             weight = np.where(np.isnan(values), 0.0, weights[:, rows].sum(1))
             total += weight * np.nan_to_num(values)
             count += weight

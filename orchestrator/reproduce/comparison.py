@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from orchestrator.ledger.commits import labels_of
 from orchestrator.ledger.parquet import fields
 from orchestrator.reproduce.trial import InMemorySink, StoredTrial
+from orchestrator.tables.published import as_published
 from trainables.runtime.environment import environment_of
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import ABOUT, KEY, SCHEMAS, Row, Tables, to_arrow
@@ -153,6 +154,7 @@ def compare(stored: StoredTrial, tables: Tables, *, same_hardware: bool = True) 
     comparisons: list[Comparison] = []
     for name, old in stored.tables.items():
         new = to_arrow(name, tables.get(name, []), key)
+        new = as_published(name, new) if stored.published else new
         if name == "trials":
             comparisons += _compare_trials(stored.trial, new.to_pylist()[0])
         elif name not in NOT_COMPARED and (old.num_rows or (new.num_rows and name not in YOUNGER)):

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.tables.published import PublishedStore
 from orchestrator.tables.snapshot import Snapshot
 from trainables.checkpoint import Checkpoint
 from trainables.config import Config, absent_paths, parse
@@ -31,6 +32,9 @@ class StoredTrial:
     config: Config
     microbatch_factor: int = 1
     """The factor on the configured number of microbatches; above 1 after memory was exhausted."""
+    published: bool = False
+    """Whether the rows are those of a published study, which are rounded and have no histograms of
+    validation cases."""
 
     @property
     def trial(self) -> Row:
@@ -94,10 +98,10 @@ def load_trial(ledger: Ledger, digest: str, trusted: Iterable[str] = ()) -> Stor
     trial: Row = tables["trials"].to_pylist()[0]
     with only_trusted(trusted):
         config = _config(digest, trial)
+    published, factor = isinstance(ledger.store, PublishedStore), 1
     if trial["outcome"] == "finished" and trial["reason"]:  # it ran short of memory
         factor = ledger.failed_attempts.microbatch_factors([digest])[digest]
-        return StoredTrial(tables, config, factor)
-    return StoredTrial(tables, config)
+    return StoredTrial(tables, config, factor, published)
 
 
 def _config(digest: str, trial: Row) -> Config:

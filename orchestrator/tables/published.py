@@ -38,7 +38,7 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables.compaction import compact_committed
 from orchestrator.tables.snapshot import Snapshot
 from trainables.decoding.tree import cache_dir
-from trainables.schemas import SCHEMAS
+from trainables.schemas import BINS, SCHEMAS
 
 MANIFEST = "published.json"
 FORMAT = 1
@@ -50,6 +50,7 @@ FILES = {"space.py", "declarations.parquet", *(f"{name}.parquet" for name in TAB
 NAME = re.compile(r"\w[\w.-]{0,199}")
 """A folder or a file in a key."""
 COARSE = 20
+PUBLISHED_BINS = BINS // COARSE
 HIDDEN = ("host", "weights")
 """Columns of ``trials`` that are empty in a published study."""
 SUMS = ("count", "p_sum", "y_sum", "square_sum", "nll_sum")
@@ -113,7 +114,7 @@ def publish(ledger: Ledger, study: str, to: str, space: str | None = None) -> Pu
     written: dict[str, bytes] = {"declarations.parquet": _declarations(slots, declared)}
     for name, table in tables.items():
         if table.num_rows:
-            written[f"{name}.parquet"] = to_parquet(_sorted(_scrubbed(name, table)), small=True)
+            written[f"{name}.parquet"] = to_parquet(_sorted(as_published(name, table)), small=True)
     if space is not None:
         written["space.py"] = space.encode()
     manifest = {
@@ -144,8 +145,8 @@ def _declarations(slots: Iterable[Declared], declared: dict[str, Declaration]) -
     return to_parquet(pa.table({"key": pa.array(keys, pa.string()), "text": texts}))
 
 
-def _scrubbed(name: str, table: pa.Table) -> pa.Table:
-    """Return a table without what publication leaves out."""
+def as_published(name: str, table: pa.Table) -> pa.Table:
+    """Return a result table without what publication leaves out."""
     if name == "trials":
         configs = cast("list[str]", table["config"].to_pylist())
         plain = [json.dumps(without_directories(json.loads(text))) for text in configs]

@@ -135,8 +135,8 @@ class Device:
         self.peak = max(self.peak, self.held + images * self.per_image)
         return range(part.start, part.stop)
 
-    def limit(self, share: float, device: int) -> None:
-        assert isinstance(device, int), "torch takes an index only"
+    def limit(self, share: float, device: str | None) -> None:
+        assert device is None or torch.device(device).index is not None, "torch needs an index"
         self.share = share
 
     def forget_peak(self, _: object) -> None:
@@ -156,7 +156,6 @@ def device(monkeypatch: pytest.MonkeyPatch) -> Callable[..., Device]:
             "max_memory_allocated": lambda _: gpu.peak,
             "mem_get_info": lambda _: (gpu.total - gpu.held, gpu.total),
             "set_per_process_memory_fraction": gpu.limit,
-            "current_device": lambda: 0,
         }.items():
             monkeypatch.setattr(torch.cuda, name, call)
         reset_peak_memory("cuda")

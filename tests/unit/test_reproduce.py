@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pyarrow.compute as pc
@@ -13,6 +14,7 @@ import torch
 
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.sink import LedgerSink
+from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.reproduce import (
     InMemorySink,
     Reproduction,
@@ -21,6 +23,7 @@ from orchestrator.reproduce import (
     reproduction,
     train_again,
 )
+from orchestrator.tables.published import open_ledger, publish
 from tests.conftest import Segprint
 from trainables.config import Config
 from trainables.datasets.synthetic import Synthetic
@@ -66,6 +69,22 @@ def test_the_same_settings_give_every_bit_again_and_write_nothing(
     assert {"trials.score", "steps.loss_sum", "cases.tp", "calibration.nll_sum"} <= compared
     assert {"samples.matched", "probes.x0_error_sum"} <= compared
     assert ledger.store.entries("") == before
+
+
+def test_a_trial_of_a_published_study_gives_the_same_rows_again(
+    ledger: Ledger, small: Small, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Published rows are rounded and coarser, and lack histograms of validation cases."""
+    monkeypatch.setenv("SEGPRINT_CACHE", str(tmp_path / "cache"))
+    digest = committed(ledger, small())
+    ledger.studies.describe("study", {"revision": "r1"})
+    about = Declaration(arm="arm", config=small().plain(), values={})
+    ledger.studies.declare(Declared("study", "r1", "cell", "final", 0, digest), about)
+    publish(ledger, "study", str(tmp_path / "published"))
+    result = repeated(open_ledger(str(tmp_path / "published")), digest)
+    assert {c.verdict for c in result.compared} == {"identical"}
+    assert {"calibration.p_sum", "surfaces.true_area"} <= {c.what for c in result.compared}
+    assert result.reproduced
 
 
 def test_a_trial_from_before_a_reading_was_made_is_still_the_same(

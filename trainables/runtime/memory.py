@@ -9,7 +9,7 @@ import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 
@@ -35,9 +35,9 @@ def limit_memory(device: str, share: float) -> None:
     """
     if device != "cpu":
         release_memory()
-        index = torch.device(device).index  # torch takes no device without one
-        index = torch.cuda.current_device() if index is None else index
-        torch.cuda.set_per_process_memory_fraction(share, index)
+        cuda: Any = torch.cuda  # its types are partly unknown
+        # torch refuses a device without an index here.
+        cuda.set_per_process_memory_fraction(share, device if ":" in device else None)
 
 
 def is_out_of_memory(error: BaseException) -> bool:
