@@ -12,7 +12,7 @@ A schedule decides the times of the sampler as well; `info_noise` changes the tr
 `adapted_steps_of_linear` reads the weights of `adapted` at the noise levels that `linear` samples.
 The fingerprints were measured on the test tiles, as all are, which favours `adapted` a little.
 
-Cost: about 25 minutes on one idle CPU core (70 trials of 60 trainings, 10 of them in `atlas`).
+Cost: about 35 minutes on one idle CPU core (105 trials of 90 trainings, 15 in `atlas`).
 
 Expected: `linear` trains half of the time below a log-SNR of -2.5; `adapted` trains there less
 often and `info_noise` hardly ever. Whether either is better than `linear` is open; both may be
@@ -69,5 +69,5 @@ SPACE = Space(
         **{f"{task}_adapted_steps_of_linear": at_steps_of_linear(adapted(task)) for task in TIMES},
     },
     baseline="linear",
-    replicates=2,
+    replicates=3,
 )

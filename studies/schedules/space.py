@@ -68,5 +68,6 @@ SPACE = Space(
         **{f"{task}_adapted": adapted(task) for task in TIMES},
         **{f"{task}_adapted_steps_of_linear": at_steps_of_linear(adapted(task)) for task in TIMES},
     },
+    baseline="linear",
     replicates=2,
 )
