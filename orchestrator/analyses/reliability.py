@@ -40,8 +40,9 @@ def rows(tables: Catalog) -> pa.Table:
     ``accuracy`` the share of them that belongs to the class, with its 95 % interval over groups or
     cases (:func:`orchestrator.statistics.bootstrap.units`) and seeds; the interval is null
     where fewer than six units have a pixel in the bin. Over the bins of one class and region,
-    Σ count·|accuracy − confidence| / Σ count is the ECE of the class; the mean over classes is that
-    of the view ``leaderboard``, or for the boundary of ``readings``.
+    Σ count·|accuracy − confidence| / Σ count is the ECE of the class. With one seed, the mean over
+    classes is that of the view ``leaderboard``, or for the boundary of ``readings``; with several
+    it is at most that, because errors of seeds in opposite directions cancel.
     """
     metric = ECE()
     held_out = HeldOut(tables, [metric])

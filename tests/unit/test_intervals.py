@@ -72,13 +72,19 @@ def ends(values: list[float]) -> list[float]:
 
 
 def with_ends(rows: dict[tuple[str, str], Any], of: Callable[[Any], float]) -> list[float]:
-    """A number of rows by run and case, and the ends of its interval over resamples of them."""
+    """The mean over runs of a number of their cases, and the ends of its interval over resamples."""
     drawn = resamples([run for run, _ in rows], [case for _, case in rows])
-    each = [
-        of([(by_case[case] * by_run[run], row) for (run, case), row in rows.items()])
-        for by_case, by_run in drawn
-    ]
-    return [of([(1, row) for row in rows.values()]), *ends(each)]
+
+    def mean(by_case: dict[str, int], by_run: dict[str, int]) -> float:
+        values = [
+            times * of([(by_case[case], row) for (name, case), row in rows.items() if name == run])
+            for run, times in by_run.items()
+            if times
+        ]
+        return sum(values) / sum(by_run.values())
+
+    every = [dict.fromkeys(names, 1) for names in zip(*rows, strict=True)]
+    return [mean(every[1], every[0]), *ends([mean(*of_draw) for of_draw in drawn])]
 
 
 def ece(rows: list[tuple[int, list[dict[str, Any]]]]) -> float:
@@ -118,7 +124,7 @@ def test_the_leaderboard_is_that_of_a_loop_over_resamples(tables: Catalog) -> No
         for seed, digest in enumerate(DIGESTS["a"])
         for case in CASES
     }
-    assert of_metric(row, "ece") == with_ends(binned, ece)
+    assert of_metric(row, "ece") == pytest.approx(with_ends(binned, ece))
 
 
 def test_the_ablation_is_that_of_a_loop_over_resamples_of_what_both_arms_have(
