@@ -30,7 +30,7 @@ TIMES = {
     "hela": [0.0, 0.0125, 0.025, 0.0402, 0.4948, 0.8313, 0.9542, 0.9852, 1.0],
     "brain": [0.0, 0.0125, 0.025, 0.0378, 0.3437, 0.8829, 0.967, 0.9866, 1.0],
 }
-"""The times at these limits, by task: `segprint --store studies/atlas adapt atlas --task TASK`."""
+"""The times at these limits by task: `segprint adapt` wrote them from seeds 0 and 1 of `atlas`."""
 LINEAR_STEPS = [-10.1177, -5.6991, -2.4672, 0.0884, 9.2102]
 """Log-SNR of the linear schedule at t = 1, 3/4, 1/2, 1/4, 0: the sampler visits the first four."""
 

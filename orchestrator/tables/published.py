@@ -5,7 +5,7 @@ Parquet file per result table, and ``space.py`` where the space was given. It ha
 logs, no weights, no host names, no directories and no messages of failed trials; ``space.py`` is
 published as it is. Of validation cases it has the counts and no histograms. Probabilities are kept
 in :data:`COARSE` fine bins at a time, which leaves the calibration errors of 10, 15 and 20 equal
-bins as they are, with sums of six digits.
+bins as they are. Sums of probabilities, distances and errors have six digits.
 
 Readers open it as a store: the rows are committed to a store in the cache, once per content, and
 read from there. That store takes no results.
@@ -56,6 +56,8 @@ HIDDEN = ("host", "weights")
 SUMS = ("count", "p_sum", "y_sum", "square_sum", "nll_sum")
 HISTOGRAMS = ("calibration", "surfaces")
 """Tables of which only the rows of test cases are published."""
+ROUNDED = ("calibration", "surfaces", "probes")
+"""Tables whose sums are rounded."""
 ROUNDED_BITS = 32
 """The last bits of a sum's mantissa are noise, which does not compress: 20 of 52 bits are kept."""
 
@@ -161,7 +163,8 @@ def as_published(name: str, table: pa.Table) -> pa.Table:
         return pa.table(columns, schema=SCHEMAS[name])
     if name in HISTOGRAMS:
         table = table.filter(pc.field("split") == "test")
-    return _coarse(table) if name == "calibration" else table
+    table = _coarse(table) if name == "calibration" else table
+    return _rounded(table) if name in ROUNDED else table
 
 
 def _sorted(table: pa.Table) -> pa.Table:
@@ -177,19 +180,21 @@ def _coarse(table: pa.Table) -> pa.Table:
     by = [name for name in names if name not in SUMS]
     sums: Any = table.group_by(by).aggregate([(name, "sum") for name in SUMS])
     renamed = sums.rename_columns([*by, *SUMS] if sums.column_names[0] == by[0] else [*SUMS, *by])
-    coarse = renamed.select(names).cast(SCHEMAS["calibration"])
-    for field in fields(coarse.schema):
-        if field.name in SUMS and pa.types.is_floating(field.type):
-            at = coarse.schema.get_field_index(field.name)
-            coarse = coarse.set_column(at, field, _rounded(coarse[field.name]))
-    return coarse
+    return renamed.select(names).cast(SCHEMAS["calibration"])
 
 
-def _rounded(sums: pa.ChunkedArray[Any]) -> pa.Array[Any]:
-    """Return float64 numbers rounded to a mantissa that is shorter by :data:`ROUNDED_BITS`."""
-    bits = sums.to_numpy().view(np.int64)
+def _rounded(table: pa.Table) -> pa.Table:
+    """Return a table whose float64 sums have a mantissa that is shorter by ROUNDED_BITS."""
     half = 1 << (ROUNDED_BITS - 1)
-    return pa.array(((bits + half) & -(1 << ROUNDED_BITS)).view(np.float64))
+    for at, field in enumerate(fields(table.schema)):
+        if not pa.types.is_float64(field.type) or not field.name.endswith(("sum", "area")):
+            continue
+        column = table[field.name]
+        bits = column.fill_null(pa.scalar(0.0)).to_numpy().view(np.int64)
+        rounded = ((bits + half) & -(1 << ROUNDED_BITS)).view(np.float64)
+        absent = column.is_null().to_numpy()
+        table = table.set_column(at, field, pa.array(rounded, mask=absent))
+    return table
 
 
 def without_directories(value: Any) -> Any:

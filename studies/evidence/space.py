@@ -60,5 +60,6 @@ SPACE = Space(
         if training != "published" or reading == "ddim_10"
     }
     | {"twin": {"mode": "feedforward"}},
+    baseline="training_ddim_10",
     replicates=3,
 )

@@ -55,7 +55,7 @@ def test_the_views_show_the_numbers_of_the_original_store(
             for name, value in other.items():
                 same: Any = value
                 if isinstance(value, float):
-                    same = pytest.approx(value, rel=1e-6, abs=1e-6)
+                    same = pytest.approx(value, rel=1e-5, abs=1e-6)
                 assert one[name] == same, (sql, name)
 
 
