@@ -2,11 +2,11 @@
 
 Question: does each task have a fingerprint of its own, what of the mask explains it, and where does
 diffusion differ from its twin? One small network is trained on each task as `diffusion` and as
-`feedforward`, with two seeds. `segprint report` maps the tasks by the distances of their
+`feedforward`, with three seeds. `segprint report` maps the tasks by the distances of their
 fingerprints; the views `distances` and `task_map` have the numbers. Tissue, cell types and
 `histology` share their images, and so do the three planes of the brain.
 
-Cost: about 20 minutes on one idle CPU core (44 trials).
+Cost: about 25 minutes on one idle CPU core (66 trials).
 
 Expected: the information per pixel is highest on the brain, and half of it lies at log-SNR between
 0 and -2. Within 200 steps diffusion learns the nuclei and not the tissue map, and its Dice is below
@@ -43,5 +43,5 @@ SPACE = Space(
         "feedforward": {"mode": {"feedforward": {}}},
         "diffusion": {"mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}, "members": 2}}},
     },
-    replicates=2,
+    replicates=3,
 )

@@ -16,7 +16,7 @@ entropies are upper bounds, which the error of the network raises. Do not compar
 `onehot`: an error of x0 counts SNR times, up to 10,000, so these networks have bounds of hundreds
 of bits per pixel. The error of v is bounded at both ends.
 
-Cost: about 30 minutes on one idle CPU core (42 trials, 6 of them in `atlas`).
+Cost: about 25 minutes on one idle CPU core (63 trials, 9 of them in `atlas`).
 
 Expected: `cross_entropy` and `onehot` have the highest Dice; `hybrid` has learnt hardly anything
 after so few steps, four of which sample badly from ε. The bits of `sdf_v` and `onehot_v` differ by
@@ -64,5 +64,5 @@ SPACE = Space(
         "onehot_v": squared("v", "onehot"),
     },
     baseline="cross_entropy",
-    replicates=2,
+    replicates=3,
 )
