@@ -72,7 +72,7 @@ def ends(values: list[float]) -> list[float]:
 
 
 def with_ends(rows: dict[tuple[str, str], Any], of: Callable[[Any], float]) -> list[float]:
-    """The mean over runs of a number of their cases, and the ends of its interval over resamples."""
+    """The mean over runs of a number of their cases, and the ends of its bootstrap interval."""
     drawn = resamples([run for run, _ in rows], [case for _, case in rows])
 
     def mean(by_case: dict[str, int], by_run: dict[str, int]) -> float:
