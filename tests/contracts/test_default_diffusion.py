@@ -17,7 +17,7 @@ from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.attempt import attempt
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.slow, pytest.mark.cluster, pytest.mark.timeout(900)]
 
 MARGIN = 0.01
 """The largest difference in Dice by which the default may be below the other models."""

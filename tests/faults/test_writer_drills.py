@@ -102,7 +102,7 @@ def assert_gc_drops_only(store: Store, orphans: set[str], inline: Segprint) -> N
     assert found(store) == []
 
 
-@pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [4, pytest.param(40, marks=pytest.mark.cluster)])
 def test_writers_killed_between_two_files_leave_whole_attempts_and_garbage_that_gc_drops(
     local: Store, hands: Hands, inline: Segprint, rounds: int
 ) -> None:
@@ -116,7 +116,7 @@ def test_writers_killed_between_two_files_leave_whole_attempts_and_garbage_that_
     assert_gc_drops_only(local, orphans, inline)
 
 
-@pytest.mark.parametrize("rounds", [3, pytest.param(12, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("rounds", [3, pytest.param(12, marks=pytest.mark.cluster)])
 def test_writers_killed_between_two_requests_leave_whole_attempts_and_garbage_that_gc_drops(
     remote: Store,
     proxy: Proxy,

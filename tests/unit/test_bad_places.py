@@ -222,6 +222,7 @@ def test_a_damaged_archive_or_member_is_named(root: Path, change: Change, file: 
 
 
 @pytest.mark.slow
+@pytest.mark.cluster
 def test_a_hundred_thousand_files_are_all_read(tmp_path: Path) -> None:
     root = tmp_path / "set"
     for i in range(50_000):
