@@ -33,7 +33,7 @@ CONFIG = {
     "task": {"synthetic": {"size": 256, "cases": 1, "radius": 40.0}},
     "model": "segdiff",
     "mode": {"diffusion": {"sampler": {"ddim": {"steps": 1}}}},
-    "train": {"steps": 2, "batch": 2, "validate_every": 1},
+    "train": {"steps": 2, "batch": 2, "validate_every": 1, "precision": "bfloat16"},
     "test": {"pictures": 0},
     "probe": {"bins": 0},
 }
