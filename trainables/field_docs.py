@@ -90,6 +90,7 @@ def _decides(of: str, field: dataclasses.Field[Any], hint: Any, of_reading: bool
     if kind == "metrics" or hint is Location:
         return ""
     read = of_reading or kind == "samplers" or "reading" in field.metadata
+    # A larger ensemble reads the networks of a smaller one.
     read = read or (of, field.name) == ("modes/deep_ensemble", "networks")
     return "reading" if read else "training"
 

@@ -189,8 +189,8 @@ def not_monotone(probe: ProbeCurves) -> Finding:
         estimate.value,
         0.0,
         estimate,
-        # The flip of all signs turns a fall into a rise, so each has a p-value of 2 · 2⁻ⁿ at least.
-        _two_sided(true, false, 2 * least_p(len(means))),
+        # The flip of all signs turns a fall into a rise: both together have p ≥ 2 · 2⁻ⁿ on a side.
+        _two_sided(true, false, least_p(len(means)) * (2 if true <= false else 1)),
         len(means),
         where,
     )

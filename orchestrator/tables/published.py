@@ -184,7 +184,7 @@ def _coarse(table: pa.Table) -> pa.Table:
 
 
 def _rounded(table: pa.Table) -> pa.Table:
-    """Return a table whose float64 sums have a mantissa that is shorter by ROUNDED_BITS."""
+    """Return a table whose float64 sums have a mantissa that is shorter by :data:`ROUNDED_BITS`."""
     half = 1 << (ROUNDED_BITS - 1)
     for at, field in enumerate(fields(table.schema)):
         if not pa.types.is_float64(field.type) or not field.name.endswith(("sum", "area")):

@@ -9,9 +9,9 @@ from trainables.field_docs import FieldDoc, fields_of
 HEAD = """# Fields
 
 Every field of a config with its type, default and meaning, as `segprint ls fields` prints them from
-the code. `segprint ls fields diffusion` prints those of one part. *Training*
-fields decide the weights, *reading* fields how the weights are read, and the others neither. A
-part's fields are given as `{"diffusion": {"members": 4}}`, or by their path:
+the code. `segprint ls fields diffusion` prints those of one part. *Training* fields decide the
+weights, *reading* fields decide how the weights are read, and the others decide neither. The fields
+of a part are given as `{"diffusion": {"members": 4}}`, or by their path:
 `"mode.diffusion.members": 4`.
 """
 

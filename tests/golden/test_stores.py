@@ -73,7 +73,6 @@ ADDED_8 = (
 )
 ADDED = {"schema6": ADDED_8, "schema7": ADDED_8, "schema8": ADDED_9}
 """Per store, the columns of the leaderboard that are younger."""
-POOLED = {"ece", "ace", "mce", "brier", "nll"}
 WEIGHTS = {"schema6": 0, "schema7": 7, "schema8": 7}
 """Per store, the trainings whose weights it keeps."""
 
@@ -102,11 +101,8 @@ def test_the_leaderboard_is_the_same_within_intervals_of_younger_methods(
                 assert not known or mine[f"{metric}_low"] <= its[metric] <= mine[f"{metric}_high"]
                 continue
             # Products of matrices differ in their last bit between processors.
-            margin = {"rel": 1e-12}
-            if name in POOLED and its["seeds"] > 1:  # the pixels of all seeds were pooled
-                margin = {"rel": 0.05}
             exact = not isinstance(value, float)
-            assert mine[name] == (value if exact else pytest.approx(value, **margin)), name
+            assert mine[name] == (value if exact else pytest.approx(value, rel=1e-12)), name
 
 
 def test_kept_weights_load(folder: Path, tmp_path: Path) -> None:

@@ -110,6 +110,29 @@ def test_a_loss_that_rises_and_falls(
         assert row["why"].startswith("it only falls: interval and test agree")
 
 
+@pytest.mark.parametrize(
+    ("loss", "p", "verdict"),
+    [
+        # The flip of all signs shows a fall and a rise as well, so six units decide nothing.
+        (np.array([0.2, 0.5, 0.9, 0.6, 0.4]), 4 / 2**6, "inconclusive"),
+        (np.array([1.0, 0.8, 0.6, 0.4, 0.2]), 2 / 2**6, "does not hold"),
+    ],
+)
+def test_six_units_show_that_a_loss_only_falls_and_are_too_few_for_both_ways(
+    ledger: Ledger, loss: Array, p: float, verdict: str
+) -> None:
+    noise = 1 + 0.02 * np.random.default_rng(0).normal(size=(6, 5))
+    rows = probes(EDGES, loss * noise, np.full((6, 5), 1.0), axis="t")
+    for row in rows:
+        row["group"] = row["case"]
+    arm(ledger, "net", "diffusion", more={"probes": rows})
+    found = only(ledger, "not monotone")
+    assert (found["verdict"], found["units"]) == (verdict, 6)
+    assert found["p"] == pytest.approx(p)
+    too_few = "6 test units are too few: p cannot be below 0.062" in found["why"]
+    assert too_few == (verdict == "inconclusive")
+
+
 def test_tasks_differ_if_they_are_further_apart_than_runs_of_one(ledger: Ledger) -> None:
     edges = np.linspace(-6, 6, 13)
     for task, centre in (("low", -2.0), ("high", 2.0)):

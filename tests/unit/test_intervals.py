@@ -124,7 +124,7 @@ def test_the_leaderboard_is_that_of_a_loop_over_resamples(tables: Catalog) -> No
         for seed, digest in enumerate(DIGESTS["a"])
         for case in CASES
     }
-    assert of_metric(row, "ece") == pytest.approx(with_ends(binned, ece))
+    assert of_metric(row, "ece") == pytest.approx(with_ends(binned, ece), rel=1e-12)
 
 
 def test_the_ablation_is_that_of_a_loop_over_resamples_of_what_both_arms_have(
