@@ -4,8 +4,8 @@ A directory ``NAME/`` holds ``published.json``, which is written last, ``declara
 Parquet file per result table, and ``space.py`` where the space was given. It has no pixels, no
 logs, no weights, no host names, no directories and no messages of failed trials; ``space.py`` is
 published as it is. Of validation cases it has the counts and no histograms. Probabilities are kept
-in :data:`COARSE` fine bins at a time, which leaves the calibration errors of 10, 15 and 20 equal
-bins as they are. Sums of probabilities, distances and errors have six digits.
+in 60 bins, from which those of 10, 15 and 20 are made, and their means in a bin to a millionth;
+sums of distances and errors have six digits.
 
 Readers open it as a store: the rows are committed to a store in the cache, once per content, and
 read from there. That store takes no results.
@@ -36,12 +36,13 @@ from orchestrator.ledger.stored_json import parse_object
 from orchestrator.ledger.studies import Declaration, Declared, Description
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.compaction import compact_committed
+from orchestrator.tables.published_calibration import as_decoded, decoded, encoded
 from orchestrator.tables.snapshot import Snapshot
 from trainables.decoding.tree import cache_dir
-from trainables.schemas import BINS, SCHEMAS
+from trainables.schemas import SCHEMAS
 
 MANIFEST = "published.json"
-FORMAT = 1
+FORMAT = 2
 MOST_BYTES = 200 << 20
 """A larger file is not read."""
 LEFT_OUT = ("pictures", "logs")
@@ -49,14 +50,11 @@ TABLES = tuple(name for name in SCHEMAS if name not in LEFT_OUT)
 FILES = {"space.py", "declarations.parquet", *(f"{name}.parquet" for name in TABLES)}
 NAME = re.compile(r"\w[\w.-]{0,199}")
 """A folder or a file in a key."""
-COARSE = 20
-PUBLISHED_BINS = BINS // COARSE
 HIDDEN = ("host", "weights")
 """Columns of ``trials`` that are empty in a published study."""
-SUMS = ("count", "p_sum", "y_sum", "square_sum", "nll_sum")
 HISTOGRAMS = ("calibration", "surfaces")
 """Tables of which only the rows of test cases are published."""
-ROUNDED = ("calibration", "surfaces", "probes")
+ROUNDED = ("surfaces", "probes")
 """Tables whose sums are rounded."""
 ROUNDED_BITS = 33
 """The last bits of a sum's mantissa are noise, which does not compress: 19 of 52 bits are kept."""
@@ -116,7 +114,9 @@ def publish(ledger: Ledger, study: str, to: str, space: str | None = None) -> Pu
     written: dict[str, bytes] = {"declarations.parquet": _declarations(slots, declared)}
     for name, table in tables.items():
         if table.num_rows:
-            written[f"{name}.parquet"] = to_parquet(_sorted(as_published(name, table)), small=True)
+            rows = _sorted(as_published(name, table))
+            rows = encoded(rows) if name == "calibration" else rows
+            written[f"{name}.parquet"] = to_parquet(rows, small=True)
     if space is not None:
         written["space.py"] = space.encode()
     manifest = {
@@ -163,24 +163,14 @@ def as_published(name: str, table: pa.Table) -> pa.Table:
         return pa.table(columns, schema=SCHEMAS[name])
     if name in HISTOGRAMS:
         table = table.filter(pc.field("split") == "test")
-    table = _coarse(table) if name == "calibration" else table
+    if name == "calibration":
+        return as_decoded(table)
     return _rounded(table) if name in ROUNDED else table
 
 
 def _sorted(table: pa.Table) -> pa.Table:
     """Return rows with those of one trial together, which compresses best."""
     return cast("Any", table).sort_by("digest")
-
-
-def _coarse(table: pa.Table) -> pa.Table:
-    """Return calibration rows with :data:`COARSE` neighbouring bins in one, named by the first."""
-    bins: Any = pc.multiply(pc.divide(table["bin"], pa.scalar(COARSE)), pa.scalar(COARSE))
-    table = table.set_column(table.schema.get_field_index("bin"), "bin", bins)
-    names = SCHEMAS["calibration"].names
-    by = [name for name in names if name not in SUMS]
-    sums: Any = table.group_by(by).aggregate([(name, "sum") for name in SUMS])
-    renamed = sums.rename_columns([*by, *SUMS] if sums.column_names[0] == by[0] else [*SUMS, *by])
-    return renamed.select(names).cast(SCHEMAS["calibration"])
 
 
 def _rounded(table: pa.Table) -> pa.Table:
@@ -316,6 +306,7 @@ def _commit_all(ledger: Ledger, manifest: dict[str, Any], files: dict[str, bytes
 def _table(name: str, files: dict[str, bytes]) -> pa.Table:
     """Return the rows of a published file."""
     try:
-        return read_parquet(io.BytesIO(files[f"{name}.parquet"]))
-    except (pa.ArrowException, OSError) as error:
+        table = read_parquet(io.BytesIO(files[f"{name}.parquet"]))
+        return decoded(table) if name == "calibration" else table
+    except (pa.ArrowException, OSError, KeyError) as error:
         raise DamagedError(f"{name}.parquet is not readable: {error}") from None

@@ -141,7 +141,7 @@ def changed(folder: Path, **values: Any) -> None:
         (lambda f: (f / "trials.parquet").unlink(), "trials.parquet: a published file is missing"),
         (lambda f: (f / "published.json").write_text("[]"), "does not describe a published study"),
         (lambda f: changed(f, study="../other"), "does not describe a published study"),
-        (lambda f: changed(f, format=9), "a newer Segprint wrote it (format 9, not 1)"),
+        (lambda f: changed(f, format=9), "a newer Segprint wrote it (format 9, not 2)"),
         (lambda f: changed(f, files={"../../x": ""}), "names other files than"),
     ],
 )
@@ -174,6 +174,10 @@ def replaced(folder: Path, column: str, value: str) -> None:
             pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), path)
 
 
+def without(path: Path, column: str) -> None:
+    pq.write_table(pq.read_table(path).drop_columns([column]), path)
+
+
 def doubled(path: Path) -> None:
     table = pq.read_table(path)
     pq.write_table(pa.concat_tables([table, table]), path)
@@ -187,6 +191,7 @@ def doubled(path: Path) -> None:
         (lambda f: replaced(f, "digest", "../../../../outside"), "'../../../../outside'"),
         (lambda f: doubled(f / "trials.parquet"), "trials.parquet: trial "),
         (lambda f: (f / "cases.parquet").write_bytes(b""), "cases.parquet is not readable"),
+        (lambda f: without(f / "calibration.parquet", "p_code"), "is not readable: 'p_code'"),
     ],
 )
 def test_rows_that_are_of_no_trial_are_refused_and_nothing_is_written_elsewhere(
