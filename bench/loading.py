@@ -54,6 +54,9 @@ def main() -> None:
             "later epochs, all augmentation": speed(
                 lambda i: batches.draw(Run(full, place, data), i), place
             ),
+            "later epochs, all augmentation left to a GPU": speed(
+                lambda i: batches.prepared(Run(full, place, data), i), place
+            ),
         }
         print(f"loading: training takes {training:.0f} images per second")
         for name, rate in rates.items():

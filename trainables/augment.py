@@ -90,14 +90,17 @@ def views(
 def coordinates(window: Window, view: View) -> Tensor:
     """Return the image position of each pixel of the crop: [size, size, 2] of (row, column)."""
     half = (window.size - 1) / 2
-    line = torch.arange(window.size) - half
-    size = (window.size, window.size)
-    bend = interpolate(view.bend[None], size, mode="bicubic", align_corners=True)[0]
-    at = torch.stack(torch.meshgrid(line, line, indexing="ij")) + bend
+    bend = interpolate(view.bend[None], (window.size,) * 2, mode="bicubic", align_corners=True)[0]
     cos, sin = math.cos(view.angle) * view.zoom, math.sin(view.angle) * view.zoom
-    row, column = at
+    row, column = square(window.size) + bend
     centre = torch.tensor([window.top + half, window.left + half])
     return torch.stack([cos * row - sin * column, sin * row + cos * column], -1) + centre
+
+
+def square(size: int, device: str | torch.device = "cpu") -> Tensor:
+    """Return the row and the column of each pixel of a crop from its centre: [2, size, size]."""
+    line = torch.arange(size, device=device) - (size - 1) / 2
+    return torch.stack(torch.meshgrid(line, line, indexing="ij"))
 
 
 def warped(
@@ -113,12 +116,19 @@ def warped(
     low = at.amin((0, 1)).floor().long()
     high = at.amax((0, 1)).ceil().long().clamp(min=low + 1).minimum(most)
     rows, columns = slice(int(low[0]), int(high[0]) + 1), slice(int(low[1]), int(high[1]) + 1)
-    image, labels = pixels_CHW[:, rows, columns].float(), labels_HW[rows, columns].float()
-    extent = torch.tensor([n - 1 for n in labels.shape]).clamp(min=1)
-    grid = (2 * (at - low) / extent - 1).flip(-1)[None]  # grid_sample wants (x, y) in [-1, 1]
-    cut = grid_sample(image[None], grid, "bilinear", "border", align_corners=True)
-    marks = grid_sample(labels[None, None], grid, "nearest", "border", align_corners=True)
-    return cut[0], marks[0, 0].byte()
+    image, labels = pixels_CHW[:, rows, columns], labels_HW[rows, columns]
+    images, marks = resampled(image[None], labels[None], (at - low)[None])
+    return images[0], marks[0]
+
+
+def resampled(images_BCHW: Tensor, labels_BHW: Tensor, at_BHW2: Tensor) -> tuple[Tensor, Tensor]:
+    """Return images at positions in pixels, float32 and bilinear, and the nearest labels."""
+    extent = torch.tensor([n - 1 for n in labels_BHW.shape[1:]], device=at_BHW2.device)
+    grid = (2 * at_BHW2 / extent.clamp(min=1) - 1).flip(-1)  # grid_sample wants (x, y) in [-1, 1]
+    images = grid_sample(images_BCHW.float(), grid, "bilinear", "border", align_corners=True)
+    marks = labels_BHW[:, None].float()
+    labels = grid_sample(marks, grid, "nearest", "border", align_corners=True)
+    return images, labels[:, 0].byte()
 
 
 def turned(x: Tensor, turn: int) -> Tensor:

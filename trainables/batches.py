@@ -7,7 +7,8 @@ from typing import Literal, NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from trainables.augment import View, turned, views, warped
+from trainables.augment import views
+from trainables.crops import Crop, Regions, augmented, regions
 from trainables.data import Case
 from trainables.modes import Batch
 from trainables.run import Run
@@ -19,14 +20,31 @@ from trainables.torch_calls import floats, ints
 NoisePurpose = Literal["noise", "other noise"]
 
 
-class _Crop(NamedTuple):
-    """A window of a training image, and how it is augmented."""
+class Prepared(NamedTuple):
+    """A batch whose crops its device is to augment."""
 
-    case: Case
-    window: Window
-    view: View
-    targets: Tensor
-    """The labels of the image that are trained on: uint8 [h, w]."""
+    draws: Batch
+    """Without images and labels."""
+    regions: Regions
+    other_regions: Regions | None
+    """Of the other images that a control needs."""
+    size: int
+
+    def pinned(self) -> Prepared:
+        """Return the same batch in memory from which a GPU copies while the host goes on."""
+        other = None if self.other_regions is None else self.other_regions.pinned()
+        return self._replace(
+            draws=self.draws.pinned(), regions=self.regions.pinned(), other_regions=other
+        )
+
+    def to(self, device: str) -> Batch:
+        """Return the batch on a device, augmented there."""
+        images, labels = self.regions.to(device).augmented(self.size)
+        batch = self.draws.to(device)._replace(images_BCHW=images, labels_BHW=labels)
+        if self.other_regions is None:
+            return batch
+        images, labels = self.other_regions.to(device).augmented(self.size)
+        return batch._replace(other_images_BCHW=images, other_labels_BHW=labels)
 
 
 def draw(run: Run, step: int) -> Batch:
@@ -36,6 +54,27 @@ def draw(run: Run, step: int) -> Batch:
     device, where it stays. They depend on the seed and the step only, so the numbers do not depend
     on the number of workers or on the arm of an ablation.
     """
+    batch, crops, others = _drawn(run, step)
+    augment = run.config.train.augment
+    asked = {"warps": augment.warps, "colour": augment.colour > 0}
+    images, labels = augmented(crops, **asked)
+    batch = batch._replace(images_BCHW=images, labels_BHW=labels)
+    if not others:
+        return batch
+    images, labels = augmented(others, **asked)
+    return batch._replace(other_images_BCHW=images, other_labels_BHW=labels)
+
+
+def prepared(run: Run, step: int) -> Prepared:
+    """Return the batch of :func:`draw` without the work on its pixels, which its device does."""
+    batch, crops, others = _drawn(run, step)
+    warps = run.config.train.augment.warps
+    other_regions = regions(others, warps=warps) if others else None
+    return Prepared(batch, regions(crops, warps=warps), other_regions, run.data.size)
+
+
+def _drawn(run: Run, step: int) -> tuple[Batch, list[Crop], list[Crop]]:
+    """Return a batch without images and labels, its crops, and those of the other images."""
     config, size = run.config, run.data.size
     count, channels = config.train.batch, config.ports.mask
     draws = generator(config.seed, step, "batch")
@@ -58,24 +97,22 @@ def draw(run: Run, step: int) -> Batch:
         return torch.randn((count, *shape), generator=again)[share]
 
     batch = Batch(
-        *_stacked(run, [crops[i] for i in indices]),
+        images_BCHW=torch.empty(0),
+        labels_BHW=torch.empty(0),
         uniform_B=uniform[share],
         drop_B=drop[share],
         twin_B=twin[share],
         seeds_B=seeds[share],
         noise_BMHW=noise("noise"),
     )
+    mine = [crops[i] for i in indices]
     if config.train.control == "none":
-        return batch
-    images, labels = _stacked(run, [crops[(i + 1) % count] for i in indices])
-    return batch._replace(
-        other_images_BCHW=images,
-        other_labels_BHW=labels,
-        other_noise_BMHW=noise("other noise"),
-    )
+        return batch, mine, []
+    batch = batch._replace(other_noise_BMHW=noise("other noise"))
+    return batch, mine, [crops[(i + 1) % count] for i in indices]
 
 
-def _crops(run: Run, step: int, chosen: list[int], at: Tensor, turns: list[int]) -> list[_Crop]:
+def _crops(run: Run, step: int, chosen: list[int], at: Tensor, turns: list[int]) -> list[Crop]:
     """Return the crops of the global batch; ``at`` is each window's place in its image, [B, 2]."""
     config, size = run.config, run.data.size
     windows = [_window(run.data.train[i], uv, size) for i, uv in zip(chosen, at, strict=True)]
@@ -84,7 +121,7 @@ def _crops(run: Run, step: int, chosen: list[int], at: Tensor, turns: list[int])
     draws = generator(config.seed, step, "augment")
     seen = views(config.train.augment, turns, size, config.task.channels, draws)
     targets = _targets(run, step, [case for case, _ in located])
-    return [_Crop(*crop, view, y) for crop, view, y in zip(located, seen, targets, strict=True)]
+    return [Crop(*crop, view, y) for crop, view, y in zip(located, seen, targets, strict=True)]
 
 
 def _targets(run: Run, step: int, cases: list[Case]) -> list[Tensor]:
@@ -124,22 +161,3 @@ def _centre_on_foreground(
             for centre, u, n in zip(point[1:], floats(at[i]), case.shape, strict=True)
         )
         located[i] = case, Window(top, left, size)
-
-
-def _stacked(run: Run, crops: list[_Crop]) -> tuple[Tensor, Tensor]:
-    """Return the images [B, C, H, W] and the labels [B, H, W] of crops."""
-    cut = [_cut(run, crop) for crop in crops]
-    return torch.stack([image for image, _ in cut]), torch.stack([labels for _, labels in cut])
-
-
-def _cut(run: Run, crop: _Crop) -> tuple[Tensor, Tensor]:
-    """Return the augmented image and labels of a crop."""
-    augment, (case, window, view, targets) = run.config.train.augment, crop
-    if augment.warps:
-        image, labels = warped(case.pixels, targets, window, view)
-        image = image if case.norm is None else case.norm(image)
-    else:
-        image, labels = case.patch(window), window.cut(targets[None])[0].byte()
-    if augment.colour > 0:
-        image = image * view.gain[:, None, None] + view.offset[:, None, None]
-    return turned(image, view.turn), turned(labels, view.turn)

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
+import dataclasses
 import math
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +13,7 @@ import torch
 from trainables import batches
 from trainables.augment import Augment, View, turned, unturned, views, warped
 from trainables.config import Config
-from trainables.data import prepare
+from trainables.data import Case, Norm, prepare
 from trainables.run import Run
 from trainables.runtime.seeding import generator
 from trainables.runtime.worker_context import WorkerContext
@@ -158,3 +160,43 @@ def test_aimed_crops_find_tiny_targets(small: Small) -> None:
 def test_augmentation_out_of_range_is_refused(field: str, value: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Augment(**{field: value})  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("augment", [{}, {"colour": 0.3}, {"flips": False}, EVERYTHING])
+@pytest.mark.parametrize("side", [40, 12])
+def test_one_call_on_a_device_augments_a_batch_like_the_host(
+    small: Small, augment: dict[str, Any], side: int
+) -> None:
+    """Regions of different sizes, at edges and corners, and of images smaller than the crop."""
+    train = {"batch": 16, "augment": augment, "control": "shuffled_image"}
+    config = small(train=train)
+    data = dataclasses.replace(
+        prepare(config.task, "tiles"),
+        train=[photograph(i, side + i) for i in range(5)],
+        size=16,
+    )
+    run = Run(config, WorkerContext(), data)
+    for step in range(20):
+        host, device = batches.draw(run, step), batches.prepared(run, step).to("cpu")
+        for name, one, other in zip(host._fields, host, device, strict=True):
+            assert (one is None) == (other is None), name
+            if one is None or other is None:
+                continue
+            assert one.dtype == other.dtype
+            if "images" in name:
+                torch.testing.assert_close(other, one, rtol=0, atol=1e-4)
+            elif "labels" in name:  # a position between two pixels is rounded to either
+                assert (one != other).float().mean() < 1e-3
+            else:
+                assert torch.equal(one, other), name
+
+
+def photograph(seed: int, side: int) -> Case:
+    """Return an image of smooth stored values, 1.5 times as wide as high."""
+    draws = np.random.default_rng(seed)
+    shape = (side, side * 3 // 2)
+    smooth = scipy.ndimage.gaussian_filter(draws.normal(size=shape), 3)
+    stored = np.interp(smooth, [smooth.min(), smooth.max()], [0, 255]).astype(np.uint8)
+    labels = torch.from_numpy((stored > 150).astype(np.uint8))
+    norm = Norm(torch.full((1, 1, 1), 120.0), torch.full((1, 1, 1), 40.0))
+    return Case(f"photograph {seed}", "group", torch.from_numpy(stored)[None], labels, None, norm)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 
-from trainables import batches
+from trainables.batches import Prepared, draw, prepared
 from trainables.modes import Batch
 from trainables.run import Run
 
@@ -15,17 +15,18 @@ AHEAD = 2
 class BatchQueue:
     """The batches of a run on its device, in the order of their steps.
 
-    For a GPU they are prepared ahead in pinned memory and copied without waiting for the device.
-    The training itself keeps a CPU busy, so there each batch is prepared when it is taken. The
-    numbers are the same: a batch depends on the seed and the step only.
+    For a GPU they are prepared ahead in pinned memory and copied without waiting for the device,
+    which augments the crops. The training itself keeps a CPU busy, so there each batch is prepared
+    when it is taken. A batch depends on the seed and the step only, so its draws are the same on
+    both, and its pixels to rounding.
     """
 
     def __init__(self, run: Run, ahead: int | None = None) -> None:
         on_gpu = run.context.device != "cpu"
-        self._run, self._pinned = run, on_gpu
+        self._run, self._on_gpu = run, on_gpu
         self._ahead = (AHEAD if on_gpu else 0) if ahead is None else ahead
         self._pool = ThreadPoolExecutor(1, "batches") if self._ahead else None
-        self._futures: dict[int, Future[Batch]] = {}
+        self._futures: dict[int, Future[Batch | Prepared]] = {}
 
     def take(self, step: int) -> Batch:
         """Return the batch of a step, on the device; an error while it was prepared is raised."""
@@ -44,6 +45,7 @@ class BatchQueue:
         if self._pool is not None:
             self._pool.shutdown(cancel_futures=True)
 
-    def _prepare(self, step: int) -> Batch:
-        batch = batches.draw(self._run, step)
-        return batch.pinned() if self._pinned else batch
+    def _prepare(self, step: int) -> Batch | Prepared:
+        if self._on_gpu:
+            return prepared(self._run, step).pinned()
+        return draw(self._run, step)
