@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, cast
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 SCHEMA_VERSION = 9
 
@@ -237,7 +238,7 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 
-def to_arrow(table: str, rows: Sequence[Row], key: Mapping[str, str | None]) -> pa.Table:
+def to_arrow(table: str, rows: Sequence[Row] | pa.Table, key: Mapping[str, str | None]) -> pa.Table:
     """Return rows as a typed table; ``key`` gives the columns in :data:`KEY`.
 
     Raises:
@@ -245,23 +246,41 @@ def to_arrow(table: str, rows: Sequence[Row], key: Mapping[str, str | None]) -> 
             the column's type.
     """
     schema = SCHEMAS[table]
-    for row in rows:
-        if not row.keys() <= set(schema.names):
-            unknown = sorted(row.keys() - set(schema.names))
+    given = [set(rows.column_names)] if isinstance(rows, pa.Table) else [row.keys() for row in rows]
+    for names in given:
+        if not names <= set(schema.names):
+            unknown = sorted(names - set(schema.names))
             raise ValueError(f"{table}: unknown column {unknown} (choices: {schema.names})")
-    keyed = [{**row, **key} for row in rows]
     fields = cast("Iterable[pa.Field[pa.DataType]]", schema)
-    return pa.Table.from_arrays([_column(table, f, keyed) for f in fields], schema=schema)
+    return pa.Table.from_arrays([_column(table, f, rows, key) for f in fields], schema=schema)
 
 
-def _column(table: str, field: pa.Field[pa.DataType], rows: Sequence[Row]) -> pa.Array[Any]:
+def _column(
+    table: str,
+    field: pa.Field[pa.DataType],
+    rows: Sequence[Row] | pa.Table,
+    key: Mapping[str, str | None],
+) -> Any:
+    """Return a column: constant if ``key`` has it, null if no row has it."""
     try:
-        values: Any = pa.array([row.get(field.name) for row in rows], field.type)
-    except (pa.ArrowInvalid, pa.ArrowTypeError, OverflowError) as error:
-        raise ValueError(f"{table}.{field.name} must be {field.type}: {error}") from None
+        if field.name in key:
+            return pa.array([key[field.name]] * len(rows), field.type)
+        values = _values(field, rows)
+    except (pa.ArrowInvalid, pa.ArrowTypeError, pa.ArrowNotImplementedError, OverflowError) as e:
+        raise ValueError(f"{table}.{field.name} must be {field.type}: {e}") from None
     if table not in WITH_NAN and pa.types.is_floating(field.type):
-        nan = [i for i, value in enumerate(values.to_pylist()) if value != value]  # noqa: PLR0124
-        if nan:
-            where = f"{table}.{field.name} of case {rows[nan[0]].get('case')}"
+        compute = cast("Any", pc)  # the stubs leave these functions partly untyped
+        nan = compute.index(compute.is_nan(values), value=True).as_py()
+        if nan >= 0:
+            listed: Any = rows.to_pylist() if isinstance(rows, pa.Table) else rows
+            where = f"{table}.{field.name} of case {listed[nan].get('case')}"
             raise ValueError(f"{where} is NaN: a number that was not measured is null")
     return values
+
+
+def _values(field: pa.Field[pa.DataType], rows: Sequence[Row] | pa.Table) -> Any:
+    if not isinstance(rows, pa.Table):
+        return pa.array([row.get(field.name) for row in rows], field.type)
+    if field.name not in rows.column_names:
+        return pa.array([None] * len(rows), field.type)
+    return cast("Any", rows)[field.name].cast(field.type)

@@ -13,8 +13,8 @@ from pathlib import Path
 import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.tables.published import PublishedStore, open_ledger
 from orchestrator.tables.published_calibration import PUBLISHED_BINS
+from orchestrator.tables.published_store import PublishedStore, open_ledger
 from orchestrator.views.catalog import Analysis, Catalog
 
 __all__ = ["catalog", "functions", "names", "open_store"]

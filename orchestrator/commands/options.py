@@ -12,7 +12,7 @@ import search_spaces
 from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.same_name import check_no_cluster
-from orchestrator.tables.published import is_published, open_ledger, published_name
+from orchestrator.tables.published_store import is_published, open_ledger, published_name
 from orchestrator.views.catalog import Catalog
 from search_spaces import Space
 from search_spaces._types import check_identifier

@@ -25,9 +25,12 @@ interrupted, ``checkpoints/`` where they go on, and :class:`FailedAttempts` how 
 from __future__ import annotations
 
 import uuid
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from functools import cached_property
+
+import pyarrow as pa
 
 from orchestrator.ledger import signs_of_life
 from orchestrator.ledger.checkpoints import PREFIX as CHECKPOINTS
@@ -47,7 +50,7 @@ from orchestrator.ledger.parquet import encode
 from orchestrator.ledger.studies import Studies
 from orchestrator.ledger.weights import WeightsStore
 from orchestrator.storage.object_store import Store
-from trainables.schemas import SCHEMA_VERSION, Outcome, Tables
+from trainables.schemas import SCHEMA_VERSION, Outcome, Row
 
 SLEPT_SECONDS = 3600.0
 """A process that took longer for a commit slept meanwhile, perhaps for days."""
@@ -97,7 +100,9 @@ class Ledger:
         """Return how a config ended if it is finished or diverged: it is not trained again."""
         return outcome_of(self.store, digest, ("finished", "diverged"))
 
-    def commit(self, digest: str, outcome: Outcome, tables: Tables) -> bool:
+    def commit(
+        self, digest: str, outcome: Outcome, tables: Mapping[str, Sequence[Row] | pa.Table]
+    ) -> bool:
         """Write an attempt's rows, one object per table, and then its commit record.
 
         The attempt is invisible until the record is written. Returns whether the attempt counts:
@@ -108,9 +113,10 @@ class Ledger:
             ValueError: a row does not fit its table's schema; nothing is committed.
         """
         attempt = f"{datetime.now(UTC):%Y%m%dT%H%M%S}{uuid.uuid4().hex[:8]}"
-        labels = labels_of(tables["trials"][0])
+        trial = tables["trials"]
+        labels = labels_of(trial.to_pylist()[0] if isinstance(trial, pa.Table) else trial[0])
         key = {"digest": digest, "attempt": attempt, **labels}
-        encoded = [encode(name, rows, key) for name, rows in tables.items() if rows]
+        encoded = [encode(name, rows, key) for name, rows in tables.items() if len(rows)]
         started = signs_of_life.now()
         for table, value in encoded:
             self.store.put(table.key, value)

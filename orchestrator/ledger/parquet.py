@@ -19,7 +19,7 @@ from trainables.schemas import ABOUT, SCHEMAS, Row, to_arrow
 
 
 def encode(
-    name: str, rows: Sequence[Row], key: Mapping[str, str | None]
+    name: str, rows: Sequence[Row] | pa.Table, key: Mapping[str, str | None]
 ) -> tuple[StoredTable, bytes]:
     """Return the object of a table's rows, as its commit record names it, and its bytes.
 

@@ -13,7 +13,7 @@ from orchestrator.heldout.final_cells import frame
 from orchestrator.prediction.models import selected
 from orchestrator.report import build_sections, render_inline
 from orchestrator.storage.location import default_store
-from orchestrator.tables.published import open_ledger
+from orchestrator.tables.published_store import open_ledger
 from orchestrator.views.catalog import Catalog
 from trainables.training.trained_model import TrainedModel
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 import pyarrow as pa
 
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.tables.published import PublishedStore
+from orchestrator.tables.published_store import PublishedStore
 from orchestrator.tables.snapshot import Snapshot
 from trainables.checkpoint import Checkpoint
 from trainables.config import Config, absent_paths, parse

@@ -5,51 +5,37 @@ Parquet file per result table, and ``space.py`` where the space was given. It ha
 logs, no weights, no host names, no directories and no messages of failed trials; ``space.py`` is
 published as it is. Of validation cases it has the counts and no histograms. Probabilities are kept
 in 60 bins, from which those of 10, 15 and 20 are made, and their means in a bin to a millionth;
-sums of distances and errors have six digits.
-
-Readers open it as a store: the rows are committed to a store in the cache, once per content, and
-read from there. That store takes no results.
+sums of distances and errors have six digits. Readers open it as a store (``published_store``).
 """
 
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import os
-import re
 import shutil
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import Any, cast
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from orchestrator.ledger.commits import RANK, DamagedError
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.parquet import fields, read_parquet, to_parquet
-from orchestrator.ledger.stored_json import parse_object
-from orchestrator.ledger.studies import Declaration, Declared, Description
-from orchestrator.storage.object_store import Store
-from orchestrator.tables.compaction import compact_committed
-from orchestrator.tables.published_calibration import as_decoded, decoded, encoded
+from orchestrator.ledger.parquet import fields, to_parquet
+from orchestrator.ledger.studies import Declaration, Declared
+from orchestrator.tables.published_calibration import as_decoded, encoded
 from orchestrator.tables.snapshot import Snapshot
-from trainables.decoding.tree import cache_dir
 from trainables.schemas import SCHEMAS
 
 MANIFEST = "published.json"
 FORMAT = 2
-MOST_BYTES = 200 << 20
-"""A larger file is not read."""
 LEFT_OUT = ("pictures", "logs")
 TABLES = tuple(name for name in SCHEMAS if name not in LEFT_OUT)
 FILES = {"space.py", "declarations.parquet", *(f"{name}.parquet" for name in TABLES)}
-NAME = re.compile(r"\w[\w.-]{0,199}")
-"""A folder or a file in a key."""
 HIDDEN = ("host", "weights")
 """Columns of ``trials`` that are empty in a published study."""
 HISTOGRAMS = ("calibration", "surfaces")
@@ -69,28 +55,6 @@ class Publication:
     files: int
     size: int
     """Bytes."""
-
-
-class PublishedStore(Store):
-    """The store of a published study, which can be read only."""
-
-    def put(self, key: str, value: bytes) -> NoReturn:
-        self._refuse(key)
-
-    def put_stream(self, key: str, write: Callable[[BinaryIO], object]) -> NoReturn:
-        self._refuse(key)
-
-    def create(self, key: str, value: bytes) -> NoReturn:
-        self._refuse(key)
-
-    def delete(self, key: str) -> NoReturn:
-        self._refuse(key)
-
-    def _refuse(self, key: str) -> NoReturn:
-        raise ValueError(
-            "a published study takes no results and no changes; name another store with --store, or"
-            " copy its space.py"
-        )
 
 
 def publish(ledger: Ledger, study: str, to: str, space: str | None = None) -> Publication:
@@ -114,7 +78,7 @@ def publish(ledger: Ledger, study: str, to: str, space: str | None = None) -> Pu
     written: dict[str, bytes] = {"declarations.parquet": _declarations(slots, declared)}
     for name, table in tables.items():
         if table.num_rows:
-            rows = _sorted(as_published(name, table))
+            rows = by_trial(as_published(name, table))
             rows = encoded(rows) if name == "calibration" else rows
             written[f"{name}.parquet"] = to_parquet(rows, small=True)
     if space is not None:
@@ -168,7 +132,7 @@ def as_published(name: str, table: pa.Table) -> pa.Table:
     return _rounded(table) if name in ROUNDED else table
 
 
-def _sorted(table: pa.Table) -> pa.Table:
+def by_trial(table: pa.Table) -> pa.Table:
     """Return rows with those of one trial together, which compresses best."""
     return cast("Any", table).sort_by("digest")
 
@@ -197,116 +161,3 @@ def without_directories(value: Any) -> Any:
     if isinstance(value, str) and (value.startswith(("/", "~", "./", "../")) or "://" in value):
         return Path(value).name
     return value
-
-
-def is_published(place: str) -> bool:
-    """Whether a place is the directory of a published study."""
-    return "://" not in place and (Path(place).expanduser() / MANIFEST).is_file()
-
-
-def published_name(place: str) -> str:
-    """Return the name of the study that is published in a directory."""
-    return str(_manifest(Path(place).expanduser())[0]["study"])
-
-
-def open_ledger(place: str) -> Ledger:
-    """Return the ledger of a store, or that of the directory of a published study.
-
-    Raises:
-        ValueError: the published files are damaged, or a newer Segprint wrote them.
-    """
-    if not is_published(place):
-        return Ledger(Store(place))
-    return Ledger(PublishedStore(str(_restored(Path(place).expanduser()))))
-
-
-def _manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
-    """Return the content of a manifest, and its bytes."""
-    path = folder / MANIFEST
-    raw = _bytes(path)
-    try:
-        content: Any = json.loads(raw)
-        number, files = int(content["format"]), set(content["files"])
-        if not NAME.fullmatch(content["study"]):
-            raise ValueError
-    except (ValueError, KeyError, TypeError):
-        raise DamagedError(f"{path} does not describe a published study") from None
-    if number > FORMAT:
-        raise DamagedError(f"{path}: a newer Segprint wrote it (format {number}, not {FORMAT})")
-    unknown = files - FILES
-    if unknown or not {"declarations.parquet", "trials.parquet"} <= files:
-        raise DamagedError(f"{path} names other files than {', '.join(sorted(FILES))}")
-    return cast("dict[str, Any]", content), raw
-
-
-def _bytes(path: Path) -> bytes:
-    """Return the content of a published file."""
-    try:
-        size = path.stat().st_size
-        if size > MOST_BYTES:
-            raise DamagedError(f"{path}: {size} bytes, at most {MOST_BYTES} are read")
-        return path.read_bytes()
-    except FileNotFoundError:
-        raise DamagedError(f"{path}: a published file is missing") from None
-
-
-def _restored(folder: Path) -> Path:
-    """Return the directory of the store with the rows of a published study."""
-    manifest, raw = _manifest(folder)
-    files: dict[str, bytes] = {}
-    for name, sha256 in manifest["files"].items():
-        files[name] = _bytes(folder / name)
-        if hashlib.sha256(files[name]).hexdigest() != sha256:
-            raise DamagedError(f"{folder / name} is not the file that was published")
-    whole = cache_dir() / "published" / hashlib.sha256(raw).hexdigest()[:32]
-    if whole.is_dir():
-        return whole
-    temporary = whole.with_name(f"{whole.name}.tmp-{uuid.uuid4().hex[:8]}")
-    try:
-        _commit_all(Ledger(Store(str(temporary))), manifest, files)
-        if not whole.is_dir():
-            os.rename(temporary, whole)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return whole
-
-
-def _commit_all(ledger: Ledger, manifest: dict[str, Any], files: dict[str, bytes]) -> None:
-    """Declare and commit the rows of a published study in a new store, and compact them."""
-    trials: list[tuple[Declared, Declaration]] = []
-    for row in _table("declarations", files).to_pylist():
-        slot = Declared.parse(row["key"])
-        parts = row["key"].split("/")
-        if slot is None or slot.study != manifest["study"] or not all(map(NAME.fullmatch, parts)):
-            raise DamagedError(f"{row['key']!r} is not the key of a declared trial of this study")
-        trials.append((slot, cast("Declaration", parse_object(row["key"], row["text"]))))
-    ledger.studies.declare_all(trials)
-    if manifest.get("description"):
-        ledger.studies.describe(manifest["study"], cast("Description", manifest["description"]))
-    digests = {slot.digest for slot, _ in trials}
-    rows: dict[str, dict[str, list[dict[str, Any]]]] = {}
-    for name in TABLES:
-        for row in _table(name, files).to_pylist() if f"{name}.parquet" in files else ():
-            if row["digest"] not in digests:
-                raise DamagedError(
-                    f"{name}.parquet: the digest {row['digest']!r} is of no declared trial"
-                )
-            rows.setdefault(row["digest"], {}).setdefault(name, []).append(row)
-    for digest, tables in sorted(rows.items()):
-        outcomes = [row["outcome"] for row in tables.get("trials", ())]
-        if len(outcomes) != 1 or outcomes[0] not in RANK:
-            raise DamagedError(
-                f"trials.parquet: trial {digest} has the outcomes {outcomes!r}; it must have one of"
-                f" {', '.join(RANK)}"
-            )
-        ledger.commit(digest, outcomes[0], tables)
-    compact_committed(ledger.store)
-
-
-def _table(name: str, files: dict[str, bytes]) -> pa.Table:
-    """Return the rows of a published file."""
-    try:
-        table = read_parquet(io.BytesIO(files[f"{name}.parquet"]))
-        return decoded(table) if name == "calibration" else table
-    except (pa.ArrowException, OSError, KeyError) as error:
-        raise DamagedError(f"{name}.parquet is not readable: {error}") from None

@@ -13,7 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.tables.published import ROUNDED_BITS, open_ledger
+from orchestrator.tables.published import ROUNDED_BITS
+from orchestrator.tables.published_store import open_ledger
 from tests import cells
 from tests.conftest import ROOT, Segprint
 

@@ -23,7 +23,8 @@ from orchestrator.reproduce import (
     reproduction,
     train_again,
 )
-from orchestrator.tables.published import open_ledger, publish
+from orchestrator.tables.published import publish
+from orchestrator.tables.published_store import open_ledger
 from tests.conftest import Segprint
 from trainables.config import Config
 from trainables.datasets.synthetic import Synthetic
