@@ -42,7 +42,7 @@ browser:
 	  || echo "no Chromium on this machine: the tests of the report in a browser are skipped"
 
 drills: .venv/ready
-	$(BIN)/pytest -m "slow and not cluster"
+	$(BIN)/pytest $(PARALLEL) -m "slow and not cluster"
 
 # Separate from the other drills: together they take more than 40 minutes.
 survival: .venv/ready

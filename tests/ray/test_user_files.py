@@ -27,12 +27,7 @@ class Line(Schedule):
 LOUD = "import os\nprint('loaded')\nos.system('echo by a child')\n"
 
 
-@pytest.mark.parametrize(
-    "variables", [{"PYTHONWARNINGS": "error"}, {"PYTHONOPTIMIZE": "1"}], ids=str
-)
-def test_neighbours_are_found_on_workers(
-    segprint: Segprint, tmp_path: Path, variables: dict[str, str]
-) -> None:
+def test_neighbours_are_found_on_workers(segprint: Segprint, tmp_path: Path) -> None:
     """So are those of one name in another folder; strict warnings and no asserts change nothing."""
     for folder, top in (("a", 4.0), ("b", 7.0)):
         (tmp_path / folder).mkdir()
@@ -42,7 +37,8 @@ def test_neighbours_are_found_on_workers(
     (tmp_path / "mine.py").write_text(
         f"from search_spaces import Space\nSPACE = Space('?', {SMALL!r}, {arms!r}, gpus=0)\n"
     )
-    done = segprint("sweep", "./mine.py", "--as", "other", "--json", **variables, timeout=500)
+    strict = {"PYTHONWARNINGS": "error", "PYTHONOPTIMIZE": "1"}
+    done = segprint("sweep", "./mine.py", "--as", "other", "--json", **strict, timeout=500)
     assert done.returncode == 0, done.stderr
     ended = json.loads(done.stdout)
     assert (ended["study"], ended["done"]) == ("other", 2)
