@@ -121,6 +121,8 @@ def regions(crops: Sequence[Crop], *, warps: bool) -> Regions:
     boxes = [_box(crop) for crop in crops] if warps else []
     parts = [_part(crop, box) for crop, box in zip_longest(crops, boxes)]
     height, width = (max(y.shape[axis] for _, y in parts) for axis in (0, 1))
+    if len({x.dtype for x, _ in parts}) > 1:  # not all pairs of types have a common one
+        parts = [(x.float(), y) for x, y in parts]
 
     def filled(x: Tensor) -> Tensor:
         return pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))

@@ -192,11 +192,12 @@ def test_one_call_on_a_device_augments_a_batch_like_the_host(
 
 
 def photograph(seed: int, side: int) -> Case:
-    """Return an image of smooth stored values, 1.5 times as wide as high."""
+    """Return an image of smooth values of any stored type, 1.5 times as wide as high."""
     draws = np.random.default_rng(seed)
     shape = (side, side * 3 // 2)
     smooth = scipy.ndimage.gaussian_filter(draws.normal(size=shape), 3)
-    stored = np.interp(smooth, [smooth.min(), smooth.max()], [0, 255]).astype(np.uint8)
+    kind = (np.uint8, np.uint16, np.int16)[seed % 3]
+    stored = np.interp(smooth, [smooth.min(), smooth.max()], [0, 255]).astype(kind)
     labels = torch.from_numpy((stored > 150).astype(np.uint8))
     norm = Norm(torch.full((1, 1, 1), 120.0), torch.full((1, 1, 1), 40.0))
     return Case(f"photograph {seed}", "group", torch.from_numpy(stored)[None], labels, None, norm)
