@@ -123,8 +123,10 @@ def warped(
 
 def resampled(images_BCHW: Tensor, labels_BHW: Tensor, at_BHW2: Tensor) -> tuple[Tensor, Tensor]:
     """Return images at positions in pixels, float32 and bilinear, and the nearest labels."""
-    extent = torch.tensor([n - 1 for n in labels_BHW.shape[1:]], device=at_BHW2.device)
-    grid = (2 * at_BHW2 / extent.clamp(min=1) - 1).flip(-1)  # grid_sample wants (x, y) in [-1, 1]
+    height, width = (max(n - 1, 1) for n in labels_BHW.shape[1:])
+    row, column = (2 * at_BHW2).unbind(-1)
+    # grid_sample wants (x, y) in [-1, 1].
+    grid = torch.stack([column / width - 1, row / height - 1], -1)
     images = grid_sample(images_BCHW.float(), grid, "bilinear", "border", align_corners=True)
     marks = labels_BHW[:, None].float()
     labels = grid_sample(marks, grid, "nearest", "border", align_corners=True)

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn.functional import interpolate, pad
+from torch.nn.functional import interpolate
 
 from trainables.augment import View, resampled, square, turned, warped
 from trainables.data import Case
@@ -20,6 +20,9 @@ OVERSHOOT = 2.0
 
 The absolute weights of four points add up to at most 1.375 along each axis (a = −0.75).
 """
+
+MOST_VALUES = 1 << 26
+"""Values of regions that are converted to float32 at once."""
 
 
 class Crop(NamedTuple):
@@ -65,8 +68,10 @@ class Warp(NamedTuple):
     def positions(self, size: int) -> Tensor:
         """Return the position in its region of each pixel of a crop: [B, size, size, 2]."""
         bends = interpolate(self.bends_B2KK, (size, size), mode="bicubic", align_corners=True)
-        moved = square(size, bends.device) + bends
-        at = torch.einsum("bij,bjhw->bhwi", self.matrices_B22, moved)
+        row, column = (square(size, bends.device) + bends).unbind(1)
+        a, b, c, d = self.matrices_B22.flatten(1)[..., None, None].unbind(1)
+        # No matrix product: TF32 would round positions.
+        at = torch.stack([a * row + b * column, c * row + d * column], -1)
         at = (at + self.centres_B2[:, None, None]).clamp(min=0)
         return at.minimum(self.last_B2[:, None, None]) - self.corners_B2[:, None, None]
 
@@ -75,7 +80,7 @@ class Regions(NamedTuple):
     """The parts of images that the crops of a batch are made of, for one call on a device."""
 
     images_BCHW: Tensor
-    """The stored values. A region that is smaller than the largest one is filled up with zeros."""
+    """The stored values; a region is filled up to the size of the largest one with its edge."""
     labels_BHW: Tensor
     """uint8."""
     turns_B: Tensor
@@ -106,7 +111,7 @@ class Regions(NamedTuple):
         """
         images, labels = self.images_BCHW, self.labels_BHW
         if self.warp is not None:
-            images, labels = resampled(images, labels, self.warp.positions(size))
+            images, labels = self._resampled(self.warp.positions(size))
         images = (images.float() - self.mean_C11) / self.std_C11
         images = images * self.gains_BC[..., None, None] + self.offsets_BC[..., None, None]
         pixels = torch.arange(size * size, device=images.device).view(size, size)
@@ -114,6 +119,17 @@ class Regions(NamedTuple):
         each = turns[:, None].expand(-1, images.shape[1], -1)
         images = images.flatten(2).gather(2, each).view_as(images)
         return images, labels.flatten(1).gather(1, turns).view_as(labels)
+
+    def _resampled(self, at_BHW2: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the crops; so many at once that their regions take 256 MiB as float32."""
+        count = max(1, MOST_VALUES // self.images_BCHW[0].numel())
+        parts = [
+            resampled(
+                *(x[first : first + count] for x in (self.images_BCHW, self.labels_BHW, at_BHW2))
+            )
+            for first in range(0, len(at_BHW2), count)
+        ]
+        return torch.cat([image for image, _ in parts]), torch.cat([marks for _, marks in parts])
 
 
 def regions(crops: Sequence[Crop], *, warps: bool) -> Regions:
@@ -124,8 +140,11 @@ def regions(crops: Sequence[Crop], *, warps: bool) -> Regions:
     if len({x.dtype for x, _ in parts}) > 1:  # not all pairs of types have a common one
         parts = [(x.float(), y) for x, y in parts]
 
+    rows, columns = torch.arange(height), torch.arange(width)
+
     def filled(x: Tensor) -> Tensor:
-        return pad(x, (0, width - x.shape[-1], 0, height - x.shape[-2]))
+        within = (rows.clamp(max=x.shape[-2] - 1)[:, None], columns.clamp(max=x.shape[-1] - 1))
+        return x[..., *within]
 
     views = [crop.view for crop in crops]
     norm = crops[0].case.norm  # the one of the training images

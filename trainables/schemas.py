@@ -247,6 +247,8 @@ def to_arrow(table: str, rows: Sequence[Row] | pa.Table, key: Mapping[str, str |
     """
     schema = SCHEMAS[table]
     given = [set(rows.column_names)] if isinstance(rows, pa.Table) else [row.keys() for row in rows]
+    if isinstance(rows, pa.Table) and len(given[0]) < len(rows.column_names):
+        raise ValueError(f"{table}: a column is there twice (columns: {rows.column_names})")
     for names in given:
         if not names <= set(schema.names):
             unknown = sorted(names - set(schema.names))

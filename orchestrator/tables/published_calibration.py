@@ -55,6 +55,7 @@ def decoded(table: pa.Table) -> pa.Table:
 
     Raises:
         KeyError: a column is missing.
+        pyarrow.ArrowException: a column is not of numbers.
     """
     if set(CODES) <= set(table.column_names):
         return table
@@ -93,4 +94,4 @@ def _numbers(table: pa.Table, name: str) -> Array:
     """Return a column as float64."""
     if name not in {field.name for field in fields(table.schema)}:
         raise KeyError(name)
-    return cast("Any", table[name]).to_numpy().astype(np.float64)
+    return cast("Any", table[name]).cast(pa.float64()).to_numpy()

@@ -35,6 +35,9 @@ MOST_BYTES = 200 << 20
 NAME = re.compile(r"\w[\w.-]{0,199}")
 """A folder or a file in a key."""
 
+TEXTS = {"declarations": ("key", "text"), "trials": ("digest", "outcome")}
+"""Columns of texts that are read before the rows are checked as a whole; elsewhere the digest."""
+
 
 class PublishedStore(Store):
     """The store of a published study, which can be read only."""
@@ -85,10 +88,10 @@ def _manifest(folder: Path) -> tuple[dict[str, Any], bytes]:
     raw = _bytes(path)
     try:
         content: Any = json.loads(raw)
-        number, files = int(content["format"]), set(content["files"])
+        number, files = int(content["format"]), set(content["files"].keys())
         if not NAME.fullmatch(content["study"]):
             raise ValueError
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
         raise DamagedError(f"{path} does not describe a published study") from None
     if number > FORMAT:
         raise DamagedError(f"{path}: a newer Segprint wrote it (format {number}, not {FORMAT})")
@@ -163,11 +166,11 @@ def _rows_of_trials(digests: set[str], files: dict[str, bytes]) -> dict[str, dic
         table = _table(name, files)
         if not table.num_rows:
             continue
-        column = cast("list[str | None]", table["digest"].to_pylist())
+        column = cast("list[str]", table["digest"].to_pylist())
         starts = [i for i, digest in enumerate(column) if i == 0 or digest != column[i - 1]]
         for start, end in pairwise([*starts, len(column)]):
             digest = column[start]
-            if digest is None or digest not in digests:
+            if digest not in digests:
                 raise DamagedError(f"{name}.parquet: the digest {digest!r} is of no declared trial")
             rows.setdefault(digest, {})[name] = table.slice(start, end - start)
     return rows
@@ -177,6 +180,9 @@ def _table(name: str, files: dict[str, bytes]) -> pa.Table:
     """Return the rows of a published file."""
     try:
         table = read_parquet(io.BytesIO(files[f"{name}.parquet"]))
+        for column in TEXTS.get(name, ("digest",)):
+            if not pa.types.is_string(table[column].type) or table[column].null_count:
+                raise DamagedError(f"{name}.parquet: {column} must be a text in every row")
         table = decoded(table) if name == "calibration" else table
         return table if name == "declarations" else by_trial(table)
     except (pa.ArrowException, OSError, KeyError) as error:

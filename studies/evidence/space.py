@@ -5,15 +5,15 @@ In training it leaves the network the information of the image and of the other 
 fingerprints measure. In sampling the noisy mask is the network's own guess, so the evidence keeps
 its errors. `both` adds it in both, `training` in training only, `neither` nowhere: `both` and
 `training` read the same weights. `published` predicts the noise with a learned variance and has no
-evidence, as in the source study. Arms of equal passes are compared: steps of DDIM and DDPM, and
-members whose mean is the prediction. `both` and `training` are also read with 50 steps and with 16
-members of four steps.
+evidence, as in the source study. Arms differ in the sampler, DDIM or DDPM, and in members, whose
+mean is the prediction. `both` and `training` are also read with 50 steps and with 16 members of
+four steps, which is about as many passes.
 
 Cost: about two hours on one idle CPU core (270 trials, which read 72 trainings).
 
-Expected: one sample of `both` has the lowest Dice and the highest ECE, and more members or steps
-help it most. `training` is at least as good as `neither`, and `published` learns least in so few
-steps.
+Expected: of the arms with the same target, one sample of `both` has the lowest Dice and the highest
+ECE; more members help it most, and more steps do not. `training` is as good as `neither`, and
+`published` learns least in so few steps.
 """
 
 from collections.abc import Mapping

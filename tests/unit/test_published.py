@@ -144,6 +144,9 @@ def changed(folder: Path, **values: Any) -> None:
         (lambda f: changed(f, study="../other"), "does not describe a published study"),
         (lambda f: changed(f, format=9), "a newer Segprint wrote it (format 9, not 2)"),
         (lambda f: changed(f, files={"../../x": ""}), "names other files than"),
+        (lambda f: changed(f, files=["x"]), "does not describe a published study"),
+        (lambda f: changed(f, format=float("inf")), "does not describe a published study"),
+        (lambda f: (f / "published.json").write_text("[" * 9**6), "does not describe a published"),
     ],
 )
 def test_damaged_and_hostile_files_are_named(
@@ -179,6 +182,18 @@ def without(path: Path, column: str) -> None:
     pq.write_table(pq.read_table(path).drop_columns([column]), path)
 
 
+def typed(path: Path, column: str, value: object) -> None:
+    """Give a column one value, of another type than its own."""
+    table = pq.read_table(path)
+    at, values = table.schema.get_field_index(column), pa.array([value] * table.num_rows)
+    pq.write_table(table.set_column(at, column, values), path)
+
+
+def twice(path: Path, column: str) -> None:
+    table = pq.read_table(path)
+    pq.write_table(table.append_column(column, table[column]), path)
+
+
 def doubled(path: Path) -> None:
     table = pq.read_table(path)
     pq.write_table(pa.concat_tables([table, table]), path)
@@ -193,6 +208,19 @@ def doubled(path: Path) -> None:
         (lambda f: doubled(f / "trials.parquet"), "trials.parquet: trial "),
         (lambda f: (f / "cases.parquet").write_bytes(b""), "cases.parquet is not readable"),
         (lambda f: without(f / "calibration.parquet", "p_code"), "is not readable: 'p_code'"),
+        (lambda f: without(f / "trials.parquet", "outcome"), "trials.parquet is not readable"),
+        (lambda f: without(f / "declarations.parquet", "key"), "declarations.parquet is not read"),
+        (lambda f: typed(f / "declarations.parquet", "key", 1), "key must be a text in every row"),
+        (lambda f: typed(f / "trials.parquet", "outcome", None), "outcome must be a text in every"),
+        (
+            lambda f: typed(f / "calibration.parquet", "p_code", {"x": 1}),
+            "calibration.parquet is n",
+        ),
+        (
+            lambda f: typed(f / "calibration.parquet", "p_code", "x"),
+            "calibration.parquet is not re",
+        ),
+        (lambda f: twice(f / "cases.parquet", "case"), "cases: a column is there twice"),
     ],
 )
 def test_rows_that_are_of_no_trial_are_refused_and_nothing_is_written_elsewhere(
