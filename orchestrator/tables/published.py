@@ -33,6 +33,7 @@ from trainables.schemas import SCHEMAS
 
 MANIFEST = "published.json"
 FORMAT = 2
+"""In the first format, calibration rows have sums; in the second, codes. Both are read."""
 LEFT_OUT = ("pictures", "logs")
 TABLES = tuple(name for name in SCHEMAS if name not in LEFT_OUT)
 FILES = {"space.py", "declarations.parquet", *(f"{name}.parquet" for name in TABLES)}

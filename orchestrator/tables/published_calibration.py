@@ -2,7 +2,7 @@
 
 Of each bin, the means of p, of (p − y)² and of the log loss are rounded to :data:`UNIT`. What the
 bin says of a mean is left out: a code is the mean's distance, in units, from the one that the bin
-and the frequency of y let expect. Codes are small, so that a file takes half the bytes of the sums.
+and the frequency of y let expect. Codes are small, so that a file takes a third fewer bytes.
 """
 
 from __future__ import annotations
@@ -45,7 +45,8 @@ def encoded(table: pa.Table) -> pa.Table:
     units = {name: np.rint(mean / UNIT) for name, mean in means.items()}
     expected = _expected(table, units["p_sum"])
     for name, code in CODES.items():
-        column = pa.array((units[name] - expected[name]).astype(np.int32))
+        # Arrow refuses a value that does not fit, where NumPy would wrap it.
+        column = pa.array(units[name] - expected[name]).cast(pa.int32())
         table = table.set_column(table.schema.get_field_index(name), code, column)
     return table
 
