@@ -32,6 +32,8 @@ from bench._gpu_work import (
     seconds_per_step,
 )
 from trainables.evaluation import evaluate
+from trainables.evaluation.captured import CapturedSampling, capturable
+from trainables.evaluation.predict import Predict
 from trainables.runtime.environment import device_name
 from trainables.training.step import Stepper
 
@@ -153,23 +155,32 @@ def waiting(setting: Setting) -> Measurements:
 
 
 def sampling(setting: Setting) -> Measurements:
-    """Yield the time of a sample per image, and of an evaluation per case."""
+    """Yield the time of a sample per image, launched by kernels and as a graph, and of a case."""
 
     def measure(size: int) -> str:
         config = setting.config("ensemdiff", size, "bfloat16")
         state = setting.state(config)
         images = torch.randn(setting.batch, config.ports.image, size, size, device=setting.device)
 
-        def sample() -> None:
-            with torch.no_grad(), torch.autocast(setting.device, torch.bfloat16):
-                seeds = list(range(setting.batch))
-                config.mode.predict(state.ema.eval(), images, config.classes, seeds, "none")
+        seeds = list(range(setting.batch))
 
-        seconds = setting.seconds(sample) / setting.batch
+        def sample(predict: Predict) -> str:
+            def once() -> None:
+                with torch.no_grad(), torch.autocast(setting.device, torch.bfloat16):
+                    predict(images, seeds)
+
+            for _ in range(3):  # to capture a graph, and to verify it
+                once()
+            return f"{1e3 * setting.seconds(once) / setting.batch:.1f} ms"
+
+        mode, network, classes = config.mode, state.ema.eval(), config.classes
+        found = sample(lambda x, s: mode.predict(network, x, classes, s, "none")) + " per image"
+        if capturable(mode, setting.device):
+            found += f", {sample(CapturedSampling(mode, network, classes, 'none'))} as a graph"
         began = time.perf_counter()
         evaluate.score(state.run, state.ema)
         cases = (time.perf_counter() - began) / len(state.run.data.val)
-        return f"{1e3 * seconds:.1f} ms per image, {1e3 * cases:.1f} ms per validation case"
+        return f"{found}, {1e3 * cases:.1f} ms per validation case"
 
     for size in setting.sizes:
         yield f"ensemdiff, {size} px", partial(measure, size)

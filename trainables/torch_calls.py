@@ -5,6 +5,9 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Generator
+from contextvars import ContextVar
 from typing import Any
 
 import torch
@@ -49,10 +52,40 @@ def normal_quantile(p: Tensor) -> Tensor:
     return torch.special.ndtri(p)
 
 
+_kept: ContextVar[dict[tuple[object, ...], Tensor] | None] = ContextVar("kept", default=None)
+"""The tensors that :func:`kept_on_device` holds, by what :func:`sent` was given."""
+
+
 def sent(x: Tensor, device: torch.device) -> Tensor:
     """Return a small tensor of the CPU on a device, without waiting for what the device does.
 
-    A copy from memory that is not pinned may wait.
+    A copy from memory that is not pinned may wait. The result must not be written to.
     """
+    kept = _kept.get()
+    if kept is None:
+        return _copied(x, device)
+    key = (device, x.dtype, tuple(x.shape), x.numpy().tobytes())
+    if key not in kept:
+        kept[key] = _copied(x, device)
+    return kept[key]
+
+
+@contextlib.contextmanager
+def kept_on_device(tensors: dict[tuple[object, ...], Tensor]) -> Generator[None]:
+    """Make :func:`sent` copy equal tensors once, and keep the copies in a dictionary.
+
+    A captured graph reads them at their place in the memory of the device for as long as it lives,
+    and a copy from the host cannot be part of it.
+    """
+    token = _kept.set(tensors)
+    try:
+        yield
+    finally:
+        _kept.reset(token)
+
+
+def _copied(x: Tensor, device: torch.device) -> Tensor:
     on_gpu = device.type == "cuda" and torch.cuda.is_available()
+    if on_gpu and torch.cuda.is_current_stream_capturing():
+        raise RuntimeError("a value of the host, which differs between calls, is part of the graph")
     return (x.pin_memory() if on_gpu else x).to(device, non_blocking=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -15,6 +15,7 @@ from trainables.config import Config
 from trainables.controls import Control
 from trainables.data import Case, test_cases, wholes
 from trainables.datasets import Dataset
+from trainables.evaluation.captured import CapturedSampling, capturable
 from trainables.evaluation.compiled import compiled
 from trainables.evaluation.pass_size import PassSize
 from trainables.models import ImagePredictor, Network
@@ -24,6 +25,9 @@ from trainables.runtime.seeding import generator
 from trainables.schemas import DivergedError
 from trainables.settings import Evaluation
 from trainables.tiling import Window, blended, sized, windows
+
+Predict = Callable[[Tensor, Sequence[int]], Prediction]
+"""From a batch of images and the seed of each to their prediction."""
 
 PIXELS_AT_ONCE = 64 * 64**2
 """Pixels of all patches and members in one pass."""
@@ -94,21 +98,37 @@ def predictions(
     if isinstance(network, ImagePredictor):
         yield from _whole_images(run, network, [cases[i] for i in indices])
         return
-    config, network = run.config, compiled(run, network)
+    config, predict = run.config, _predictor(run, compiled(run, network), control)
     covers = [windows(*cases[i].shape, config.task.size, config.test.overlap) for i in indices]
     size = PassSize(patches_at_once(config), sum(map(len, covers)), run.context)
     waiting: list[_Tiled] = []
     for i, cover in zip(indices, covers, strict=True):
         waiting.append(_Tiled(i, cover))
         if sum(len(tiled.windows) for tiled in waiting) >= size.count:
-            yield from _blended(run, network, cases, waiting, control, size)
+            yield from _blended(run, predict, cases, waiting, control, size)
             waiting = []
-    yield from _blended(run, network, cases, waiting, control, size)
+    yield from _blended(run, predict, cases, waiting, control, size)
+
+
+def _predictor(run: Run, network: Network, control: Control) -> Predict:
+    """Return the prediction of a batch; samples on a GPU are replayed from a captured graph."""
+    mode, classes = run.config.mode, run.config.classes
+    captured: Predict | None = None
+    if capturable(mode, run.context.device):
+        captured = CapturedSampling(mode, network, classes, control)
+
+    def predict(images_BCHW: Tensor, seeds: Sequence[int]) -> Prediction:
+        with inference(run, network):
+            if captured is not None:
+                return captured(images_BCHW, seeds)
+            return mode.predict(network, images_BCHW, classes, seeds, control)
+
+    return predict
 
 
 def _blended(
     run: Run,
-    network: Network,
+    predict: Predict,
     cases: Sequence[Case],
     waiting: list[_Tiled],
     control: Control,
@@ -116,7 +136,7 @@ def _blended(
 ) -> Iterator[tuple[Case, Prediction]]:
     """Predict the patches of some cases and yield each case with the blend of its patches."""
     shown = [(tiled.case, window) for tiled in waiting for window in tiled.windows]
-    predicted = _patches(run, network, cases, shown, control, size)
+    predicted = _patches(run, predict, cases, shown, control, size)
     for index, cover in waiting:
         case, parts = cases[index], [next(predicted) for _ in cover]
         sides = [p.auxiliary for p in parts if p.auxiliary is not None]
@@ -126,7 +146,7 @@ def _blended(
 
 def _patches(
     run: Run,
-    network: Network,
+    predict: Predict,
     cases: Sequence[Case],
     shown: list[tuple[int, Window]],
     control: Control,
@@ -135,7 +155,7 @@ def _patches(
     """Yield the prediction of each (case, window), on the CPU; a batch of them shares a pass."""
     config = run.config
 
-    def predict(part: slice) -> Prediction:
+    def predict_part(part: slice) -> Prediction:
         batch = shown[part]
         seeds = [
             generator(config.seed, cases[i].name, w.top, w.left, "predict").initial_seed()
@@ -143,10 +163,9 @@ def _patches(
         ]
         images = torch.stack([_input(cases, i, window, control) for i, window in batch])
         images = images.to(run.context.device, memory_format=torch.channels_last)
-        with inference(run, network):
-            return config.mode.predict(network, images, config.classes, seeds, control)
+        return predict(images, seeds)
 
-    for p in size.passes(len(shown), predict):
+    for p in size.passes(len(shown), predict_part):
         _require_finite(p.members, p.auxiliary)
         members = p.members.float().cpu()
         side = None if p.auxiliary is None else p.auxiliary.float().cpu()

@@ -10,6 +10,7 @@ from torch import Tensor
 
 from trainables.controls import Control
 from trainables.interfaces.network import Network, Ports
+from trainables.interfaces.sampler import Noise
 from trainables.part import Part
 
 
@@ -116,3 +117,37 @@ class Mode(Part):
         The caller has applied image controls already: only controls of the noisy mask matter here,
         and only for a mode that has one.
         """
+
+
+class SamplingMode(Mode):
+    """A mode that predicts by repeated passes of a network, with draws of noise between them."""
+
+    @abc.abstractmethod
+    def noise(self, images_BCHW: Tensor, classes: int, seeds: Sequence[int]) -> Noise:
+        """Return the draws for a batch; each depends on the seed of its case and on its member."""
+
+    @abc.abstractmethod
+    def sampled(
+        self,
+        network: Network,
+        images_BCHW: Tensor,
+        classes: int,
+        noise: Noise,
+        control: Control,
+    ) -> Prediction:
+        """Predict a batch from its draws.
+
+        Whatever else the host computes must depend on the shape of the images only: on a GPU the
+        passes of one batch are captured, and repeated for the images and draws of others.
+        """
+
+    def predict(
+        self,
+        network: Network,
+        images_BCHW: Tensor,
+        classes: int,
+        seeds: Sequence[int],
+        control: Control,
+    ) -> Prediction:
+        noise = self.noise(images_BCHW, classes, seeds)
+        return self.sampled(network, images_BCHW, classes, noise, control)

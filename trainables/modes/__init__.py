@@ -1,5 +1,5 @@
 """Modes, one file each: how a network is trained and how it predicts."""
 
-from trainables.interfaces.mode import Batch, Mode, Prediction
+from trainables.interfaces.mode import Batch, Mode, Prediction, SamplingMode
 
-__all__ = ["Batch", "Mode", "Prediction"]
+__all__ = ["Batch", "Mode", "Prediction", "SamplingMode"]

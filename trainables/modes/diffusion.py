@@ -29,11 +29,11 @@ from trainables.encodings.onehot import OneHot
 from trainables.info_noise import InfoNoise
 from trainables.losses import Loss
 from trainables.models import Features, Network, Output, Ports
-from trainables.modes import Batch, Mode, Prediction
+from trainables.modes import Batch, Prediction, SamplingMode
 from trainables.part import require
 from trainables.part_fields import later, reading
 from trainables.runtime.seeding import generator
-from trainables.samplers import Estimate, Sampler
+from trainables.samplers import Estimate, Noise, Sampler
 from trainables.samplers.ddim import DDIM
 from trainables.schedules import Schedule
 from trainables.schedules.linear import Linear
@@ -59,7 +59,7 @@ class _Denoised(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Diffusion(Mode):
+class Diffusion(SamplingMode):
     """Gaussian diffusion of an encoded mask.
 
     ``t_low`` and ``t_high`` restrict training and sampling to a part of the schedule. The network
@@ -332,27 +332,32 @@ class Diffusion(Mode):
         cost = torch.where(sent(as_images(t < last).bool(), device), bins, step)
         return masks.mean_counted(cost, labels_BHW) / math.log(2)
 
-    def predict(
+    def noise(self, images_BCHW: Tensor, classes: int, seeds: Sequence[int]) -> Noise:
+        shape = (self.encoding.channels(classes), *images_BCHW.shape[2:])
+        draws = [
+            generator(seed, member) for seed in seeds for member in range(self.members)
+        ]  # per case and member: a sample does not depend on what else is in the batch
+
+        def draw() -> Tensor:
+            drawn = torch.stack([torch.randn(shape, generator=g) for g in draws])
+            return sent(drawn, images_BCHW.device)
+
+        return draw
+
+    def sampled(
         self,
         network: Network,
         images_BCHW: Tensor,
         classes: int,
-        seeds: Sequence[int],
+        noise: Noise,
         control: Control,
     ) -> Prediction:
         """Predict all members of all cases in one batch; features are computed once per image."""
         features = network.features(images_BCHW)
         images, device = images_BCHW.repeat_interleave(self.members, 0), images_BCHW.device
         features = tuple(f.repeat_interleave(self.members, 0) for f in features)
-        shape = (self.encoding.channels(classes), *images.shape[2:])
-        draws = [
-            generator(seed, member) for seed in seeds for member in range(self.members)
-        ]  # per case and member: a sample does not depend on what else is in the batch
         side_branch: list[Tensor | None] = []
         reader = self if self.sample_evidence else replace(self, evidence=False)
-
-        def noise() -> Tensor:
-            return sent(torch.stack([torch.randn(shape, generator=g) for g in draws]), device)
 
         def denoise(x: Tensor, t_B: Tensor) -> Estimate:
             seen = noise() if control == "random_mask" else x
@@ -380,7 +385,7 @@ class Diffusion(Mode):
         p = self.encoding.classes(self.encoding.to_mask(x0), classes)
 
         def per_case(value: Tensor) -> Tensor:
-            return unflattened(value, 0, (len(seeds), self.members))
+            return unflattened(value, 0, (len(images_BCHW), self.members))
 
         (side,) = side_branch
         return Prediction(per_case(p), None if side is None else per_case(side).mean(1))
