@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import warnings
+import weakref
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,7 +15,14 @@ from torch.fx.experimental.proxy_tensor import make_fx
 
 from tests.unit.test_device_waits import MODES
 from trainables.config import Config
-from trainables.evaluation.captured import Capture, CapturedSampling, Sample, capturable
+from trainables.evaluation import captured
+from trainables.evaluation.captured import (
+    Capture,
+    CapturedSampling,
+    OnDevice,
+    Sample,
+    capturable,
+)
 from trainables.models import Features, Network, Output, Ports
 from trainables.modes import SamplingMode
 from trainables.runtime.seeding import seed_torch
@@ -40,6 +49,16 @@ class Traced:
     def __call__(self, inputs: Sequence[Tensor]) -> tuple[Tensor, ...]:
         self.replays += 1
         return self._graph(*inputs)
+
+
+def kept_in(graphs: list[Traced]) -> Capture:
+    """Return a capture that adds its graphs to a list."""
+
+    def capture(sample: Sample, inputs: Sequence[Tensor]) -> Traced:
+        graphs.append(Traced(sample, inputs))
+        return graphs[-1]
+
+    return capture
 
 
 class Dense(Network):
@@ -81,13 +100,8 @@ def batches(config: Config, count: int = 5) -> list[tuple[Tensor, list[int]]]:
 def test_a_replayed_sample_is_the_computed_one(small: Callable[..., Config], name: str) -> None:
     config = small(mode={"diffusion": {"sampler": {"ddim": {"steps": 3}}, **SAMPLERS[name]}})
     mode, network = parts(config)
-    graphs: list[Traced] = []
-
-    def capture(sample: Sample, inputs: Sequence[Tensor]) -> Traced:
-        graphs.append(Traced(sample, inputs))
-        return graphs[-1]
-
-    sampling = CapturedSampling(mode, network, config.classes, "none", capture)
+    graphs = list[Traced]()
+    sampling = CapturedSampling(mode, network, config.classes, "none", kept_in(graphs))
     for images, seeds in batches(config):
         found = sampling(images, seeds)
         wanted = mode.predict(network, images, config.classes, seeds, "none")
@@ -96,10 +110,80 @@ def test_a_replayed_sample_is_the_computed_one(small: Callable[..., Config], nam
         if found.auxiliary is not None and wanted.auxiliary is not None:
             torch.testing.assert_close(found.auxiliary, wanted.auxiliary)
     (graph,) = graphs
-    assert graph.replays == 3
-    one = batches(config, 1)[0][0][:1]
-    sampling(one, [7])
-    assert len(graphs) == 2, "another number of images has a graph of its own"
+    assert graph.replays == 4, "the first batch again, and all after the second"
+
+
+@torch.no_grad()
+def test_batches_are_captured_where_two_in_a_row_have_the_same_shape(
+    small: Callable[..., Config],
+) -> None:
+    config = small()
+    mode, network = parts(config)
+    graphs = list[Traced]()
+    sampling = CapturedSampling(mode, network, config.classes, "none", kept_in(graphs))
+    images = batches(config, 1)[0][0]
+    for count in (2, 1, 2, 1, 1, 1, 2, 2):
+        found = sampling(images[:count], [1, 2][:count]).members
+        wanted = mode.predict(network, images[:count], config.classes, [1, 2][:count], "none")
+        torch.testing.assert_close(found, wanted.members)
+    assert [graph.replays for graph in graphs] == [2, 1]
+    assert sampling.replays(images)
+    assert not sampling.replays(images[:1]), "its graph has made room"
+
+
+@torch.no_grad()
+def test_a_graph_is_freed_with_the_evaluation(small: Callable[..., Config]) -> None:
+    config = small()
+    mode, network = parts(config)
+    graphs = list[Traced]()
+    sampling = CapturedSampling(mode, network, config.classes, "none", kept_in(graphs))
+    for images, seeds in batches(config, 3):
+        sampling(images, seeds)
+    alive = [weakref.ref(graphs.pop()), weakref.ref(sampling)]
+    gc.disable()
+    try:
+        del sampling
+        assert [reference() for reference in alive] == [None, None]
+    finally:
+        gc.enable()
+
+
+@torch.no_grad()
+def test_a_replay_without_memory_is_computed(small: Callable[..., Config]) -> None:
+    config = small(mode={"diffusion": {"sampler": {"ddpm": {"steps": 3}}}})
+    mode, network = parts(config)
+    calls: list[int] = []
+
+    def capture(sample: Sample, inputs: Sequence[Tensor]) -> Sample:
+        def replay(later: Sequence[Tensor]) -> tuple[Tensor, ...]:
+            calls.append(len(calls))
+            if len(calls) > 2:
+                raise torch.OutOfMemoryError("CUDA out of memory")
+            return sample(later)
+
+        return replay
+
+    sampling = CapturedSampling(mode, network, config.classes, "none", capture)
+    for images, seeds in batches(config):
+        wanted = mode.predict(network, images, config.classes, seeds, "none")
+        assert torch.equal(sampling(images, seeds).members, wanted.members)
+    assert calls == [0, 1, 2]
+
+
+@torch.no_grad()
+def test_noise_that_would_fill_the_memory_is_not_kept(
+    small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = small(mode={"diffusion": {"sampler": {"ddpm": {"steps": 3}}}})
+    mode, network = parts(config)
+    graphs = list[Traced]()
+    sampling = CapturedSampling(mode, network, config.classes, "none", kept_in(graphs))
+    draw = mode.noise(batches(config, 1)[0][0], config.classes, [0, 1])()
+    monkeypatch.setattr(captured, "MOST_NOISE", 2 * draw.nbytes)
+    for images, seeds in batches(config):
+        wanted = mode.predict(network, images, config.classes, seeds, "none")
+        assert torch.equal(sampling(images, seeds).members, wanted.members)
+    assert not graphs
 
 
 def repeats_its_draws(sample: Sample, inputs: Sequence[Tensor]) -> Sample:
@@ -150,3 +234,27 @@ def test_equal_values_of_the_host_are_sent_once() -> None:
         assert sent(torch.tensor([0.5], dtype=torch.float64), device).dtype == torch.float64
     assert len(kept) == 3
     assert sent(torch.tensor([0.5]), device) is not first
+
+
+def moved(x: Tensor) -> Tensor:
+    return x.to("meta")
+
+
+@pytest.mark.parametrize("read", [Tensor.item, float, moved])
+def test_a_sample_that_leaves_its_device_is_refused(read: Callable[[Tensor], object]) -> None:
+    with OnDevice(torch.device("cpu")):
+        x = torch.ones(1) + 1
+        with pytest.raises(RuntimeError, match="the sample (reads|copies)"):
+            read(x)
+
+
+@pytest.mark.parametrize("name", SAMPLERS)
+@torch.no_grad()
+def test_no_sample_leaves_its_device(small: Callable[..., Config], name: str) -> None:
+    config = small(mode={"diffusion": SAMPLERS[name]})
+    mode, _ = parts(config)
+    network = Dense(mode.ports(config.task.channels, config.classes)).to("meta")
+    images = batches(config, 1)[0][0].to("meta")
+    draws = mode.noise(images, config.classes, [1, 2])
+    with OnDevice(torch.device("meta")):
+        mode.sampled(network, images, config.classes, draws, "none")

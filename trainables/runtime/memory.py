@@ -7,7 +7,8 @@ import ctypes
 import gc
 import resource
 import sys
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any, NamedTuple, TypeVar
 
@@ -17,6 +18,16 @@ T = TypeVar("T")
 
 _earlier_peaks: dict[str, int] = {}
 """The largest peak of each device before :func:`measured` reset it, in bytes."""
+
+
+_cache = threading.RLock()
+
+
+@contextlib.contextmanager
+def cache_held() -> Generator[None]:
+    """Keep other threads from emptying the cache of a GPU, which fails during a capture."""
+    with _cache:
+        yield
 
 
 def reset_peak_memory(device: str) -> None:
@@ -50,7 +61,8 @@ def release_memory() -> None:
     """Return the memory of freed tensors to the system, which torch and the C library keep."""
     gc.collect()
     if torch.cuda.is_initialized():
-        torch.cuda.empty_cache()
+        with cache_held():
+            torch.cuda.empty_cache()
     with contextlib.suppress(OSError, AttributeError):  # another C library than glibc
         ctypes.CDLL(None).malloc_trim(0)
 
