@@ -35,7 +35,13 @@ SPACE = Space(
         "model": {
             "ensemdiff": {"channels": 8, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
         },
-        "train": {"steps": 200, "batch": 4, "learning_rate": 2e-3, "validate_every": 100},
+        "train": {
+            "steps": 1600,
+            "batch": 4,
+            "learning_rate": 2e-3,
+            "validate_every": 100,
+            "patience": 5,
+        },
         "probe": {"bins": 8, "draws": 1},
         "test": {"unit": "tiles", "pictures": 0},
     },

@@ -2,17 +2,16 @@
 
 Question: does a network learn more if its noise levels follow the information? `linear`, `cosine`,
 `input_scaled` (cosine at half the amplitude) and `sigmoid` are fixed. `adapted` is the schedule
-that `segprint adapt` wrote from the task's fingerprint in `atlas`: it follows the information of
-the *image*. `info_noise` is the linear schedule with training times that adapt online to the
-information of the *mask* (arXiv 2602.18647). The network, the settings and the seeds are those of
-`atlas`, so with a common store the arm `linear` trains nothing. The space `noise_schedules`
-compares fixed families only, with another network.
+that `segprint adapt` wrote from the task's fingerprint: it follows the information of the *image*.
+`info_noise` is the linear schedule with training times that adapt online to the information of the
+*mask* (arXiv 2602.18647). The network and the seeds are those of `atlas`, with fewer steps. The
+space `noise_schedules` compares fixed families only, with another network.
 
 A schedule decides the times of the sampler as well; `info_noise` changes the training alone. So
 `adapted_steps_of_linear` reads the weights of `adapted` at the noise levels that `linear` samples.
 The fingerprints were measured on the test tiles, as all are, which favours `adapted` a little.
 
-Cost: about 35 minutes on one idle CPU core (105 trials of 90 trainings, 15 in `atlas`).
+Cost: about 40 minutes on one idle CPU core (105 trials, which read 90 trainings).
 
 Expected: `linear` trains half of the time below a log-SNR of -2.5; `adapted` trains there less
 often and `info_noise` hardly ever. Whether either is better than `linear` is open; both may be
@@ -30,7 +29,8 @@ TIMES = {
     "hela": [0.0, 0.0125, 0.025, 0.0402, 0.4948, 0.8313, 0.9542, 0.9852, 1.0],
     "brain": [0.0, 0.0125, 0.025, 0.0378, 0.3437, 0.8829, 0.967, 0.9866, 1.0],
 }
-"""The times at these limits by task: `segprint adapt` wrote them from seeds 0 and 1 of `atlas`."""
+"""The times at these limits by task: `segprint adapt` wrote them from the fingerprints of `linear`,
+of seeds 0 and 1 trained with a probe of eight bins."""
 LINEAR_STEPS = [-10.1177, -5.6991, -2.4672, 0.0884, 9.2102]
 """Log-SNR of the linear schedule at t = 1, 3/4, 1/2, 1/4, 0: the sampler visits the first four."""
 

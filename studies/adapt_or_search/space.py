@@ -1,11 +1,11 @@
 """A schedule from one fingerprint, against the best of a search that costs twenty times as much.
 
 Question: does the fingerprint of one training find a schedule for the nuclei that is as good as the
-best of a search? `linear` is the training whose fingerprint, of seed 0 in `atlas`, gave the
-schedule of `adapted`; the device time of that one trial, probe included, is what adapting costs.
-`searched` is the best of 48 schedules of seven families, each trained for half of the steps and
-none stopped early. The three are then trained alike, with three seeds. The network and the settings
-are those of `atlas`.
+best of a search? `linear` is the training whose fingerprint, of seed 0, gave the schedule of
+`adapted`; the device time of that one trial, probe included, is what adapting costs. `searched` is
+the best of 48 schedules of seven families, each trained for half of the steps and none stopped
+early. The three are then trained alike, with three seeds. The network is that of `atlas`, with
+fewer steps.
 
 Cost: about 20 minutes on one idle CPU core (57 trials, 48 of them of the search).
 

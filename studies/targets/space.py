@@ -5,8 +5,7 @@ logits. `hybrid` predicts ε with a learned variance, as the source study's netw
 predicts the velocity of flow matching on the linear path, where DDIM is the Euler method. `sdf`
 encodes the mask as signed distances (FlowSDF, arXiv 2405.18087) and `onehot` is its control: both
 predict x0 by squared error. `sdf_v` and `onehot_v` are the same pair with the target v. The
-network, the settings and the seeds are those of `atlas`, so with a common store `cross_entropy`
-trains nothing.
+network and the seeds are those of `atlas`, with fewer steps.
 
 The signed distance is a bijection of the mask. The bits of a tile are therefore the same under both
 encodings, and only their place in log-SNR moves. Compare `sdf_v` with `onehot_v` in the view
@@ -16,7 +15,7 @@ entropies are upper bounds, which the error of the network raises. Do not compar
 `onehot`: an error of x0 counts SNR times, up to 10,000, so these networks have bounds of hundreds
 of bits per pixel. The error of v is bounded at both ends.
 
-Cost: about 25 minutes on one idle CPU core (63 trials, 9 of them in `atlas`).
+Cost: about 30 minutes on one idle CPU core (63 trials).
 
 Expected: `cross_entropy` and `onehot` have the highest Dice; `hybrid` has learnt hardly anything
 after so few steps, four of which sample badly from ε. The bits of `sdf_v` and `onehot_v` differ by
