@@ -112,7 +112,8 @@ def test_volumes_are_read_as_nifti(inline: Segprint, tmp_path: Path) -> None:
     volumes(tmp_path / "data")
     assert inline("init", "first.py", "--data", "data").returncode == 0
     assert list(task_of(tmp_path / "first.py")) == ["nifti"]
-    search_spaces.load(str(tmp_path / "first.py"))
+    _, space = search_spaces.load(str(tmp_path / "first.py"))
+    assert space.config["train"]["precision"] == "tf32", "the fast choice on a GPU"
 
 
 def test_a_file_is_never_overwritten(inline: Segprint, tmp_path: Path) -> None:
