@@ -171,6 +171,31 @@ def test_a_replay_without_memory_is_computed(small: Callable[..., Config]) -> No
 
 
 @torch.no_grad()
+def test_a_batch_without_memory_beside_a_graph_is_computed_without_it(
+    small: Callable[..., Config],
+) -> None:
+    config = small()
+    mode, network = parts(config)
+    graphs = list[Traced]()
+    sampling = CapturedSampling(mode, network, config.classes, "none", kept_in(graphs))
+    images = batches(config, 1)[0][0]
+    for _ in range(3):
+        sampling(images, [1, 2])
+    refusals: list[int] = []
+
+    def refuse(_: object, inputs: tuple[Tensor, ...]) -> None:
+        if sampling.replays(images):  # the graph holds the memory
+            refusals.append(len(inputs[0]))
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    network.register_forward_pre_hook(refuse)
+    found = sampling(images[:1], [1])
+    assert refusals == [1]
+    wanted = mode.predict(network, images[:1], config.classes, [1], "none")
+    assert torch.equal(found.members, wanted.members)
+
+
+@torch.no_grad()
 def test_noise_that_would_fill_the_memory_is_not_kept(
     small: Callable[..., Config], monkeypatch: pytest.MonkeyPatch
 ) -> None:

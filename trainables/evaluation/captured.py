@@ -89,16 +89,18 @@ class CapturedSampling:
             noise = self._noise(images_BCHW, seeds=seeds)
             if self._gave_up:
                 return self._sampled(images_BCHW, noise)
-            if self._graph is None or not self.replays(images_BCHW):
-                return self._computed(images_BCHW, noise)
             try:
+                if self._graph is None or not self.replays(images_BCHW):
+                    return self._computed(images_BCHW, noise)
                 inputs = [images_BCHW, *(noise() for _ in range(self._draws))]
                 members, *side = self._graph(inputs)
                 return Prediction(members, side[0] if side else None)
             except (RuntimeError, MemoryError) as error:
-                if not is_out_of_memory(error):
+                if self._graph is None or not is_out_of_memory(error):
                     raise
-            self._give_up()  # outside of the handler, whose traceback keeps tensors
+            # The graph may hold what is missing. Outside of the handler, whose traceback keeps
+            # tensors:
+            self._give_up()
             return self._sampled(images_BCHW, self._noise(images_BCHW, seeds=seeds))
 
     def _computed(self, images_BCHW: Tensor, noise: Noise) -> Prediction:
