@@ -87,5 +87,5 @@ def kept_on_device(tensors: dict[tuple[object, ...], Tensor]) -> Generator[None]
 def _copied(x: Tensor, device: torch.device) -> Tensor:
     on_gpu = device.type == "cuda" and torch.cuda.is_available()
     if on_gpu and torch.cuda.is_current_stream_capturing():
-        raise RuntimeError("a value of the host, which differs between calls, is part of the graph")
+        raise RuntimeError("the sample sends a value that its run before the capture did not send")
     return (x.pin_memory() if on_gpu else x).to(device, non_blocking=True)
