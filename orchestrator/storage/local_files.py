@@ -10,25 +10,17 @@ import logging
 import os
 import uuid
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
+
+from orchestrator.storage.objects import Entry
 
 log = logging.getLogger("segprint.store")
 WITHOUT_LINKS = {errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 """Errors of a file system that has no hard links."""
 TEMPORARY = ".tmp-"
 """The prefix of the name of a file that is not complete yet."""
-
-
-@dataclass(frozen=True)
-class Entry:
-    """An object in a listing: its key, its size in bytes, and when it was written."""
-
-    key: str
-    size: int
-    modified: datetime
 
 
 def keys_below(folder: Path, root: str) -> list[str]:

@@ -25,8 +25,8 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.ledger.weights import PREFIX as WEIGHTS
 from orchestrator.ledger.withdrawal import withdraw
-from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
+from orchestrator.storage.objects import Entry
 from orchestrator.tables import delta_log
 from orchestrator.tables.committer_lease import BusyError, committer
 from orchestrator.tables.compaction import compact_committed

@@ -21,8 +21,8 @@ from deltalake.exceptions import DeltaError, TableNotFoundError
 
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.storage.credentials import aws_chain
-from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
+from orchestrator.storage.objects import Entry
 from orchestrator.tables import log_seal
 from orchestrator.tables.log_seal import ROOT, DataFile, Seal, content_hash
 

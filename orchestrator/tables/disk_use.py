@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from orchestrator.ledger.checkpoints import PREFIX as CHECKPOINTS
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.storage.local_files import Entry
+from orchestrator.storage.objects import Entry
 from orchestrator.tables.needed_weights import needed_weights
 
 

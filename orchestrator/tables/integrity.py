@@ -21,8 +21,8 @@ from orchestrator.ledger.commits import (
 )
 from orchestrator.ledger.parquet import read_parquet, verify
 from orchestrator.ledger.studies import Studies
-from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
+from orchestrator.storage.objects import Entry
 from orchestrator.tables import delta_log, file_cache
 from orchestrator.tables.compaction_log import Batch, batches, compacted_attempts, missing_numbers
 from orchestrator.tables.delta_log import TableVersion

@@ -15,8 +15,8 @@ from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from orchestrator.ledger.commits import Record, load_record
-from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
+from orchestrator.storage.objects import Entry
 from orchestrator.tables.log_seal import ROOT
 
 KEY = f"{ROOT}records.json"

@@ -19,8 +19,8 @@ from orchestrator.ledger.commits import (
 from orchestrator.ledger.leases import PREFIX as LEASES
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.weights import PREFIX as WEIGHTS
-from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
+from orchestrator.storage.objects import Entry
 from orchestrator.tables import delta_log
 from orchestrator.tables.committer_lease import committer
 from orchestrator.tables.compaction_log import batches, compacted_attempts

@@ -174,9 +174,9 @@ def test_an_upload_that_fails_is_named_tried_again_and_does_not_end_the_run(
 def test_a_large_object_is_uploaded_in_parts_and_replaces_the_old_one_when_it_is_whole(
     remote: Store, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from orchestrator.storage import object_store
+    from orchestrator.storage import s3_objects
 
-    monkeypatch.setattr(object_store, "PART_BYTES", 5 * 2**20)
+    monkeypatch.setattr(s3_objects, "PART_BYTES", 5 * 2**20)
     parts = [bytes([n]) * (3 * 2**20) for n in range(4)]
 
     def write(file: BinaryIO) -> None:

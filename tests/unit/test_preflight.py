@@ -17,8 +17,8 @@ from orchestrator.diagnostics import node_checks, preflight
 from orchestrator.diagnostics.preflight import CheckResult
 from orchestrator.ledger import write_rate
 from orchestrator.ledger.write_rate import WriteRate
-from orchestrator.storage.local_files import Entry
 from orchestrator.storage.object_store import Store
+from orchestrator.storage.objects import Entry
 
 
 def states(check: Iterable[CheckResult]) -> dict[str, str]:
