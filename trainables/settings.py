@@ -20,7 +20,7 @@ class Train:
     steps: int = 200
     """Optimiser steps."""
     batch: int = 16
-    """Tiles per step, over all workers."""
+    """Crops per step, over all workers."""
     accumulate: int = 1
     """Microbatches into which each worker's share of a batch is divided."""
     learning_rate: float = 1e-3
@@ -106,7 +106,7 @@ class Evaluation:
     Validation during training reads ``cases`` with windows that hardly overlap, else tiles, so this
     choice may select other weights."""
     overlap: float = 0.5
-    """Share of its side that a patch has in common with the next patch of a larger image."""
+    """Share of its side that a window has in common with the next one over a larger image."""
     controls: tuple[Reading, ...] = ()
     """Further readings of the test cases: under a control of the image, or with probabilities at
     the temperature that is fitted to the validation cases."""
