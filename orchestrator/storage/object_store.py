@@ -142,8 +142,14 @@ class Store:
 
     def get_many(self, keys: list[str]) -> dict[str, bytes]:
         """Return several objects by key, without absent ones; S3 is read concurrently."""
-        what = keys[0] if len(keys) == 1 else f"{len(keys)} objects"
-        return self._call("read", what, lambda: self._objects.get_many(keys))
+        # A directory is read file by file: a failure names its file, and the others are not read
+        # again.
+        batches = [keys] if self.remote else [[key] for key in keys]
+        values: dict[str, bytes] = {}
+        for batch in batches:
+            what = batch[0] if len(batch) == 1 else f"{len(batch)} objects"
+            values |= self._call("read", what, partial(self._objects.get_many, batch))
+        return values
 
     @contextlib.contextmanager
     def open(self, key: str) -> Generator[BinaryIO]:

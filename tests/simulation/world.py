@@ -19,6 +19,7 @@ import pytest
 from orchestrator.ledger.driver_lock import RENEW_SECONDS, DriverLock, LostError
 from orchestrator.ledger.parquet import fields
 from orchestrator.storage.object_store import Store, StoreError
+from orchestrator.storage.s3_objects import S3Objects
 from orchestrator.tables import (
     batch_selection,
     compaction,
@@ -120,7 +121,7 @@ class World:
     def _install(self) -> None:
         simulated_time.install(self, self.patch)
         self.patch.setenv("SEGPRINT_CACHE", str(self.cache))
-        self.patch.setattr(Store, "_files", self.bucket)
+        self.patch.setattr(S3Objects, "_files", self.bucket)
         for name in list(SCHEMAS):
             if name not in TABLES:
                 self.patch.delitem(SCHEMAS, name)

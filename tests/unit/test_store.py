@@ -99,6 +99,16 @@ def test_a_file_where_the_directory_should_be_is_one_clear_error(tmp_path: Path)
         Store(str(tmp_path / "file")).check()
 
 
+def test_of_many_files_the_one_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    store = Store(str(tmp_path / "store"))
+    for key in ("a/one", "a/two"):
+        store.put(key, b"")
+    (tmp_path / "store/a/two").unlink()
+    (tmp_path / "store/a/two").mkdir()
+    with pytest.raises(StoreError, match=r"cannot read a/two: "):
+        store.get_many(["a/one", "a/two"])
+
+
 def test_nothing_is_written_or_deleted_outside_the_store(store: Store, tmp_path: Path) -> None:
     (tmp_path / "outside").write_text("kept")
     store.put("a/b", b"inside")
