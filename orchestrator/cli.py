@@ -12,6 +12,9 @@ from importlib import import_module
 from orchestrator.arguments import PASSED_ON, parser
 from orchestrator.formatting import printable
 
+CONTINUED = {"sweep", "submit", "logs", "evaluate", "probe", "read", "predict", "delete"}
+"""Verbs that continue where they were stopped."""
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one verb and return the exit code.
@@ -30,10 +33,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except KeyboardInterrupt as error:
-        return stopped(f" at {error}" if str(error) else "")
+        return stopped(options.verb, f" at {error}" if str(error) else "")
     except (Exception, SystemExit) as error:
         if isinstance(error, RuntimeError) and str(error) == "Query interrupted":  # by Ctrl-C
-            return stopped()
+            return stopped(options.verb)
         print(printable(f"segprint: {_reason(error)}", keep="\n"), file=sys.stderr)
         return 2
 
@@ -63,9 +66,10 @@ def _only_answers(*, as_json: bool) -> AbstractContextManager[None]:
     return only_answers(as_json=as_json)
 
 
-def stopped(where: str = "") -> int:
-    """Print how to continue, and return the exit code."""
-    print(printable(f"segprint: stopped{where}; the same command continues"), file=sys.stderr)
+def stopped(verb: str, where: str = "") -> int:
+    """Print that a verb was stopped and whether it can continue, and return the exit code."""
+    further = "; the same command continues" if verb in CONTINUED else ""
+    print(printable(f"segprint: stopped{where}{further}"), file=sys.stderr)
     return 130
 
 

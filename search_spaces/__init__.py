@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ast
 import difflib
+import math
 import reprlib
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -113,6 +114,11 @@ class Budget:
                 raise ValueError(f"Budget: {name}={value} must be positive")
         if self.money is not None and not self.rates:
             raise ValueError("Budget: money needs rates={device: price of an hour}")
+        for device, rate in self.rates.items():
+            if not 0 <= rate < math.inf:
+                raise ValueError(f"Budget: rates[{device!r}]={rate} must be a price of at least 0")
+        if self.rates and not any(self.rates.values()):
+            raise ValueError("Budget: rates must have a price above 0, else money ends no study")
 
 
 @dataclass(frozen=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import argparse
 from collections.abc import Mapping
+
+from orchestrator.arguments._parsing import Parser
 
 VERBS = {
     "ls": "list the choices of a kind, or what is stored",
@@ -53,5 +54,5 @@ WITHOUT_STORE = {"init", "completion", "data"}
 """Verbs that read and write no store."""
 READERS = ("evaluate", "probe", "read")
 """Verbs that derive a study of readings from another study, and run it."""
-Parsers = Mapping[str, argparse.ArgumentParser]
+Parsers = Mapping[str, Parser]
 """The parser of each verb, by name."""

@@ -115,6 +115,8 @@ def add_weights(at: Parsers) -> None:
             help=f"import: {name} of the images' stored values, for all channels or each"
             " (default: as the published program normalises)",
         )
+    at["weights"].only_with("action", ["export", "import"], "output")
+    at["weights"].only_with("action", ["import"], "config", "cell", "set", "mean", "std")
     at["predict"].add_argument(
         "--threads", type=int, metavar="N", help="CPU threads (default: all)"
     )

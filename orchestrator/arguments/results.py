@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import argparse
-
 from orchestrator.arguments._names import TABLE_FORMATS, Parsers
+from orchestrator.arguments._parsing import Parser
 
 
 def add_results(at: Parsers) -> None:
@@ -55,7 +54,7 @@ def add_results(at: Parsers) -> None:
     _adapt(at["adapt"])
 
 
-def _adapt(verb: argparse.ArgumentParser) -> None:
+def _adapt(verb: Parser) -> None:
     """Add the options of ``segprint adapt``."""
     verb.add_argument("study", metavar="STUDY", help="a study in the store")
     verb.add_argument("--task", required=True, help="one of the study's tasks")
@@ -114,3 +113,7 @@ def add_reports(at: Parsers) -> None:
         help="a tree of studies (default), the searches of a space as an Optuna SQLite file, or a"
         " study as a few files that are a store to read",
     )
+    at["export"].only_with("format", ["parquet"], "metric", "version")
+    at["export"].only_with("format", ["optuna", "published"], "study")
+    at["report"].not_with("serve", "output", "watch", "figures", "table", "metric")
+    at["report"].only_with("serve", [True], "port")

@@ -57,6 +57,10 @@ def add_stores(at: Parsers) -> None:
         help="gc: keep unneeded checkpoints, replaced files and weights this long (default: 7;"
         " files and weights at least 1)",
     )
+    at["note"].not_with("delete", "text", "tag", "untag")
+    at["tables"].only_with("action", ["check"], "quick", "quarantine", "restore")
+    at["tables"].only_with("action", ["rebuild"], "force")
+    at["tables"].only_with("action", ["gc"], "dry_run", "keep_days")
     at["data"].add_argument(
         "action",
         choices=("ls", "get", "check", "show"),
@@ -78,3 +82,5 @@ def add_stores(at: Parsers) -> None:
     at["data"].add_argument(
         "-o", "--output", metavar="FILE", help="show: the contact sheet (default: NAME.png)"
     )
+    at["data"].only_with("action", ["get", "check", "show"], "set")
+    at["data"].only_with("action", ["show"], "output")

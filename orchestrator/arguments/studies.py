@@ -87,6 +87,8 @@ def add_sweeps(at: Parsers) -> None:
         at[name].add_argument(
             "--mirror", choices=("mlflow", "wandb"), help="send a copy of the results there as well"
         )
+    for name in READERS:
+        at[name].not_with("output", "most", "silence", "again", "mirror")
 
 
 def add_clusters(at: Parsers) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from argparse import Namespace
 from pathlib import Path
 from pprint import pformat
@@ -10,10 +11,11 @@ from textwrap import fill
 from typing import Any
 
 from orchestrator.analyses import catalog
-from orchestrator.commands.options import ledger_of, require_study
+from orchestrator.commands.options import ledger_of, program, require_study
 from orchestrator.commands.output import print_json, say
 from orchestrator.fingerprint.adapted_schedule import INSIDE, Adapted, time_of
 from orchestrator.fingerprint.probes import ProbeCurves, probe_curves
+from orchestrator.planning.same_name import check_no_cluster
 from orchestrator.report.adapted_schedule import schedule_figure
 from trainables.config import parse
 from trainables.part import unknown
@@ -41,6 +43,7 @@ def _adapt(options: Namespace) -> int:
     path = Path(options.output or f"adapted_{task}.py")
     if path.suffix != ".py" or not path.stem.isidentifier():
         raise ValueError(f"-o {path}: a space is a .py file whose name is a Python identifier")
+    check_no_cluster(path.stem)
     for file in (path, path.with_suffix(".svg")):
         if file.exists():
             raise ValueError(f"{file} exists; choose another name with -o FILE.py")
@@ -54,7 +57,7 @@ def _adapt(options: Namespace) -> int:
         return 0
     say("\n".join(sentences(numbers)))
     say(f"written: {path}, and a figure of the reasons: {figure}")
-    say(f"its cost: segprint plan {path}")
+    say(f"its cost: {shlex.join([*program(options), 'plan', str(path)])}")
     return 0
 
 

@@ -79,9 +79,13 @@ def _with_baseline(
     cells = list({cell.key: cell for cell in (*finals, *one) if cell.study == study}.values())
     known = [(cell.cell, cell.arm) for cell in cells]
     if not called(name, known):
-        raise unknown("compare: baseline", name, [arm for _, arm in known])
+        if options.against is None:
+            raise ValueError(f"compare {options.one}: its baseline {name} has no finished trial")
+        raise unknown("arm or grid value of --against", name, [arm for _, arm in known])
     chosen = {cell.key for cell in one} - {(study, cell) for cell in called(name, known)}
     compared = [pair for pair in against_baseline(cells, name) if pair[0].key in chosen]
+    if not chosen:
+        _say(f"nothing is compared: {options.one} has no finished trial but those of {name}")
     for _, cell in sorted(chosen - {left.key for left, _ in compared}):
         _say(f"{study}/{cell} is not compared: its task has no finished trial of {name}")
     return compared

@@ -26,14 +26,18 @@ from orchestrator.commands.output import emit, passed_on, say
 from orchestrator.diagnostics import node_checks, preflight
 from orchestrator.diagnostics.preflight import CheckResult, Checks
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.remote.launcher import launch
+from orchestrator.remote.launcher import directory, launch
 from orchestrator.remote.package import doctor_of, stage
 from trainables.decoding.cache import cache_bytes
 from trainables.decoding.tree import cache_dir, located
+from trainables.part import require
 
 
 def main(options: Namespace) -> int:
-    """Print one line per check with its state and remedy; return 1 if a check failed."""
+    """Print one line per check with its state and remedy; return 1 if a check failed.
+
+    Checks that a cluster runs later, as a job, are submitted; their results are in its output.
+    """
     where = cluster.load(options.on)
     if isinstance(where, Existing) and not where.is_endpoint:
         where.expected()
@@ -62,13 +66,18 @@ def _set_environment(where: Cluster) -> None:
 
 def _on_cluster(where: Cluster | Remote, options: Namespace) -> int:
     """Run the checks by a job on a cluster whose nodes cannot be reached from here."""
+    require(
+        not options.json, f"doctor --on {options.on} passes on what the cluster prints, no JSON"
+    )
     job = doctor_of(where, options.on, options.store)
     if isinstance(where, Kuberay):
         where = replace(where, retries=0)  # a failed check is not the death of a driver
     if isinstance(where, Remote):
         with passed_on():
             code = launch(where, job, where.submit(job))
-        say(f"its output: {', '.join(map(shlex.join, where.logs(job)))}")
+        if where.logs(job) != where.submit(job):  # else the checks ran, and printed here
+            logs = " && ".join(map(shlex.join, where.logs(job)))
+            say(f"submitted; what the checks print: cd {directory(where, job)} && {logs}")
         return code
     assert isinstance(where, Existing)
     with tempfile.TemporaryDirectory(prefix="segprint-") as folder:
@@ -135,8 +144,9 @@ def _cache() -> Checks:
     except ValueError as error:
         yield CheckResult("data", "failure", str(error))
         return
-    found = f"{folder}, {free:.0f} GiB free, at most {limit:g} of them for decoded images"
-    yield CheckResult("cache", "ok" if free > 1 else "warning", found)
+    found = f"{folder}, {free:.0f} GiB free, decoded images take at most {limit:g} GiB"
+    hint = "" if free > 1 else "; set SEGPRINT_CACHE to a directory on a larger disk"
+    yield CheckResult("cache", "ok" if free > 1 else "warning", f"{found}{hint}")
     exists = "://" in place or Path(place).is_dir()
     hint = "" if exists else ": no such directory; set SEGPRINT_DATA to that of your data sets"
     yield CheckResult("data", "ok" if exists else "warning", f"{place}{hint}")

@@ -24,12 +24,14 @@ def main(options: Namespace) -> int:
     except ValueError as error:
         if "is not installed here" in str(error):
             raise
-        raise ValueError(f"it is not known whether a study runs there: {error}; {force}") from error
+        raise ValueError(
+            f"it is not known whether a study runs there: {error}; `{force}` stops it anyway"
+        ) from error
     if running:
         listed = ", ".join(f"{name} ({state})" for name, state in running.items())
         raise ValueError(
             f"cluster {options.cluster!r} has {listed}: wait for the end (segprint logs"
-            f" {options.cluster} SPACE), or {force}; committed results stay, and submitting again"
-            " continues"
+            f" {options.cluster} SPACE), or stop it with `{force}`; committed results stay, and"
+            " submitting again continues"
         )
     return launch(where, None, where.down())

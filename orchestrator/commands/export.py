@@ -23,10 +23,6 @@ def main(options: Namespace) -> int:
         return _optuna(options)
     if options.format == "published":
         return _publish(options)
-    if options.study is not None:
-        raise ValueError(
-            "export --as NAME names the study of a space, which --format optuna and published take"
-        )
     files, rows = export_tables(catalog_of(options), options.output)
     say(f"{plural(rows, 'row')} in {plural(files, 'file')} below {options.output}")
     return 0
@@ -34,13 +30,14 @@ def main(options: Namespace) -> int:
 
 def _publish(options: Namespace) -> int:
     """Write one study, by name or by the path of its space, as a published study."""
-    if len(options.studies) != 1 or options.version is not None:
-        raise ValueError("export --format published takes one study or space, and no --version")
-    named: str = options.studies[0]
-    study, space = options.study or named, None
-    if named.endswith(".py") or named in search_spaces.names():
-        study, _ = study_of(options, named)
-        space = search_spaces.file_of(named).read_text(encoding="utf-8")
+    if len(options.studies) != 1:
+        raise ValueError("export --format published takes one study or space")
+    study, space = options.studies[0], None
+    if study.endswith(".py") or study in search_spaces.names():
+        space = search_spaces.file_of(study).read_text(encoding="utf-8")
+        study, _ = study_of(options, study)
+    elif options.study is not None:
+        raise ValueError(f"--as {options.study} names the study of a space; {study!r} is a study")
     ledger = ledger_of(options)
     require_study(ledger, study)
     found = publish(ledger, study, options.output, space)
@@ -52,8 +49,8 @@ def _publish(options: Namespace) -> int:
 
 def _optuna(options: Namespace) -> int:
     """Write the searches of one space to an SQLite file."""
-    if len(options.studies) != 1 or options.version is not None:
-        raise ValueError("export --format optuna takes one space by name or path, and no --version")
+    if len(options.studies) != 1:
+        raise ValueError("export --format optuna takes one space by name or path")
     file = Path(options.output)
     if file.exists():
         raise ValueError(f"{file} exists already; export to a new file")

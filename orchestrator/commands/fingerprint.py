@@ -6,7 +6,7 @@ from argparse import Namespace
 from typing import Any
 
 from orchestrator.commands.options import catalog_of
-from orchestrator.commands.output import emit, say
+from orchestrator.commands.output import emit, print_json, say
 from orchestrator.formatting import with_interval
 from orchestrator.statistics.bootstrap import FEWEST
 
@@ -32,8 +32,9 @@ def main(options: Namespace) -> int:
     """Print one line per fingerprint: totals in bits per pixel, and the density over log-SNR."""
     tables = catalog_of(options)
     rows = tables["information"].to_pylist()
-    if not rows and not options.json:
-        say("no final diffusion trial has finished yet")
+    if not rows:
+        text = "no final diffusion trial has finished that was probed (probe.bins above 0)"
+        print_json([]) if options.json else say(text)
         return 1
     curves = tables["fingerprints"].to_pylist()
     for row in rows:

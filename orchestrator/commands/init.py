@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+import shlex
 from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from pprint import pformat
 from textwrap import indent
@@ -15,11 +18,16 @@ from orchestrator.commands.output import emit, say
 from orchestrator.diagnostics.dataset_check import Found, walk
 from orchestrator.diagnostics.first_look import UnclearError, mask_fields
 from orchestrator.formatting import plural, printable
+from orchestrator.planning.same_name import check_no_cluster
 from orchestrator.planning.validation import check
 from orchestrator.storage.local_files import place
+from search_spaces._types import check_identifier
 from trainables.datasets import Dataset
 from trainables.decoding.tree import tree
 from trainables.part import require
+
+Spec = tuple[str, dict[str, Any]]
+"""The name of a reader, and its fields."""
 
 TEMPLATE = '''\
 """Diffusion and its feed-forward twin on one data set, as `segprint init` wrote it.
@@ -69,6 +77,8 @@ def main(options: Namespace) -> int:
     """Write the space, after every file was read; a file of that name stays as it is."""
     path = Path(options.file)
     require(path.suffix == ".py", f"init {path}: the name of a study file must end in .py")
+    check_identifier(f"init {path}: the file's name", path.stem)
+    check_no_cluster(path.stem)
     require(not path.exists(), f"init {path}: this file exists; choose another name")
     require(path.parent.is_dir(), f"init {path}: there is no directory {path.parent}")
     dataset, found = _looked_at(options)
@@ -95,11 +105,7 @@ def _looked_at(options: Namespace) -> tuple[Dataset, Found]:
     if "://" not in place:
         require(Path(place).is_dir(), f"init: --data {options.data} is no directory")
     given = dict(setting(text) for text in options.set)
-    specs = recognised(tree(place))
-    if len(specs) > 1:
-        titles = ", ".join(by_name(part, spec).title for part, spec in specs)
-        raise ValueError(f"init: {place} holds several data sets, choose one: {titles}")
-    part, spec = specs[0]
+    part, spec = _the_one(place, recognised(tree(place)), given)
     dataset = by_name(part, {**spec, **given})
     if not given.keys() & {"objects", "foreground", "values"}:
         try:
@@ -110,8 +116,31 @@ def _looked_at(options: Namespace) -> tuple[Dataset, Found]:
     if found.broken:
         first, *others = [p for p in found.problems if p.fatal]
         more = f"; {plural(len(others), 'more problem')}" if others else ""
-        raise ValueError(f"init: {first}{more}; all of them: segprint data check {place}")
+        ((_, fields),) = written(dataset).items()
+        words = ["segprint", "data", "check", place, *_settings(fields)]
+        raise ValueError(f"init: {first}{more}; all of them: {shlex.join(words)}")
     return dataset, found
+
+
+def _the_one(place: str, specs: Sequence[Spec], given: Mapping[str, Any]) -> Spec:
+    """Return the data set of a place that has the fields of ``--set``.
+
+    Raises:
+        ValueError: there is none, or there are several.
+    """
+    if len(specs) == 1:
+        return specs[0]
+    wanted = [(n, s) for n, s in specs if all(s.get(k, v) == v for k, v in given.items())]
+    if len(wanted) == 1:
+        return wanted[0]
+    choices = ", ".join(" ".join(_settings(spec)) for _, spec in wanted or specs)
+    raise ValueError(f"init: {place} holds several data sets, choose one (choices: {choices})")
+
+
+def _settings(fields: Mapping[str, Any]) -> list[str]:
+    """Return the options that set fields of a data set, but for its place."""
+    values = {k: v if isinstance(v, str) else json.dumps(v) for k, v in fields.items()}
+    return [word for k, v in values.items() if k != "at" for word in ("--set", f"{k}={v}")]
 
 
 def space(dataset: Dataset, found: Found, file: str) -> str:

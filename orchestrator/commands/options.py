@@ -12,6 +12,7 @@ import search_spaces
 from orchestrator.analyses import catalog
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.same_name import check_no_cluster
+from orchestrator.storage.location import default_store
 from orchestrator.tables.published_store import is_published, open_ledger, published_name
 from orchestrator.views.catalog import Catalog
 from search_spaces import Space
@@ -97,6 +98,12 @@ def setting(text: str) -> tuple[str, Any]:
         return path, value
 
 
+def program(options: Namespace) -> list[str]:
+    """Return the first words of a command that is to be shown: it reads the same store."""
+    usual = options.store == default_store()
+    return ["segprint", *([] if usual else ["--store", options.store])]
+
+
 def repeated(verb: str, what: str, options: Namespace) -> str:
     """Return the command with the options that choose its study and cluster, to be shown again."""
     given = {
@@ -106,9 +113,10 @@ def repeated(verb: str, what: str, options: Namespace) -> str:
         "--most": getattr(options, "most", None),
     }
     usual = {"--on": "local", "--cases": "all"}
-    words = ["segprint", verb, what]
-    for text in getattr(options, "set", []):
-        words += ["--set", text]
+    words = [*program(options), verb, what]
+    for name in ("set", "trust"):
+        for text in getattr(options, name, []):
+            words += [f"--{name}", text]
     for name, value in given.items():
         if value is not None and value != usual.get(name):
             words += [name, str(value)]

@@ -186,6 +186,8 @@ def _format(options: Namespace, file: Path | None) -> str | None:
     if options.json and kind not in (None, "json"):
         raise ValueError(f"--json and --format {kind}: choose one of them")
     kind = kind or ("json" if options.json else None)
+    if options.json and file is not None and SUFFIXES.get(file.suffix, "json") != "json":
+        raise ValueError(f"--json and -o {file}: choose one of them")
     if kind == "table" and file is not None:
         choices: Sequence[str] = tuple(FORMATS)
         raise ValueError(f"--format table is for the terminal (choices: {', '.join(choices)})")

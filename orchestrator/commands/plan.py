@@ -33,6 +33,7 @@ from orchestrator.planning.same_trials import same_trials
 from orchestrator.planning.scored_pixels import warnings
 from orchestrator.planning.stale_configs import outdated
 from orchestrator.planning.trainings import shared_trainings
+from orchestrator.planning.unread_trials import unread_trials
 from orchestrator.statistics.power import Spread
 from orchestrator.sweep.budget import HOUR, exhausted, own_digests, price, spent
 from trainables.config import Config
@@ -245,6 +246,7 @@ def _remarks(plan: Plan, ledger: Ledger, totals: Mapping[str, Any]) -> Iterable[
     if totals["left_out"]:
         cells = plural(totals["left_out"], "more cell")
         yield f"left out because of a constraint: {cells}"
+    yield from unread_trials(plan)
     if totals["weights_bytes"]:
         yield f"the store holds {size(totals['weights_bytes'])} of this study's weights"
     if plan.space.budget is not None:

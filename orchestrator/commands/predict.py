@@ -19,6 +19,8 @@ from orchestrator.prediction.run import Predicted, Predictor
 
 def main(options: Namespace) -> int:
     """Segment images; return 1 if one was skipped."""
+    if options.threads is not None and options.threads < 1:
+        raise ValueError(f"--threads {options.threads} must be at least 1")
     files = find(options.images)
     chosen = selected(ledger_of(options), options.what)
     torch.set_num_threads(options.threads or usable_cpus())

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from argparse import Namespace
 from pathlib import Path
 
-from orchestrator.commands.options import ledger_of, repeated
+from orchestrator.commands.options import ledger_of, program, repeated
 from orchestrator.commands.output import print_json, say
 from orchestrator.commands.sweep import SweepOptions, run_study
 from orchestrator.planning.derived_study import DerivedStudy
@@ -18,7 +19,7 @@ def run_or_write(derived: DerivedStudy, options: Namespace) -> int:
     if not options.train:
         derived.require_weights(ledger_of(options))
     if options.output is not None:
-        return _write(derived, Path(options.output), as_json=options.json)
+        return _write(derived, Path(options.output), options)
     if not options.json:
         say(f"{derived.name}: {derived.space.question}")
     how = SweepOptions("local", options.silence, options.mirror, options.again)
@@ -29,15 +30,16 @@ def run_or_write(derived: DerivedStudy, options: Namespace) -> int:
     return run_study(derived.name, space, how, options, command)
 
 
-def _write(derived: DerivedStudy, path: Path, *, as_json: bool) -> int:
+def _write(derived: DerivedStudy, path: Path, options: Namespace) -> int:
     require(
         path.suffix == ".py" and path.stem.isidentifier(),
         f"-o {path}: a space is a .py file whose name is a Python identifier",
     )
     require(not path.exists(), f"{path} exists; choose another name with -o FILE.py")
     path.write_text(derived.source_code(), encoding="utf-8")
-    if as_json:
+    if options.json:
         print_json({"study": derived.name, "file": str(path)})
     else:
-        say(f"written: {path}; run it with `segprint sweep {path}`")
+        command = shlex.join([*program(options), "sweep", str(path)])
+        say(f"written: {path}; run it with `{command}`")
     return 0

@@ -14,7 +14,7 @@ from orchestrator.report import read_layout, write_report
 from orchestrator.views.catalog import Catalog
 from trainables.part import require
 
-SHORTEST_WATCH = 5.0
+SHORTEST_WATCH, LONGEST_WATCH = 5.0, 86400.0
 """Seconds; a page takes some to compute."""
 
 
@@ -26,11 +26,10 @@ def main(options: Namespace) -> int:
     """
     if options.serve:
         return _serve(options)
-    require(options.port is None, f"--port={options.port} needs --serve")
     watch: float | None = options.watch
     require(
-        watch is None or watch >= SHORTEST_WATCH,
-        f"--watch={watch} must be at least {SHORTEST_WATCH:g} seconds",
+        watch is None or SHORTEST_WATCH <= watch <= LONGEST_WATCH,
+        f"--watch={watch} must be between {SHORTEST_WATCH:g} and {LONGEST_WATCH:g} seconds",
     )
     page = Path(options.output)
     require(page.parent.is_dir(), f"-o {page}: there is no directory {page.parent}")
@@ -65,8 +64,6 @@ def _print_files(paths: Sequence[Path]) -> None:
 
 def _serve(options: Namespace) -> int:
     """Serve the live report until Ctrl-C."""
-    for name in ("watch", "figures", "table", "metric"):
-        require(not getattr(options, name), f"--{name} and --serve: choose one of them")
     port = options.port or 0
     require(0 <= port < 1 << 16, f"--port={port} must be between 1 and 65535")
     ledger = ledger_of_studies(options)

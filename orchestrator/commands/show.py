@@ -18,12 +18,16 @@ from orchestrator.planning.cells import left_out, templates
 from orchestrator.planning.validation import check
 from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Choice, Each, Integer, Parameter, Space, Uniform, walk
-from trainables.part import unknown
+from trainables.part import require, unknown
 
 
 def main(options: Namespace) -> int:
     """Print a trial if the argument is a digest, else a space."""
     if re.fullmatch(r"[0-9a-f]{16}", options.what):
+        require(
+            options.config is None,
+            f"--config {options.config} names a cell of a space, and {options.what} is a trial",
+        )
         return _trial(options)
     name, space = search_spaces.load(options.what)
     if options.config is not None:

@@ -11,6 +11,7 @@ import cluster
 import search_spaces
 from cluster import Remote, _jobs
 from cluster.existing import Existing
+from cluster.local import Local
 from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import emit, passed_on, say
 from orchestrator.formatting import clock, nearest, plural, significant, size
@@ -35,7 +36,8 @@ def main(options: Namespace) -> int:
     if cluster.is_cluster(options.what):
         return _cluster_status(options)
     if options.dry_run:
-        raise ValueError(f"--dry-run needs a cluster (choices: {', '.join(cluster.names())})")
+        known = (name for name in cluster.names() if not isinstance(cluster.load(name), Local))
+        raise ValueError(f"--dry-run needs a cluster (choices: {', '.join(known)})")
     return _study_status(options)
 
 

@@ -24,6 +24,7 @@ from orchestrator.planning.ceilings import ceilings
 from orchestrator.planning.cost import Estimator
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.same_trials import same_trials
+from orchestrator.planning.unread_trials import unread_trials
 from orchestrator.planning.validation import ready
 from orchestrator.report.cell_names import CellNames
 from orchestrator.sweep import timeouts
@@ -144,10 +145,12 @@ def _require_tracker(name: str | None) -> None:
 def exit_code(plan: Plan) -> int:
     """Return 0 if the study is complete and no trial failed, else 1.
 
-    A search trial that diverged is a result and no failure.
+    A search trial that diverged is a result and no failure. A study that only reads, and of whose
+    weights none are kept, is not complete.
     """
     wrong = [t for t in failed_or_diverged(plan) if t.state == "given up" or t.stage == "final"]
-    return 0 if plan.complete and not wrong and not plan.without_winner else 1
+    nothing = bool(plan.without_weights) and not plan.trials
+    return 0 if plan.complete and not wrong and not plan.without_winner and not nothing else 1
 
 
 def failed_or_diverged(plan: Plan) -> list[Trial]:
@@ -176,16 +179,14 @@ def left(plan: Plan) -> int:
 def remarks(plan: Plan, retry: str) -> Iterator[str]:
     """Yield a line for everything that went wrong; ``retry`` is what retries given-up trials."""
     for trial in failed_or_diverged(plan):
-        yield f"{trial.label} ({trial.digest}): {trial.outcome}, see `segprint show`"
+        yield f"{trial.label}: {trial.outcome}, see `segprint show {trial.digest}`"
     given_up = sum(t.state == "given up" for t in plan.trials)
     if given_up:
         yield (
             f"{plural(given_up, 'trial')} given up after {trial_state.MOST_FAILURES} failed"
             f" attempts; {retry} retries them"
         )
-    if plan.without_weights:
-        left_out = plural(len(plan.without_weights), "trial")
-        yield f"{left_out} left out, whose weights the store does not keep"
+    yield from unread_trials(plan)
     for name in plan.without_winner:
         yield f"{name}: no search trial finished within the limits, so none could be chosen"
     yield from same_trials(plan)

@@ -63,9 +63,8 @@ def packages() -> Checks:
         yield CheckResult("packages", "warning", f"segprint is not installed: {INSTALL}")
         return
     unmet: list[str] = []
-    for required in requirements:
-        if required.marker is not None and not required.marker.evaluate({"extra": ""}):
-            continue
+    own = [r for r in requirements if r.marker is None or r.marker.evaluate({"extra": ""})]
+    for required in own:
         try:
             installed = version(required.name)
         except PackageNotFoundError:
@@ -75,7 +74,7 @@ def packages() -> Checks:
     if unmet:
         yield CheckResult("packages", "failure", f"{'; '.join(unmet)}: {INSTALL}")
     else:
-        yield CheckResult("packages", "ok", f"{plural(len(requirements), 'requirement')} met")
+        yield CheckResult("packages", "ok", f"{plural(len(own), 'requirement')} met")
 
 
 def store_times(store: Store) -> Checks:

@@ -63,8 +63,12 @@ def check_search(cell: Cell, search: Search) -> None:
                 " passes are an objective or a limit"
             )
     every = cheap.train.validate_every
-    if search.pruner == "wilcoxon" and not search.rungs:
-        raise ValueError("Search: pruner='wilcoxon' needs rungs=(step, ...)")
+    if search.pruner in ("hyperband", "wilcoxon") and not search.rungs:
+        raise ValueError(f"Search: pruner={search.pruner!r} needs rungs=(step, ...)")
+    if search.pruner == "none" and search.rungs:
+        raise ValueError(
+            f"Search: rungs={search.rungs} have no effect with pruner='none'; remove one of them"
+        )
     for rung in search.rungs:
         if rung % every != 0:
             raise ValueError(

@@ -14,6 +14,7 @@ from pathlib import Path
 import cluster
 from cluster import Command, Job, Remote
 from cluster._cloud import TOKEN
+from cluster.existing import Existing
 from orchestrator.formatting import plural
 from orchestrator.remote.package import sources, stage
 from orchestrator.remote.refusals import explained
@@ -32,7 +33,8 @@ def described(name_or_path: str, verb: str) -> Remote:
     """
     where = cluster.load(name_or_path)
     if not isinstance(where, Remote):
-        remote = [name for name in cluster.names() if isinstance(cluster.load(name), Remote)]
+        kinds = (Remote, Existing) if verb in ("submit", "logs") else (Remote,)
+        remote = [name for name in cluster.names() if isinstance(cluster.load(name), kinds)]
         raise ValueError(
             f"{verb} does not apply to cluster {name_or_path!r}: segprint sweep SPACE --on"
             f" {name_or_path} (choices for {verb}: {', '.join(remote)}, or the path of a .py file)"

@@ -100,7 +100,15 @@ def test_compare_needs_something_to_compare_with(four: Ledger, inline: Segprint)
     both = inline("--store", url, "compare", "study", "study", "--against", "linear")
     assert both.returncode == 2
     assert "not both" in both.stderr
-    four.studies.describe("study", {"question": "", "arms": list(ARMS), "revision": "r1"})
+    itself = inline("--store", url, "compare", "study/linear")
+    assert itself.returncode == 1
+    assert "study/linear has no finished trial but those of linear" in itself.stderr
+    about = {"question": "", "arms": list(ARMS), "revision": "r1"}
+    four.studies.describe("study", {**about, "baseline": "late"})
+    late = inline("--store", url, "compare", "study")
+    assert late.returncode == 2
+    assert "compare study: its baseline late has no finished trial" in late.stderr
+    four.studies.describe("study", about)
     none = inline("--store", url, "compare", "study")
     assert none.returncode == 2
     assert "names no baseline" in none.stderr

@@ -17,9 +17,11 @@ import pytest
 import orchestrator
 import search_spaces
 from orchestrator.analyses import open_store
+from orchestrator.commands.sweep import exit_code
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.sink import LedgerSink
 from orchestrator.ledger.weights import weights_key
+from orchestrator.planning.plan import make_plan
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Space
@@ -249,6 +251,10 @@ def test_a_read_only_space_leaves_out_trials_without_weights(
     store.weights.delete(trials("tiny")["linear"]["trainings"][0])
     planned = json.loads(inline("plan", "later.py", "--json").stdout)
     assert {cell["cell"]: cell["to_run"] for cell in planned["cells"]} == {"twin": 1, "linear": 0}
+    said = inline("plan", "later.py").stdout
+    assert "1 trial left out, whose weights the store does not keep" in said
+    store.weights.delete(trials("tiny")["twin"]["trainings"][0])
+    assert exit_code(make_plan(*search_spaces.load("later.py"), store)) == 1
 
 
 def test_a_probe_read_later_equals_the_probe_of_the_first_study(

@@ -138,9 +138,23 @@ def test_what_is_unclear_is_one_line_with_the_choices(inline: Segprint, tmp_path
     assert task_of(tmp_path / "second.py")["folder"]["foreground"] == ["one", "two", "three"]
 
 
+def test_of_several_data_sets_one_is_chosen_by_its_fields(inline: Segprint, tmp_path: Path) -> None:
+    (tmp_path / "data").mkdir()
+    for name in ("busi_128.npz", "busi_256.npz"):
+        (tmp_path / "data" / name).touch()
+    done = inline("init", "first.py", "--data", "data")
+    assert done.returncode == 2
+    assert "(choices: --set flag=busi --set resolution=128, --set flag=busi --set" in done.stderr
+    chosen = inline("init", "first.py", "--data", "data", "--set", "resolution=256")
+    assert "several data sets" not in chosen.stderr
+    assert "busi_256.npz" in chosen.stderr  # the file is empty
+
+
 @pytest.mark.parametrize(
     ("file", "data", "rule"),
     [
+        ("first-study.py", "data", "must be a Python identifier"),
+        ("slurm.py", "data", "has the name of a cluster"),
         ("first.txt", "data", "must end in .py"),
         ("away/first.py", "data", "no directory away"),
         ("first.py", "nowhere", "is no directory"),

@@ -215,7 +215,9 @@ def test_a_place_that_is_not_there_is_refused(ledger: Ledger, inline: Segprint) 
     done = inline("--store", store, "report", "-o", "nowhere/report.html")
     assert (done.returncode, "nowhere" in done.stderr) == (2, True)
     done = inline("--store", store, "report", "--watch", "1")
-    assert (done.returncode, "--watch=1.0 must be at least 5" in done.stderr) == (2, True)
+    assert (done.returncode, "--watch=1.0 must be between 5 and 86400" in done.stderr) == (2, True)
+    done = inline("--store", store, "report", "--watch", "inf")
+    assert (done.returncode, "--watch=inf must be between" in done.stderr) == (2, True)
 
 
 def test_watching_ends_when_no_trial_is_missing_and_the_page_reloads_itself_all_the_same(

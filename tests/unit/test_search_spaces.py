@@ -114,6 +114,8 @@ def _endless() -> dict[str, object]:
         (lambda: Search(1, objectives=()), "objectives must name at least one"),
         (lambda: Budget(trials=0), "trials=0 must be positive"),
         (lambda: Budget(money=5), "money needs rates"),
+        (lambda: Budget(money=5, rates={"H100": -3.1}), r"rates\['H100'\]=-3.1 must be a price"),
+        (lambda: Budget(money=5, rates={"cpu": 0.0}), "rates must have a price above 0"),
         (lambda: space(constraints="a < b"), "must be a tuple, each item text"),
         (lambda: space(constraints=("train.steps",)), "must compare values"),
         (lambda: space(constraints=("train.steps <",)), "must compare values"),
@@ -286,6 +288,8 @@ def test_the_limit_is_found_before_a_grid_is_gone_through() -> None:
         ({"objectives": ("-dice",)}, "write 'dice'"),
         ({"limits": {"speed": 3}}, "unknown objective 'speed'"),
         ({"pruner": "wilcoxon"}, "pruner='wilcoxon' needs rungs"),
+        ({"pruner": "hyperband"}, "pruner='hyperband' needs rungs"),
+        ({"pruner": "none", "rungs": (50,)}, r"rungs=\(50,\) have no effect with pruner='none'"),
         (
             {"objectives": ("dice", "-passes"), "overrides": {"mode.diffusion.members": 3}},
             "Search.overrides change the passes from 10 to 30",
