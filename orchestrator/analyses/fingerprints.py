@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.fingerprint.probe_layout import CONTROLS
-from orchestrator.fingerprint.probes import MEASURED, ProbeCurves, probe_curves
+from orchestrator.fingerprint.probes import MEASURED, ProbeCurves, possible, probe_curves
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.small_samples import mean_interval
 
@@ -75,7 +75,8 @@ def _rows(probe: ProbeCurves) -> Iterator[dict[str, Any]]:
             **{"bin_low": float(probe.low[i]), "bin_high": float(probe.high[i])},
         }
         for k, curve in enumerate(curves):
-            value, low, high = (float(number[k, i]) for number in numbers)
+            value, *ends = (float(number[k, i]) for number in numbers)
+            low, high = np.clip(ends, *possible(curve)).tolist()
             ends = {"low": low, "high": high, "method": "bootstrap-t"}
             known = {} if np.isnan(low) else ends
             yield {**shared, **place, "curve": curve, "value": value, **known}

@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from orchestrator.fingerprint import density, failure_signs
 from orchestrator.fingerprint.noisy_end import left_edge, twin
-from orchestrator.fingerprint.probes import ProbeCurves, probe_curves
+from orchestrator.fingerprint.probes import ProbeCurves, possible, probe_curves
 from orchestrator.fingerprint.timestep_tests import Finding, Statement, findings
 from orchestrator.heldout.final_cells import FinalCell, final_cells
 from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
@@ -157,7 +157,7 @@ def _row(
 
 def _along_log_snr(probe: ProbeCurves) -> dict[str, Estimate]:
     """The numbers that are computed from curves over λ."""
-    edges, pixels = probe.edges, probe.pixels.mean()
+    edges = probe.edges
     widths = np.diff(edges)
 
     def locations(mean: Curves) -> dict[str, Array]:
@@ -180,7 +180,7 @@ def _along_log_snr(probe: ProbeCurves) -> dict[str, Estimate]:
     }
     means = {
         **totals,
-        **{f"{name}_per_image": values * pixels for name, values in totals.items()},
+        **{f"{name}_per_image": values * probe.pixels for name, values in totals.items()},
         "disagreement": totals["information"] - totals["information_orthogonal"],
         "one_step_dice_noisy": curves["one_step_dice"][:, 0],
         "one_step_dice_clean": curves["one_step_dice"][:, -1],
@@ -189,8 +189,11 @@ def _along_log_snr(probe: ProbeCurves) -> dict[str, Estimate]:
         lows, highs = np.transpose([(-np.inf, edges[0]), (edges[-1], np.inf)])
         means["tail_below"], means["tail_above"] = probe.pixelwise.areas(lows, highs).T
         means["prevalence"] = probe.pixelwise.foreground
-    estimates = {name: mean_estimate([probe.rows(values)]) for name, values in means.items()}
-    return estimates | of_means(curves, probe.weights, locations)
+    estimates = {
+        name: mean_estimate([probe.rows(values)]).within(*possible(name))
+        for name, values in means.items()
+    }
+    return estimates | of_means(curves, probe.weights, probe.units, locations)
 
 
 def _along_t(probe: ProbeCurves) -> dict[str, Estimate]:
@@ -207,4 +210,4 @@ def _along_t(probe: ProbeCurves) -> dict[str, Estimate]:
             "peak_t": probe.middles[with_image.argmax(-1)],
         }
 
-    return of_means(probe.curves, probe.weights, numbers)
+    return of_means(probe.curves, probe.weights, probe.units, numbers)

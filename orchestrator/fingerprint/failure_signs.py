@@ -37,7 +37,7 @@ def _line(finding: Finding) -> str:
 def of_estimators(estimates: Mapping[str, Estimate]) -> Iterator[str]:
     """Two estimates of the information that differ by more than chance and the tolerance."""
     gap, second = estimates["disagreement"], estimates["information_orthogonal"]
-    if not gap.known or not second.known or gap.low <= 0 <= gap.high:
+    if not gap.known or not second.known or not (gap.low > 0 or gap.high < 0):
         return
     if abs(gap.value) > TOLERANCE * second.value:
         first = estimates["information"].value

@@ -7,7 +7,7 @@ units, is four times the Brier score of the same probability.
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
@@ -52,8 +52,9 @@ def left_edge(probe: ProbeCurves, other: FinalCell, tables: Catalog) -> Estimate
 
     It is computed over the seeds and cases that both have, resampled together. It is 1 where the
     two agree; below 1 the noisy mask is still informative, above 1 the diffusion model uses its
-    image less well. Unknown for more than two classes, whose background has no Brier score, and for
-    encodings whose channels have more than two values.
+    image less well. Unknown for more than two classes, whose background has no Brier score, for
+    encodings whose channels have more than two values, and where the probed tiles are not all
+    pixels of the tested case: images that were reduced, or whose sides are no multiples of a tile.
     """
     encoding, scale, _ = probe.encoding
     if encoding not in TWO_VALUED:
@@ -69,12 +70,16 @@ def left_edge(probe: ProbeCurves, other: FinalCell, tables: Catalog) -> Estimate
         if (seed, name) not in briers:
             name, _, _ = name.rpartition("/")  # the volume that the image is a slice of
         tiles.setdefault((seed, name), []).append(row)
-    common = sorted(tiles.keys() & briers.keys())
+    common = sorted(
+        key
+        for key in tiles.keys() & briers.keys()
+        if probe.pixels[tiles[key]].sum() == briers[key].pixels
+    )
     if not common:
         return UNKNOWN
     errors = probe.curves["x0_error"][:, 0] / (4 * scale**2)
     error = np.array([errors[tiles[key]].mean() for key in common])
-    brier = np.array([briers[key] for key in common])
+    brier = np.array([briers[key].score for key in common])
     seeds, names = zip(*common, strict=True)
     groups = probe.groups[[tiles[key][0] for key in common]]
     units = bootstrap.units(np.unique(names, return_inverse=True)[1], groups)
@@ -84,10 +89,17 @@ def left_edge(probe: ProbeCurves, other: FinalCell, tables: Catalog) -> Estimate
         with np.errstate(divide="ignore", invalid="ignore"):
             return {"left_edge": means["error"] / means["brier"]}
 
-    return of_means({"error": error, "brier": brier}, weights, quotient)["left_edge"]
+    return of_means({"error": error, "brier": brier}, weights, units, quotient)["left_edge"]
 
 
-def _brier(cell: FinalCell, tables: Catalog) -> dict[SeedAndCase, float]:
+class _Brier(NamedTuple):
+    """The Brier score of a case, and the number of its pixels."""
+
+    score: float
+    pixels: float
+
+
+def _brier(cell: FinalCell, tables: Catalog) -> dict[SeedAndCase, _Brier]:
     """The Brier score of every seed and case; empty unless the task has two classes."""
     digests = set(cell.digests)
     table = HeldOutRows("calibration", tables["calibration"], digests)
@@ -102,10 +114,10 @@ def _brier(cell: FinalCell, tables: Catalog) -> dict[SeedAndCase, float]:
         cast("Array", np.bincount(at, table.numbers[k][rows])) for k in ("square_sum", "count")
     )
     digests_of, cases, seed_of = table.names["digest"], table.names["case"], cell.seed_of
-    pairs: list[tuple[int, float]] = list(
-        zip(keys.tolist(), (square / count).tolist(), strict=True)
-    )
-    return {(seed_of[digests_of[key // size]], cases[key % size]): value for key, value in pairs}
+    places: list[int] = keys.tolist()
+    named = [(seed_of[digests_of[place // size]], cases[place % size]) for place in places]
+    found = map(_Brier, (square / count).tolist(), count.tolist())
+    return dict(zip(named, found, strict=True))
 
 
 def _by_dice(cell: FinalCell) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -30,6 +31,17 @@ MEASURED = (
     "one_step_dice",
 )
 """Curves that every probed diffusion model has."""
+
+
+def possible(name: str) -> tuple[float, float]:
+    """Return the least and the largest value that a curve, or a mean of curves, can have.
+
+    The information by the difference of two errors may be negative.
+    """
+    if name.startswith("one_step_dice") or name == "prevalence":
+        return 0.0, 1.0
+    signed = name == "disagreement" or name in ("information", "information_per_image")
+    return -math.inf if signed else 0.0, math.inf
 
 
 @dataclass(frozen=True)

@@ -143,6 +143,7 @@ def _little_use(
     difference = of_means(
         {"e_c": with_image[:, k], "e_u": without[:, k]},
         probe.weights,
+        probe.units,
         lambda mean: {"taken": 1 - ratio(mean["e_c"], mean["e_u"]) - LITTLE},
     )["taken"]
     p = float(true.min()) if testable else 1.0

@@ -9,6 +9,7 @@ import numpy as np
 
 from orchestrator.heldout.rows import Cases
 from orchestrator.statistics.estimates import Estimate
+from orchestrator.statistics.levels import FEWEST_UNITS
 from orchestrator.statistics.small_samples import (
     Rows,
     by_seed_and_unit,
@@ -42,7 +43,8 @@ def contrast(
 
     All sides have the same cases and runs. A metric that is a mean over cases has the interval of
     small samples (:mod:`orchestrator.statistics.small_samples`); it is computed from the cases for
-    which it is defined on all sides. A pooled metric has the percentile bootstrap.
+    which it is defined on all sides. A pooled metric has the percentile bootstrap. A single unit
+    has no interval.
     """
     return (_of_pooled if metric.pooled else _of_means)(
         metric, by_class, np.array(weights, np.float64)
@@ -77,6 +79,8 @@ def _of_pooled(metric: Metric, by_class: Sequence[Sides], weights: Array) -> Con
     resampled = np.mean(sums, axis=0)
     sides = _mean([points[i] for i in known])
     value = float(weights @ np.array(sides))
+    if len(np.unique(np.concatenate([by_class[i][0].units for i in known]))) < FEWEST_UNITS:
+        return Contrast(sides, Estimate.without_interval(value), np.nan)
     estimate = Estimate.from_resamples(value, resampled)
     return Contrast(sides, estimate, _share_beyond_zero(value, resampled))
 

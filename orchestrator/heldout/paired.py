@@ -10,7 +10,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
-from numpy.typing import NDArray
 
 from orchestrator.heldout.contrasts import Contrast, Sides, contrast
 from orchestrator.heldout.final_cells import FinalCell
@@ -154,15 +153,8 @@ class Pairs:
             if not len(common):
                 continue
             by_class = list(zip(*(side.among(common) for side in sides), strict=True))
-            firsts = [first for first, *_ in by_class]
-            counts = Counts(
-                seeds=_distinct(c.runs for c in firsts),
-                images=_distinct(c.cases for c in firsts),
-                groups=_distinct(c.groups for c in firsts),
-                units=_distinct(c.units for c in firsts),
-            )
             for metric in (m for m in self._metrics if m.table == name):
-                yield metric, counts, by_class
+                yield metric, _counts(metric, by_class), by_class
 
     def _side(self, name: str, table: HeldOutRows, cell: FinalCell) -> Side:
         digests = tuple(cell.digests)
@@ -234,8 +226,20 @@ def _in_both(one: Indices, other: Indices) -> Indices:
     return np.intersect1d(one, other, assume_unique=True)
 
 
-def _distinct(by_class: Iterable[NDArray[np.int64]]) -> int:
-    return len(np.unique(np.concatenate(list(by_class))))
+def _counts(metric: Metric, by_class: Sequence[Sides]) -> Counts:
+    """The counts of the rows for which a metric is defined on all sides; a pooled one has all."""
+    known = [
+        np.full(len(sides[0].cases), fill_value=True)
+        if metric.pooled
+        else np.isfinite(sum(side.per_case(metric) for side in sides))
+        for sides in by_class
+    ]
+
+    def distinct(name: str) -> int:
+        chosen = (getattr(s[0], name)[k] for s, k in zip(by_class, known, strict=True))
+        return len(np.unique(np.concatenate(list(chosen))))
+
+    return Counts(*(distinct(name) for name in ("runs", "cases", "groups", "units")))
 
 
 class _Matched(NamedTuple):

@@ -83,15 +83,38 @@ class HeldOutRows:
     def by_class(self, rows: Indices, runs: Indices | None = None) -> dict[str, Cases]:
         """The cases among some rows, by the name of their class.
 
-        ``runs`` numbers the training run of each digest, [digests]; by default each is one.
+        ``runs`` numbers the training run of each digest, [digests]; by default each is one. Units
+        and resamples are those of all classes together: a class whose cases are few is resampled
+        with the others.
         """
         digests, classes = self.codes["digest"][rows], self.codes["class"][rows]
         of_row = digests if runs is None else runs[digests]
+        population = Population(self, rows, of_row)
         return {
-            self.names["class"][code]: Cases(self, rows[chosen], of_row[chosen])
+            self.names["class"][code]: Cases(self, rows[chosen], of_row[chosen], population)
             for code in np.unique(classes)
             for chosen in [classes == code]
         }
+
+
+class Population:
+    """The pairs of training run and case of all classes, which are resampled together.
+
+    ``runs`` numbers the training run of each row of the table in ``rows``. ``units``, one entry per
+    pair, are what is resampled (:func:`orchestrator.statistics.bootstrap.units`).
+    """
+
+    def __init__(self, table: HeldOutRows, rows: Indices, runs: Indices) -> None:
+        count = len(table.names["case"])
+        key = runs * count + table.codes["case"][rows]
+        self.keys, first = np.unique(key, return_index=True)
+        groups = table.codes["group"][rows[first]]
+        self.runs, self.units = self.keys // count, bootstrap.units(self.keys % count, groups)
+
+    def weights(self, at: Indices) -> Array:
+        """How often each of some pairs counts in each resample: [resamples, pairs]."""
+        drawn = bootstrap.weights(self.runs, self.units)
+        return drawn if len(at) == len(self.keys) else drawn[:, at]
 
 
 class Cases:
@@ -100,16 +123,19 @@ class Cases:
     ``runs`` numbers the training run of each row of the table in ``rows``.
     The attributes ``runs``, ``cases`` and ``groups`` are numbers of training runs, cases and
     groups, one entry per pair of run and case, called a row here; ``units`` are what is resampled
-    (:func:`orchestrator.statistics.bootstrap.units`).
+    in the ``population``.
     """
 
-    def __init__(self, table: HeldOutRows, rows: Indices, runs: Indices) -> None:
+    def __init__(
+        self, table: HeldOutRows, rows: Indices, runs: Indices, population: Population
+    ) -> None:
         count = len(table.names["case"])
         key = runs * count + table.codes["case"][rows]
         keys, first, at = np.unique(key, return_index=True, return_inverse=True)
         self.runs, self.cases = keys // count, keys % count
         self.groups = table.codes["group"][rows[first]]
-        self.units = bootstrap.units(self.cases, self.groups)
+        self._population, self._place = population, np.searchsorted(population.keys, keys)
+        self.units = population.units[self._place]
         self._table, self._rows, self._at = table, rows, at
         self.sums = functools.cache(self._sums)
         self.resampled_sums = functools.cache(self._resampled_sums)
@@ -118,7 +144,7 @@ class Cases:
     @property
     def weights(self) -> Array:
         """How often each row counts in each resample: [resamples, rows]."""
-        return bootstrap.weights(self.runs, self.units)
+        return self._population.weights(self._place)
 
     def per_case(self, metric: Metric) -> Array:
         """The metric of each row alone: [rows]; NaN where it is undefined."""

@@ -6,9 +6,11 @@ from collections.abc import Callable, Mapping
 from typing import Literal, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.bootstrap import Array
+from orchestrator.statistics.levels import FEWEST_UNITS
 
 Curves = Mapping[str, Array]
 """Mean curves by name: [..., strata]; axes before the last are resamples."""
@@ -38,6 +40,11 @@ class Estimate(NamedTuple):
             return UNKNOWN
         low, high = bootstrap.interval(known)
         return Estimate(float(value), float(low), float(high), "percentile")
+
+    @staticmethod
+    def without_interval(value: float) -> Estimate:
+        """Return a value from too little data for an interval."""
+        return Estimate(value, np.nan, np.nan, "percentile")
 
     def within(self, least: float, most: float) -> Estimate:
         """The estimate with the ends of its interval limited to the values that are possible."""
@@ -70,15 +77,20 @@ UNKNOWN = Estimate(np.nan, np.nan, np.nan, "percentile")
 
 
 def of_means(
-    values: Curves, weights: Array, numbers: Callable[[Curves], dict[str, Array]]
+    values: Curves,
+    weights: Array,
+    units: NDArray[np.int64],
+    numbers: Callable[[Curves], dict[str, Array]],
 ) -> dict[str, Estimate]:
     """Estimates of numbers that are functions of mean curves, by name.
 
     ``values`` are [rows, ...] by name, ``weights`` [resamples, rows]
-    (:func:`orchestrator.statistics.bootstrap.weights`). ``numbers`` maps mean curves to numbers and
-    must keep leading axes.
+    (:func:`orchestrator.statistics.bootstrap.weights`) of ``units``, [rows]; a single unit gives no
+    interval. ``numbers`` maps mean curves to numbers and must keep leading axes.
     """
     point = numbers({name: rows.mean(0) for name, rows in values.items()})
+    if len(np.unique(units)) < FEWEST_UNITS:
+        return {name: Estimate.without_interval(float(value)) for name, value in point.items()}
     total = weights.sum(1)
     resampled = numbers(
         {

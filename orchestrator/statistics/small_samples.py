@@ -16,11 +16,9 @@ from numpy.typing import NDArray
 
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.estimates import Estimate
-from orchestrator.statistics.levels import CONFIDENCE
+from orchestrator.statistics.levels import CONFIDENCE, FEWEST_UNITS
 
 RESAMPLES = 2000
-FEWEST = 2
-"""The fewest units whose spread is known."""
 
 
 class Rows(NamedTuple):
@@ -46,7 +44,7 @@ class Variances(NamedTuple):
 def mean_estimate(classes: Sequence[Rows]) -> Estimate:
     """The mean over classes of the mean over rows, with its interval.
 
-    The ends are NaN for fewer than :data:`FEWEST` units.
+    The ends are NaN for fewer than :data:`~orchestrator.statistics.levels.FEWEST_UNITS` units.
     """
     values = by_seed_and_unit(classes)
     below, above = distances(values)
@@ -86,7 +84,7 @@ def by_seed_and_unit(classes: Sequence[Rows]) -> Array:
 def distances(values: Array) -> tuple[Array, Array]:
     """How far the ends are below and above the mean of ``values``, [seeds, units, ...]."""
     seeds, units, *shape = values.shape
-    if units < FEWEST:
+    if units < FEWEST_UNITS:
         unknown = np.full(shape, np.nan)
         return unknown, unknown
     below, above = _bootstrap_t(values.mean(0).reshape(units, -1))
@@ -119,12 +117,12 @@ def false_outperformance(values: Array) -> float:
     (Christodoulou et al. 2025, arXiv 2505.04720, equation of segmentation): Student's t at the
     observed mean over its standard error. Seeds add to the variance, with the degrees of freedom
     of Satterthwaite (1946, Biometrics Bulletin 2:110). It is at most 1/2, and NaN for fewer than
-    :data:`FEWEST` units.
+    :data:`~orchestrator.statistics.levels.FEWEST_UNITS` units.
     """
     from scipy import stats  # takes half a second to import
 
     seeds, units = values.shape
-    if units < FEWEST:
+    if units < FEWEST_UNITS:
         return np.nan
     of_units, of_seeds = (float(part) for part in variances(values))
     size = abs(float(values.mean()))

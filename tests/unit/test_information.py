@@ -18,7 +18,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.statistics import bootstrap
 from orchestrator.statistics.estimates import of_means
 from tests.conftest import Segprint
-from tests.fingerprints import LINEAR, bump, commit, of_density, over_t, probes
+from tests.fingerprints import LINEAR, PIXELS, bump, commit, of_density, over_t, probes
 
 FINE = np.linspace(-9, 7, 161)
 COARSE = np.array([-4.0, -2.0, 0.0, 2.0, 4.0])
@@ -193,6 +193,36 @@ def test_the_noisy_end_is_held_against_the_twin_in_the_encodings_units(
     assert "image used less well than by the twin: 1.20 [1.20, 1.20]" in found["signatures"]
 
 
+def test_the_noisy_end_is_unknown_where_tiles_are_not_all_pixels_of_the_case(
+    ledger: Ledger,
+) -> None:
+    """The twin was tested on images of which the probed tiles are a quarter."""
+    mine = probes(COARSE, ONES, 2 * ONES)
+    commit(ledger, "a" * 16, mine)
+    whole = {"count": 4 * PIXELS, "square_sum": 0.2 * PIXELS, "p_sum": 9.0, "y_sum": 9.0}
+    key = {"split": "test", "group": "g", "class": "x", "reading": "sample", "bin": 0}
+    names = sorted({row["case"].partition("/")[0] for row in mine})
+    calibration = [{**key, **whole, "nll_sum": 1.0, "case": name} for name in names]
+    commit(ledger, "b" * 16, [], arm="twin", mode="feedforward", config={}, calibration=calibration)
+    found = row(ledger)
+    assert (found["twin"], found["left_edge"]) == ("task_twin", None)
+
+
+def test_bits_per_image_are_the_mean_over_tiles_of_different_sizes(ledger: Ledger) -> None:
+    """Four tiles of 100 pixels that count at 2 bits, and four of 4,096 at 0.1 bits."""
+    bits, pixels = np.repeat([2.0, 0.1], 4), np.repeat([100, 4096], 4)
+    density = np.tile(bits[:, None] / np.diff(COARSE).sum(), (1, len(COARSE) - 1))
+    rows = of_density(COARSE, density)
+    for one in rows:
+        scale = pixels[int(one["case"][1:4])] / PIXELS
+        sizes = ("pixels", "x0_error_sum", "eps_error_sum", "eps_gap_sum", "tp", "tn")
+        one.update({name: one[name] * scale for name in sizes}, pixels=int(scale * PIXELS))
+    commit(ledger, "1" * 16, rows)
+    found = row(ledger)
+    assert found["information_orthogonal"] == pytest.approx(1.05)
+    assert found["information_orthogonal_per_image"] == pytest.approx((bits * pixels).mean())
+
+
 def test_without_twin_pixel_counts_or_unconditional_probes_there_are_nulls(ledger: Ledger) -> None:
     """One trial of one case, whose image was never dropped, and which was tested on nothing."""
     only = [r for r in probes(COARSE, ONES[:1], ONES[:1]) if r["control"] == "image"]
@@ -261,7 +291,7 @@ def test_intervals_of_totals_cover_the_truth_about_as_often_as_they_say() -> Non
     names = [str(i) for i in range(40)]
     for i in range(200):
         counted = bootstrap.weights(["run"] * 40, names, 400, i)
-        found = of_means({"g": sample(40)}, counted, numbers)
+        found = of_means({"g": sample(40)}, counted, np.arange(40), numbers)
         covered += [found[k].low <= truth[k] <= found[k].high for k in truth]
     assert (covered / 200 >= 0.89).all()
     assert (covered / 200 <= 0.985).all()

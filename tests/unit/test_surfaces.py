@@ -124,6 +124,21 @@ def test_a_border_to_ignored_pixels_is_no_surface() -> None:
     assert sum(r["true_count"] for r in rows) == (expected[:, 1] < 4).sum()
 
 
+def test_a_mask_among_ignored_pixels_has_no_distance_and_is_no_miss() -> None:
+    """A disc inside a ring of ignored pixels, as in a trimap: a wrong pixel in it is near."""
+    y, x = np.ogrid[:64, :64]
+    radius = np.hypot(y - 32, x - 32)
+    truth, counted = radius < 20, (radius < 20) | (radius >= 23)
+    hole = truth.copy()
+    hole[32, 32] = False
+    for predicted in (truth, hole, radius < 19):
+        assert surfaces.rows(predicted, truth, counted) == []
+        assert surfaces.rows(truth, predicted, counted) == []
+    counted[32, 12] = True
+    truth[32, 12] = False
+    assert value("hd95", sums(hole & truth, truth)) < 30
+
+
 def test_the_sums_of_two_cases_give_the_value_over_the_surface_pixels_of_both() -> None:
     draws = np.random.default_rng(1)
     pairs = [(draws.random((9, 9)) < 0.4, draws.random((9, 9)) < 0.4) for _ in range(2)]
