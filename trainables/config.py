@@ -28,6 +28,9 @@ VERSION = 3
 SAME_VALIDATION = 2
 """The version of runs that version 3 did not change: they validate with their own reading."""
 
+SHUFFLED_CASES = 4
+"""The version of runs that show the image of another case: it is of another volume since then."""
+
 
 @dataclass(frozen=True)
 class Config:
@@ -168,6 +171,9 @@ class Config:
     @property
     def version(self) -> int:
         """The version of the loop and the evaluation as far as they change this run's numbers."""
+        shuffled = "shuffled_image" in (self.train.control, *self.test.controls)
+        if shuffled and self.test.unit == "cases":
+            return SHUFFLED_CASES
         validates_alike = self.test.unit == "tiles" and _json(
             identity(as_validated(self.mode))
         ) == _canonical(_ByIdentity(self.mode))

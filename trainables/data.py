@@ -12,7 +12,7 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
-from trainables import masks
+from trainables import controls, masks
 from trainables.config import Config
 from trainables.datasets import SPLITS, Dataset, Split
 from trainables.decoding.cache import load
@@ -239,6 +239,25 @@ def _case(image: Image, norm: Norm, complete: bool) -> Case:
 def wholes(cases: Iterable[Case]) -> list[str]:
     """Return the names of the held-out cases that some images and slices make up, in order."""
     return list(dict.fromkeys(case.whole for case in cases))
+
+
+def partners(cases: Sequence[Case]) -> list[int]:
+    """Return the place of each image's partner under a control that shuffles images.
+
+    A slice of a volume has the slice at the same relative place of another volume.
+
+    Raises:
+        ValueError: there is only one held-out case.
+    """
+    by_whole: dict[str, list[int]] = {}
+    for i, case in enumerate(cases):
+        by_whole.setdefault(case.whole, []).append(i)
+    places, found = list(by_whole.values()), [0] * len(cases)
+    for k, own in enumerate(places):
+        other = places[controls.partner(k, len(places))]
+        for place, i in enumerate(own):
+            found[i] = other[place * len(other) // len(own)]
+    return found
 
 
 def tiles(cases: list[Case], size: int) -> list[Case]:

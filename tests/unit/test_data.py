@@ -1,14 +1,15 @@
 from __future__ import annotations
 
+import dataclasses
 import itertools
 from collections.abc import Callable
 
 import pytest
 import torch
 
-from trainables import batches
+from trainables import batches, controls
 from trainables.config import Config
-from trainables.data import prepare, prepared, tiles
+from trainables.data import Case, Norm, partners, prepare, prepared, tiles
 from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 
@@ -125,3 +126,31 @@ def test_held_out_cases_stay_whole_when_fewer_are_trained_on(small: Small) -> No
         assert names[0] == names[1]
     few_images, images = few.train[0].image, all_of_them.train
     assert any(torch.equal(few_images, case.image) for case in images)  # normalised alike
+
+
+@pytest.mark.parametrize("slices", [(10, 80, 10), (30, 60), (1, 1, 1, 1), (2, 3, 5, 7)])
+def test_the_partner_of_a_slice_is_in_another_volume_at_the_same_place(
+    slices: tuple[int, ...],
+) -> None:
+    norm, pixels = Norm(torch.zeros(1, 1, 1), torch.ones(1, 1, 1)), torch.zeros(1, 2, 2)
+    labels = torch.zeros(2, 2, dtype=torch.uint8)
+    cases = [
+        dataclasses.replace(Case(f"v{v}/{z}", "g", pixels, labels, None, norm), volume=f"v{v}")
+        for v, depth in enumerate(slices)
+        for z in range(depth)
+    ]
+    found = partners(cases)
+    for case, other in zip(cases, (cases[i] for i in found), strict=True):
+        own, its = int(case.volume[1:]), int(other.volume[1:])
+        assert its == (own + len(slices) // 2) % len(slices) != own
+        z, place = (int(c.name.partition("/")[2]) for c in (case, other))
+        assert place == z * slices[its] // slices[own]
+    with pytest.raises(ValueError, match="needs 2 cases or more, there are 1"):
+        partners(cases[: slices[0]])
+
+
+def test_without_volumes_the_partner_is_half_the_list_away() -> None:
+    norm, pixels = Norm(torch.zeros(1, 1, 1), torch.ones(1, 1, 1)), torch.zeros(1, 2, 2)
+    labels = torch.zeros(2, 2, dtype=torch.uint8)
+    cases = [Case(f"c{i}", "g", pixels, labels, None, norm) for i in range(7)]
+    assert partners(cases) == [controls.partner(i, 7) for i in range(7)]

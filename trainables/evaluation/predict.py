@@ -13,7 +13,7 @@ from torch import Tensor
 from trainables import controls
 from trainables.config import Config
 from trainables.controls import Control
-from trainables.data import Case, test_cases, wholes
+from trainables.data import Case, partners, test_cases, wholes
 from trainables.datasets import Dataset
 from trainables.evaluation.captured import CapturedSampling, capturable
 from trainables.evaluation.compiled import compiled
@@ -154,6 +154,7 @@ def _patches(
 ) -> Iterator[Prediction]:
     """Yield the prediction of each (case, window), on the CPU; a batch of them shares a pass."""
     config = run.config
+    others = partners(cases) if control == "shuffled_image" else []
 
     def predict_part(part: slice) -> Prediction:
         batch = shown[part]
@@ -161,7 +162,7 @@ def _patches(
             generator(config.seed, cases[i].name, w.top, w.left, "predict").initial_seed()
             for i, w in batch
         ]
-        images = torch.stack([_input(cases, i, window, control) for i, window in batch])
+        images = torch.stack([_input(cases, i, window, control, others) for i, window in batch])
         images = images.to(run.context.device, memory_format=torch.channels_last)
         return predict(images, seeds)
 
@@ -194,9 +195,11 @@ def _require_finite(*values: Tensor | None) -> None:
         raise DivergedError("a predicted probability is not finite: the weights are broken")
 
 
-def _input(cases: Sequence[Case], i: int, window: Window, control: Control) -> Tensor:
+def _input(
+    cases: Sequence[Case], i: int, window: Window, control: Control, others: Sequence[int]
+) -> Tensor:
     """Return the patch that the network sees for a window of a case."""
+    if control == "shuffled_image":
+        return cases[others[i]].patch(window)
     own = cases[i].patch(window)
-    if control != "shuffled_image":
-        return controls.image(control, own, own)
-    return cases[controls.partner(i, len(cases))].patch(window)
+    return controls.image(control, own, own)

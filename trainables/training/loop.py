@@ -21,7 +21,7 @@ from torch import Tensor
 from trainables import controls
 from trainables.checkpoint import Checkpoint
 from trainables.config import Config
-from trainables.data import prepared
+from trainables.data import prepared, wholes
 from trainables.evaluation import evaluate
 from trainables.models import Network
 from trainables.part import require
@@ -258,4 +258,5 @@ def _check(run: Run) -> None:
         f"{settings.accumulate} times {world} workers",
     )
     if "shuffled_image" in (settings.control, *run.config.test.controls):
-        controls.partner(0, min(len(run.data.val), len(run.data.test)))  # raises for a lone case
+        for cases in (run.data.val, run.data.test):
+            controls.partner(0, len(wholes(cases)))  # raises for a lone case
