@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import numpy as np
 
-from orchestrator.fingerprint.probe_layout import TWO_VALUED
+from orchestrator.fingerprint.probe_layout import TWO_VALUED, tested_case
 from orchestrator.fingerprint.probes import ProbeCurves
 from orchestrator.heldout.final_cells import FinalCell
 from orchestrator.heldout.rows import SAMPLE, HeldOutRows
@@ -60,15 +60,14 @@ def left_edge(probe: ProbeCurves, other: FinalCell, tables: Catalog) -> Estimate
     if encoding not in TWO_VALUED:
         return UNKNOWN
     briers = _brier(other, tables)
+    known = {name for _, name in briers}
     seed_of = probe.final.seed_of
     tiles: dict[SeedAndCase, list[int]] = {}
     runs: list[int] = probe.runs.tolist()
     cases: list[int] = probe.cases.tolist()
     for row, (run, case) in enumerate(zip(runs, cases, strict=True)):
         seed = seed_of[probe.digests[run]]
-        name, _, _ = probe.case_names[case].rpartition("/")  # the image that the tile is a part of
-        if (seed, name) not in briers:
-            name, _, _ = name.rpartition("/")  # the volume that the image is a slice of
+        name = tested_case(probe.case_names[case], known)
         tiles.setdefault((seed, name), []).append(row)
     common = sorted(
         key

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from functools import cached_property
 from typing import Any, cast
 
@@ -108,8 +108,8 @@ class Layout:
         name, scale, _ = encoding(cell)
         if name not in TWO_VALUED:
             return None
-        # A probed tile is named CASE/PLACE after the test case that it is a part of.
-        names = [case.rpartition("/")[0] for case in self.case_names]
+        known = set(tested.names["case"])
+        names = [tested_case(tile, known) for tile in self.case_names]
         runs: list[int] = self.runs.tolist()
         cases: list[int] = self.cases.tolist()
         rows = [(self.digests[r], names[c]) for r, c in zip(runs, cases, strict=True)]
@@ -124,6 +124,12 @@ class Layout:
         if np.isnan(shares).any():  # tested on other cases than it was probed on
             return None
         return Pixelwise(np.column_stack([1 - shares.sum(1), shares]), scale)
+
+
+def tested_case(tile: str, known: Set[str]) -> str:
+    """Return the test case of a probed tile, which is named CASE/PLACE or VOLUME/SLICE/PLACE."""
+    image = tile.rpartition("/")[0]
+    return image if image in known else image.rpartition("/")[0]
 
 
 def _class_shares(rows: list[tuple[str, str]], tested: HeldOutRows, indices: Indices) -> Array:

@@ -208,6 +208,22 @@ def test_the_noisy_end_is_unknown_where_tiles_are_not_all_pixels_of_the_case(
     assert (found["twin"], found["left_edge"]) == ("task_twin", None)
 
 
+def test_the_prevalence_of_several_classes_is_that_of_the_volume(ledger: Ledger) -> None:
+    """Tiles of slices, which were tested as volumes: a tenth is class x, a fifth is class y."""
+    rows = probes(COARSE, ONES, 2 * ONES)
+    for one in rows:
+        one.update(case=one["case"].replace("/", "/z07/"))
+    key = {"split": "test", "group": "g", "reading": "sample", "fp": 0, "fn": 0}
+    names = sorted({one["case"].partition("/")[0] for one in rows})
+    cases = [
+        {**key, "case": case, "class": name, "tp": hits, "tn": 100 - hits}
+        for case in names
+        for name, hits in (("x", 10), ("y", 20))
+    ]
+    commit(ledger, "1" * 16, rows, cases=cases)
+    assert row(ledger)["prevalence"] == pytest.approx(0.3)
+
+
 def test_bits_per_image_are_the_mean_over_tiles_of_different_sizes(ledger: Ledger) -> None:
     """Four tiles of 100 pixels that count at 2 bits, and four of 4,096 at 0.1 bits."""
     bits, pixels = np.repeat([2.0, 0.1], 4), np.repeat([100, 4096], 4)
