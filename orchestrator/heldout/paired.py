@@ -255,14 +255,14 @@ class _Matched(NamedTuple):
 def _difference(
     metric: Metric, counts: Counts, matched: _Matched, found: Contrast, draws: int
 ) -> PairedDifference:
-    weights, sides = matched.weights, np.array(found.sides)
+    ones, others = np.array(found.sides)[np.array(matched.pairs).T]
     per_unit = _unit_differences(metric, matched)
     gains = per_unit if metric.better == "higher" else -per_unit
     return PairedDifference(
         metric,
         counts,
-        value=float(weights.clip(0) @ sides),
-        value_against=float((-weights).clip(0) @ sides),
+        value=float(ones.mean()),
+        value_against=float(others.mean()),
         difference=found.estimate,
         better=_share_above_zero(gains),
         false_outperformance=found.false_outperformance,

@@ -119,7 +119,7 @@ def test_a_cluster_with_a_study_that_runs_goes_down_by_force_only(
     (line,) = refused.stderr.strip().splitlines()
     state = "PENDING" if name == "gcp" else "R"
     assert f"cluster {name!r} has my-study ({state}" in line
-    assert f"segprint down {name} --force; {LEFT}" in line
+    assert f"or stop it with `segprint down {name} --force`; {LEFT}" in line
     assert STOPS[name] not in (tmp_path / "asked").read_text()
     assert inline("down", name, "--force").returncode == 0
     assert STOPS[name] in (tmp_path / "asked").read_text()

@@ -88,6 +88,8 @@ def test_an_arm_compared_with_itself_differs_by_nothing(filled: Ledger, inline: 
     assert said.returncode == 0
     for row in json.loads(said.stdout):
         assert row["difference"] == row["difference_low"] == row["difference_high"] == 0
+        assert row["value"] == row["value_against"]
+        assert row["value"] > 0 or row["metric"] != "dice"
 
 
 @pytest.mark.parametrize("words", [("study/good", "study/bad"), ("a0" * 8, "b1" * 8)])

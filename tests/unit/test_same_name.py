@@ -155,14 +155,15 @@ def test_studies_count_the_trials_that_plan_and_status_count(
 def test_the_command_that_retries_names_the_same_study(
     inline: Segprint, tmp_path: Path, ledger: Ledger
 ) -> None:
-    """Without ``--as`` it would begin another study."""
+    """Without ``--store`` and ``--as`` it would begin another study."""
     file = write(tmp_path / "mine.py", "Q", more=", gpus=0")
     (trial,) = make_plan("other", load(file)[1], ledger).pending
     for _ in range(3):
         ledger.commit(trial.digest, "failed", {"trials": [{"outcome": "failed"}]})
     done = inline("--store", ledger.store.url, "sweep", file, "--as", "other", "--most", "9")
     assert done.returncode == 1, done.stderr
-    command = f"`segprint sweep {file} --as other --most 9 --again` retries them"
+    again = f"segprint --store {ledger.store.url} sweep {file} --as other --most 9 --again"
+    command = f"`{again}` retries them"
     assert f"1 trial given up after 3 failed attempts; {command}" in done.stdout
     assert inline("--store", ledger.store.url, "status", "other").returncode == 0
 

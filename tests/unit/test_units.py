@@ -83,13 +83,6 @@ def test_counts_are_of_the_cases_for_which_the_metric_is_defined(
     assert counts["dice_foreground"] == (3, 3)
 
 
-def test_a_cell_is_not_compared_with_itself(ledger: Ledger, inline: Segprint) -> None:
-    commit(ledger, "a" * 16, "one", [(5, 1, 1)] * 3)
-    said = inline("--store", ledger.store.url, "compare", "study/one", "study")
-    assert said.returncode == 2
-    assert "both sides are the same" in said.stderr
-
-
 @pytest.mark.parametrize(("low", "high"), [(np.nan, np.nan), (-0.1, 0.2)])
 def test_a_disagreement_that_may_be_chance_is_no_sign(low: float, high: float) -> None:
     def sure(value: float) -> Estimate:
