@@ -117,7 +117,7 @@ class Budget:
         for device, rate in self.rates.items():
             if not 0 <= rate < math.inf:
                 raise ValueError(f"Budget: rates[{device!r}]={rate} must be a price of at least 0")
-        if self.rates and not any(self.rates.values()):
+        if self.money is not None and not any(self.rates.values()):
             raise ValueError("Budget: rates must have a price above 0, else money ends no study")
 
 

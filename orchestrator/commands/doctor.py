@@ -75,7 +75,8 @@ def _on_cluster(where: Cluster | Remote, options: Namespace) -> int:
     if isinstance(where, Remote):
         with passed_on():
             code = launch(where, job, where.submit(job))
-        if where.logs(job) != where.submit(job):  # else the checks ran, and printed here
+        later = where.logs(job) and where.logs(job)[-1] not in where.submit(job)
+        if code == 0 and later:  # else the checks ran, and printed here
             logs = " && ".join(map(shlex.join, where.logs(job)))
             say(f"submitted; what the checks print: cd {directory(where, job)} && {logs}")
         return code

@@ -155,9 +155,8 @@ class Study:
 
     def _summary(self, plan: Plan, further: Iterable[str] = ()) -> StudyPlan:
         found = summarize(plan, self._ledger)
-        return StudyPlan(
-            self.name, plan.complete, pd.DataFrame(found.cells), (*found.lines, *further)
-        )
+        lines = tuple(dict.fromkeys((*found.lines, *further)))  # some remarks are in both
+        return StudyPlan(self.name, plan.complete, pd.DataFrame(found.cells), lines)
 
 
 def _lines(lines: Iterable[str]) -> str:

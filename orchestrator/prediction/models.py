@@ -56,8 +56,8 @@ def selected(ledger: Ledger, what: str) -> Selected:
         kept = ledger.weights.load(training)
         if kept is None:
             raise WeightsError(
-                f"weights {sha256[:16]} of {trial['digest']} are not kept; `segprint probe STUDY"
-                " --train` trains the networks of its study again and keeps them"
+                f"weights {sha256[:16]} of {trial['digest']} are not kept; `segprint evaluate"
+                " STUDY --on DATASET --train` trains its networks again and keeps them"
             )
         if kept.sha256 != sha256:
             raise WeightsError(

@@ -243,7 +243,9 @@ def test_what_cannot_predict_says_why(
     store.store.put(key, kept.tensors[:-4])
     assert f"weights {kept.sha256[:16]}" in refused(config.digest())
     store.weights.delete(training)
-    assert "are not kept; `segprint probe STUDY --train`" in refused(config.digest())
+    assert "are not kept; `segprint evaluate STUDY --on DATASET --train`" in refused(
+        config.digest()
+    )
 
 
 def test_classes_whose_names_differ_in_signs_only_have_files_of_their_own(tmp_path: Path) -> None:

@@ -47,8 +47,14 @@ def directed(predicted: Mask, truth: Mask, sides: tuple[float, ...]) -> tuple[Ar
     return between.min(1), between.min(0)
 
 
-def sums(predicted: Mask, truth: Mask, sides: tuple[float, ...] = ()) -> dict[str, Array]:
-    rows = surfaces.rows(predicted, truth, np.ones_like(truth), sides)
+def sums(
+    predicted: Mask,
+    truth: Mask,
+    sides: tuple[float, ...] = (),
+    counted: Mask | None = None,
+) -> dict[str, Array]:
+    counted = np.ones_like(truth) if counted is None else counted
+    rows = surfaces.rows(predicted, truth, counted, sides)
     dense: dict[str, Array] = {}
     for row in rows:
         for name, value in cast("dict[str, float]", row).items():
@@ -124,19 +130,25 @@ def test_a_border_to_ignored_pixels_is_no_surface() -> None:
     assert sum(r["true_count"] for r in rows) == (expected[:, 1] < 4).sum()
 
 
-def test_a_mask_among_ignored_pixels_has_no_distance_and_is_no_miss() -> None:
-    """A disc inside a ring of ignored pixels, as in a trimap: a wrong pixel in it is near."""
+def test_a_mask_that_borders_ignored_pixels_only_has_that_border_as_its_surface() -> None:
+    """A disc inside a ring of ignored pixels, as in a trimap."""
     y, x = np.ogrid[:64, :64]
     radius = np.hypot(y - 32, x - 32)
     truth, counted = radius < 20, (radius < 20) | (radius >= 23)
-    hole = truth.copy()
-    hole[32, 32] = False
-    for predicted in (truth, hole, radius < 19):
-        assert surfaces.rows(predicted, truth, counted) == []
-        assert surfaces.rows(truth, predicted, counted) == []
-    counted[32, 12] = True
-    truth[32, 12] = False
-    assert value("hd95", sums(hole & truth, truth)) < 30
+    edge = surface(truth)
+
+    def hd95(predicted: Mask, true: Mask) -> float:
+        return value("hd95", sums(predicted, true, counted=counted))
+
+    assert hd95(truth, truth) == 0
+    smaller = radius < 19
+    exact = max(np.percentile(distances, 95) for distances in directed(smaller, truth, (1.0, 1.0)))
+    for pair in ((smaller, truth), (truth, smaller)):
+        assert hd95(*pair) == pytest.approx(exact, abs=0.05)
+    everything, nothing = np.ones_like(truth), np.zeros_like(truth)
+    assert len(edge) == sum(r["true_count"] for r in surfaces.rows(nothing, truth, counted))
+    assert hd95(nothing, truth) == pytest.approx(64 * 2**0.5)
+    assert hd95(everything, truth) > 10
 
 
 def test_the_sums_of_two_cases_give_the_value_over_the_surface_pixels_of_both() -> None:

@@ -32,8 +32,8 @@ def rows(
 
     The masks are bool [H, W] or [D, H, W]; ``spacing`` has the sides of a pixel, 1 by default.
     Two empty masks have no rows. If one mask is empty, every surface pixel of the other has the
-    length of the image's diagonal as its distance. A mask with pixels, all of whose neighbours that
-    count are its own, has no surface; then there are no rows, as its distance is not known.
+    length of the image's diagonal as its distance. A border to pixels that do not count is no
+    surface, but for a mask that has no other border.
     """
     sides = tuple(spacing) or (1.0,) * truth.ndim
     masks = {"predicted": predicted & counted, "true": truth & counted}
@@ -43,8 +43,9 @@ def rows(
     diagonal = float(np.linalg.norm(np.array(truth.shape) * sides))
     outside = {name: ~(mask | ~counted)[box] for name, mask in masks.items()}
     surface = {name: _exposed(masks[name][box], outside[name], sides) for name in masks}
-    if any(mask.any() and not surface[name].any() for name, mask in masks.items()):
-        return []
+    for name, mask in masks.items():
+        if mask.any() and not surface[name].any():
+            surface[name] = _exposed(mask[box], ~mask[box], sides)
     binned: dict[str, Array] = {}
     for name, other in (("predicted", "true"), ("true", "predicted")):
         on = surface[name] > 0

@@ -258,5 +258,6 @@ def _check(run: Run) -> None:
         f"{settings.accumulate} times {world} workers",
     )
     if "shuffled_image" in (settings.control, *run.config.test.controls):
-        for cases in (run.data.val, run.data.test):
+        seen = [run.data.test, *([run.data.val] if settings.control != "none" else [])]
+        for cases in seen:
             controls.partner(0, len(wholes(cases)))  # raises for a lone case
