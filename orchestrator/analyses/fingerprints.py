@@ -75,8 +75,8 @@ def _rows(probe: ProbeCurves) -> Iterator[dict[str, Any]]:
             **{"bin_low": float(probe.low[i]), "bin_high": float(probe.high[i])},
         }
         for k, curve in enumerate(curves):
-            value, *ends = (float(number[k, i]) for number in numbers)
-            low, high = np.clip(ends, *possible(curve)).tolist()
+            value, lower, upper = (float(number[k, i]) for number in numbers)
+            low, high = np.clip([lower, upper], *possible(curve)).tolist()
             ends = {"low": low, "high": high, "method": "bootstrap-t"}
             known = {} if np.isnan(low) else ends
             yield {**shared, **place, "curve": curve, "value": value, **known}

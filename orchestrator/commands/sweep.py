@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import signal
 from argparse import Namespace
 from collections.abc import Iterator
@@ -15,7 +16,7 @@ from rich.console import Console
 import cluster
 from cluster import Cluster
 from orchestrator.analyses import catalog
-from orchestrator.commands.options import ledger_of, repeated, study_of
+from orchestrator.commands.options import ledger_of, program, repeated, study_of
 from orchestrator.commands.output import console, emit, print_json, say
 from orchestrator.formatting import memory, plural, with_interval
 from orchestrator.ledger.ledger import Ledger
@@ -107,7 +108,8 @@ def run_study(
         print_json({**summary(plan), "leaderboard": board})
     else:
         leaderboard(tables, every=options.all)
-        for line in remarks(plan, f"`{command} --again`"):
+        show = shlex.join([*program(options), "show"])
+        for line in remarks(plan, f"`{command} --again`", show):
             say(line)
     return 130 if interrupted else exit_code(plan)
 
@@ -176,10 +178,13 @@ def left(plan: Plan) -> int:
     return len(plan.pending) + plan.unknown
 
 
-def remarks(plan: Plan, retry: str) -> Iterator[str]:
-    """Yield a line for everything that went wrong; ``retry`` is what retries given-up trials."""
+def remarks(plan: Plan, retry: str, show: str = "segprint show") -> Iterator[str]:
+    """Yield a line for everything that went wrong.
+
+    ``retry`` is what retries given-up trials, ``show`` the command that prints a trial.
+    """
     for trial in failed_or_diverged(plan):
-        yield f"{trial.label}: {trial.outcome}, see `segprint show {trial.digest}`"
+        yield f"{trial.label}: {trial.outcome}, see `{show} {trial.digest}`"
     given_up = sum(t.state == "given up" for t in plan.trials)
     if given_up:
         yield (

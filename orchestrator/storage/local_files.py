@@ -1,4 +1,4 @@
-"""Objects as files below a directory: readers see a file whole, or not at all."""
+"""Files that readers see whole or not at all, and listings of what is below a directory."""
 
 from __future__ import annotations
 

@@ -109,7 +109,7 @@ def test_what_always_fails_is_given_up_and_named_and_what_lacks_memory_is_split(
         assert sorted(d.failures().values()) == [1, 3, 3]
         steps = len(d.steps())
         for name in ("raises", "dies"):
-            assert f"{name} final 0: failed, see `segprint show " in d.said()
+            assert f"{name} final 0: failed, see `segprint " in d.said()
         assert "this model cannot be built" in reasons(d)["raises"]
         assert "the worker process died" in reasons(d)["dies"]
         assert "each batch in 2 times more parts" in reasons(d)["short"]

@@ -257,7 +257,8 @@ def _check(run: Run) -> None:
         f"train.batch={settings.batch} must be a multiple of accumulate="
         f"{settings.accumulate} times {world} workers",
     )
-    if "shuffled_image" in (settings.control, *run.config.test.controls):
-        seen = [run.data.test, *([run.data.val] if settings.control != "none" else [])]
-        for cases in seen:
-            controls.partner(0, len(wholes(cases)))  # raises for a lone case
+    shuffled_in_validation = settings.control == "shuffled_image"
+    if shuffled_in_validation:
+        controls.partner(0, len(wholes(run.data.val)))  # raises for a lone case
+    if shuffled_in_validation or "shuffled_image" in run.config.test.controls:
+        controls.partner(0, len(wholes(run.data.test)))
