@@ -41,8 +41,9 @@ browser:
 	  || { test "$$(id -u)" = 0 && apt-get install -qq -y chromium >/dev/null; } \
 	  || echo "no Chromium on this machine: the tests of the report in a browser are skipped"
 
-drills: .venv/ready
-	$(BIN)/pytest $(PARALLEL) -m "slow and not cluster"
+# Faults in store, writers and sweeps; the README, the findings and the notebook as they are written.
+drills: .venv/ready browser
+	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) -m "slow and not cluster"
 
 # Separate from the other drills: together they take more than 40 minutes.
 survival: .venv/ready

@@ -26,7 +26,13 @@ SPACE = Space(
         "model": {
             "ensemdiff": {"channels": 8, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
         },
-        "mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}, "members": 2}},
+        "mode": {
+            "diffusion": {
+                "sampler": {"ddim": {"steps": 4}},
+                "members": 2,
+                "validate_evidence": True,
+            }
+        },
         "train": {
             "steps": 1600,
             "batch": 4,

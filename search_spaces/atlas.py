@@ -48,7 +48,15 @@ SPACE = Space(
     },
     arms={
         "feedforward": {"mode": {"feedforward": {}}},
-        "diffusion": {"mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}, "members": 2}}},
+        "diffusion": {
+            "mode": {
+                "diffusion": {
+                    "sampler": {"ddim": {"steps": 4}},
+                    "members": 2,
+                    "validate_evidence": True,
+                }
+            }
+        },
     },
     replicates=3,
 )

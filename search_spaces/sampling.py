@@ -88,7 +88,7 @@ SPACE = Space(
         "model": {
             "ensemdiff": {"channels": 8, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
         },
-        "mode": {"diffusion": {}},
+        "mode": {"diffusion": {"validate_evidence": True}},
         "train": {
             "steps": 1600,
             "batch": 4,

@@ -32,6 +32,10 @@ SHUFFLED_CASES = 4
 """The version of runs that show the image of another case: it is of another volume since then."""
 
 
+def _validation(config: Config) -> Evaluation:
+    return config.test.validation()
+
+
 @dataclass(frozen=True)
 class Config:
     """The config of one run, without workers, devices and paths, which change no number."""
@@ -44,7 +48,7 @@ class Config:
     """How the network is trained and how it predicts."""
     train: Train = field(default_factory=Train)
     """The training settings."""
-    test: Evaluation = reading(default_factory=Evaluation, validation=Evaluation.validation)
+    test: Evaluation = reading(default_factory=Evaluation, validation=_validation)
     """The settings of the evaluation on held-out data."""
     probe: Probe = reading(default_factory=Probe, validation=Probe(bins=0))
     """The settings of the timestep fingerprint."""

@@ -27,6 +27,10 @@ VALIDATION = DDIM(steps=4)
 """The sampler of validation during training, whichever sampler reads the trained network."""
 
 
+def _validate_evidence(settings: DiffusionSettings) -> bool:
+    return settings.validate_evidence
+
+
 @dataclass(frozen=True)
 class DiffusionSettings(SamplingMode, abc.ABC):
     """The fields of :class:`trainables.modes.diffusion.Diffusion`, whose text explains them.
@@ -72,17 +76,20 @@ class DiffusionSettings(SamplingMode, abc.ABC):
     """Where sampling starts: at noise, or at a guess that is noised to ``t_start``."""
     t_start: float = reading(1.0)
     """The time at which sampling from a guess starts."""
-    sample_evidence: bool = reading(False, validation=True, before=True)
+    sample_evidence: bool = reading(False, validation=_validate_evidence, before=True)
     """Whether ``evidence`` is added in sampling too; stored as true where it has no effect."""
     added_loss: Loss | None = later(None)
     """A further term of the loss of the estimated mask, such as ``l1_ace``."""
     info_noise: InfoNoise | None = later(None)
     """Adapts the density of training times to the information of the mask; null: even in t."""
+    validate_evidence: bool = later(False, before=True)
+    """Whether validation samples with ``evidence``; stored as true where it has no effect."""
 
     def __post_init__(self) -> None:
         if not self.evidence or self.loss != "cross_entropy":
             # Without effect, so that one meaning has one identity.
             object.__setattr__(self, "sample_evidence", True)
+            object.__setattr__(self, "validate_evidence", True)
         require(
             0 <= self.t_low < self.t_high <= 1,
             f"t_low={self.t_low}, t_high={self.t_high} must satisfy 0 <= t_low < t_high <= 1",

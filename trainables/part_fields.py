@@ -12,12 +12,15 @@ BEFORE = "before"
 """The key in a field's metadata of the value that means "as before the field was added"."""
 
 
-def later(default: Any) -> Any:
-    """Return a field that came after results were stored: its default means "as before".
+def later(default: Any, *, before: Any = dataclasses.MISSING) -> Any:
+    """Return a field that came after results were stored.
 
-    With that value it does not enter the identity, so that those results are found.
+    ``before`` is the value that means "as before", by default the field's default. With it the
+    field does not enter the identity, so that those results are found. Where it is not the default,
+    stored text without the field has it.
     """
-    return dataclasses.field(default=default, metadata={BEFORE: default})
+    before = default if before is dataclasses.MISSING else before
+    return dataclasses.field(default=default, metadata={BEFORE: before})
 
 
 def reading(
@@ -31,8 +34,7 @@ def reading(
 
     Validation during training reads with the value ``validation``, by default the field's default,
     so that the choice of the best weights is part of the training; a function returns it for the
-    value of the test. ``before`` is the value that means "as before" of a field that came later,
-    see :func:`later`; where it is not the default, stored text without the field has it.
+    dataclass that has the field. ``before`` is that of :func:`later`.
     """
     if validation is dataclasses.MISSING:
         validation = default if default_factory is dataclasses.MISSING else default_factory()
@@ -56,7 +58,7 @@ def as_validated(value: T) -> T:
         old = getattr(value, f.name)
         new = f.metadata["reading"] if "reading" in f.metadata else as_validated(old)
         if callable(new):
-            new = cast("Any", new(old))
+            new = cast("Any", new(value))
         if repr(new) != repr(old):  # which distinguishes 1, 1.0 and True
             changes[f.name] = new
     return dataclasses.replace(value, **changes) if changes else value

@@ -75,6 +75,7 @@ def test_a_page_is_short_until_its_folds_are_opened(
     assert found.page.evaluate(height) > 1.3 * short
 
 
+@pytest.mark.slow
 def test_a_thousand_trials_are_a_page_that_can_be_sent(
     ledger: Ledger, tmp_path: Path, opened: Open, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -25,8 +25,13 @@ CHECKED = {"sh", "python", "csv", "text", "toml"}
 """Languages of blocks; ``text`` is an output to compare, or a drawing with a test of its own."""
 
 
-def _names() -> list[str]:
-    return [str(page.relative_to(ROOT)) for page in pages()]
+LONG = "docs/findings.md"
+"""Its queries of all published studies take minutes."""
+
+
+def _names() -> list[pytest.ParameterSet]:
+    names = [str(page.relative_to(ROOT)) for page in pages()]
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name == LONG)) for name in names]
 
 
 @pytest.mark.parametrize("page", _names())

@@ -118,9 +118,8 @@ def urls(
     return f"{root}/straight", f"{root}/killed"
 
 
-@pytest.mark.parametrize(
-    "world", [pytest.param(1, marks=[pytest.mark.slow, pytest.mark.cluster]), 2]
-)
+@pytest.mark.slow
+@pytest.mark.parametrize("world", [pytest.param(1, marks=pytest.mark.cluster), 2])
 def test_a_run_killed_in_an_upload_goes_on_from_the_older_checkpoint_to_the_same_bits(
     urls: tuple[str, str], world: int, hands: Hands, tmp_path: Path
 ) -> None:

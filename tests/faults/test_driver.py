@@ -23,7 +23,7 @@ from tests.faults.processes import assert_end, children, descendants
 from tests.faults.space_faults import SPACE
 from trainables.checkpoint import Checkpoint
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 WHOLE = {"search": 4, "final": 4}
 
 
@@ -68,7 +68,6 @@ def test_a_driver_killed_and_terminated_on_s3_completes_with_nothing_twice_and_n
     assert b"planted-secret" not in everything + logs
 
 
-@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.parametrize("at", [0, 1, 3, 5, 7])
 def test_a_driver_killed_at_any_point_completes(tmp_path: Path, at: int) -> None:
@@ -81,7 +80,6 @@ def test_a_driver_killed_at_any_point_completes(tmp_path: Path, at: int) -> None
     drill.assert_whole(WHOLE)
 
 
-@pytest.mark.slow
 def test_a_driver_killed_while_two_workers_train_completes(tmp_path: Path) -> None:
     assert SPACE.search is not None
     search = dataclasses.replace(SPACE.search, workers=1)
@@ -95,7 +93,6 @@ def test_a_driver_killed_while_two_workers_train_completes(tmp_path: Path) -> No
     assert sorted(worlds) == [1, 1, 1, 1, 1, 2]
 
 
-@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.parametrize("sig", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_to_the_whole_process_group_keeps_checkpoints_and_leaves_no_process(
@@ -116,7 +113,6 @@ def test_a_signal_to_the_whole_process_group_keeps_checkpoints_and_leaves_no_pro
     d.assert_whole({"final": 1}, redone=0)
 
 
-@pytest.mark.slow
 @pytest.mark.cluster
 def test_a_killed_process_group_leaves_no_process(drill: Drills) -> None:
     d = drill(
@@ -134,7 +130,6 @@ def test_a_killed_process_group_leaves_no_process(drill: Drills) -> None:
     d.assert_whole({"final": 1}, redone=20)
 
 
-@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.parametrize("program", ["raylet", "gcs_server", ""])
 def test_a_signal_ends_a_sweep_within_seconds_when_its_own_ray_has_died(
@@ -155,7 +150,6 @@ def test_a_signal_ends_a_sweep_within_seconds_when_its_own_ray_has_died(
     assert len(d.log.read_text().splitlines()) - before <= 3, d.said()
 
 
-@pytest.mark.slow
 @pytest.mark.cluster
 @pytest.mark.parametrize("process", ["gcs_server", "raylet/raylet"])
 def test_a_signal_while_ray_starts_is_one_line_and_leaves_no_process(

@@ -7,6 +7,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 
 TWO_WORKERS = """
@@ -34,6 +36,7 @@ ray.shutdown()
 """
 
 
+@pytest.mark.slow
 def test_each_worker_of_a_node_sees_the_gpus_of_the_others_and_trains_on_its_own(
     tmp_path: Path,
 ) -> None:

@@ -14,7 +14,7 @@ import pytest
 
 from tests.conftest import ROOT, Segprint
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 NOTEBOOK = ROOT / "docs" / "notebook.ipynb"
 INTERRUPTED = """
 import sys

@@ -25,7 +25,7 @@ from trainables.config import parse
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.loop import train
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(900)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(900)]
 BIN = Path(sys.executable).parent
 
 

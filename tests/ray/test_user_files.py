@@ -9,7 +9,7 @@ import pytest
 
 from tests.conftest import SMALL, Segprint
 
-pytestmark = [pytest.mark.ray, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(600)]
 
 SCHEDULE = """
 from __future__ import annotations

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from tests.conftest import SMALL
 from trainables.config import Config, parse
 from trainables.decoding.cache import load
+from trainables.diffusion_settings import VALIDATION
 from trainables.modes.diffusion import Diffusion
 from trainables.part import identity, parts_in, plain
 from trainables.settings import Train
@@ -140,11 +141,28 @@ def test_a_stored_config_without_a_field_has_the_value_from_before_the_field() -
     new = parse(spec)
     with only_trusted():
         old = parse(spec)
-    assert not cast("Diffusion", new.mode).sample_evidence
-    assert cast("Diffusion", old.mode).sample_evidence
-    assert "sample_evidence" not in identity(old.mode)["diffusion"]
+    for field in ("sample_evidence", "validate_evidence"):
+        assert not getattr(new.mode, field)
+        assert getattr(old.mode, field)
+        assert field not in identity(old.mode)["diffusion"]
     assert parse(plain(new)).digest() == new.digest() != old.digest() == parse(plain(old)).digest()
-    assert new.trainings == old.trainings
+
+
+def test_validation_has_a_reading_of_its_own_whichever_the_test_has() -> None:
+    """So that tests with and without the evidence read the weights of one training."""
+    configs = [
+        [
+            parse({**SMALL, "mode": {"diffusion": {"sample_evidence": test, **validation}}})
+            for test in (True, False)
+        ]
+        for validation in ({"validate_evidence": True}, {})
+    ]
+    (((with_evidence,), same), ((without,), too)) = [[c.trainings for c in two] for two in configs]
+    assert same == (with_evidence,)
+    assert too == (without,)
+    assert cast("Diffusion", with_evidence.mode).sample_evidence
+    assert not cast("Diffusion", without.mode).sample_evidence
+    assert without.mode == Diffusion(sampler=VALIDATION), "by default it is that of the test"
 
 
 @pytest.mark.parametrize("fields", [{"evidence": False}, {"loss": "mse"}])

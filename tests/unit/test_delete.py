@@ -191,6 +191,7 @@ def dies(url: str, names: list[str], changes: int) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_a_death_before_any_change_leaves_a_whole_store_and_can_be_repeated(
     ledger: Ledger, tmp_path: Path
 ) -> None:

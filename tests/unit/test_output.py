@@ -29,7 +29,7 @@ from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction
 from orchestrator.views.table_formats import FORMATS
 from tests.cells import commit
-from tests.conftest import ROOT, Segprint
+from tests.conftest import ROOT, SMALL, Segprint
 from tests.server import BUCKET
 
 TASKS = [
@@ -148,6 +148,7 @@ def test_an_exported_tree_reads_back_the_same(
         assert not [k for k in kinds if k.startswith(("time64", "duration", "uint")) or "ns" in k]
 
 
+@pytest.mark.slow
 def test_a_killed_export_leaves_nothing_that_reads_as_whole(url: str, tmp_path: Path) -> None:
     """It is killed at its fifth file."""
     code = (
@@ -205,10 +206,11 @@ def strict(text: str) -> Any:
     return json.loads(text, parse_constant=refuse)
 
 
-def test_json_is_all_that_is_on_stdout(url: str, segprint: Segprint, inline: Segprint) -> None:
+def test_json_is_all_that_is_on_stdout(url: str, tmp_path: Path, inline: Segprint) -> None:
+    (tmp_path / "tiny.py").write_text(f"from search_spaces import *\nSPACE = Space('?', {SMALL!r})")
     verbs = [
         *(["ls"], ["ls", "studies"], ["ls", "views"], ["show", "quickstart"], ["show", "a" * 16]),
-        *(["plan", "quickstart"], ["status", "study"], ["trials"], ["query", "SELECT 'inf'::REAL"]),
+        *(["plan", "./tiny.py"], ["status", "study"], ["trials"], ["query", "SELECT 'inf'::REAL"]),
         *(["compare", "study", "study"], ["fingerprint"], ["note", "study", "x"], ["data", "ls"]),
         *(["tables", "compact"], ["tables", "check"], ["tables", "versions"]),
         *(["tables", "gc", "--dry-run"], ["tables", "rebuild"], ["note", "study", "--delete"]),
@@ -236,7 +238,7 @@ def test_a_store_path_that_deltalake_misreads_is_refused(inline: Segprint, url: 
     assert "control characters, or % before two" in said.stderr
 
 
-@pytest.mark.parametrize("name", ["a*b", "a?b", "a[1]b", "x=1", "a@b"])
+@pytest.mark.parametrize("name", ["a*b?c[1]d@e", "x=1"])
 def test_an_s3_prefix_may_have_any_name(
     tmp_path: Path,
     inline: Segprint,

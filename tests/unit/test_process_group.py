@@ -44,7 +44,10 @@ def wait_for(paths: list[Path], seconds: float = 60.0) -> None:
         time.sleep(0.05)
 
 
-@pytest.mark.parametrize(("world", "stopped"), [(2, 1), (3, 2), (2, 0)])
+@pytest.mark.parametrize(
+    ("world", "stopped"),
+    [(2, 1), *(pytest.param(*case, marks=pytest.mark.slow) for case in [(3, 2), (2, 0)])],
+)
 def test_one_line_names_the_worker_that_hangs(world: int, stopped: int, tmp_path: Path) -> None:
     """Rank 0 serves the store of the group: its silence is noticed without the store."""
     with socket.create_server(("127.0.0.1", 0)) as server:

@@ -82,6 +82,7 @@ def test_a_divergence_names_its_own_step(small: Small, monkeypatch: pytest.Monke
         list(train(config, WorkerContext()))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("training", [True, False], ids=["training", "evaluation"])
 @pytest.mark.parametrize("model", MODELS)
 def test_every_network_is_one_graph_that_is_compiled_once(

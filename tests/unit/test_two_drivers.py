@@ -37,7 +37,7 @@ def space(tmp_path: Path) -> str:
     return str(file)
 
 
-@pytest.fixture(params=["local", "s3"])
+@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
 def store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: str
 ) -> Store:

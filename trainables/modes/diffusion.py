@@ -58,9 +58,9 @@ class Diffusion(DiffusionSettings):
     With ``evidence`` the log-odds from a pixel's own noisy value are added to the logits in closed
     form, so that the network learns only the information of the image and of the other pixels. The
     estimate is then exact near the clean end, where the noisy mask decides, and is the one that is
-    probed. Samplers leave the evidence out unless ``sample_evidence``: their noisy mask is the
-    network's own guess, whose errors the evidence would keep. ``clip`` clamps estimates of x0 to
-    the range of an encoded mask.
+    probed. Samplers leave the evidence out unless ``sample_evidence``, and those of validation
+    unless ``validate_evidence``: their noisy mask is the network's own guess, whose errors the
+    evidence would keep. ``clip`` clamps estimates of x0 to the range of an encoded mask.
 
     ``image_dropout`` is the share of cases trained without their image, which makes the network an
     unconditional denoiser as well. ``feedforward_share`` is the share trained as the feed-forward

@@ -19,12 +19,19 @@ SPACE = Space(
         "ensemble": {"mode": {"deep_ensemble": {"networks": 2}}},
         "image_only": {"mode": "image_only"},
         "fixed": {
-            "mode": {"diffusion": {"sample_evidence": True, "sampler": {"ddim": {"steps": 2}}}}
+            "mode": {
+                "diffusion": {
+                    "sample_evidence": True,
+                    "validate_evidence": True,
+                    "sampler": {"ddim": {"steps": 2}},
+                }
+            }
         },
         "reread": {
             "mode": {
                 "diffusion": {
                     "sample_evidence": True,
+                    "validate_evidence": True,
                     "sampler": {"ddpm": {"steps": 3}},
                     "members": 2,
                 }
@@ -36,6 +43,7 @@ SPACE = Space(
                 "diffusion": {
                     "schedule": Choice({"linear": {}, "cosine": {"shift": Uniform(-2.0, 1.0)}}),
                     "sample_evidence": True,
+                    "validate_evidence": True,
                     "t_high": Uniform(0.8, 1.0),
                     "sampler": {"ddim": {"steps": 2}},
                 }

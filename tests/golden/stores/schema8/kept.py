@@ -18,10 +18,13 @@ SPACE = Space(
         "feedforward": {"mode": "feedforward"},
         "ensemble": {"mode": {"deep_ensemble": {"networks": 2}}},
         "image_only": {"mode": "image_only"},
-        "fixed": {"mode": {"diffusion": {"sampler": {"ddim": {"steps": 2}}}}},
+        "fixed": {
+            "mode": {"diffusion": {"validate_evidence": True, "sampler": {"ddim": {"steps": 2}}}}
+        },
         "reread": {
             "mode": {
                 "diffusion": {
+                    "validate_evidence": True,
                     "sampler": {"ddpm": {"steps": 3}},
                     "members": 2,
                 }
@@ -36,6 +39,7 @@ SPACE = Space(
             "mode": {
                 "diffusion": {
                     "schedule": Choice({"linear": {}, "cosine": {"shift": Uniform(-2.0, 1.0)}}),
+                    "validate_evidence": True,
                     "t_high": Uniform(0.8, 1.0, step=0.05),
                     "image_dropout": Choice([0.1, 0.25]),
                     "sampler": {"ddim": {"steps": 2}},

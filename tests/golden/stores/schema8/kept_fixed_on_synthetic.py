@@ -41,6 +41,7 @@ SPACE = Space(
                     "start": "noise",
                     "t_start": 1.0,
                     "sample_evidence": False,
+                    "validate_evidence": True,
                 }
             },
             "train": {
