@@ -17,7 +17,8 @@ from trainables.modes import Mode
 from trainables.modes.deep_ensemble import DeepEnsemble
 from trainables.modes.diffusion import Diffusion
 from trainables.modes.feedforward import FeedForward
-from trainables.part import Part, identity, parse_dataclass, parts_in, plain, require
+from trainables.parsing import parse_dataclass
+from trainables.part import Part, identity, parts_in, plain, require
 from trainables.part_fields import as_validated, reading
 from trainables.runtime.seeding import generator
 from trainables.samplers.ddpm import DDPM

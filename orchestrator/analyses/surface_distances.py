@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from orchestrator.heldout.metrics import load_metrics
 from trainables.distance_bins import BINS
 from trainables.metrics import Array, Metric, ratio
-from trainables.part import parse_part
+from trainables.parsing import parse_part
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog

@@ -144,7 +144,8 @@ def sentences(numbers: dict[str, Any]) -> list[str]:
 
 def _equal_information(adapted: Adapted) -> dict[str, Any]:
     """Return the fields of an arm whose sampler makes steps of equal image information."""
-    from trainables.part import parse_part, plain  # torch takes a second to import
+    from trainables.parsing import parse_part
+    from trainables.part import plain  # torch takes a second to import
 
     given = adapted.probe.final.mode_settings.get("sampler", "ddim")
     ((name, fields),) = plain(parse_part("samplers", given)).items()

@@ -18,7 +18,8 @@ from trainables.contracts import check_users_parts
 from trainables.datasets import Dataset, Located
 from trainables.datasets.folder import Folder
 from trainables.decoding.tree import Tree, tree
-from trainables.part import names, parse_part, part_class, plain, summary, unknown
+from trainables.parsing import parse_part
+from trainables.part import names, part_class, plain, summary, unknown
 
 MIB = 2**20
 PATIENCE = 2.0

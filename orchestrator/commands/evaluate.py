@@ -17,7 +17,8 @@ from orchestrator.planning.derived_study import SourceTrial, derive, source_tria
 from trainables.config import Config
 from trainables.datasets import Dataset
 from trainables.decoding.tree import tree
-from trainables.part import names, parse_part, part_class, unknown
+from trainables.parsing import parse_part
+from trainables.part import names, part_class, unknown
 
 Spec = tuple[str, Mapping[str, Any]]
 """The name or the file of a data set, and the fields that are given."""

@@ -18,6 +18,7 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.tables.disk_use import DiskUse, disk_use
 from orchestrator.views.column_docs import view_docs
 from trainables import part
+from trainables.parsing import parse_part
 from trainables.schemas import SCHEMAS
 
 KINDS = (*part.KINDS, "fields", "spaces", "clusters", "analyses", "views", "studies")
@@ -116,7 +117,7 @@ def _published() -> dict[str, dict[str, Any]]:
     """Return the number of parameters of each published network; this imports torch."""
     from trainables.models import Model, published_parameters
 
-    presets = {n: cast("Model", part.parse_part("models", n)) for n in part.names("models")}
+    presets = {n: cast("Model", parse_part("models", n)) for n in part.names("models")}
     return {n: {"parameters_published": published_parameters(m)} for n, m in presets.items()}
 
 

@@ -10,7 +10,8 @@ from orchestrator.commands.readings import run_or_write
 from orchestrator.planning.derived_study import SourceTrial, derive, source_trials
 from trainables.config import Config
 from trainables.modes.diffusion import Diffusion
-from trainables.part import parse_dataclass, plain, require
+from trainables.parsing import parse_dataclass
+from trainables.part import plain, require
 from trainables.settings import Probe
 
 

@@ -122,7 +122,7 @@ def time_of(schedule: dict[str, Any], log_snr: float) -> float:
     """The t at which a schedule in plain form has a λ; 0 or 1 for a λ outside its span."""
     import torch  # takes a second to import
 
-    from trainables.part import parse_part
+    from trainables.parsing import parse_part
     from trainables.schedules import Schedule
 
     part = parse_part("schedules", schedule)

@@ -14,7 +14,8 @@ from orchestrator.heldout.final_cells import FinalCell, final_cells
 from orchestrator.heldout.rows import SAMPLE, HeldOutRows, mean_of_classes
 from orchestrator.statistics.estimates import Estimate
 from trainables.metrics import Metric
-from trainables.part import names, parse_part
+from trainables.parsing import parse_part
+from trainables.part import names
 
 if TYPE_CHECKING:
     from orchestrator.views.catalog import Catalog

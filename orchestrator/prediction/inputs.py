@@ -19,7 +19,8 @@ from trainables.decoding import images, volumes
 from trainables.decoding.images import compact, read_pixels
 from trainables.decoding.tree import File
 from trainables.decoding.volumes import Voxels, read_voxels
-from trainables.part import names, parse_part
+from trainables.parsing import parse_part
+from trainables.part import names
 
 SUFFIXES = (*images.SUFFIXES, *volumes.SUFFIXES)
 

@@ -10,7 +10,8 @@ import pytest
 from tests.conftest import SMALL, Segprint
 from trainables import contracts
 from trainables.config import parse
-from trainables.part import KINDS, names, parse_part
+from trainables.parsing import parse_part
+from trainables.part import KINDS, names
 
 BUILT_IN = [(kind, name) for kind in KINDS for name in names(kind)]
 

@@ -19,7 +19,8 @@ from trainables.datasets import SPLITS, Dataset, Located, Raster, Source
 from trainables.datasets.synthetic import Synthetic
 from trainables.decoding.cache import forget, load
 from trainables.decoding.loaded import Image
-from trainables.part import Location, identity, names, parse_part, plain
+from trainables.parsing import parse_part
+from trainables.part import Location, identity, names, plain
 
 without_torch_em = pytest.mark.skipif(find_spec("torch_em") is None, reason="no torch_em here")
 ALL = [

@@ -12,7 +12,8 @@ import torch
 from trainables import masks
 from trainables.diffusion import alpha_sigma
 from trainables.encodings import Encoding
-from trainables.part import names, parse_part
+from trainables.parsing import parse_part
+from trainables.part import names
 
 ALL = names("encodings")
 BITS = [name for name in ALL if cast("Encoding", parse_part("encodings", name)).pixelwise]

@@ -17,7 +17,7 @@ from trainables.labels import IGNORE
 from trainables.losses import Loss
 from trainables.losses.l1_ace import L1ACE, LEAST
 from trainables.masks import to_channels
-from trainables.part import parse_part
+from trainables.parsing import parse_part
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.loop import train
 

@@ -16,7 +16,8 @@ from trainables import distance_bins
 from trainables.evaluation import diversity, instances, surfaces
 from trainables.evaluation.counts import counts, histogram
 from trainables.metrics import Array, Metric
-from trainables.part import names, parse_part
+from trainables.parsing import parse_part
+from trainables.part import names
 from trainables.schemas import BINS, SCHEMAS
 
 ALL = names("metrics")

@@ -9,7 +9,8 @@ import torch
 
 from tests.small import MODELS
 from trainables.models import Model, Network, Ports, published_parameters, unet
-from trainables.part import names, parse_part
+from trainables.parsing import parse_part
+from trainables.part import names
 
 EVERY = {name: cast("Model", parse_part("models", name)) for name in names("models")}
 ALL = [name for name, model in EVERY.items() if not model.trains_itself]

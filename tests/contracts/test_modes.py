@@ -13,7 +13,8 @@ from trainables.augment import turned
 from trainables.models import Ensemble, Model, Network, Output
 from trainables.modes import Batch, Mode
 from trainables.modes.diffusion import Diffusion
-from trainables.part import names, parse_part
+from trainables.parsing import parse_part
+from trainables.part import names
 
 ENCODINGS = [{"onehot": {}}, {"bits": {"scale": 0.5, "offset": 0.5}}]
 VARIANTS: list[dict[str, Any]] = [

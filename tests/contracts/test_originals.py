@@ -23,7 +23,7 @@ from trainables.layers.rrdb import RRDBEncoder
 from trainables.models import Model, Network, Output, Ports
 from trainables.modes import Batch
 from trainables.modes.diffusion import Diffusion
-from trainables.part import parse_part
+from trainables.parsing import parse_part
 from trainables.schedules.linear import Linear
 
 SIDE, PORTS = 16, Ports(image=3, mask=1, out=2, classes=1)

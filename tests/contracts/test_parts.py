@@ -9,7 +9,8 @@ from typing import cast
 import pytest
 
 from trainables import part
-from trainables.part import KINDS, Part, names, parse_part, part_class, plain, summary
+from trainables.parsing import parse_part
+from trainables.part import KINDS, Part, names, part_class, plain, summary
 
 ALL = [(kind, name) for kind in KINDS for name in names(kind)]
 

@@ -15,7 +15,8 @@ from scipy import stats
 from torch import Tensor
 
 from trainables.diffusion import Target, alpha_sigma, to_x0
-from trainables.part import names, parse_part
+from trainables.parsing import parse_part
+from trainables.part import names
 from trainables.samplers import Denoise, Estimate, Noise, Sampler, Visit
 from trainables.schedules.cosine import Cosine
 from trainables.schedules.linear import Linear

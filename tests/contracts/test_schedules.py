@@ -15,7 +15,8 @@ from scipy import stats
 from torch import Tensor
 
 from trainables.diffusion import add_noise, alpha_sigma
-from trainables.part import names, parse_part
+from trainables.parsing import parse_part
+from trainables.part import names
 from trainables.schedules import Schedule
 
 ALL = names("schedules")

@@ -17,7 +17,8 @@ from tests.conftest import SMALL, Segprint
 from trainables.config import Config
 from trainables.models import Model, Ports, published_parameters
 from trainables.models.segformer import SIZES, SegFormer
-from trainables.part import identity, parse_part, plain
+from trainables.parsing import parse_part
+from trainables.part import identity, plain
 from trainables.runtime.seeding import generator
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.loop import train

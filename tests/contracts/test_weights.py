@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from trainables.diffusion import Target, add_noise, alpha_sigma, as_images, target_of, to_x0
-from trainables.part import names, parse_part
+from trainables.parsing import parse_part
+from trainables.part import names
 from trainables.weights import Weight
 
 ALL = names("weights")

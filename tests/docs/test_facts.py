@@ -31,7 +31,8 @@ from trainables.augment import Augment
 from trainables.field_docs import fields_of as fields_of_configs
 from trainables.models import Model, published_parameters
 from trainables.modes.diffusion import Diffusion
-from trainables.part import names, parse_part, part_class, plain
+from trainables.parsing import parse_part
+from trainables.part import names, part_class, plain
 from trainables.settings import Evaluation, Probe, Train
 
 TEXT = "\n".join(page.read_text(encoding="utf-8") for page in pages())

@@ -23,7 +23,7 @@ from orchestrator.planning.validation import check
 from tests.conftest import SMALL, Segprint
 from tests.fingerprints import bump, commit, of_density
 from trainables.config import parse
-from trainables.part import parse_part
+from trainables.parsing import parse_part
 from trainables.schedules import Schedule
 
 EDGES = np.linspace(-8, 8, 161)

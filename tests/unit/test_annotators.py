@@ -21,7 +21,8 @@ from trainables.datasets import Located, Problem, Raster, Source
 from trainables.datasets.nifti import NIfTI
 from trainables.evaluation import evaluate
 from trainables.metrics import Metric
-from trainables.part import Location, parse_part
+from trainables.parsing import parse_part
+from trainables.part import Location
 from trainables.run import Run
 from trainables.runtime.worker_context import WorkerContext
 from trainables.training.state import State

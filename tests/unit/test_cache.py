@@ -19,7 +19,7 @@ from trainables.config import Config
 from trainables.datasets import SPLITS, Dataset, Source
 from trainables.decoding.cache import forget, load
 from trainables.decoding.loaded import Loaded
-from trainables.part import parse_part
+from trainables.parsing import parse_part
 
 MINE = '''
 import dataclasses
@@ -49,7 +49,7 @@ def read(source):
 '''
 LOADER = """
 import sys
-from trainables.part import parse_part
+from trainables.parsing import parse_part
 from trainables.decoding.cache import load
 
 dataset = parse_part("datasets", {sys.argv[1]: {"at": sys.argv[2]}})

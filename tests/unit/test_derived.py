@@ -32,7 +32,7 @@ from trainables.config import Config, parse
 from trainables.data import prepared
 from trainables.datasets import Dataset
 from trainables.decoding.cache import load
-from trainables.part import parse_part
+from trainables.parsing import parse_part
 from trainables.runtime.worker_context import WorkerContext
 from trainables.schemas import SCHEMA_VERSION, SCHEMAS
 from trainables.settings import Probe

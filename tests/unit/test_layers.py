@@ -11,7 +11,7 @@ from trainables.interfaces.network import seed_layers
 from trainables.layers.dropout import Dropout2d, DropPath
 from trainables.layers.highway import FFParser, resampled
 from trainables.models import Model, Ports
-from trainables.part import parse_part
+from trainables.parsing import parse_part
 from trainables.runtime.seeding import hashed
 
 

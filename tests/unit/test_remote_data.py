@@ -17,7 +17,7 @@ from tests.conftest import Segprint
 from trainables.datasets import Dataset
 from trainables.decoding import tree
 from trainables.decoding.cache import forget, load
-from trainables.part import parse_part
+from trainables.parsing import parse_part
 from trainables.runtime.heartbeat import Heartbeat
 
 BASE = "s3://segprint-test/data"

@@ -21,7 +21,7 @@ from tests.docs.pages import read
 from trainables.distance_bins import BINS, FINE, UPPER
 from trainables.evaluation import surfaces
 from trainables.metrics import Array, Metric
-from trainables.part import parse_part
+from trainables.parsing import parse_part
 
 Mask = NDArray[np.bool_]
 BIN = 1 / FINE

@@ -14,7 +14,8 @@ import torch
 from tests.conftest import SMALL, Segprint
 from tests.spaces import MODEL
 from trainables.decoding.cache import forget
-from trainables.part import parse_part, part_class
+from trainables.parsing import parse_part
+from trainables.part import part_class
 from trainables.schedules import Schedule
 
 SPACE = f"from search_spaces import *\nSPACE = Space('?', {SMALL!r})\n"

@@ -8,7 +8,8 @@ from typing import cast
 
 from torch import Tensor
 
-from trainables.part import parse_part, require
+from trainables.parsing import parse_part
+from trainables.part import require
 from trainables.schedules import Schedule
 
 
