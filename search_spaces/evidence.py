@@ -56,9 +56,7 @@ SPACE = Space(
         "model": {
             "ensemdiff": {"channels": 8, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
         },
-        "mode": {
-            "diffusion": {"evidence": True, "sample_evidence": True, "validate_evidence": True}
-        },
+        "mode": {"diffusion": {"evidence": True, "sample_evidence": True}},
         "train": {
             "steps": 1600,
             "batch": 4,
