@@ -31,7 +31,13 @@ MODES: dict[str, dict[str, object]] = {
     "feedforward": {"mode": {"feedforward": {}}},
     "views": {"mode": {"feedforward": {"members": 8}}},
     "diffusion": {
-        "mode": {"diffusion": {"sampler": {"ddim": {"steps": 5}}, "members": 4}},
+        "mode": {
+            "diffusion": {
+                "sampler": {"ddim": {"steps": 5}},
+                "members": 4,
+                "validate_evidence": True,
+            }
+        },
         "probe": {"bins": 8, "draws": 1},
     },
 }

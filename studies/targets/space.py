@@ -44,7 +44,13 @@ SPACE = Space(
         "model": {
             "ensemdiff": {"channels": 8, "multipliers": [1, 2, 4], "blocks": 1, "attention": []}
         },
-        "mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}, "members": 2}},
+        "mode": {
+            "diffusion": {
+                "sampler": {"ddim": {"steps": 4}},
+                "members": 2,
+                "validate_evidence": True,
+            }
+        },
         "train": {"steps": 200, "batch": 4, "learning_rate": 2e-3, "validate_every": 100},
         "test": {"unit": "tiles", "pictures": 0},
         "probe": {"bins": 8, "draws": 1},
