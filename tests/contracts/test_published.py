@@ -296,6 +296,7 @@ def space(folder: Path, name: str, task: str) -> str:
     return str(file)
 
 
+@pytest.mark.slow
 def test_an_imported_checkpoint_predicts_from_python_and_the_command_line(
     task: str, tmp_path: Path, inline: Segprint, segprint: Segprint
 ) -> None:

@@ -25,13 +25,13 @@ CHECKED = {"sh", "python", "csv", "text", "toml"}
 """Languages of blocks; ``text`` is an output to compare, or a drawing with a test of its own."""
 
 
-LONG = "docs/findings.md"
-"""Its queries of all published studies take minutes."""
+LONG = ("docs/findings.md", "docs/results.md")
+"""Pages whose commands take half a minute or more."""
 
 
 def _names() -> list[pytest.ParameterSet]:
     names = [str(page.relative_to(ROOT)) for page in pages()]
-    return [pytest.param(name, marks=[pytest.mark.slow] * (name == LONG)) for name in names]
+    return [pytest.param(name, marks=[pytest.mark.slow] * (name in LONG)) for name in names]
 
 
 @pytest.mark.parametrize("page", _names())

@@ -8,6 +8,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ASK = """
 import json, ray
 from ray.cluster_utils import Cluster
@@ -23,6 +25,7 @@ cluster.shutdown()
 GPUS_MIB = (40_960, 81_559)
 
 
+@pytest.mark.slow
 def test_the_memory_of_another_node_and_of_its_largest_gpu(tmp_path: Path) -> None:
     tool = tmp_path / "nvidia-smi"
     tool.write_text("#!/bin/sh\n" + "".join(f"echo {size}\n" for size in GPUS_MIB))

@@ -280,6 +280,7 @@ def test_a_probe_read_later_equals_the_probe_of_the_first_study(
     assert {p["bin"] for p in probes} == set(range(6))
 
 
+@pytest.mark.slow
 def test_rows_of_an_earlier_schema_are_measured_again_from_their_weights(
     tmp_path: Path, inline: Segprint, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -280,6 +280,7 @@ def test_a_model_that_ends_its_process_is_planned_all_the_same(
     assert Estimator(ledger).cost(config).source == "cannot be timed here"
 
 
+@pytest.mark.slow
 def test_planning_a_model_of_the_users_own_executes_the_script_once(
     tmp_path: Path,
 ) -> None:

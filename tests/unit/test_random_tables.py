@@ -9,6 +9,7 @@ import duckdb
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -71,6 +72,7 @@ def selects(draw: st.DrawFn) -> tuple[str, list[str], list[list[str]]]:
     return " UNION ALL ".join(f"SELECT {row}" for row in rows), kinds, lines
 
 
+@pytest.mark.slow
 @given(selects())
 def test_random_tables_read_back_from_every_format(
     tables: tuple[str, list[str], list[list[str]]],

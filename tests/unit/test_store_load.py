@@ -36,6 +36,7 @@ def test_a_store_that_nobody_measured_is_not_judged(tmp_path: Path) -> None:
     assert warnings(measured(tmp_path, 0.001), 0, 0.0) == []
 
 
+@pytest.mark.slow
 def test_plan_says_so_and_names_who_measured(tmp_path: Path, inline: Segprint) -> None:
     store = measured(tmp_path, 1e-6)
     shown = inline("--store", store.url, "plan", "quickstart")

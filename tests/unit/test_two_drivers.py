@@ -37,7 +37,7 @@ def space(tmp_path: Path) -> str:
     return str(file)
 
 
-@pytest.fixture(params=["local", pytest.param("s3", marks=pytest.mark.slow)])
+@pytest.fixture(params=["local", "s3"])
 def store(
     request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, space: str
 ) -> Store:
@@ -64,6 +64,7 @@ def start(*command: str) -> subprocess.Popen[str]:
     )
 
 
+@pytest.mark.slow
 def test_the_second_waits_while_the_first_is_stopped_and_goes_on_when_it_is_killed(
     store: Store, space: str
 ) -> None:
