@@ -5,7 +5,7 @@ STORE ?= results
 BIN := .venv/bin
 export PIP_DISABLE_PIP_VERSION_CHECK = 1
 
-.PHONY: demo test properties simulate mutants browser drills survival check format bench baselines lock clean
+.PHONY: demo test properties simulate mutants browser drills survival check types style format bench baselines lock clean
 
 demo: .venv/ready
 	$(BIN)/segprint --store $(STORE) sweep quickstart
@@ -41,7 +41,8 @@ browser:
 	  || { test "$$(id -u)" = 0 && apt-get install -qq -y chromium >/dev/null; } \
 	  || echo "no Chromium on this machine: the tests of the report in a browser are skipped"
 
-# Faults in store, writers and sweeps; the README, the findings and the notebook as they are written.
+# Drills inject faults into store, writers and sweeps. The README, the findings and the notebook run
+# here as they are written.
 drills: .venv/ready browser
 	OMP_NUM_THREADS=1 $(BIN)/pytest $(PARALLEL) -m "slow and not cluster"
 
@@ -49,11 +50,17 @@ drills: .venv/ready browser
 survival: .venv/ready
 	$(BIN)/pytest -m cluster
 
+# Pyright takes three quarters of a minute on one core; the other checks run beside it.
 check: .venv/ready
+	$(MAKE) --no-print-directory --jobs 2 --output-sync=target types style
+
+types:
+	$(BIN)/pyright
+
+style:
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo
-	$(BIN)/pyright
 
 format: .venv/ready
 	$(BIN)/ruff format .

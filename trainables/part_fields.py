@@ -12,6 +12,15 @@ BEFORE = "before"
 """The key in a field's metadata of the value that means "as before the field was added"."""
 
 
+EARLIER = "earlier"
+"""The key in a field's metadata of a default that it had, and that enters the identity."""
+
+
+def earlier_default(field: dataclasses.Field[Any]) -> Any:
+    """Return the default that a field had before it got its default of now."""
+    return field.metadata.get(EARLIER, field.metadata.get(BEFORE, field.default))
+
+
 def later(default: Any, *, before: Any = dataclasses.MISSING) -> Any:
     """Return a field that came after results were stored.
 
@@ -57,7 +66,7 @@ def as_validated(value: T) -> T:
     for f in dataclasses.fields(value):
         old = getattr(value, f.name)
         new = f.metadata["reading"] if "reading" in f.metadata else as_validated(old)
-        if callable(new):
+        if "reading" in f.metadata and callable(new):
             new = cast("Any", new(value))
         if repr(new) != repr(old):  # which distinguishes 1, 1.0 and True
             changes[f.name] = new

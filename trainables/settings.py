@@ -9,7 +9,7 @@ from trainables.augment import Augment
 from trainables.controls import Control
 from trainables.datasets import Dataset
 from trainables.part import require
-from trainables.part_fields import later
+from trainables.part_fields import EARLIER, later
 from trainables.schemas import SCHEMA_VERSION
 
 
@@ -99,7 +99,7 @@ Reading = Literal["shuffled_image", "dropped_image", "temperature"]
 class Evaluation:
     """The settings of the evaluation on held-out data."""
 
-    unit: Literal["cases", "images", "tiles"] = "cases"
+    unit: Literal["cases", "images", "tiles"] = field(default="cases", metadata={EARLIER: "tiles"})
     """The held-out case: ``cases`` are whole volumes, joined from their slices, and whole images
     that are no slices, at native size; ``images`` are whole images and slices; ``tiles`` have the
     training size and lie side by side, so that a remainder at the right and lower side is left out.

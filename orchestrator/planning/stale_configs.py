@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from orchestrator.formatting import plural, were
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import Plan
 from trainables.config import absent_paths, parse
-from trainables.part import identity, parts_in
+from trainables.part import Part, identity, parts_in
+from trainables.part_fields import earlier_default
 from trainables.trusted_files import UntrustedError, only_trusted
 
 log = logging.getLogger("segprint.tables")
+
+Path = tuple[str, ...]
+"""The names that lead to a field of a config."""
 
 
 @dataclass(frozen=True)
@@ -25,8 +32,10 @@ class Outdated:
     fields: list[str]
     changed: int = 0
     """Trials whose data or formulas changed, so that their configs have another digest."""
-    tiled: int = 0
-    """Trials that were tested on tiles, the default before whole cases."""
+    defaulted: int = 0
+    """Trials that were stored with a default which is another one now."""
+    earlier: dict[Path, Any] = field(default_factory=dict["Path", Any])
+    """The values of these defaults, by the path of the field."""
 
     def __str__(self) -> str:
         lines: list[str] = []
@@ -41,11 +50,12 @@ class Outdated:
                 f"{_trials(self.changed)} committed before the data or a formula changed: the old"
                 " rows stay readable, and the configs count as others and are trained again"
             )
-        if self.tiled:
+        if self.defaulted:
+            settings = " and ".join(_setting(path, value) for path, value in self.earlier.items())
             lines.append(
-                f"{_trials(self.tiled)} tested on tiles, an earlier default: the old rows stay"
+                f"{_trials(self.defaulted)} committed with an earlier default: the old rows stay"
                 " readable, and the configs count as others; with"
-                ' "test": {"unit": "tiles"} in the config the old rows are used'
+                f" {settings} in the config the old rows are used"
             )
         return "\n".join(lines)
 
@@ -68,10 +78,10 @@ def outdated(plan: Plan, ledger: Ledger) -> Outdated | None:
     details = ledger.studies.declarations(group[0] for group in groups.values())
     examples = [config for pair in plan.examples.values() for config in pair]
     own_files = {part.file for config in examples for part in parts_in(config) if part.file}
-    whole = {name: pair.final.test.unit == "cases" for name, pair in plan.examples.items()}
-    whole |= {t.cell.name: t.config.test.unit == "cases" for t in plan.pending}
-    lacking, changed, tiled = set[str](), set[str](), set[str]()
-    fields = dict[str, None]()
+    now = {name: pair.final for name, pair in plan.examples.items()}
+    now |= {trial.cell.name: trial.config for trial in plan.pending}
+    lacking, changed, defaulted = set[str](), set[str](), set[str]()
+    absent, earlier = dict[str, None](), dict[Path, Any]()
     for group in groups.values():
         spec, digests = details[group[0].key]["config"], {d.digest for d in group}
         try:
@@ -86,11 +96,38 @@ def outdated(plan: Plan, ledger: Ledger) -> Outdated | None:
             continue
         if missing:
             lacking |= digests
-            fields |= dict.fromkeys(missing)
+            absent |= dict.fromkeys(missing)
         elif current != group[0].digest:
             changed |= digests
-        elif config.test.unit == "tiles" and whole.get(group[0].cell):
-            tiled |= digests
-    if not lacking and not changed and not tiled:
+        elif found := earlier_defaults(config, now.get(group[0].cell)):
+            defaulted |= digests
+            earlier |= found
+    if not lacking and not changed and not defaulted:
         return None
-    return Outdated(len(lacking), list(fields), len(changed), len(tiled))
+    return Outdated(len(lacking), list(absent), len(changed), len(defaulted), earlier)
+
+
+def earlier_defaults(old: Any, new: Any) -> dict[Path, Any]:
+    """Return the fields that have an earlier default in ``old`` and another value in ``new``."""
+    if type(old) is not type(new) or not dataclasses.is_dataclass(old):
+        return {}
+    name = (old.name,) if isinstance(old, Part) else ()
+    found: dict[Path, Any] = {}
+    for each in dataclasses.fields(old):
+        was, now = getattr(old, each.name), getattr(new, each.name)
+        below = earlier_defaults(was, now)
+        found |= {(*name, each.name, *path): value for path, value in below.items()}
+        if was != now and was == earlier_default(each) != each.default:
+            found[*name, each.name] = was
+    return found
+
+
+def _setting(path: Path, value: Any) -> str:
+    """Return a field as it is written in a config.
+
+    >>> _setting(("test", "unit"), "tiles")
+    '"test": {"unit": "tiles"}'
+    """
+    for name in reversed(path):
+        value = {name: value}
+    return json.dumps(value)[1:-1]

@@ -47,14 +47,7 @@ SPACE = Space(
     },
     arms={
         "feedforward": {"mode": {"feedforward": {}}},
-        "diffusion": {
-            "mode": {
-                "diffusion": {
-                    "sampler": {"ddim": {"steps": 4}},
-                    "members": 2,
-                }
-            }
-        },
+        "diffusion": {"mode": {"diffusion": {"sampler": {"ddim": {"steps": 4}}, "members": 2}}},
     },
     replicates=3,
 )

@@ -9,8 +9,10 @@ from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import make_plan
 from orchestrator.planning.stale_configs import Outdated, outdated
 from tests.unit.test_plan import finish, space
+from trainables.config import parse
 from trainables.part_fields import BEFORE
 from trainables.settings import Evaluation
+from trainables.trusted_files import only_trusted
 
 
 def test_what_was_committed_before_a_field_existed_is_said_to_be_trained_anew(
@@ -43,12 +45,37 @@ def test_trials_on_tiles_are_named_where_the_config_names_no_unit(ledger: Ledger
     ledger.studies.declare(place, about)
     finish(ledger, tiled.digest())
     found = outdated(make_plan("s", space(), ledger), ledger)
-    assert found == Outdated(0, [], tiled=1)
+    assert found == Outdated(0, [], defaulted=1, earlier={("test", "unit"): "tiles"})
     assert '"test": {"unit": "tiles"}' in str(found)
     named = space()
     named = dataclasses.replace(named, config={**named.config, "test": {"unit": "tiles"}})
     plan = make_plan("s", named, ledger)
     assert [t.digest for t in plan.trials if t.state == "done"] == [tiled.digest()]
+    assert outdated(plan, ledger) is None
+
+
+def test_trials_that_validated_with_the_evidence_are_named_with_the_setting_that_finds_them(
+    ledger: Ledger,
+) -> None:
+    """A stored config that lacks the field has its earlier value, which enters no digest."""
+    diffusion = dataclasses.replace(space(), arms={"a": {}})
+    trial = make_plan("s", diffusion, ledger).pending[0]
+    spec = trial.config.plain()
+    del spec["mode"]["diffusion"]["validate_evidence"]
+    with only_trusted():
+        digest = parse(spec).digest()
+    assert digest != trial.digest
+    place = Declared("s", "r1", trial.cell.name, "final", 0, digest)
+    ledger.studies.declare(place, {"arm": trial.cell.arm, "config": spec, "values": {}})
+    finish(ledger, digest)
+    found = outdated(make_plan("s", diffusion, ledger), ledger)
+    setting = ("mode", "diffusion", "validate_evidence")
+    assert found == Outdated(0, [], defaulted=1, earlier={setting: True})
+    assert '"mode": {"diffusion": {"validate_evidence": true}}' in str(found)
+    mode = {"diffusion": {**spec["mode"]["diffusion"], "validate_evidence": True}}
+    named = dataclasses.replace(diffusion, config={**diffusion.config, "mode": mode})
+    plan = make_plan("s", named, ledger)
+    assert [t.digest for t in plan.trials if t.state == "done"] == [digest]
     assert outdated(plan, ledger) is None
 
 

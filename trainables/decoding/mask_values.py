@@ -1,4 +1,4 @@
-"""Numbers of a mask file to labels: grey with its outlines, and grey as colours or transparency."""
+"""Grey values of a mask file to labels: of one sample per pixel, or with transparency."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def _cut(values: Array, white: int) -> Read | None:
 
 
 def in_colours(legend: Legend) -> str:
-    """Return what a mask in colours is told."""
+    """Return the message for a mask in colours."""
     return f"is a mask in colours, must be grey or indexed: one number per class ({legend})"
 
 
