@@ -18,8 +18,8 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.ledger.commits import Commit, Record, StoredTable
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.parquet import to_parquet
-from orchestrator.ledger.studies import Declared
 from trainables.schemas import ABOUT, SCHEMA_VERSION, SCHEMAS
 
 TASKS = ("brain", "histology", "isic16", "monuseg", "nuclei")

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from orchestrator.fingerprint.probes import ProbeCurves
 from orchestrator.heldout.final_cells import FinalCell
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from trainables.schemas import BINS
 
 Array = NDArray[np.float64]

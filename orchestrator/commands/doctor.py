@@ -29,8 +29,8 @@ from orchestrator.ledger.ledger import Ledger
 from orchestrator.remote.launcher import directory, launch
 from orchestrator.remote.package import doctor_of, stage
 from trainables.decoding.cache import cache_bytes
-from trainables.decoding.tree import cache_dir, located
 from trainables.part import require
+from trainables.places import cache_dir, located
 
 
 def main(options: Namespace) -> int:

@@ -7,7 +7,7 @@ from argparse import Namespace
 from orchestrator.commands.options import ledger_of, require_study
 from orchestrator.commands.output import emit, print_json, say
 from orchestrator.formatting import plural
-from orchestrator.ledger.studies import Note
+from orchestrator.ledger.declared import Note
 
 
 def main(options: Namespace) -> int:

@@ -17,9 +17,9 @@ from orchestrator.commands.output import emit, passed_on, say
 from orchestrator.formatting import clock, nearest, plural, significant, size
 from orchestrator.ledger.commits import Commit, list_commits
 from orchestrator.ledger.commits import counted as counted_commits
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.driver_lock import Driver, last_driver
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.planning import trial_state
 from orchestrator.planning.running_trials import RunningTrial, running_trials
 from orchestrator.remote.launcher import launch, shown, studies

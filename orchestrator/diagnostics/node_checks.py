@@ -54,7 +54,7 @@ class Node:
         """Return the state of the node; ``url`` is that of the store."""
         import torch
 
-        from trainables.decoding.tree import cache_dir
+        from trainables.places import cache_dir
 
         folder = cache_dir()
         folder.mkdir(parents=True, exist_ok=True)

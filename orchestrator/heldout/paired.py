@@ -12,6 +12,7 @@ import numpy as np
 import pyarrow as pa
 
 from orchestrator.heldout.contrasts import Contrast, Sides, contrast
+from orchestrator.heldout.exchange import Matched, exchange_cells
 from orchestrator.heldout.final_cells import FinalCell
 from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metric
 from orchestrator.heldout.rows import SAMPLE, Cases, HeldOutRows, Indices, mean_of_classes
@@ -20,7 +21,6 @@ from orchestrator.statistics.multiple_testing import holm
 from orchestrator.statistics.paired_tests import (
     TestResult,
     count_permutations,
-    exchange_test,
     signed_rank,
 )
 from orchestrator.statistics.verdicts import Evidence, Sign
@@ -131,7 +131,7 @@ class Pairs:
             found = contrast(metric, by_class, weights.tolist())
             if found is not None:
                 yield _difference(
-                    metric, counts, _Matched(by_class, pairs, weights), found, self._draws
+                    metric, counts, Matched(by_class, pairs, weights), found, self._draws
                 )
 
     def contrasts(
@@ -242,18 +242,8 @@ def _counts(metric: Metric, by_class: Sequence[Sides]) -> Counts:
     return Counts(*(distinct(name) for name in ("runs", "cases", "groups", "units")))
 
 
-class _Matched(NamedTuple):
-    """Pairs of cells with the rows that all of them have."""
-
-    by_class: list[Sides]
-    pairs: list[tuple[int, int]]
-    """The places of the two cells of each pair among the sides."""
-    weights: Array
-    """Of each side in the mean difference of the pairs: [sides]."""
-
-
 def _difference(
-    metric: Metric, counts: Counts, matched: _Matched, found: Contrast, draws: int
+    metric: Metric, counts: Counts, matched: Matched, found: Contrast, draws: int
 ) -> PairedDifference:
     ones, others = np.array(found.sides)[np.array(matched.pairs).T]
     per_unit = _unit_differences(metric, matched)
@@ -267,7 +257,7 @@ def _difference(
         better=_share_above_zero(gains),
         false_outperformance=found.false_outperformance,
         by_seed_and_unit=found.by_seed_and_unit,
-        test=_exchanged(metric, matched, draws) if metric.pooled else signed_rank(per_unit),
+        test=exchange_cells(metric, matched, draws) if metric.pooled else signed_rank(per_unit),
     )
 
 
@@ -283,50 +273,10 @@ def known(number: float) -> float | None:
     return None if np.isnan(number) else number
 
 
-def _unit_differences(metric: Metric, matched: _Matched) -> Array:
+def _unit_differences(metric: Metric, matched: Matched) -> Array:
     """The difference of each unit: the mean over cases and seeds, then over classes."""
     differences = [
         (sides[0].units, matched.weights @ np.stack([side.per_case(metric) for side in sides]))
         for sides in matched.by_class
     ]
     return mean_of_classes(differences)[1].round(12)  # a tie is no gain by a rounding error
-
-
-def _exchanged(metric: Metric, matched: _Matched, draws: int) -> TestResult:
-    """The permutation test of a pooled metric.
-
-    All cases, seeds, classes and pairs of a unit are exchanged together. A class that has no value
-    in some draw is left out; if none is left, p is NaN.
-    """
-    units = np.unique(np.concatenate([sides[0].units for sides in matched.by_class]))
-
-    def difference(exchanges: Array) -> Array:
-        by_draw = [
-            np.mean(
-                [
-                    _exchanged_difference(metric, (sides[one], sides[other]), exchanges, units)
-                    for one, other in matched.pairs
-                ],
-                axis=0,
-            )
-            for sides in matched.by_class
-        ]
-        known = [values for values in by_draw if not np.isnan(values).any()]
-        return np.mean(known, axis=0) if known else np.full(len(exchanges), np.nan)
-
-    return exchange_test(difference, len(units), draws)
-
-
-def _exchanged_difference(metric: Metric, sides: Sides, exchanges: Array, units: Indices) -> Array:
-    """The difference of a pooled metric, as a mean over runs, between two sides: [draws]."""
-    one, other = sides
-    sums, others = one.sums(metric.resolution), other.sums(metric.resolution)
-    exchanged = exchanges[:, np.searchsorted(units, one.units)]
-    total = np.zeros(len(exchanges))
-    for run in np.unique(one.runs):
-        rows = one.runs == run
-        moved = {k: exchanged[:, rows] @ (others[k][rows] - sums[k][rows]) for k in sums}
-        first = metric.value({k: sums[k][rows].sum(0) + moved[k] for k in sums})
-        second = metric.value({k: others[k][rows].sum(0) - moved[k] for k in sums})
-        total += rows.sum() * (first - second)
-    return total / len(one.runs)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 
 from orchestrator.ledger import declared_texts, shared_declarations
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.shared_declarations import is_shared
-from orchestrator.ledger.studies import Declared
 from orchestrator.storage.object_store import Store
 
 

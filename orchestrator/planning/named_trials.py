@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import NamedTuple
 
+from orchestrator.ledger.declared import Declaration, Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declaration, Declared
 from trainables.part import unknown
 
 

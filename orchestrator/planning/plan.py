@@ -9,8 +9,8 @@ from functools import cached_property
 from typing import NamedTuple
 
 from orchestrator.ledger.commits import Commit
+from orchestrator.ledger.declared import Declaration, Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.planning import selection, trial_state
 from orchestrator.planning.cells import Cell
 from orchestrator.planning.objectives import Objectives

@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.formatting import clock
+from orchestrator.ledger.declared import Declaration, Declared
 from orchestrator.ledger.leases import Lease
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.planning.short_names import short_names
 from orchestrator.planning.trial_state import LEASE_SECONDS
 from orchestrator.tables.snapshot import Snapshot

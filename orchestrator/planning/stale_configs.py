@@ -9,8 +9,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from orchestrator.formatting import plural, were
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import Plan
 from trainables.config import absent_paths, parse
 from trainables.part import Part, identity, parts_in

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from orchestrator.ledger.declared import Declaration, Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.trainings import shared_trainings

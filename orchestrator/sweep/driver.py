@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cluster import Cluster, Resources
+from orchestrator.ledger.declared import Description
 from orchestrator.ledger.driver_lock import LostError, locked
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Description
 from orchestrator.planning import memory_fit, trial_state
 from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.resources import ResourceRequest, workers_of

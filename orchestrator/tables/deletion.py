@@ -19,10 +19,10 @@ from datetime import UTC, datetime
 
 from orchestrator.ledger.checkpoints import PREFIX as CHECKPOINTS
 from orchestrator.ledger.commits import PREFIX, DamagedError, list_commits
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.driver_lock import current_driver, locked
 from orchestrator.ledger.leases import PREFIX as LEASES
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.ledger.weights import PREFIX as WEIGHTS
 from orchestrator.ledger.withdrawal import withdraw
 from orchestrator.storage.object_store import Store

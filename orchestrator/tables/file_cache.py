@@ -21,7 +21,8 @@ from orchestrator.ledger.commits import DamagedError
 from orchestrator.ledger.parquet import read_parquet
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.log_seal import DataFile
-from trainables.decoding.tree import cache_dir, stamp_of
+from trainables.decoding.tree import stamp_of
+from trainables.places import cache_dir
 
 PATTERN = re.compile(r"[*?[]")
 """Characters that DuckDB takes for a pattern: files of such a store are copied to the cache."""

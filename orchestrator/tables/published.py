@@ -24,9 +24,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from orchestrator.ledger.declared import Declaration, Declared
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parquet import fields, to_parquet
-from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.tables.published_calibration import as_decoded, encoded
 from orchestrator.tables.snapshot import Snapshot
 from trainables.schemas import SCHEMAS

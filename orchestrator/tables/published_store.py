@@ -20,15 +20,15 @@ from typing import Any, BinaryIO, NoReturn, cast
 import pyarrow as pa
 
 from orchestrator.ledger.commits import RANK, DamagedError
+from orchestrator.ledger.declared import Declaration, Declared, Description
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parquet import read_parquet
 from orchestrator.ledger.stored_json import parse_object
-from orchestrator.ledger.studies import Declaration, Declared, Description
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.compaction import compact_committed
 from orchestrator.tables.published import FILES, FORMAT, MANIFEST, TABLES, by_trial
 from orchestrator.tables.published_calibration import decoded
-from trainables.decoding.tree import cache_dir
+from trainables.places import cache_dir
 
 MOST_BYTES = 200 << 20
 """A larger file is not read."""

@@ -10,9 +10,9 @@ import duckdb
 import pyarrow as pa
 
 from orchestrator.formatting import printable
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.stored_json import warn_once
-from orchestrator.ledger.studies import Declared
 from orchestrator.tables.snapshot import Snapshot
 from orchestrator.tables.source import Source
 from orchestrator.views.result_cache import cached

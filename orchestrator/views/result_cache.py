@@ -18,7 +18,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from orchestrator.ledger.parquet import read_parquet, to_parquet
-from trainables.decoding.tree import cache_dir
+from trainables.places import cache_dir
 
 MOST_RESULTS = 200
 """Results that are kept; the least recently used ones are deleted first."""

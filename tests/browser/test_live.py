@@ -17,8 +17,8 @@ from urllib.parse import urlsplit
 import pytest
 
 from orchestrator.analyses import catalog
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.report import write_report
 from orchestrator.storage.object_store import Store
 from tests.browser.conftest import Open

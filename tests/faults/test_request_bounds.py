@@ -8,8 +8,8 @@ from datetime import timedelta
 import pytest
 
 from orchestrator.analyses import open_store
+from orchestrator.ledger.declared import Declaration, Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction, retrained
 from tests.conftest import Segprint

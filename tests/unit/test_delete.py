@@ -16,9 +16,9 @@ import deltalake
 import pytest
 
 from orchestrator.ledger import studies as studies_module
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.driver_lock import locked
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import committer_lease, compaction, vacuum
 from orchestrator.tables.deletion import delete, planned

@@ -11,8 +11,8 @@ import pytest
 
 from orchestrator.analyses import catalog
 from orchestrator.fingerprint.density import quantile
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.statistics.levels import CONFIDENCE
 from orchestrator.views.catalog import Catalog
 from tests.intervals import mean_with_interval

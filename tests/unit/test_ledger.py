@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.sink import LedgerSink
-from orchestrator.ledger.studies import Declared
 from orchestrator.tables.snapshot import Snapshot
 from trainables.checkpoint import Checkpoint
 from trainables.runtime.memory import peak_host, reset_peak_memory

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction, vacuum
 from orchestrator.tables.compaction_log import Batch

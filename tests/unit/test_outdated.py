@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import make_plan
 from orchestrator.planning.stale_configs import Outdated, outdated
 from tests.unit.test_plan import finish, space

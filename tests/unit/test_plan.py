@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 import torch
 
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.planning import timed_step
 from orchestrator.planning.cost import SETUP_SECONDS, Estimator, TrialKey, remaining
 from orchestrator.planning.plan import Plan, Trial, make_plan

@@ -12,9 +12,9 @@ import pyarrow.compute as pc
 import pytest
 import torch
 
+from orchestrator.ledger.declared import Declaration, Declared
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.sink import LedgerSink
-from orchestrator.ledger.studies import Declaration, Declared
 from orchestrator.reproduce import (
     InMemorySink,
     Reproduction,

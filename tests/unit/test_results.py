@@ -18,8 +18,8 @@ from orchestrator.analyses import catalog, open_store
 from orchestrator.heldout import paired
 from orchestrator.heldout.final_cells import final_cells
 from orchestrator.heldout.metrics import HeldOut, load_metrics
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.storage.object_store import Store
 from orchestrator.tables import compaction
 from orchestrator.views.export import export_tables

@@ -8,8 +8,8 @@ import pytest
 
 from orchestrator.analyses import catalog
 from orchestrator.heldout.final_cells import final_cells
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.report.sample_images import LEVEL_KINDS, STILL_KINDS, samples
 from orchestrator.tables import compaction
 from orchestrator.views.catalog import Catalog

@@ -10,8 +10,9 @@ import pytest
 
 from orchestrator.analyses import open_store
 from orchestrator.ledger import shared_declarations
+from orchestrator.ledger.declared import Declaration, Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import LEAST_SHARED, Declaration, Declared
+from orchestrator.ledger.studies import LEAST_SHARED
 from orchestrator.storage import local_files
 from orchestrator.tables import compaction
 from orchestrator.tables.integrity import Check

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.driver_lock import DriverLock
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.process_identity import ProcessIdentity
 from orchestrator.ledger.sink import LedgerSink
-from orchestrator.ledger.studies import Declared
 from orchestrator.planning.trial_state import LEASE_SECONDS
 from orchestrator.storage.object_store import Store
 from tests.conftest import Segprint

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 import search_spaces
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.planning.plan import make_plan
 from orchestrator.reproduce import load_trial
 from tests.conftest import SMALL, Segprint

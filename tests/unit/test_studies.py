@@ -8,8 +8,9 @@ from typing import Any
 import pytest
 
 from orchestrator.ledger import studies
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import LEAST_SHARED, Declared
+from orchestrator.ledger.studies import LEAST_SHARED
 from orchestrator.tables.integrity import Check
 
 MANY = 3 * LEAST_SHARED

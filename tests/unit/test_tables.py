@@ -11,8 +11,8 @@ import numpy as np
 import pytest
 
 from orchestrator.analyses import catalog
+from orchestrator.ledger.declared import Declared
 from orchestrator.ledger.ledger import Ledger
-from orchestrator.ledger.studies import Declared
 from orchestrator.statistics import bootstrap
 from orchestrator.views.catalog import Catalog
 from orchestrator.views.sql_sandbox import QueryError

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.decoding.download import Download
-from trainables.decoding.tree import Tree, located, tree
+from trainables.decoding.tree import Tree, tree
 from trainables.decoding.wheel import Wheel
 from trainables.interfaces.dataset import (
     SPLITS,
@@ -24,6 +24,7 @@ from trainables.interfaces.dataset import (
 )
 from trainables.labels import IGNORE
 from trainables.part import Location, require
+from trainables.places import located
 
 __all__ = [
     "SPLITS",

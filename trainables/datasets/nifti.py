@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from trainables.datasets import Located, Problem, Raster, Source, check_names
 from trainables.decoding.annotators import annotated
+from trainables.decoding.channels import by_case
 from trainables.decoding.images import compact
 from trainables.decoding.labels import (
     Legend,
@@ -23,7 +24,7 @@ from trainables.decoding.labels import (
 )
 from trainables.decoding.latest import Latest
 from trainables.decoding.layout import IMAGES, MASKS, by_key
-from trainables.decoding.matching import annotator_sets, by_case, matched, unread, without
+from trainables.decoding.matching import annotator_sets, matched, unread, without
 from trainables.decoding.pairs import Pair, settled
 from trainables.decoding.splits import with_split_file
 from trainables.decoding.tree import File, Tree

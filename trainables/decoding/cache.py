@@ -22,9 +22,9 @@ from numpy.typing import NDArray
 from trainables import user_files
 from trainables.decoding.loaded import Image, Loaded, Tally
 from trainables.decoding.rules import accepted, checked
-from trainables.decoding.tree import cache_folder
 from trainables.interfaces.dataset import Dataset
 from trainables.part import HERE, identity
+from trainables.places import cache_folder
 from trainables.runtime.heartbeat import beat
 
 ALIGN = 64

@@ -11,7 +11,7 @@ import zipfile
 from dataclasses import dataclass
 from pathlib import Path
 
-from trainables.decoding.tree import cache_dir, cache_folder
+from trainables.places import cache_dir, cache_folder
 
 
 @dataclass(frozen=True)
