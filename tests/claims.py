@@ -18,6 +18,7 @@ DICE = np.linspace(0.5, 0.8, CASES)
 SPREAD = np.linspace(-0.1, 0.1, CASES)
 """How cases differ, far more than any two arms."""
 EDGES = np.linspace(0.0, 1.0, 6)
+ENSEMBLE = "better calibrated than an ensemble of its twin"
 TWIN, SEGFORMER, NNUNET = "better calibrated than its feed-forward twin", "SegFormer", "nnU-Net"
 
 

@@ -57,24 +57,24 @@ class Arm:
         return int(self.trials["passes_per_image"].fillna(1).iloc[0])
 
     @property
-    def networks(self) -> int:
-        """Number of networks that are trained one after another."""
-        return int(self.final.mode_settings.get("networks", 1))
+    def train(self) -> dict[str, Any]:
+        """The settings of its training."""
+        return self.config.get("train", {})
 
     @cached_property
     def role(self) -> Role:
         """The role; ``other`` for a control, that is a network trained without its image."""
-        train = self.config.get("train", {})
-        if train.get("control", "none") != "none":
+        if self.train.get("control", "none") != "none":
             return "other"
         if self.final.mode == "diffusion":
             return "diffusion"
         for name in ("nnunet", "segformer"):
             if self.model.startswith(name):
                 return name
-        if train.get("steps") == 0:
+        if self.train.get("steps") == 0:
             return "no network"
-        members = self.final.mode_settings.get("members", 1) * self.networks
+        mode = self.final.mode_settings
+        members = mode.get("members", 1) * mode.get("networks", 1)
         if self.final.mode == SINGLE and members == 1:
             return "twin"
         return "ensemble" if self.final.mode in ENSEMBLES and members > 1 else "other"

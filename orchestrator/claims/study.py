@@ -67,8 +67,8 @@ class StudyArms:
         from.
         """
         floor = self.rosters[task].floor
-        doubts = [self._convergence.doubt(a.cell, a.trials, floor, a.networks) for a in arms]
-        unknown = [a.cell for a in arms if self._convergence.gain(a.trials, a.networks) is None]
+        doubts = [self._convergence.doubt(a.cell, a.trials, floor, a.train) for a in arms]
+        unknown = [a.cell for a in arms if self._convergence.gain(a.trials, a.train) is None]
         caveats = [f"of one training run{' each' * (len(arms) > 1)}"] * (seeds == 1)
         if unknown:
             caveats.append(f"whether {' and '.join(unknown)} had finished learning is not known")

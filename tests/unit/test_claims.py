@@ -16,6 +16,7 @@ from tests.cells import as_counts, binned, commit
 from tests.claims import (
     CASES,
     DICE,
+    ENSEMBLE,
     NNUNET,
     SEGFORMER,
     SPREAD,
@@ -156,6 +157,33 @@ def test_too_few_cases_or_too_little_training_leave_a_claim_inconclusive(
     # What is seen of these networks is said all the same.
     assert row["difference"] == pytest.approx(-0.1)
     assert row["as_trained"] == ("holds" if cases == CASES else "inconclusive")
+
+
+ENDED_EARLY = (0.6, 0.8, 0.7, 0.7)
+"""Validations of a network that ended after two without an improvement."""
+WHOLE = (0.7, 0.78, 0.79, 0.795, 0.8, 0.805)
+"""Validations of a network that made all steps."""
+
+
+@pytest.mark.parametrize(
+    ("scores", "verdict"),
+    [
+        ((*ENDED_EARLY, *WHOLE), "holds"),
+        ((*WHOLE, *ENDED_EARLY), "holds"),
+        ((*ENDED_EARLY, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7), "inconclusive"),
+    ],
+    ids=["the first ended early", "the last ended early", "the last still learns"],
+)
+def test_each_network_of_an_ensemble_is_judged_by_its_own_validations(
+    ledger: Ledger, scores: tuple[float, ...], verdict: str
+) -> None:
+    train = {"steps": 60, "patience": 2}
+    arm(ledger, "net", "diffusion", gap=0.1, train=train)
+    arm(ledger, "deep", "deep_ensemble", networks=2, train=train, scores=scores)
+    row = only(ledger, ENSEMBLE)
+    assert row["against"] == "task_deep"
+    assert row["verdict"] == verdict
+    assert row["why"].startswith("task_deep was still learning") == (verdict == "inconclusive")
 
 
 def test_patients_are_the_units_and_five_are_too_few_where_their_cases_are_not(
