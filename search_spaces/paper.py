@@ -1,4 +1,4 @@
-"""The source study in full: diffusion, its twins, nnU-Net, SegFormer and calibrated baselines.
+"""The source study's arms on three tiny tasks: diffusion, twins, nnU-Net, SegFormer, baselines.
 
 Question: does diffusion pay for its passes, against twins, SegFormer and calibrated U-Nets? The
 space adds arms to `paper_networks`; trials that both spaces share are trained once. The report

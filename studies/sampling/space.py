@@ -8,8 +8,8 @@ the arms `information` a little.
 
 Cost: about 8 minutes on one CPU core (81 trials, which read 9 trainings of `atlas`).
 
-Expected: the spacing matters at 2 passes and hardly at 8. Steps that are even in log-SNR waste
-passes on noise levels at which the mask is already fixed.
+Expected: no significant difference of Dice between the spacings at 2, 4 or 8 passes; steps at equal
+information and steps even in t differ by less than 0.01.
 """
 
 from search_spaces import Each, Space
