@@ -31,6 +31,8 @@ SAME_VALIDATION = 2
 
 SHUFFLED_CASES = 4
 """The version of runs that show the image of another case: it is of another volume since then."""
+ADDED_LOSS_OF_ENSEMBLES = 5
+"""The version of deep ensembles with an added loss: their networks see it since then."""
 
 
 def _validation(config: Config) -> Evaluation:
@@ -160,7 +162,7 @@ class Config:
         """
         if not isinstance(self.mode, DeepEnsemble):
             return (as_validated(self),)
-        mode = FeedForward(loss=self.mode.loss, dice_weight=self.mode.dice_weight)
+        mode = FeedForward(**{f.name: getattr(self.mode, f.name) for f in fields(FeedForward)})
         first = as_validated(replace(self, mode=mode))
         seeds = (
             generator(self.seed, "network", number).initial_seed()
@@ -176,6 +178,8 @@ class Config:
     @property
     def version(self) -> int:
         """The version of the loop and the evaluation as far as they change this run's numbers."""
+        if isinstance(self.mode, DeepEnsemble) and self.mode.added_loss is not None:
+            return ADDED_LOSS_OF_ENSEMBLES
         shuffled = "shuffled_image" in (self.train.control, *self.test.controls)
         if shuffled and self.test.unit == "cases":
             return SHUFFLED_CASES

@@ -152,3 +152,21 @@ def test_each_network_loses_patience_for_itself(small: Small) -> None:
 def test_no_network_is_no_ensemble(small: Small) -> None:
     with pytest.raises(ValueError, match="networks=0 must be at least 1"):
         small(mode={"deep_ensemble": {"networks": 0}})
+
+
+def test_its_networks_are_trained_as_the_mode_says(small: Small) -> None:
+    """Every setting of training is that of the networks; readings have no effect on them."""
+    settings = {"loss": "mse", "dice_weight": 0.5, "added_loss": "l1_ace"}
+    config = small(mode={"deep_ensemble": {"networks": 2, "members": 8, **settings}}, train=TRAIN)
+    twin = small(mode={"feedforward": settings}, train=TRAIN)
+    assert [training.mode for training in config.trainings] == [twin.mode] * 2
+    assert config.training_digests[0] == twin.training_digests[0]
+
+
+def test_ensembles_that_missed_their_added_loss_have_another_identity(small: Small) -> None:
+    """Before version 5 the networks were trained without it."""
+    plain, added = (
+        small(mode={"deep_ensemble": {"networks": 2, "added_loss": loss}}, train=TRAIN)
+        for loss in (None, "l1_ace")
+    )
+    assert plain.version < added.version == 5
