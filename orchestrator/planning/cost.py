@@ -135,8 +135,8 @@ def remaining(plan: Plan, estimator: Estimator) -> dict[TrialKey, RemainingTrial
     cells = {cell.name: cell for cell in plan.cells}
     for name, example in plan.examples.items():
         searching, final = (most(workers_of(plan.space, cells[name], s)) for s in STAGES)
-        suggested = sum(t.cell.name == name and t.stage == "search" for t in plan.trials)
-        for index in range(suggested, suggested + plan.suggestions_left.get(name, 0)):
+        first = plan.next_index.get(name, 0)
+        for index in range(first, first + plan.suggestions_left.get(name, 0)):
             cost = estimator.cost(example.search)
             trials[TrialKey(name, "search", index)] = RemainingTrial(cost, searching)
         for index in range(plan.finals_waiting.get(name, 0)):

@@ -222,6 +222,16 @@ def test_workers_hold_for_all_trials_and_an_arm_and_a_search_may_have_their_own(
         workers(workers={"baseline": 2})
 
 
+def test_the_trials_that_are_left_have_the_indices_that_they_will_get(ledger: Ledger) -> None:
+    """Those of an earlier revision are taken; the display takes each off when it ends."""
+    earlier = Declared("s", "r0", "searched", "search", 7, "0" * 16)
+    ledger.studies.declare(earlier, {"arm": "searched", "config": {}, "values": {}})
+    made = make_plan("s", space(arms=ARMS, replicates=1), ledger)
+    left = remaining(made, Estimator(ledger))
+    count = made.suggestions_left["searched"]
+    assert sorted(at for _, stage, at in left if stage == "search") == list(range(8, 8 + count))
+
+
 def test_a_rung_between_validations_is_refused(ledger: Ledger) -> None:
     made = Space(question="?", config=SMALL, arms=ARMS, search=Search(trials=2, rungs=(3,)))
     with pytest.raises(ValueError, match="rung 3 must be a multiple of train.validate_every=2"):
