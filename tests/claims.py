@@ -42,10 +42,17 @@ def arm(
     cases: int = CASES,
     groups: Sequence[str] | None = None,
     more: dict[str, list[dict[str, Any]]] | None = None,
+    trained_on: str | None = None,
     **fields: Any,
 ) -> None:
     """A finished trial, with its gap of calibration and its validations at equal distances."""
-    config = {"model": {model: {}}, "mode": {mode: fields}, "train": train or {"steps": 30}}
+    config: dict[str, Any] = {
+        "model": {model: {}},
+        "mode": {mode: fields},
+        "train": train or {"steps": 30},
+    }
+    if trained_on is not None:
+        config |= {"task": {trained_on: {}}, "test": {"on": {task: {}}}}
     steps = [
         {"step": 10 * (i + 1), "score_sum": score, "score_count": 1}
         for i, score in enumerate(scores)

@@ -12,6 +12,7 @@ from orchestrator.fingerprint.task_groups import ALIKE, TaskGroup, task_groups
 from orchestrator.heldout.metrics import interval_columns
 from orchestrator.statistics.bootstrap import Array
 from orchestrator.statistics.estimates import Columns, Estimate
+from orchestrator.statistics.levels import FEWEST_UNITS
 from orchestrator.statistics.shape_test import unit_area
 
 if TYPE_CHECKING:
@@ -48,7 +49,8 @@ def rows(tables: Catalog) -> pa.Table:
     chance in training, whatever ``p``.
 
     95 % intervals are bootstrapped over the units of each task, which are groups, or cases where it
-    has fewer than six groups (:func:`orchestrator.statistics.bootstrap.units`). Two noisy curves
+    has fewer than six groups (:func:`orchestrator.statistics.bootstrap.units`); a task of a single
+    unit has none. Two noisy curves
     are never equal, so that lower ends are above 0 even where the truth is 0. Equality is tested by
     ``p``: a permutation test of equal shape that exchanges whole units with all their seeds, with
     the Wasserstein distance over its standard error as statistic
@@ -62,12 +64,15 @@ def rows(tables: Catalog) -> pa.Table:
         resampled = [group.resampled(i) for i in range(len(means))]
         for p, p_holm, (i, k) in zip(group.p, group.p_holm, group.pairs, strict=True):
             key = _key(group, i, k)
-            shapes = _shape_distances(group, (means[i], means[k]), (resampled[i], resampled[k]))
+            shapes = _shape_distances(group, (i, k), means, resampled)
             tests = {} if np.isnan(p) else {"p": float(p), "p_holm": float(p_holm)}
             seeds = {"wasserstein_seeds": _seed_distance(group, i, k)}
             found.append({**key, "normalisation": "unit", **shapes, **seeds, **tests})
-            bits = Estimate.from_resamples(
-                float(area_between(means[i], means[k])), area_between(resampled[i], resampled[k])
+            bits = _estimate(
+                group,
+                (i, k),
+                area_between(means[i], means[k]),
+                area_between(resampled[i], resampled[k]),
             )
             found.append({**key, "normalisation": "bits", **bits.columns("area_between")})
     return pa.Table.from_pylist(found, schema=SCHEMA)
@@ -90,11 +95,11 @@ def _key(group: TaskGroup, i: int, k: int) -> dict[str, Any]:
 
 
 def _shape_distances(
-    group: TaskGroup, means: tuple[Array, Array], resampled: tuple[Array, Array]
+    group: TaskGroup, pair: tuple[int, int], means: list[Array], resampled: list[Array]
 ) -> Columns:
     """The distances between the densities of two tasks, scaled to unit area."""
-    one, other = (unit_area(areas) for areas in means)
-    ones, others = (unit_area(areas) for areas in resampled)
+    one, other = (unit_area(means[i]) for i in pair)
+    ones, others = (unit_area(resampled[i]) for i in pair)
     estimates = {
         "wasserstein": (
             wasserstein(one, other, group.step),
@@ -105,8 +110,15 @@ def _shape_distances(
     }
     columns: Columns = {}
     for name, (value, values) in estimates.items():
-        columns |= Estimate.from_resamples(float(value), values).columns(name)
+        columns |= _estimate(group, pair, value, values).columns(name)
     return columns
+
+
+def _estimate(group: TaskGroup, pair: tuple[int, int], value: Array, resampled: Array) -> Estimate:
+    """A distance with its interval, which a task of a single unit does not give."""
+    if min(len(np.unique(group.members[i].units)) for i in pair) < FEWEST_UNITS:
+        return Estimate.without_interval(float(value))
+    return Estimate.from_resamples(float(value), resampled)
 
 
 def _seed_distance(group: TaskGroup, i: int, k: int) -> float | None:

@@ -95,11 +95,14 @@ class ArmRoster:
         """Architectures with a diffusion arm."""
         return sorted({arm.model for arm in self.of("diffusion")})
 
-    @property
-    def floor(self) -> float | None:
-        """The best validation Dice without a network."""
-        known = [s for arm in self.of("no network") if (s := score(arm.trials)) is not None]
-        return max(known, default=None)
+    def floor(self, arm: Arm) -> float | None:
+        """The best validation Dice without a network, on the data that an arm was trained on."""
+        rivals = self._trained_alike("no network", arm)
+        return max((s for o in rivals if (s := score(o.trials)) is not None), default=None)
+
+    def _trained_alike(self, role: Role, arm: Arm) -> list[Arm]:
+        """The arms with a role whose training data are those of an arm."""
+        return [o for o in self.of(role) if o.final.training_task == arm.final.training_task]
 
     def diffusion(self, model: str) -> list[Arm]:
         """The diffusion arms of one architecture."""
@@ -108,11 +111,12 @@ class ArmRoster:
     def against(self, role: Role, arm: Arm) -> Arm | None:
         """The arm that a diffusion arm is compared with; None if there is none of that role.
 
-        Of several it is the best in validation. A twin or an ensemble of twins has the same
-        architecture with the same settings, and the same training if there is such an arm. Of
-        ensembles it is the one with most passes, but no more than the diffusion arm.
+        It has the same training data. Of several it is the best in validation. A twin or an
+        ensemble of twins has the same architecture with the same settings, and the same training if
+        there is such an arm. Of ensembles it is the one with most passes, but no more than the
+        diffusion arm.
         """
-        candidates = self.of(role)
+        candidates = self._trained_alike(role, arm)
         if role in ("twin", "ensemble"):
             model = (arm.model, arm.config.get("model"))
             candidates = [o for o in candidates if (o.model, o.config.get("model")) == model]

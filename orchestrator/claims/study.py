@@ -67,7 +67,7 @@ class StudyArms:
         from.
         """
         floor = self.rosters[task].floor
-        doubts = [self._convergence.doubt(a.cell, a.trials, floor, a.train) for a in arms]
+        doubts = [self._convergence.doubt(a.cell, a.trials, floor(a), a.train) for a in arms]
         unknown = [a.cell for a in arms if self._convergence.gain(a.trials, a.train) is None]
         caveats = [f"of one training run{' each' * (len(arms) > 1)}"] * (seeds == 1)
         if unknown:

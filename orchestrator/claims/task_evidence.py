@@ -60,6 +60,8 @@ def _row(
     if between_seeds is None:
         missing = "one training run per task: the distance between training runs is unknown"
         return replace(row, missing=missing)
+    if pair["wasserstein_low"] is None:
+        return replace(row, missing="a single test unit on one of them gives no interval")
     value, low, high = (pair[f"wasserstein{end}"] - between_seeds for end in ("", "_low", "_high"))
     seeds = min(arm.trials["seed"].nunique() for _, arm in (one, other))
     trusts = [study.trust(task, seeds, sizes, arm) for task, arm in (one, other)]

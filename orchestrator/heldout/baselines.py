@@ -6,10 +6,7 @@ import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, cast
 
-from orchestrator.heldout.final_cells import FinalCell
-
-NO_AXIS = ("task", "seed")
-"""Fields of a config that are not a factor: tasks are separate, seeds are paired."""
+from orchestrator.heldout.final_cells import FinalCell, tested
 
 
 def called(name: str, cells: Iterable[tuple[str, str]]) -> set[str]:
@@ -45,12 +42,16 @@ def against_baseline(
 
 
 def fields(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """The path and the value of every field of a config, without :data:`NO_AXIS`.
+    """The path and the value of every field of a config that may be a factor.
+
+    The seed is none, because seeds are paired, nor is the data set that is tested, because tasks
+    are separate. In an external test the data set of the training, ``task``, is one.
 
     The name of a part is the value at the part's path and not in the paths of its fields, so that
     a field that two parts share has one path.
     """
-    return _fields("", {k: v for k, v in config.items() if k not in NO_AXIS})
+    no_factor = {"seed"} if tested(config) != config.get("task") else {"seed", "task"}
+    return _fields("", {k: v for k, v in config.items() if k not in no_factor})
 
 
 def _fields(path: str, value: Any) -> Iterator[tuple[str, str]]:

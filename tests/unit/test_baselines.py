@@ -148,3 +148,34 @@ def test_a_baseline_that_no_cell_has_is_refused() -> None:
         check(Space("?", CONFIG, SCHEDULES, baseline="lineal"))
     grid = {**CONFIG, "mode": {"diffusion": {"schedule": Each("linear", "cosine")}}}
     assert len(check(Space("?", grid, baseline="linear"))) == 2
+
+
+def external(ledger: Ledger, cells: dict[str, tuple[str, ...]]) -> None:
+    """Cells trained on a data set with these schedules, all tested on clinic, 0.01 apart."""
+    for i, (data, schedule) in enumerate((d, s) for d, some in cells.items() for s in some):
+        mode = {"diffusion": {"schedule": {schedule: {}}}}
+        about: dict[str, Any] = {"cell": f"{data}_{schedule}", "task": "clinic"}
+        about["config"] = {"task": {data: {}}, "test": {"on": {"clinic": {}}}, "mode": mode}
+        values = as_counts(0.7 + 0.01 * i + np.linspace(0, 0.1, CASES))
+        commit(ledger, f"{i:x}" * 16, schedule, values, **about)
+    description = {"question": "", "arms": ["linear", "cosine"], "revision": "r1"}
+    ledger.studies.describe("study", {**description, "baseline": "linear"})  # type: ignore[typeddict-item]
+
+
+def test_an_external_test_compares_arms_that_were_trained_on_the_same_data(ledger: Ledger) -> None:
+    external(ledger, {"a": ("linear", "cosine"), "b": ("linear", "cosine")})
+    asked = {
+        (r["cell"], r["against"])
+        for r in catalog(ledger)["ablation"].to_pylist()
+        if r["baseline"] and r["metric"] == "dice"
+    }
+    assert asked == {("a_cosine", "a_linear"), ("b_cosine", "b_linear")}
+
+
+def test_the_training_data_of_an_external_test_are_a_factor(ledger: Ledger) -> None:
+    """Of b there is no linear, so that cosine and linear can be compared on a only."""
+    external(ledger, {"a": ("linear", "cosine"), "b": ("cosine",)})
+    rows = [r for r in catalog(ledger)["effects"].to_pylist() if r["metric"] == "dice"]
+    (cosine,) = [r for r in rows if r["level"] == "cosine"]
+    assert cosine["difference"] == pytest.approx(0.01, abs=1e-3)
+    assert {r["factor"] for r in rows} == {"mode.schedule", "task"}

@@ -159,6 +159,22 @@ def test_too_few_cases_or_too_little_training_leave_a_claim_inconclusive(
     assert row["as_trained"] == ("holds" if cases == CASES else "inconclusive")
 
 
+def test_in_an_external_test_an_arm_is_compared_with_one_that_was_trained_on_the_same_data(
+    ledger: Ledger,
+) -> None:
+    """The twin of other data is better in validation, and so is its grey level."""
+    for data, (ours, twin, grey) in {"a": (0.9, 0.8, 0.1), "b": (0.7, 0.95, 0.94)}.items():
+        about: dict[str, Any] = {"task": "clinic", "trained_on": data}
+        none = {"model": "intensity", "train": {"steps": 0}}
+        arm(ledger, f"{data}_net", "diffusion", gap=0.1, scores=(ours, ours), **about)
+        arm(ledger, f"{data}_twin", scores=(twin, twin), **about)
+        arm(ledger, f"{data}_grey", scores=(grey,), **none, **about)
+    row = only(ledger, TWIN)
+    assert (row["cell"], row["against"]) == ("clinic_a_net", "clinic_a_twin")
+    assert row["verdict"] == "holds"
+    assert catalog(ledger).sql(row["source"]).num_rows == 1
+
+
 ENDED_EARLY = (0.6, 0.8, 0.7, 0.7)
 """Validations of a network that ended after two without an improvement."""
 WHOLE = (0.7, 0.78, 0.79, 0.795, 0.8, 0.805)

@@ -200,3 +200,18 @@ def test_how_far_seeds_of_one_task_are_apart_is_said_beside(ledger: Ledger) -> N
 def test_a_single_seed_has_no_distance_to_another(ledger: Ledger) -> None:
     tasks(ledger, {"a": 0.0, "b": 0.0})
     assert unit_rows(ledger)["a", "b"]["wasserstein_seeds"] is None
+
+
+def test_a_task_of_a_single_unit_gives_a_distance_without_an_interval(ledger: Ledger) -> None:
+    for i, (task, cases) in enumerate({"a": 1, "b": 12}.items()):
+        for seed in range(2):
+            rows = of_density(EDGES, bumps(float(i), cases=cases))
+            commit(ledger, f"{i:x}{seed:x}" * 8, rows, task=task, seed=seed)
+    unit, bits = catalog(ledger)["distances"].to_pylist()
+    assert unit["wasserstein"] == pytest.approx(1.0, abs=0.3)
+    assert bits["area_between"] > 0
+    assert {unit["wasserstein_low"], unit["wasserstein_high"], bits["area_between_low"]} == {None}
+    claims = catalog(ledger)["claims"].to_pylist()
+    (claim,) = [row for row in claims if row["claim"] == 4]
+    assert claim["verdict"] == "inconclusive"
+    assert claim["why"] == "a single test unit on one of them gives no interval"

@@ -193,6 +193,20 @@ def test_the_noisy_end_is_held_against_the_twin_in_the_encodings_units(
     assert "image used less well than by the twin: 1.20 [1.20, 1.20]" in found["signatures"]
 
 
+def test_the_noisy_end_weights_tiles_by_the_pixels_that_count(ledger: Ledger) -> None:
+    """Of two tiles of a case one has a ninth of the other's pixels, and nine times its error."""
+    mine: list[dict[str, Any]] = []
+    for tile, pixels, error in (("0,0", 90, 0.1), ("0,9", 10, 0.9)):
+        for probe in probes(COARSE, ONES, 2 * ONES, x0=4 * error):
+            sums = {k: v * pixels / PIXELS for k, v in probe.items() if k.endswith("error_sum")}
+            case = probe["case"].replace("0,0", tile)
+            mine.append({**probe, **sums, "pixels": pixels, "case": case})
+    commit(ledger, "a" * 16, mine)
+    names = [{"case": r["case"], "axis": "none"} for r in mine if r["bin"] == 0]
+    commit(ledger, "b" * 16, names, arm="twin", mode="feedforward", config={}, brier=0.18)
+    assert row(ledger)["left_edge"] == pytest.approx(1.0)
+
+
 def test_the_noisy_end_is_unknown_where_tiles_are_not_all_pixels_of_the_case(
     ledger: Ledger,
 ) -> None:
