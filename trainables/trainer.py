@@ -58,9 +58,12 @@ class TrainingRecord:
         )
 
     def adopt(self, kept: TrainingRecord) -> int:
-        """Take over the record of a network that another run trained; return its last step."""
+        """Take over the record of a network that another run trained; return its last step.
+
+        This run spent no time on its validations, so that its cost is the sum of its own.
+        """
         for row in kept.history:
-            self.history.append({**row, "step": row["step"] + self.before})
+            self.history.append({**row, "step": row["step"] + self.before, "seconds": 0.0})
         self.best_step, self.best_score = self.before + kept.best_step, kept.best_score
         self.worse, self.validations = kept.worse, kept.validations
         self.train_seconds += kept.train_seconds

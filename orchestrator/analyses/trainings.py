@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
@@ -28,7 +30,10 @@ SCHEMA = pa.schema(
 COLUMNS = (
     *("digest", "task", "model", "mode", "schedule", "outcome", "trainings", "weights"),
     *("steps", "train_seconds", "device_seconds", "reading_seconds", "world_size"),
+    *("started_at", "ended_at"),
 )
+Key = tuple[str, str]
+"""The digest of a training and the hash of its weights."""
 
 
 def rows(tables: Catalog) -> pa.Table:
@@ -37,18 +42,29 @@ def rows(tables: Catalog) -> pa.Table:
     ``weights`` is the hash of the weights; ``readings`` is the number of the trials in ``digests``
     that read them. ``steps`` and ``train_seconds`` are those of the trial with the fewest
     ``networks``: with more than one, they are of all its networks. ``spent_device_seconds`` are the
-    device-seconds that the trials spent on training; trials that only read spent none. Trials of
+    device-seconds that the trials spent on training; trials that only read spent none. What a trial
+    spent is divided evenly between the networks that no trial had read before it began. Trials of
     schema 6 and earlier, and of models that an external library trains, are not here.
     """
-    found: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    found: dict[Key, list[dict[str, Any]]] = {}
     for trial in tables["trials"].select(COLUMNS).to_pylist():
         if trial["outcome"] == "finished" and trial["weights"]:
-            for key in zip(trial["trainings"], trial["weights"], strict=True):
+            for key in _keys(trial):
                 found.setdefault(key, []).append(trial)
-    return pa.Table.from_pylist([_row(*key, found[key]) for key in sorted(found)], schema=SCHEMA)
+    first_end = {key: min(t["ended_at"] for t in trials) for key, trials in found.items()}
+    return pa.Table.from_pylist(
+        [_row(key, found[key], first_end) for key in sorted(found)], schema=SCHEMA
+    )
 
 
-def _row(training: str, weights: str, trials: list[dict[str, Any]]) -> dict[str, Any]:
+def _keys(trial: dict[str, Any]) -> list[Key]:
+    return list(zip(trial["trainings"], trial["weights"], strict=True))
+
+
+def _row(
+    key: Key, trials: list[dict[str, Any]], first_end: Mapping[Key, datetime]
+) -> dict[str, Any]:
+    training, weights = key
     trials = sorted(trials, key=lambda t: (len(t["weights"]), t["digest"]))
     first = trials[0]
     return {
@@ -60,11 +76,13 @@ def _row(training: str, weights: str, trials: list[dict[str, Any]]) -> dict[str,
         "networks": len(first["weights"]),
         "steps": first["steps"],
         "train_seconds": first["train_seconds"],
-        "spent_device_seconds": sum(map(_spent, trials)),
+        "spent_device_seconds": sum(_spent(trial, key, first_end) for trial in trials),
     }
 
 
-def _spent(trial: dict[str, Any]) -> float:
-    """Return the device-seconds that a trial spent on training, per network that it reads."""
+def _spent(trial: dict[str, Any], key: Key, first_end: Mapping[Key, datetime]) -> float:
+    """Return the device-seconds that a trial spent on training one of its networks."""
+    keys = _keys(trial)
+    trained = [k for k in keys if first_end[k] > trial["started_at"]] or keys
     spent = trial["device_seconds"] - trial["reading_seconds"] * trial["world_size"]
-    return max(0.0, spent) / len(trial["weights"])
+    return max(0.0, spent) / len(trained) if key in trained else 0.0
