@@ -18,7 +18,7 @@ from trainables.config import Config
 from trainables.datasets import Dataset
 from trainables.decoding.tree import tree
 from trainables.parsing import parse_part
-from trainables.part import names, part_class, unknown
+from trainables.part import names, part_class, plain, unknown
 
 Spec = tuple[str, Mapping[str, Any]]
 """The name or the file of a data set, and the fields that are given."""
@@ -80,16 +80,25 @@ def _parsed(text: str) -> Spec:
     return next(iter(content)), cast("dict[str, Any]", fields)
 
 
+AS_TRAINED = ("size", "longest", "axis", "window_low", "window_high")
+"""Fields that decide how a network sees an image."""
+CLASSES = ("background", "foreground")
+
+
 def _dataset(spec: Spec, task: Dataset) -> Dataset:
     """Return the data set as the network of a task reads it.
 
-    Fields that are not given are those of the task: the size of tiles, the longest side, and where
-    the data set leaves them to the user, the names of the classes and grey or colour.
+    Fields that are not given are those of the task: the size of tiles, the longest side, the axis
+    and the window of volumes, and where the data set leaves them to the user, the classes with
+    their numbers and grey or colour.
     """
     name, given = spec
     fields = {f.name for f in dataclasses.fields(cast("Any", part_class("datasets", name)))}
-    usual: dict[str, Any] = {"size": task.size, "longest": task.longest}
-    if not given.get("values"):
+    usual: dict[str, Any] = {k: getattr(task, k) for k in AS_TRAINED if hasattr(task, k)}
+    values = plain(task)[task.name].get("values")
+    if values and "values" in fields and not given.keys() & {"values", *CLASSES}:
+        usual["values"] = values
+    elif not given.get("values"):
         usual |= {"background": task.classes[0], "foreground": list(task.classes[1:])}
     if not given.get("modalities"):
         usual |= {"colour": task.channels != 1}

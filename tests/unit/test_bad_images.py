@@ -211,6 +211,13 @@ def test_a_photo_is_turned_as_its_exif_says_and_fits_the_mask_drawn_on_it(root: 
     np.testing.assert_array_equal(image.labels, np.rot90(LABELS, -1))
 
 
+def test_a_photo_that_is_turned_is_told_where_masks_number_objects(root: Path) -> None:
+    put(root / "images" / "turned.jpg", turned(PHOTO, 3))
+    put(root / "masks" / "turned.png", png(LABELS))
+    notes = [p for p in walk(folder(root, objects=True)).problems if "turned.jpg" in p.file]
+    assert [n.rule for n in notes] == ["is turned as its orientation tag says, its mask is not"]
+
+
 def test_a_photo_that_is_turned_to_the_same_size_is_told(root: Path) -> None:
     put(root / "images" / "upside.jpg", turned(PHOTO, 3))
     put(root / "masks" / "upside.png", MASK)

@@ -257,3 +257,43 @@ def test_a_zip_that_joins_its_paths_by_backslashes_is_read(tmp_path: Path) -> No
 def test_masks_in_a_folder_of_no_known_name_are_not_taken(tmp_path: Path) -> None:
     write(tmp_path, "images/{}.png", "else/{}_mask.png")
     assert walk(folder(tmp_path)).broken
+
+
+def test_an_image_of_the_bare_name_belongs_to_the_patient_of_the_others(tmp_path: Path) -> None:
+    for p in range(6):
+        for name in (f"patient{p:02d}", f"patient{p:02d}_b"):
+            put(tmp_path / "images" / f"{name}.png", image_of(p))
+            put(tmp_path / "masks" / f"{name}.png", png(mask_of(p) * 255))
+    found = [i for i in folder(tmp_path).scan() if isinstance(i, Source)]
+    assert len({i.group for i in found}) == len({(i.group, i.split) for i in found}) == 6
+
+
+def test_a_bare_number_alone_is_no_patient(tmp_path: Path) -> None:
+    """Splits may number their images anew."""
+    for split in ("train", "val", "test"):
+        put(tmp_path / split / "images" / "patient1.png", image_of(1))
+        put(tmp_path / split / "masks" / "patient1.png", png(mask_of(1) * 255))
+    found = [i for i in folder(tmp_path).scan() if isinstance(i, Source)]
+    assert len({i.group for i in found}) == 3
+
+
+def test_a_tagged_mask_is_not_of_an_image_in_the_folder_of_another_split(tmp_path: Path) -> None:
+    for split, images, masks in (("train", "12", "123"), ("test", "123", "12")):
+        for i in images:
+            put(tmp_path / split / "images" / f"{i}.png", image_of(int(i)))
+        for i in masks:
+            put(tmp_path / split / "masks" / f"{i}_mask.png", png(mask_of(int(i)) * 255))
+    problems = {p.file: p.rule for p in walk(folder(tmp_path)).problems if p.fatal}
+    assert problems.keys() == {"train/masks/3_mask.png", "test/images/3.png"}
+    assert problems["test/images/3.png"].startswith("has no mask")
+
+
+def test_the_only_mask_of_a_folder_is_told_where_its_name_is_not_the_images(tmp_path: Path) -> None:
+    for split in ("train", "test"):
+        put(tmp_path / split / "images" / "a.png", image_of(1))
+        put(tmp_path / split / "masks" / "a.png", png(mask_of(1) * 255))
+    put(tmp_path / "val" / "images" / "v7.png", image_of(7))
+    put(tmp_path / "val" / "masks" / "v8.png", png(mask_of(8) * 255))
+    rules = {p.file: p.rule for p in walk(folder(tmp_path)).problems}
+    told = rules["val/masks/v8.png"]
+    assert told.startswith("has another name than the only image of its folder")

@@ -26,7 +26,7 @@ from tests.mask_files import (
 )
 from tests.trees import jpeg, png
 from trainables.decoding.labels import Legend
-from trainables.decoding.mask_files import read_labels
+from trainables.decoding.mask_files import read_labels, read_objects
 
 IMAGEJ = {"photometric": "miniswhite"}
 BW = PIL.Image.fromarray(BLACK_WHITE)
@@ -42,6 +42,7 @@ ADAPTIVE = PIL.Image.Palette.ADAPTIVE
         (".tif", tiff(BLACK_WHITE.astype(np.uint16), **IMAGEJ), "its stored numbers are read"),
         (".tif", tiff(BLACK_WHITE.astype(np.float32), **IMAGEJ), "its stored numbers are read"),
         (".tif", tiff(F.astype(bool), **IMAGEJ), "its stored numbers are read"),
+        (".tif", tiff(BLACK_WHITE, **IMAGEJ, compression="jpeg"), "its stored numbers are read"),
         (".tif", pillow(PIL.Image.fromarray(F), "TIFF", tiffinfo={262: 0}), "its colours are read"),
         (".tif", pillow(BW.convert("1"), "TIFF", tiffinfo={262: 0}), "its colours are read"),
         (".tif", pillow(BW.convert("1"), "TIFF", compression="group4"), ""),
@@ -242,3 +243,14 @@ def test_a_class_map_of_more_than_two_classes_keeps_its_indices() -> None:
         labels, notes = read(".png", indexed(parted(), palette), THREE)
         np.testing.assert_array_equal(labels, parted())
         assert notes == ""
+
+
+def test_numbers_of_objects_are_whole_within_a_tolerance_and_not_cut_off() -> None:
+    numbers = np.zeros((SIDE, SIDE), np.float32)
+    numbers[:8, :8], numbers[20:, 20:] = 0.99999, 2.001
+    expected = np.zeros((SIDE, SIDE), np.int32)
+    expected[:8, :8], expected[20:, 20:] = 1, 2
+    np.testing.assert_array_equal(read_objects(file("a.tif", tiff(numbers))).values, expected)
+    numbers[20:, 20:] = 1.5
+    with pytest.raises(ValueError, match="has mask values 0, 1, 1.5, must be whole numbers from 0"):
+        read_objects(file("a.tif", tiff(numbers)))

@@ -96,6 +96,8 @@ def by_patient(items: Iterable[Pair | Problem]) -> Iterator[Pair | Problem]:
     """Pairs with the patients that their folders or names give, where one has several images."""
     listed = list(items)
     people = {i.name: patient_of(i.name) for i in listed if isinstance(i, Pair)}
+    named = set(people.values())
+    people |= {n: bare for n in people if people[n] is None and (bare := _bare(n)) in named}
     counts = Counter(person for person in people.values() if person is not None)
     several = {person for person, count in counts.items() if count > 1}
     if several:
@@ -110,6 +112,11 @@ def by_patient(items: Iterable[Pair | Problem]) -> Iterator[Pair | Problem]:
             yield dataclasses.replace(item, group=people[item.name])
         else:
             yield item
+
+
+def _bare(name: str) -> str | None:
+    """The patient or scan of a name without more, such as ``patient07`` beside ``patient07_b``."""
+    return patient_of(f"{name}_")
 
 
 def patient_of(name: str) -> str | None:

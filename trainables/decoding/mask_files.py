@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from trainables.decoding.images import read_stored
-from trainables.decoding.labels import Legend, is_white, listed, to_labels
+from trainables.decoding.labels import TOLERANCE, Legend, is_white, listed, to_labels
 from trainables.decoding.mask_values import (
     GREY_SHARE,
     Read,
@@ -81,8 +81,11 @@ def read_objects(file: File) -> Labels:
         values = values[:, :, 0]
     if values.ndim == 3:
         raise ValueError("is a mask in colours, must have one number per object")
-    numbers, objects = np.unique(values // stored.step, return_inverse=True)
-    if numbers[0] < 0 or (numbers != np.round(numbers)).any():
+    values = values // stored.step if stored.step > 1 else values
+    whole = np.round(values)
+    near = np.abs(values - whole) <= TOLERANCE  # False for NaN
+    numbers, objects = np.unique(np.where(near, whole, values), return_inverse=True)
+    if numbers[0] < 0 or not near.all():
         raise ValueError(f"has mask values {listed(numbers)}, must be whole numbers from 0")
     first = int(numbers[0] > 0)
     return Labels((objects + first).astype(np.int32), stored.orientation, stored.notes)
@@ -106,7 +109,11 @@ def _lossy(stored: Stored, legend: Legend) -> Read:
         if int(np.ptp(values, 2).max()) >= DARK:
             raise ValueError(in_colours(legend))
         values = values.mean(2)
-    values = 255 - values if stored.inverted else values
+    notes: list[str] = []
+    if stored.inverted:  # as _inverted reads a file without loss
+        read = "stored numbers are read as labels" if stored.numeric else "colours are read"
+        notes.append(f"declares 0 to be white (photometric MINISWHITE): its {read}")
+        values = values if stored.numeric else 255 - values
     light, dark = values >= LIGHT, values < DARK
     share = float((~light & ~dark).mean())
     least, most = float(values.min()), float(values.max())
@@ -115,8 +122,11 @@ def _lossy(stored: Stored, legend: Legend) -> Read:
             f"is compressed with loss and has values {least:.0f} to {most:.0f}: it must be black"
             " (0) and white (255)"
         )
-    rule = f"is compressed with loss: {share:.2%} of its pixels are grey; cut in the middle"
-    return Read((values > 127).astype(np.uint8), (rule,) if share > 0 else ())
+    if share > 0:
+        notes.append(
+            f"is compressed with loss: {share:.2%} of its pixels are grey; cut in the middle"
+        )
+    return Read((values > 127).astype(np.uint8), tuple(notes))
 
 
 def _inverted(stored: Stored, legend: Legend) -> Read:

@@ -115,6 +115,10 @@ def _combined(sets: Mapping[Key, MaskSet]) -> Iterator[Problem]:
         if of:
             rule = f"is one of several masks of its image: those of {len(of)} images {what}"
             yield Problem(of[0].files[0].path, rule, fatal=False)
+    objects = [s for s in sets.values() if s.combine == "objects"]
+    if objects and all(len(s.files) == 1 for s in objects):
+        rule = "has another name than the only image of its folder, as whose mask it is read"
+        yield Problem(objects[0].files[0].path, rule, fatal=False)
 
 
 def _unsorted(tree: Tree) -> Keyed:
@@ -138,10 +142,11 @@ def _tagged(files: Keyed, images: Keyed, masks: Keyed) -> dict[Key, MaskSet]:
         stems[key[:-1]].add(key[-1])
     for key, tag in tags.items():
         bases[key[:-1]].add(tag[1])
+    at_home = {key[:-1] for key in images if key not in tags}
     groups: dict[Key, list[tuple[str, int, Key]]] = defaultdict(list)
     for key, tag in tags.items():
         target = (*key[:-1], tag[1])
-        if target not in images:
+        if target not in images and key[:-1] not in at_home:
             homes = [home for home, held in stems.items() if bases[key[:-1]] <= held]
             target = (*homes[0], tag[1]) if len(homes) == 1 else target
         if target in images and target not in masks and not (key in images and key in masks):

@@ -73,8 +73,10 @@ def _numbered(pair: Pair, channels: int) -> Raster:
     if wrong is not None:
         raise ValueError(wrong)
     labels = (mask.values > 0).astype(np.uint8)
-    notes = (*picture.notes, *(f"its mask {pair.mask.path} {note}" for note in mask.notes))
-    return Raster(picture.pixels, labels, mask.values, notes)
+    notes = [*picture.notes, *(f"its mask {pair.mask.path} {note}" for note in mask.notes)]
+    if mask.orientation != picture.orientation:
+        notes.append(_turned(picture.orientation, mask.orientation))
+    return Raster(picture.pixels, labels, mask.values, tuple(notes))
 
 
 def _raster(pair: Pair, channels: int, legend: Legend) -> Raster:
