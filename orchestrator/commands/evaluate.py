@@ -31,7 +31,7 @@ def main(options: Namespace) -> int:
     sources = source_trials(ledger_of(options), options.what, [*options.trust, *own_file])
 
     def external(source: SourceTrial) -> Config:
-        on = _dataset(spec, source.config.task)
+        on = as_trained(spec, source.config.task)
         test = dataclasses.replace(source.config.test, on=on, cases=options.cases)
         return dataclasses.replace(source.config, test=test)
 
@@ -85,7 +85,7 @@ AS_TRAINED = ("size", "longest", "axis", "window_low", "window_high")
 CLASSES = ("background", "foreground")
 
 
-def _dataset(spec: Spec, task: Dataset) -> Dataset:
+def as_trained(spec: Spec, task: Dataset) -> Dataset:
     """Return the data set as the network of a task reads it.
 
     Fields that are not given are those of the task: the size of tiles, the longest side, the axis

@@ -15,6 +15,7 @@ from orchestrator.commands.options import ledger_of
 from orchestrator.commands.output import emit, say
 from orchestrator.formatting import size
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.planning import trial_state
 from orchestrator.tables.disk_use import DiskUse, disk_use
 from orchestrator.views.column_docs import view_docs
 from trainables import part
@@ -103,7 +104,11 @@ def _studies(ledger: Ledger, *, as_json: bool) -> list[dict[str, Any]]:
     for name in ledger.studies.names(retired=True):
         declared = ledger.studies.current(name)
         note = ledger.studies.note(name)
-        committed = sum(slot.digest in commits for slot in declared)
+        committed = sum(
+            (commit := commits.get(slot.digest)) is not None
+            and trial_state.counts_as_done(commit.outcome, slot.stage)
+            for slot in declared
+        )
         row: dict[str, Any] = {"name": name, "trials": len(declared), "committed": committed}
         bytes_of = vars(used.get(name, DiskUse()))
         texts = {key.removesuffix("_bytes"): size(count) for key, count in bytes_of.items()}

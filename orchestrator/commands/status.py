@@ -92,7 +92,7 @@ def _study_status(options: Namespace) -> int:
     counted: dict[tuple[str, str], Counter[str]] = {}
     for d in declared:
         counted.setdefault((d.cell, d.stage), Counter())[states[d.key]] += 1
-    over = {d.digest for d in declared if states[d.key] not in ("running", "pending")}
+    over = {d.key for d in declared if states[d.key] not in ("running", "pending")}
     trials = running_trials(ledger, declared, over)
     rows: list[dict[str, Any]] = [
         {"cell": cell, "stage": stage, **{c: count[c] for c in COLUMNS}}

@@ -100,10 +100,10 @@ class Cell:
         """Whether values belong to the cell's parameters and satisfy all constraints."""
         return fits(self.template, values) and self.satisfies(values)
 
-    def valid(self, values: Values) -> bool:
+    def valid(self, values: Values, overrides: Mapping[str, Any] | None = None) -> bool:
         """Whether values satisfy all constraints and give a valid config."""
         try:
-            self.config(values, {}, seed=0)
+            self.config(values, overrides or {}, seed=0)
         except ValueError:
             return False
         return self.satisfies(values)

@@ -128,7 +128,7 @@ def remaining(plan: Plan, estimator: Estimator) -> dict[TrialKey, RemainingTrial
     for t, networks in networks_to_train(plan.pending, plan.kept, keeps=plan.keeps):
         cost = estimator.cost(t.config, networks)
         if t.digest in digests:
-            cost = _nothing(cost)
+            cost = nothing(cost)
         digests.add(t.digest)
         key = TrialKey(t.cell.name, t.stage, t.index)
         trials[key] = RemainingTrial(cost, most(t.workers), networks)
@@ -142,10 +142,11 @@ def remaining(plan: Plan, estimator: Estimator) -> dict[TrialKey, RemainingTrial
         for index in range(plan.finals_waiting.get(name, 0)):
             cost, networks = estimator.cost(example.final), 1
             if dataclasses.replace(example.final, seed=index).digest() == example.search.digest():
-                cost, networks = _nothing(cost), 0  # the best search trial is this final trial
+                cost, networks = nothing(cost), 0  # the best search trial is this final trial
             trials[TrialKey(name, "final", index)] = RemainingTrial(cost, final, networks)
     return trials
 
 
-def _nothing(cost: Cost) -> Cost:
+def nothing(cost: Cost) -> Cost:
+    """Return the cost of a trial whose config runs as another one."""
     return dataclasses.replace(cost, device_seconds=0.0, low=0.0, high=0.0)

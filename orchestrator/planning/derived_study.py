@@ -9,8 +9,9 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import chain, count
 from pprint import pformat
 
 from orchestrator.formatting import plural
@@ -138,10 +139,9 @@ def derive(
     configs = [(source, change(source)) for source in sources]
     cells = {source.cell: (source.arm, config) for source, config in configs}
     several = Counter(arm for arm, _ in cells.values())
-    arms = {
-        identifier(arm if several[arm] == 1 else cell): _fields(config)
-        for cell, (arm, config) in cells.items()
-    }
+    arms: dict[str, dict[str, object]] = {}
+    for cell, (arm, config) in cells.items():
+        arms[_unused(identifier(arm if several[arm] == 1 else cell), arms)] = _fields(config)
     space = Space(
         question=question,
         config={},
@@ -151,6 +151,12 @@ def derive(
         name=identifier(name),
     )
     return DerivedStudy(identifier(name), space, configs)
+
+
+def _unused(name: str, taken: Collection[str]) -> str:
+    """Return a name, with a number where it is taken: two cells may differ in a sign only."""
+    names = (f"{name}_{number}" for number in count(2))
+    return next(n for n in chain([name], names) if n not in taken)
 
 
 def _code(value: object) -> str:

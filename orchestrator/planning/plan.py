@@ -250,7 +250,10 @@ class _StudyRecords:
             values: Values = self._details[declared.key]["values"]
             if declared.index in trials or not cell.accepts(values):
                 continue  # the space has changed since the declaration
-            config = cell.config(values, search.overrides, search.seed)
+            try:
+                config = cell.config(values, search.overrides, search.seed)
+            except ValueError:
+                continue  # valid then; only the ends of each range are checked beforehand
             if config.digest() != declared.digest:
                 continue
             trial = self.trial(cell, "search", declared.index, config, values, workers)

@@ -81,14 +81,13 @@ def running_trials(
     ended: Iterable[str],
     leases: Mapping[str, Lease] | None = None,
 ) -> list[RunningTrial]:
-    """Return the trials with a lease; those whose digest has ``ended`` do not run.
+    """Return the trials with a lease; those whose keys have ``ended`` do not run.
 
     Reads the ``leases``, unless they are given, and the declarations of these trials only.
     """
     slots, over = list(declared), set(ended)
-    every = ledger.leases.all() if leases is None else leases
-    leases = {digest: lease for digest, lease in every.items() if digest not in over}
-    leased = [slot for slot in slots if slot.digest in leases]
+    leases = ledger.leases.all() if leases is None else leases
+    leased = [slot for slot in slots if slot.digest in leases and slot.key not in over]
     if not leased:
         return []
     declarations = ledger.studies.undamaged(leased)

@@ -130,8 +130,12 @@ class CellSearch:
         return _TPESampler(seed=seed, n_startup_trials=startup)
 
     def _affordable(self, values: Values) -> bool:
-        """Whether values give a valid config within the limit on passes."""
-        return self.cell.valid(values) and self._objectives.affords(self.cell.config(values, {}, 0))
+        """Whether values give valid configs, of a search and a final trial, within the passes."""
+        return (
+            self.cell.valid(values)
+            and self.cell.valid(values, self._search.overrides)
+            and self._objectives.affords(self.cell.config(values, {}, 0))
+        )
 
     def report(self, name: str, step: int, score: float) -> None:
         """Give Optuna the validation score of a running trial."""

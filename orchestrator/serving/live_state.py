@@ -94,7 +94,7 @@ class LiveState:
                 commit = commits.get(slot.digest)
                 digest.update(f"{slot.key} {commit}\n".encode())
                 if commit is not None and trial_state.counts_as_done(commit.outcome, slot.stage):
-                    ended.add(slot.digest)
+                    ended.add(slot.key)
             prefix = "" if len(self.studies) == 1 else f"{study}: "
             trials = running_trials(ledger, declared, ended, leases)
             running += [_row(trial, prefix) for trial in trials]

@@ -90,8 +90,12 @@ def _declared_plan(study: str, space: Space, ledger: Ledger, forgiven: Mapping[s
         revision=plan.revision,
         baseline=space.baseline,
     )
-    ledger.studies.describe(study, description)
+    new = not ledger.studies.declared(study)
+    if new:  # trials without a description would look like a damaged study
+        ledger.studies.describe(study, description)
     declare(plan, ledger)
+    if not new:  # until all trials are declared, those of the revision before are the current ones
+        ledger.studies.describe(study, description)
     _tidy(plan, ledger)
     return plan
 

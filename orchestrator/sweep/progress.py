@@ -14,7 +14,7 @@ from rich.text import Text
 from cluster import Resources
 from orchestrator.formatting import clock, plural, printable
 from orchestrator.planning import wall_time
-from orchestrator.planning.cost import Estimator, RemainingTrial, TrialKey, remaining
+from orchestrator.planning.cost import Estimator, RemainingTrial, TrialKey, nothing, remaining
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.short_names import short_names
 from search_spaces._workers import most
@@ -63,6 +63,11 @@ class ProgressDisplay:
     _device_seconds: float = 0.0
     _live: Live | None = None
 
+    @property
+    def left(self) -> int:
+        """The number of trials that are left."""
+        return len(self._left)
+
     def begin(self, plan: Plan, resources: Resources) -> None:
         """Start the clock, and print what is left to run."""
         self._began = time.monotonic()
@@ -71,7 +76,7 @@ class ProgressDisplay:
         done = sum(t.state == "done" for t in plan.trials)
         self._tally = Counter({"committed before": done} if done else {})
         self.console.print(
-            f"{plan.study}: {plural(len(self._left), 'trial')} to run, {done} committed,"
+            f"{plan.study}: {plural(self.left, 'trial')} to run, {done} committed,"
             f" {wall_time.description(self._left.values(), plan.space, resources)}"
         )
         if self.console.is_terminal:
@@ -153,6 +158,15 @@ class ProgressDisplay:
         ending = f"{outcome}, given up" if given_up else outcome
         self._line(f"{self._label(trial)}: {ending} in {duration}{score}{why}; {self._summary()}")
 
+    def repeated(self, trial: Trial, *, ended: bool) -> None:
+        """Take off a search trial whose config runs, or has ``ended``, as another trial."""
+        key = _key(trial)
+        left = self._left.pop(key, None)
+        if left is not None and not ended:
+            self._left[key] = left._replace(cost=nothing(left.cost))
+            self._same.setdefault(trial.digest, []).append(key)
+        self._planned = self._wall_seconds()
+
     def _label(self, trial: Trial) -> str:
         """Return the name of a trial: what differs between cells; the only cell by its parts."""
         name, config = trial.cell.name, trial.config
@@ -162,7 +176,7 @@ class ProgressDisplay:
 
     def _summary(self) -> str:
         counts = ", ".join(f"{n} {outcome}" for outcome, n in self._tally.items())
-        return f"{counts}; {len(self._left)} left, about {clock(self._remaining())}"
+        return f"{counts}; {self.left} left, about {clock(self._remaining())}"
 
     def _wall_seconds(self) -> float:
         costs = [(t.cost.device_seconds, t.workers) for t in self._left.values()]
@@ -171,7 +185,7 @@ class ProgressDisplay:
     def _remaining(self) -> float:
         """Return the estimated seconds that are left, scaled by the speed of the work so far."""
         planned = self._planned
-        begun = sum(r.share for r in self._running.values()) / max(1, len(self._left))
+        begun = sum(r.share for r in self._running.values()) / max(1, self.left)
         planned *= max(0.0, 1 - begun)
         expected = self._work_done / self.slots
         elapsed = time.monotonic() - self._began

@@ -20,7 +20,7 @@ from orchestrator.planning.selection import Standing
 from orchestrator.planning.store_load import COMPACT_EVERY
 from orchestrator.provenance import code_version
 from orchestrator.search.history import SearchHistory
-from orchestrator.search.optuna_search import CellSearch
+from orchestrator.search.optuna_search import MAX_ATTEMPTS, CellSearch
 from orchestrator.search.pruning import RungScore, RungScores
 from orchestrator.sweep.context import SweepContext
 from orchestrator.sweep.decisions import Failure, Retry, decide, trial_end
@@ -110,8 +110,11 @@ class Round:
         self._rungs = RungScores(plan.space.search, history.rung_scores())
         self._next_index = dict(plan.next_index)
         self._outcomes: dict[str, Outcome | None] = {t.digest: t.outcome for t in plan.trials}
-        self._suggested = {t.digest: t for t in plan.pending if t.stage == "search"}
-        """Search trials of an earlier round that have not ended."""
+        searched = (t for t in plan.pending if t.stage == "search")
+        self._suggested = {(t.cell.name, t.digest): t for t in searched}
+        """Search trials of an earlier round that have not ended, by cell and digest."""
+        self._handed_out = set[str]()
+        """Digests of the search trials that this round has handed out."""
         self._ended = 0
 
     def __getstate__(self) -> dict[str, Any]:
@@ -177,22 +180,28 @@ class Round:
         assert settings is not None
         values = search.ask(tune_id)
         if values is None:
+            self.display.note(
+                f"{cell.name}: {MAX_ATTEMPTS} suggestions in a row break a constraint or the limit"
+                " on passes; widen them or the ranges, or the search cannot end"
+            )
             return None
         config = cell.config(values, settings.overrides, settings.seed)
         digest = config.digest()
-        if digest in self._suggested:
-            return self._suggested.pop(digest)
-        index = self._next_index[cell.name]
-        self._next_index[cell.name] += 1
-        workers = workers_of(self.plan.space, cell, "search")
-        repeated = digest in self._outcomes
-        outcome = self._outcomes[digest] if repeated else self._other_study(digest)
-        trial = Trial(cell, "search", index, config, values, workers, outcome, "pending")
-        declare_trial(self.plan, trial, self.ledger)
+        trial = self._suggested.pop((cell.name, digest), None)
+        repeated = digest in (self._outcomes if trial is None else self._handed_out)
+        outcome = self._outcomes[digest] if digest in self._outcomes else self._other_study(digest)
+        if trial is None:
+            index = self._next_index[cell.name]
+            self._next_index[cell.name] += 1
+            workers = workers_of(self.plan.space, cell, "search")
+            trial = Trial(cell, "search", index, config, values, workers, outcome, "pending")
+            declare_trial(self.plan, trial, self.ledger)
         self._outcomes[digest] = outcome
         if not repeated and outcome is None:
+            self._handed_out.add(digest)
             return trial
         search.tell(tune_id, outcome or "failed", self._standings.get(digest))
+        self.display.repeated(trial, ended=outcome is not None)
         return None
 
     def _other_study(self, digest: str) -> Outcome | None:

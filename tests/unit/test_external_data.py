@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
-from orchestrator.commands.evaluate import _dataset
+from orchestrator.commands.evaluate import as_trained
+from orchestrator.planning.derived_study import SourceTrial, derive
+from trainables.config import Config
+from trainables.datasets import Dataset
 from trainables.parsing import parse_part
 
 
@@ -38,9 +42,25 @@ from trainables.parsing import parse_part
 def test_fields_that_are_not_given_are_those_of_the_training_data(
     part: str, trained: dict[str, Any], given: dict[str, Any], seen: dict[str, Any]
 ) -> None:
-    task = parse_part("datasets", {part: {"at": "training", "size": 32, **trained}})
-    found = _dataset((part, {"at": "clinic", **given}), task)  # type: ignore[arg-type]
+    fields = {"at": "training", "size": 32, **trained}
+    task = cast("Dataset", parse_part("datasets", {part: fields}))
+    found = as_trained((part, {"at": "clinic", **given}), task)
     assert {name: getattr(found, name) for name in seen} == seen
     assert (found.size, found.at) == (32, "clinic")
     if "values" in trained and not given:
         assert found.values == task.values
+
+
+def test_cells_that_differ_in_a_sign_only_are_two_arms(small: Callable[..., Config]) -> None:
+    sources = [
+        SourceTrial("default", f"cosine-{shift}_default", seed, f"{i}{seed}" * 8, config, 8)
+        for i, shift in enumerate((-2.0, 2.0))
+        for seed in range(2)
+        for config in [small(mode={"diffusion": {"schedule": {"cosine": {"shift": shift}}}})]
+    ]
+    space = derive("again", "?", sources, lambda source: source.config).space
+    shifts = {
+        name: arm["mode"]["diffusion"]["schedule"]["cosine"]["shift"]
+        for name, arm in cast("dict[str, Any]", space.arms).items()
+    }
+    assert shifts == {"cosine_2_0_default": -2.0, "cosine_2_0_default_2": 2.0}
