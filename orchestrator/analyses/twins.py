@@ -30,7 +30,9 @@ SCHEMA = pa.schema(
 
 
 def rows(tables: Catalog) -> pa.Table:
-    """One row per metric and pair of a diffusion cell and a feed-forward or image-only cell.
+    """One row per metric and pair of a diffusion cell and a cell of another mode.
+
+    The other mode is ``feedforward``, ``image_only`` or ``deep_ensemble``.
 
     Both are of the same study, task and model. ``difference`` is diffusion minus ``against``,
     paired by seed and case (:class:`orchestrator.heldout.paired.Pairs`; the columns are those of

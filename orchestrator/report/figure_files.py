@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from orchestrator.report import rendering, vega
@@ -26,17 +27,18 @@ def write_figures(
     written: list[Path] = []
     for table in printed:
         texts = {"tex": table.latex(), "md": table.markdown(), "csv": table.csv()}
-        written += _write(folder, table.name, {**texts})
+        written += _write(folder, table.name, {**texts}, written)
     for section in sections:
         charts = [block for block in section.all_blocks if isinstance(block, Chart) and block.rows]
         for chart in charts:
-            written += _write(folder, chart.name, {**_images(chart.full), "csv": chart.csv()})
+            content = {**_images(chart.full), "csv": chart.csv()}
+            written += _write(folder, chart.name, content, written)
         for table in (block for block in section.all_blocks if isinstance(block, Table)):
             files: dict[str, str | bytes] = {"tex": table.latex(), "csv": table.csv()}
-            written += _write(folder, table.name, files)
+            written += _write(folder, table.name, files, written)
         row = [chart for chart in charts if chart.name in IN_ONE_ROW]
         if row:
-            written += _write(folder, section.name, _images(_in_one_row(row)))
+            written += _write(folder, section.name, _images(_in_one_row(row)), written)
     return written
 
 
@@ -65,9 +67,14 @@ def _images(spec: vega.Spec) -> dict[str, str | bytes]:
     return {"svg": rendering.svg(spec), "pdf": rendering.pdf(spec), "png": rendering.png(spec)}
 
 
-def _write(folder: Path, name: str, files: dict[str, str | bytes]) -> list[Path]:
+def _write(
+    folder: Path, name: str, files: Mapping[str, str | bytes], written: Sequence[Path]
+) -> list[Path]:
+    """Write files of one name; a number is added where it was written for another name."""
     stem = re.sub(r"[^A-Za-z0-9._-]+", "-", name)  # class names may contain any character
-    paths = [folder / f"{stem}.{extension}" for extension in files]
+    stems = itertools.chain([stem], (f"{stem}-{number}" for number in itertools.count(2)))
+    every = ([folder / f"{stem}.{extension}" for extension in files] for stem in stems)
+    paths = next(paths for paths in every if not set(paths) & set(written))
     for path, content in zip(paths, files.values(), strict=True):
         path.write_bytes(content.encode() if isinstance(content, str) else content)
     return paths

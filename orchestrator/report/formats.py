@@ -41,14 +41,30 @@ def as_text(value: Any) -> str:
 
 
 def decimals(digits: int) -> Callable[[Any], str]:
-    """Return a format for numbers with a fixed number of decimals and a typographic minus."""
+    """Return a format for numbers with a fixed number of decimals and a typographic minus.
+
+    A number that these decimals would show as zero has as many as it needs, but three more at most.
+
+    >>> [decimals(3)(number) for number in (0.1234, 0.00036, -0.00004, 1e-9, 0.0)]
+    ['0.123', '0.0004', '−0.00004', '0.000', '0.000']
+    """
 
     def show(value: Any) -> str:
         if as_text(value) == MISSING:
             return MISSING
-        return f"{value:,.{digits}f}".replace("-", "−")
+        return f"{_not_zero(value, digits):,.{_needed(value, digits)}f}".replace("-", "−")
 
     return show
+
+
+def _needed(value: float, digits: int) -> int:
+    """Return the decimals with which a number is not shown as zero."""
+    return next((d for d in range(digits, digits + 4) if round(value, d)), digits)
+
+
+def _not_zero(value: float, digits: int) -> float:
+    """Return the number, or zero without a sign where it is shown as zero."""
+    return value if round(value, digits + 3) else 0.0
 
 
 def p_value(value: Any) -> str:
@@ -67,7 +83,8 @@ def signed(value: float | None, digits: int = 3) -> str:
     """Return a number with its sign, with the typographic minus; a dash where it is not known."""
     if as_text(value) == MISSING:
         return MISSING
-    return f"{value:+.{digits}f}".replace("-", "−")
+    number = float(value or 0.0)
+    return f"{_not_zero(number, digits):+.{_needed(number, digits)}f}".replace("-", "−")
 
 
 def latex(text: str) -> str:

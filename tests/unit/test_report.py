@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import hashlib
 import io
 import itertools
 import re
@@ -13,14 +14,20 @@ import numpy as np
 import pytest
 
 from orchestrator.analyses import catalog
+from orchestrator.ledger.declared import Declaration, Declared
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.report import build_sections, rendering, vega, write_report
-from orchestrator.report.blocks import Chart, Column, Table
-from orchestrator.report.formats import decimals, latex, p_value
+from orchestrator.report.blocks import Chart, Column, Note, Section, Table
+from orchestrator.report.cell_names import CellNames
+from orchestrator.report.figure_files import write_figures
+from orchestrator.report.formats import decimals, latex, p_value, signed
+from orchestrator.report.sections import searched
+from orchestrator.report.sections.comparisons import of_interest
 from orchestrator.views.catalog import Catalog
 from tests.cells import binned, commit
 from tests.conftest import Segprint
 from tests.unit.test_tables import commit_final
+from trainables.schemas import Outcome
 
 
 @pytest.fixture
@@ -229,3 +236,54 @@ def test_watching_ends_when_no_trial_is_missing_and_the_page_reloads_itself_all_
         assert done.returncode == 0, done.stderr
         page = (tmp_path / "report.html").read_text()
         assert ('<meta http-equiv="refresh" content="7">' in page) is reloads
+
+
+def test_a_small_number_is_not_shown_as_zero_and_zero_has_no_sign() -> None:
+    shown = [decimals(3)(number) for number in (0.00036, -0.00004, -1e-9, 0.0)]
+    assert shown == ["0.0004", "−0.00004", "0.000", "0.000"]
+    assert [signed(n) for n in (0.00036, -1e-9, -0.1)] == ["+0.0004", "+0.000", "−0.100"]
+
+
+def test_the_page_names_the_searched_values_of_the_final_trials(ledger: Ledger) -> None:
+    """A trial that diverged has the highest validation score, and was not chosen."""
+    outcomes: list[tuple[float, float, Outcome]] = [
+        (0.001, 0.8, "finished"),
+        (0.01, 0.83, "pruned"),
+        (0.1, 0.9, "diverged"),
+    ]
+    ledger.studies.describe("study", {"question": "", "arms": ["net"], "revision": "r1"})
+
+    def declared(stage: str, index: int, rate: float) -> str:
+        digest = hashlib.sha256(f"{stage} {index}".encode()).hexdigest()[:16]
+        slot = Declared("study", "r1", "task_net", stage, index, digest)
+        about: Declaration = {"arm": "net", "config": {}, "values": {"train.learning_rate": rate}}
+        ledger.studies.declare(slot, about)
+        return digest
+
+    for index, (rate, score, outcome) in enumerate(outcomes):
+        row = {"outcome": outcome, "score": score, "task": "task"}
+        ledger.commit(declared("search", index, rate), outcome, {"trials": [row]})
+    declared("final", 0, 0.001)
+    tables = catalog(ledger)
+    found = searched.section(tables, CellNames(tables))
+    assert found is not None
+    _, listed, *_ = found.blocks
+    assert isinstance(listed, Note)
+    chosen = "task net: learning_rate 0.001 (validation Dice 0.800, one of 3 trials)."
+    assert listed.lines == [chosen]
+
+
+def test_names_that_differ_in_what_no_file_may_have_are_two_files(tmp_path: Path) -> None:
+    columns = (Column("dice", "Dice", decimals(3)),)
+    values = {"a+": 0.1, "a/": 0.2}
+    tables = [Table(name, columns, [{"dice": dice}], "") for name, dice in values.items()]
+    written = write_figures([Section("s", "S", tables)], [], tmp_path)
+    assert len(written) == len(set(written)) == 4
+    numbers = [path.read_text().split()[-1] for path in written if path.suffix == ".csv"]
+    assert sorted(numbers) == ["0.1", "0.2"]
+
+
+def test_the_baseline_of_one_study_does_not_hide_the_pairs_of_another(tables: Catalog) -> None:
+    pair = {"cell": "task_net", "against": "task_base", "baseline": True}
+    pairs = [{**pair, "study": "study"}, {**pair, "study": "other", "baseline": False}]
+    assert of_interest(CellNames(tables), pairs) == pairs

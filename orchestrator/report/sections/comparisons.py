@@ -157,10 +157,14 @@ def _pair(row: dict[str, Any]) -> tuple[str, frozenset[str]]:
 
 
 def of_interest(names: CellNames, pairs: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the pairs that the study asks for; without any, those of trained networks, or all."""
-    asked = [row for row in pairs if row["baseline"]]
-    networks = [row for row in pairs if not names.is_trivial(row, "cell", "against")]
-    return asked or networks or pairs
+    """Return the pairs that each study asks for; without any, those of trained networks, or all."""
+    found: list[dict[str, Any]] = []
+    for study in distinct(pairs, "study"):
+        of_study = [row for row in pairs if row["study"] == study]
+        asked = [row for row in of_study if row["baseline"]]
+        networks = [row for row in of_study if not names.is_trivial(row, "cell", "against")]
+        found += asked or networks or of_study
+    return found
 
 
 def significance(row: dict[str, Any]) -> str:

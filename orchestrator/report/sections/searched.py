@@ -63,20 +63,37 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
         points,
         wide=True,
     )
-    best = {(row["study"], row["cell"]): row for row in reversed(rows)}
-    listed = [
-        f"{readable(row['cell'])}: {row['parameters']} (validation Dice"
-        f" {decimals(3)(row['score'])}, the best of"
-        f" {sum((r['study'], r['cell']) == key for r in rows)} trials)."
-        for key, row in reversed(best.items())
-    ]
     blocks: list[Block] = [
         Note(["The values that the search chose for the final trials:"]),
-        Note(listed[:MOST_CELLS], bullets=True),
+        Note(_chosen(tables, rows)[:MOST_CELLS], bullets=True),
         Note(_without_search(tables, names, rows)),
         Fold(f"All {len(rows)} search trials", [chart, Table("searched", COLUMNS, rows, source)]),
     ]
     return Section("searched", "Parameter search", blocks, distinct(points))
+
+
+def _chosen(tables: Catalog, rows: list[dict[str, Any]]) -> list[str]:
+    """Return a sentence per searched cell on the values of its final trials, if it has any yet."""
+    final = {
+        (row["study"], row["cell"]): _parameters(row["searched"])
+        for row in tables["studies"].to_pylist()
+        if row["stage"] == "final"
+    }
+    several = len({row["study"] for row in rows}) > 1
+    by_cell: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    for row in rows:
+        by_cell.setdefault((row["study"], row["cell"]), []).append(row)
+    listed: list[str] = []
+    for (study, cell), trials in by_cell.items():
+        name = f"{study}: {readable(cell)}" if several else readable(cell)
+        same = [row for row in trials if row["parameters"] == final.get((study, cell))]
+        if not same:
+            listed.append(f"{name}: none yet, of {plural(len(trials), 'trial')}.")
+            continue
+        score = f"validation Dice {decimals(3)(same[0]['score'])}"
+        of = f"one of {plural(len(trials), 'trial')}"
+        listed.append(f"{name}: {same[0]['parameters']} ({score}, {of}).")
+    return listed
 
 
 def _without_search(tables: Catalog, names: CellNames, rows: list[dict[str, Any]]) -> list[str]:
@@ -102,7 +119,11 @@ def search_trials(tables: Catalog) -> list[dict[str, Any]]:
             result = {key: trial[key] for key in ("outcome", "score", "steps")}
             identity = {key: declared[key] for key in ("study", "cell", "index", "digest")}
             rows.append({**identity, **result, "parameters": _parameters(declared["searched"])})
-    return sorted(rows, key=lambda r: (r["study"], r["cell"], -(r["score"] or -1.0)))
+
+    def rank(row: dict[str, Any]) -> tuple[str, str, float]:
+        return row["study"], row["cell"], -(-1.0 if row["score"] is None else row["score"])
+
+    return sorted(rows, key=rank)
 
 
 def _parameters(searched: str) -> str:

@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 PLACE = 50
 BRIEF = (
-    "Diffusion minus the same network trained as a feed-forward segmenter, over the same cases and"
-    " seeds; marks show in which costs the two are equal."
+    "Diffusion minus the same network trained as a feed-forward segmenter, or an ensemble of such,"
+    " over the same cases and seeds; marks show in which costs the two are equal."
 )
 NOTE = (
     "Differences are diffusion minus its feed-forward twin, over the same cases and seeds. At"
