@@ -59,6 +59,7 @@ def commit(
     task: str = "task",
     arm: str = "diffusion",
     mode: str = "diffusion",
+    model: str = "net",
     cell: str | None = None,
     seed: int = 0,
     config: dict[str, Any] | None = None,
@@ -74,8 +75,9 @@ def commit(
     ledger.studies.describe("study", {"revision": "r1"})
     cell = cell or f"{task}_{arm}"
     ledger.studies.declare(Declared("study", "r1", cell, "final", seed, digest), about)
-    trial = {"outcome": "finished", "task": task, "model": "net", "mode": mode, "seed": seed}
+    trial = {"outcome": "finished", "task": task, "model": model, "mode": mode, "seed": seed}
     trial |= {"schedule": "linear", "config": json.dumps(config), "test_images": 1}
+    trial |= {"passes_per_image": 1, "world_size": 1}
     names = sorted({row["case"].partition("/")[0] for row in rows}) or ["c000", "c001"]
     key = {"split": "test", "group": "g", "class": "x", "reading": "sample"}
     cases = [{**key, "case": c, "tp": 27, "fp": 3, "fn": 3, "tn": 67} for c in names]

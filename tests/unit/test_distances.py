@@ -12,6 +12,8 @@ from scipy.spatial import distance
 from orchestrator.analyses import catalog
 from orchestrator.fingerprint import task_distances
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.report import build_sections
+from orchestrator.report.blocks import Chart
 from orchestrator.statistics.shape_test import same_shape, unit_area
 from tests.fingerprints import LINEAR, bump, commit, of_density
 
@@ -215,3 +217,18 @@ def test_a_task_of_a_single_unit_gives_a_distance_without_an_interval(ledger: Le
     (claim,) = [row for row in claims if row["claim"] == 4]
     assert claim["verdict"] == "inconclusive"
     assert claim["why"] == "a single test unit on one of them gives no interval"
+
+
+def test_two_models_of_an_arm_have_a_map_each(ledger: Ledger) -> None:
+    """Their coordinates are of two scalings, which one chart would mix."""
+    for k, model in enumerate(("one", "two")):
+        for i, task in enumerate("abc"):
+            rows = of_density(EDGES, bumps(float(i), seed=k))
+            commit(ledger, f"{k}{i}" * 8, rows, task=task, model=model, cell=f"{task}_{model}")
+    found = next(s for s in build_sections(catalog(ledger)) if s.name == "tasks")
+    maps = [b for b in found.all_blocks if isinstance(b, Chart) and "map of" in b.title]
+    names = [sorted(str(row["name"]) for row in chart.rows) for chart in maps]
+    assert names == [["a", "b", "c"]] * 2
+    assert len({chart.name for chart in maps}) == 2
+    for chart in maps:
+        assert catalog(ledger).sql(chart.source.partition('"')[2].rpartition('"')[0]).num_rows == 3

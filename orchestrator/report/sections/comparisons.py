@@ -200,6 +200,9 @@ def _rank_chart(tables: Catalog, arms: list[dict[str, Any]], prefix: str) -> Cha
         }
         for row in arms[:MAX_PAIRS]
     ]
+    omitted = ""
+    if len(arms) > MAX_PAIRS:
+        omitted = f" The chart shows the {MAX_PAIRS} best of {len(arms)} arms."
     return Chart(
         f"ranks-{first['study']}-{metric}",
         f"{prefix}Mean rank in {RANKED[metric]} over {plural(first['tasks'], 'task')}",
@@ -208,7 +211,7 @@ def _rank_chart(tables: Catalog, arms: list[dict[str, Any]], prefix: str) -> Cha
         " at the 5 % level, adjusted for all pairs, if their bars do not overlap (Nemenyi test;"
         f" Demšar 2006). Friedman test: {p_equals(first['friedman_p'])}. The blocks of the test are"
         " units and not data sets, so the result is limited to these tasks, and the task with the"
-        " most units has the largest weight.",
+        f" most units has the largest weight.{omitted}",
         query(tables, "ranks", f"metric = '{metric}'"),
         vega.forest(
             vega.styles(["mean rank"]), vega.quantitative("mean rank", zero=False), len(shown)

@@ -27,8 +27,8 @@ MAX_BYTES = 1_500_000
 """Images on the page, so that it can be sent by mail."""
 BRIEF = (
     "One test case per task, not selected by result: the first of the recorded ones with at least"
-    " 2 % of foreground, or else the one with the most. The predicted probability of every arm is"
-    " white where it is ½ or more."
+    " 2 % of foreground, or else the one with the most. The arms are the first of the leaderboard,"
+    f" {MAX_ARMS} at most; their predicted probability is white where it is ½ or more."
 )
 NOTE = (
     "The first test cases of each task by name (not selected by result), as predicted by the first"

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
+from orchestrator.fingerprint.task_groups import ALIKE
 from orchestrator.formatting import plural
 from orchestrator.report import vega
 from orchestrator.report.blocks import (
@@ -43,6 +46,7 @@ NOTE = (
 )
 DISTANCES = (
     Column("arm", "Arm"),
+    Column("model", "Model"),
     Column("task", "Task"),
     Column("against", "Other task"),
     Column("wasserstein", "Wasserstein-1 distance in λ", decimals(2), interval=True),
@@ -58,6 +62,7 @@ DISTANCES = (
 )
 TRAITS = (
     Column("arm", "Arm"),
+    Column("model", "Model"),
     Column("task", "Task"),
     Column("cluster", "Cluster of tasks without significant differences", as_text),
     Column("half", "Half-information λ", decimals(2)),
@@ -87,14 +92,15 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
         if row["normalisation"] == "unit" and _pair(row) in bits
     ]
     tasks = tables["task_map"].to_pylist()
+    groups = _groups(tasks)
     blocks: list[Block] = [
         Note([BRIEF]),
         Table("distances", DISTANCES, pairs, query(tables, "distances")),
-        *folded("Maps of the tasks", [_map(tables, tasks, arm) for arm in distinct(tasks, "arm")]),
+        *folded("Maps of the tasks", [_map(tables, *group) for group in groups.items()]),
         Fold("Traits of the masks", [Table("tasks", TRAITS, tasks, query(tables, "task_map"))]),
         Fold("Method", [Note([NOTE])]),
     ]
-    correlations = _correlations(tasks)
+    correlations = _correlations(groups)
     if correlations:
         blocks.append(Note(correlations, bullets=True))
     del names  # the section compares tasks, not arms
@@ -105,7 +111,22 @@ def _pair(row: dict[str, Any]) -> tuple[str, ...]:
     return tuple(row[k] for k in ("study", "cell", "against_cell"))
 
 
-def _map(tables: Catalog, tasks: list[dict[str, Any]], arm: str) -> Chart:
+def _groups(tasks: list[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Return the tasks of each map, by the arm and what else its models have in common.
+
+    An arm of several models or studies has several maps, with coordinates of their own.
+    """
+    found: dict[tuple[str, ...], list[dict[str, Any]]] = {}
+    for row in tasks:
+        found.setdefault(tuple(row[column] for column in ALIKE), []).append(row)
+    of_arm = Counter(rows[0]["arm"] for rows in found.values())
+    return {
+        readable(arm) if of_arm[arm] == 1 else ", ".join([readable(arm), study, *others]): rows
+        for (study, arm, *others), rows in found.items()
+    }
+
+
+def _map(tables: Catalog, name: str, tasks: list[dict[str, Any]]) -> Chart:
     rows: list[PointRow] = [
         {
             "name": readable(row["task"]),
@@ -114,15 +135,16 @@ def _map(tables: Catalog, tasks: list[dict[str, Any]], arm: str) -> Chart:
             "value": row["y"],
         }
         for row in tasks
-        if row["arm"] == arm
     ]
+    same = {column: str(tasks[0][column]).replace("'", "''") for column in ALIKE}
+    conditions = [f"{column} = '{value}'" for column, value in same.items()]
     return Chart(
-        f"tasks-{arm}",
-        f"{readable(arm)}: map of the fingerprints",
+        f"tasks-{name}",
+        f"{name}: map of the fingerprints",
         "; ".join(f"{row['name']} at ({row['at']:.2f}, {row['value']:.2f})" for row in rows),
         f"Classical scaling of {plural(len(rows), 'task')}: distances in the plane approximate the"
         " Wasserstein distances in λ. The intervals of the distances are in the table above.",
-        query(tables, "task_map", f"arm = '{arm}'"),
+        query(tables, "task_map", *conditions),
         vega.labelled_scatter(
             vega.styles(distinct(rows)), "first coordinate, in λ", "second coordinate, in λ"
         ),
@@ -130,11 +152,10 @@ def _map(tables: Catalog, tasks: list[dict[str, Any]], arm: str) -> Chart:
     )
 
 
-def _correlations(tasks: list[dict[str, Any]]) -> list[str]:
-    """Return per arm the rank correlations of traits with the half-information λ, if known."""
+def _correlations(groups: Mapping[str, list[dict[str, Any]]]) -> list[str]:
+    """Return per map the rank correlations of traits with the half-information λ, if known."""
     sentences: list[str] = []
-    for arm in distinct(tasks, "arm"):
-        row = next(row for row in tasks if row["arm"] == arm)
+    for name, (row, *_) in groups.items():
         known = [
             f"{trait} {decimals(2)(row[column])}"
             for column, trait in CORRELATIONS.items()
@@ -142,7 +163,7 @@ def _correlations(tasks: list[dict[str, Any]]) -> list[str]:
         ]
         if known:
             sentences.append(
-                f"{readable(arm)}: Spearman's ρ of the half-information λ over"
+                f"{name}: Spearman's ρ of the half-information λ over"
                 f" {plural(row['tasks'], 'task')} with {', '.join(known)}."
             )
     return sentences
