@@ -18,7 +18,7 @@ from trainables.config import Config
 from trainables.datasets import Dataset
 from trainables.decoding.tree import tree
 from trainables.parsing import parse_part
-from trainables.part import names, part_class, plain, unknown
+from trainables.part import names, part_class, unknown
 
 Spec = tuple[str, Mapping[str, Any]]
 """The name or the file of a data set, and the fields that are given."""
@@ -95,7 +95,7 @@ def as_trained(spec: Spec, task: Dataset) -> Dataset:
     name, given = spec
     fields = {f.name for f in dataclasses.fields(cast("Any", part_class("datasets", name)))}
     usual: dict[str, Any] = {k: getattr(task, k) for k in AS_TRAINED if hasattr(task, k)}
-    values = plain(task)[task.name].get("values")
+    values = {str(number): label for number, label in getattr(task, "values", ())}
     if values and "values" in fields and not given.keys() & {"values", *CLASSES}:
         usual["values"] = values
     elif not given.get("values"):

@@ -51,6 +51,13 @@ def test_fields_that_are_not_given_are_those_of_the_training_data(
         assert found.values == task.values
 
 
+def test_the_names_of_the_classes_are_those_of_a_task_that_numbers_none() -> None:
+    task = cast("Dataset", parse_part("datasets", {"nuclei": {"size": 32}}))
+    found = as_trained(("folder", {"at": "clinic"}), task)
+    assert found.classes == task.classes
+    assert found.size == 32
+
+
 def test_cells_that_differ_in_a_sign_only_are_two_arms(small: Callable[..., Config]) -> None:
     sources = [
         SourceTrial("default", f"cosine-{shift}_default", seed, f"{i}{seed}" * 8, config, 8)
