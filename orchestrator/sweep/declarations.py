@@ -2,11 +2,32 @@
 
 from __future__ import annotations
 
-from orchestrator.ledger.declared import Declaration, Declared
+from orchestrator.ledger.declared import Declaration, Declared, Description
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import trial_state
 from orchestrator.planning.plan import Plan, Trial
 from orchestrator.planning.trainings import shared_trainings
+
+
+def declare_study(plan: Plan, ledger: Ledger) -> None:
+    """Declare a study and every known trial of its plan.
+
+    Until all trials of a new revision are declared, those of the revision before are the current
+    ones, so that nothing is taken from them if this process is killed in between. A new study is
+    described first: trials without a description would look like a damaged one.
+    """
+    description = Description(
+        question=plan.space.question,
+        arms=list(plan.space.arms),
+        revision=plan.revision,
+        baseline=plan.space.baseline,
+    )
+    is_new = not ledger.studies.declared(plan.study)
+    if is_new:
+        ledger.studies.describe(plan.study, description)
+    declare(plan, ledger)
+    if not is_new:
+        ledger.studies.describe(plan.study, description)
 
 
 def declare(plan: Plan, ledger: Ledger) -> None:

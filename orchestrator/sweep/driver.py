@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from cluster import Cluster, Resources
-from orchestrator.ledger.declared import Description
 from orchestrator.ledger.driver_lock import LostError, locked
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import memory_fit, trial_state
@@ -19,7 +18,7 @@ from orchestrator.sweep import node_memory, timeouts
 from orchestrator.sweep.budget import BudgetMeter
 from orchestrator.sweep.context import SweepContext
 from orchestrator.sweep.decisions import SweepProgress, another_round
-from orchestrator.sweep.declarations import declare
+from orchestrator.sweep.declarations import declare, declare_study
 from orchestrator.sweep.progress import ProgressDisplay
 from orchestrator.sweep.retries import RetryState
 from orchestrator.sweep.round import Round
@@ -84,18 +83,7 @@ def _declared_plan(study: str, space: Space, ledger: Ledger, forgiven: Mapping[s
     """Return the plan after declaring the study and its known trials in the ledger."""
     plan = make_plan(study, space, ledger, forgiven)
     check_same_study(plan, ledger)
-    description = Description(
-        question=space.question,
-        arms=list(space.arms),
-        revision=plan.revision,
-        baseline=space.baseline,
-    )
-    new = not ledger.studies.declared(study)
-    if new:  # trials without a description would look like a damaged study
-        ledger.studies.describe(study, description)
-    declare(plan, ledger)
-    if not new:  # until all trials are declared, those of the revision before are the current ones
-        ledger.studies.describe(study, description)
+    declare_study(plan, ledger)
     _tidy(plan, ledger)
     return plan
 

@@ -85,6 +85,21 @@ def test_running_trials_show_step_score_speed_and_place(
     run.close()  # type: ignore[attr-defined]
 
 
+def test_a_final_trial_runs_though_a_search_has_stopped_its_config(
+    ledger: Ledger, small: Callable[..., Config], inline: Segprint
+) -> None:
+    """The search pruned it; as a final trial the same config is trained to its end."""
+    digest = declare(ledger, "searched", small(), lr=0.1)
+    ledger.commit(digest, "pruned", {"trials": [{"outcome": "pruned"}]})
+    declare(ledger, "default", small())
+    ledger.leases.acquire(digest, RunStatus(step=3, steps=6))
+    rows = json.loads(inline("--store", ledger.store.url, "status", STUDY, "--json").stdout)
+    in_flight = {row["stage"]: [t["step"] for t in row["in_flight"]] for row in rows}
+    assert in_flight == {"search": [], "final": [3]}
+    (listed,) = json.loads(inline("--store", ledger.store.url, "ls", "studies", "--json").stdout)
+    assert (listed["trials"], listed["committed"]) == (2, 1)
+
+
 def test_a_killed_trial_and_driver_are_named_with_their_last_sign(
     ledger: Ledger, small: Callable[..., Config], inline: Segprint
 ) -> None:

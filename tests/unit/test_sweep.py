@@ -4,156 +4,21 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from pathlib import Path
 from typing import Any
 
 import pytest
-from rich.console import Console
 
-from cluster import Resources
-from orchestrator.ledger.driver_lock import DriverLock
 from orchestrator.ledger.ledger import Ledger
+from orchestrator.ledger.studies import Studies
 from orchestrator.ledger.weights import Retention
-from orchestrator.planning.cost import Estimator
-from orchestrator.planning.plan import Plan, Trial, make_plan
-from orchestrator.planning.resources import ResourceRequest
+from orchestrator.planning.plan import make_plan
 from orchestrator.planning.trainings import readings_first
-from orchestrator.search.history import SearchHistory
-from orchestrator.search.optuna_search import unfinished_searches
-from orchestrator.storage.object_store import Store
-from orchestrator.sweep.budget import BudgetMeter, spent
-from orchestrator.sweep.context import SweepContext
-from orchestrator.sweep.declarations import declare, declare_trial
-from orchestrator.sweep.progress import ProgressDisplay
-from orchestrator.sweep.round import Round
-from search_spaces import Budget, Choice, Integer, Search, Space, Uniform
+from orchestrator.sweep.budget import spent
+from orchestrator.sweep.declarations import declare_study
+from search_spaces import Budget, Integer, Search, Space
 from tests.conftest import SMALL
+from tests.rounds import RANGES, SEARCHED, SPACE, begun, drive, started
 from trainables.training.trained import DataFacts, Trained
-
-SPACE = Space(
-    question="?",
-    config=SMALL,
-    arms={"searched": {"mode": {"diffusion": {"schedule": Choice(["linear", "cosine"])}}}},
-    search=Search(trials=6),
-)
-
-
-def started(made: Plan, queue: list[Trial], ledger: Ledger) -> Round:
-    """A round as the sweep makes one."""
-    display = ProgressDisplay(Console(quiet=True), Estimator(ledger))
-    lock = DriverLock(ledger.store, "s", 1, 0.0)
-    context = SweepContext(ledger, display, lock, Resources(1, 0), BudgetMeter(made, ledger))
-    history = SearchHistory(made, ledger)
-    searches = unfinished_searches(made, history)
-    return Round(made, queue, searches, history, ResourceRequest(), context)
-
-
-def begun(ledger: Ledger, space: Space) -> Round:
-    """A round with everything declared that is known."""
-    made = make_plan("s", space, ledger)
-    ledger.studies.describe("s", {"revision": made.revision})
-    declare(made, ledger)
-    return started(made, [t for t in made.pending if t.stage != "search"], ledger)
-
-
-def drive(
-    ledger: Ledger, most: int = 100, space: Space = SPACE, run: Round | None = None
-) -> list[str]:
-    """One round: every handed trial is committed as finished; the digests, in order."""
-    run, handed = run or begun(ledger, space), list[str]()
-    while len(handed) < most:
-        name = f"tune{len(handed)}"
-        trial = run.next(name)
-        if trial is None:
-            break
-        score = 1.0 - abs(trial.values.get("mode.diffusion.t_high", 0.5) - 0.8)
-        report = {"step": 6, "steps": 6, "score": score, "best": score}
-        run.reported(name, report)
-        row: dict[str, Any] = {"outcome": "finished", "score": score}
-        step = {"step": 6, "score_sum": score, "score_count": 1}
-        ledger.commit(trial.digest, "finished", {"trials": [row], "steps": [step]})
-        run.ended(name, {"outcome": "finished"}, None)
-        handed.append(trial.digest)
-    return handed
-
-
-def test_a_search_that_repeats_itself_ends_and_trains_nothing_twice(ledger: Ledger) -> None:
-    first = drive(ledger)
-    assert len(first) == len(set(first)) == 2  # six suggestions over two configs
-    made = make_plan("s", SPACE, ledger)
-    assert made.suggestions_left == {}
-    assert made.complete  # the chosen config is one that was searched at full length
-    assert [t.state for t in made.trials if t.stage == "final"] == ["done"]
-    drive(ledger)
-    declared = ledger.studies.current("s")
-    assert [d.stage for d in declared].count("final") == 1
-    assert [d.stage for d in declared].count("search") == 6
-
-
-def test_repeated_suggestions_are_taken_off_what_is_left(ledger: Ledger) -> None:
-    run = begun(ledger, SPACE)
-    run.display.renew(run.plan)
-    assert run.display.left == 6 + 1
-    drive(ledger, run=run)
-    assert run.display.left == 1  # the final trial, whose config is known after the round
-
-
-def test_a_config_that_waits_in_two_cells_is_run_once_and_told_to_both(ledger: Ledger) -> None:
-    """Both suggested it, and its worker was lost with the driver."""
-    arms = {
-        name: {"mode": {"diffusion": {"schedule": Choice(options)}}}
-        for name, options in {"x": ["linear"], "y": ["linear", "cosine"]}.items()
-    }
-    space = dataclasses.replace(SPACE, arms=arms, search=Search(trials=2))
-    made = make_plan("s", space, ledger)
-    ledger.studies.describe("s", {"revision": made.revision})
-    for cell in made.cells:
-        values = {"mode.diffusion.schedule": "linear"}
-        config = cell.config(values, {}, 0)
-        trial = Trial(cell, "search", 0, config, values, 1, None, "pending")
-        declare_trial(made, trial, ledger)
-    run = begun(ledger, space)
-    handed = [trial for i in range(9) if (trial := run.next(f"tune{i}")) is not None]
-    by_cell = {trial.cell.name: trial.values for trial in handed}
-    assert by_cell["x"] == {"mode.diffusion.schedule": "linear"}
-    assert len({trial.digest for trial in handed}) == len(handed)
-    declared = [d for d in ledger.studies.current("s") if d.stage == "search"]
-    assert max(d.index for d in declared) == 1  # two of each cell, as the search asks
-
-
-def test_suggestions_that_an_edited_space_makes_invalid_are_left_out(ledger: Ledger) -> None:
-    """Only the ends of a range are checked beforehand: 12 is no multiple of 8."""
-    config = {**SPACE.config, "train": {"batch": Integer(8, 16, step=4), "accumulate": 4}}
-    config["train"] |= {"steps": 6, "validate_every": 2}
-    before = dataclasses.replace(
-        SPACE, config=config, arms={"default": {}}, search=Search(trials=2)
-    )
-    made = make_plan("s", before, ledger)
-    (cell,) = made.cells
-    values = {"train.batch": 12}
-    trial = Trial(cell, "search", 0, cell.config(values, {}, 0), values, 1, None, "pending")
-    declare_trial(made, trial, ledger)
-    config = {**config, "train": {**config["train"], "accumulate": 8}}
-    after = make_plan("s", dataclasses.replace(before, config=config), ledger)
-    assert [t for t in after.trials if t.stage == "search"] == []
-
-
-def test_suggestions_are_valid_in_a_search_trial_with_its_overrides(ledger: Ledger) -> None:
-    config = {**SPACE.config, "train": {"batch": 12, "accumulate": Integer(1, 4)}}
-    config["train"] |= {"steps": 6, "validate_every": 2}
-    search = Search(trials=12, overrides={"train.batch": 4})
-    space = dataclasses.replace(SPACE, config=config, arms={"default": {}}, search=search)
-    made = make_plan("s", space, ledger)
-    (searching,) = unfinished_searches(made, SearchHistory(made, ledger))
-    asked = [searching.ask(f"t{i}") for i in range(12)]
-    assert {values["train.accumulate"] for values in asked if values is not None} <= {1, 2, 4}
-
-
-def test_an_interrupted_round_goes_on_where_it_was(ledger: Ledger) -> None:
-    first = drive(ledger, most=1)
-    second = drive(ledger)
-    assert not set(first) & set(second)
-    assert make_plan("s", SPACE, ledger).complete
 
 
 def test_an_error_inside_tunes_hooks_is_remembered(ledger: Ledger) -> None:
@@ -161,31 +26,6 @@ def test_an_error_inside_tunes_hooks_is_remembered(ledger: Ledger) -> None:
     with pytest.raises(OSError, match="away"), run.keeping_error():
         raise OSError("the store is away")
     assert str(run.error) == "the store is away"
-
-
-RANGES = {"t_high": Uniform(0.5, 1.0), "schedule": Choice(["linear", "cosine"])}
-SEARCHED = dataclasses.replace(
-    SPACE, arms={"searched": {"mode": {"diffusion": RANGES}}}, search=Search(trials=10)
-)
-
-
-def test_a_search_asks_the_same_whether_or_not_it_is_interrupted(tmp_path: Path) -> None:
-    whole, again, struck = (Ledger(Store(str(tmp_path / name))) for name in "abc")
-    asked = drive(whole, space=SEARCHED)
-    assert len(set(asked)) == 10
-    assert drive(again, space=SEARCHED) == asked
-    parts = [drive(struck, most, SEARCHED) for most in (1, 4, 2, 9)]
-    assert [digest for part in parts for digest in part] == asked
-
-
-def test_a_suggestion_in_flight_when_struck_comes_first(tmp_path: Path) -> None:
-    whole, struck = (Ledger(Store(str(tmp_path / name))) for name in "ab")
-    asked = drive(whole, space=SEARCHED)
-    assert drive(struck, 5, SEARCHED) == asked[:5]
-    trial = begun(struck, SEARCHED).next("lost")
-    assert trial is not None
-    assert trial.digest == asked[5]
-    assert drive(struck, space=SEARCHED) == asked[5:]
 
 
 def test_no_trial_is_started_once_the_budget_is_spent_in_however_many_sweeps(
@@ -384,3 +224,25 @@ def test_a_trial_that_others_started_before_it_reserves_its_slots(ledger: Ledger
     running = run.running["a"]
     running.share, running.began = 0.5, running.began - 100
     assert running.until(1e9) == pytest.approx(running.began + 200, abs=1)
+
+
+def test_an_earlier_revision_is_current_until_the_next_one_is_declared(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else gc could delete the weights of its trials after a kill in between."""
+    before = dataclasses.replace(SPACE, arms={"a": {}, "twin": {"mode": "feedforward"}})
+    declare_study(make_plan("s", before, ledger), ledger)
+    current = ledger.studies.current("s")
+    assert current
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    edited = make_plan("s", dataclasses.replace(before, question="Another?"), ledger)
+    with monkeypatch.context() as patch:
+        patch.setattr(Studies, "declare_all", killed)
+        with pytest.raises(KeyboardInterrupt):
+            declare_study(edited, ledger)
+    assert ledger.studies.current("s") == current
+    declare_study(edited, ledger)
+    assert {slot.revision for slot in ledger.studies.current("s")} == {edited.revision}
