@@ -54,10 +54,10 @@ survival: .venv/ready
 check: .venv/ready
 	$(MAKE) --no-print-directory --jobs 2 --output-sync=target types style
 
-types:
+types: .venv/ready
 	$(BIN)/pyright
 
-style:
+style: .venv/ready
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports --no-logo

@@ -23,6 +23,10 @@ from trainables.part import names, part_class, unknown
 Spec = tuple[str, Mapping[str, Any]]
 """The name or the file of a data set, and the fields that are given."""
 
+AS_TRAINED = ("size", "longest", "axis", "window_low", "window_high")
+"""Fields that decide how a network sees an image."""
+CLASSES = ("background", "foreground")
+
 
 def main(options: Namespace) -> int:
     """Test the networks; the results are those of a study of its own."""
@@ -78,11 +82,6 @@ def _parsed(text: str) -> Spec:
     if len(content) != 1 or not isinstance(fields, dict):
         raise ValueError(f"--on {text}: must be one data set with its fields, {{NAME: {{...}}}}")
     return next(iter(content)), cast("dict[str, Any]", fields)
-
-
-AS_TRAINED = ("size", "longest", "axis", "window_low", "window_high")
-"""Fields that decide how a network sees an image."""
-CLASSES = ("background", "foreground")
 
 
 def as_trained(spec: Spec, task: Dataset) -> Dataset:

@@ -77,8 +77,8 @@ def left_edge(probe: ProbeCurves, other: FinalCell, tables: Catalog) -> Estimate
     if not common:
         return UNKNOWN
     errors = probe.curves["x0_error"][:, 0] / (4 * scale**2)
-    pixels = probe.pixels
-    error = np.array([np.average(errors[i], weights=pixels[i]) for i in map(tiles.get, common)])
+    rows_of = [tiles[key] for key in common]
+    error = np.array([np.average(errors[rows], weights=probe.pixels[rows]) for rows in rows_of])
     brier = np.array([briers[key].score for key in common])
     seeds, names = zip(*common, strict=True)
     groups = probe.groups[[tiles[key][0] for key in common]]

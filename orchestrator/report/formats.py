@@ -50,21 +50,14 @@ def decimals(digits: int) -> Callable[[Any], str]:
     """
 
     def show(value: Any) -> str:
-        if as_text(value) == MISSING:
-            return MISSING
-        return f"{_not_zero(value, digits):,.{_needed(value, digits)}f}".replace("-", "−")
+        return MISSING if as_text(value) == MISSING else _rounded(value, digits)
 
     return show
 
 
-def _needed(value: float, digits: int) -> int:
-    """Return the decimals with which a number is not shown as zero."""
-    return next((d for d in range(digits, digits + 4) if round(value, d)), digits)
-
-
-def _not_zero(value: float, digits: int) -> float:
-    """Return the number, or zero without a sign where it is shown as zero."""
-    return value if round(value, digits + 3) else 0.0
+def _rounded(value: float, digits: int, sign: str = "") -> str:
+    needed = next((d for d in range(digits, digits + 4) if round(value, d)), digits)
+    return f"{round(value, needed) or 0.0:{sign},.{needed}f}".replace("-", "−")  # no −0.000
 
 
 def p_value(value: Any) -> str:
@@ -81,10 +74,9 @@ def p_equals(value: Any) -> str:
 
 def signed(value: float | None, digits: int = 3) -> str:
     """Return a number with its sign, with the typographic minus; a dash where it is not known."""
-    if as_text(value) == MISSING:
+    if value is None or as_text(value) == MISSING:
         return MISSING
-    number = float(value or 0.0)
-    return f"{_not_zero(number, digits):+.{_needed(number, digits)}f}".replace("-", "−")
+    return _rounded(value, digits, sign="+")
 
 
 def latex(text: str) -> str:

@@ -65,7 +65,7 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
     )
     blocks: list[Block] = [
         Note(["The values that the search chose for the final trials:"]),
-        Note(_chosen(tables, rows)[:MOST_CELLS], bullets=True),
+        Note(_at_most(MOST_CELLS, _chosen(tables, rows)), bullets=True),
         Note(_without_search(tables, names, rows)),
         Fold(f"All {len(rows)} search trials", [chart, Table("searched", COLUMNS, rows, source)]),
     ]
@@ -94,6 +94,12 @@ def _chosen(tables: Catalog, rows: list[dict[str, Any]]) -> list[str]:
         of = f"one of {plural(len(trials), 'trial')}"
         listed.append(f"{name}: {same[0]['parameters']} ({score}, {of}).")
     return listed
+
+
+def _at_most(count: int, lines: list[str]) -> list[str]:
+    """Return so many lines, and how many more there are."""
+    more = len(lines) - count
+    return lines if more <= 0 else [*lines[:count], f"{plural(more, 'more cell')}."]
 
 
 def _without_search(tables: Catalog, names: CellNames, rows: list[dict[str, Any]]) -> list[str]:
