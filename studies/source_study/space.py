@@ -2,13 +2,14 @@
 
 Question: what of the claims of Öttl et al. (arXiv 2403.14440) holds on nuclei of 14 test patients,
 with small networks? EnsemDiff, SegDiff and MedSegDiff are trained as `diffusion` and as
-`feedforward`, with the same parameters, steps, seeds and crops. SegDiff has twice the steps of the
-others, in all its modes, because its diffusion learns longest. The other arms are `views`, the
-twin averaged over the eight symmetries of the image, which reads the twin's weights;
-`deep_ensemble`, the mean of three twins with independent seeds; `segformer`, MiT-B0 with random
-initial weights; `nnunet`, the network that its own planner makes for 0.1 GB of GPU memory, trained
-by its own rules for half of the steps, which is three to five times the time of a twin; and
-`grey_level`, the most frequent class of each grey level.
+`feedforward`, with the same parameters, seeds, crops and number of steps, before which only the
+twin may end (`train.patience`). SegDiff has twice the steps of the others, in all its modes,
+because its diffusion learns longest. The other arms are `views`, the twin averaged over the eight
+symmetries of the image, which reads the twin's weights; `deep_ensemble`, the mean of three twins
+with independent seeds; `segformer`, MiT-B0 with random initial weights; `nnunet`, the network that
+its own planner makes for 0.1 GB of GPU memory, trained by its own rules for half of the steps,
+which is three to five times the time of a twin; and `grey_level`, the most frequent class of each
+grey level.
 
 The images are those of the challenge at half size, 500 × 500: 24 for training, 6 for validation and
 14 for test, one per patient, in the folder `monuseg` below `$SEGPRINT_DATA`; docs/data.md describes
