@@ -103,8 +103,8 @@ class Budget:
     device_hours: float | None = None
     money: float | None = None
     rates: Mapping[str, float] = field(default_factory=dict[str, float])
-    """The price of one hour, by a part of the device's name: ``{"cpu": 0.04, "H100": 3.1}``. A
-    device without a price is charged at the highest rate."""
+    """The price of one hour, by a part of the device's name: ``{"cpu": 0.04, "H100": 3.1}``, where
+    ``cpu`` stands for every processor. A device without a price is charged at the highest rate."""
 
     def __post_init__(self) -> None:
         check_types(self)

@@ -33,6 +33,9 @@ SHUFFLED_CASES = 4
 """The version of runs that show the image of another case: it is of another volume since then."""
 ADDED_LOSS_OF_ENSEMBLES = 5
 """The version of deep ensembles with an added loss: their networks see it since then."""
+READ_AS_TRAINED = 6
+"""The version of three kinds of run: the last validation of an external library has the test's own
+overlap since then, a probe has the training's control, and probabilities are float32."""
 
 
 def _validation(config: Config) -> Evaluation:
@@ -75,6 +78,18 @@ class Config:
             self.mode.denoises or self.train.control not in controls.MASK,
             f"train.control={self.train.control!r} needs a mode that sees a noisy mask, mode"
             f" {self.mode.name} does not (choices: none, shuffled_image, dropped_image)",
+        )
+        of_image = [c for c in self.test.controls if c != "temperature"]
+        require(
+            self.train.control not in controls.MASK or not of_image,
+            f"test.controls={of_image} must be empty with train.control={self.train.control!r}: a"
+            " reading has one control",
+        )
+        require(
+            self.train.fraction == 1 or self.mode.runs == 1,
+            f"train.fraction={self.train.fraction} must be 1 with {self.mode.runs} networks: the"
+            " seed of each network selects its images, so the ensemble would see more than the"
+            " fraction",
         )
         require(
             self.model.denoises or not self.mode.denoises,
@@ -178,6 +193,8 @@ class Config:
     @property
     def version(self) -> int:
         """The version of the loop and the evaluation as far as they change this run's numbers."""
+        if self._read_as_trained:
+            return READ_AS_TRAINED
         if isinstance(self.mode, DeepEnsemble) and self.mode.added_loss is not None:
             return ADDED_LOSS_OF_ENSEMBLES
         shuffled = "shuffled_image" in (self.train.control, *self.test.controls)
@@ -187,6 +204,16 @@ class Config:
             identity(as_validated(self.mode))
         ) == _canonical(_ByIdentity(self.mode))
         return SAME_VALIDATION if validates_alike else VERSION
+
+    @property
+    def _read_as_trained(self) -> bool:
+        probed = self.mode.denoises and self.probe.bins > 0
+        tiled = self.test.unit == "cases" and self.test.overlap > 0
+        return (
+            self.train.precision == "bfloat16"
+            or (self.model.trains_itself and tiled)
+            or (self.train.control != "none" and probed)
+        )
 
     @cached_property
     def _digest(self) -> str:

@@ -59,8 +59,12 @@ def to_channels(labels_BHW: Tensor, classes: int) -> Tensor:
 
 
 def probabilities(logits_BMHW: Tensor) -> Tensor:
-    """Return probabilities: the sigmoid of one channel, the softmax of several."""
-    return logits_BMHW.sigmoid() if logits_BMHW.shape[1] == 1 else logits_BMHW.softmax(1)
+    """Return probabilities: the sigmoid of one channel, the softmax of several.
+
+    They are float32 at least, because bfloat16 has no number between 0.996 and 1.
+    """
+    logits = logits_BMHW.to(torch.promote_types(logits_BMHW.dtype, torch.float32))
+    return logits.sigmoid() if logits.shape[1] == 1 else logits.softmax(1)
 
 
 def normalised(p_BMHW: Tensor) -> Tensor:

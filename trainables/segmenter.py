@@ -113,7 +113,7 @@ class Segmenter(Mode):
     def _probabilities(self, output: Output) -> Tensor:
         if self.loss == "cross_entropy":
             return masks.probabilities(output.main)
-        return masks.normalised(((output.main + 1) / 2).clamp(0, 1))
+        return masks.normalised(((output.main.float() + 1) / 2).clamp(0, 1))
 
 
 def blind_pass(network: Network, images_BCHW: Tensor, mask_channels: int) -> Output:

@@ -41,15 +41,16 @@ class Train:
     """Validations without a better score after which training stops; 0: never."""
     fraction: float = 1.0
     """Share of the training images that is used, rounded up; a smaller share is a subset of a
-    larger one with the same seed. All training images are used for normalisation."""
+    larger one with the same seed. All training images are used for normalisation. A deep ensemble
+    uses all, because each of its networks would have another share."""
     augment: Augment = field(default_factory=Augment)
     """Random changes of the training tiles."""
     foreground: float = 0.0
     """Share of the crops that are centred near a foreground pixel, with equal frequency per class;
     useful where most random crops contain no foreground."""
     control: Control = "none"
-    """A control that applies in training and at test. A network trained with the noisy mask of
-    another case samples from its own mask, which it has learnt to ignore."""
+    """A control that applies in training, at test and to the probe. A network trained with the
+    noisy mask of another case samples from its own mask, which it has learnt to ignore."""
     annotator: Literal["random", "vote"] = later("random")
     """The mask of a data set with several annotators that is trained on: that of an annotator who
     is drawn for each crop of each step, so that a diffusion model learns the distribution of their

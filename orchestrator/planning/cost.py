@@ -6,8 +6,6 @@ import dataclasses
 from dataclasses import dataclass
 from typing import NamedTuple
 
-import torch
-
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning.committed_costs import CommittedCosts, Interval
 from orchestrator.planning.plan import Plan
@@ -98,7 +96,7 @@ class Estimator:
             return _only_setup(UNTIMED)
         seconds = timed.training * networks / config.mode.runs + timed.reading
         low, middle, high = (SETUP_SECONDS + factor * seconds for factor in (0.5, 1.0, 2.0))
-        return Cost(middle, "timing a step here", low, high, local_device())
+        return Cost(middle, "timing a step here", low, high, device_name(best_device()))
 
 
 def reading_passes(config: Config) -> int:
@@ -109,12 +107,8 @@ def reading_passes(config: Config) -> int:
 
 
 def _only_setup(source: str) -> Cost:
-    return Cost(SETUP_SECONDS, source, SETUP_SECONDS, SETUP_SECONDS, local_device())
-
-
-def local_device() -> str:
-    """Return the name of this machine's device."""
-    return torch.cuda.get_device_name() if torch.cuda.is_available() else "cpu"
+    device = device_name(best_device())
+    return Cost(SETUP_SECONDS, source, SETUP_SECONDS, SETUP_SECONDS, device)
 
 
 def remaining(plan: Plan, estimator: Estimator) -> dict[TrialKey, RemainingTrial]:

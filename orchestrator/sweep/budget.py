@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from orchestrator.tables.snapshot import Snapshot
 from search_spaces import Budget
 
 HOUR = 3600.0
+PROCESSOR = re.compile(r"\(\w+, [\w ]+\)$")
+"""The end of a processor's name in :func:`trainables.runtime.environment.device_name`."""
 
 
 @dataclass(frozen=True)
@@ -44,13 +47,16 @@ def exhausted(budget: Budget | None, spent: Spent) -> str | None:
 def price(device: str, rates: Mapping[str, float]) -> float:
     """Return the price of one hour of a device.
 
-    The longest name in ``rates`` that the device's name contains decides; if none does, the highest
-    price counts.
+    The longest name in ``rates`` that the device's name contains decides, where ``cpu`` is part of
+    every processor's name; if none does, the highest price counts.
 
     >>> price("NVIDIA H100 80GB HBM3", {"cpu": 0.04, "H100": 3.1}), price("TPU", {"cpu": 0.04})
     (3.1, 0.04)
+    >>> price("Intel(R) Xeon(R) Processor (x86_64, AVX512)", {"cpu": 0.04, "H100": 3.1})
+    0.04
     """
-    matching = [name for name in rates if name.lower() in device.lower()]
+    full_name = f"{device} cpu" if PROCESSOR.search(device) else device
+    matching = [name for name in rates if name.lower() in full_name.lower()]
     return rates[max(matching, key=len)] if matching else max(rates.values(), default=0.0)
 
 

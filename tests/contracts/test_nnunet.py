@@ -224,7 +224,10 @@ def test_probabilities_are_its_own_predictors_at_native_size(task: str) -> None:
     training.advance()
     pixels = data.train[5 % len(data.train)].pixels[:, 1:16, 2:15]  # no multiple of anything
     with torch.no_grad():
+        training.best.predict_image(pixels, 0.0)  # type: ignore[operator]
+        passes = training.best.passes
         found = training.best.predict_image(pixels, 0.5)  # type: ignore[operator]
+        assert training.best.passes > passes  # another overlap is another prediction
     trainer = training.trainer
     predictor = nnUNetPredictor(device=torch.device("cpu"), allow_tqdm=False)
     parts = (trainer.plans_manager, trainer.configuration_manager)

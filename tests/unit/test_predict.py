@@ -70,7 +70,9 @@ def test_the_loaded_model_predicts_as_the_trial_did(small: Small, store: Ledger)
     ((_, expected),) = predictions(run, model.network, [case], [0])
     from trainables.training.trained_model import Input
 
+    torch.backends.cudnn.allow_tf32 = True  # as in a new process
     found = model.segment(Input(case.name, case.pixels.numpy()))
+    assert not torch.backends.cudnn.allow_tf32  # the precision of the training
     assert np.array_equal(found.probabilities[1], expected.members.mean(1)[0, 0].numpy())
     again = model.predict([case.pixels.numpy(), case.pixels.numpy()])
     assert np.array_equal(again[0].labels, again[0].probabilities.argmax(0))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from trainables.config import Config
+from trainables.controls import Control
 from trainables.data import Case, Prepared
 from trainables.datasets.synthetic import Synthetic
 from trainables.diffusion import alpha_sigma
@@ -228,6 +229,38 @@ def test_every_control_is_a_row_and_costs_what_it_takes_away() -> None:
     assert error["dropped"] < error["shuffled_mask"]
     unpaired = [r for r in rows if r["control"] in more]
     assert all("x0_gap_sum" not in r for r in unpaired)
+
+
+@pytest.mark.parametrize("control", ["shuffled_image", "dropped_image"])
+def test_a_network_that_saw_no_image_of_its_own_has_no_gain_from_one(control: Control) -> None:
+    """The probe shows what the training showed: the image of another case, or none."""
+    config = _config(32, 4, draws=2)
+    trained = replace(config, train=replace(config.train, control=control))
+    network, cases = Exact(0.3), [case(32, 0.3, seed) for seed in range(2)]
+
+    def errors(of: Config, control: str) -> float:
+        rows = probe.measure(probing_run(of, cases), network)
+        return sum(r["x0_error_sum"] for r in rows if r["control"] == control)
+
+    assert errors(config, "image") < errors(config, "dropped") <= errors(trained, "image")
+    if control == "dropped_image":
+        assert errors(trained, "image") == errors(trained, "dropped")
+
+
+@pytest.mark.parametrize("control", ["random_mask", "shuffled_mask"])
+def test_a_network_that_saw_no_mask_of_its_own_is_probed_without_one(control: Control) -> None:
+    config = _config(32, 4, draws=2, more=("random_mask", "shuffled_mask"))
+    mode = replace(config.mode, evidence=False)
+    train = replace(config.train, control=control)
+    network, cases = Exact(0.3, evidence=True), [case(32, 0.3, seed) for seed in range(2)]
+
+    def errors(of: Config, control: str) -> float:
+        rows = probe.measure(probing_run(of, cases), network)
+        return sum(r["x0_error_sum"] for r in rows if r["control"] == control)
+
+    shown = errors(replace(config, mode=mode, train=train), "image")
+    assert shown == errors(replace(config, mode=mode), control)
+    assert shown > errors(replace(config, mode=mode), "image")
 
 
 def test_a_single_case_has_no_shuffled_control() -> None:

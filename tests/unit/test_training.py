@@ -58,6 +58,14 @@ def test_bfloat16_trains_to_nearly_the_same_losses_with_float32_weights(small: S
     assert half != whole
 
 
+def test_probabilities_are_not_rounded_to_bfloat16() -> None:
+    logits = torch.tensor([[[[6.5, -6.5]]]])
+    for value in (logits, logits.double(), torch.cat([logits, -logits], 1)):
+        exact, found = masks.probabilities(value), masks.probabilities(value.bfloat16())
+        torch.testing.assert_close(found, exact.float(), rtol=0, atol=1e-7)
+    assert masks.probabilities(logits.double()).dtype == torch.float64
+
+
 def test_training_stops_when_validation_no_longer_improves(small: Small) -> None:
     """At so small a learning rate the averaged weights' Dice does not move: the first is best."""
     config = small(train=settings(steps=20, learning_rate=1e-12, patience=3))

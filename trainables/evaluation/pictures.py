@@ -4,7 +4,8 @@ The pictures are 8-bit PNGs, at most :data:`LONGEST` pixels wide and high. Their
 ``image``; ``truth``, the mask; ``probability``, the mean of the ensemble; ``uncertainty``, the
 deviation of its members. A diffusion model also has a strip of :data:`LEVELS` noise levels, clean
 first: ``noisy`` is x_t as a mask, ``denoised`` the estimate of x0 given the image, and ``blind``
-the estimate without the image, for a network that was trained with image dropout.
+the estimate without the image, for a network that was trained with image dropout. There is no
+strip of a network that was trained on another case's image or mask, or on noise.
 
 Two classes are shown as the foreground's probability, from black to white. More classes are shown
 as the most probable class, in equally spaced greys from black (background) to white (last class).
@@ -33,6 +34,8 @@ from trainables.run import Run
 
 LONGEST = 128
 """The largest size of a picture's longer side, in pixels."""
+STRIPS = ("none", "dropped_image")
+"""The controls of a training under which a strip shows what the network saw in training."""
 LEVELS = 6
 """Noise levels in a strip, evenly spaced in λ over the range that the mode trains on."""
 PERCENTILES = (0.5, 99.5)
@@ -52,7 +55,7 @@ def measure(run: Run, network: Network) -> Rows:
     for i in shown_of_each[run.context.rank :: run.context.world]:
         for case, p in predictions(run, network, cases, [i], config.train.control):
             shown = [*_prediction(case, p.members[0], config.classes)]
-            if isinstance(config.mode, Diffusion):
+            if isinstance(config.mode, Diffusion) and config.train.control in STRIPS:
                 shown += _strip(run, config.mode, network, case)
             rows.extend({"case": case.name, "group": case.group, **each} for each in shown)
     return Rows(pictures=rows)

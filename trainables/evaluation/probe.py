@@ -219,15 +219,19 @@ def _estimate(
 ) -> Tensor:
     """Return the x0 estimates at all levels, [L, M, H, W], on the CPU: one pass per level."""
     device = run.context.device
-    image = controls.image(control, case.image, other.image)[None].to(device)
+    trained = run.config.train.control
+    seen = controls.image(trained, case.image, other.image)
+    image = controls.image(control, seen, other.image)[None].to(device)
     features = network.features(image)
 
     def estimate(part: slice) -> Tensor:
-        seen = controls.mask(control, noised.x[part], noised.other[part], noised.noise[part])
-        n = len(seen)
+        masks_seen = (noised.x[part], noised.other[part], noised.noise[part])
+        x = controls.mask(trained, *masks_seen)
+        x = controls.mask(control, x, *masks_seen[1:])
+        n = len(x)
         found = mode.denoise(
             network,
-            seen.to(device, memory_format=torch.channels_last),
+            x.to(device, memory_format=torch.channels_last),
             noised.times[part],
             image.expand(n, -1, -1, -1),
             tuple(f.expand(n, *f.shape[1:]) for f in features),

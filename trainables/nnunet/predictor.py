@@ -50,7 +50,7 @@ class NNUNetPredictor(ImagePredictor):
         self._cache.clear()
 
     def predict_image(self, pixels_CHW: Tensor, overlap: float) -> Tensor:
-        key = (pixels_CHW.data_ptr(), *pixels_CHW.shape)
+        key = (pixels_CHW.data_ptr(), *pixels_CHW.shape, overlap)
         if key not in self._cache:
             p = self._predict(pixels_CHW, overlap)
             if sum(p.numel() for _, p in self._cache.values()) + p.numel() > KEPT_PIXELS:

@@ -27,6 +27,7 @@ from trainables.models import Network
 from trainables.part import require
 from trainables.rows import Environment, StepRow
 from trainables.run import Run
+from trainables.runtime.numerics import select_numerics
 from trainables.runtime.worker_context import WorkerContext
 from trainables.torch_calls import floats
 from trainables.trainer import LibraryTrainer, Trainer
@@ -237,14 +238,8 @@ def _scores(run: Run, network: Network) -> Tensor:
 
 
 def configure_torch(config: Config, context: WorkerContext) -> None:
-    """Select the precision of the config, and deterministic convolutions.
-
-    A process is reused for trials of other precisions. Matrix products of a CPU are not concerned.
-    """
-    tf32 = config.train.precision == "tf32"
-    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = tf32
-    if context.device != "cpu":
-        torch.backends.cudnn.deterministic = True
+    """Select the precision of the config, and deterministic convolutions."""
+    select_numerics(config.train.precision, context.device)
     if config.train.compile:
         torch.compiler.reset()  # a reused process would exhaust the cache of compiled versions
 

@@ -69,11 +69,11 @@ class State(Trainer):
         self.step = 0
 
     def _build(self) -> Network:
-        config = self._whole.config
+        config = self.run.config
         network = config.model.build(config.ports)
         if not config.model.learns:
-            network.fit(*self._whole.data.training_tiles())
-        return to_device(network, self._whole.context.device)
+            network.fit(*self.run.data.training_tiles())
+        return to_device(network, self.run.context.device)
 
     @property
     def best(self) -> Network:

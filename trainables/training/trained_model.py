@@ -20,6 +20,7 @@ from trainables.evaluation.predict import predictions
 from trainables.models import Ensemble, Network
 from trainables.part import require
 from trainables.run import Run
+from trainables.runtime.numerics import select_numerics
 from trainables.runtime.worker_context import WorkerContext
 from trainables.torch_calls import from_array
 from trainables.training.trained import DataFacts
@@ -107,6 +108,7 @@ class TrainedModel(nn.Module):
             norm=norm,
         )
         context = WorkerContext(device=str(self.mean.device))
+        select_numerics(self.config.train.precision, context.device)
         run = Run(self.config, context, Prepared([], [], [case], self.config.task.size))
         ((_, prediction),) = predictions(run, self.network, [case], [0], self._control)
         members_NKHW = _all_classes(prediction.members[0])
