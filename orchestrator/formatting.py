@@ -38,8 +38,8 @@ def approximately(low: float, middle: float, high: float) -> str:
     return f"{estimate} {unit}" if first == last else f"{estimate} {unit} ({first}–{last} {unit})"
 
 
-def significant(number: float | None, digits: int = 3) -> str | None:
-    """Return a number with so many significant digits and no exponent; None stays.
+def significant(number: float | None) -> str | None:
+    """Return a number with three significant digits and no exponent; None stays.
 
     >>> significant(1234.5), significant(12.345), significant(0.01234), significant(None)
     ('1234', '12.3', '0.0123', None)
@@ -47,7 +47,7 @@ def significant(number: float | None, digits: int = 3) -> str | None:
     if number is None:
         return None
     exponent = math.floor(math.log10(abs(number))) if number else 0
-    return f"{number:.{max(0, digits - 1 - exponent)}f}"
+    return f"{number:.{max(0, 2 - exponent)}f}"
 
 
 def size(count: int) -> str:

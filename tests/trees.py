@@ -95,17 +95,6 @@ def isic16(root: Path, train: int = 6, test: int = 3, *, zipped: bool = False) -
                     put(root / folder / name, data)
 
 
-def isic16_csv(root: Path) -> None:
-    """The official folders with the CSVs that MedSegDiff's users have beside them."""
-    isic16(root)
-    for part in ("Training", "Test"):
-        data, truth = (f"ISBI2016_ISIC_Part1_{part}_{w}" for w in ("Data", "GroundTruth"))
-        lines = [",img,seg"]
-        for image in sorted((root / data).iterdir()):
-            lines.append(f"0,{data}/{image.name},{truth}/{image.stem}_Segmentation.png")
-        put(root / f"ISBI2016_ISIC_Part1_{part}_GroundTruth.csv", "\n".join(lines).encode())
-
-
 def outline(mask: Array) -> list[tuple[float, float]]:
     """A polygon (X, Y) around the pixels of a disc: their centre's circle."""
     rows, columns = np.nonzero(mask)

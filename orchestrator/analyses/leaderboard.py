@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +9,7 @@ import pyarrow as pa
 
 from orchestrator.heldout.final_cells import IDENTITY
 from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
-from orchestrator.statistics.estimates import columns
+from orchestrator.statistics.estimates import columns, known
 from trainables.metrics import Metric
 
 if TYPE_CHECKING:
@@ -70,17 +69,12 @@ def rows(tables: Catalog) -> pa.Table:
                 "groups": held_out.groups(cell),
                 "passes_per_image": int(first["passes_per_image"]),
                 **columns(held_out.measure(cell)),
-                "seconds_per_image": _known(testing),
-                "train_device_seconds": _known((trials["train_seconds"] * workers).mean()),
-                **{cost: _known(trials[cost].mean()) for cost in COSTS},
+                "seconds_per_image": known(testing),
+                "train_device_seconds": known((trials["train_seconds"] * workers).mean()),
+                **{cost: known(trials[cost].mean()) for cost in COSTS},
                 "settings": first["config"],
                 "trained_on": cell.trained_on,
             }
         )
     found.sort(key=lambda r: (r["study"], r["task"], -r.get("dice", -1.0)))
     return pa.Table.from_pylist(found, schema=schema(held_out.metrics))
-
-
-def _known(mean: float) -> float | None:
-    """Null where no trial measured it."""
-    return None if math.isnan(mean) else float(mean)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from orchestrator.claims.statements import Claim
-from orchestrator.statistics.estimates import UNKNOWN, Estimate
+from orchestrator.statistics.estimates import UNKNOWN, Estimate, known
 from orchestrator.statistics.paired_tests import TestResult
 from orchestrator.statistics.verdicts import Verdict
 
@@ -78,13 +78,9 @@ class ClaimRow:
             "claim": self.claim.number,
             "statement": self.claim.statement,
             "metric": self.claim.metric,
-            "value": _known(self.value),
-            "value_against": _known(self.value_against),
+            "value": known(self.value),
+            "value_against": known(self.value_against),
             **self.difference.columns("difference"),
-            "p": _known(self.test.p) if self.test else None,
-            "p_holm": _known(self.p_holm),
+            "p": known(self.test.p) if self.test else None,
+            "p_holm": known(self.p_holm),
         }
-
-
-def _known(number: float | None) -> float | None:
-    return None if number is None or math.isnan(number) else number

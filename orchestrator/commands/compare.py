@@ -15,7 +15,7 @@ import pyarrow as pa
 
 from orchestrator.analyses import catalog
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import console, deliver
+from orchestrator.commands.output import deliver, notice
 from orchestrator.formatting import plural
 from orchestrator.heldout import paired
 from orchestrator.heldout.baselines import against_baseline, called
@@ -61,7 +61,9 @@ def main(options: Namespace) -> int:
     deliver(pa.Table.from_pylist(found, schema=SCHEMA), options, HEADINGS)
     same_data = all(left.data_hash == right.data_hash for left, right in compared)
     if not found and same_data and (compared or options.other is not None):
-        _say("nothing is compared: the two sides have no test case of one task and seed in common")
+        notice(
+            "nothing is compared: the two sides have no test case of one task and seed in common"
+        )
     return 0 if found else 1
 
 
@@ -85,9 +87,9 @@ def _with_baseline(
     chosen = {cell.key for cell in one} - {(study, cell) for cell in called(name, known)}
     compared = [pair for pair in against_baseline(cells, name) if pair[0].key in chosen]
     if not chosen:
-        _say(f"nothing is compared: {options.one} has no finished trial but those of {name}")
+        notice(f"nothing is compared: {options.one} has no finished trial but those of {name}")
     for _, cell in sorted(chosen - {left.key for left, _ in compared}):
-        _say(f"{study}/{cell} is not compared: its task has no finished trial of {name}")
+        notice(f"{study}/{cell} is not compared: its task has no finished trial of {name}")
     return compared
 
 
@@ -107,7 +109,7 @@ def _with_other(
     compared = list(_pairs(one, other))
     for left, right in compared:
         if left.data_hash != right.data_hash:
-            _say(
+            notice(
                 f"{_label(left)} and {_label(right)} are not compared: the data of"
                 f" {without_data(left)} differ ({left.data_hash or 'unknown'} and"
                 f" {right.data_hash or 'unknown'})"
@@ -115,17 +117,13 @@ def _with_other(
     return compared
 
 
-def _say(text: str) -> None:
-    console(stderr=True).print(f"segprint: {text}")
-
-
 def _name_shared_trials(compared: list[tuple[FinalCell, FinalCell]]) -> None:
     """Print the pairs of cells that have trials in common."""
     for left, right in compared:
         shared = set(left.digests) & set(right.digests)
         if shared:
-            console(stderr=True).print(
-                f"segprint: {_label(left)} and {_label(right)} share"
+            notice(
+                f"{_label(left)} and {_label(right)} share"
                 f" {plural(len(shared), 'trial')}, which cannot differ"
             )
 

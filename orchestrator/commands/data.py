@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 import time
 from argparse import Namespace
 from collections.abc import Callable, Mapping
@@ -11,9 +10,8 @@ from pathlib import Path
 from typing import Any, cast
 
 from orchestrator.commands.options import setting
-from orchestrator.commands.output import emit, print_json, say
+from orchestrator.commands.output import emit, notice, print_json, say
 from orchestrator.diagnostics.dataset_check import Row, walk
-from orchestrator.formatting import printable
 from trainables.contracts import check_users_parts
 from trainables.datasets import Dataset, Located
 from trainables.datasets.folder import Folder
@@ -106,7 +104,7 @@ def _show(options: Namespace) -> int:
 
     output = Path(options.output or f"{chosen[0].title}.png")
     for problem in sheet(chosen[0], output):
-        print(printable(f"segprint: {problem}"), file=sys.stderr)
+        notice(problem)
     if options.json:
         print_json({"name": chosen[0].title, "file": str(output)})
     else:
@@ -126,14 +124,22 @@ def _chosen(options: Namespace) -> list[Dataset]:
 
 
 def _found(name: str, fields: Mapping[str, Any]) -> list[Dataset]:
-    """A data set by name, by its .py file, or by a directory or URL whose layout is known."""
+    return [by_name(part, {**spec, **fields}) for part, spec in located(name)]
+
+
+def located(name: str) -> list[tuple[str, dict[str, Any]]]:
+    """The data sets that a name, a .py file, a directory or a URL stands for, with their fields.
+
+    Raises:
+        ValueError: it is none of these.
+    """
     if name in names("datasets") or name.endswith(".py"):
-        return [by_name(name, fields)]
-    if "://" not in name and not Path(name).is_dir():
+        return [(name, {})]
+    place = name if "://" in name else str(Path(name).expanduser().absolute())
+    if "://" not in name and not Path(place).is_dir():
         error = unknown("dataset", name, names("datasets"))
         raise ValueError(f"{error}; nor is there such a directory")
-    place = name if "://" in name else str(Path(name).absolute())
-    return [by_name(part, {**spec, **fields}) for part, spec in recognised(tree(place))]
+    return recognised(tree(place))
 
 
 def recognised(files: Tree) -> list[tuple[str, dict[str, Any]]]:
@@ -178,4 +184,4 @@ class _Loading:
         if time.monotonic() - self.last > PATIENCE:
             self.last = time.monotonic()
             whole = f" of {of / MIB:.0f}" if of else ""
-            print(f"segprint: {self.title}: {done / MIB:.0f}{whole} MiB", file=sys.stderr)
+            notice(f"{self.title}: {done / MIB:.0f}{whole} MiB")

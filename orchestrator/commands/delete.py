@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import console, emit, print_json, say
-from orchestrator.formatting import plural, printable, size
+from orchestrator.commands.output import emit, notice, print_json, say
+from orchestrator.formatting import plural, size
 from orchestrator.planning.trial_state import LEASE_SECONDS
 from orchestrator.tables.committer_lease import BusyError
 from orchestrator.tables.deletion import Deletion, delete, planned
@@ -21,9 +21,9 @@ def main(options: Namespace) -> int:
         _print(planned(ledger, options.names), options)
         return 0
     try:
-        deletion = delete(ledger, options.names, LEASE_SECONDS, _remark)
+        deletion = delete(ledger, options.names, LEASE_SECONDS, notice)
     except BusyError as error:
-        _remark(str(error))
+        notice(str(error))
         return 1
     _print(deletion, options)
     return 0
@@ -79,7 +79,3 @@ def _remarks(deletion: Deletion, *, yes: bool) -> Iterator[str]:
         yield f"weights of {plural(count, 'training')} that other trials read too: kept"
     if not yes:
         yield "nothing was deleted; --yes deletes"
-
-
-def _remark(text: str) -> None:
-    console(stderr=True).print(printable(f"segprint: {text}"))

@@ -6,19 +6,17 @@ import dataclasses
 import json
 from argparse import Namespace
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any, cast
 
-from orchestrator.commands.data import recognised
+from orchestrator.commands.data import located
 from orchestrator.commands.options import ledger_of
 from orchestrator.commands.readings import run_or_write
 from orchestrator.diagnostics.external_test import check_images
 from orchestrator.planning.derived_study import SourceTrial, derive, source_trials
 from trainables.config import Config
 from trainables.datasets import Dataset
-from trainables.decoding.tree import tree
 from trainables.parsing import parse_part
-from trainables.part import names, part_class, unknown
+from trainables.part import part_class
 
 Spec = tuple[str, Mapping[str, Any]]
 """The name or the file of a data set, and the fields that are given."""
@@ -59,13 +57,7 @@ def _spec(text: str) -> Spec:
     """
     if text.lstrip().startswith("{"):
         return _parsed(text)
-    if text in names("datasets") or text.endswith(".py"):
-        return text, {}
-    if "://" not in text and not Path(text).expanduser().is_dir():
-        error = unknown("dataset", text, names("datasets"))
-        raise ValueError(f"{error}; nor is there such a directory")
-    place = text if "://" in text else str(Path(text).expanduser().absolute())
-    found = recognised(tree(place))
+    found = located(text)
     if len(found) > 1:
         choices = ", ".join(json.dumps({name: fields}) for name, fields in found)
         raise ValueError(f"--on {text}: there are several data sets, name one (choices: {choices})")

@@ -113,6 +113,11 @@ def say(text: object = "") -> None:
     print(printable(str(text), keep="\n"), file=answer())
 
 
+def notice(text: object) -> None:
+    """Print a note on stderr; characters that act on the terminal are escaped."""
+    console(stderr=True).print(printable(f"segprint: {text}"))
+
+
 def print_json(value: Any) -> None:
     """Print a value as JSON that any parser reads, with null for NaN and infinity."""
     print(json_text(value), file=_Answer.stream or sys.stdout)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
-import sys
 from argparse import Namespace
 from collections.abc import Mapping
 from typing import Any, cast
 
 import search_spaces
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import emit, print_json, say
+from orchestrator.commands.output import emit, notice, print_json, say
 from orchestrator.formatting import plural
 from orchestrator.planning.cells import left_out, templates
 from orchestrator.planning.validation import check
@@ -39,14 +38,14 @@ def main(options: Namespace) -> int:
         return 0
     say(f"{name}: {space.question}\n\n{description['docstring']}\n")
     emit(
-        description["holes"],
+        description["parameters"],
         {"path": "parameter", "kind": "", "domain": "domain"},
         False,
         every=options.all,
     )
     say()
-    arms = [{"arm": arm, "lays": text} for arm, text in description["arms"].items()]
-    emit(arms, {"arm": "arm", "lays": "overrides"}, False, every=options.all)
+    arms = [{"arm": arm, "overrides": text} for arm, text in description["arms"].items()]
+    emit(arms, {"arm": "arm", "overrides": "overrides"}, False, every=options.all)
     for heading in ("constraints", "objectives", "early_stopping", "starts_from", "budget"):
         if description[heading]:
             say(f"\n{heading.replace('_', ' ')}: {description[heading]}")
@@ -65,7 +64,7 @@ def _config(space: Space, name: str) -> dict[str, Any]:
     cell = cells[name]
     if cell.searched:
         paths = ", ".join(path for path, _ in walk(cell.template))
-        print(f"segprint: {paths}: searched, shown with one valid value", file=sys.stderr)
+        notice(f"{paths}: searched, shown with one valid value")
     return cell.config(cell.example, {}, seed=0).plain()
 
 
@@ -92,7 +91,7 @@ def describe(name: str, docstring: str, space: Space) -> dict[str, Any]:
         "study": name,
         "question": space.question,
         "docstring": docstring,
-        "holes": _parameters(space),
+        "parameters": _parameters(space),
         "arms": {arm: _short(overrides) for arm, overrides in space.arms.items()},
         "constraints": " and ".join(space.constraints),
         "objectives": _objectives(space) if active else "",

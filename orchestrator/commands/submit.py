@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shlex
-import sys
 import tempfile
 from argparse import Namespace
 from pathlib import Path
@@ -12,6 +11,7 @@ import cluster
 from cluster import Cluster, Job, Remote, _jobs
 from cluster.existing import Existing
 from orchestrator.commands.options import study_of
+from orchestrator.commands.output import notice
 from orchestrator.planning.validation import check
 from orchestrator.remote.launcher import described, launch, shown
 from orchestrator.remote.package import job_of, sources, stage
@@ -63,7 +63,7 @@ def _to_jobs(url: str, job: Job, options: Namespace) -> int:
         new = _jobs.submit(url, job, Path(folder))
         problem = _jobs.start(url, job)
     if problem:
-        print(f"segprint: {job.name}: {problem}", file=sys.stderr)
+        notice(f"{job.name}: {problem}")
         return 1
     print(f"{job.name}: {'submitted' if new else 'runs there already'} as {name}")
     print(f"{_logs_command(options)} follows it; ray job stop {name} ends it")

@@ -167,7 +167,7 @@ def summary(plan: Plan) -> dict[str, Any]:
         "complete": plan.complete,
         "done": sum(t.state == "done" for t in plan.trials),
         "failed_or_diverged": [t.digest for t in failed_or_diverged(plan)],
-        "hopeless": plan.without_winner,
+        "without_winner": plan.without_winner,
         "budget_spent": plan.budget_spent,
         "left": left(plan),
     }

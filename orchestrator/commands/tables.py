@@ -7,7 +7,7 @@ from collections import Counter
 from datetime import timedelta
 
 from orchestrator.commands.options import ledger_of
-from orchestrator.commands.output import console, emit, print_json, say
+from orchestrator.commands.output import console, emit, notice, print_json, say
 from orchestrator.formatting import plural, printable
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.storage.object_store import Store
@@ -31,13 +31,13 @@ def main(options: Namespace) -> int:
     try:
         return actions[options.action](store, options)
     except BusyError as error:
-        console(stderr=True).print(printable(f"segprint: {error}"))
+        notice(error)
         return 1
 
 
 def compact(store: Store, options: Namespace) -> int:
     """Append committed attempts to the tables, then merge small files."""
-    attempts = compaction.compact_committed(store, _notice)
+    attempts = compaction.compact_committed(store, notice)
     merged = compaction.merge_small_files(store)
     rows = [
         {
@@ -99,7 +99,7 @@ def rebuild(store: Store, options: Namespace) -> int:
             f"{len(lost)} damaged commits have their rows in the compacted tables only;"
             " --force rebuilds the tables without them"
         )
-    attempts = compaction.rebuild(store, _notice)
+    attempts = compaction.rebuild(store, notice)
     if options.json:
         print_json({"attempts": attempts})
     else:
@@ -144,7 +144,3 @@ def versions(store: Store, options: Namespace) -> int:
 def _change(name: str, merged: dict[str, tuple[int, int]]) -> str:
     before, after = merged.get(name, (0, 0))
     return f"{before} → {after}" if name in merged else ""
-
-
-def _notice(text: str) -> None:
-    console(stderr=True).print(printable(f"segprint: {text}"))

@@ -11,11 +11,12 @@ from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from numpy.typing import NDArray
+from scipy import ndimage
 
 from orchestrator.diagnostics.mask_checks import Case, case_of, outliers, suspicions
 from trainables.datasets import SPLITS, Dataset, Problem, Raster, Source
 from trainables.decoding.downscale import reduced
-from trainables.decoding.rules import decoded, fault
+from trainables.decoding.rules import decoded, fault, scanned
 from trainables.labels import IGNORE
 
 COLUMNS = 6
@@ -25,6 +26,9 @@ SIDE = 320
 
 LINE = 2
 """Pixels that an outline is wide, inside the mask."""
+_ROW = np.pad(np.ones((1, 2 * LINE + 1), bool), ((LINE, LINE), (0, 0)))
+CROSS = _ROW | _ROW.T
+"""The neighbours of a pixel within the width of an outline, in its row and its column."""
 FILL = 0.4
 """Opacity of a mask's colour inside its outline."""
 SAMPLED = 4096
@@ -45,9 +49,9 @@ def sheet(dataset: Dataset, file: Path) -> list[Problem]:
     Raises:
         ValueError: there is nothing to show.
     """
-    scanned = list(dataset.scan())
-    problems = [p for p in scanned if isinstance(p, Problem)]
-    sources = [s for s in scanned if isinstance(s, Source)]
+    items = list(scanned(dataset))
+    problems = [p for p in items if isinstance(p, Problem)]
+    sources = [s for s in items if isinstance(s, Source)]
     survey = _Survey()
     rows: list[list[Shown]] = []
     for split in SPLITS:
@@ -99,7 +103,7 @@ def _figure(dataset: Dataset, rows: list[list[Shown]], survey: _Survey) -> Figur
     columns = max(4, *map(len, rows))
     shape = (len(rows) + 1, columns)
     figure: Any = Figure(figsize=(2.3 * columns, 2.7 * shape[0] + 0.6), layout="constrained")
-    colours = _colours(len(dataset.classes))
+    colours = class_colours(len(dataset.classes))
     grid: Any = figure.add_gridspec(*shape)
     for r, (split, row) in enumerate(zip(SPLITS, rows, strict=True)):
         for i, (source, raster) in enumerate(row):
@@ -166,7 +170,7 @@ def _draw_values(axis: Any, survey: _Survey) -> None:
     axis.set_title("values of all images, mean of the channels", fontsize=7)
 
 
-def _colours(classes: int) -> NDArray[np.float64]:
+def class_colours(classes: int) -> NDArray[np.float64]:
     """One bright colour per class, [K, 3]; the background's is not used."""
     return np.array([to_rgb(BRIGHT[(k - 1) % len(BRIGHT)]) for k in range(classes)])
 
@@ -190,16 +194,12 @@ def outlined(raster: Raster, colours: NDArray[np.float64]) -> NDArray[np.float64
             for n, m in zip(raster.instances.shape, labels.shape, strict=True)
         )
         objects = np.where(labels > 0, raster.instances[np.ix_(rows, columns)], 0)
-    around = np.pad(objects, LINE, mode="edge")
-    inner = np.zeros(labels.shape, bool)
-    for step in range(-LINE, LINE + 1):
-        rows, columns = (slice(LINE + step, LINE + step + n) for n in labels.shape)
-        inner |= around[rows, LINE:-LINE] != objects
-        inner |= around[LINE:-LINE, columns] != objects
+    highest = ndimage.maximum_filter(objects, footprint=CROSS, mode="nearest")
+    lowest = ndimage.minimum_filter(objects, footprint=CROSS, mode="nearest")
     inside = (labels > 0) & ~ignored
     grey = shown[inside].mean(1, keepdims=True)
     shown[inside] = (1 - FILL) * grey + FILL * colours[labels[inside]]
-    border = inner & inside
+    border = (highest != lowest) & inside
     shown[border] = colours[labels[border]]
     shown[ignored] = HIDDEN
     return shown

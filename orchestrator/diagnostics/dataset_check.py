@@ -147,9 +147,6 @@ def _sizes(sizes: set[tuple[int, int]]) -> str:
     """One size, or the range: width x height."""
     if not sizes:
         return "–"
-    by: dict[int, set[int]] = defaultdict(set)
-    for height, width in sizes:
-        by[0].add(width)
-        by[1].add(height)
-    sides = [f"{min(s)}–{max(s)}" if len(s) > 1 else str(min(s)) for s in (by[0], by[1])]
-    return " x ".join(sides)
+    heights, widths = zip(*sizes, strict=True)
+    ends = [(min(sides), max(sides)) for sides in (widths, heights)]
+    return " x ".join(str(low) if low == high else f"{low}–{high}" for low, high in ends)

@@ -16,7 +16,7 @@ from orchestrator.heldout.exchange import Matched, exchange_cells
 from orchestrator.heldout.final_cells import FinalCell
 from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metric
 from orchestrator.heldout.rows import SAMPLE, Cases, HeldOutRows, Indices, mean_of_classes
-from orchestrator.statistics.estimates import Estimate
+from orchestrator.statistics.estimates import Estimate, known
 from orchestrator.statistics.multiple_testing import holm
 from orchestrator.statistics.paired_tests import (
     TestResult,
@@ -266,11 +266,6 @@ def _share_above_zero(gains: Array) -> float | None:
     if not len(gains):
         return None
     return float(np.where(gains > 0, 1.0, np.where(gains == 0, 0.5, 0.0)).mean())
-
-
-def known(number: float) -> float | None:
-    """The number, or None where it is NaN."""
-    return None if np.isnan(number) else number
 
 
 def _unit_differences(metric: Metric, matched: Matched) -> Array:

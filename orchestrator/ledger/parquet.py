@@ -17,6 +17,9 @@ from numpy.typing import NDArray
 from orchestrator.ledger.commits import DamagedError, Record, StoredTable
 from trainables.schemas import ABOUT, SCHEMAS, Row, to_arrow
 
+ROW_GROUP = 1 << 18
+"""Rows of a group of a Parquet file, at most."""
+
 
 def encode(
     name: str, rows: Sequence[Row] | pa.Table, key: Mapping[str, str | None]
@@ -80,10 +83,10 @@ def _in_current_schema(name: str, table: pa.Table, version: int, labels: Row) ->
     return pa.Table.from_arrays(arrays, schema=SCHEMAS[name])
 
 
-def to_parquet(table: pa.Table, row_group: int = 1 << 18, *, small: bool = False) -> bytes:
+def to_parquet(table: pa.Table, *, small: bool = False) -> bytes:
     """Return a table as Parquet with page checksums; dictionary columns are stored as plain ones.
 
-    A group has at most ``row_group`` rows. ``small`` stores the bytes of equal significance of
+    ``small`` stores the bytes of equal significance of
     float64 and int32 together, which compresses better and takes longer.
     """
     plain = pa.schema(
@@ -103,8 +106,8 @@ def to_parquet(table: pa.Table, row_group: int = 1 << 18, *, small: bool = False
         use_dictionary=dictionaries,
         use_byte_stream_split=numbers,
     ) as writer:
-        for start in range(0, max(table.num_rows, 1), row_group):
-            writer.write_table(table.slice(start, row_group).cast(plain))
+        for start in range(0, max(table.num_rows, 1), ROW_GROUP):
+            writer.write_table(table.slice(start, ROW_GROUP).cast(plain))
     return sink.getvalue()
 
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:  # it imports torch, which commands that only read the store d
 
 @dataclass(frozen=True)
 class LedgerSink:
-    """A :class:`trainables.training.attempt.Sink` that writes to a ledger; workers receive it."""
+    """A :class:`trainables.training.sink.Sink` that writes to a ledger; workers receive it."""
 
     ledger: Ledger
     code: str

@@ -17,6 +17,7 @@ from trainables.datasets import Dataset, Source
 from trainables.datasets.nifti import NIfTI
 from trainables.decoding import images, volumes
 from trainables.decoding.images import compact, read_pixels
+from trainables.decoding.rules import scanned
 from trainables.decoding.tree import File
 from trainables.decoding.volumes import Voxels, read_voxels
 from trainables.parsing import parse_part
@@ -78,7 +79,7 @@ def find(paths: Iterable[str]) -> list[ImageFile | DatasetImage]:
 def _test_images(name: str) -> Iterator[DatasetImage]:
     dataset = parse_part("datasets", name)
     assert isinstance(dataset, Dataset)
-    for source in dataset.scan():
+    for source in scanned(dataset):
         if isinstance(source, Source) and source.split == "test":
             yield DatasetImage(source, f"{name}/{source.name}")
 

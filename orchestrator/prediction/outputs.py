@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import nibabel
 import numpy as np
@@ -15,8 +17,9 @@ import PIL.Image
 from matplotlib.colors import to_rgb
 from numpy.typing import NDArray
 
-from orchestrator.diagnostics.contact_sheet import BRIGHT, outlined
+from orchestrator.diagnostics.contact_sheet import BRIGHT, class_colours, outlined
 from orchestrator.prediction.inputs import ImageFile
+from orchestrator.storage.local_files import place, place_stream
 from trainables.datasets import Raster
 from trainables.decoding.volumes import NIFTI, Voxels
 from trainables.training.trained_model import Segmentation
@@ -49,14 +52,14 @@ class Outputs:
         """Write an indexed mask, and 16-bit greys: 65535 is a probability or deviation of 1."""
         mask = PIL.Image.fromarray(found.labels)
         mask.putpalette(self._palette())
-        _saved(self.path("masks", name, ".png"), lambda p: mask.save(p, "PNG"))
+        _save_png(self.path("masks", name, ".png"), mask)
         for word, p_HW in zip(self._words, found.probabilities[1:], strict=True):
             self._grey("probabilities", f"{name}_{word}", p_HW)
         self._grey("uncertainty", name, found.uncertainty)
 
     def _grey(self, kind: str, name: str, values_HW: NDArray[np.float32]) -> None:
         grey = PIL.Image.fromarray((values_HW.clip(0, 1) * SIXTEEN_BIT).round().astype(np.uint16))
-        _saved(self.path(kind, name, ".png"), lambda p: grey.save(p, "PNG"))
+        _save_png(self.path(kind, name, ".png"), grey)
 
     @property
     def _words(self) -> list[str]:
@@ -86,7 +89,7 @@ class Outputs:
         for folder, ending, values in places:
             written = _as_stored(image, voxels, values)
             path = self.path(folder, image.name, f"{ending}.nii.gz")
-            _saved(path, lambda p, v=written: nibabel.save(v, p))  # pyright: ignore
+            place_stream(path, partial(_write_nifti, written), replace=True)
 
     # -- masks of earlier calls ---------------------------------------------------------------
 
@@ -124,17 +127,20 @@ class Outputs:
     def write_record(self, name: str, content: Mapping[str, Any]) -> None:
         """Write the record of an image, after its other files."""
         text = json.dumps(content, indent=1, sort_keys=True)
-        _saved(self._record(name), lambda p: Path(p).write_text(text, encoding="utf-8"))
+        place(self._record(name), text.encode(), replace=True)
 
     def _record(self, name: str) -> Path:
         return self.path("records", name, ".json")
 
 
-def _saved(path: Path, write: Callable[[str], object]) -> None:
-    """Write a file that is whole or absent."""
-    new = path.with_name(f".new-{path.name}")
-    write(str(new))
-    new.replace(path)
+def _save_png(path: Path, image: PIL.Image.Image) -> None:
+    place_stream(path, lambda file: image.save(file, "PNG"), replace=True)
+
+
+def _write_nifti(image: Any, file: BinaryIO) -> None:
+    """Write a NIfTI image as the content of a ``.nii.gz`` file, without a name and a time."""
+    with gzip.GzipFile("", "wb", compresslevel=1, fileobj=file, mtime=0) as stream:
+        image.to_stream(stream)
 
 
 def _as_stored(image: ImageFile, voxels: Voxels, values_XYZ: NDArray[Any]) -> Any:
@@ -163,8 +169,7 @@ def sheet(file: Path, shown: Sequence[tuple[NDArray[Any], NDArray[np.uint8]]]) -
         return
     tiles: list[PIL.Image.Image] = []
     for pixels, labels in shown[:MOST_SHOWN]:
-        colours = np.array([to_rgb(BRIGHT[(k - 1) % len(BRIGHT)]) for k in range(256)])
-        overlay = outlined(Raster(pixels, labels), colours)
+        overlay = outlined(Raster(pixels, labels), class_colours(256))
         tile = PIL.Image.fromarray((overlay * 255).round().astype(np.uint8))
         tile.thumbnail((SHEET_SIDE, SHEET_SIDE))
         tiles.append(tile)
@@ -174,4 +179,4 @@ def sheet(file: Path, shown: Sequence[tuple[NDArray[Any], NDArray[np.uint8]]]) -
     for i, tile in enumerate(tiles):
         row, column = divmod(i, columns)
         page.paste(tile, (column * (SHEET_SIDE + 8) + 4, row * (SHEET_SIDE + 8) + 4))
-    _saved(file, lambda p: page.save(p, "PNG"))
+    _save_png(file, page)

@@ -72,11 +72,11 @@ def p_equals(value: Any) -> str:
     return f"p {shown}" if shown.startswith("<") else f"p = {shown}"
 
 
-def signed(value: float | None, digits: int = 3) -> str:
+def signed(value: float | None) -> str:
     """Return a number with its sign, with the typographic minus; a dash where it is not known."""
     if value is None or as_text(value) == MISSING:
         return MISSING
-    return _rounded(value, digits, sign="+")
+    return _rounded(value, 3, sign="+")
 
 
 def latex(text: str) -> str:

@@ -29,6 +29,7 @@ from orchestrator.report.blocks import (
 from orchestrator.report.cell_names import CellNames
 from orchestrator.report.paper_tables import paper_tables
 from orchestrator.report.table_layout import TableLayout
+from orchestrator.storage.local_files import place
 from trainables.part import unknown
 
 if TYPE_CHECKING:
@@ -136,9 +137,7 @@ def write_report(
     """
     printed = paper_tables(tables, CellNames(tables), layout) if figures else []
     sections = build_sections(tables)
-    temporary = path.with_name(f".{path.name}.tmp")
-    temporary.write_text(render_page(tables, sections, refresh), encoding="utf-8")
-    temporary.replace(path)
+    place(path, render_page(tables, sections, refresh).encode(), replace=True)
     if figures is None:
         return [path]
     return [path, *figure_files.write_figures(sections, printed, figures)]

@@ -43,7 +43,7 @@ class StoredTrial:
 
 
 class InMemorySink:
-    """A :class:`trainables.training.attempt.Sink` that keeps checkpoint, rows and weights."""
+    """A :class:`trainables.training.sink.Sink` that keeps checkpoint, rows and weights."""
 
     trains = True
 

@@ -72,6 +72,11 @@ class Estimate(NamedTuple):
         }
 
 
+def known(number: float | None) -> float | None:
+    """The number, or None where it is NaN."""
+    return None if number is None or np.isnan(number) else float(number)
+
+
 UNKNOWN = Estimate(np.nan, np.nan, np.nan, "percentile")
 """A number that is undefined."""
 

@@ -97,7 +97,6 @@ def t_interval(differences: Array) -> tuple[float, float]:
     """The ends of Student's interval of the mean difference: [units]."""
     from scipy import stats
 
-    quantile = float(stats.t.ppf((1 + CONFIDENCE) / 2, len(differences) - 1))
-    spread = quantile * float(stats.sem(differences))
-    mean = float(differences.mean())
-    return mean - spread, mean + spread
+    mean, error = differences.mean(), stats.sem(differences)
+    low, high = stats.t.interval(CONFIDENCE, len(differences) - 1, mean, error)
+    return float(low), float(high)

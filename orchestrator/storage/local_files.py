@@ -8,8 +8,9 @@ import fcntl
 import functools
 import logging
 import os
+import shutil
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Generator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO
@@ -97,6 +98,24 @@ def place_stream(path: Path, write: Callable[[BinaryIO], object], *, replace: bo
             _rename_if_absent(temporary, path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def placed_folder(path: Path) -> Generator[Path]:
+    """Yield a new folder next to the target, which gets the target's name at the end.
+
+    A target that is an empty folder is replaced. After an error nothing is left.
+
+    Raises:
+        OSError: the target exists and is not an empty folder.
+    """
+    temporary = path.parent / f"{TEMPORARY}{uuid.uuid4().hex}"
+    temporary.mkdir(parents=True)
+    try:
+        yield temporary
+        os.rename(temporary, path)
+    finally:
+        shutil.rmtree(temporary, ignore_errors=True)
 
 
 def _rename_if_absent(temporary: Path, path: Path) -> None:

@@ -76,10 +76,6 @@ class Store:
     def __getstate__(self) -> dict[str, Any]:
         return {"url": self.url, "patience": self.patience}  # without the connection
 
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            object.__setattr__(self, name, value)
-
     def patient(self, seconds: float) -> Store:
         """Return the same store with another patience."""
         return replace(self, patience=seconds)

@@ -10,7 +10,6 @@ import contextlib
 import hashlib
 import os
 import re
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,6 +18,7 @@ import pyarrow as pa
 
 from orchestrator.ledger.commits import DamagedError
 from orchestrator.ledger.parquet import read_parquet
+from orchestrator.storage.local_files import place
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.log_seal import DataFile
 from trainables.decoding.tree import stamp_of
@@ -113,7 +113,7 @@ def _fetched(store: Store, files: Sequence[DataFile]) -> list[Path]:
         values = store.get_many(keys)
         for key in keys:
             verify(key, values.get(key))
-            _replace(copies[key], values[key])
+            place(copies[key], values[key], replace=True)
             _mark_verified(copies[key])
     for path in copies.values():  # the mark's time says when a copy was last used
         with contextlib.suppress(OSError):
@@ -121,13 +121,6 @@ def _fetched(store: Store, files: Sequence[DataFile]) -> list[Path]:
     if missing:
         _delete_least_recent(folder)
     return list(copies.values())
-
-
-def _replace(path: Path, value: bytes) -> None:
-    handle, temporary = tempfile.mkstemp(prefix=".tmp-", dir=path.parent)
-    with os.fdopen(handle, "wb") as file:
-        file.write(value)
-    os.replace(temporary, path)
 
 
 def _delete_least_recent(folder: Path) -> None:

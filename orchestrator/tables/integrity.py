@@ -164,7 +164,7 @@ class Check:
         tables = list(record.tables.values())
         values = {} if self.quick else self.store.get_many([stored.key for stored in tables])
         for stored in tables:
-            self.counts["parts"] += 1
+            self.counts["objects"] += 1
             entry = objects.get(stored.key)
             try:
                 if not self.quick:

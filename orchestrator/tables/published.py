@@ -12,9 +12,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +24,7 @@ import pyarrow.compute as pc
 from orchestrator.ledger.declared import Declaration, Declared
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parquet import fields, to_parquet
+from orchestrator.storage.local_files import placed_folder
 from orchestrator.tables.published_calibration import as_decoded, encoded
 from orchestrator.tables.snapshot import Snapshot
 from trainables.schemas import SCHEMAS
@@ -91,16 +89,9 @@ def publish(ledger: Ledger, study: str, to: str, space: str | None = None) -> Pu
         "files": {name: hashlib.sha256(value).hexdigest() for name, value in written.items()},
     }
     written[MANIFEST] = json.dumps(manifest, indent=2, sort_keys=True).encode() + b"\n"
-    temporary = place.parent / f".{place.name[:100]}.tmp-{uuid.uuid4().hex[:8]}"
-    try:
-        temporary.mkdir(parents=True)
+    with placed_folder(place) as folder:
         for name, value in written.items():
-            (temporary / name).write_bytes(value)
-        if place.exists():
-            place.rmdir()
-        os.rename(temporary, place)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+            (folder / name).write_bytes(value)
     size = sum(map(len, written.values()))
     return Publication(study, tables["trials"].num_rows, len(written), size)
 

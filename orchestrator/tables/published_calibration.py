@@ -34,7 +34,7 @@ def coarse(table: pa.Table) -> pa.Table:
     names = SCHEMAS["calibration"].names
     by = [name for name in names if name not in SUMS]
     sums: Any = table.group_by(by).aggregate([(name, "sum") for name in SUMS])
-    renamed = sums.rename_columns([*by, *SUMS] if sums.column_names[0] == by[0] else [*SUMS, *by])
+    renamed = sums.rename_columns({f"{name}_sum": name for name in SUMS})
     return renamed.select(names).cast(SCHEMAS["calibration"])
 
 

@@ -8,10 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
-import os
 import re
-import shutil
-import uuid
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -24,6 +21,7 @@ from orchestrator.ledger.declared import Declaration, Declared, Description
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.ledger.parquet import read_parquet
 from orchestrator.ledger.stored_json import parse_object
+from orchestrator.storage.local_files import placed_folder
 from orchestrator.storage.object_store import Store
 from orchestrator.tables.compaction import compact_committed
 from orchestrator.tables.published import FILES, FORMAT, MANIFEST, TABLES, by_trial
@@ -123,13 +121,12 @@ def _restored(folder: Path) -> Path:
     whole = cache_dir() / "published" / hashlib.sha256(raw).hexdigest()[:32]
     if whole.is_dir():
         return whole
-    temporary = whole.with_name(f"{whole.name}.tmp-{uuid.uuid4().hex[:8]}")
     try:
-        _commit_all(Ledger(Store(str(temporary))), manifest, files)
-        if not whole.is_dir():
-            os.rename(temporary, whole)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
+        with placed_folder(whole) as new:
+            _commit_all(Ledger(Store(str(new))), manifest, files)
+    except OSError:
+        if not whole.is_dir():  # else another process has restored it
+            raise
     return whole
 
 

@@ -47,7 +47,7 @@ READ_TOGETHER = 500
 """Objects that are in memory at once."""
 MANY_IN_PLACE = 500
 """Objects from which DuckDB opens them itself."""
-MANY_UNFOLDED = 2000
+MANY_UNCOMPACTED = 2000
 """Attempts without rows in the tables from which reading says what makes it faster."""
 
 
@@ -201,7 +201,7 @@ class Snapshot:
         """Return the records of some commits that have rows of a table; report damaged ones."""
         chosen = sorted(k for k in keys if digests is None or self._counted[k].digest in digests)
         unread = [key for key in chosen if key not in self._records]
-        if len(unread) > MANY_UNFOLDED:
+        if len(unread) > MANY_UNCOMPACTED:
             log.warning(
                 "segprint: %d attempts are read one by one; `segprint tables compact` makes this"
                 " fast",

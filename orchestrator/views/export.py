@@ -7,9 +7,6 @@ path: readers of hive partitions guess types from paths, and read the tasks 0042
 from __future__ import annotations
 
 import json
-import os
-import shutil
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +14,7 @@ import duckdb
 import pyarrow as pa
 
 from orchestrator.ledger.parquet import to_parquet
+from orchestrator.storage.local_files import placed_folder
 from orchestrator.storage.object_store import Store
 from orchestrator.views.catalog import Catalog
 from trainables.schemas import SCHEMAS
@@ -43,16 +41,8 @@ def export_tables(tables: Catalog, to: str) -> tuple[int, int]:
         raise ValueError(f"{to}: {why}; export into a new place")
     if target.remote:
         return _write(tables, target)
-    place = Path(target.url)
-    temporary = place.parent / f".{place.name[:100]}.tmp-{uuid.uuid4().hex[:8]}"
-    try:
-        size = _write(tables, Store(str(temporary)))
-        if place.is_dir():
-            place.rmdir()
-        os.rename(temporary, place)
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-    return size
+    with placed_folder(Path(target.url)) as folder:
+        return _write(tables, Store(str(folder)))
 
 
 def _write(tables: Catalog, target: Store) -> tuple[int, int]:

@@ -10,7 +10,6 @@ import contextlib
 import functools
 import hashlib
 import os
-import uuid
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, cast
@@ -18,6 +17,7 @@ from typing import Any, cast
 import pyarrow as pa
 
 from orchestrator.ledger.parquet import read_parquet, to_parquet
+from orchestrator.storage.local_files import place
 from trainables.places import cache_dir
 
 MOST_RESULTS = 200
@@ -44,16 +44,13 @@ def cached(
     result = compute()
     if valid():
         with contextlib.suppress(OSError):  # the disk may be full
-            _keep(path, result)
+            place(path, to_parquet(result), replace=True)
+            _delete_oldest(path.parent)
     return result
 
 
-def _keep(path: Path, result: pa.Table) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.parent / f".tmp-{uuid.uuid4().hex}"
-    temporary.write_bytes(to_parquet(result))
-    os.replace(temporary, path)
-    results = sorted(path.parent.glob("*.parquet"), key=lambda p: -p.stat().st_mtime)
+def _delete_oldest(folder: Path) -> None:
+    results = sorted(folder.glob("*.parquet"), key=lambda p: -p.stat().st_mtime)
     for old in results[MOST_RESULTS:]:
         old.unlink(missing_ok=True)
 

@@ -16,10 +16,9 @@ from typing import Any, cast
 import duckdb
 import pyarrow as pa
 import pyarrow.csv
-import pyarrow.parquet as pq
 
 from orchestrator.formatting import csv_cell, printable
-from orchestrator.ledger.parquet import fields
+from orchestrator.ledger.parquet import to_parquet
 
 
 def distinct(names: Iterable[str]) -> list[str]:
@@ -132,16 +131,6 @@ def _csv_text(value: Any) -> str | None:
     return simple if isinstance(simple, str) else json.dumps(simple, ensure_ascii=False)
 
 
-def _parquet(table: pa.Table) -> bytes:
-    columns = [
-        f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f
-        for f in fields(table.schema)
-    ]
-    sink = io.BytesIO()
-    pq.write_table(table.cast(pa.schema(columns)), sink, compression="zstd")  # pyright: ignore[reportUnknownMemberType]
-    return sink.getvalue()
-
-
 def _markdown(table: pa.Table) -> bytes:
     lines = [list(map(_markdown_cell, table.column_names)), ["---"] * table.num_columns]
     lines += [[_markdown_cell(value) for value in row.values()] for row in rows(table)]
@@ -158,7 +147,7 @@ def _markdown_cell(value: Any) -> str:
 FORMATS: dict[str, Callable[[pa.Table], bytes]] = {
     "json": _json,
     "csv": _csv,
-    "parquet": _parquet,
+    "parquet": to_parquet,
     "markdown": _markdown,
     "md": _markdown,
 }

@@ -132,7 +132,7 @@ def test_show_prints_lists_and_steps(inline: Segprint, tmp_path: Path) -> None:
     )
     shown = inline("show", "./listed.py", "--json")
     assert shown.returncode == 0, shown.stderr
-    rows = json.loads(shown.stdout)["holes"]
+    rows = json.loads(shown.stdout)["parameters"]
     assert {row["path"]: row["domain"] for row in rows} == {
         "task.nifti.window_low": "None | -100.0",
         "train.batch": "2 | 4",

@@ -37,7 +37,7 @@ def space(**changes: object) -> Space:
     return Space(**settings)  # type: ignore[arg-type]
 
 
-def test_holes_are_named_by_their_path() -> None:
+def test_parameters_are_named_by_their_path() -> None:
     assert [path for path, _ in walk({"mode": SEARCHED})] == [
         "mode.diffusion.schedule",
         "mode.diffusion.schedule.cosine.shift",
@@ -45,7 +45,7 @@ def test_holes_are_named_by_their_path() -> None:
     ]
 
 
-def test_a_choice_brings_only_its_own_holes() -> None:
+def test_a_choice_brings_only_its_own_parameters() -> None:
     values = {"mode.diffusion.schedule": "linear", "mode.diffusion.t_high": 0.9}
     filled = fill({"mode": SEARCHED}, values)
     assert filled == {"mode": {"diffusion": {"schedule": "linear", "t_high": 0.9}}}
@@ -77,7 +77,7 @@ def test_an_impossible_corner_is_refused_with_its_cell() -> None:
         )
 
 
-def test_searched_holes_need_a_budget() -> None:
+def test_searched_parameters_need_a_budget() -> None:
     with pytest.raises(ValueError, match="needs search=Search"):
         cells(space(arms={"b": {"mode": SEARCHED}}))
 

@@ -33,7 +33,7 @@ class NNUNetPredictor(ImagePredictor):
         self.patch = tuple(trainer.configuration_manager.patch_size)
         self._trainer, self._model, self._workspace = trainer, model, workspace
         self.inner.register_forward_hook(self._count)
-        self._cache: dict[tuple[int, ...], tuple[Tensor, Tensor]] = {}
+        self._cache: dict[tuple[float, ...], tuple[Tensor, Tensor]] = {}
 
     def _count(self, inner: nn.Module, inputs: tuple[Tensor, ...], output: object) -> None:
         if not inner.training:
