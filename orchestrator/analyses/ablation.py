@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from orchestrator.heldout import paired
 from orchestrator.heldout.baselines import against_baseline
-from orchestrator.heldout.final_cells import FinalCell
+from orchestrator.heldout.final_cells import FinalCell, cells_by_task
 from orchestrator.heldout.metrics import HeldOut, load_metrics
 
 if TYPE_CHECKING:
@@ -49,9 +49,7 @@ def rows(tables: Catalog) -> pa.Table:
 def compared(tables: Catalog, metrics: Iterable[str]) -> list[dict[str, Any]]:
     """The rows of the view, in any metrics, by name or path."""
     held_out = HeldOut(tables, load_metrics(metrics))
-    by_task: dict[tuple[str, str], list[FinalCell]] = {}
-    for cell in held_out.cells:
-        by_task.setdefault((cell.study, cell.task), []).append(cell)
+    by_task = cells_by_task(held_out.cells)
     largest = max(map(len, by_task.values()), default=0)
     pairs = paired.Pairs(held_out, math.comb(largest, 2))
     asked: list[dict[str, Any]] = []

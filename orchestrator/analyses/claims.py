@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from orchestrator.claims.evaluator import claim_rows
-from orchestrator.heldout.final_cells import FinalCell, final_cells
+from orchestrator.heldout.final_cells import cells_by_study, final_cells
 from orchestrator.heldout.metrics import interval_columns
 
 if TYPE_CHECKING:
@@ -66,9 +66,7 @@ def rows(tables: Catalog) -> pa.Table:
     ``passes`` and ``passes_against`` are network passes per test image. ``source`` is the query of
     the rows that the evidence is computed from.
     """
-    studies: dict[str, list[FinalCell]] = {}
-    for cell in final_cells(tables):
-        studies.setdefault(cell.study, []).append(cell)
+    studies = cells_by_study(final_cells(tables))
     found = [
         row.columns for study, cells in studies.items() for row in claim_rows(tables, study, cells)
     ]

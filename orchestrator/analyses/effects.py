@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from orchestrator.heldout import paired
-from orchestrator.heldout.baselines import called, fields
-from orchestrator.heldout.final_cells import FinalCell
+from orchestrator.heldout.baselines import called, factor_values
+from orchestrator.heldout.final_cells import FinalCell, cells_by_task
 from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
 
 if TYPE_CHECKING:
@@ -60,10 +60,10 @@ def rows(tables: Catalog) -> pa.Table:
     the baseline ``value``.
     """
     held_out = HeldOut(tables, load_metrics(METRICS, tables.metrics))
-    by_task: dict[tuple[str, str], list[FinalCell]] = {}
-    for cell in held_out.cells:
-        by_task.setdefault((cell.study, cell.task), []).append(cell)
-    settings_of = {key: [dict(fields(c.config)) for c in cells] for key, cells in by_task.items()}
+    by_task = cells_by_task(held_out.cells)
+    settings_of = {
+        key: [dict(factor_values(c.config)) for c in cells] for key, cells in by_task.items()
+    }
     factors_of = {key: factors(settings) for key, settings in settings_of.items()}
     sizes = [sum(len(set(f.levels.values())) for f in listed) for listed in factors_of.values()]
     pairs = paired.Pairs(held_out, max(sizes, default=1))

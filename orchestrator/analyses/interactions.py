@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 
 from orchestrator.heldout import paired
-from orchestrator.heldout.baselines import fields
-from orchestrator.heldout.final_cells import FinalCell
+from orchestrator.heldout.baselines import factor_values, varying
+from orchestrator.heldout.final_cells import cells_by_task
 from orchestrator.heldout.metrics import HeldOut, interval_columns, load_metrics
 
 if TYPE_CHECKING:
@@ -50,11 +50,8 @@ def rows(tables: Catalog) -> pa.Table:
     """
     held_out = HeldOut(tables, load_metrics(METRICS, tables.metrics))
     pairs = paired.Pairs(held_out)
-    groups: dict[tuple[str, str], list[FinalCell]] = {}
-    for cell in held_out.cells:
-        groups.setdefault((cell.study, cell.task), []).append(cell)
     found: list[dict[str, Any]] = []
-    for (study, task), cells in groups.items():
+    for (study, task), cells in cells_by_task(held_out.cells).items():
         settings = _settings([cell.config for cell in cells])
         for block in islice(_blocks(settings), MOST):
             key = {"study": study, "task": task}
@@ -71,12 +68,8 @@ def rows(tables: Catalog) -> pa.Table:
 
 def _settings(configs: list[dict[str, Any]]) -> list[Settings]:
     """The values of each config on the fields that vary; a field that it lacks is empty."""
-    values = [dict(fields(config)) for config in configs]
-    axes = [
-        path
-        for path in dict.fromkeys(path for each in values for path in each)
-        if len({each[path] for each in values if path in each}) > 1
-    ]
+    values = [dict(factor_values(config)) for config in configs]
+    axes = varying(values)
     return [{path: each.get(path, "") for path in axes} for each in values]
 
 

@@ -33,7 +33,7 @@ def against_baseline(
     compared at equal other factors.
     """
     baselines = called(name, [(cell.cell, cell.arm) for cell in cells])
-    settings = {cell.key: dict(fields(cell.config)) for cell in cells}
+    settings = {cell.key: dict(factor_values(cell.config)) for cell in cells}
     for cell in cells:
         candidates = [b for b in cells if b.cell in baselines and b.task == cell.task]
         if cell.cell not in baselines and candidates:
@@ -41,7 +41,7 @@ def against_baseline(
             yield cell, min(candidates, key=lambda b: len(_differing(ours, settings[b.key])))
 
 
-def fields(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def factor_values(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """The path and the value of every field of a config that may be a factor.
 
     The seed is none, because seeds are paired, nor is the data set that is tested, because tasks
@@ -52,6 +52,15 @@ def fields(config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """
     no_factor = {"seed"} if tested(config) != config.get("task") else {"seed", "task"}
     return _fields("", {k: v for k, v in config.items() if k not in no_factor})
+
+
+def varying(cells: Iterable[Mapping[str, str]]) -> list[str]:
+    """The paths at which cells, each with its :func:`factor_values`, have different values."""
+    values: dict[str, set[str]] = {}
+    for cell in cells:
+        for path, value in cell.items():
+            values.setdefault(path, set()).add(value)
+    return [path for path, found in values.items() if len(found) > 1]
 
 
 def _fields(path: str, value: Any) -> Iterator[tuple[str, str]]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, cast
@@ -195,3 +195,19 @@ def common_prefixes(tables: Catalog) -> dict[tuple[str, str], str]:
         prefix = "".join(f"{part}_" for part in names[0][:common])
         prefixes |= {(study, cell): prefix for cell in by_cell}
     return prefixes
+
+
+def cells_by_study(cells: Iterable[FinalCell]) -> dict[str, list[FinalCell]]:
+    """The cells of each study."""
+    groups: dict[str, list[FinalCell]] = {}
+    for cell in cells:
+        groups.setdefault(cell.study, []).append(cell)
+    return groups
+
+
+def cells_by_task(cells: Iterable[FinalCell]) -> dict[tuple[str, str], list[FinalCell]]:
+    """The cells of each study and task."""
+    groups: dict[tuple[str, str], list[FinalCell]] = {}
+    for cell in cells:
+        groups.setdefault((cell.study, cell.task), []).append(cell)
+    return groups

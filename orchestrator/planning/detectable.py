@@ -12,7 +12,7 @@ import numpy as np
 
 from orchestrator.formatting import plural
 from orchestrator.heldout.baselines import called
-from orchestrator.heldout.final_cells import FinalCell, final_cells, task_names
+from orchestrator.heldout.final_cells import cells_by_task, final_cells, task_names
 from orchestrator.heldout.metrics import HeldOut, load_metrics
 from orchestrator.heldout.paired import Pairs
 from orchestrator.ledger.ledger import Ledger
@@ -102,12 +102,9 @@ def detectable_differences(
 
 def past_spreads(ledger: Ledger) -> dict[str, PastSpread]:
     """The median spread of the differences in Dice between trained arms, by data set."""
-    by_task: dict[tuple[str, str], list[FinalCell]] = {}
     tables = Catalog(ledger, {})
-    for cell in final_cells(tables):
-        if cell.config.get("train", {}).get("steps") != 0:  # a network
-            by_task.setdefault((cell.study, cell.task), []).append(cell)
-    chosen = [cells for cells in by_task.values() if len(cells) > 1]
+    networks = (c for c in final_cells(tables) if c.config.get("train", {}).get("steps") != 0)
+    chosen = [cells for cells in cells_by_task(networks).values() if len(cells) > 1]
     held_out = HeldOut(tables, load_metrics([METRIC]), [c for cells in chosen for c in cells])
     pairs = Pairs(held_out)
     found: dict[str, list[Spread]] = {}

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from orchestrator.heldout.baselines import fields
+from orchestrator.heldout.baselines import factor_values, varying
 from orchestrator.report.blocks import Column, Table
 
 COLUMNS = (
@@ -25,20 +25,15 @@ def arms_table(board: Sequence[Mapping[str, Any]], source: str) -> Table:
     """Return one row per arm, from rows of the leaderboard with their series."""
     first = {row["series"]: row for row in reversed(board)}
     settings = {
-        name: dict(fields(json.loads(row["settings"] or "{}"))) for name, row in first.items()
+        name: dict(factor_values(json.loads(row["settings"] or "{}")))
+        for name, row in first.items()
     }
-    paths = dict.fromkeys(path for each in settings.values() for path in each)
-    varying = [
-        path
-        for path in paths
-        if path not in ("model", "mode")
-        and len({s[path] for s in settings.values() if path in s}) > 1
-    ]
+    paths = [p for p in varying(settings.values()) if p not in ("model", "mode")]
     rows = [
         {
             **{key: row[key] for key in ("series", "model", "mode")},
             "settings": ", ".join(
-                f"{path} {settings[name][path]}" for path in _paths(settings, name, varying)
+                f"{path} {settings[name][path]}" for path in _paths(settings, name, paths)
             ),
         }
         for name, row in reversed(first.items())

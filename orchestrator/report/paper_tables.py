@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from orchestrator.analyses.effects import Factor, factors
 from orchestrator.formatting import plural
-from orchestrator.heldout.baselines import called, fields
-from orchestrator.heldout.final_cells import FinalCell, final_cells
+from orchestrator.heldout.baselines import called, factor_values
+from orchestrator.heldout.final_cells import FinalCell, cells_by_study, final_cells
 from orchestrator.heldout.metrics import load_metrics
 from orchestrator.report.best_marks import Mark, best_marks
 from orchestrator.report.cell_names import CellNames, sample_size
@@ -64,9 +64,7 @@ def paper_tables(
         ValueError: the layout names what a study does not have.
     """
     board = {(r["study"], r["cell"]): r for r in tables["leaderboard"].to_pylist()}
-    by_study: dict[str, list[FinalCell]] = {}
-    for cell in final_cells(tables):
-        by_study.setdefault(cell.study, []).append(cell)
+    by_study = cells_by_study(final_cells(tables))
     found: list[PrintedTable] = []
     for study, cells in by_study.items():
         study_table = _Study(tables, names, cells, board)
@@ -96,7 +94,7 @@ class _Study:
             cells, key=lambda c: (c.cell not in marked, c.cell not in trivial)
         )  # the baseline first
         self._networks = [c for c in self._cells if c.cell not in trivial]
-        self._settings = {c.cell: dict(fields(c.config)) for c in cells}
+        self._settings = {c.cell: dict(factor_values(c.config)) for c in cells}
 
     def grid(self) -> TableLayout | None:
         """Return the layout of a study that crosses two factors; None for another study.

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from orchestrator.heldout.baselines import fields
+from orchestrator.heldout.baselines import factor_values
 from orchestrator.heldout.paired import advantage
 from orchestrator.report.blocks import Block, Column, Note, Section, Table, folded
 from orchestrator.report.cell_names import CellNames, query, readable
@@ -46,7 +46,7 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
     """Return a table of Dice per level of the crossed factors, and one of ECE that is folded."""
     board = tables["leaderboard"].to_pylist()
     networks = [
-        (row["study"], row["task"], dict(fields(json.loads(row["settings"] or "{}"))))
+        (row["study"], row["task"], dict(factor_values(json.loads(row["settings"] or "{}"))))
         for row in board
         if not names.is_trivial(row)
     ]
