@@ -29,7 +29,7 @@ PHOTO = trees.photo(LABELS, 1)
 
 
 def folder(root: Path, **fields: Any) -> Folder:
-    return Folder(at=Location(str(root)), **fields)
+    return Folder(at=Location(str(root)), **{"size": 16, **fields})
 
 
 def added(root: Path, image: bytes, suffix: str = ".png", *, mask: bytes = MASK) -> Folder:

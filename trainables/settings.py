@@ -126,6 +126,10 @@ class Evaluation:
             f"cases={self.cases!r} needs on=, the data set of an external test",
         )
         require(
+            len(set(self.controls)) == len(self.controls),
+            f"controls={list(self.controls)} must name each control once",
+        )
+        require(
             0 <= self.schema <= SCHEMA_VERSION,
             f"schema={self.schema} must lie in 0..{SCHEMA_VERSION}",
         )
@@ -163,4 +167,8 @@ class Probe:
             f"t_low={self.t_low}, t_high={self.t_high} must satisfy 0 <= t_low < t_high <= 1",
         )
         require(self.bins >= 0, f"bins={self.bins} must not be negative")
+        require(
+            len(set(self.controls)) == len(self.controls),
+            f"controls={list(self.controls)} must name each control once",
+        )
         require(self.draws >= 1, f"draws={self.draws} must be at least 1")

@@ -17,7 +17,7 @@ from trainables.datasets import Dataset, Located
 from trainables.datasets.folder import Folder
 from trainables.decoding.tree import Tree, tree
 from trainables.parsing import parse_part
-from trainables.part import names, part_class, plain, summary, unknown
+from trainables.part import names, part_class, plain, require, summary, unknown
 
 MIB = 2**20
 PATIENCE = 2.0
@@ -103,6 +103,10 @@ def _show(options: Namespace) -> int:
     from orchestrator.diagnostics.contact_sheet import sheet  # matplotlib takes a second
 
     output = Path(options.output or f"{chosen[0].title}.png")
+    require(
+        output.suffix.lower() == ".png" and not output.is_dir(),
+        f"-o {output}: a contact sheet is a file whose name ends in .png",
+    )
     for problem in sheet(chosen[0], output):
         notice(problem)
     if options.json:

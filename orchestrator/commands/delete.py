@@ -12,11 +12,17 @@ from orchestrator.formatting import plural, size
 from orchestrator.planning.trial_state import LEASE_SECONDS
 from orchestrator.tables.committer_lease import BusyError
 from orchestrator.tables.deletion import Deletion, delete, planned
+from orchestrator.tables.published_store import PublishedStore
+from trainables.part import require
 
 
 def main(options: Namespace) -> int:
     """Delete, or print what would be deleted; return 1 if another process writes to the tables."""
     ledger = ledger_of(options)
+    require(
+        not isinstance(ledger.store, PublishedStore),
+        f"{options.store} is a published study, of which nothing is deleted",
+    )
     if not options.yes:
         _print(planned(ledger, options.names), options)
         return 0

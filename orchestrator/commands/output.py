@@ -173,6 +173,8 @@ def deliver(table: pa.Table, options: Namespace, headings: Mapping[str, str] | N
     if kind is None:
         names = {n: n for n in table.column_names} | dict(headings or {})
         emit(rows(table), names, as_json=False, every=options.all)
+        if not table.num_rows:
+            notice(f"no rows; the columns are {', '.join(table.column_names)}")
         return
     content = FORMATS[kind](table)
     if file is not None:

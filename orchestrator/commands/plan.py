@@ -12,6 +12,7 @@ from typing import Any
 
 from orchestrator.commands.options import ledger_of, study_of
 from orchestrator.commands.output import emit, print_json, say
+from orchestrator.diagnostics.scored_pixels import warnings
 from orchestrator.formatting import approximately, binary_size, plural, size
 from orchestrator.ledger.ledger import Ledger
 from orchestrator.planning import memory_fit, selection, store_load, wall_time
@@ -30,7 +31,6 @@ from orchestrator.planning.plan import Plan, make_plan
 from orchestrator.planning.resources import workers_of
 from orchestrator.planning.same_name import check_same_study
 from orchestrator.planning.same_trials import same_trials
-from orchestrator.planning.scored_pixels import warnings
 from orchestrator.planning.stale_configs import outdated
 from orchestrator.planning.trainings import shared_trainings
 from orchestrator.planning.unread_trials import unread_trials

@@ -33,6 +33,10 @@ def main(options: Namespace) -> int:
     )
     page = Path(options.output)
     require(page.parent.is_dir(), f"-o {page}: there is no directory {page.parent}")
+    require(
+        page.suffix in (".html", ".htm") and not page.is_dir(),
+        f"-o {page}: a report is a file whose name ends in .html",
+    )
     folder = Path(options.figures) if options.figures else None
     table = Path(options.table) if options.table else None
     require(table is None or folder is not None, f"--table {table} needs --figures DIRECTORY")

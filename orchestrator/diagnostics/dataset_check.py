@@ -9,6 +9,7 @@ from typing import Any
 
 from orchestrator.diagnostics.foreground_checks import tiled_counts, too_few
 from orchestrator.diagnostics.mask_checks import Case, Orientation, case_of, suspicions
+from orchestrator.diagnostics.shape_checks import ObjectNumbers, repeated_edges
 from trainables.datasets import SPLITS, Dataset, Problem, Raster, Source
 from trainables.decoding.images import ChannelsError
 from trainables.decoding.loaded import class_counts
@@ -62,7 +63,7 @@ def walk(dataset: Dataset) -> Found:
     found.problems += [p for p in items if isinstance(p, Problem)]
     found.problems += among(sources)
     parts: dict[str, _Part] = {split: _Part() for split in SPLITS}
-    orientation = Orientation()
+    orientation, numbers = Orientation(), ObjectNumbers()
     seen: dict[bytes, Source] = {}
     other_channels: dict[int, list[str]] = defaultdict(list)
     for source, raster in decoded(sources):
@@ -81,6 +82,7 @@ def walk(dataset: Dataset) -> Found:
             found.problems.append(Problem(file, rule, fatal=False))
         _add(parts[source.split], source, raster, dataset)
         orientation.add(raster)
+        numbers.add(raster.instances)
     if other_channels:
         right = [case.file for part in parts.values() for case in part.cases]
         found.problems.append(of_other_channels(dataset, other_channels, right))
@@ -97,6 +99,8 @@ def walk(dataset: Dataset) -> Found:
         found.problems += too_few(names, split, dataset.size, pixels, tiled)
     found.problems += suspicions(dataset, {split: part.cases for split, part in parts.items()})
     found.problems += orientation.problems(dataset.where)
+    found.problems += numbers.problems(dataset.where)
+    found.problems += repeated_edges(dataset, (s for part in parts.values() for s in part.sizes))
     return found
 
 

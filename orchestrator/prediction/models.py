@@ -48,8 +48,8 @@ def selected(ledger: Ledger, what: str) -> Selected:
     trainings: list[str] = trial["trainings"] or []
     if not trial["weights"]:
         raise ValueError(
-            f"{trial['digest']} has no weights in the store: it was committed before weights were"
-            " kept, or an external library trained it"
+            f"{trial['digest']} has no weights in the store: a published study has none, nor has a"
+            " trial of an external library, or one that was committed before weights were kept"
         )
     weights: list[Trained] = []
     for training, sha256 in zip(trainings, trial["weights"], strict=True):

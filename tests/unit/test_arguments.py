@@ -87,6 +87,17 @@ def test_an_empty_store_is_said_to_be_empty(
     assert capsys.readouterr().out == "0 objects deleted\n"
     assert main(["report"]) == 0
     assert "the store results has no study" in capsys.readouterr().out
+    assert main(["query", "SELECT study, cell FROM studies"]) == 0
+    assert "no rows; the columns are study, cell" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["page.pdf", "folder.html"])
+def test_a_report_is_an_html_file(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "folder.html").mkdir()
+    assert main(["--store", str(tmp_path), "report", "-o", str(tmp_path / name)]) == 2
+    assert "a report is a file whose name ends in .html" in capsys.readouterr().err
 
 
 def test_a_report_with_figures_prints_a_screen_and_names_the_tables(

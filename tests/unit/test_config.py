@@ -110,6 +110,8 @@ def test_digest_changes_with_a_formula_version(
         ({"model": "intensity", "train": {"steps": 0}}, "sees no noisy mask: mode diffusion must"),
         ({"train": {"precision": "float16"}}, "unknown config.train.precision 'float16'"),
         ({"test": {"overlap": 1.0}}, r"overlap=1.0 must lie in \[0, 1\)"),
+        ({"test": {"controls": ["temperature"] * 2}}, "must name each control once"),
+        ({"probe": {"controls": ["random_mask"] * 2}}, "must name each control once"),
         ({"probe": {"controls": ["shufled_image"]}}, "did you mean 'shuffled_image'"),
         ({"mode": {"diffusion": {"target": "eps"}}}, "target='eps' must be 'x0'"),
         ({"train": {"steps": -1}}, "steps=-1 must not be negative"),

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from orchestrator.diagnostics.dataset_check import walk
-from orchestrator.planning.scored_pixels import warnings
+from orchestrator.diagnostics.scored_pixels import warnings
 from tests import trees
 from tests.broken import folder
 from tests.conftest import SMALL, Segprint

@@ -145,7 +145,7 @@ def test_the_later_isic_challenges_are_read_as_published(
             put(tmp_path / images.format(part) / f"{name}.jpg", jpeg(trees.photo(mask_of(i), i)))
             put(tmp_path / images.format(part) / f"{name}_superpixels.png", image_of(i))
             put(tmp_path / masks.format(part) / f"{name}{suffix}.png", png(mask_of(i) * 255))
-    dataset = ISIC16(at=Location(str(tmp_path)))
+    dataset = ISIC16(at=Location(str(tmp_path)), size=16)
     assert walk(dataset).problems == []
     splits = [i.split for i in load(dataset).images]
     assert [splits.count(s) for s in ("train", "val", "test")] == [4, 2, 2]

@@ -120,6 +120,12 @@ def test_no_result_is_added_to_a_published_study(published: Path, inline: Segpri
     noted = inline("--store", "studies/kept", "note", "kept", "mine")
     assert noted.returncode == 2
     assert "a published study takes no results" in noted.stderr
+    deleted = inline("--store", "studies/kept", "delete", "kept")
+    assert deleted.returncode == 2
+    assert "is a published study, of which nothing is deleted" in deleted.stderr
+    predicted = inline("--store", "studies/kept", "predict", "kept", "nuclei", "-o", "out")
+    assert predicted.returncode == 2
+    assert "a published study has none" in predicted.stderr
     assert {path.name: path.read_bytes() for path in published.iterdir()} == before
     store = open_ledger(str(published)).store
     for write in (store.put, store.create, store.put_stream):

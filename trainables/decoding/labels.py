@@ -90,6 +90,19 @@ def check_values(values: Numbered, **names: bool) -> None:
     require(not given, f"values={shown} names the classes: leave out {', '.join(given)}")
 
 
+def _cure(found: Array, undeclared: Array, legend: Legend, most: int) -> str:
+    """What to do about the values of a mask that stand for no class."""
+    if legend.values:
+        return ""
+    classes = "if each number is a class, set values"
+    if not legend.two or len(undeclared) == 1:
+        return f"; {classes}"
+    gaps = found[0] == 0 and found[-1] in (255, most) and len(found) <= found[-1]
+    if gaps or (found[0] == 0 and found[-1] <= 1):
+        return "; these look like grey levels, of a resampled mask or a probability map: cut them"
+    return f"; if each number is an object, set objects=true (of folder and torch_em); {classes}"
+
+
 def to_labels(values: Array, legend: Legend, *, most: int = 0) -> NDArray[np.uint8]:
     """Mask values to labels 0..K−1, or :data:`IGNORE`.
 
@@ -116,10 +129,8 @@ def to_labels(values: Array, legend: Legend, *, most: int = 0) -> NDArray[np.uin
                 return (values == white).astype(np.uint8)
     undeclared = np.array([v for v in found.tolist() if v not in legend.labels])
     if len(undeclared):
-        rule = f"has mask values {listed(undeclared)} that stand for no class"
-        cure = "; if each number is an object, set objects=true (of folder and torch_em)"
-        numbered = legend.two and not legend.values and len(undeclared) > 1
-        raise ValueError(f"{rule}; the classes are {legend}{cure if numbered else ''}")
+        rule = f"has mask values {listed(undeclared)} that stand for no class; the classes are"
+        raise ValueError(f"{rule} {legend}{_cure(found, undeclared, legend, most)}")
     if not legend.values:
         return values.astype(np.uint8)
     labels = np.zeros(values.shape, np.uint8)

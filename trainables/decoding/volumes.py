@@ -49,6 +49,8 @@ class Voxels:
     stored: Affine
     """The affine in the file."""
     notes: tuple[str, ...] = ()
+    unit: float = 1.0
+    """The millimetres of the affine's unit of length."""
 
 
 def read_voxels(file: File) -> Voxels:
@@ -57,7 +59,7 @@ def read_voxels(file: File) -> Voxels:
     Raises:
         ValueError: the file is damaged, has no voxels of numbers, or no orientation.
     """
-    values, affine, stored, notes = (
+    values, affine, stored, notes, unit = (
         _of_itk(file) if file.suffix in itk.SUFFIXES else _of_nifti(file)
     )
     if values.ndim > 3:  # a dimension of time or of channels, of which one is no dimension
@@ -66,11 +68,13 @@ def read_voxels(file: File) -> Voxels:
     if values.ndim not in (3, 4):
         raise ValueError(f"has {values.ndim} dimensions, must have 3, or 4 with channels")
     values = values.astype(np.float32) if values.dtype == np.float64 else values
-    return Voxels(file.path, values, affine, stored, notes)
+    return Voxels(file.path, values, affine, stored, notes, unit)
 
 
-_Turned = tuple[NDArray[Any], Affine, Affine, tuple[str, ...]]
-"""Values, their affine, the affine as stored, and notes."""
+_Turned = tuple[NDArray[Any], Affine, Affine, tuple[str, ...], float]
+"""Values, their affine, the affine as stored, notes, and the millimetres of the affine's unit."""
+UNITS = {1: 1000.0, 2: 1.0, 3: 0.001}
+"""The millimetres of the units of length of NIfTI by their code: metres, millimetres, microns."""
 
 
 def _of_itk(file: File) -> _Turned:
@@ -81,7 +85,7 @@ def _of_itk(file: File) -> _Turned:
     turn = orientations.io_orientation(stored)
     turned = orientations.apply_orientation(values, turn)
     affine = stored @ orientations.inv_ornt_aff(turn, values.shape[:3])
-    return np.asarray(turned), np.asarray(affine, np.float64), stored, ()
+    return np.asarray(turned), np.asarray(affine, np.float64), stored, (), 1.0
 
 
 def _of_nifti(file: File) -> _Turned:
@@ -103,7 +107,8 @@ def _of_nifti(file: File) -> _Turned:
     except (*BROKEN, ValueError) as error:
         raise ValueError(f"is no NIfTI that can be read: {in_a_line(error)}") from error
     affine = np.asarray(turned.affine, np.float64)
-    return values, affine, stored, _two_forms(image, values.shape)
+    unit = UNITS.get(int(image.header["xyzt_units"]) & 7, 1.0)  # without a unit: millimetres
+    return values, affine, stored, _two_forms(image, values.shape), unit
 
 
 def _named(header: Any) -> str:
@@ -178,7 +183,8 @@ def length(file: File, axis: int) -> int:
 
 def sides(voxels: Voxels) -> tuple[float, ...]:
     """Return the millimetres of a voxel along each canonical axis."""
-    return tuple(float(n) for n in np.linalg.norm(voxels.affine[:3, :3], axis=0))
+    lengths = np.linalg.norm(voxels.affine[:3, :3], axis=0) * voxels.unit
+    return tuple(float(n) for n in lengths)
 
 
 def on_one_grid(first: Voxels, other: Voxels, what: str) -> tuple[str, ...]:

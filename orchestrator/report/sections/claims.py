@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from orchestrator.claims.convergence import BELOW, LEARNING
+from orchestrator.formatting import plural
 from orchestrator.report.blocks import Block, Column, Fold, Heading, Note, Section, Table
 from orchestrator.report.cell_names import CellNames, distinct, query, readable
 from orchestrator.report.formats import as_text, decimals, p_equals, p_value, signed
@@ -95,7 +96,7 @@ def _brief(rows: list[dict[str, Any]], claim: int) -> str:
     if len(verdicts) < 2:
         verdict = verdicts[0] if verdicts else "not tested"
     else:
-        verdict = ", ".join(f"{verdict} in {count[verdict]} comparisons" for verdict in verdicts)
+        verdict = ", ".join(f"{v} in {plural(count[v], 'comparison')}" for v in verdicts)
     reasons = _reasons(of_claim)
     return f"{TITLES[claim]}: {verdict}{f', because {reasons}' if reasons else ''}."
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from orchestrator.formatting import plural
 from orchestrator.report import vega
 from orchestrator.report.blocks import Block, Chart, Note, Section, first_charts
 from orchestrator.report.cell_names import CellNames, query, readable
@@ -54,7 +55,7 @@ def section(tables: Catalog, names: CellNames) -> Section | None:
         return None
     blocks: list[Block] = [
         Note([NOTE]),
-        *first_charts(charts, MOST_CHARTS, f"{len(charts) - MOST_CHARTS} more charts"),
+        *first_charts(charts, MOST_CHARTS, plural(len(charts) - MOST_CHARTS, "more chart")),
     ]
     return Section("cost", "Accuracy and calibration against cost", blocks, [*names.styles(rows)])
 

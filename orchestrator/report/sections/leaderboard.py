@@ -182,8 +182,11 @@ def _sentence(pair: dict[str, Any], one: dict[str, Any], other: dict[str, Any]) 
         "has a lower Dice than",
         "does not differ significantly in Dice from",
     )
+    name = network["series"]
+    if not name.startswith(network["model"]):
+        name = f"{network['model']} {name}"
     return (
-        f"{readable(network['task'])}: {network['model']} {network['series']}"
+        f"{readable(network['task'])}: {name}"
         f" {verb} {baseline['series']}"
         f" (difference {signed(difference)} [{signed(low)}, {signed(high)}],"
         f" {p_equals(pair['p_holm'])}, P(false outperformance)"

@@ -1,10 +1,11 @@
-"""Warnings where held-out cases have too little foreground, or pixels that no tile covers."""
+"""Warnings where cases have too little foreground, pixels in no tile, or repeated edges."""
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator
 
+from orchestrator.diagnostics.shape_checks import repeated_edges
 from orchestrator.formatting import plural
 from trainables.config import Config
 from trainables.data import Case, prepare
@@ -34,6 +35,10 @@ def _of_task(task: Dataset, unit: str) -> Iterator[str]:
                 f" {plural(sum(counts), 'pixel')} of {name}, and {empty} without any: a network"
                 " that predicts nothing may have the best score; use another split or size"
             )
+    images = prepare(task, "images")
+    shapes = (case.labels.shape for case in (*images.train, *images.val, *images.test))
+    for problem in repeated_edges(task, [(height, width) for height, width in shapes]):
+        yield f"warning: {task.title}: {problem.rule}"
     if unit == "tiles" and (share := _left_out(task)) > LEFT_OUT:
         yield (
             f"warning: {task.title}: {share:.0%} of the held-out pixels lie in no tile and are"
