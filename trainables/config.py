@@ -34,8 +34,9 @@ SHUFFLED_CASES = 4
 ADDED_LOSS_OF_ENSEMBLES = 5
 """The version of deep ensembles with an added loss: their networks see it since then."""
 READ_AS_TRAINED = 6
-"""The version of three kinds of run: the last validation of an external library has the test's own
-overlap since then, a probe has the training's control, and probabilities are float32."""
+"""The version of four kinds of run: the last validation of an external library has the test's own
+overlap since then, a probe has the training's control, probabilities are float32, and the networks
+of an ensemble share their fraction of the images."""
 
 
 def _validation(config: Config) -> Evaluation:
@@ -84,12 +85,6 @@ class Config:
             self.train.control not in controls.MASK or not of_image,
             f"test.controls={of_image} must be empty with train.control={self.train.control!r}: a"
             " reading has one control",
-        )
-        require(
-            self.train.fraction == 1 or self.mode.runs == 1,
-            f"train.fraction={self.train.fraction} must be 1 with {self.mode.runs} networks: the"
-            " seed of each network selects its images, so the ensemble would see more than the"
-            " fraction",
         )
         require(
             self.model.denoises or not self.mode.denoises,
@@ -183,7 +178,12 @@ class Config:
             generator(self.seed, "network", number).initial_seed()
             for number in range(1, self.mode.runs)
         )
-        return (first, *(replace(first, seed=seed) for seed in seeds))
+        train = first.train
+        if (
+            train.fraction < 1 and train.fraction_seed is None
+        ):  # all networks see the images of the first
+            train = replace(train, fraction_seed=self.seed)
+        return (first, *(replace(first, seed=seed, train=train) for seed in seeds))
 
     @cached_property
     def training_digests(self) -> tuple[str, ...]:
@@ -213,6 +213,7 @@ class Config:
             self.train.precision == "bfloat16"
             or (self.model.trains_itself and tiled)
             or (self.train.control != "none" and probed)
+            or (self.train.fraction < 1 and self.mode.runs > 1)
         )
 
     @cached_property

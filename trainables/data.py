@@ -164,7 +164,9 @@ def prepared(config: Config) -> Prepared:
     if config.test.on is not None:
         data = dataclasses.replace(data, test=test_cases(config.task, config.test))
     keep = math.ceil(config.train.fraction * len(data.train) - 1e-9)
-    ranks = {c.name: generator(config.seed, c.name, "fraction").initial_seed() for c in data.train}
+    given = config.train.fraction_seed
+    seed = config.seed if given is None else given
+    ranks = {c.name: generator(seed, c.name, "fraction").initial_seed() for c in data.train}
     chosen = set(sorted(ranks, key=lambda name: ranks[name])[:keep])
     return dataclasses.replace(data, train=[c for c in data.train if c.name in chosen])
 

@@ -41,8 +41,10 @@ class Train:
     """Validations without a better score after which training stops; 0: never."""
     fraction: float = 1.0
     """Share of the training images that is used, rounded up; a smaller share is a subset of a
-    larger one with the same seed. All training images are used for normalisation. A deep ensemble
-    uses all, because each of its networks would have another share."""
+    larger one with the same seed. All training images are used for normalisation."""
+    fraction_seed: int | None = later(None)
+    """The seed that selects the share; None: the seed of the run. The networks of a deep ensemble
+    have that of the ensemble, so that all see the same images."""
     augment: Augment = field(default_factory=Augment)
     """Random changes of the training tiles."""
     foreground: float = 0.0

@@ -95,6 +95,7 @@ def summarize(plan: Plan, ledger: Ledger, spread: Spread | None = None) -> PlanS
         "outdated": dataclasses.asdict(stale) if stale is not None else None,
         "warnings": [
             *same_trials(plan),
+            *_without_search(plan),
             *warnings(_untrained(plan)),
             *store_load.warnings(ledger.store, sizes["to_run"], sizes["wall_seconds"]),
             *(f"warning: does not fit here: {line}" for line in too_large),
@@ -201,6 +202,14 @@ def _totals(plan: Plan, left: Remaining) -> dict[str, Any]:
         "cpus": here.cpus,
         "gpus": here.gpus,
     }
+
+
+def _without_search(plan: Plan) -> Iterable[str]:
+    if plan.space.search is not None and not any(cell.searched for cell in plan.cells):
+        yield (
+            "warning: search=Search(...) has no effect: no value is searched (Choice, Uniform,"
+            " Integer)"
+        )
 
 
 def _summary(totals: Mapping[str, Any]) -> str:

@@ -101,10 +101,6 @@ def test_digest_changes_with_a_formula_version(
             },
             r"test.controls=\['dropped_image'\] must be empty with train.control='random_mask'",
         ),
-        (
-            {"mode": {"deep_ensemble": {"networks": 3}}, "train": {"fraction": 0.5}},
-            "fraction=0.5 must be 1 with 3 networks: the seed of each network selects its images",
-        ),
         ({"train": {"batch": 4, "accumulate": 3}}, "accumulate=3 must divide batch=4"),
         ({"mode": {"diffusion": {"image_dropout": 0.0}}}, "bins=4 must be 0 with image_dropout=0"),
         ({"model": "intensity", "train": {"steps": 0}}, "sees no noisy mask: mode diffusion must"),

@@ -49,9 +49,21 @@ def seeds(config: Config) -> list[int]:
     return found
 
 
+def test_its_networks_see_the_same_share_of_the_images(small: Small) -> None:
+    config = small(mode={"deep_ensemble": {"networks": NETWORKS}}, train=TRAIN)
+    state = State(Run(config, WorkerContext(), prepare(config.task, "tiles")))
+    names = [{case.name for case in state.run.data.train}]
+    while state.begin_next():
+        names.append({case.name for case in state.run.data.train})
+    assert len(names) == NETWORKS
+    assert all(each == names[0] for each in names)
+    assert len(names[0]) < len(prepare(config.task, "tiles").train)
+
+
 def alone(config: Config, seed: int) -> Network:
     """The best weights of a feed-forward trial of one network."""
-    single = dataclasses.replace(config, seed=seed)
+    shared = dataclasses.replace(config.train, fraction_seed=config.seed)
+    single = dataclasses.replace(config, seed=seed, train=shared)
     state = State(Run(single, WorkerContext(), prepare(single.task, "tiles")))
     _, _, checkpoint = finish(train(single, WorkerContext()))
     assert checkpoint is not None
@@ -166,7 +178,10 @@ def test_its_networks_are_trained_as_the_mode_says(small: Small) -> None:
 def test_ensembles_that_missed_their_added_loss_have_another_identity(small: Small) -> None:
     """Before version 5 the networks were trained without it."""
     plain, added = (
-        small(mode={"deep_ensemble": {"networks": 2, "added_loss": loss}}, train=TRAIN)
+        small(
+            mode={"deep_ensemble": {"networks": 2, "added_loss": loss}},
+            train={**TRAIN, "fraction": 1.0},
+        )
         for loss in (None, "l1_ace")
     )
     assert plain.version < added.version == 5
