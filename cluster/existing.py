@@ -69,7 +69,7 @@ class Existing(Cluster):
     @contextmanager
     def connect(self) -> Generator[Resources]:
         head = self._head()
-        variables = {k: str(Path(os.environ[k]).absolute()) for k in DIRECTORIES if k in os.environ}
+        variables = {k: _everywhere(os.environ[k]) for k in DIRECTORIES if k in os.environ}
         # Ray Train queries the state of its run. With several Rays on a machine it would query the
         # latest, and conclude that the run is dead.
         variables["RAY_ADDRESS"] = head
@@ -95,3 +95,8 @@ class Existing(Cluster):
         finally:
             _orphans.remove(_ray.job_id())
             _ray.ray().shutdown()
+
+
+def _everywhere(place: str) -> str:
+    """Return a directory or URL as workers, which start in other directories, find it."""
+    return place if "://" in place else str(Path(place).expanduser().absolute())

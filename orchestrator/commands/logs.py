@@ -25,4 +25,4 @@ def main(options: Namespace) -> int:
     if options.dry_run:
         print(shown(where, job, where.logs(job)))
         return 0
-    return launch(where, job, where.logs(job))
+    return launch(where, job, where.logs(job), with_source=False)

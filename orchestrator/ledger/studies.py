@@ -84,7 +84,7 @@ class Studies:
         ``strict`` is set.
 
         Raises:
-            ValueError: a description is damaged, and ``strict`` is set.
+            ValueError: a description is damaged or gone, and ``strict`` is set.
         """
         keys = self.store.list(f"studies/{study}/" if study else "studies/")
         revisions: dict[tuple[str, str], list[str]] = {}
@@ -96,11 +96,13 @@ class Studies:
             try:
                 slots += self._slots(revisions.get((name, self._revision(name)), []), whole=False)
             except KeyError:
-                if name in self._names(keys, retired=True):  # else no sweep of it has started
-                    warn_once(
-                        f"studies/{name}/space.json is gone; the trials of this study are left out"
-                        f" until it is swept again (or deleted: `segprint note {name} --delete`)"
-                    )
+                if name not in self._names(keys, retired=True):  # no sweep of it has started
+                    continue
+                cure = f"swept again (or deleted: `segprint note {name} --delete`)"
+                gone = f"studies/{name}/space.json is gone"
+                if strict:
+                    raise ValueError(f"{gone}: the study must first be {cure}") from None
+                warn_once(f"{gone}; the trials of this study are left out until it is {cure}")
             except ValueError as error:
                 if strict:
                     raise

@@ -102,7 +102,7 @@ class Objectives:
             measured[row["digest"]] = {"dice": row["score"], **costs}
         for table in dict.fromkeys(metric.table for metric in self._metrics.values()):
             rows = HeldOutRows(table, snapshot.table(table, digests), set(digests), split="val")
-            for digest in rows.names["digest"]:
+            for digest in measured.keys() & set(rows.names["digest"]):  # others are damaged
                 by_class = rows.by_class(rows.indices([digest], SAMPLE)).values()
                 for name, metric in self._metrics.items():
                     if metric.table == table:

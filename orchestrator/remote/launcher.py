@@ -64,13 +64,17 @@ def shown(where: Remote, job: Job | None, commands: list[Command]) -> str:
     return "\n".join(parts)
 
 
-def launch(where: Remote, job: Job | None, commands: list[Command]) -> int:
+def launch(
+    where: Remote, job: Job | None, commands: list[Command], *, with_source: bool = True
+) -> int:
     """Write the files and run the commands until one fails; return 1 if one does, else 0.
+
+    ``with_source`` replaces the sources from which the job runs by those of this machine.
 
     Raises:
         ValueError: a command is not installed.
     """
-    folder = _prepare(where, job, with_source=bool(commands))
+    folder = _prepare(where, job, with_source=with_source and bool(commands))
     for command in commands:
         code, output = _run(command, folder, echo=True)
         if code:

@@ -134,10 +134,13 @@ class Store:
         Raises:
             KeyError: there is no such object.
         """
+        _refuse_outside(key)
         return self._call("read", key, lambda: self._objects.get(key))
 
     def get_many(self, keys: list[str]) -> dict[str, bytes]:
         """Return several objects by key, without absent ones; S3 is read concurrently."""
+        for key in keys:
+            _refuse_outside(key)
         # A directory is read file by file: a failure names its file, and the others are not read
         # again.
         batches = [keys] if self.remote else [[key] for key in keys]

@@ -130,12 +130,22 @@ class Check:
         for key, attempt in self.broken.items():
             if attempt and self.compacted.get(key) == attempt:
                 continue
+            if self._replaced(key, attempt):
+                continue
             with contextlib.suppress(KeyError):  # another process moved it
                 value = b"" if key in self.lost else self.store.get(key)
                 self.store.put(QUARANTINE + key.removeprefix(PREFIX), value)
                 self.store.delete(key)
                 moved.append(key)
         return moved
+
+    def _replaced(self, key: str, attempt: str) -> bool:
+        """Whether a record was moved, or committed again, since it was found lost or damaged."""
+        value = self.store.get_many([key]).get(key)
+        if value is None or key in self.lost:
+            return (value is None) != (key in self.lost)
+        record = load_record(key, value)
+        return isinstance(record, Record) and record.attempt != attempt
 
     def _values(self, keys: list[str]) -> Iterator[tuple[str, bytes]]:
         for start in range(0, len(keys), READ_TOGETHER):

@@ -48,10 +48,14 @@ def collect(ledger: Ledger, keep: timedelta, *, dry_run: bool = False) -> list[G
         BusyError: another process writes to the tables.
         DamagedError: see :func:`garbage`.
     """
-    with committer(ledger.store):  # files that are committed meanwhile are not garbage
-        found = list(garbage(ledger, keep))
+    found: list[Garbage] = []
+    with committer(ledger.store) as renew:  # files that are committed meanwhile are not garbage
+        for item in garbage(ledger, keep):
+            found.append(item)
+            renew()
         for item in [] if dry_run else found:
             ledger.store.delete(item.key)
+            renew()
     return found
 
 

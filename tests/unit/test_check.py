@@ -75,7 +75,19 @@ def test_a_damaged_commit_is_set_aside_and_trained_again(ledger: Ledger) -> None
     assert damage(ledger) == []
 
 
-def test_what_only_the_folded_tables_still_have_is_not_thrown_away(
+def test_a_commit_that_was_made_again_since_the_walk_is_not_set_aside(ledger: Ledger) -> None:
+    commit(ledger, "d1")
+    break_part(ledger, "d1")
+    first, second = Check(ledger.store), Check(ledger.store)
+    list(first.run())
+    list(second.run())
+    assert first.quarantine() == ["commits/d1.finished.json"]
+    commit(ledger, "d1")
+    assert second.quarantine() == []
+    assert damage(ledger) == []
+
+
+def test_what_only_the_compacted_tables_still_have_is_not_thrown_away(
     ledger: Ledger, inline: Any
 ) -> None:
     commit(ledger, "d1")
