@@ -137,7 +137,7 @@ def test_outlines_of_fewer_than_three_points_are_left_out_with_a_warning(tmp_pat
     short: list[list[tuple[float, float]]] = [[(5, 5)], [(50, 50), (80, 80)]]
     put(tmp_path / "set" / XML, trees.aperio([*polygons, *short]))
     forget()
-    found = walk(MoNuSeg(at=Location(str(tmp_path / "set"))))
+    found = walk(MoNuSeg(at=Location(str(tmp_path / "set")), size=64))
     said = [(p.fatal, p.rule) for p in found.problems]
     first = len(polygons) + 1
     assert said == [
