@@ -33,9 +33,9 @@ SHUFFLED_CASES = 4
 """The version of runs that show the image of another case: it is of another volume since then."""
 ADDED_LOSS_OF_ENSEMBLES = 5
 """The version of deep ensembles with an added loss: their networks see it since then."""
-READ_AS_TRAINED = 6
-"""The version of four kinds of run: the last validation of an external library has the test's own
-overlap since then, a probe has the training's control, probabilities are float32, and the networks
+CORRECTED = 6
+"""The version of four kinds of run. Since then the last validation of an external library has the
+test's own overlap, a probe has the training's control, probabilities are float32, and the networks
 of an ensemble share their fraction of the images."""
 
 
@@ -179,9 +179,8 @@ class Config:
             for number in range(1, self.mode.runs)
         )
         train = first.train
-        if (
-            train.fraction < 1 and train.fraction_seed is None
-        ):  # all networks see the images of the first
+        if train.fraction < 1 and train.fraction_seed is None:
+            # All networks see the images of the first.
             train = replace(train, fraction_seed=self.seed)
         return (first, *(replace(first, seed=seed, train=train) for seed in seeds))
 
@@ -193,8 +192,8 @@ class Config:
     @property
     def version(self) -> int:
         """The version of the loop and the evaluation as far as they change this run's numbers."""
-        if self._read_as_trained:
-            return READ_AS_TRAINED
+        if self._corrected:
+            return CORRECTED
         if isinstance(self.mode, DeepEnsemble) and self.mode.added_loss is not None:
             return ADDED_LOSS_OF_ENSEMBLES
         shuffled = "shuffled_image" in (self.train.control, *self.test.controls)
@@ -206,7 +205,8 @@ class Config:
         return SAME_VALIDATION if validates_alike else VERSION
 
     @property
-    def _read_as_trained(self) -> bool:
+    def _corrected(self) -> bool:
+        """Whether the run is of a kind that version 6 changed."""
         probed = self.mode.denoises and self.probe.bins > 0
         tiled = self.test.unit == "cases" and self.test.overlap > 0
         return (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -127,10 +128,7 @@ class Evaluation:
             self.cases == "all" or self.on is not None,
             f"cases={self.cases!r} needs on=, the data set of an external test",
         )
-        require(
-            len(set(self.controls)) == len(self.controls),
-            f"controls={list(self.controls)} must name each control once",
-        )
+        _require_distinct(self.controls)
         require(
             0 <= self.schema <= SCHEMA_VERSION,
             f"schema={self.schema} must lie in 0..{SCHEMA_VERSION}",
@@ -169,8 +167,9 @@ class Probe:
             f"t_low={self.t_low}, t_high={self.t_high} must satisfy 0 <= t_low < t_high <= 1",
         )
         require(self.bins >= 0, f"bins={self.bins} must not be negative")
-        require(
-            len(set(self.controls)) == len(self.controls),
-            f"controls={list(self.controls)} must name each control once",
-        )
+        _require_distinct(self.controls)
         require(self.draws >= 1, f"draws={self.draws} must be at least 1")
+
+
+def _require_distinct(names: Sequence[str]) -> None:
+    require(len(set(names)) == len(names), f"controls={list(names)} must name each control once")

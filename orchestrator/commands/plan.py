@@ -205,6 +205,7 @@ def _totals(plan: Plan, left: Remaining) -> dict[str, Any]:
 
 
 def _without_search(plan: Plan) -> Iterable[str]:
+    """Yield a warning if a search has nothing to search."""
     if plan.space.search is not None and not any(cell.searched for cell in plan.cells):
         yield (
             "warning: search=Search(...) has no effect: no value is searched (Choice, Uniform,"

@@ -86,8 +86,8 @@ def _in_current_schema(name: str, table: pa.Table, version: int, labels: Row) ->
 def to_parquet(table: pa.Table, *, small: bool = False) -> bytes:
     """Return a table as Parquet with page checksums; dictionary columns are stored as plain ones.
 
-    ``small`` stores the bytes of equal significance of
-    float64 and int32 together, which compresses better and takes longer.
+    ``small`` stores the bytes of equal significance of float64 and int32 together, which compresses
+    better and takes longer.
     """
     plain = pa.schema(
         f.with_type(f.type.value_type) if pa.types.is_dictionary(f.type) else f

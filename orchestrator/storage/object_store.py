@@ -157,6 +157,7 @@ class Store:
         Raises:
             KeyError: there is no such object.
         """
+        _refuse_outside(key)
         with self._call("read", key, lambda: self._objects.opened(key)) as file:
             yield file
 

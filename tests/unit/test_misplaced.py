@@ -194,6 +194,8 @@ def test_a_killed_deletion_of_a_study_leaves_no_part_of_it(
         studies.forget("s")
     assert studies.current() == []
     assert "studies/s/space.json is gone" in caplog.text
+    with pytest.raises(ValueError, match="space.json is gone: the study must first be swept"):
+        studies.current(strict=True)  # gc would delete what its trials need
     assert "s" in studies.names(), "it can be deleted again"
     monkeypatch.undo()
     studies.forget("s")

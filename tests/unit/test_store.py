@@ -109,10 +109,16 @@ def test_of_many_files_the_one_that_cannot_be_read_is_named(tmp_path: Path) -> N
         store.get_many(["a/one", "a/two"])
 
 
-def test_nothing_is_written_or_deleted_outside_the_store(store: Store, tmp_path: Path) -> None:
+def test_nothing_is_read_written_or_deleted_outside_the_store(store: Store, tmp_path: Path) -> None:
     (tmp_path / "outside").write_text("kept")
     store.put("a/b", b"inside")
     for key in ("../outside", "a/../../outside", "new/../../outside"):
+        with pytest.raises(ValueError, match="leaves the store"):
+            store.get(key)
+        with pytest.raises(ValueError, match="leaves the store"):
+            store.get_many([key])
+        with pytest.raises(ValueError, match="leaves the store"), store.open(key):
+            pass
         with pytest.raises(ValueError, match="leaves the store"):
             store.put(key, b"")
         with pytest.raises(ValueError, match="leaves the store"):
